@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Imports of third-party libraries, made only when they are needed.
+
+pyroute2 alone takes longer to import than everything else that a module does, and ansible-test
+imports every file on machines that have none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
+
+# One name on every distribution family that the roles know (Debian, RHEL, SUSE).
+_PACKAGES = {"pyroute2": "python3-pyroute2", "lxml": "python3-lxml", "libvirt": "python3-libvirt"}
+_PACKAGES_SUSE = {**_PACKAGES, "libvirt": "python3-libvirt-python"}
+_INSTALLERS = (
+    ({"debian", "ubuntu"}, "apt install", _PACKAGES),
+    ({"rhel", "fedora", "centos"}, "dnf install", _PACKAGES),
+    ({"suse", "opensuse", "sles"}, "zypper install", _PACKAGES_SUSE),
+)
+
+
+def load(library: str, *submodules: str) -> t.Any:
+    """Import ``library`` and its ``submodules`` and return the library.
+
+    :raises MissingLibraryError: naming the package of this host's distribution.
+    """
+    try:
+        for submodule in submodules:
+            importlib.import_module(f"{library}.{submodule}")
+        return importlib.import_module(library)
+    except ImportError as exc:
+        raise MissingLibraryError(library, install_hint(library, _read_os_release()), traceback.format_exc()) from exc
+
+
+def install_hint(library: str, os_release: str) -> str:
+    """Say how ``library`` is installed on the system that ``os_release`` (the file's text) describes."""
+    fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    ids = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
+    ids |= {word.split("-")[0] for word in ids}
+    for family, command, packages in _INSTALLERS:
+        if ids & family:
+            return f"{command} {packages[library]}"
+    return f"install the distribution's package of it (often {_PACKAGES[library]})"
+
+
+def _read_os_release() -> str:
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return file.read()
+        except OSError:
+            continue
+    return ""

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The errors that a user is meant to read."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class MacvtapError(Exception):
+    """Something that a user can mend; its text is the message that the module fails with.
+
+    ``path`` is the option at fault as the user wrote it (``links[3].mtu``), or "" where no one
+    option is. ``details`` become further return values of the failed module.
+    """
+
+    def __init__(self, message: str, *, path: str = "", **details: t.Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class MissingLibraryError(MacvtapError):
+    """A Python library that the module needs is not on this host."""
+
+    def __init__(self, library: str, hint: str, trace: str) -> None:
+        super().__init__(f"the Python library {library} is missing: {hint}")
+        self.library = library
+        self.hint = hint
+        self.trace = trace
+
+
+def join_path(path: str, option: str) -> str:
+    """Return the path of ``option`` below ``path``: ``("links[3]", "mtu")`` gives ``links[3].mtu``."""
+    return f"{path}.{option}" if path else option

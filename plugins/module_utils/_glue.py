@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What every module's main() shares: how it ends, and how entries take the top level's defaults."""
+
+from __future__ import annotations
+
+import traceback
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
+
+
+def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
+    """Run ``body`` and end the module with what it returns, or with one clear error."""
+    try:
+        result = body(module)
+    except MissingLibraryError as exc:
+        reason = f"on this host. Its package: {exc.hint}"
+        module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
+    except MacvtapError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    except Exception as exc:  # pylint: disable=broad-except  # a defect of ours must not end in a traceback either
+        module.fail_json(
+            msg=f"This is a defect in the module, not in your playbook: {type(exc).__name__}: {exc}",
+            exception=traceback.format_exc(),
+        )
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+def entries(params: t.Mapping[str, t.Any], many: str, options: t.Iterable[str]) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return ``(path, options)`` for each thing that the user declared.
+
+    One thing by the top level's options has the path ""; each entry of the list option ``many`` has
+    the path ``many[i]`` and takes what it leaves out from the top level. Dictionaries (``tap``) are
+    merged key by key.
+    """
+    options = tuple(options)
+    defaults = {option: params.get(option) for option in options}
+    if params.get(many) is None:
+        return [("", defaults)]
+    return [
+        (f"{many}[{index}]", {option: _merge(entry.get(option), defaults[option]) for option in options})
+        for index, entry in enumerate(params[many])
+    ]
+
+
+def _merge(own: t.Any, default: t.Any) -> t.Any:
+    if isinstance(own, dict) and isinstance(default, dict):
+        return {key: _merge(own.get(key), default.get(key)) for key in {*own, *default}}
+    return default if own is None else own
