@@ -80,10 +80,13 @@ class Step(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Plan(t.Generic[ThingT]):
-    """Steps in the order in which they are done."""
+    """Steps in the order in which they are done; a step with no changes is none."""
 
     steps: tuple[Step[ThingT], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(step for step in self.steps if step.changes))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -91,13 +94,13 @@ class Plan(t.Generic[ThingT]):
 
     @property
     def changed(self) -> bool:
-        return any(step.changes for step in self.steps)
+        return bool(self.steps)
 
     def result(self, *, diff: bool) -> dict[str, t.Any]:
         """Return ``changed``, ``changes`` and, if asked for, ``diff`` as a module returns them."""
         result: dict[str, t.Any] = {"changed": self.changed, "changes": [c.as_dict() for c in self.changes]}
         if diff:
-            result["diff"] = [_diff_of(step) for step in self.steps if step.changes]
+            result["diff"] = [_diff_of(step) for step in self.steps]
         return result
 
 

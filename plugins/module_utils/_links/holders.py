@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which processes hold a tap open."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder
+
+
+def find(devices: t.Collection[Device]) -> dict[Device, list[Holder]]:
+    """Return the processes that hold each of ``devices`` open, as far as /proc shows them to us."""
+    held: dict[Device, list[Holder]] = {}
+    if not devices:
+        return held
+    for directory in glob.iglob("/proc/[0-9]*"):
+        for device in _open_devices(directory) & set(devices):
+            held.setdefault(device, []).append(_holder(directory))
+    return held
+
+
+def _open_devices(directory: str) -> set[Device]:
+    devices: set[Device] = set()
+    try:
+        descriptors = os.listdir(f"{directory}/fd")
+    except OSError:  # the process has ended
+        return devices
+    for descriptor in descriptors:
+        try:
+            found = os.stat(f"{directory}/fd/{descriptor}")
+        except OSError:
+            continue
+        if stat.S_ISCHR(found.st_mode):
+            devices.add((os.major(found.st_rdev), os.minor(found.st_rdev)))
+    return devices
+
+
+def _holder(directory: str) -> Holder:
+    pid = int(os.path.basename(directory))
+    try:
+        with open(f"{directory}/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:
+        words = [""]
+    return Holder(pid, os.path.basename(words[0]), _domain(words))
+
+
+def _domain(words: t.Sequence[str]) -> str | None:
+    # libvirt starts every QEMU with "-name guest=NAME,…"; a comma in the name is doubled.
+    for option, value in zip(words, words[1:]):
+        match = re.match(r"guest=((?:[^,]|,,)+)", value) if option == "-name" else None
+        if match:
+            return match[1].replace(",,", ",")
+    return None

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What tests share: running a module as Ansible would on a target."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODULES = "ansible_collections.linuxvirt.macvtap.plugins.modules"
+
+
+@functools.lru_cache
+def _ansible_path() -> str:
+    import ansible
+
+    return str(pathlib.Path(ansible.__file__).parent.parent)
+
+
+def run_module(
+    name: str,
+    params: t.Mapping[str, t.Any],
+    *,
+    check: bool = False,
+    diff: bool = False,
+    python: str = sys.executable,
+    prefix: t.Sequence[str] = (),
+    timeout: float = 120,
+) -> dict[str, t.Any]:
+    """Run the module ``name`` in a process of its own and return its result, with ``rc`` added.
+
+    ``prefix`` is a command to run it under (``["ip", "netns", "exec", "ns"]``), ``python`` the interpreter: a
+    foreign one finds ansible-core in this one's packages.
+    """
+    args = {**params, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+    # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
+    code = (
+        f"import runpy, sys; sys.path.append({_ansible_path()!r}); "
+        f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
+    )
+    done = subprocess.run(
+        [*prefix, python, "-c", code],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": args}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".collections"), "LC_ALL": "C.UTF-8"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    try:
+        result: dict[str, t.Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError) as exc:
+        raise AssertionError(f"no result from {name}: {done.stdout!r} {done.stderr!r}") from exc
+    return {**result, "rc": done.returncode}

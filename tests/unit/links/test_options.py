@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Bad values of macvtap_link's options get one error with the option's path."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
+
+
+def wanted(**given: t.Any) -> t.Any:
+    empty = dict.fromkeys(options.LINK_OPTIONS)
+    return options.wanted("links[2]", {**empty, "name": "mt0", "state": "up", **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "a" * 16}, r"links\[2\]\.name: 'a{16}' has 16 bytes and the kernel allows 15"),
+        ({"name": "ä" * 8}, r"links\[2\]\.name: 'ä{8}' has 16 bytes"),
+        ({"name": "mt%d"}, r"links\[2\]\.name: 'mt%d' cannot name a link"),
+        ({"name": "a/b"}, r"links\[2\]\.name: 'a/b' cannot name a link"),
+        ({"name": "a b"}, r"links\[2\]\.name: 'a b' cannot name a link"),
+        ({"name": ".."}, r"links\[2\]\.name: '\.\.' cannot name a link"),
+        ({"name": ""}, r"links\[2\]\.name: '' cannot name a link"),
+        ({"mtu": 67}, r"links\[2\]\.mtu: 67 is below the smallest mtu, 68"),
+        ({"mac": "01:00:5e:00:00:01"}, r"links\[2\]\.mac: 01:00:5e:00:00:01 is a multicast address"),
+        ({"mac": "00:00:00:00:00:00"}, r"links\[2\]\.mac: .* all zero"),
+        ({"mac": "eth0"}, r"links\[2\]\.mac: 'eth0' is not a MAC address"),
+        ({"tap": {"owner": "nobody-here"}}, r"links\[2\]\.tap\.owner: there is no user 'nobody-here' on this host"),
+        ({"tap": {"group": "nobody-here"}}, r"links\[2\]\.tap\.group: there is no group 'nobody-here' on this host"),
+        ({"tap": {"mode": "0999"}}, r"links\[2\]\.tap\.mode: '0999' is no permission in octal digits"),
+        ({"tap": {"mode": "u=rw"}}, r"links\[2\]\.tap\.mode: 'u=rw' is no permission in octal digits"),
+    ],
+)
+def test_bad_value(given: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(MacvtapError, match=f"^{message}"):
+        wanted(**given)
+
+
+def test_values_take_their_canonical_form() -> None:
+    found = wanted(mac="52-54-00-AB-CD-EF", tap={"owner": "0", "group": "60123", "mode": "0660"})
+    assert (found.mac, found.tap_owner, found.tap_group, found.tap_mode) == (
+        "52:54:00:ab:cd:ef",
+        "root",
+        "60123",
+        0o660,
+    )
+
+
+def test_permissions_that_yaml_has_read_as_a_number() -> None:
+    assert wanted(tap={"mode": 0o660}).tap_mode == 0o660

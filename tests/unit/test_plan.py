@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The one Plan, and the way that every module goes: all or nothing, and verified."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
+
+Shelf = t.Dict[str, str]
+
+
+def step(name: str, before: str | None, after: str | None) -> Step[str]:
+    changes = () if before == after else (Change(name, "value", before, after, Impact.IN_PLACE),)
+    return Step(name, before, after, changes, f"value: {before}", f"value: {after}")
+
+
+class Host:
+    """A host of named values, where some writes fail, are ignored, or stop half way."""
+
+    def __init__(self, values: Shelf, *, refuses: str = "", ignores: str = "") -> None:
+        self.values = dict(values)
+        self.refuses = refuses
+        self.ignores = ignores
+
+    def observe(self) -> Shelf:
+        return dict(self.values)
+
+    def apply(self, steps: t.Sequence[Step[str]]) -> None:
+        for one in steps:
+            if one.target == self.refuses and one.after == "new":
+                self.values[one.target] = "half"
+                raise MacvtapError("the host refused", path=f"things[{one.target}]")
+            if one.target == self.ignores:
+                continue
+            if one.after is None:
+                del self.values[one.target]
+            else:
+                self.values[one.target] = one.after
+
+    def run(self, wanted: Shelf, *, check_mode: bool = False) -> Plan[str]:
+        return converge(
+            self.observe,
+            lambda seen: Plan(tuple(step(name, seen.get(name), value) for name, value in wanted.items())),
+            self.apply,
+            lambda steps, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in steps)),
+            check_mode=check_mode,
+        ).plan
+
+
+def test_a_run_makes_the_host_as_wanted_and_a_second_changes_nothing() -> None:
+    host = Host({"a": "old"})
+    assert host.run({"a": "new", "b": "new"}).changed
+    assert host.values == {"a": "new", "b": "new"}
+    assert not host.run({"a": "new", "b": "new"}).changed
+
+
+def test_check_mode_plans_and_leaves_the_host_alone() -> None:
+    host = Host({"a": "old"})
+    assert host.run({"a": "new"}, check_mode=True).changed
+    assert host.values == {"a": "old"}
+
+
+def test_a_step_that_fails_half_way_puts_everything_back() -> None:
+    host = Host({"a": "old", "b": "old"}, refuses="b")
+    with pytest.raises(MacvtapError, match=r"^things\[b\]: the host refused\. The host is as it was before$"):
+        host.run({"a": "new", "b": "new", "c": "new"})
+    assert host.values == {"a": "old", "b": "old"}
+
+
+def test_a_change_that_did_not_take_is_noticed_and_the_rest_put_back() -> None:
+    host = Host({"a": "old", "b": "old"}, ignores="b")
+    with pytest.raises(MacvtapError, match=r"reading back shows otherwise: b value: old → new\. The host is as it was"):
+        host.run({"a": "new", "b": "new"})
+    assert host.values == {"a": "old", "b": "old"}
+
+
+def test_an_interrupt_puts_everything_back_too() -> None:
+    host = Host({"a": "old"})
+    apply = host.apply
+
+    def interrupted(steps: t.Sequence[Step[str]]) -> None:
+        apply(steps)
+        if steps[0].after == "new":
+            raise KeyboardInterrupt
+
+    host.apply = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        host.run({"a": "new"})
+    assert host.values == {"a": "old"}
+
+
+def test_what_cannot_be_put_back_is_said() -> None:
+    host = Host({"a": "old"}, refuses="a")
+    host.ignores = "a"
+    with pytest.raises(MacvtapError, match="Not everything could be put back: a value: half → old"):
+        host.run({"a": "new"})
+
+
+def test_result_changes_and_diff_come_from_one_plan() -> None:
+    planned = Plan((step("a", "old", "new"), step("same", "x", "x")))
+    assert planned.result(diff=True) == {
+        "changed": True,
+        "changes": [{"target": "a", "field": "value", "before": "old", "after": "new", "impact": "in_place"}],
+        "diff": [
+            {
+                "before_header": "a",
+                "after_header": "a value: old → new (in_place)",
+                "before": "value: old\n",
+                "after": "value: new\n",
+            }
+        ],
+    }
+    assert "diff" not in planned.result(diff=False)
+
+
+def test_a_view_of_fields_is_shown_a_line_each() -> None:
+    change = Change("a", "mtu", None, 1400, Impact.NONE)
+    shown = Plan((Step("a", None, "x", (change,), "", {"mtu": 1400, "alias": None}),)).result(diff=True)["diff"][0]
+    assert (shown["before"], shown["after"]) == ("", "mtu: 1400\nalias: none\n")
