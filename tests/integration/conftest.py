@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Real network namespaces for the tests, gone when they are over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from support import ROOT, run_module
+
+sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
+
+from labkit import indexes
+
+
+class Namespace:
+    """A network namespace with the uplink ``eth0``, a second one ``eth1``, and the ends behind them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.prefix = ["ip", "netns", "exec", name]
+
+    def ip(self, *words: str) -> str:
+        """Run ``ip`` in the namespace and return what it says."""
+        return subprocess.run(["ip", "-n", self.name, *words], check=True, capture_output=True, text=True).stdout
+
+    def links(self, *words: str) -> list[dict[str, t.Any]]:
+        """Return ``ip -d link show`` as data, less what changes by itself."""
+        shown: list[dict[str, t.Any]] = json.loads(self.ip("-d", "-j", "link", "show", *words))
+        return shown
+
+    def link(self, name: str) -> dict[str, t.Any]:
+        return self.links("dev", name)[0]
+
+    def names(self, kind: str = "macvtap") -> set[str]:
+        return {link["ifname"] for link in json.loads(self.ip("-j", "link", "show", "type", kind)) if link}
+
+    def run(self, params: t.Mapping[str, t.Any], module: str = "macvtap_link", **how: t.Any) -> dict[str, t.Any]:
+        return run_module(module, params, prefix=self.prefix, **how)
+
+    def clear(self) -> None:
+        for name in self.names() | self.names("macvlan") | self.names("bridge"):
+            self.ip("link", "del", name)
+
+
+@pytest.fixture(scope="session")
+def _namespace() -> t.Iterator[Namespace]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for network namespaces")
+    name = f"macvtap-test-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
+        indexes.reserve(name)
+        namespace = Namespace(name)
+        for number in (0, 1):
+            namespace.ip("link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
+            namespace.ip("link", "set", f"eth{number}", "up")
+            namespace.ip("link", "set", f"far{number}", "up")
+        yield namespace
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+        indexes.release([name])
+
+
+@pytest.fixture
+def netns(_namespace: Namespace) -> t.Iterator[Namespace]:
+    """A namespace with nothing on its uplinks; what a test makes there goes with it."""
+    yield _namespace
+    _namespace.clear()
