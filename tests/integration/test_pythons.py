@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The modules on every Python that a target may have, as far as this machine has it, with old and new pyroute2."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+from support import ROOT, run_module
+
+if t.TYPE_CHECKING:
+    from conftest import Namespace
+
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+# Debian 12 has 0.7.2.
+PYROUTE2 = {"old": "pyroute2==0.7.2", "new": "pyroute2>=0.9"}
+
+
+def interpreter(version: str) -> str | None:
+    pyenv = pathlib.Path(os.environ.get("PYENV_ROOT", pathlib.Path.home() / ".pyenv"), "versions")
+    for path in (*sorted(pyenv.glob(f"{version}.*/bin/python{version}")), shutil.which(f"python{version}")):
+        if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return str(path)
+    return None
+
+
+@pytest.fixture(params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids=lambda p: "-".join(p))
+def python(request: pytest.FixtureRequest) -> str:
+    """An interpreter of the version, in a virtual environment with pyroute2."""
+    version, age = request.param
+    found = interpreter(version)
+    if found is None:
+        pytest.skip(f"this machine has no Python {version}")
+    venv = ROOT / ".cache" / "pythons" / f"{version}-{age}"
+    if not (venv / "made").exists():
+        subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
+        install = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYROUTE2[age]]
+        subprocess.run(install, check=True)
+        (venv / "made").touch()
+    return str(venv / "bin" / "python")
+
+
+def test_a_link_comes_and_goes(netns: Namespace, python: str) -> None:
+    wanted = {"name": "mt0", "parent": "eth0", "mode": "bridge", "tap": {"mode": "0660"}}
+    assert netns.run(wanted, python=python)["changed"]
+    assert not netns.run(wanted, python=python, diff=True)["changed"]
+    assert netns.run({**wanted, "mode": "vepa"}, python=python, diff=True)["changed"]
+    assert netns.run({"name": "mt0", "state": "absent"}, python=python)["changed"]
+
+
+def test_the_kernel_is_judged(python: str) -> None:
+    assert run_module("kernel_macvtap_check", {}, python=python)["supported"]
