@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter: reads everything about a kernel from a host, loads the module, writes the file for the next boot."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
+    LOAD_FILE,
+    Host,
+    LoadedModule,
+    LoadFile,
+    Thing,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
+
+
+def observe(
+    release: str | None = None, config_path: str | None = None, *, root: str = "/", running: str | None = None
+) -> Host:
+    """Read what ``root`` knows of the kernel ``release``, by default the one that is running."""
+    running = running or os.uname().release
+    release = release or running
+    if "/" in release or release.startswith("."):
+        raise MacvtapError(f"{release!r} is not a kernel release such as {running}", path="kernel")
+    tree = modules.find_tree(release, root)
+    directory = tree or f"/lib/modules/{release}"
+    paths = (config_path,) if config_path else config.config_paths(release, running, root)
+    return Host(
+        release=release,
+        running=running,
+        configs=tuple(config.read_config(path, root) for path in paths),
+        builtin_lists=modules.read_builtin(directory, root),
+        dep=modules.read_dep(directory, root),
+        active=modules.find_active(root),
+        modules_dir=tree,
+        config_path=config_path,
+        installed=modules.find_installed(root),
+        load_file=_read(config.under(root, LOAD_FILE)),
+        distribution=_distribution(root),
+    )
+
+
+def apply(steps: t.Sequence[Step[Thing]], run: Run, root: str = "/") -> None:
+    """Carry out ``steps``."""
+    for step in steps:
+        if isinstance(step.after, LoadedModule):
+            _modprobe(["modprobe", step.after.name], run)
+        elif isinstance(step.before, LoadedModule):
+            _modprobe(["modprobe", "-r", step.before.name], run)
+        else:
+            _write(config.under(root, step.path), step.after)
+
+
+def _modprobe(command: list[str], run: Run) -> None:
+    try:
+        code, out, err = run(command)
+    except OSError as exc:
+        raise MacvtapError(f"modprobe cannot be run ({exc.strerror}): install kmod", path="state") from exc
+    if code:
+        said = (err or out).strip() or "it said nothing"
+        raise MacvtapError(f"{' '.join(command)} failed with code {code}: {said}", path="state")
+
+
+def _write(path: str, thing: Thing | None) -> None:
+    """Write or remove the file at ``path`` so that there never is a half of it."""
+    temporary = ""
+    try:
+        if not isinstance(thing, LoadFile):
+            os.unlink(path)
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".macvtap-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(thing.text)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as exc:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise MacvtapError(f"{path}: {exc.strerror or exc}", path="persistent") from exc
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _distribution(root: str) -> frozenset[str]:
+    """Return the words of ID and ID_LIKE: opensuse-leap counts as opensuse too."""
+    text = _read(config.under(root, "/etc/os-release")) or _read(config.under(root, "/usr/lib/os-release")) or ""
+    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    words = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
+    return frozenset(words | {word.split("-")[0] for word in words})

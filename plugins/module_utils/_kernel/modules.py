@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The lists of modules that depmod, kbuild and the running kernel keep: parsing them, and reading them."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.config import problem_of, under
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULE, MODULES, Source
+
+# The last two are where NixOS has its modules: it has no /lib/modules.
+_TREES = (
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/run/booted-system/kernel-modules/lib/modules",
+    "/run/current-system/kernel-modules/lib/modules",
+)
+
+
+def module_name(path: str) -> str:
+    """Return the name of the module in the file ``path``: ``kernel/drivers/net/macvtap.ko.xz`` is macvtap."""
+    return os.path.basename(path).split(".ko", 1)[0].replace("-", "_")
+
+
+def parse_builtin(text: str) -> frozenset[str]:
+    """Return the modules of a modules.builtin: one path on each line."""
+    return frozenset(module_name(line) for line in text.split())
+
+
+def parse_modinfo(text: str) -> frozenset[str]:
+    r"""Return the modules of a modules.builtin.modinfo: ``module.key=value``, each ended by a NUL."""
+    return frozenset(entry.split(".", 1)[0] for entry in text.split("\0") if "." in entry)
+
+
+def parse_dep(text: str) -> dict[str, str]:
+    """Return the modules of a modules.dep with their files: ``path: path of what it needs …``."""
+    files = (line.split(":", 1)[0] for line in text.splitlines() if ":" in line)
+    return {module_name(file): file for file in files}
+
+
+def parse_devices(text: str) -> frozenset[str]:
+    """Return the names of the character devices in /proc/devices."""
+    characters = text.partition("Character devices:")[2].partition("Block devices:")[0]
+    return frozenset(re.findall(r"^\s*\d+\s+(\S+)\s*$", characters, re.MULTILINE))
+
+
+def parse_loaded(text: str) -> frozenset[str]:
+    """Return the modules of a /proc/modules."""
+    return frozenset(line.split()[0] for line in text.splitlines() if line.strip())
+
+
+def read_list(path: str, parse: t.Callable[[str], t.Container[str]], setting: str, root: str) -> Source:
+    """Read a list of modules: what it lists has ``setting``."""
+    try:
+        with open(under(root, path), encoding="utf-8", errors="replace") as file:
+            names = parse(file.read())
+    except OSError as exc:
+        return Source(path, problem=problem_of(exc))
+    return Source(path, {option: setting for option, name in MODULES.items() if name in names})
+
+
+def read_builtin(directory: str, root: str) -> tuple[Source, ...]:
+    return (
+        read_list(f"{directory}/modules.builtin", parse_builtin, "y", root),
+        read_list(f"{directory}/modules.builtin.modinfo", parse_modinfo, "y", root),
+    )
+
+
+def read_dep(directory: str, root: str) -> Source:
+    """Read modules.dep. A module that it lists but whose file is gone counts as not listed."""
+
+    def present(text: str) -> frozenset[str]:
+        files = parse_dep(text)
+        return frozenset(
+            name
+            for name in MODULES.values()
+            if name in files and os.path.exists(under(root, os.path.join(directory, files[name])))
+        )
+
+    return read_list(f"{directory}/modules.dep", present, "m", root)
+
+
+def find_tree(release: str, root: str) -> str:
+    """Return the directory of ``release``'s modules, "" where there is none."""
+    candidates = (f"{tree}/{release}" for tree in _TREES)
+    return next((path for path in candidates if os.path.isdir(under(root, path))), "")
+
+
+def find_installed(root: str) -> tuple[str, ...]:
+    """Return the releases that have modules or a configuration on this host."""
+    found = {name for tree in _TREES for name in _list_dir(under(root, tree)) if name[:1].isdigit()}
+    for directory in ("/boot", "/usr/lib/ostree-boot"):
+        found |= {name[len("config-") :] for name in _list_dir(under(root, directory)) if name.startswith("config-")}
+    return tuple(sorted(found))
+
+
+def find_active(root: str) -> tuple[str, ...]:
+    """Return the files in which the running kernel shows macvtap.
+
+    None of them is a proof of absence: a built-in macvtap is neither in /proc/modules nor in /sys/module.
+    """
+    shown = []
+    for path, parse in (("/proc/modules", parse_loaded), ("/proc/devices", parse_devices)):
+        try:
+            with open(under(root, path), encoding="utf-8", errors="replace") as file:
+                if MODULE in parse(file.read()):
+                    shown.append(path)
+        except OSError:
+            continue
+    return tuple(shown)
+
+
+def _list_dir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []

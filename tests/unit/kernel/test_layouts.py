@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The verdict on trees laid out as distributions lay out theirs."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import judge
+
+if t.TYPE_CHECKING:
+    from .conftest import Tree
+
+    MakeTree = t.Callable[[str], Tree]
+
+DEBIAN, UBUNTU, RHEL = "6.1.0-40-amd64", "5.15.0-119-generic", "5.14.0-427.13.1.el9_4.x86_64"
+SUSE, ARCH, NIXOS, COREOS = "6.4.0-150600.23-default", "6.9.7-arch1-1", "6.6.36", "6.8.11-300.fc40.x86_64"
+
+
+def debian(make: MakeTree) -> Tree:
+    return make(DEBIAN).config(f"/boot/config-{DEBIAN}").modules()
+
+
+def ubuntu(make: MakeTree) -> Tree:
+    return make(UBUNTU).config(f"/boot/config-{UBUNTU}").modules("/usr/lib/modules").link("/lib", "usr/lib")
+
+
+def rhel(make: MakeTree) -> Tree:
+    tree = make(RHEL).config(f"/usr/lib/modules/{RHEL}/config").link("/lib", "usr/lib")
+    return tree.config(f"/boot/config-{RHEL}").modules("/usr/lib/modules", ".ko.xz")
+
+
+def suse(make: MakeTree) -> Tree:
+    return make(SUSE).config(f"/usr/lib/modules/{SUSE}/config").modules("/usr/lib/modules", ".ko.zst")
+
+
+def arch(make: MakeTree) -> Tree:
+    return make(ARCH).config("/proc/config.gz").modules("/usr/lib/modules", ".ko.zst").link("/lib", "usr/lib")
+
+
+def nixos(make: MakeTree) -> Tree:
+    return make(NIXOS).config("/proc/config.gz").modules("/run/booted-system/kernel-modules/lib/modules", ".ko.xz")
+
+
+def ostree(make: MakeTree) -> Tree:
+    tree = make(COREOS).config(f"/usr/lib/ostree-boot/config-{COREOS}-{'0123456789abcdef' * 4}")
+    return tree.modules("/usr/lib/modules", ".ko.xz").link("/lib", "usr/lib")
+
+
+def no_config(make: MakeTree) -> Tree:
+    return make(ARCH).modules("/usr/lib/modules", ".ko.zst")
+
+
+@pytest.mark.parametrize(
+    ("layout", "source"),
+    [
+        (debian, f"/boot/config-{DEBIAN}"),
+        (ubuntu, f"/boot/config-{UBUNTU}"),
+        (rhel, f"/boot/config-{RHEL}"),
+        (suse, f"/usr/lib/modules/{SUSE}/config"),
+        (arch, "/proc/config.gz"),
+        (nixos, "/proc/config.gz"),
+        (ostree, f"/usr/lib/ostree-boot/config-{COREOS}-{'0123456789abcdef' * 4}"),
+        (no_config, f"/usr/lib/modules/{ARCH}/modules.dep"),
+    ],
+)
+def test_a_module_is_found_in_every_layout(tree: MakeTree, layout: t.Callable[[MakeTree], Tree], source: str) -> None:
+    host = layout(tree).observe()
+    verdict = judge(host)
+    assert (verdict.provided_by, verdict.source) == ("module", source)
+    assert verdict.options == {"CONFIG_MACVTAP": "m", "CONFIG_MACVLAN": "m", "CONFIG_TAP": "m"}
+    assert not host.loaded
+
+
+def test_builtin_by_config_alone(tree: MakeTree) -> None:
+    host = tree(ARCH).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap").observe()
+    verdict = judge(host)
+    assert (verdict.provided_by, verdict.source) == ("builtin", "/proc/config.gz")
+    assert [source.path for source in verdict.tried] == ["/proc/config.gz"]
+    # /sys/module/macvtap is absent where it is built in.
+    assert host.loaded
+
+
+@pytest.mark.parametrize("gone", ["modules.builtin", "modules.builtin.modinfo"])
+def test_builtin_by_either_list_alone(tree: MakeTree, gone: str) -> None:
+    host = tree(DEBIAN).builtin("macvtap", "macvlan", "tap")
+    (host.root / "lib/modules" / DEBIAN / gone).unlink()
+    verdict = judge(host.observe())
+    assert verdict.provided_by == "builtin"
+    assert verdict.source in {
+        f"/lib/modules/{DEBIAN}/modules.builtin",
+        f"/lib/modules/{DEBIAN}/modules.builtin.modinfo",
+    }
+    assert verdict.options["CONFIG_MACVTAP"] == "y"
+
+
+def test_nothing_tells(tree: MakeTree) -> None:
+    verdict = judge(tree(DEBIAN).devices("misc").observe())
+    assert (verdict.provided_by, verdict.source, verdict.supported) == ("unknown", None, False)
+    assert "modprobe macvtap" in verdict.remedy
+    assert [source.problem for source in verdict.tried] == ["does not exist"] * 8
+
+
+def test_only_the_running_kernel_tells(tree: MakeTree) -> None:
+    verdict = judge(tree(DEBIAN).devices("macvtap").observe())
+    assert (verdict.provided_by, verdict.source) == ("builtin", "/proc/devices")
+    verdict = judge(tree(DEBIAN).loaded().observe())
+    assert (verdict.provided_by, verdict.source) == ("module", "/proc/modules")
+
+
+def test_not_set(tree: MakeTree) -> None:
+    verdict = judge(tree(DEBIAN).config(f"/boot/config-{DEBIAN}", macvtap="n", macvlan="n", tap="").observe())
+    assert (verdict.provided_by, verdict.source) == ("missing", f"/boot/config-{DEBIAN}")
+    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN not set in /boot/config-{DEBIAN}" in verdict.reason
+    assert "Device Drivers → Network device support → Network core driver support" in verdict.remedy
+    assert "MAC-VLAN based tap driver" in verdict.remedy
+    assert "CONFIG_INET" in verdict.remedy
+    assert verdict.remedy.endswith("Not set here: CONFIG_MACVLAN.")
+
+
+def test_an_unusable_source_passes_on_to_the_next(tree: MakeTree) -> None:
+    host = tree(DEBIAN).write("/proc/config.gz", b"\x1f\x8bbroken").config(f"/boot/config-{DEBIAN}").modules()
+    verdict = judge(host.observe())
+    assert verdict.source == f"/boot/config-{DEBIAN}"
+    assert verdict.tried[0].problem.startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("os_release", "advice"),
+    [
+        ("ID=ubuntu\nID_LIKE=debian\n", f"linux-modules-extra-{UBUNTU}"),
+        ("ID=debian\n", f"apt install --reinstall linux-image-{UBUNTU}"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', f"dnf install kernel-modules-{UBUNTU}"),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "kernel-default-base"),
+        ("ID=arch\n", f"depmod -a {UBUNTU}"),
+    ],
+)
+def test_configured_but_the_package_with_the_module_is_missing(tree: MakeTree, os_release: str, advice: str) -> None:
+    host = tree(UBUNTU).config(f"/boot/config-{UBUNTU}").modules(names=()).write("/etc/os-release", os_release)
+    verdict = judge(host.observe())
+    assert (verdict.provided_by, verdict.source) == ("missing", f"/lib/modules/{UBUNTU}/modules.dep")
+    assert verdict.reason.startswith(f"/boot/config-{UBUNTU} says CONFIG_MACVTAP=m, but ")
+    assert "macvtap, macvlan, tap" in verdict.reason
+    assert advice in verdict.remedy
+
+
+def test_a_listed_module_whose_file_is_gone_is_missing(tree: MakeTree) -> None:
+    host = debian(tree)
+    (host.root / "lib/modules" / DEBIAN / "kernel/drivers/net/macvlan.ko").unlink()
+    verdict = judge(host.observe())
+    assert verdict.provided_by == "missing"
+    assert "does not list macvlan, or lists a file that is gone" in verdict.reason
+
+
+def test_upgraded_but_not_rebooted(tree: MakeTree) -> None:
+    host = tree(ARCH).config("/proc/config.gz").write("/usr/lib/modules/6.10.1-arch1-1/modules.dep", "")
+    verdict = judge(host.observe())
+    assert verdict.provided_by == "missing"
+    assert f"there is no directory of modules for {ARCH}" in verdict.reason
+    assert "Installed are 6.10.1-arch1-1: after an upgrade of the kernel, reboot" in verdict.remedy
+    # Loaded before the upgrade, it goes on working.
+    assert judge(host.loaded().observe()).provided_by == "module"
+
+
+def test_in_neither_list(tree: MakeTree) -> None:
+    verdict = judge(tree(ARCH).modules(names=()).observe())
+    assert (verdict.provided_by, verdict.source) == ("missing", f"/lib/modules/{ARCH}/modules.dep")
+    assert set(verdict.options.values()) == {"n"}
+    assert "If it was not built at all: " in verdict.remedy
+
+
+def test_a_tree_without_depmod(tree: MakeTree) -> None:
+    verdict = judge(tree(ARCH).builtin().observe())
+    assert verdict.provided_by == "missing"
+    assert f"depmod -a {ARCH}" in verdict.remedy
+
+
+def test_modules_but_no_builtin_list_leaves_it_open(tree: MakeTree) -> None:
+    host = tree(ARCH).modules(names=())
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        (host.root / "lib/modules" / ARCH / name).unlink()
+    assert judge(host.observe()).provided_by == "unknown"
+
+
+def test_before_4_12_no_tap_is_needed(tree: MakeTree) -> None:
+    release = "3.10.0-1160.el7.x86_64"
+    host = tree(release).config(f"/boot/config-{release}", tap="").modules(names=("macvtap", "macvlan"))
+    assert judge(host.observe()).provided_by == "module"
+    newer = tree("4.12.0").config("/boot/config-4.12.0").modules(names=("macvtap", "macvlan"))
+    assert judge(newer.observe()).provided_by == "missing"
+
+
+def test_macvlan_and_tap_may_be_built_in_under_a_module(tree: MakeTree) -> None:
+    host = tree(SUSE).config(f"/boot/config-{SUSE}", macvlan="y", tap="y").modules(names=("macvtap",))
+    assert judge(host.observe()).provided_by == "module"
