@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""libvirt_direct_iface against a real libvirtd and real QEMU guests."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import typing as t
+
+import pytest
+from libvirtd_fixture import Hypervisor, hypervisor
+from support import run_module
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
+    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"),
+]
+
+A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
+Result = t.Dict[str, t.Any]
+
+
+@pytest.fixture(scope="module")
+def _hv() -> t.Iterator[Hypervisor]:
+    with hypervisor(f"iface{os.getpid()}") as made:
+        yield made
+
+
+@pytest.fixture
+def hv(_hv: Hypervisor) -> t.Iterator[Hypervisor]:
+    """A hypervisor with no domains; those that a test makes go with it."""
+    yield _hv
+    _hv.clear()
+
+
+class Module(t.Protocol):
+    def __call__(self, *, check: bool = False, **params: t.Any) -> Result: ...
+
+
+@pytest.fixture
+def module(_hv: Hypervisor) -> Module:
+    def call(*, check: bool = False, **params: t.Any) -> Result:
+        return run_module("libvirt_direct_iface", params, check=check, diff=True, prefix=_hv.prefix)
+
+    return call
+
+
+def nic(mac: str, source: str = "eth0", mode: str = "bridge", more: str = "") -> str:
+    return (
+        f"<interface type='direct'><mac address='{mac}'/><source dev='{source}' mode='{mode}'/>"
+        f"<model type='virtio'/>{more}</interface>"
+    )
+
+
+def domain(name: str, *nics: str, ports: int = 8) -> str:
+    """A machine with free slots to plug into, and with a password that must not get lost."""
+    # Without the root controller libvirt 9.0 adds it at define, and moves it to the front at the next define.
+    spare = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
+        f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, ports + 1)
+    )
+    return f"""
+    <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+      <name>{name}</name><title>wéb ☃ &amp; more</title><memory unit='MiB'>32</memory>
+      <metadata><x:y xmlns:x='urn:x'><interface/></x:y></metadata>
+      <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+      <devices>{spare}{"".join(nics)}
+        <graphics type='vnc' port='-1' passwd='s3cret'/><controller type='usb' model='none'/><memballoon model='none'/>
+      </devices>
+      <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
+    </domain>"""
+
+
+def element(xml: str, mac: str) -> str:
+    (found,) = [e for e in re.findall(r"<interface type.*?</interface>", xml, re.S) if mac in e]
+    return found
+
+
+def ok(result: Result) -> Result:
+    assert result["rc"] == 0, result
+    return result
+
+
+def impacts(result: Result) -> dict[str, str]:
+    return {change["field"]: change["impact"] for change in result["changes"]}
+
+
+def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    before = hv.dump("web1")
+    declared = {"domain": "web1", "mac": B.upper(), "source": "up1", "mode": "passthru"}
+
+    foreseen = ok(module(check=True, **declared))
+    assert hv.dump("web1") == before
+    done = ok(module(**declared))
+    assert foreseen["changed"]
+    assert foreseen["changes"] == done["changes"]
+    assert foreseen["diff"] == done["diff"]
+    assert set(impacts(done).values()) == {"config"}
+    assert done["interfaces"] == [
+        {
+            "domain": "web1",
+            "mac": B,
+            "state": "present",
+            "source": "up1",
+            "mode": "passthrough",
+            "model": "virtio",
+            "live": None,
+        }
+    ]
+
+    after = hv.dump("web1")
+    assert after.replace("\n    " + element(after, B), "") == before
+    assert "passwd='s3cret'" in after
+
+    again = ok(module(**declared))
+    assert (again["changed"], again["changes"], again["diff"]) == (False, [], [])
+
+    gone = ok(module(domain="web1", mac=B, state="absent"))
+    assert gone["changed"]
+    assert hv.dump("web1") == before
+    assert not ok(module(domain="web1", mac=B, state="absent"))["changed"]
+
+
+def test_a_change_touches_the_given_fields_of_the_one_element(hv: Hypervisor, module: Module) -> None:
+    kept = "<driver name='vhost' queues='2'/><boot order='1'/><alias name='ua-lan'/>"
+    hv.define(domain("web1", nic(A), nic(B, more=kept), nic(C)))
+    before = hv.dump("web1")
+    changed = ok(module(domain="web1", mac=B, mode="private"))
+    assert [(c["field"], c["before"], c["after"], c["impact"]) for c in changed["changes"]] == [
+        ("mode", "bridge", "private", "config")
+    ]
+    edited = element(before, B).replace("mode='bridge'", "mode='private'")
+    assert hv.dump("web1") == before.replace(element(before, B), edited)
+    (diff,) = changed["diff"]
+    assert set(diff["before"].splitlines()) ^ set(diff["after"].splitlines()) == {
+        "  <source dev='eth0' mode='bridge'/>",
+        "  <source dev='eth0' mode='private'/>",
+    }
+    assert "s3cret" not in str(changed)
+
+
+def test_a_running_guest_gets_a_new_interface_at_once(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.virsh("start", "web1")
+    declared = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    done = ok(module(**declared))
+    assert set(impacts(done).values()) == {"live"}
+    assert (done["restart_required"], done["pending"]) == ([], [])
+    (returned,) = done["interfaces"]
+    link = returned["live"].pop("target")
+    assert returned["live"] == {"source": "up1", "mode": "bridge", "model": "virtio"}
+    assert f"{link}@up1" in hv.run("ip", "-br", "link")
+    address = re.compile(r"<address type='pci'.*?/>")
+    stored, live = (element(hv.dump("web1", live=live), B) for live in (False, True))
+    assert address.findall(stored) == address.findall(live) != []
+    assert not ok(module(**declared))["changed"]
+
+
+def test_a_slot_that_is_taken_is_not_fatal(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.virsh("start", "web1")
+    hv.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=nic(C))
+    done = ok(module(domain="web1", mac=B, source="eth0", mode="bridge"))
+    assert "the slot that is stored for it is not free" in str(done["warnings"])
+    assert done["interfaces"][0]["live"] is not None
+    assert not ok(module(domain="web1", mac=B))["changed"]
+
+
+def test_stored_and_running_are_brought_in_line(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.virsh("start", "web1")
+    hv.virsh("attach-device", "web1", "/dev/stdin", "--config", stdin=nic(B))
+    plugged = ok(module(domain="web1", mac=B))
+    assert impacts(plugged) == {"live": "live"}
+    assert plugged["diff"][0]["after"].startswith("<interface")
+    hv.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=nic(C))
+    stored = ok(module(domain="web1", mac=C, source="eth0", mode="bridge"))
+    assert set(impacts(stored).values()) == {"config"}
+    assert stored["restart_required"] == []
+    assert C in hv.dump("web1")
+
+
+def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, mode="vepa")))
+    hv.virsh("start", "web1")
+    declared = {"domain": "web1", "mac": A, "mode": "bridge", "source": "up1"}
+    due = [{"domain": "web1", "mac": A, "fields": ["source", "mode"]}]
+    foreseen = ok(module(check=True, **declared))
+    done = ok(module(**declared))
+    again = ok(module(**declared))
+    assert impacts(done) == {"source": "restart", "mode": "restart"}
+    assert foreseen["restart_required"] == done["restart_required"] == again["restart_required"] == due
+    assert not again["changed"]
+    assert again["interfaces"][0]["mode"] == "bridge"
+    assert again["interfaces"][0]["live"]["mode"] == "vepa"
+    hv.virsh("destroy", "web1")
+    hv.virsh("start", "web1")
+    restarted = ok(module(**declared))
+    assert (restarted["changed"], restarted["restart_required"]) == (False, [])
+
+
+def test_a_guest_that_does_not_let_go_is_pending(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A), nic(B)))
+    hv.virsh("start", "web1")
+    removal = {"domain": "web1", "mac": B, "state": "absent", "timeout": 1}
+    for again in (False, True):
+        done = ok(module(**removal))
+        assert done["changed"]
+        assert ("live" if again else "state") in impacts(done)
+        assert [p["mac"] for p in done["pending"]] == [B]
+        assert "still holds it" in str(done["warnings"])
+        assert B not in hv.dump("web1")
+        assert B in hv.dump("web1", live=True)
+    hv.virsh("destroy", "web1")
+    gone = ok(module(**removal))
+    assert (gone["changed"], gone["pending"]) == (False, [])
+
+
+def test_no_free_slot_is_explained_and_everything_put_back(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web0", nic(C)))
+    hv.define(domain("web1", nic(A), ports=1))
+    hv.virsh("start", "web1")
+    before = [hv.dump(name) for name in ("web0", "web1")]
+    live = hv.dump("web1", live=True)
+    extra = [{"domain": "web1", "mac": f"52:54:00:00:01:{i:02x}"} for i in range(40)]
+    failed = module(
+        interfaces=[{"domain": "web0", "mac": C, "mode": "vepa"}, *extra], source="eth0", mode="bridge", timeout=1
+    )
+    assert failed["rc"] == 1
+    assert re.match(r"interfaces\[\d+\]: cannot add 52:54:00:00:01:.. to the running domain 'web1': ", failed["msg"])
+    assert "No more available PCI slots" in failed["msg"]
+    assert "pcie-root-port" in failed["msg"]
+    assert [hv.dump(name) for name in ("web0", "web1")] == before
+    assert hv.dump("web1", live=True).count("<interface") >= live.count("<interface")
+
+
+def test_many_domains_in_one_task(hv: Hypervisor, module: Module) -> None:
+    names = [f"web{i}" for i in range(6)]
+    for name in names:
+        hv.define(domain(name))
+    entries = [
+        {"domain": name, "mac": f"52:54:00:00:{j:02x}:{i:02x}", **({"source": "up1"} if j else {})}
+        for i, name in enumerate(names)
+        for j in range(2)
+    ]
+    declared = {"interfaces": entries, "source": "eth0", "mode": "bridge"}
+    assert len(ok(module(**declared))["diff"]) == 12
+    again = ok(module(**declared))
+    assert not again["changed"]
+    assert [i["source"] for i in again["interfaces"]] == ["eth0", "up1"] * 6
+    assert ok(module(interfaces=[{**e, "state": "absent"} for e in entries]))["changed"]
+    assert not ok(module(interfaces=entries, state="absent"))["changed"]
+
+
+def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module: Module) -> None:
+    for i, mac in enumerate((A, B)):
+        hv.define(domain(f"web{i}", nic(mac)))
+    before = [hv.dump(f"web{i}") for i in range(2)]
+    failed = module(
+        interfaces=[
+            {"domain": "web0", "mac": A, "mode": "private"},
+            {"domain": "web0", "mac": C, "source": "eth0"},
+            {"domain": "web1", "mac": B, "model": "not<a>model"},
+        ]
+    )
+    assert failed["rc"] == 1
+    assert failed["msg"].startswith("interfaces[2]: libvirt refuses the configuration of domain 'web1': ")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert [hv.dump(f"web{i}") for i in range(2)] == before
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"domain": "web2", "mac": A}, r"^domain: no domain 'web2' on qemu:///system \(known: web1\)$"),
+        (
+            {"interfaces": [{"domain": "web1", "mac": A}, {"domain": "x", "mac": B}]},
+            r"^interfaces\[1\]\.domain: no domain 'x'",
+        ),
+        ({"domain": "web1", "mac": "53:54:00:00:00:01", "source": "eth0"}, r"^mac: .*multicast"),
+        ({"domain": "web1", "mac": "00:00:00:00:00:00", "source": "eth0"}, r"^mac: .*zero"),
+        ({"domain": "web1", "mac": B}, r"^source: domain 'web1' has no interface"),
+        ({"domain": "web1", "mac": C}, r"^mac: .*of type 'user'"),
+        ({"domain": "web1"}, r"missing parameter\(s\) required by 'domain': mac"),
+        ({}, r"one of the following is required: domain, interfaces"),
+        ({"domain": "web1", "mac": A, "interfaces": []}, r"mutually exclusive"),
+        ({"domain": "web1", "mac": A, "uri": "qemu:///nonsense"}, r"^uri: cannot connect to 'qemu:///nonsense'"),
+        (
+            {"domain": "web1", "mac": A, "uri": "qemu+unix:///system?socket=/none"},
+            r"^uri: .*/none.* Start libvirtd\.socket",
+        ),
+    ],
+)
+def test_errors_are_clear_and_change_nothing(hv: Hypervisor, module: Module, params: Result, said: str) -> None:
+    hv.define(domain("web1", nic(A), f"<interface type='user'><mac address='{C}'/></interface>"))
+    before = hv.dump("web1")
+    failed = module(**params)
+    assert failed["rc"] == 1
+    assert re.search(said, failed["msg"]), failed["msg"]
+    assert "exception" not in failed
+    assert hv.dump("web1") == before
+
+
+def test_a_transient_domain_is_refused(hv: Hypervisor, module: Module) -> None:
+    hv.virsh("create", "/dev/stdin", stdin=domain("fleeting", nic(A)))
+    failed = module(domain="fleeting", mac=A, mode="vepa")
+    assert "domain: domain 'fleeting' is transient" in failed["msg"]
+
+
+def macs(hv: Hypervisor, guest: str) -> set[str]:
+    """What the guest's own kernel has."""
+    return set(re.findall(r"link/ether (\S+)", hv.in_guest(guest, "ip", "link")))
+
+
+def test_a_guest_that_answers_gains_and_loses_interfaces(hv: Hypervisor, module: Module) -> None:
+    hv.define_guest("web1", nic(A), nic(B))
+    hv.virsh("start", "web1")
+    assert macs(hv, "web1") == {A, B}
+    entries = [
+        {"domain": "web1", "mac": B, "state": "absent"},
+        {"domain": "web1", "mac": C, "source": "up1", "mode": "private"},
+    ]
+    done = ok(module(interfaces=entries))
+    assert (done["pending"], done["restart_required"]) == ([], [])
+    assert set(impacts(done).values()) == {"live"}
+    assert macs(hv, "web1") == {A, C}
+    link = done["interfaces"][1]["live"]["target"]
+    assert "macvtap mode private" in hv.run("ip", "-d", "link", "show", link)
+    assert not ok(module(interfaces=entries))["changed"]
+
+
+def test_a_nic_moves_from_one_running_guest_to_another(hv: Hypervisor, module: Module) -> None:
+    for name, nics in (("web1", [nic(A), nic(B)]), ("web2", [])):
+        hv.define_guest(name, *nics)
+        hv.virsh("start", name)
+    assert macs(hv, "web1") == {A, B}
+    assert macs(hv, "web2") == set()
+    entries = [{"domain": "web2", "mac": B}, {"domain": "web1", "mac": B, "state": "absent"}]
+    ok(module(interfaces=entries, source="eth0", mode="bridge"))
+    assert macs(hv, "web1") == {A}
+    assert macs(hv, "web2") == {B}
+
+
+def test_a_failed_run_takes_back_what_it_plugged_in(hv: Hypervisor, module: Module) -> None:
+    hv.define_guest("web1", nic(A), nic(B))
+    hv.virsh("start", "web1")
+    assert macs(hv, "web1") == {A, B}
+    hv.define(hv.dump("web1"))
+    before = hv.dump("web1")
+    failed = module(
+        interfaces=[
+            {"domain": "web1", "mac": B, "state": "absent"},
+            {"domain": "web1", "mac": C, "source": "up1"},
+            {"domain": "web1", "mac": "52:54:00:00:00:0d", "source": "nolink"},
+        ],
+        mode="bridge",
+    )
+    assert failed["msg"].startswith("interfaces[2]: cannot add 52:54:00:00:00:0d to the running domain 'web1': ")
+    assert "nolink" in failed["msg"]
+    assert failed["msg"].endswith("The host is as it was before")
+    assert macs(hv, "web1") == {A, B}
+    assert hv.dump("web1") == before

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""One of the lab's hypervisors, for tests of what talks to libvirt."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import typing as t
+from dataclasses import dataclass
+
+from support import ROOT
+
+sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
+
+from labkit import cells, guest, image, lifecycle, model
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """``prefix`` is the command that runs another one on it. Beside eth0 it has the link up1."""
+
+    cell: model.Cell
+
+    @property
+    def prefix(self) -> list[str]:
+        return cells.enter(self.cell)
+
+    def run(self, *command: str, stdin: str = "") -> str:
+        done = subprocess.run(
+            [*self.prefix, *command], input=stdin, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def virsh(self, *arguments: str, stdin: str = "") -> str:
+        return self.run("virsh", "--quiet", "--connect", "qemu:///system", *arguments, stdin=stdin)
+
+    def define(self, xml: str) -> None:
+        self.virsh("define", "/dev/stdin", stdin=xml)
+
+    def dump(self, domain: str, *, live: bool = False) -> str:
+        return self.virsh("dumpxml", "--security-info", *(() if live else ("--inactive",)), domain)
+
+    def define_guest(self, name: str, *interfaces: str) -> None:
+        """Define a guest with an operating system, which answers hot-plug."""
+        guest.define(self.cell, name, image.cache_dir(None), memory=192, interfaces=interfaces)
+
+    def in_guest(self, name: str, *command: str) -> str:
+        """Run a command in a guest, once it has booted, and return what it says."""
+        return str(guest.execute(self.cell, name, command)["stdout"])
+
+    def clear(self) -> None:
+        for name in self.virsh("list", "--name").split():
+            self.virsh("destroy", name)
+        for name in self.virsh("list", "--all", "--name").split():
+            self.virsh("undefine", name)
+
+
+@contextlib.contextmanager
+def hypervisor(lab: str) -> t.Iterator[Hypervisor]:
+    """Make a lab of this name with one hypervisor, and remove it afterwards."""
+    try:
+        declared = model.declare(lab, ("hv1",))
+        lifecycle.create(declared, index_count=1024)
+        made = Hypervisor(declared.hypervisor("hv1"))
+        made.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
+        for link in ("up1", "far1"):
+            made.run("ip", "link", "set", link, "up")
+        yield made
+    finally:
+        lifecycle.destroy(lab)

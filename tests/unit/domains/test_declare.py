@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.declare import declare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+
+def entry(path: str = "", **options: t.Any) -> tuple[str, dict[str, t.Any]]:
+    return path, {"domain": "web1", "mac": "52:54:00:00:00:01", "state": "present", **options}
+
+
+def test_a_declaration_is_normalised() -> None:
+    assert declare([entry(mac="52-54-00-00-00-AA", mode="passthru", source="eth0")]) == (
+        Desired("", "web1", "52:54:00:00:00:aa", True, "eth0", "passthrough"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mac": "53:54:00:00:00:01"}, "interfaces[2].mac: 53:54:00:00:00:01 is a multicast address"),
+        ({"mac": "nonsense"}, "interfaces[2].mac: 'nonsense' is not a MAC address"),
+        ({"source": "a/b"}, "interfaces[2].source: 'a/b' cannot be the name"),
+        ({"source": ""}, "interfaces[2].source: '' cannot be the name"),
+        ({"source": "sixteen-bytes-xx"}, "interfaces[2].source: 'sixteen-bytes-xx' is longer than the 15 bytes"),
+        ({"source": "ütfachtbyteslän"}, "longer than the 15 bytes"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, str], said: str) -> None:
+    with pytest.raises(MacvtapError) as caught:
+        declare([entry("interfaces[2]", **options)])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {}),
+        ({}, {"domain": "web2"}),
+        ({}, {"mac": "5254.0000.0001", "domain": "web2"}),
+        ({"state": "absent"}, {}),
+        ({"state": "absent"}, {"state": "absent"}),
+    ],
+)
+def test_a_mac_declared_twice_is_refused(first: dict[str, str], second: dict[str, str]) -> None:
+    with pytest.raises(MacvtapError, match=r"^interfaces\[1\]\.mac: .* twice: interfaces\[0\]"):
+        declare([entry("interfaces[0]", **first), entry("interfaces[1]", **second)])
+
+
+def test_a_nic_may_move_from_one_domain_to_another() -> None:
+    assert len(declare([entry("interfaces[0]", state="absent"), entry("interfaces[1]", domain="web2")])) == 2

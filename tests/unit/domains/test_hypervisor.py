@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter against libvirt's own test driver, which needs no daemon."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, planner, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+libvirt = pytest.importorskip("libvirt")
+pytest.importorskip("lxml")
+
+MAC = "52:54:00:00:00:01"
+URI = "test:///default"
+ADD = Desired("interfaces[0]", "web1", MAC, source="eth0", mode="bridge")
+
+
+@pytest.fixture
+def connection() -> t.Iterator[t.Any]:
+    opened = libvirt.open(URI)
+    domain = opened.defineXML(
+        "<domain type='test'><name>web1</name><memory>8192</memory><os><type>hvm</type></os>"
+        "<devices><graphics type='vnc' passwd='s3cret'/></devices></domain>"
+    )
+    yield opened
+    domain.undefine()
+    opened.close()
+
+
+@pytest.fixture
+def hv(connection: t.Any) -> t.Iterator[hypervisor.Hypervisor]:  # noqa: ARG001  # it has the domain
+    with hypervisor.connect(URI, timeout=1) as connected:
+        yield connected
+
+
+def stored(connection: t.Any) -> str:
+    domain = connection.lookupByName("web1")
+    return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+
+
+def test_an_interface_is_added_and_taken_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    before = stored(connection)
+    steps = planner.plan([ADD], hv.observe(["web1"])).steps
+    hv.apply(steps)
+    assert [(i.mac, i.source, i.mode, i.model) for i in xml.interfaces(stored(connection))] == [
+        (MAC, "eth0", "bridge", "virtio")
+    ]
+    assert not planner.plan([ADD], hv.observe(["web1"])).changed
+    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    assert stored(connection) == before
+    assert "s3cret" in before
+
+
+def test_another_editor_is_noticed(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
+    steps = planner.plan([replace(ADD, mode="private")], hv.observe(["web1"])).steps
+    connection.defineXML(stored(connection).replace("eth0", "eth7"))
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]: domain 'web1': .*changed while this ran"):
+        hv.apply(steps)
+    assert "eth7" in stored(connection)
+
+
+def test_another_editors_work_elsewhere_is_kept(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    steps = planner.plan([ADD], hv.observe(["web1"])).steps
+    hv.apply(steps)
+    connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
+    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    assert xml.interfaces(stored(connection)) == ()
+    assert ">16384<" in stored(connection)
+
+
+def test_what_is_missing_is_told_from_what_is_there(hv: hypervisor.Hypervisor) -> None:
+    host = hv.observe(["web1", "web2", "web1"])
+    assert list(host.domains) == ["web1"]
+    assert host.known == ("test", "web1")
+    assert hv.observe(["web1"]).known == ()
+
+
+def test_errors_are_ours_and_nothing_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    refused = pytest.raises(MacvtapError, match=r"^uri: cannot connect to 'test:///nonsense'")
+    with refused, hypervisor.connect("test:///nonsense", timeout=1):
+        pass
+    assert capfd.readouterr().err == ""
