@@ -145,9 +145,8 @@ def test_check_mode_of_site_touches_nothing(fleet: Fleet) -> None:
 
 def test_teardown_removes_what_is_declared_and_nothing_else(fleet: Fleet) -> None:
     fleet.on("hv1", "ip", "link", "add", "link", "eth0", "name", "foreign0", "type", "macvtap", "mode", "bridge")
-    foreign = (
-        "<interface type='direct'><mac address='52:54:00:00:00:99'/><source dev='eth0' mode='bridge'/></interface>"
-    )
+    mac = "52:54:00:00:00:99"
+    foreign = f"<interface type='direct'><mac address='{mac}'/><source dev='eth0' mode='bridge'/></interface>"
     hv1 = fleet.lab.hypervisor("hv1")
     command = [*cells.enter(hv1), "virsh", "attach-device", "--config", "web1", "/dev/stdin"]
     subprocess.run(command, input=foreign, text=True, check=True, capture_output=True)

@@ -91,7 +91,7 @@ def impacts(result: Result) -> dict[str, str]:
 def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
     before = hv.dump("web1")
-    declared = {"domain": "web1", "mac": B.upper(), "source": "up1", "mode": "passthru"}
+    declared: Result = {"domain": "web1", "mac": B.upper(), "source": "up1", "mode": "passthru"}
 
     foreseen = ok(module(check=True, **declared))
     assert hv.dump("web1") == before
@@ -146,7 +146,7 @@ def test_a_change_touches_the_given_fields_of_the_one_element(hv: Hypervisor, mo
 def test_a_running_guest_gets_a_new_interface_at_once(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
     hv.virsh("start", "web1")
-    declared = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
     done = ok(module(**declared))
     assert set(impacts(done).values()) == {"live"}
     assert (done["restart_required"], done["pending"]) == ([], [])
@@ -187,7 +187,7 @@ def test_stored_and_running_are_brought_in_line(hv: Hypervisor, module: Module) 
 def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A, mode="vepa")))
     hv.virsh("start", "web1")
-    declared = {"domain": "web1", "mac": A, "mode": "bridge", "source": "up1"}
+    declared: Result = {"domain": "web1", "mac": A, "mode": "bridge", "source": "up1"}
     due = [{"domain": "web1", "mac": A, "fields": ["source", "mode"]}]
     foreseen = ok(module(check=True, **declared))
     done = ok(module(**declared))
@@ -206,7 +206,7 @@ def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hyperviso
 def test_a_guest_that_does_not_let_go_is_pending(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B)))
     hv.virsh("start", "web1")
-    removal = {"domain": "web1", "mac": B, "state": "absent", "timeout": 1}
+    removal: Result = {"domain": "web1", "mac": B, "state": "absent", "timeout": 1}
     for again in (False, True):
         done = ok(module(**removal))
         assert done["changed"]
@@ -247,7 +247,7 @@ def test_many_domains_in_one_task(hv: Hypervisor, module: Module) -> None:
         for i, name in enumerate(names)
         for j in range(2)
     ]
-    declared = {"interfaces": entries, "source": "eth0", "mode": "bridge"}
+    declared: Result = {"interfaces": entries, "source": "eth0", "mode": "bridge"}
     assert len(ok(module(**declared))["diff"]) == 12
     again = ok(module(**declared))
     assert not again["changed"]

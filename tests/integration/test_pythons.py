@@ -29,7 +29,7 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.fixture(params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids=lambda p: "-".join(p))
+@pytest.fixture(params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids="-".join)
 def python(request: pytest.FixtureRequest) -> str:
     """An interpreter of the version, in a virtual environment with pyroute2."""
     version, age = request.param
@@ -39,8 +39,8 @@ def python(request: pytest.FixtureRequest) -> str:
     venv = ROOT / ".cache" / "pythons" / f"{version}-{age}"
     if not (venv / "made").exists():
         subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
-        install = [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYROUTE2[age]]
-        subprocess.run(install, check=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYROUTE2[age]]
+        subprocess.run([venv / "bin/python", *install], check=True)
         (venv / "made").touch()
     return str(venv / "bin" / "python")
 

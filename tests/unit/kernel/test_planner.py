@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 import pytest
 
@@ -33,7 +34,7 @@ BUILTIN = dataclasses.replace(
     MODULAR, configs=(Source("/proc/config.gz", dict.fromkeys(ALL, "y")),), active=("/proc/devices",)
 )
 ABSENT = dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", dict.fromkeys(ALL, "n")),))
-ACTIVE = {"active": ("/proc/modules", "/proc/devices")}
+ACTIVE: dict[str, t.Any] = {"active": ("/proc/modules", "/proc/devices")}
 LOADED = Wanted("loaded")
 PERSISTENT = Wanted("loaded", persistent=True)
 

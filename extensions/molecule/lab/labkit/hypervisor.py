@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A hypervisor: a Debian machine with libvirtd and one uplink, as far as anything on it can tell."""
+
+from __future__ import annotations
+
+import uuid
+
+from labkit import cells, indexes, ssh, switch
+from labkit.model import Cell, Lab
+
+# /usr and /root too: what is installed or removed on a hypervisor is of no concern to the machine.
+OVERLAYS = ["/etc", "/var", "/usr", "/root"]
+GUEST_SOCKETS = "/run/lab-guests"
+GUEST_IMAGES = "/var/lib/libvirt/images/lab"
+
+QEMU_CONF = """\
+# Namespaces share the machine's cgroups, and its security module knows nothing of them.
+security_driver = "none"
+cgroup_controllers = [ ]
+# libvirt's own private /dev for each guest would be filled from the shared devtmpfs anyway.
+namespaces = [ ]
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+"""
+
+
+def create(lab: Lab, hv: Cell, index_count: int) -> None:
+    cells.add_netns(hv)
+    indexes.reserve(hv.netns, index_count)
+    switch.plug_in(lab, hv)
+    cells.boot(hv, spec(lab, hv))
+
+
+def spec(lab: Lab, hv: Cell) -> cells.Spec:
+    host_uuid = uuid.uuid5(uuid.NAMESPACE_OID, hv.netns)
+    return {
+        "hostname": hv.name,
+        "overlays": OVERLAYS,
+        # The machine's own guests are not this hypervisor's.
+        "emptied": [
+            "/etc/libvirt/qemu",
+            "/etc/libvirt/storage",
+            "/var/lib/libvirt/qemu",
+            "/run/lock",
+            "/run/sshd",
+            GUEST_SOCKETS,
+        ],
+        # virsh would look for a polkit that is not there, and say so each time.
+        "removed": ["/usr/bin/pkttyagent"],
+        "files": {
+            "/etc/hostname": (0o644, f"{hv.name}\n"),
+            "/etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hv.name}\n::1 localhost ip6-localhost\n"),
+            "/etc/machine-id": (0o444, f"{host_uuid.hex}\n"),
+            "/etc/libvirt/qemu.conf": (0o600, QEMU_CONF),
+            "/etc/libvirt/libvirtd.conf": (0o644, f'host_uuid = "{host_uuid}"\nauth_unix_rw = "none"\n'),
+            **ssh.server_files(lab),
+        },
+        # With -d each returns when it can be talked to.
+        "start": [["/usr/sbin/virtlogd", "-d"], ["/usr/sbin/libvirtd", "-d"]],
+    }

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Make, look at and remove a whole lab."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import typing as t
+from pathlib import Path
+
+from labkit import cells, hypervisor, indexes, model, ssh, switch
+from labkit.model import Lab
+from labkit.shell import LabError, locked, say
+
+PROGRAMS = {
+    "dnsmasq": "dnsmasq-base",
+    "libvirtd": "libvirt-daemon-system",
+    "virtlogd": "libvirt-daemon",
+    "virsh": "libvirt-clients",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "sshd": "openssh-server",
+    "ssh-keygen": "openssh-client",
+    "ip": "iproute2",
+}
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGHUP; like KeyboardInterrupt no Exception, so that nothing handles it by accident."""
+
+
+@contextlib.contextmanager
+def interruptible() -> t.Iterator[None]:
+    def raise_it(signum: int, _frame: object) -> None:
+        raise Interrupted(signal.Signals(signum).name)
+
+    before = {number: signal.signal(number, raise_it) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def create(lab: Lab, *, index_count: int = indexes.COUNT) -> Lab:
+    """Make the lab unless it is there; on failure or interruption nothing of it stays."""
+    check_machine()
+    with interruptible(), locked(lab.lock):
+        there = model.load(lab.name)
+        if there is not None and not problems(there):
+            if there.hypervisors != lab.hypervisors:
+                have = ",".join(there.hypervisors)
+                raise LabError(f"lab {lab.name} is there with hypervisors {have}; destroy it first")
+            say(f"lab {lab.name} is up already")
+            return there
+        if there is not None or lab.dir.exists():
+            say(f"lab {lab.name}: clearing away an unfinished or broken one")
+            remove(there or lab)
+        try:
+            build(lab, index_count)
+        except BaseException:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            say(f"lab {lab.name}: not finished; removing what there is of it")
+            remove(lab)
+            raise
+    return lab
+
+
+def check_machine() -> None:
+    if os.geteuid():
+        raise LabError("the lab is made of namespaces and links: run it as root")
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)})
+    if missing:
+        raise LabError(f"missing Debian packages: apt-get install {' '.join(missing)}")
+
+
+def build(lab: Lab, index_count: int) -> None:
+    model.save(lab)
+    say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
+    switch.create(lab)
+    ssh.make_keys(lab)
+    for hv in lab.cells[1:]:
+        say(f"lab {lab.name}: hypervisor {hv.name} (namespaces, interface indexes, libvirtd)")
+        hypervisor.create(lab, hv, index_count)
+    lab.inventory.parent.mkdir()
+    lab.inventory.write_text(ssh.inventory(lab))
+    (lab.dir / "complete").touch()
+    say(f"lab {lab.name} is up: ssh -F {lab.ssh_config} {lab.hypervisors[0]}")
+
+
+def problems(lab: Lab) -> list[str]:
+    """Why this lab cannot be used; nothing if it can."""
+    found = [f"{cell.name} is not running" for cell in lab.cells if cells.pid_of(cell) is None]
+    return found if (lab.dir / "complete").exists() else ["it was never finished", *found]
+
+
+def destroy(name: str) -> None:
+    """Remove a lab, whatever there is of it; harmless where there is none."""
+    lab = model.load(name) or model.declare(name, ("none",))
+    if not lab.dir.exists():
+        say(f"there is no lab {name}")
+        return
+    with interruptible(), locked(lab.lock):
+        remove(model.load(name) or lab)
+    say(f"lab {name} is gone")
+
+
+def remove(lab: Lab) -> None:
+    for cell in reversed(lab.cells):
+        cells.end(cell)
+        cells.delete_netns(cell)
+    indexes.release([cell.netns for cell in lab.cells])
+    shutil.rmtree(lab.dir, ignore_errors=True)
+    if lab.dir.exists():
+        raise LabError(f"{lab.dir} cannot be removed")
+
+
+def status(lab: Lab) -> dict[str, t.Any]:
+    ranges = {r.netns: r for r in indexes.reserved()}
+    hypervisors: dict[str, t.Any] = {}
+    for hv in lab.cells[1:]:
+        span = ranges.get(hv.netns)
+        hypervisors[hv.name] = {
+            "netns": hv.netns,
+            "pid": cells.pid_of(hv),
+            "uplink_mac": hv.uplink_mac,
+            "indexes": [span.start, span.end - 1] if span else None,
+            "hairpin": _hairpin(lab, hv.port),
+            "guests": _guests(hv),
+        }
+    return {
+        "name": lab.name,
+        "problems": problems(lab),
+        "switch": {
+            "netns": lab.switch.netns,
+            "pid": cells.pid_of(lab.switch),
+            "ipv4": switch.IPV4,
+            "ipv6": switch.IPV6,
+        },
+        "hypervisors": hypervisors,
+        "ssh_config": str(lab.ssh_config),
+        "inventory": str(lab.inventory),
+    }
+
+
+def _hairpin(lab: Lab, port: str) -> bool | None:
+    with contextlib.suppress(LabError, OSError):
+        flag = Path(f"{cells.root_of(lab.switch)}/sys/class/net/{port}/brport/hairpin_mode")
+        return flag.read_text().strip() == "1"
+    return None
+
+
+def _guests(hv: model.Cell) -> dict[str, str]:
+    with contextlib.suppress(LabError):
+        argv = [*cells.enter(hv), "virsh", "-q", "-c", "qemu:///system", "list", "--all"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        rows = [line.split(None, 2) for line in done.stdout.splitlines()]
+        return {row[1]: row[2] for row in rows if len(row) == 3}
+    return {}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""SSH with no network: the client's ProxyCommand enters the hypervisor and runs sshd on its own stdin and stdout."""
+
+from __future__ import annotations
+
+from labkit.model import PYTHON, Cell, Lab
+from labkit.shell import run
+
+INSIDE = "/run/lab-ssh"
+
+
+def host(hv: Cell) -> str:
+    """Unique on the machine: Ansible names the sockets of its persistent connections after it."""
+    return f"{hv.name}.{hv.lab}"
+
+
+def make_keys(lab: Lab) -> None:
+    keys = lab.dir / "ssh"
+    keys.mkdir(mode=0o700)
+    for name in ("id_ed25519", "host_key"):
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", str(keys / name)])
+    public = (keys / "host_key.pub").read_text()
+    (keys / "known_hosts").write_text(f"linuxvirt-lab-{lab.name} {public}")
+    lab.ssh_config.write_text(client_config(lab))
+
+
+def client_config(lab: Lab) -> str:
+    keys = lab.dir / "ssh"
+    text = ""
+    for hv in lab.cells[1:]:
+        # The PID is read at each connection, so that a hypervisor made anew is found again.
+        text += f"""\
+Host {hv.name} {host(hv)}
+    ProxyCommand nsenter -t $(cat {hv.dir}/pid) --mount --uts --net --pid /usr/sbin/sshd -i -f {INSIDE}/sshd_config
+"""
+    return (
+        text
+        + f"""\
+Host *
+    User root
+    IdentityFile {keys}/id_ed25519
+    IdentitiesOnly yes
+    IdentityAgent none
+    PreferredAuthentications publickey
+    HostKeyAlias linuxvirt-lab-{lab.name}
+    UserKnownHostsFile {keys}/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    LogLevel ERROR
+"""
+    )
+
+
+SSHD_CONFIG = f"""\
+HostKey {INSIDE}/host_key
+AuthorizedKeysFile {INSIDE}/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+PidFile none
+PrintMotd no
+PrintLastLog no
+AcceptEnv LANG LC_*
+Subsystem sftp internal-sftp
+"""
+
+
+def server_files(lab: Lab) -> dict[str, tuple[int, str]]:
+    keys = lab.dir / "ssh"
+    return {
+        f"{INSIDE}/sshd_config": (0o600, SSHD_CONFIG),
+        f"{INSIDE}/host_key": (0o600, (keys / "host_key").read_text()),
+        f"{INSIDE}/authorized_keys": (0o600, (keys / "id_ed25519.pub").read_text()),
+    }
+
+
+def inventory(lab: Lab) -> str:
+    """How Ansible reaches the hypervisors, and nothing else: what they should be is another inventory's matter."""
+    hosts = "".join(f"    {hv.name}:\n      ansible_host: {host(hv)}\n" for hv in lab.cells[1:])
+    return f"""\
+---
+hypervisors:
+  hosts:
+{hosts}  vars:
+    ansible_connection: ssh
+    ansible_user: root
+    ansible_ssh_common_args: -F {lab.ssh_config}
+    ansible_python_interpreter: {PYTHON}
+    ansible_pipelining: true
+"""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The lab's switch: a bridge in a namespace of its own, with one port per hypervisor, and the LAN's dnsmasq on it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from labkit import cells
+from labkit.model import UPLINK, Cell, Lab
+from labkit.shell import LabError, run
+
+BRIDGE = "lan0"
+# The documentation prefixes of RFC 5737 and RFC 3849: nobody's addresses.
+IPV4 = "192.0.2.1/24"
+IPV6 = "2001:db8:1::1/64"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    mac: str
+    address: str
+    hostname: str
+    expires: int
+
+
+def dnsmasq_conf(lab: Lab) -> str:
+    return f"""\
+# DHCPv4 and IPv6 router advertisements; no DNS.
+port=0
+user=root
+group=root
+interface={BRIDGE}
+bind-interfaces
+pid-file=
+dhcp-authoritative
+# Asking first whether somebody has the address already would cost each guest three seconds.
+no-ping
+dhcp-range=192.0.2.50,192.0.2.250,255.255.255.0,1h
+dhcp-rapid-commit
+enable-ra
+dhcp-range=2001:db8:1::,ra-only,64,1h
+dhcp-leasefile={leases_file(lab)}
+log-dhcp
+log-facility={lab.switch.dir}/dnsmasq.log
+"""
+
+
+def leases_file(lab: Lab) -> str:
+    return f"{lab.switch.dir}/leases"
+
+
+def create(lab: Lab) -> None:
+    netns = lab.switch.netns
+    cells.add_netns(lab.switch)
+    ip = ["ip", "-n", netns]
+    # Without forward_delay a new port would be deaf for 15 s; with snooping, multicast (and with it IPv6
+    # neighbour discovery) would depend on there being a querier.
+    run([*ip, "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"])
+    run([*ip, "link", "set", BRIDGE, "up"])
+    run([*ip, "address", "add", IPV4, "dev", BRIDGE])
+    run([*ip, "address", "add", IPV6, "dev", BRIDGE, "nodad"])
+    lab.switch.dir.mkdir(parents=True, exist_ok=True)
+    conf = lab.switch.dir / "dnsmasq.conf"
+    conf.write_text(dnsmasq_conf(lab))
+    spec: cells.Spec = {
+        "hostname": netns,
+        "overlays": [],
+        "emptied": [],
+        "removed": [],
+        "files": {},
+        "start": [["/usr/sbin/dnsmasq", f"--conf-file={conf}"]],
+    }
+    cells.boot(lab.switch, spec)
+
+
+def plug_in(lab: Lab, hv: Cell) -> None:
+    """A cable from a switch port to the hypervisor's uplink."""
+    ip = ["ip", "-n", lab.switch.netns]
+    veth = ["type", "veth", "peer", "name", UPLINK, "address", hv.uplink_mac, "netns", hv.netns]
+    run([*ip, "link", "add", hv.port, *veth])
+    run([*ip, "link", "set", hv.port, "master", BRIDGE, "up"])
+    run(["ip", "-n", hv.netns, "link", "set", UPLINK, "up"])
+
+
+def set_hairpin(lab: Lab, hv: Cell, on: bool) -> None:
+    """Reflective relay of IEEE 802.1Qbg: the port sends a frame back where it came from."""
+    run(["bridge", "-n", lab.switch.netns, "link", "set", "dev", hv.port, "hairpin", "on" if on else "off"])
+
+
+def leases(lab: Lab) -> list[Lease]:
+    """DHCPv4 leases, as dnsmasq has them on file at this moment."""
+    try:
+        with open(leases_file(lab)) as file:
+            rows = [line.split() for line in file]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LabError(f"{leases_file(lab)}: {error.strerror}") from error
+    return [Lease(row[1], row[2], row[3], int(row[0])) for row in rows if len(row) == 5 and "." in row[2]]

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The lab itself: what it makes, that two do not meet, and that nothing stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[2] / "extensions" / "molecule" / "lab" / "lab.py"
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+
+
+def lab(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    argv = ["/usr/bin/python3", str(TOOL), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def traces(name: str) -> list[str]:
+    """Whatever there is on the machine that bears the lab's name."""
+    found = [str(path) for path in Path("/run/netns").glob(f"{name}-*")]
+    found += [str(path) for path in Path("/run/linuxvirt-lab").glob(f"*{name}*")]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{name}-" in line]
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"/{name}/" in words or f"/{name}-" in words:
+            found.append(words)
+    return found
+
+
+def status(name: str) -> dict[str, t.Any]:
+    answer: dict[str, t.Any] = json.loads(lab("status", "--name", name).stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def two_labs() -> t.Iterator[tuple[str, str]]:
+    names = (f"one{os.getpid()}", f"two{os.getpid()}")
+    try:
+        lab("create", "--name", names[0], "--hypervisors", "hv1,hv2")
+        lab("create", "--name", names[1], "--hypervisors", "hv1")
+        yield names
+    finally:
+        for name in names:
+            lab("destroy", "--name", name, check=False)
+    assert [traces(name) for name in names] == [[], []]
+
+
+def test_index_ranges_are_disjoint(two_labs: tuple[str, str]) -> None:
+    ranges = []
+    for name in two_labs:
+        for hv, what in status(name)["hypervisors"].items():
+            first, last = what["indexes"]
+            link = json.loads(lab("exec", "--name", name, hv, "--", "ip", "-j", "link", "show", "eth0").stdout)[0]
+            assert first <= link["ifindex"] <= last
+            ranges.append((first, last))
+    ranges.sort()
+    assert all(before[1] < after[0] for before, after in zip(ranges, ranges[1:]))
+
+
+def test_each_has_its_own_libvirt_and_files(two_labs: tuple[str, str]) -> None:
+    one, two = two_labs
+    lab("exec", "--name", one, "hv1", "--", "touch", "/etc/only-here", "/tmp/only-here", "/usr/share/only-here")
+    for name, hv, expected in ((one, "hv1", 0), (one, "hv2", 2), (two, "hv1", 2)):
+        done = lab("exec", "--name", name, hv, "--", "ls", "/etc/only-here", "/usr/share/only-here", check=False)
+        assert done.returncode == expected
+    assert not Path("/etc/only-here").exists()
+    assert not Path("/usr/share/only-here").exists()
+    xml = lab("guest-xml", "--name", "web1").stdout
+    subprocess.run(
+        ["ssh", "-F", status(one)["ssh_config"], "hv1", "virsh -q -c qemu:///system define /dev/stdin"],
+        input=xml, text=True, check=True, capture_output=True, timeout=30,
+    )  # fmt: skip
+    assert status(one)["hypervisors"]["hv1"]["guests"] == {"web1": "shut off"}
+    assert status(one)["hypervisors"]["hv2"]["guests"] == {}
+    assert status(two)["hypervisors"]["hv1"]["guests"] == {}
+
+
+def test_hairpin(two_labs: tuple[str, str]) -> None:
+    one, two = two_labs
+    lab("hairpin", "--name", one, "hv2", "on")
+    states = [status(name)["hypervisors"][hv]["hairpin"] for name, hv in ((one, "hv1"), (one, "hv2"), (two, "hv1"))]
+    assert states == [False, True, False]
+    lab("hairpin", "--name", one, "hv2", "off")
+    assert status(one)["hypervisors"]["hv2"]["hairpin"] is False
+
+
+def test_creating_twice_is_harmless(two_labs: tuple[str, str]) -> None:
+    before = status(two_labs[1])
+    assert "up already" in lab("create", "--name", two_labs[1], "--hypervisors", "hv1").stderr
+    assert status(two_labs[1]) == before
+    other = lab("create", "--name", two_labs[1], "--hypervisors", "hv1,hv9", check=False)
+    assert other.returncode == 1
+    assert "is there with hypervisors hv1" in other.stderr
+
+
+def test_an_interrupted_create_leaves_nothing() -> None:
+    name = f"cut{os.getpid()}"
+    argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--hypervisors", "hv1"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        _, words = process.communicate(timeout=60)
+    assert process.returncode == 1, words
+    assert "error: interrupted" in words
+    assert traces(name) == []
+
+
+def test_a_killed_create_is_cleared_away() -> None:
+    name = f"dead{os.getpid()}"
+    argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--hypervisors", "hv1"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        time.sleep(1)
+        process.kill()
+    assert traces(name) != []
+    lab("destroy", "--name", name)
+    assert traces(name) == []
+    lab("destroy", "--name", name)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "--name", "BAD_"),
+        ("create", "--name", "fine", "--hypervisors", "hv1,hv1"),
+        ("create", "--name", "fine", "--hypervisors", "lan"),
+        ("inventory", "--name", "no-such-lab"),
+        ("exec", "--name", "no-such-lab", "hv1", "--", "true"),
+        ("reserve-indexes", "--netns", "no-such-namespace"),
+    ],
+)
+def test_errors_are_one_line(words: tuple[str, ...]) -> None:
+    done = lab(*words, check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("lab: error: ")
+
+
+def test_a_namespace_of_ones_own_gets_a_range() -> None:
+    name = f"own{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        given = json.loads(lab("reserve-indexes", "--netns", name, "--count", "16").stdout)
+        again = json.loads(lab("reserve-indexes", "--netns", name, "--count", "16").stdout)
+        assert again == given
+        subprocess.run(["ip", "-n", name, "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+        shown = subprocess.run(["ip", "-n", name, "-j", "link"], check=True, capture_output=True, text=True).stdout
+        assert all(given["start"] <= link["ifindex"] < given["start"] + 16 for link in json.loads(shown)[1:])
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
