@@ -112,7 +112,7 @@ def test_an_interrupted_create_leaves_nothing() -> None:
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
-        _, words = process.communicate(timeout=60)
+        words = process.communicate(timeout=60)[1]
     assert process.returncode == 1, words
     assert "error: interrupted" in words
     assert traces(name) == []

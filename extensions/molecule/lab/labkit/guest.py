@@ -177,7 +177,7 @@ def _ask(
         sock.sendall(b"\n%s %d %s\n" % (key.encode(), math.ceil(timeout), command))
         while (left := deadline - time.monotonic()) > 0:
             while b"\n" in pending:
-                line, _, rest = bytes(pending).partition(b"\n")
+                line, _newline, rest = bytes(pending).partition(b"\n")
                 pending[:] = rest
                 words = line.decode(errors="replace").split()
                 # A terminal that is not raw yet echoes the question: nothing is done there.

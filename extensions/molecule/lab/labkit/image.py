@@ -125,6 +125,8 @@ def _contents(tree: Path) -> t.Iterator[cpio.Entry]:
     yield cpio.Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     yield from (cpio.directory(name) for name in ("proc", "sys", "run", "tmp", "etc"))
     yield cpio.file("bin/busybox", BUSYBOX, executable=True)
+    # For the kernel to start init with; init makes the rest.
+    yield cpio.symlink("bin/sh", "busybox")
     yield cpio.file("init", GUEST / "init", executable=True)
     for name in ("agent", "udhcpc"):
         yield cpio.file(f"lab/{name}", GUEST / name, executable=True)
@@ -138,7 +140,7 @@ def _contents(tree: Path) -> t.Iterator[cpio.Entry]:
 
 def _modules(tree: Path) -> t.Iterator[cpio.Entry]:
     """The modules and what they depend on, with their order of loading; built-in ones are skipped."""
-    base = next(tree.glob("**/lib/modules/*"))
+    (base,) = tree.glob("**/lib/modules/*")
     files = {re.sub(r"\.ko.*", "", path.name).replace("-", "_"): path for path in base.glob("kernel/**/*.ko*")}
     order: list[str] = []
     contents: dict[str, bytes] = {}
