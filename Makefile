@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo demo-down test lint unit integration sanity molecule build clean
+.PHONY: help setup demo demo-down test lint unit integration sanity molecule bench build clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +36,9 @@ sanity: setup ## ansible-test sanity
 
 molecule: setup ## The roles, on the lab
 	@.ci/test molecule
+
+bench: setup ## Speed and memory, as ratios to other ways; the table and plot in docs/benchmark (quarter of an hour)
+	@python tests/benchmark/run.py
 
 build: setup ## The collection's artefact, in build/
 	@ansible-galaxy collection build --force --output-path build
