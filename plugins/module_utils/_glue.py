@@ -28,7 +28,14 @@ def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    module.exit_json(**result)
+    # Ansible would return every option of every entry, most of them null: at 1,000 links several times the result.
+    module.exit_json(**result, invocation={"module_args": _given(module.params)})
+
+
+def _given(value: t.Any) -> t.Any:
+    if isinstance(value, dict):
+        return {key: _given(one) for key, one in value.items() if one is not None}
+    return [_given(one) for one in value] if isinstance(value, list) else value
 
 
 def entries(params: t.Mapping[str, t.Any], many: str, options: t.Iterable[str]) -> list[tuple[str, dict[str, t.Any]]]:

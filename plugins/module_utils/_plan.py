@@ -112,15 +112,16 @@ class Outcome(t.Generic[ThingT, HostT]):
     host: HostT = field(repr=False)
 
 
-def converge(
+def converge(  # noqa: PLR0913  # each is one stage of the way
     observe: t.Callable[[], HostT],
     plan: t.Callable[[HostT], Plan[ThingT]],
     apply: t.Callable[[t.Sequence[Step[ThingT]]], None],
     undo: t.Callable[[t.Sequence[Step[ThingT]], HostT], Plan[ThingT]],
     *,
     check_mode: bool,
+    roll_back: bool = True,
 ) -> Outcome[ThingT, HostT]:
-    """Make the host as planned, all or nothing.
+    """Make the host as planned, all or nothing (or, without ``roll_back``, as far as it goes).
 
     ``apply`` may fail at any step. Then the host is observed anew and ``undo(steps, host)`` plans the
     way back from what is really there to what the steps started from, so that a step that was half
@@ -141,7 +142,11 @@ def converge(
             raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
     except BaseException as exc:
         # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
-        state = _put_back(observe, apply, undo, planned.steps)
+        state = (
+            _put_back(observe, apply, undo, planned.steps)
+            if roll_back
+            else "What could be done has been kept, as asked for"
+        )
         if isinstance(exc, MacvtapError):
             raise MacvtapError(f"{exc.message}. {state}", path=exc.path, **exc.details) from exc
         raise

@@ -13,15 +13,17 @@ version_added: 0.1.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Makes, changes and removes macvtap links over netlink, one by O(name) or many in one task by O(links).
-  - What the kernel can change on a link that exists is changed in place. Another parent, and a mode to or from
-    V(passthru), need the link to be made anew; RV(changes) says so for each field before it happens, in check mode.
-  - The whole task is done or nothing of it is. What the kernel would refuse is refused before anything is done, and
-    when a step fails nevertheless, what was there before is put back.
+  - What the kernel can change on a link that exists is changed in place. Another parent, another number of queues, and
+    a mode to or from V(passthru) need the link to be made anew; RV(changes) says so for each field before it happens,
+    in check mode. A link that is made anew keeps its MAC address, alias, group and all else that is not declared, but
+    the number of its tap is another one.
+  - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
+    anything is done, and when a step fails nevertheless, what was there before is put back.
   - A link whose tap a process holds open (a running guest) is neither removed nor made anew, unless O(force=true).
   - The links are read back in the end, and the task fails if they are not as declared.
   - What this module makes does not outlast a reboot.
 requirements:
-  - pyroute2 (0.7.2 or newer)
+  - pyroute2 (0.7.2 or newer), where something is to be changed
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -61,7 +63,7 @@ options:
       mode:
         description: See O(mode).
         type: str
-        choices: [vepa, bridge, private, passthru]
+        choices: [vepa, bridge, private, passthru, source]
       mac:
         description: See O(mac).
         type: str
@@ -69,6 +71,57 @@ options:
       mtu:
         description: See O(mtu).
         type: int
+      txqueuelen:
+        description: See O(txqueuelen).
+        type: int
+        aliases: [txqlen]
+      promiscuous:
+        description: See O(promiscuous).
+        type: bool
+      nodst:
+        description: See O(nodst).
+        type: bool
+      source_macs:
+        description: See O(source_macs).
+        type: list
+        elements: str
+      bcqueuelen:
+        description: See O(bcqueuelen).
+        type: int
+      bclim:
+        description: See O(bclim).
+        type: int
+        aliases: [bc_cutoff]
+      group:
+        description: See O(group).
+        type: int
+      alias:
+        description: See O(alias).
+        type: str
+      altnames:
+        description: See O(altnames).
+        type: list
+        elements: str
+      queues:
+        description: See O(queues).
+        type: dict
+        suboptions:
+          tx:
+            description: See O(queues.tx).
+            type: int
+          rx:
+            description: See O(queues.rx).
+            type: int
+      addrgenmode:
+        description: See O(addrgenmode).
+        type: str
+        choices: [eui64, none, stable_secret, random]
+      allmulticast:
+        description: See O(allmulticast).
+        type: bool
+      netns:
+        description: See O(netns).
+        type: str
       tap:
         description: See O(tap).
         type: dict
@@ -82,6 +135,9 @@ options:
           mode:
             description: See O(tap.mode).
             type: raw
+          repair:
+            description: See O(tap.repair).
+            type: bool
   state:
     description:
       - V(up), the link exists and is up; V(down), it exists and is down.
@@ -94,8 +150,10 @@ options:
     default: up
   parent:
     description:
-      - Name of the link below, through which the frames reach the network. It must be an Ethernet link that is neither
-        a port of a bridge or bond nor itself a macvlan or macvtap link.
+      - The link below, through which the frames reach the network, by its name, alternative name, MAC address, or the
+        PCI address of its device (V(0000:03:00.0)).
+      - It must be a wired Ethernet link that is neither a port of a bridge or bond nor itself a macvlan or macvtap
+        link.
       - Needed for a link that does not exist yet.
     type: str
     aliases: [link, lower, base_iface]
@@ -103,10 +161,10 @@ options:
     description:
       - Who can talk to whom on one parent. V(bridge), links of the parent reach each other directly; V(vepa), through
         the switch, which must have reflective relay; V(private), not at all; V(passthru), the link is the only one on
-        the parent and has its address.
+        the parent and has its address; V(source), the link gets only frames from the addresses in O(source_macs).
       - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
     type: str
-    choices: [vepa, bridge, private, passthru]
+    choices: [vepa, bridge, private, passthru, source]
   mac:
     description:
       - MAC address of the link, unicast. Left out, a link that exists keeps its address, and the kernel chooses one for
@@ -116,8 +174,75 @@ options:
   mtu:
     description: MTU of the link in bytes, from 68 up to its parent's.
     type: int
+  txqueuelen:
+    description: Length of the transmit queue in packets.
+    type: int
+    aliases: [txqlen]
+  promiscuous:
+    description:
+      - Whether a link in mode V(passthru) sets its parent promiscuous. V(false) is C(nopromisc) of C(ip link). In other
+        modes the kernel takes the flag and does nothing with it.
+    type: bool
+  nodst:
+    description:
+      - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
+        C(ip link)). In other modes the kernel takes the flag and does nothing with it.
+    type: bool
+  source_macs:
+    description:
+      - The addresses that a link in mode V(source) takes frames from, all of them. Those that are missing are added,
+        others removed; an empty list empties it.
+      - A link that leaves mode V(source) loses its list.
+    type: list
+    elements: str
+  bcqueuelen:
+    description: Length of the queue of broadcast and multicast frames in packets, as this link asks for it. The
+      greatest that a link of the parent asks for is in effect.
+    type: int
+  bclim:
+    description: Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
+    type: int
+    aliases: [bc_cutoff]
+  group:
+    description: Link group, a number. All links are in group 0 that nobody has put into another.
+    type: int
+  alias:
+    description: Alias of the link, a free text of 255 bytes at most. An empty text removes it.
+    type: str
+  altnames:
+    description: Alternative names of the link, all of them. An empty list removes those that there are.
+    type: list
+    elements: str
+  queues:
+    description: Numbers of queues. The kernel cannot change them on a link that exists, which is made anew then.
+    type: dict
+    suboptions:
+      tx:
+        description: Number of transmit queues.
+        type: int
+      rx:
+        description: Number of receive queues.
+        type: int
+  addrgenmode:
+    description:
+      - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.
+      - With V(none) the host joins no multicast group of that address on the link either. It is this group through
+        which a guest's IPv6 neighbour discovery works by accident, so set O(allmulticast=true) along with V(none).
+    type: str
+    choices: [eui64, none, stable_secret, random]
+  allmulticast:
+    description:
+      - Whether the link lets all multicast frames through to the guest, and not only those of groups that the host has
+        joined on the link. Guests that use multicast (mDNS, VRRP, IPv6 with addresses not made from the MAC) need it.
+    type: bool
+  netns:
+    description:
+      - The network namespace in which the link is to be, by its name in C(ip netns) or the path of its file. Its parent
+        is in the module's own namespace.
+      - Left out, the link is in the module's own namespace too. Links of one name in two namespaces are two links.
+    type: str
   tap:
-    description: Owner, group and permissions of the link's character device C(/dev/tapN), N being the link's index.
+    description: The link's character device C(/dev/tapN), N being the link's index.
     type: dict
     suboptions:
       owner:
@@ -129,11 +254,33 @@ options:
       mode:
         description: Permissions in octal digits, in quotes, such as V("0660").
         type: raw
+      repair:
+        description:
+          - Put the right device at C(/dev/tapN) where there is none, or that of another link.
+          - Indexes are counted for each network namespace and C(/dev) is one for all, so that links of the same index
+            in two namespaces have one node between them. Without this, that is only warned of.
+        type: bool
+  purge:
+    description:
+      - Remove every macvtap link that is in O(group) and not declared in this task, and no other.
+      - Needs a O(group) other than 0.
+    type: bool
+    default: false
   force:
     description: Remove links, or make them anew, even where a process holds their tap open and will be cut off.
     type: bool
     default: false
+  on_error:
+    description: Whether to put everything back when a step fails, or to keep what was done.
+    type: str
+    choices: [rollback, keep]
+    default: rollback
+  lock_timeout:
+    description: How many seconds to wait for another run of this module on the host to end.
+    type: int
+    default: 60
 seealso:
+  - module: linuxvirt.macvtap.macvtap_link_info
   - module: linuxvirt.macvtap.kernel_macvtap_check
   - module: linuxvirt.macvtap.libvirt_direct_iface
 """
@@ -160,6 +307,33 @@ EXAMPLES = r"""
       - name: db1
         mac: 52:54:00:00:00:03
         mtu: 1400
+
+- name: A link that a guest's multicast passes, and that the host's own stack keeps off
+  linuxvirt.macvtap.macvtap_link:
+    name: macvtap1
+    parent: eth0
+    mode: bridge
+    addrgenmode: none
+    allmulticast: true
+
+- name: A link that takes frames from two addresses only
+  linuxvirt.macvtap.macvtap_link:
+    name: macvtap2
+    parent: eth0
+    mode: source
+    source_macs:
+      - 52:54:00:00:00:01
+      - 52:54:00:00:00:02
+
+- name: These links and no others in group 7
+  linuxvirt.macvtap.macvtap_link:
+    group: 7
+    purge: true
+    parent: eth0
+    mode: bridge
+    links:
+      - name: web1
+      - name: web2
 
 - name: No such link
   linuxvirt.macvtap.macvtap_link:
@@ -210,6 +384,10 @@ links:
   contains:
     name:
       description: Name.
+      type: str
+      returned: always
+    netns:
+      description: The network namespace that it is in as given in O(netns), V(null) for the module's own.
       type: str
       returned: always
     ifindex:
@@ -273,6 +451,7 @@ links:
           returned: always
   sample:
     - name: macvtap0
+      netns:
       ifindex: 12
       parent: eth0
       mode: bridge
@@ -289,44 +468,52 @@ links:
         mode: "0660"
 """
 
+import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink, netns, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 
 def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    purge_group = options.purge_group(params)
     wanted = [
-        options.wanted(path, given)
-        for path, given in _glue.entries(module.params, "links", ("name", *options.LINK_OPTIONS))
+        options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))
     ]
-    names = [want.name for want in wanted]
+    files = {w.netns: netns.path_of(w.netns, path=join_path(w.path, "netns")) for w in wanted if w.netns}
+    names = {want.name for want in wanted}
+    parents = {want.parent for want in wanted if want.parent}
 
     def plan(links: Links) -> Plan[Link]:
-        planned = planner.plan(wanted, links)
-        endangered = {link.name: link.tap.device for link in planner.cut_off(planned) if link.tap and link.tap.device}
+        planned = planner.plan(wanted, links, purge_group=purge_group)
+        endangered = {link.key: link.tap.device for link in planner.cut_off(planned) if link.tap and link.tap.device}
         held = holders.find(set(endangered.values()))
         planner.check_holders(
-            planned, {name: held.get(device, []) for name, device in endangered.items()}, force=module.params["force"]
+            planned, {name: held.get(device, []) for name, device in endangered.items()}, force=params["force"]
         )
         return planned
 
-    with netlink.session() as ipr:
+    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
+    with lock, netlink.session(files) as session:
         outcome = converge(
-            observe=lambda: netlink.observe(ipr, set(names)),
+            # What is to be purged is not known by its name yet.
+            observe=lambda: session.observe(None if purge_group else names, parents=parents),
             plan=plan,
-            apply=lambda steps: netlink.apply(ipr, steps),
+            apply=session.apply,
             undo=planner.undo,
             check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
         )
     links = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
     return {
         **outcome.plan.result(diff=module._diff),
-        "links": [report(links[name]) for name in names if name in links],
+        "links": [report(links[want.key]) for want in wanted if want.key in links],
         "warnings": outcome.plan.warnings,
     }
 
@@ -339,7 +526,10 @@ def main() -> None:
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},
             **own,
+            "purge": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
+            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
+            "lock_timeout": {"type": "int", "default": 60},
         },
         mutually_exclusive=[("name", "links")],
         required_one_of=[("name", "links")],

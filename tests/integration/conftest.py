@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -32,7 +33,12 @@ class Namespace:
     def links(self, *words: str) -> list[dict[str, t.Any]]:
         """Return ``ip -d link show`` as data, less what changes by itself."""
         shown: list[dict[str, t.Any]] = json.loads(self.ip("-d", "-j", "link", "show", *words))
-        return shown
+        # The carrier and what follows from it come a moment after whatever brought them.
+        drifting = {"NO-CARRIER", "LOWER_UP", "M-DOWN"}
+        return [
+            {**link, "operstate": "", "flags": [flag for flag in link["flags"] if flag not in drifting]}
+            for link in shown
+        ]
 
     def link(self, name: str) -> dict[str, t.Any]:
         return self.links("dev", name)[0]
@@ -43,9 +49,20 @@ class Namespace:
     def run(self, params: t.Mapping[str, t.Any], module: str = "macvtap_link", **how: t.Any) -> dict[str, t.Any]:
         return run_module(module, params, prefix=self.prefix, **how)
 
+    def refuses(self, params: t.Mapping[str, t.Any], message: str, **how: t.Any) -> str:
+        """Run the module, which is to fail with ``message`` (a pattern) and to leave every link as it was."""
+        before = self.links()
+        failed = self.run(params, **how)
+        assert failed.get("failed"), failed
+        assert re.search(message, failed["msg"]), failed["msg"]
+        assert self.links() == before
+        return str(failed["msg"])
+
     def clear(self) -> None:
-        for name in self.names() | self.names("macvlan") | self.names("bridge"):
-            self.ip("link", "del", name)
+        # A bridge last: the links on it would go with it.
+        for kind in ("macvtap", "macvlan", "bridge"):
+            for name in self.names(kind):
+                self.ip("link", "del", name)
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +90,14 @@ def netns(_namespace: Namespace) -> t.Iterator[Namespace]:
     """A namespace with nothing on its uplinks; what a test makes there goes with it."""
     yield _namespace
     _namespace.clear()
+
+
+@pytest.fixture
+def lower(netns: Namespace) -> t.Iterator[str]:
+    """An uplink for this test alone, which may do to it what it likes."""
+    netns.ip("link", "add", "low0", "type", "veth", "peer", "name", "lowfar0")
+    for end in ("low0", "lowfar0"):
+        netns.ip("link", "set", end, "up")
+    yield "low0"
+    if any(link["ifname"] == "lowfar0" for link in netns.links()):
+        netns.ip("link", "del", "lowfar0")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import stat
@@ -18,7 +17,7 @@ def find(devices: t.Collection[Device]) -> dict[Device, list[Holder]]:
     held: dict[Device, list[Holder]] = {}
     if not devices:
         return held
-    for directory in glob.iglob("/proc/[0-9]*"):
+    for directory in (f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()):
         for device in _open_devices(directory) & set(devices):
             held.setdefault(device, []).append(_holder(directory))
     return held

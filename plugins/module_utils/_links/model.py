@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-MODES = ("vepa", "bridge", "private", "passthru")
+# include/uapi/linux/if_link.h
+MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 STATES = ("up", "present", "down", "absent")
+MACVLAN_KINDS = ("macvlan", "macvtap")
 
 # include/uapi/linux/if_arp.h: the only hardware type that macvlan_newlink() leaves a usable link on.
 ARPHRD_ETHER = 1
@@ -32,19 +35,29 @@ class Tap:
     owner: str | None = None
     group: str | None = None
     mode: int | None = None
+    # Of a tap that is still to be: put a node of the right number at the path if there is another one, or none.
+    repair: bool = field(default=False, compare=False)
 
     @property
     def own(self) -> bool:
         """Whether the node at ``path`` is the tap of this link."""
         return self.node is not None and self.node == self.device
 
+    @property
+    def fault(self) -> str | None:
+        """Say what is wrong with the node, or None where it is this link's own."""
+        if self.node is None:
+            return "is missing"
+        return None if self.own else "is the tap of a link in another network namespace"
+
 
 @dataclass(frozen=True)
 class Link:
-    """A network link of any kind.
+    """A network link of any kind, in this process's network namespace or (``netns``) in another one.
 
-    ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that is still to be made.
-    ``parent`` is the name of the lower link, None where there is none or it is in another network namespace.
+    ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that is still to be made. ``parent`` is the
+    name of the lower link, None where there is none or it is in another network namespace. ``mtu`` is in bytes,
+    ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device behind a physical link.
     """
 
     name: str
@@ -56,17 +69,120 @@ class Link:
     mac: str | None = None
     mtu: int | None = None
     up: bool = False
+    txqueuelen: int | None = None
+    promiscuous: bool | None = None
+    nodst: bool | None = None
+    bcqueuelen: int | None = None
+    bclim: int | None = None
+    source_macs: frozenset[str] = frozenset()
     group: int | None = None
     alias: str | None = None
-    txqueuelen: int | None = None
+    altnames: frozenset[str] = frozenset()
+    tx_queues: int | None = None
+    rx_queues: int | None = None
+    addrgenmode: str | None = None
+    allmulticast: bool | None = None
+    tap: Tap | None = None
+    # What is not to be declared, but decides what can be.
     master: str | None = None
     hardware: int = ARPHRD_ETHER
     loopback: bool = False
-    tap: Tap | None = None
+    wireless: bool = False
+    carrier: bool = False
+    promiscuity: int = 0
+    pci: str | None = None
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is told apart by: names are once in a namespace, and have no slash."""
+        return f"{self.netns}/{self.name}" if self.netns else self.name
 
     @property
     def state(self) -> str:
         return "up" if self.up else "down"
+
+
+Links = t.Mapping[str, Link]  # by their keys
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
+
+    ``path`` is where the user wrote it (``links[3]``, or "" for the module's own options).
+    """
+
+    name: str
+    path: str = ""
+    state: str = "up"
+    parent: str | None = None
+    mode: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    txqueuelen: int | None = None
+    promiscuous: bool | None = None
+    nodst: bool | None = None
+    bcqueuelen: int | None = None
+    bclim: int | None = None
+    source_macs: frozenset[str] | None = None
+    group: int | None = None
+    alias: str | None = None
+    altnames: frozenset[str] | None = None
+    tx_queues: int | None = None
+    rx_queues: int | None = None
+    addrgenmode: str | None = None
+    allmulticast: bool | None = None
+    tap_owner: str | None = None
+    tap_group: str | None = None
+    tap_mode: int | None = None
+    tap_repair: bool = False
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.netns}/{self.name}" if self.netns else self.name
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a tap open; ``domain`` is the libvirt domain that it runs, if it is one."""
+
+    pid: int
+    command: str
+    domain: str | None = None
+
+    def __str__(self) -> str:
+        domain = f", libvirt domain {self.domain}" if self.domain else ""
+        return f"pid {self.pid} ({self.command}{domain})"
+
+
+def fields(link: Link) -> dict[str, t.Any]:
+    """Return what can be declared of a link, by the options' names, as plain values that JSON has."""
+    tap = link.tap or Tap("")
+    return {
+        "parent": link.parent,
+        "mode": link.mode,
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "state": link.state,
+        "txqueuelen": link.txqueuelen,
+        "promiscuous": link.promiscuous,
+        "nodst": link.nodst,
+        "bcqueuelen": link.bcqueuelen,
+        "bclim": link.bclim,
+        "source_macs": sorted(link.source_macs),
+        "group": link.group,
+        "alias": link.alias,
+        "altnames": sorted(link.altnames),
+        "queues.tx": link.tx_queues,
+        "queues.rx": link.rx_queues,
+        "addrgenmode": link.addrgenmode,
+        "allmulticast": link.allmulticast,
+        "tap.owner": tap.owner,
+        "tap.group": tap.group,
+        "tap.mode": permissions(tap.mode),
+    }
 
 
 def report(link: Link) -> dict[str, t.Any]:
@@ -75,6 +191,7 @@ def report(link: Link) -> dict[str, t.Any]:
     major, minor = tap.device or (None, None)
     return {
         "name": link.name,
+        "netns": link.netns,
         "ifindex": link.index or None,
         "parent": link.parent,
         "mode": link.mode,
@@ -93,41 +210,12 @@ def report(link: Link) -> dict[str, t.Any]:
     }
 
 
+def attributes(link: Link) -> dict[str, t.Any]:
+    """Return what can be declared of a link and is not in its report, by the options' names."""
+    rest = {name: value for name, value in fields(link).items() if "." not in name and name not in report(link)}
+    return {**rest, "queues": {"tx": link.tx_queues, "rx": link.rx_queues}}
+
+
 def permissions(mode: int | None) -> str | None:
     """Return permission bits as users write them: 0o660 gives ``0660``."""
     return None if mode is None else f"{mode:04o}"
-
-
-Links = t.Mapping[str, Link]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
-
-    ``path`` is where the user wrote it (``links[3]``, or "" for the module's own options).
-    """
-
-    name: str
-    path: str = ""
-    state: str = "up"
-    parent: str | None = None
-    mode: str | None = None
-    mac: str | None = None
-    mtu: int | None = None
-    tap_owner: str | None = None
-    tap_group: str | None = None
-    tap_mode: int | None = None
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that holds a tap open; ``domain`` is the libvirt domain that it runs, if it is one."""
-
-    pid: int
-    command: str
-    domain: str | None = None
-
-    def __str__(self) -> str:
-        domain = f", libvirt domain {self.domain}" if self.domain else ""
-        return f"pid {self.pid} ({self.command}{domain})"

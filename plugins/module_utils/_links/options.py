@@ -10,22 +10,68 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MODES, STATES, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import STATES, Wanted
+
+# Taken over as they are.
+_PLAIN = (
+    "state",
+    "parent",
+    "mode",
+    "mtu",
+    "txqueuelen",
+    "promiscuous",
+    "nodst",
+    "bcqueuelen",
+    "bclim",
+    "group",
+    "addrgenmode",
+    "allmulticast",
+    "netns",
+)
 
 LINK_OPTIONS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES)},
     "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
-    "mode": {"type": "str", "choices": list(MODES)},
+    "mode": {"type": "str", "choices": ["vepa", "bridge", "private", "passthru", "source"]},
     "mac": {"type": "str", "aliases": ["address"]},
     "mtu": {"type": "int"},
+    "txqueuelen": {"type": "int", "aliases": ["txqlen"]},
+    "promiscuous": {"type": "bool"},
+    "nodst": {"type": "bool"},
+    "source_macs": {"type": "list", "elements": "str"},
+    "bcqueuelen": {"type": "int"},
+    "bclim": {"type": "int", "aliases": ["bc_cutoff"]},
+    "group": {"type": "int"},
+    "alias": {"type": "str"},
+    "altnames": {"type": "list", "elements": "str"},
+    "queues": {"type": "dict", "options": {"tx": {"type": "int"}, "rx": {"type": "int"}}},
+    "addrgenmode": {"type": "str", "choices": ["eui64", "none", "stable_secret", "random"]},
+    "allmulticast": {"type": "bool"},
+    "netns": {"type": "str"},
     "tap": {
         "type": "dict",
-        "options": {"owner": {"type": "str"}, "group": {"type": "str"}, "mode": {"type": "raw"}},
+        "options": {
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "mode": {"type": "raw"},
+            "repair": {"type": "bool"},
+        },
     },
 }
 
 _NAME_BYTES = 15  # IFNAMSIZ less the final NUL
-_MTU_MIN = 68  # ETH_MIN_MTU
+_ALTNAME_BYTES = 127  # ALTIFNAMSIZ less the final NUL
+_ALIAS_BYTES = 255  # IFALIASZ less the final NUL
+_U32_MAX = (1 << 32) - 1
+# Option: the smallest and the greatest value that the kernel takes.
+_RANGES = {
+    "mtu": (68, 65535),  # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu
+    "txqueuelen": (0, (1 << 31) - 1),
+    "bcqueuelen": (0, _U32_MAX),
+    "bclim": (-1, (1 << 31) - 1),
+    "group": (0, (1 << 31) - 1),
+}
+_QUEUES_MAX = 4096  # rtnl_create_link()
 
 
 def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
@@ -34,29 +80,79 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     :raises MacvtapError: a value that no kernel and no host would take.
     """
     name = options["name"]
-    _check_name(name, join_path(path, "name"))
-    if options["mtu"] is not None and options["mtu"] < _MTU_MIN:
-        raise MacvtapError(f"{options['mtu']} is below the smallest mtu, {_MTU_MIN}", path=join_path(path, "mtu"))
+    _check_name(name, _NAME_BYTES, join_path(path, "name"))
+    for option, (least, most) in _RANGES.items():
+        _check_range(options[option], least, most, join_path(path, option))
     own_tap = options["tap"] or {}
+    queues = options["queues"] or {}
+    for direction, number in queues.items():
+        _check_range(number, 1, _QUEUES_MAX, join_path(path, f"queues.{direction}"))
     tap_path = join_path(path, "tap")
     return Wanted(
         name=name,
         path=path,
-        state=options["state"],
-        parent=options["parent"],
-        mode=options["mode"],
         mac=None if options["mac"] is None else _mac.require(options["mac"], path=join_path(path, "mac")),
-        mtu=options["mtu"],
+        source_macs=_source_macs(options["source_macs"], join_path(path, "source_macs")),
+        alias=_alias(options["alias"], join_path(path, "alias")),
+        altnames=_altnames(options["altnames"], name, join_path(path, "altnames")),
+        tx_queues=queues.get("tx"),
+        rx_queues=queues.get("rx"),
         tap_owner=_account(own_tap.get("owner"), tap.canonical_user, "user", join_path(tap_path, "owner")),
         tap_group=_account(own_tap.get("group"), tap.canonical_group, "group", join_path(tap_path, "group")),
         tap_mode=_permissions(own_tap.get("mode"), join_path(tap_path, "mode")),
+        tap_repair=bool(own_tap.get("repair")),
+        **{option: options[option] for option in _PLAIN},
     )
 
 
-def _check_name(name: str, path: str) -> None:
+def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
+    """Return the link group to purge, None if none is to be.
+
+    :raises MacvtapError: group 0, in which every link is that says none, libvirt's among them.
+    """
+    if not params["purge"]:
+        return None
+    if not params["group"]:
+        raise MacvtapError(
+            f"needs group, and not group 0, in which every link is that nobody has put into another, libvirt's among "
+            f"them; found group {params['group']}. Say a group of your own for the links that are to be purged",
+            path="purge",
+        )
+    return int(params["group"])
+
+
+def _check_range(value: int | None, least: int, most: int, path: str) -> None:
+    if value is not None and not least <= value <= most:
+        raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
+
+
+def _source_macs(given: t.Sequence[str] | None, path: str) -> frozenset[str] | None:
+    if given is None:
+        return None
+    return frozenset(_mac.require(mac, path=f"{path}[{index}]") for index, mac in enumerate(given))
+
+
+def _alias(given: str | None, path: str) -> str | None:
+    size = len((given or "").encode())
+    if size > _ALIAS_BYTES:
+        raise MacvtapError(f"it has {size} bytes and the kernel allows {_ALIAS_BYTES}; shorten it", path=path)
+    return given
+
+
+def _altnames(given: t.Sequence[str] | None, name: str, path: str) -> frozenset[str] | None:
+    if given is None:
+        return None
+    for index, altname in enumerate(given):
+        _check_name(altname, _ALTNAME_BYTES, f"{path}[{index}]")
+        if altname == name:
+            raise MacvtapError(f"{altname} is the name of the link itself; leave it out", path=f"{path}[{index}]")
+    return frozenset(given)
+
+
+def _check_name(name: str, most: int, path: str) -> None:
     size = len(name.encode())
-    if size > _NAME_BYTES:
-        raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {_NAME_BYTES}; shorten it", path=path)
+    if size > most:
+        raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {most}; shorten it", path=path)
     # dev_valid_name(), and % because the kernel takes a new link's name for a template (mt%d).
     if name in {"", ".", ".."} or re.search(r"[/:%\s]", name):
         raise MacvtapError(f"'{name}' cannot name a link: no white space, no / : % and not . or ..", path=path)

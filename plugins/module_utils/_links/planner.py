@@ -1,61 +1,89 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What must be done to make links as declared, and what the kernel would refuse. Pure.
+"""What must be done to make links as declared, and what each change costs. Pure.
 
 Which attribute can change on a link that exists, and what each refusal of the kernel means, was measured
-on Linux 6.18 and read in drivers/net/macvlan.c and macvtap.c.
+on Linux 6.18 and read in drivers/net/macvlan.c and macvtap.c. What the kernel would refuse is in refusals.py.
 """
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    ARPHRD_ETHER,
     Holder,
     Link,
     Links,
     Tap,
     Wanted,
-    permissions,
+    fields,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
-_MACVLAN_KINDS = ("macvlan", "macvtap")
-# Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
-_MASTERS = ("bridge", "bond", "team", "openvswitch")
+# What a user declares and a link has under the same name.
+_SAME = (
+    "mtu",
+    "txqueuelen",
+    "promiscuous",
+    "nodst",
+    "bcqueuelen",
+    "bclim",
+    "group",
+    "alias",
+    "altnames",
+    "tx_queues",
+    "rx_queues",
+    "addrgenmode",
+    "allmulticast",
+)
+_RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
-def plan(wanted: t.Sequence[Wanted], links: Links) -> Plan[Link]:
+def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
     """Plan the way from ``links`` (all of the host's) to ``wanted``.
+
+    With ``purge_group`` every macvtap link of that link group that is not in ``wanted`` is removed.
 
     :raises MacvtapError: the kernel would refuse it, or it would touch a link that is no macvtap.
     """
-    _check_declared_once(wanted)
+    refusals.check_declared_once(wanted)
     steps = []
     final = dict(links)
     for want in wanted:
-        before = links.get(want.name)
+        before = links.get(want.key)
         if before is not None and before.kind != "macvtap":
             raise MacvtapError(
-                f"{want.name} exists and is no macvtap link but {_kind(before)}; it is left alone. Choose another name",
+                f"{want.name} exists and is no macvtap link but {refusals.kind_of(before)}; it is left alone. "
+                "Choose another name",
                 path=join_path(want.path, "name"),
             )
         after = _after(want, before, links)
-        steps.append(step_between(before, after, path=want.path))
-        final.pop(want.name, None)
-        if after is not None:
-            final[want.name] = after
-    made = {step.target for step in steps if step.changes and step.after}
-    touched = [want for want in wanted if want.name in made]
-    siblings = _siblings(final)
-    for want in touched:
-        _check_on_parent(want, final, siblings)
-    _check_addresses(touched, final, siblings)
-    return Plan(tuple(sorted(steps, key=_order)), _warnings(wanted, links))
+        if after is None:
+            final.pop(want.key, None)
+        else:
+            final[want.key] = after
+        if after is not before:
+            steps.append(step_between(before, after, path=want.path))
+    steps += _purge(wanted, links, final, purge_group)
+    limits = refusals.limits(wanted, final)
+    steps = [_within(step, limits) for step in steps]
+    touched = {step.target for step in steps if step.changes and step.after}
+    if touched:
+        refusals.check([want for want in wanted if want.key in touched], final)
+    return Plan(tuple(sorted(steps, key=_order)), _warnings(wanted, links, steps))
+
+
+def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
+    """Let a link that is made anew not bring back the limit that its parent had before."""
+    after = step.after
+    if after is None or after.bclim is None or not step.recreates:
+        return step
+    limit = limits.get(after.parent_index, after.bclim)
+    return step if limit == after.bclim else step_between(step.before, replace(after, bclim=limit), path=step.path)
 
 
 def undo(steps: t.Sequence[Step[Link]], links: Links) -> Plan[Link]:
@@ -97,46 +125,44 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
     """Return the step from one state of a link to another, with its changes field by field."""
-    target = (after or before or Link("")).name
-    changes: tuple[Change, ...]
+    target = (after or before or Link("")).key
+    if before is after:
+        return Step(target, before, after, ())
+    old = {} if before is None else fields(before)
+    new = {} if after is None else fields(after)
     if before is None or after is None:
         old_state, new_state = ("absent" if link is None else link.state for link in (before, after))
-        changes = () if before is after else (Change(target, "state", old_state, new_state, Impact.NONE),)
+        changes = [Change(target, "state", old_state, new_state, Impact.NONE)]
     else:
-        old, new = view(before), view(after)
-        changes = tuple(
-            Change(target, field, old.get(field), value, _impact(field, old.get(field), value))
+        changes = [
+            Change(target, field, old[field], value, _impact(before, field, value))
             for field, value in new.items()
-            if value is not None and value != old.get(field)
-        )
-    return Step(target, before, after, changes, view(before) if before else "", view(after) if after else "", path)
+            if value is not None and value != old[field]
+        ]
+        if after.tap and after.tap.repair and before.tap and before.tap.fault:
+            changes.append(Change(target, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE))
+    return Step(target, before, after, tuple(changes), _view(old), _view(new), path)
 
 
-def view(link: Link) -> dict[str, t.Any]:
-    """Return the fields of a link that can be declared; those that the kernel will choose are None."""
-    fields: dict[str, t.Any] = {
-        "parent": link.parent,
-        "mode": link.mode,
-        "mac": link.mac,
-        "mtu": link.mtu,
-        "state": link.state,
-    }
-    if link.tap is not None:
-        fields["tap.owner"] = link.tap.owner
-        fields["tap.group"] = link.tap.group
-        fields["tap.mode"] = permissions(link.tap.mode)
-    return fields
+def _view(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Leave out what says nothing: what the kernel chooses, and what most links do not have."""
+    return {field: value for field, value in values.items() if value not in (None, False, "", [])}
 
 
-def _impact(field: str, old: t.Any, new: t.Any) -> Impact:
-    # The kernel answers "success" to a new IFLA_LINK and ignores it; macvlan_changelink() gives EINVAL
-    # for a mode to or from passthru.
-    if field == "parent" or (field == "mode" and "passthru" in (old, new)):
+def _impact(before: Link, field: str, value: t.Any) -> Impact:
+    # The kernel answers "success" to a new IFLA_LINK or number of queues and ignores it; macvlan_changelink() gives
+    # EINVAL for a mode to or from passthru.
+    if field in _RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
+        return Impact.RECREATE
+    # On a link in mode passthru that is down, macvlan_changelink() takes from the parent's promiscuity what was
+    # never added: it becomes 4294967295 and stays so.
+    if field == "promiscuous" and before.mode == "passthru" and not before.up:
         return Impact.RECREATE
     return Impact.IN_PLACE
 
 
 def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
+    """Return the link as it is to be: ``before`` itself where that is as declared already."""
     if want.state == "absent":
         return None
     if before is None and want.parent is None:
@@ -144,170 +170,122 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
             f"the link {want.name} does not exist, and to make it its parent must be known; say parent",
             path=join_path(want.path, "parent"),
         )
-    base = before or Link(want.name, kind="macvtap", mode="vepa")
-    moves = want.parent is not None and want.parent != base.parent
+    base = before or Link(want.name, kind="macvtap", mode="vepa", netns=want.netns)
+    parent = resolve(want, links) if want.parent is not None else links.get(base.parent or "")
+    differs: dict[str, t.Any] = {}
+    if parent is not None and parent.name != base.parent:
+        refusals.check_parent(want, parent, links)
+        differs.update(parent=parent.name, parent_index=parent.index)
+        # The limit is the parent's, shared by all of its links: this one brings none along.
+        differs.update({} if base.bclim is None else {"bclim": None})
     mode = want.mode or base.mode
-    parent = _parent(want, links) if moves and want.parent else links.get(base.parent or "")
-    mac = want.mac or base.mac
-    if parent is not None and mode == "passthru":
-        mac = _passthru_mac(want, parent)
-    elif before is not None and before.mode == "passthru" and mode != "passthru" and want.mac is None:
-        # A passthru link has its parent's address, which no other mode may have.
-        mac = None
-    return replace(
-        base,
-        parent=parent.name if parent else base.parent,
-        parent_index=parent.index if parent else base.parent_index,
-        mode=mode,
-        mac=mac,
-        mtu=want.mtu or base.mtu,
-        up={"up": True, "down": False}.get(want.state, base.up),
-        tap=_tap(want, base),
-    )
+    mac = _mac(want, base, mode, parent)
+    up = {"up": True, "down": False}.get(want.state, base.up)
+    differs.update((name, value) for name, value in (("mode", mode), ("up", up)) if value != getattr(base, name))
+    if mac != base.mac:
+        differs["mac"] = mac
+    for name in _SAME:
+        value = getattr(want, name)
+        if value is not None and value != getattr(base, name):
+            differs[name] = value
+    source_macs = _source_macs(want, base, mode)
+    if source_macs != base.source_macs:
+        differs["source_macs"] = source_macs
+    tap = _tap(want, base)
+    if tap is not base.tap:
+        differs["tap"] = tap
+    if before is not None and not differs:
+        return before
+    return replace(base, **differs)
+
+
+def _mac(want: Wanted, base: Link, mode: str | None, parent: Link | None) -> str | None:
+    if mode == "passthru" and parent is not None:
+        if want.mac is not None and want.mac != parent.mac:
+            raise MacvtapError(
+                f"a link in mode passthru has the address of its parent {parent.name} ({parent.mac}), and another one "
+                f"would become the parent's too; found {want.mac}. Leave mac out",
+                path=join_path(want.path, "mac"),
+            )
+        return parent.mac
+    if base.mode == "passthru" and want.mac is None:
+        # It has its parent's address, which no link of another mode may have.
+        return None
+    return want.mac or base.mac
+
+
+def _source_macs(want: Wanted, base: Link, mode: str | None) -> frozenset[str]:
+    if mode == "source":
+        return base.source_macs if want.source_macs is None else want.source_macs
+    if want.source_macs:
+        raise MacvtapError(
+            f"only a link in mode source has a list of addresses that it takes frames from; {want.name} is to be in "
+            f"mode {mode}. Leave source_macs out, or say mode: source",
+            path=join_path(want.path, "source_macs"),
+        )
+    # The kernel empties the list of a link that leaves the mode.
+    return frozenset()
 
 
 def _tap(want: Wanted, base: Link) -> Tap | None:
-    if (want.tap_owner, want.tap_group, want.tap_mode) == (None, None, None):
+    permissions = (want.tap_owner, want.tap_group, want.tap_mode)
+    if not want.tap_repair and permissions == (None, None, None):
         return base.tap
     tap = base.tap or Tap("")
-    if base.tap is not None and not tap.own:
-        fault = "is missing" if tap.node is None else "is the tap of a link in another network namespace"
-        raise MacvtapError(f"{tap.path} {fault}; its permissions are left alone", path=join_path(want.path, "tap"))
+    if tap.path and tap.fault and not want.tap_repair:
+        raise MacvtapError(
+            f"{tap.path} {tap.fault}; its permissions are left alone. "
+            "Say tap.repair: true to put the right device there",
+            path=join_path(want.path, "tap"),
+        )
+    same = all(given in (None, had) for given, had in zip(permissions, (tap.owner, tap.group, tap.mode)))
+    if tap.path and same and not tap.fault:
+        return base.tap
     return replace(
         tap,
         owner=want.tap_owner or tap.owner,
         group=want.tap_group or tap.group,
         mode=tap.mode if want.tap_mode is None else want.tap_mode,
+        repair=want.tap_repair,
     )
 
 
-def _passthru_mac(want: Wanted, parent: Link) -> str | None:
-    if want.mac is not None and want.mac != parent.mac:
-        raise MacvtapError(
-            f"a link in mode passthru has the address of its parent {parent.name} ({parent.mac}), and another one "
-            f"would become the parent's too; found {want.mac}. Leave mac out",
-            path=join_path(want.path, "mac"),
-        )
-    return parent.mac
-
-
-def _parent(want: Wanted, links: Links) -> Link:
-    """Return the link that is to be the parent, or say why it cannot be."""
-    name = want.parent or ""
-    path = join_path(want.path, "parent")
-    parent = links.get(name)
-    if parent is None:
-        near = difflib.get_close_matches(name, [n for n in links if n != want.name], n=3)
-        raise MacvtapError(
-            f"there is no link {name} on this host"
-            + (f"; did you mean {' or '.join(near)}?" if near else f" (links: {_some(sorted(links))})"),
-            path=path,
-        )
-    if parent.kind in _MACVLAN_KINDS:
-        real = f" ({parent.parent})" if parent.parent else ""
-        raise MacvtapError(
-            f"{name} is itself a {parent.kind} link, and the kernel would silently use the link below it. "
-            f"Say that one{real}",
-            path=path,
-        )
-    if parent.loopback or parent.hardware != ARPHRD_ETHER:
-        what = "the loopback link" if parent.loopback else f"no Ethernet link (hardware type {parent.hardware})"
-        raise MacvtapError(f"{name} is {what}; macvtap needs an Ethernet link", path=path)
-    master = links.get(parent.master or "")
-    if master is not None and master.kind in _MASTERS:
-        raise MacvtapError(
-            f"{name} is a port of the {master.kind} {master.name}, which takes all its frames. "
-            f"Use {master.name} as parent",
-            path=path,
-        )
-    return parent
-
-
-def _check_declared_once(wanted: t.Sequence[Wanted]) -> None:
-    for option in ("name", "mac"):
-        seen: dict[str, Wanted] = {}
-        for want in wanted:
-            value = getattr(want, option)
-            if value is None or (option == "mac" and want.state == "absent"):
-                continue
-            if value in seen and (option == "name" or seen[value].parent == want.parent):
-                raise MacvtapError(
-                    f"{value} is declared twice, here and in {join_path(seen[value].path, option)}",
-                    path=join_path(want.path, option),
-                )
-            seen[value] = want
-
-
-def _siblings(links: Links) -> dict[int, list[Link]]:
-    """Return the macvlan and macvtap links by the index of their parent."""
-    siblings: dict[int, list[Link]] = {}
-    for link in links.values():
-        if link.kind in _MACVLAN_KINDS:
-            siblings.setdefault(link.parent_index, []).append(link)
-    return siblings
-
-
-def _check_on_parent(want: Wanted, final: Links, siblings: t.Mapping[int, t.Sequence[Link]]) -> None:
-    """Refuse what the kernel refuses among the links of one parent, seen as they will be."""
-    link = final[want.name]
-    parent = final.get(link.parent or "")
-    if parent is None:
+def _purge(
+    wanted: t.Sequence[Wanted], links: Links, final: dict[str, Link], group: int | None
+) -> t.Iterator[Step[Link]]:
+    if group is None:
         return
-    if link.mtu and parent.mtu and link.mtu > parent.mtu:
-        raise MacvtapError(
-            f"{link.mtu} exceeds the mtu of its parent {parent.name} ({parent.mtu}); raise the parent's mtu first",
-            path=join_path(want.path, "mtu" if want.mtu else "parent"),
-        )
-    others = [other.name for other in siblings[parent.index] if other is not link]
-    alone = next((other for other in siblings[parent.index] if other.mode == "passthru"), None)
-    if others and alone is not None:
-        raise MacvtapError(
-            f"a link in mode passthru must be the only one on its parent; {parent.name} would have {alone.name} "
-            f"in that mode and also {_some([other for other in (*others, link.name) if other != alone.name])}",
-            path=join_path(want.path, "mode" if want.mode else "parent"),
-        )
+    declared = {want.key for want in wanted}
+    for link in links.values():
+        if link.kind == "macvtap" and link.group == group and link.netns is None and link.name not in declared:
+            final.pop(link.name, None)
+            yield step_between(link, None, path="purge")
 
 
-def _check_addresses(wanted: t.Sequence[Wanted], final: Links, siblings: t.Mapping[int, t.Sequence[Link]]) -> None:
-    owners: dict[tuple[int, str | None], list[Link]] = {}
-    for index, links in siblings.items():
-        for link in links:
-            owners.setdefault((index, link.mac), []).append(link)
-    for want in wanted:
-        link = final[want.name]
-        parent = final.get(link.parent or "")
-        if parent is None or link.mac is None or link.mode == "passthru":
-            continue
-        twin = next((other for other in owners[parent.index, link.mac] if other is not link), None)
-        if parent.mac == link.mac:
-            twin = parent
-        if twin is not None:
-            whose = "the parent itself" if twin is parent else f"another link of the parent {parent.name}"
-            raise MacvtapError(
-                f"{link.mac} is the address of {twin.name}, {whose}; the kernel allows each address once on a parent",
-                path=join_path(want.path, "mac"),
-            )
-
-
-def _warnings(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
-    default = [w.name for w in wanted if w.state != "absent" and w.mode is None and w.name not in links]
-    if not default:
-        return ()
-    return (
-        f"No mode was given for the new link {_some(default)}: it gets the kernel's default, vepa, with which "
-        "guests of one host reach each other only through a switch with reflective relay. Say mode: bridge for any "
-        "other switch",
-    )
+def _warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
+    """Gather what a user should know; one sentence each, however many links it is about."""
+    staying = [want for want in wanted if want.state != "absent"]
+    vepa = [w.key for w in staying if w.mode is None and w.key not in links]
+    anew = [step.target for step in steps if step.recreates]
+    public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
+    faulty = [
+        f"{link.tap.path} of {link.name} {link.tap.fault}"
+        for link in (links.get(w.key) for w in staying if not w.tap_repair)
+        if link and link.tap and link.tap.fault
+    ]
+    told = [
+        (
+            vepa,
+            "no mode was given for these new links; they get the kernel's default, vepa, with which guests of one host "
+            "reach each other only through a switch with reflective relay. Say mode: bridge for any other switch",
+        ),
+        (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
+        (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
+        (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
+    ]
+    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
 
 
 def _order(step: Step[Link]) -> int:
     # What goes makes room (an address, a passthru's parent) for what comes.
     return 0 if step.removes else 1 if step.before else 2
-
-
-def _kind(link: Link) -> str:
-    return f"a {link.kind} link" if link.kind else "a physical or loopback link"
-
-
-def _some(names: t.Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

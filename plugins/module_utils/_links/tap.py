@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import grp
 import os
 import pwd
@@ -14,43 +16,80 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Tap
 
 
-def observe(name: str, index: int) -> Tap:
-    """Return the tap of the link, without opening it: a second opener would steal its frames."""
+def observe(name: str, index: int, device: Device | None = None) -> Tap:
+    """Return the tap of the link, without opening it: a second opener would steal its frames.
+
+    ``device`` is its number where another sysfs than ours tells it.
+    """
     path = f"/dev/tap{index}"
-    device = _device_in_sysfs(name, index)
+    device = device or _device_in_sysfs(name, index)
     try:
         found = os.stat(path)
     except OSError:
         return Tap(path, device)
-    if not stat.S_ISCHR(found.st_mode):
+    node = _number(found)
+    if node is None:
         return Tap(path, device)
-    node = (os.major(found.st_rdev), os.minor(found.st_rdev))
     return Tap(path, device, node, _user_name(found.st_uid), _group_name(found.st_gid), stat.S_IMODE(found.st_mode))
 
 
-def set_permissions(name: str, index: int, wanted: Tap) -> None:
-    """Give the node of the link ``name`` the owner, group and mode of ``wanted`` where it has others.
+def settle(name: str, now: Tap, wanted: Tap) -> None:
+    """Give the node of the link ``name`` owner, group and mode; first make it right if ``wanted.repair``.
 
-    :raises MacvtapError: the node is missing, or is the tap of a link in another network namespace.
+    :raises MacvtapError: the node is missing, or is the tap of a link in another network namespace, and is not to be
+        repaired; or the system refuses.
     """
-    now = observe(name, index)
-    if (wanted.owner or now.owner, wanted.group or now.group, _or(wanted.mode, now.mode)) == (
-        now.owner,
-        now.group,
-        now.mode,
-    ):
-        return
-    if not now.own:
-        fault = "is missing" if now.node is None else "is the tap of a link in another network namespace"
-        raise MacvtapError(f"{now.path}, which should be the tap of {name}, {fault}; its permissions cannot be set")
     try:
-        uid = -1 if wanted.owner is None else user_id(wanted.owner)
-        gid = -1 if wanted.group is None else group_id(wanted.group)
-        os.chown(now.path, uid, gid)
-        if wanted.mode is not None:
+        if now.fault:
+            if not wanted.repair:
+                raise MacvtapError(
+                    f"{now.path}, which should be the tap of {name}, {now.fault}; its permissions cannot be set. "
+                    "Say tap.repair: true to put the right device there"
+                )
+            _put_node(now, wanted)
+        if (wanted.owner or now.owner, wanted.group or now.group) != (now.owner, now.group):
+            os.chown(now.path, _id(wanted.owner, user_id), _id(wanted.group, group_id))
+        if wanted.mode is not None and wanted.mode != now.mode:
             os.chmod(now.path, wanted.mode)
     except OSError as exc:
         raise MacvtapError(f"{now.path}: {exc.strerror}") from exc
+
+
+def forget(gone: Tap) -> None:
+    """Remove the node of a link that is gone, where it is still there.
+
+    The kernel removes the nodes that it has made, but not one that :func:`settle` has put there.
+    """
+    if gone.own:
+        with contextlib.suppress(OSError):
+            if _number(os.stat(gone.path)) == gone.device:
+                os.unlink(gone.path)
+
+
+def _put_node(now: Tap, wanted: Tap) -> None:
+    if now.device is None:
+        raise MacvtapError(
+            f"{now.path}: sysfs does not tell the device number; is /sys that of this network namespace?"
+        )
+    # Under another name first: at its path there is at every moment the old node or the new one, complete.
+    path = f"{now.path}.{os.getpid()}"
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*now.device))
+    try:
+        os.chown(path, _id(wanted.owner or now.owner, user_id), _id(wanted.group or now.group, group_id))
+        mode = now.mode if wanted.mode is None else wanted.mode
+        os.chmod(path, 0o600 if mode is None else mode)
+        os.rename(path, now.path)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def _id(name: str | None, number: t.Callable[[str], int]) -> int:
+    return -1 if name is None else number(name)
+
+
+def _number(found: os.stat_result) -> Device | None:
+    return (os.major(found.st_rdev), os.minor(found.st_rdev)) if stat.S_ISCHR(found.st_mode) else None
 
 
 def user_id(user: str) -> int:
@@ -80,14 +119,21 @@ def canonical_group(group: str) -> str:
 
 
 def _device_in_sysfs(name: str, index: int) -> Device | None:
+    # Not open(): its buffers and decoder cost a thousand links three times as much.
     try:
-        with open(f"/sys/class/net/{name}/tap{index}/dev", encoding="ascii") as file:
-            major, minor = file.read().split(":")
+        file = os.open(f"/sys/class/net/{name}/tap{index}/dev", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        major, minor = os.read(file, 32).split(b":")
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(file)
     return int(major), int(minor)
 
 
+@functools.cache
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -95,12 +141,9 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
+@functools.cache
 def _group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
-
-
-def _or(value: t.Any, default: t.Any) -> t.Any:
-    return default if value is None else value

@@ -27,7 +27,7 @@ def wanted(**given: t.Any) -> t.Any:
         ({"name": "a b"}, r"links\[2\]\.name: 'a b' cannot name a link"),
         ({"name": ".."}, r"links\[2\]\.name: '\.\.' cannot name a link"),
         ({"name": ""}, r"links\[2\]\.name: '' cannot name a link"),
-        ({"mtu": 67}, r"links\[2\]\.mtu: 67 is below the smallest mtu, 68"),
+        ({"mtu": 67}, r"links\[2\]\.mtu: 67 is not between 68 and 65535"),
         ({"mac": "01:00:5e:00:00:01"}, r"links\[2\]\.mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"mac": "00:00:00:00:00:00"}, r"links\[2\]\.mac: .* all zero"),
         ({"mac": "eth0"}, r"links\[2\]\.mac: 'eth0' is not a MAC address"),

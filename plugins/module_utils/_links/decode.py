@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel's messages say of links, and what only sysfs says."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import sys
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+
+# include/uapi/linux/if_link.h, if.h
+_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
+_AF_SPEC, _GROUP, _PROMISCUITY, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _CARRIER = 26, 27, 30, 31, 32, 33
+_LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS = 37, 52, 56, 57
+_STATS64 = 23
+_INFO_KIND, _INFO_DATA = 1, 2
+_MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
+_AF_INET6, _ADDR_GEN_MODE = 10, 8
+_IFF_UP, _IFF_LOOPBACK, _IFF_ALLMULTI = 0x1, 0x8, 0x200
+
+_MODE_NAMES = {number: name for name, number in MODES.items()}
+_ADDRGENMODE_NAMES = {number: name for name, number in ADDRGENMODES.items()}
+# struct rtnl_link_stats64 begins with these.
+_COUNTERS = (
+    "rx_packets",
+    "tx_packets",
+    "rx_bytes",
+    "tx_bytes",
+    "rx_errors",
+    "tx_errors",
+    "rx_dropped",
+    "tx_dropped",
+)
+_U32 = struct.Struct("=I").unpack_from
+_S32 = struct.Struct("=i").unpack_from
+_ZERO = b"\0\0\0\0"
+_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+
+
+def links(bodies: t.Sequence[bytes], taps: t.Collection[str] | None, parents: t.Collection[str]) -> dict[str, Link]:
+    """Return the links of a dump by name; see :func:`netlink.observe`."""
+    split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
+    names = {head[2]: _text(attrs[_IFNAME]) for head, attrs in split}
+    found = {}
+    for (_family, hardware, index, flags, _change), attrs in split:
+        link = _link(names, index, hardware, flags, attrs)
+        if link.kind == "macvtap":
+            if taps is None or link.name in taps:
+                object.__setattr__(link, "tap", tap.observe(link.name, index))
+        elif parents:
+            link = _with_sysfs(link, parents)
+        found[link.name] = link
+    return found
+
+
+def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str], nsid: int | None) -> list[Link]:
+    """Return the links of the namespace ``netns``, without their taps.
+
+    ``own`` are the names of our links by their indexes, and ``nsid`` is what that namespace calls ours: only with it
+    is the index of a parent one of ours.
+    """
+    split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
+    names = {head[2]: _text(attrs[_IFNAME]) for head, attrs in split}
+    found = []
+    for (_family, hardware, index, flags, _change), attrs in split:
+        link = _link(names, index, hardware, flags, attrs)
+        said = attrs.get(_LINK_NETNSID)
+        ours = said is not None and nsid is not None and _S32(said)[0] == nsid
+        lower = _U32(attrs.get(_LINK, _ZERO))[0] if ours else 0
+        found.append(replace(link, netns=netns, parent=own.get(lower), parent_index=lower, master=None))
+    return found
+
+
+def index_by_name(bodies: t.Sequence[bytes]) -> dict[str, int]:
+    return {_text(rtnetlink.attributes(body, 16, len(body))[_IFNAME]): index_of(body) for body in bodies}
+
+
+def group_of(body: bytes) -> int:
+    return int(_U32(rtnetlink.attributes(body, 16, len(body)).get(_GROUP, _ZERO))[0])
+
+
+def counters(body: bytes) -> dict[str, int]:
+    """Return what the link has sent and received, in packets and bytes, out of a dump with statistics."""
+    data = rtnetlink.attributes(body, 16, len(body)).get(_STATS64, b"")
+    values = struct.unpack_from("=8Q", data) if len(data) >= 64 else (0,) * 8
+    return dict(zip(_COUNTERS, values))
+
+
+def index_of(body: bytes) -> int:
+    return int(rtnetlink.IFINFO.unpack_from(body)[2])
+
+
+def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, attrs: dict[int, bytes]) -> Link:
+    get = attrs.get
+    info = rtnetlink.attributes(get(_LINKINFO, b""), 0, len(get(_LINKINFO, b"")))
+    kind = _text(info.get(_INFO_KIND, b""))
+    # With IFLA_LINK_NETNSID the index is one of another namespace.
+    lower = 0 if _LINK_NETNSID in attrs else _U32(get(_LINK, _ZERO))[0]
+    particular = _macvtap(info.get(_INFO_DATA, b""), get(_AF_SPEC, b"")) if kind == "macvtap" else {}
+    return Link(
+        name=names[index],
+        index=index,
+        kind=kind,
+        parent=names.get(lower),
+        parent_index=lower,
+        mac=get(_ADDRESS, b"").hex(":") or None,
+        mtu=_U32(get(_MTU, _ZERO))[0],
+        up=bool(flags & _IFF_UP),
+        txqueuelen=_U32(get(_TXQLEN, _ZERO))[0],
+        group=_U32(get(_GROUP, _ZERO))[0],
+        alias=_text(get(_IFALIAS, b"")),
+        altnames=_altnames(get(_PROP_LIST)),
+        tx_queues=_U32(get(_NUM_TX_QUEUES, _ZERO))[0],
+        rx_queues=_U32(get(_NUM_RX_QUEUES, _ZERO))[0],
+        allmulticast=bool(flags & _IFF_ALLMULTI),
+        master=names.get(_U32(get(_MASTER, _ZERO))[0]),
+        hardware=hardware,
+        loopback=bool(flags & _IFF_LOOPBACK),
+        # The kernel keeps the carrier of a link that is down, which nothing passes.
+        carrier=bool(flags & _IFF_UP) and get(_CARRIER, b"\0") != b"\0",
+        promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
+        pci=_text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
+        **particular,
+    )
+
+
+def _macvtap(data: bytes, af_spec: bytes) -> dict[str, t.Any]:
+    attrs = rtnetlink.attributes(data, 0, len(data))
+    flags = int.from_bytes(attrs.get(_FLAGS, b""), sys.byteorder)
+    listed = attrs.get(_MACADDR_DATA)
+    families = rtnetlink.attributes(af_spec, 0, len(af_spec))
+    inet6 = families.get(_AF_INET6, b"")
+    return {
+        "mode": _MODE_NAMES.get(_U32(attrs.get(_MODE, _ZERO))[0]),
+        "promiscuous": not flags & 1,
+        "nodst": bool(flags & 2),
+        "bcqueuelen": _U32(attrs[_BC_QUEUE_LEN])[0] if _BC_QUEUE_LEN in attrs else None,
+        # Left out of the message where it is 1, the default.
+        "bclim": _S32(attrs[_BC_CUTOFF])[0] if _BC_CUTOFF in attrs else 1,
+        "source_macs": frozenset(mac.hex(":") for mac in rtnetlink.attribute_list(listed)) if listed else frozenset(),
+        "addrgenmode": _addrgenmode(inet6),
+    }
+
+
+def _addrgenmode(inet6: bytes) -> str | None:
+    mode = rtnetlink.attributes(inet6, 0, len(inet6)).get(_ADDR_GEN_MODE)
+    return _ADDRGENMODE_NAMES.get(mode[0]) if mode else None
+
+
+def _altnames(listed: bytes | None) -> frozenset[str]:
+    return frozenset(map(_text, rtnetlink.attribute_list(listed))) if listed else frozenset()
+
+
+def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
+    if link.name in parents or link.altnames & set(parents) or link.mac in parents:
+        link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
+    if link.pci is None and not link.kind:
+        # The kernel before 5.14 does not say; and behind a virtio device is a PCI device of its own.
+        pci = _PCI_ADDRESS.findall(os.path.realpath(f"/sys/class/net/{link.name}/device"))
+        link = replace(link, pci=pci[-1] if pci else None)
+    return link
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The requests that make, change and remove links, written by pyroute2 (0.7 as distributions have it, and newer)."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import struct
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    RTM_DELLINK,
+    RTM_DELLINKPROP,
+    RTM_NEWLINK,
+    RTM_NEWLINKPROP,
+)
+
+# Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
+Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
+
+IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200
+_INDEX_AT = 20  # ifi_index behind the netlink header
+
+
+def create(attrs: Attributes, flags: int, mask: int) -> bytes:
+    # Without EXCL, creating a link whose name is taken changes that one, and ignores its parent.
+    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attrs, flags, mask)
+
+
+def change(index: int, attrs: Attributes = (), flags: int = 0, mask: int = 0) -> bytes:
+    return _for_index(_encode(RTM_NEWLINK, 0, attrs, flags, mask), index)
+
+
+def delete(index: int) -> bytes:
+    return _for_index(_encode(RTM_DELLINK, 0, (), 0, 0), index)
+
+
+def delete_group(group: int) -> bytes:
+    return _encode(RTM_DELLINK, 0, (("IFLA_GROUP", group),), 0, 0)
+
+
+def altname(index: int, name: str, *, add: bool) -> bytes:
+    attrs = (("IFLA_PROP_LIST", (("IFLA_ALT_IFNAME", name),)),)
+    if add:
+        return _for_index(_encode(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL, attrs, 0, 0), index)
+    return _for_index(_encode(RTM_DELLINKPROP, 0, attrs, 0, 0), index)
+
+
+def macvtap(*data: tuple[str, t.Any]) -> tuple[str, Attributes]:
+    """Return the attribute that says what is particular to the kind of link."""
+    return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", "macvtap"), ("IFLA_INFO_DATA", data)))
+
+
+def addrgenmode(mode: int) -> tuple[str, Attributes]:
+    return ("IFLA_AF_SPEC", (("AF_INET6", (("IFLA_INET6_ADDR_GEN_MODE", mode),)),))
+
+
+def _for_index(request: bytes, index: int) -> bytes:
+    return request[:_INDEX_AT] + struct.pack("=i", index) + request[_INDEX_AT + 4 :]
+
+
+# A batch mostly asks the same of each link.
+@functools.lru_cache(maxsize=256)
+def _encode(kind: int, how: int, attrs: Attributes, flags: int, mask: int) -> bytes:
+    message = _message_class()()
+    message["header"]["type"] = kind
+    message["header"]["flags"] = NLM_F_REQUEST | NLM_F_ACK | how
+    message["family"] = socket.AF_UNSPEC
+    message["flags"] = flags
+    message["change"] = mask
+    message["attrs"] = _nested(attrs)
+    message.encode()
+    return bytes(message.data)
+
+
+def _nested(attrs: Attributes) -> list[list[t.Any]]:
+    return [[name, {"attrs": _nested(value)} if isinstance(value, tuple) else value] for name, value in attrs]
+
+
+@functools.cache
+def _message_class() -> t.Any:
+    """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
+    ifinfmsg = _deps.load("pyroute2", "netlink.rtnl.ifinfmsg").netlink.rtnl.ifinfmsg.ifinfmsg
+    base = ifinfmsg.ifinfo.macvtap_data
+    known = list(base.nla_map)
+    # include/uapi/linux/if_link.h, in the order of their numbers: those up to 6 are known to every pyroute2.
+    newer = [
+        ("IFLA_MACVTAP_BC_QUEUE_LEN", "uint32"),
+        ("IFLA_MACVTAP_BC_QUEUE_LEN_USED", "uint32"),
+        ("IFLA_MACVTAP_BC_CUTOFF", "int32"),
+    ]
+    complete = type("macvtap_data", (base,), {"nla_map": known[:7] + newer})
+    ifinfmsg.ifinfo.register_link_kind(module={"macvtap": complete})
+    # Without the final NUL that pyroute2 appends: the kernel takes an alias for bytes and counts it among the 255.
+    nla_map = tuple((name, "string" if name == "IFLA_IFALIAS" else how) for name, how in ifinfmsg.nla_map)
+    return type("ifinfmsg", (ifinfmsg,), {"nla_map": nla_map})

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Other network namespaces: entering one for a moment, and seeing a sysfs that is of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device
+
+_DIRECTORY = "/run/netns"  # of `ip netns`
+_CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
+_MS_REC, _MS_PRIVATE = 0x4000, 0x40000
+
+
+def path_of(netns: str, *, path: str) -> str:
+    """Return the file of the namespace: ``netns`` is a name as `ip netns` has it, or the file's path itself.
+
+    :raises MacvtapError: there is none; ``path`` is the option's.
+    """
+    file = netns if netns.startswith("/") else f"{_DIRECTORY}/{netns}"
+    if not os.path.exists(file):
+        with contextlib.suppress(OSError):
+            known = ", ".join(sorted(os.listdir(_DIRECTORY))[:5])
+            raise MacvtapError(f"there is no network namespace {netns} ({file}); known: {known or 'none'}", path=path)
+        raise MacvtapError(f"there is no network namespace {netns} ({file})", path=path)
+    return file
+
+
+@contextlib.contextmanager
+def entered(file: str) -> t.Iterator[int]:
+    """Be in the namespace for a moment; gives a descriptor of it."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        other = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(other)
+            yield other
+        finally:
+            _setns(own)
+            os.close(other)
+    finally:
+        os.close(own)
+
+
+def tap_devices(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
+    """Return the device numbers of the taps of links in another namespace, by the links' names.
+
+    /sys shows the links of the namespace that it was mounted in, so a child process mounts one there for itself.
+    """
+    if not indexes:
+        return {}
+    import json
+
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            os.close(reading)
+            os.write(writing, json.dumps(_read_in(file, indexes)).encode())
+            status = 0
+        os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return {name: (major, minor) for name, (major, minor) in json.loads(told or b"{}").items()}
+
+
+def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
+    libc = _libc()
+    found: dict[str, Device] = {}
+    with entered(file):
+        _check(libc.unshare(_CLONE_NEWNS))
+        _check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
+        _check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+        for name, index in indexes.items():
+            with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{name}/tap{index}/dev", "rb") as dev:
+                major, minor = dev.read().split(b":")
+                found[name] = (int(major), int(minor))
+    return found
+
+
+def _setns(descriptor: int) -> None:
+    _check(_libc().setns(descriptor, _CLONE_NEWNET))  # os.setns is there from Python 3.12 on only
+
+
+def _libc() -> t.Any:
+    # Here and not above, like json below: most runs need no other namespace.
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        import ctypes
+
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which link a user means by a parent's name, alternative name, MAC address or PCI address. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Wanted
+
+_PCI = re.compile(r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
+_MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.IGNORECASE)
+
+
+def is_pci(parent: str) -> bool:
+    return _PCI.fullmatch(parent) is not None
+
+
+def resolve(want: Wanted, links: Links) -> Link:
+    """Return the link that ``want.parent`` means.
+
+    :raises MacvtapError: there is none, or several.
+    """
+    asked = want.parent or ""
+    path = join_path(want.path, "parent")
+    named = links.get(asked)
+    if named is not None and named.netns is None:
+        return named
+    links = {name: link for name, link in links.items() if link.netns is None}
+    if is_pci(asked):
+        address = asked.lower() if asked.count(":") == 2 else f"0000:{asked.lower()}"
+        return _only([link for link in links.values() if link.pci == address], asked, "of the PCI device", path)
+    if _MAC.fullmatch(asked):
+        mac = _mac.parse(asked, path=path)
+        having = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
+        # A VLAN link or a bridge takes over the address of the link that it is on.
+        return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
+    named = next((link for link in links.values() if asked in link.altnames), None)
+    if named is None:
+        raise MacvtapError(f"there is no link {asked} on this host{_near(asked, links, want.name)}", path=path)
+    return named
+
+
+def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(link.name for link in found)
+    said = (
+        f"several links are {how} {asked}: {names}. Say the one by name" if found else f"no link {how} {asked} is here"
+    )
+    raise MacvtapError(said, path=path)
+
+
+def _near(asked: str, links: Links, but: str) -> str:
+    import difflib
+
+    names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {but})
+    near = difflib.get_close_matches(asked, names, n=3)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    return f" (links: {', '.join(names[:5])}" + (f" and {len(names) - 5} more)" if len(names) > 5 else ")")

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel would refuse, or do otherwise than asked, seen before anything is done. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    ARPHRD_ETHER,
+    MACVLAN_KINDS,
+    Link,
+    Links,
+    Wanted,
+)
+
+# Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
+_MASTERS = ("bridge", "bond", "team", "openvswitch")
+_PROMISCUITY_MAX = 1 << 31
+
+# Which links have each name, in each network namespace.
+Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
+
+
+def check_parent(want: Wanted, parent: Link, links: Links) -> None:
+    """Refuse a parent on which the kernel makes no macvtap link, or another one than asked for."""
+    path = join_path(want.path, "parent")
+    name = parent.name
+    if parent.kind in MACVLAN_KINDS:
+        real = f" ({parent.parent})" if parent.parent else ""
+        raise MacvtapError(
+            f"{name} is itself a {parent.kind} link, and the kernel would silently use the link below it. "
+            f"Say that one{real}",
+            path=path,
+        )
+    if parent.loopback or parent.hardware != ARPHRD_ETHER:
+        what = "the loopback link" if parent.loopback else f"no Ethernet link (hardware type {parent.hardware})"
+        raise MacvtapError(f"{name} is {what}; macvtap needs an Ethernet link", path=path)
+    if parent.wireless:
+        raise MacvtapError(
+            f"{name} is a wireless link: access points drop frames from any address but its own, so that no guest "
+            "would be reached. Use a wired link, or route",
+            path=path,
+        )
+    master = links.get(parent.master or "")
+    if master is not None and master.kind in _MASTERS:
+        raise MacvtapError(
+            f"{name} is a port of the {master.kind} {master.name}, which takes all its frames. "
+            f"Use {master.name} as parent",
+            path=path,
+        )
+    if parent.promiscuity >= _PROMISCUITY_MAX:
+        raise MacvtapError(
+            f"the promiscuity of {name} is {parent.promiscuity}: a kernel bug has driven it below zero (nopromisc was "
+            "set on a passthru link that was down), and nothing can be opened on it until it is made anew or the host "
+            "restarted",
+            path=path,
+        )
+
+
+def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
+    for option in ("name", "mac"):
+        seen: dict[str, Wanted] = {}
+        for want in wanted:
+            value = want.key if option == "name" else want.mac
+            if value is None or (option == "mac" and want.state == "absent"):
+                continue
+            if value in seen and (option == "name" or seen[value].parent == want.parent):
+                raise MacvtapError(
+                    f"{value} is declared twice, here and in {join_path(seen[value].path, option)}",
+                    path=join_path(want.path, option),
+                )
+            seen[value] = want
+
+
+def limits(wanted: t.Sequence[Wanted], final: Links) -> dict[int, int]:
+    """Return the broadcast limit declared for the links of a parent, by its index.
+
+    :raises MacvtapError: there are two.
+    """
+    declared: dict[int, Wanted] = {}
+    for want in wanted:
+        link = final.get(want.key)
+        if link is None or want.bclim is None:
+            continue
+        other = declared.setdefault(link.parent_index, want)
+        if other.bclim != want.bclim:
+            raise MacvtapError(
+                f"{want.bclim} differs from the {other.bclim} of {join_path(other.path, 'bclim')}; the limit is one, "
+                f"shared by all links of the parent {link.parent}",
+                path=join_path(want.path, "bclim"),
+            )
+    return {index: want.bclim for index, want in declared.items() if want.bclim is not None}
+
+
+def check(wanted: t.Sequence[Wanted], final: Links) -> None:
+    """Refuse what the kernel refuses of ``wanted``, those that will be made or changed, among the ``final`` links."""
+    siblings: dict[int, list[Link]] = {}
+    addresses: dict[tuple[int, str | None], list[Link]] = {}
+    passthru: dict[int, Link] = {}
+    names: Names = {}
+    for link in final.values():
+        for name in (link.name, *link.altnames):
+            names.setdefault((link.netns, name), set()).add(link.name)
+        if link.kind in MACVLAN_KINDS:
+            siblings.setdefault(link.parent_index, []).append(link)
+            if link.mode == "passthru":
+                passthru[link.parent_index] = link
+            addresses.setdefault((link.parent_index, link.mac), []).append(link)
+    for want in wanted:
+        link = final[want.key]
+        _check_names(want, link, names)
+        parent = final.get(link.parent or "")
+        if parent is not None:
+            _check_mtu(want, link, parent)
+            if parent.index in passthru:
+                _check_alone(want, parent, passthru[parent.index], siblings[parent.index])
+            _check_address(want, link, parent, addresses[parent.index, link.mac])
+
+
+def _check_names(want: Wanted, link: Link, names: Names) -> None:
+    for option, own in (("name", (link.name,)), ("altnames", want.altnames or ())):
+        for name in own:
+            others = names[link.netns, name] - {link.name}
+            if others:
+                raise MacvtapError(
+                    f"{name} is a name of the link {some(sorted(others))} already; each name is once on a host",
+                    path=join_path(want.path, option),
+                )
+
+
+def _check_mtu(want: Wanted, link: Link, parent: Link) -> None:
+    if link.mtu and parent.mtu and link.mtu > parent.mtu:
+        raise MacvtapError(
+            f"{link.mtu} exceeds the mtu of its parent {parent.name} ({parent.mtu}); raise the parent's mtu first",
+            path=join_path(want.path, "mtu" if want.mtu else "parent"),
+        )
+
+
+def _check_alone(want: Wanted, parent: Link, alone: Link, siblings: t.Sequence[Link]) -> None:
+    also = [other.name for other in siblings if other is not alone]
+    if also:
+        raise MacvtapError(
+            f"a link in mode passthru must be the only one on its parent; {parent.name} would have {alone.name} "
+            f"in that mode and also {some(also)}",
+            path=join_path(want.path, "mode" if want.mode else "parent"),
+        )
+
+
+def _check_address(want: Wanted, link: Link, parent: Link, sharing: t.Sequence[Link]) -> None:
+    if link.mac is None or link.mode == "passthru":
+        return
+    twin = parent if parent.mac == link.mac else next((other for other in sharing if other is not link), None)
+    if twin is not None:
+        whose = "the parent itself" if twin is parent else f"another link of the parent {parent.name}"
+        raise MacvtapError(
+            f"{link.mac} is the address of {twin.name}, {whose}; the kernel allows each address once on a parent",
+            path=join_path(want.path, "mac"),
+        )
+
+
+def kind_of(link: Link) -> str:
+    return f"a {link.kind} link" if link.kind else "a physical or loopback link"
+
+
+def some(names: t.Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A netlink socket for links: dumps with no more decoding than is asked for, and requests in batches.
+
+pyroute2 writes the requests (see messages.py), but its import and its decoding of every attribute cost a dump of
+1,000 links 0.5 s instead of 0.02 s, and a request per send and answer costs a batch of 1,000 twice its time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import typing as t
+
+# include/uapi/linux/netlink.h, rtnetlink.h
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
+_NLM_F_DUMP_INTR, _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLMSGERR_ATTR_MSG = 1
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
+_RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
+_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
+
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+_RECEIVE = 1 << 18
+# Acknowledgements wait in the socket until a batch has been sent whole: this many fit into its smallest buffer.
+_BATCH = 50
+
+
+class Refusal(t.NamedTuple):
+    """What the kernel said to a request: the error's number, and its words where it has any (extack)."""
+
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        name = errno.errorcode.get(self.code, str(self.code))
+        return f"{self.text or os.strerror(self.code)} ({name})"
+
+
+def open_socket() -> socket.socket:
+    """Open a socket in the network namespace of this thread."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    try:
+        sock.bind((0, 0))
+        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
+            sock.setsockopt(_SOL_NETLINK, option, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
+    """Return the body (ifinfomsg and attributes) of every link's message.
+
+    A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
+    """
+    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS)
+    for _attempt in range(10):
+        body = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
+        sock.send(HEADER.pack(16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+        found: list[bytes] = []
+        if _receive_dump(sock, found):
+            return found
+    return found
+
+
+def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
+    consistent = True
+    while True:
+        data = sock.recv(_RECEIVE)
+        at = 0
+        while at < len(data):
+            length, kind, flags, _number, _port = HEADER.unpack_from(data, at)
+            consistent = consistent and not flags & _NLM_F_DUMP_INTR
+            if kind == _NLMSG_DONE:
+                return consistent
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", data, at + 16)[0]
+                raise OSError(code, os.strerror(code))
+            found.append(data[at + 16 : at + length])
+            at += (length + 3) & ~3
+
+
+def nsid_of(sock: socket.socket, pid: int) -> int | None:
+    """Return what the socket's namespace calls that of the process ``pid``, None if it has no name for it."""
+    attr = _ATTRIBUTE.pack(8, _NETNSA_PID) + struct.pack("=I", pid)
+    body = b"\0\0\0\0" + attr
+    sock.send(HEADER.pack(16 + len(body), _RTM_GETNSID, NLM_F_REQUEST, 1, 0) + body)
+    data = sock.recv(_RECEIVE)
+    if HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
+        return None
+    value = attributes(data, 20, HEADER.unpack_from(data)[0]).get(_NETNSA_NSID)
+    nsid = struct.unpack("=i", value)[0] if value else -1
+    return None if nsid < 0 else int(nsid)
+
+
+def transact(sock: socket.socket, requests: t.Sequence[bytes]) -> list[Refusal | None]:
+    """Send ``requests`` and return what the kernel said to each: None is success.
+
+    Each is a whole message; its sequence number is set here. A refusal does not keep the later ones from being done.
+    """
+    answers: list[Refusal | None] = []
+    for start in range(0, len(requests), _BATCH):
+        batch = [bytearray(request) for request in requests[start : start + _BATCH]]
+        for number, message in enumerate(batch):
+            struct.pack_into("=I", message, 8, start + number)
+        sock.send(b"".join(bytes(message).ljust((len(message) + 3) & ~3, b"\0") for message in batch))
+        got: dict[int, Refusal | None] = {}
+        while len(got) < len(batch):
+            _receive_answers(sock.recv(_RECEIVE), got)
+        answers += [got[start + number] for number in range(len(batch))]
+    return answers
+
+
+def _receive_answers(data: bytes, got: dict[int, Refusal | None]) -> None:
+    at = 0
+    while at < len(data):
+        length, kind, flags, number, _port = HEADER.unpack_from(data, at)
+        if kind == _NLMSG_ERROR:
+            code = -struct.unpack_from("=i", data, at + 16)[0]
+            text = ""
+            if flags & _NLM_F_ACK_TLVS:
+                words = attributes(data, at + 36, at + length).get(_NLMSGERR_ATTR_MSG, b"")
+                text = words.rstrip(b"\0").decode(errors="replace")
+            got[number] = Refusal(code, text) if code else None
+        at += (length + 3) & ~3
+
+
+def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Return the attributes that lie between ``start`` and ``end``: payload by type, the last of a kind."""
+    found = {}
+    unpack = _ATTRIBUTE.unpack_from
+    while start + 4 <= end:
+        length, kind = unpack(data, start)
+        if length < 4:
+            break
+        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
+        start += (length + 3) & ~3
+    return found
+
+
+def attribute_list(data: bytes) -> list[bytes]:
+    """Return the payloads of nested attributes in their order, whatever their types."""
+    found = []
+    start = 0
+    while start + 4 <= len(data):
+        length = _ATTRIBUTE.unpack_from(data, start)[0]
+        if length < 4:
+            break
+        found.append(data[start + 4 : start + length])
+        start += (length + 3) & ~3
+    return found

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Links in another network namespace than their parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from labkit import indexes
+
+if t.TYPE_CHECKING:
+    from conftest import Namespace
+
+PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
+MAC = "52:54:00:00:00:01"
+
+
+@pytest.fixture
+def blue() -> t.Iterator[str]:
+    """Another namespace, with indexes of its own."""
+    name = f"macvtap-blue-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        indexes.reserve(name)
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+        indexes.release([name])
+
+
+def links_in(netns: str) -> dict[str, dict[str, t.Any]]:
+    shown = subprocess.run(["ip", "-n", netns, "-d", "-j", "link", "show"], check=True, capture_output=True, text=True)
+    return {link["ifname"]: link for link in json.loads(shown.stdout) if link["ifname"] != "lo"}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_link_comes_changes_and_goes_in_another_namespace(netns: Namespace, blue: str, python: str) -> None:
+    wanted = {
+        "name": "mt0",
+        "netns": blue,
+        "parent": "eth0",
+        "mode": "bridge",
+        "mac": MAC,
+        "alias": "for blue",
+        "addrgenmode": "none",
+        "tap": {"group": "kvm", "mode": "0660"},
+    }
+    (link,) = netns.run(wanted, python=python)["links"]
+    shown = links_in(blue)["mt0"]
+    assert (shown["address"], shown["ifalias"], shown["inet6_addr_gen_mode"]) == (MAC, "for blue", "none")
+    assert "UP" in shown["flags"]
+    assert (link["netns"], link["ifindex"], link["parent"]) == (blue, shown["ifindex"], "eth0")
+    node = pathlib.Path(link["tap"]["path"]).stat()
+    assert (os.major(node.st_rdev), os.minor(node.st_rdev)) == (link["tap"]["major"], link["tap"]["minor"])
+    assert link["tap"]["own"]
+    assert (link["tap"]["group"], link["tap"]["mode"]) == ("kvm", "0660")
+    assert "mt0" not in netns.names()
+    assert not netns.run(wanted, python=python)["changed"]
+
+    changed = netns.run({**wanted, "mode": "private", "netns": f"/run/netns/{blue}"}, python=python)
+    assert [(c["field"], c["impact"]) for c in changed["changes"]] == [("mode", "in_place")]
+    assert links_in(blue)["mt0"]["linkinfo"]["info_data"]["mode"] == "private"
+
+    assert netns.run({"name": "mt0", "netns": blue, "state": "absent"}, python=python)["changed"]
+    assert links_in(blue) == {}
+
+
+def test_one_name_in_two_namespaces_is_two_links(netns: Namespace, blue: str) -> None:
+    links = [{"name": "mt0"}, {"name": "mt0", "netns": blue}]
+    assert netns.run({"parent": "eth0", "mode": "bridge", "links": links})["changed"]
+    assert "mt0" in netns.names()
+    assert "mt0" in links_in(blue)
+    netns.run({"links": [{"name": "mt0", "state": "absent"}]})
+    assert "mt0" in links_in(blue)
+
+
+def test_an_address_is_once_on_a_parent_across_namespaces(netns: Namespace, blue: str) -> None:
+    netns.run({"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": MAC})
+    failed = netns.run({"name": "mt1", "netns": blue, "parent": "eth0", "mode": "bridge", "mac": MAC})
+    assert failed["msg"].startswith(f"mac: {MAC} is the address of mt0")
+    assert links_in(blue) == {}
+
+
+def test_a_batch_over_two_namespaces_is_put_back(netns: Namespace, blue: str) -> None:
+    # The kernel refuses the mode where no secret has been set; nobody can see that before.
+    links = [{"name": "mt0", "netns": blue}, {"name": "mt1"}, {"name": "mt2", "addrgenmode": "stable_secret"}]
+    failed = netns.run({"parent": "eth0", "mode": "bridge", "links": links})
+    assert failed["msg"].startswith("links[2]: the kernel refused")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert (netns.names(), links_in(blue)) == (set(), {})
+
+
+def test_a_namespace_that_is_not_there(netns: Namespace) -> None:
+    failed = netns.run({"links": [{"name": "mt0", "netns": "no-such"}], "parent": "eth0"})
+    assert failed["msg"].startswith(
+        "links[0].netns: there is no network namespace no-such (/run/netns/no-such); known: "
+    )
