@@ -12,7 +12,7 @@ import enum
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 ThingT = t.TypeVar("ThingT")
 HostT = t.TypeVar("HostT")
@@ -140,6 +140,9 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
         left = plan(after)
         if left.changed:
             raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
+    except MissingLibraryError:
+        # An adapter loads what it needs before it does anything.
+        raise
     except BaseException as exc:
         # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
         state = (

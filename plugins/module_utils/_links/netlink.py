@@ -86,7 +86,8 @@ class Session:
         self._send([(step, _create(step, self._descriptors.get(_netns_of(step)))) for step in coming], at_home=True)
         # By index from here on: what has a name of its own may have another link's alternative name as well.
         self._send([(step, request) for step in coming for request in self._finishing(step)])
-        for step in (*changing, *coming):
+        settled = [step for step in changing if step.before and step.after and _tap_differs(step.before, step.after)]
+        for step in (*settled, *coming):
             if step.after and step.after.tap:
                 self._settle_tap(step, step.after.tap)
 
@@ -150,6 +151,10 @@ def session(files: t.Mapping[str, str] | None = None) -> t.Iterator[Session]:
     """Open a session; ``files`` are the other network namespaces that links are declared in: file by name."""
     with contextlib.ExitStack() as stack:
         yield Session(stack, files or {})
+
+
+def _tap_differs(before: Link, after: Link) -> bool:
+    return after.tap is not None and (after.tap.repair or after.tap != before.tap)
 
 
 def _netns_of(step: Step[Link]) -> str | None:
