@@ -160,9 +160,9 @@ options:
   mode:
     description:
       - Who can talk to whom on one parent. V(bridge), links of the parent reach each other directly; V(vepa), through
-        the switch, which must have reflective relay; V(private), not directly either, and broadcasts of one private link
-        never reach another; V(passthru), the link is the only one on the parent and has its address; V(source), the
-        link gets only frames from the addresses in O(source_macs), whomever they are for.
+        the switch, which must have reflective relay; V(private), not directly either, and broadcasts of one private
+        link never reach another; V(passthru), the link is the only one on the parent and has its address; V(source),
+        the link gets only frames from the addresses in O(source_macs), whomever they are for.
       - V(private) is no isolation where the switch has reflective relay, which lets unicast frames to a known address
         through.
       - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
