@@ -12,8 +12,12 @@ import subprocess
 import sys
 import typing as t
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODULES = "ansible_collections.linuxvirt.macvtap.plugins.modules"
+# The newest pyroute2, and the one that Debian 12 has (0.7.2).
+PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
 
 
 @functools.lru_cache
@@ -21,6 +25,24 @@ def _ansible_path() -> str:
     import ansible
 
     return str(pathlib.Path(ansible.__file__).parent.parent)
+
+
+def module_command(name: str, python: str = sys.executable) -> list[str]:
+    # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
+    code = (
+        f"import runpy, sys; sys.path.append({_ansible_path()!r}); "
+        f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [python, "-c", code]
+
+
+def module_input(params: t.Mapping[str, t.Any], *, check: bool = False, diff: bool = False) -> str:
+    args = {**params, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+    return json.dumps({"ANSIBLE_MODULE_ARGS": args})
+
+
+def module_environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / ".collections"), "LC_ALL": "C.UTF-8"}
 
 
 def run_module(
@@ -38,20 +60,14 @@ def run_module(
     ``prefix`` is a command to run it under (``["ip", "netns", "exec", "ns"]``), ``python`` the interpreter: a
     foreign one finds ansible-core in this one's packages.
     """
-    args = {**params, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
-    # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
-    code = (
-        f"import runpy, sys; sys.path.append({_ansible_path()!r}); "
-        f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
-    )
     done = subprocess.run(
-        [*prefix, python, "-c", code],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": args}),
+        [*prefix, *module_command(name, python)],
+        input=module_input(params, check=check, diff=diff),
         capture_output=True,
         text=True,
         check=False,
         timeout=timeout,
-        env={**os.environ, "PYTHONPATH": str(ROOT / ".collections"), "LC_ALL": "C.UTF-8"},
+        env=module_environment(),
     )
     assert "Traceback" not in done.stderr, done.stderr
     try:

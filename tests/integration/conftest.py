@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -65,15 +66,14 @@ class Namespace:
                 self.ip("link", "del", name)
 
 
-@pytest.fixture(scope="session")
-def _namespace() -> t.Iterator[Namespace]:
+@contextlib.contextmanager
+def _made(name: str, count: int = indexes.COUNT) -> t.Iterator[Namespace]:
     if os.geteuid() != 0:
         pytest.skip("needs root, for network namespaces")
-    name = f"macvtap-test-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
-        indexes.reserve(name)
+        indexes.reserve(name, count)
         namespace = Namespace(name)
         for number in (0, 1):
             namespace.ip("link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
@@ -83,6 +83,19 @@ def _namespace() -> t.Iterator[Namespace]:
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
         indexes.release([name])
+
+
+@pytest.fixture(scope="session")
+def _namespace() -> t.Iterator[Namespace]:
+    with _made(f"macvtap-test-{os.getpid()}") as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def roomy_netns() -> t.Iterator[Namespace]:
+    """A namespace of the test's own in which thousands of links may come and go."""
+    with _made(f"macvtap-roomy-{os.getpid()}", 4 * indexes.COUNT) as namespace:
+        yield namespace
 
 
 @pytest.fixture

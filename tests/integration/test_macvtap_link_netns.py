@@ -8,16 +8,15 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 import typing as t
 
 import pytest
 from labkit import indexes
+from support import PYTHONS
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
 
-PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
 MAC = "52:54:00:00:00:01"
 
 

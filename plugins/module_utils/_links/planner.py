@@ -40,6 +40,8 @@ _SAME = (
     "addrgenmode",
     "allmulticast",
 )
+# The one field of which False is not what most links have.
+_TELLING = ("promiscuous", False)
 _RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
@@ -146,7 +148,8 @@ def step_between(before: Link | None, after: Link | None, *, path: str = "") -> 
 
 def _view(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Leave out what says nothing: what the kernel chooses, and what most links do not have."""
-    return {field: value for field, value in values.items() if value not in (None, False, "", [])}
+    quiet = (None, False, "", [])
+    return {field: value for field, value in values.items() if value not in quiet or (field, value) == _TELLING}
 
 
 def _impact(before: Link, field: str, value: t.Any) -> Impact:
@@ -176,8 +179,6 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
     if parent is not None and parent.name != base.parent:
         refusals.check_parent(want, parent, links)
         differs.update(parent=parent.name, parent_index=parent.index)
-        # The limit is the parent's, shared by all of its links: this one brings none along.
-        differs.update({} if base.bclim is None else {"bclim": None})
     mode = want.mode or base.mode
     mac = _mac(want, base, mode, parent)
     up = {"up": True, "down": False}.get(want.state, base.up)
@@ -188,6 +189,9 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
         value = getattr(want, name)
         if value is not None and value != getattr(base, name):
             differs[name] = value
+    if "parent" in differs:
+        # The limit is the parent's, shared by all of its links: this one brings none along.
+        differs["bclim"] = want.bclim
     source_macs = _source_macs(want, base, mode)
     if source_macs != base.source_macs:
         differs["source_macs"] = source_macs

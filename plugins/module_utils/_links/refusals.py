@@ -66,7 +66,8 @@ def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
             value = want.key if option == "name" else want.mac
             if value is None or (option == "mac" and want.state == "absent"):
                 continue
-            if value in seen and (option == "name" or seen[value].parent == want.parent):
+            # On what a link is that says no parent, check() knows.
+            if value in seen and (option == "name" or seen[value].parent == want.parent is not None):
                 raise MacvtapError(
                     f"{value} is declared twice, here and in {join_path(seen[value].path, option)}",
                     path=join_path(want.path, option),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import replace
 
@@ -22,6 +23,32 @@ PORT = Link("port0", 5, "veth", mac="02:00:00:00:00:05", mtu=1500, master="br0")
 TUN = Link("tun0", 6, "tun", mtu=1500, hardware=65534)
 TAP = Tap("/dev/tap10", (245, 1), (245, 1), "root", "root", 0o600)
 MT0 = Link("mt0", 10, "macvtap", "eth0", 2, "bridge", "02:00:00:00:00:10", 1500, up=True, group=7, alias="web", tap=TAP)
+ATTRIBUTES = (
+    "promiscuous",
+    "nodst",
+    "bcqueuelen",
+    "bclim",
+    "group",
+    "alias",
+    "altnames",
+    "tx_queues",
+    "rx_queues",
+    "addrgenmode",
+    "allmulticast",
+    "txqueuelen",
+)
+FULL = replace(
+    MT0,
+    promiscuous=True,
+    nodst=False,
+    bcqueuelen=1000,
+    bclim=1,
+    altnames=frozenset({"web0"}),
+    tx_queues=1,
+    rx_queues=1,
+    addrgenmode="eui64",
+    allmulticast=False,
+)
 PASS = Link("pt0", 11, "macvtap", "eth1", 3, "passthru", ETH1.mac, 9000, up=True)
 
 
@@ -148,7 +175,7 @@ def test_new_links_without_a_mode_get_one_warning() -> None:
 def test_what_the_kernel_would_refuse_is_refused_first(wanted: Wanted, message: str) -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([wanted], host(MT0, PASS))
-    assert __import__("re").match(message, str(caught.value)), str(caught.value)
+    assert re.match(message, str(caught.value)), str(caught.value)
 
 
 def test_an_mtu_kept_over_a_move_is_checked_against_the_new_parent() -> None:
@@ -210,3 +237,272 @@ def test_undo_goes_back_from_whatever_is_there() -> None:
     back = planner.undo(steps, half_done)
     assert [(s.target, [c.field for c in s.changes]) for s in back.steps] == [("new0", ["state"]), ("mt0", ["mode"])]
     assert not planner.undo(steps, host(MT0)).changed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "change"),
+    [
+        (mt0(txqueuelen=77), ("txqueuelen", None, 77, Impact.IN_PLACE)),
+        (mt0(promiscuous=False), ("promiscuous", True, False, Impact.IN_PLACE)),
+        (mt0(nodst=True), ("nodst", False, True, Impact.IN_PLACE)),
+        (mt0(bcqueuelen=500), ("bcqueuelen", 1000, 500, Impact.IN_PLACE)),
+        (mt0(bclim=-1), ("bclim", 1, -1, Impact.IN_PLACE)),
+        (mt0(group=0), ("group", 7, 0, Impact.IN_PLACE)),
+        (mt0(alias=""), ("alias", "web", "", Impact.IN_PLACE)),
+        (mt0(altnames=frozenset({"b", "a"})), ("altnames", ["web0"], ["a", "b"], Impact.IN_PLACE)),
+        (mt0(altnames=frozenset()), ("altnames", ["web0"], [], Impact.IN_PLACE)),
+        (mt0(addrgenmode="none"), ("addrgenmode", "eui64", "none", Impact.IN_PLACE)),
+        (mt0(allmulticast=True), ("allmulticast", False, True, Impact.IN_PLACE)),
+        (mt0(mode="source"), ("mode", "bridge", "source", Impact.IN_PLACE)),
+        (mt0(tx_queues=4), ("queues.tx", 1, 4, Impact.RECREATE)),
+        (mt0(rx_queues=4), ("queues.rx", 1, 4, Impact.RECREATE)),
+    ],
+)
+def test_each_attribute_says_what_its_change_costs(wanted: Wanted, change: t.Any) -> None:
+    assert changes(wanted, FULL) == [change]
+    same = replace(wanted, **{field: getattr(FULL, field) for field in ATTRIBUTES})
+    assert changes(replace(same, mode=None), FULL) == []
+
+
+def test_the_flag_that_breaks_the_parent_of_a_passthru_link_that_is_down() -> None:
+    passing = replace(PASS, promiscuous=True)
+    (up,) = changes(Wanted("pt0", promiscuous=False), passing)
+    assert up == ("promiscuous", True, False, Impact.IN_PLACE)
+    down = replace(passing, up=False)
+    assert changes(Wanted("pt0", state="down", promiscuous=False), down) == [
+        ("promiscuous", True, False, Impact.RECREATE)
+    ]
+    # In another mode the kernel counts nothing.
+    bridged = replace(MT0, promiscuous=True, up=False)
+    assert changes(mt0(state="down", promiscuous=False), bridged) == [("promiscuous", True, False, Impact.IN_PLACE)]
+
+
+def test_a_source_list_goes_with_the_mode() -> None:
+    some, others = frozenset({"02:00:00:00:01:01", "02:00:00:00:01:02"}), frozenset({"02:00:00:00:01:03"})
+    listening = replace(MT0, mode="source", source_macs=some)
+    assert changes(mt0(mode="source"), listening) == []
+    assert changes(mt0(source_macs=others), listening) == [
+        ("source_macs", sorted(some), sorted(others), Impact.IN_PLACE)
+    ]
+    assert changes(mt0(mode="vepa"), listening) == [
+        ("mode", "source", "vepa", Impact.IN_PLACE),
+        ("source_macs", sorted(some), [], Impact.IN_PLACE),
+    ]
+    (step,) = planner.plan([mt0(parent="eth1")], host(listening)).steps
+    assert step.after is not None
+    assert step.after.source_macs == some
+
+
+def test_the_limit_of_a_parent_is_no_links_own() -> None:
+    one, two = replace(FULL, altnames=frozenset()), replace(FULL, name="mt1", index=12, mac="02:00:00:00:00:12")
+    declared = [mt0(bclim=5), Wanted("mt1", "links[4]", bclim=6)]
+    with pytest.raises(MacvtapError, match=r"links\[4\]\.bclim: 6 differs from the 5 of links\[3\]\.bclim"):
+        planner.plan(declared, host(one, two))
+    # One that is made anew comes back with the limit that another entry declares, and brings none to another parent.
+    steps = planner.plan([mt0(bclim=5), Wanted("mt1", tx_queues=4)], host(one, two)).steps
+    assert [step.after.bclim for step in steps if step.after] == [5, 5]
+    (step,) = planner.plan([mt0(parent="eth1")], host(one)).steps
+    assert step.after is not None
+    assert step.after.bclim is None
+    (step,) = planner.plan([mt0(parent="eth1", bclim=1)], host(one)).steps
+    assert step.after is not None
+    assert step.after.bclim == 1
+
+
+PHYSICAL = Link("enp1s0", 20, mac="02:00:00:00:00:20", mtu=1500, pci="0000:01:00.0", altnames=frozenset({"lan", "wan"}))
+VLAN = Link("enp1s0.7", 21, "vlan", "enp1s0", 20, mac=PHYSICAL.mac, mtu=1500)
+BRIDGE = Link("br9", 22, "bridge", mac=PHYSICAL.mac, mtu=1500)
+ON_TOP = Link("pt9", 23, "macvtap", "enp1s0.7", 21, "passthru", PHYSICAL.mac, 1500)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "enp1s0",
+        "lan",
+        "wan",
+        "02:00:00:00:00:20",
+        "02-00-00-00-00-20",
+        "0000:01:00.0",
+        "01:00.0",
+    ],
+)
+def test_a_parent_by_each_of_its_names(parent: str) -> None:
+    (step,) = planner.plan([new(parent=parent)], host(PHYSICAL, VLAN, BRIDGE, ON_TOP)).steps
+    assert step.after is not None
+    assert (step.after.parent, step.after.parent_index) == ("enp1s0", 20)
+    there = replace(MT0, parent="enp1s0", parent_index=20)
+    assert changes(mt0(parent=parent), PHYSICAL, VLAN, BRIDGE, there) == []
+
+
+def test_hexadecimal_digits_in_either_case_name_a_parent() -> None:
+    link = replace(PHYSICAL, mac="02:00:00:00:ab:cd", pci="0000:af:00.1")
+    for parent in ("02:00:00:00:AB:CD", "0000:AF:00.1", "AF:00.1"):
+        (step,) = planner.plan([new(parent=parent)], host(link)).steps
+        assert step.after is not None
+        assert step.after.parent == "enp1s0"
+
+
+def test_a_name_is_a_name_before_it_is_anything_else() -> None:
+    odd = replace(PHYSICAL, name="01:00.0", index=30, mac="02:00:00:00:00:30", pci=None, altnames=frozenset())
+    (step,) = planner.plan([new(parent="01:00.0")], host(PHYSICAL, odd)).steps
+    assert step.after is not None
+    assert step.after.parent_index == 30
+
+
+@pytest.mark.parametrize(
+    ("parent", "more", "message"),
+    [
+        ("02:00:00:00:00:99", (), "no link with the address 02:00:00:00:00:99 is here"),
+        ("0000:02:00.0", (), "no link of the PCI device 0000:02:00.0 is here"),
+        (
+            "01:00.0",
+            (replace(PHYSICAL, name="enp1s0d1", index=24, mac="02:00:00:00:00:24", altnames=frozenset()),),
+            r"several links are of the PCI device 01:00\.0: enp1s0, enp1s0d1\. Say the one by name",
+        ),
+        (
+            "02:00:00:00:00:20",
+            (replace(PHYSICAL, name="twin0", index=24, pci=None, altnames=frozenset()),),
+            "several links are with the address 02:00:00:00:00:20: enp1s0, twin0",
+        ),
+        ("enp1s1", (), "there is no link enp1s1 on this host; did you mean enp1s0"),
+        ("wam", (), "there is no link wam on this host; did you mean wan"),
+    ],
+)
+def test_a_parent_that_is_not_one_link(parent: str, more: tuple[Link, ...], message: str) -> None:
+    with pytest.raises(MacvtapError, match=rf"^links\[3\]\.parent: {message}"):
+        planner.plan([new(parent=parent)], host(PHYSICAL, *more))
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [
+        (replace(ETH0, wireless=True), "eth0 is a wireless link: access points drop frames"),
+        (replace(ETH0, promiscuity=4294967295), "the promiscuity of eth0 is 4294967295: a kernel bug"),
+        (replace(ETH0, master="bond0"), "eth0 is a port of the bond bond0, which takes all its frames. Use bond0"),
+        (replace(ETH0, master="team0"), "eth0 is a port of the team team0"),
+    ],
+)
+def test_parents_that_will_not_do(parent: Link, message: str) -> None:
+    masters = [Link(f"{kind}0", 40 + n, kind, mtu=1500) for n, kind in enumerate(("bond", "team", "vrf"))]
+    with pytest.raises(MacvtapError, match=rf"^links\[3\]\.parent: {message}"):
+        planner.plan([new()], host(parent, *masters))
+    # What only routes leaves the frames alone.
+    assert planner.plan([new()], host(replace(ETH0, master="vrf0"), *masters)).changed
+
+
+def test_a_parent_on_which_a_link_is_already_is_not_judged_anew() -> None:
+    broken = replace(ETH0, wireless=True, promiscuity=4294967295)
+    assert changes(mt0(parent="eth0", mtu=1400), broken, MT0) == [("mtu", 1500, 1400, Impact.IN_PLACE)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([new(name="lan")], r"links\[3\]\.name: lan is a name of the link enp1s0 already"),
+        ([new(altnames=frozenset({"lan"}))], r"links\[3\]\.altnames: lan is a name of the link enp1s0 already"),
+        ([new(altnames=frozenset({"eth1"}))], r"links\[3\]\.altnames: eth1 is a name of the link eth1 already"),
+        ([mt0(altnames=frozenset({"lan"}))], r"links\[3\]\.altnames: lan is a name of the link enp1s0 already"),
+        (
+            [mt0(altnames=frozenset({"x"})), Wanted("new0", "links[4]", parent="eth0", altnames=frozenset({"x"}))],
+            r"links\[3\]\.altnames: x is a name of the link new0 already",
+        ),
+        (
+            [mt0(altnames=frozenset({"new0"})), Wanted("new0", "links[4]", parent="eth0")],
+            r"links\[3\]\.altnames: new0 is a name of the link new0 already",
+        ),
+    ],
+)
+def test_each_name_is_once_on_a_host(wanted: list[Wanted], message: str) -> None:
+    with pytest.raises(MacvtapError, match=f"^{message}"):
+        planner.plan(wanted, host(PHYSICAL, MT0))
+
+
+def test_a_name_that_another_entry_gives_up_may_be_taken() -> None:
+    named = replace(MT0, altnames=frozenset({"web0"}))
+    for gives in (mt0(state="absent"), mt0(altnames=frozenset())):
+        for takes in (new(name="web0"), new(altnames=frozenset({"web0"}))):
+            assert len(planner.plan([takes, gives], host(named)).steps) == 2
+
+
+def test_the_same_address_on_the_links_of_two_parents_is_no_conflict() -> None:
+    twin = replace(MT0, name="mt1", index=12, parent="eth1", parent_index=3)
+    wanted = [mt0(mac=MT0.mac, mtu=1400), Wanted("mt1", "links[4]", mac=MT0.mac)]
+    assert [step.target for step in planner.plan(wanted, host(MT0, twin)).steps] == ["mt0"]
+
+
+OTHERS = (
+    replace(MT0, name="old7", index=51, mac="02:00:00:00:00:51"),
+    replace(MT0, name="old8", index=52, mac="02:00:00:00:00:52", group=8),
+    replace(MT0, name="libvirt0", index=53, mac="02:00:00:00:00:53", group=0),
+    replace(MT0, name="mv7", index=54, mac="02:00:00:00:00:54", kind="macvlan"),
+    replace(ETH1, name="eth7", index=55, group=7),
+    replace(BR0, name="br7", index=56, group=7),
+)
+
+
+def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_no_others() -> None:
+    planned = planner.plan([mt0()], host(MT0, *OTHERS), purge_group=7)
+    assert [(c.target, c.field, c.after) for c in planned.changes] == [("old7", "state", "absent")]
+    assert not planner.plan([mt0()], host(MT0, *OTHERS)).changed
+    assert planner.cut_off(planned) == OTHERS[:1]
+    with pytest.raises(MacvtapError, match=r"^purge: removing old7 would cut off pid 42"):
+        planner.check_holders(planned, {"old7": [Holder(42, "qemu")]}, force=False)
+
+
+def test_what_is_purged_makes_room() -> None:
+    # By its address, by its name, and by being gone from beside a passthru link.
+    assert planner.plan([new(mac=OTHERS[0].mac)], host(OTHERS[0]), purge_group=7).changed
+    named = replace(OTHERS[0], altnames=frozenset({"new0"}))
+    assert planner.plan([new()], host(named), purge_group=7).changed
+    assert planner.plan([new(mode="passthru")], host(OTHERS[0]), purge_group=7).changed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "link", "message"),
+    [
+        (mt0(parent="eth1"), MT0, "mt0: made anew: the number of the tap"),
+        (mt0(tap_mode=0o666), MT0, "mt0: everybody on the host may read and send"),
+        (mt0(tap_mode=0o606), MT0, "mt0: everybody on the host may read and send"),
+        (mt0(), replace(MT0, tap=Tap("/dev/tap10", (245, 1))), "/dev/tap10 of mt0 is missing: .* tap.repair: true"),
+        (
+            mt0(mode="vepa"),
+            replace(MT0, tap=replace(TAP, node=(245, 9))),
+            "/dev/tap10 of mt0 is the tap of a link in another network namespace: .* tap.repair: true",
+        ),
+    ],
+)
+def test_warnings(wanted: Wanted, link: Link, message: str) -> None:
+    (warning,) = planner.plan([wanted], host(link)).warnings
+    assert re.match(message, warning), warning
+
+
+@pytest.mark.parametrize(
+    ("wanted", "link"),
+    [
+        (mt0(), MT0),
+        (mt0(tap_mode=0o660), MT0),
+        (mt0(tap_mode=0o664), MT0),
+        (mt0(state="absent"), replace(MT0, tap=Tap("/dev/tap10", (245, 1)))),
+        (mt0(tap_repair=True), replace(MT0, tap=Tap("/dev/tap10", (245, 1)))),
+        (mt0(state="absent", tap_mode=0o666), MT0),
+    ],
+)
+def test_no_warnings(wanted: Wanted, link: Link) -> None:
+    assert planner.plan([wanted], host(link)).warnings == ()
+
+
+def test_repair_is_a_change_of_the_node_alone() -> None:
+    missing = replace(MT0, tap=Tap("/dev/tap10", (245, 1)))
+    assert changes(mt0(tap_repair=True), missing) == [("tap.node", "is missing", "is its own", Impact.IN_PLACE)]
+    assert changes(mt0(tap_repair=True, tap_mode=0o660), missing) == [
+        ("tap.mode", None, "0660", Impact.IN_PLACE),
+        ("tap.node", "is missing", "is its own", Impact.IN_PLACE),
+    ]
+    assert changes(mt0(tap_repair=True), MT0) == []
+
+
+def test_a_diff_shows_that_a_link_leaves_its_parent_as_promiscuous_as_it_is() -> None:
+    (diff,) = planner.plan([mt0(promiscuous=False)], host(replace(MT0, promiscuous=True))).result(diff=True)["diff"]
+    assert "promiscuous: False" in diff["after"]
+    assert "promiscuous: True" in diff["before"]

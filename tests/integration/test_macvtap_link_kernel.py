@@ -1,0 +1,371 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel changes on a macvtap link that exists, and what it does not, through the module."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import subprocess
+import sys
+import time
+import typing as t
+
+import pytest
+from support import PYTHONS
+
+if t.TYPE_CHECKING:
+    from conftest import Namespace
+
+MACS = [f"52:54:00:00:00:{n:02x}" for n in range(1, 8)]
+EVERYTHING = {
+    "mode": "source",
+    "source_macs": MACS[:2],
+    "mac": MACS[6],
+    "mtu": 1400,
+    "txqueuelen": 77,
+    "promiscuous": False,
+    "nodst": True,
+    "bcqueuelen": 500,
+    "bclim": 5,
+    "group": 7,
+    "alias": "ä" * 127 + "b",
+    "altnames": ["web0", "w" * 127],
+    "queues": {"tx": 3, "rx": 2},
+    "addrgenmode": "none",
+    "allmulticast": True,
+}
+
+# iproute2 6.1 does not know attribute 9 of macvlan's data.
+_BCLIM = """
+import socket, struct, sys
+def attributes(data):
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind & 0x3fff, data[4:length]
+        data = data[(length + 3) & ~3:]
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+index = socket.if_nametoindex(sys.argv[1])
+sock.send(struct.pack("=IHHIIBxHiII", 32, 18, 1, 1, 0, 0, 0, index, 0, 0))
+data = dict(attributes(dict(attributes(dict(attributes(sock.recv(65536)[32:]))[18]))[2]))
+print(struct.unpack("=i", data[9])[0] if 9 in data else 1)
+"""
+
+
+def bclim(netns: Namespace, name: str) -> int:
+    command = [*netns.prefix, sys.executable, "-c", _BCLIM, name]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def shown(netns: Namespace, name: str) -> dict[str, t.Any]:
+    """Return what ``ip`` shows of the link, by the module's options."""
+    link = netns.link(name)
+    data = link["linkinfo"]["info_data"]
+    return {
+        "mode": data["mode"],
+        "source_macs": sorted(data.get("macaddr_data", [])),
+        "mac": link["address"],
+        "mtu": link["mtu"],
+        "txqueuelen": link.get("txqlen", 0),
+        "promiscuous": not data.get("nopromisc", False),
+        "nodst": data.get("nodst", False),
+        "bcqueuelen": data["bcqueuelen"],
+        "bclim": bclim(netns, name),
+        "group": 0 if link["group"] == "default" else int(link["group"]),
+        "alias": link.get("ifalias", ""),
+        "altnames": sorted(link.get("altnames", [])),
+        "queues": {"tx": link["num_tx_queues"], "rx": link["num_rx_queues"]},
+        "addrgenmode": link["inet6_addr_gen_mode"],
+        "allmulticast": "ALLMULTI" in link["flags"],
+    }
+
+
+def impacts(result: dict[str, t.Any]) -> dict[str, str]:
+    assert "failed" not in result, result["msg"]
+    return {change["field"]: change["impact"] for change in result["changes"]}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str) -> None:
+    run = functools.partial(netns.run, python=python)
+    wanted = {"name": "mt0", "parent": "eth0", **EVERYTHING}
+    made = run(wanted)
+    assert impacts(made) == {"state": "none"}
+    assert shown(netns, "mt0") == EVERYTHING
+    assert impacts(run(wanted)) == {}
+
+    other = {
+        "mode": "source",
+        "source_macs": MACS[1:3],
+        "mac": MACS[5],
+        "mtu": 1300,
+        "txqueuelen": 0,
+        "promiscuous": True,
+        "nodst": False,
+        "bcqueuelen": 2000,
+        "bclim": -1,
+        "group": 0,
+        "alias": "",
+        "altnames": ["web1"],
+        "addrgenmode": "random",
+        "allmulticast": False,
+    }
+    told = run({"name": "mt0", **other}, check=True)
+    assert shown(netns, "mt0") == EVERYTHING
+    assert impacts(told) == dict.fromkeys(other.keys() - {"mode"}, "in_place")
+    changed = run({"name": "mt0", **other})
+    assert changed["changes"] == told["changes"]
+    assert changed["links"][0]["ifindex"] == made["links"][0]["ifindex"]
+    assert shown(netns, "mt0") == {**other, "queues": EVERYTHING["queues"]}
+    assert impacts(run({"name": "mt0", **other})) == {}
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_any_mode_but_passthru_becomes_any_other_in_place(netns: Namespace, state: str) -> None:
+    ways = list(itertools.permutations(("vepa", "bridge", "private", "source"), 2))
+    base = {"parent": "eth0", "state": state}
+    made = netns.run({**base, "links": [{"name": f"mt{n}", "mode": before} for n, (before, _) in enumerate(ways)]})
+    changed = netns.run({**base, "links": [{"name": f"mt{n}", "mode": after} for n, (_, after) in enumerate(ways)]})
+    assert changed["changes"] == [
+        {"target": f"mt{n}", "field": "mode", "before": before, "after": after, "impact": "in_place"}
+        for n, (before, after) in enumerate(ways)
+    ]
+    for n, (_before, after) in enumerate(ways):
+        link = netns.link(f"mt{n}")
+        assert (link["linkinfo"]["info_data"]["mode"], link["ifindex"]) == (after, made["links"][n]["ifindex"])
+        assert ("UP" in link["flags"]) is (state == "up")
+
+
+@pytest.mark.parametrize("mode", ["vepa", "bridge", "private", "source"])
+def test_to_and_from_passthru_the_link_is_made_anew(netns: Namespace, lower: str, mode: str) -> None:
+    base = {"name": "mt0", "parent": lower, "alias": "web", "group": 7, "altnames": ["web0"]}
+    (first,) = netns.run({**base, "mode": mode, "mac": MACS[0]})["links"]
+    told = netns.run({"name": "mt0", "mode": "passthru"}, check=True)
+    assert impacts(told)["mode"] == "recreate"
+    assert netns.link("mt0")["ifindex"] == first["ifindex"]
+    (second,) = netns.run({"name": "mt0", "mode": "passthru"})["links"]
+    assert second["ifindex"] != first["ifindex"]
+    assert netns.link("mt0")["address"] == netns.link(lower)["address"]
+    back = netns.run({"name": "mt0", "mode": mode})
+    assert impacts(back)["mode"] == "recreate"
+    assert back["links"][0]["ifindex"] != second["ifindex"]
+    link = netns.link("mt0")
+    assert link["address"] != netns.link(lower)["address"]
+    assert (link["linkinfo"]["info_data"]["mode"], link["ifalias"], link["group"]) == (mode, "web", "7")
+    assert link["altnames"] == ["web0"]
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_mac(netns: Namespace, state: str) -> None:
+    lower = netns.link("eth0")["address"]
+    netns.run({"parent": "eth0", "mode": "bridge", "links": [{"name": "mt1", "mac": MACS[1], "state": "down"}]})
+    wanted = {"name": "mt0", "parent": "eth0", "mode": "bridge", "state": state}
+    # Down, the kernel would take them all and refuse to set the link up later.
+    for mac in (MACS[1], lower):
+        netns.refuses({**wanted, "mac": mac}, rf"^mac: {mac} is the address of (mt1|eth0)")
+    assert impacts(netns.run({**wanted, "mac": MACS[0]})) == {"state": "none"}
+    assert impacts(netns.run({**wanted, "mac": MACS[2].upper()})) == {"mac": "in_place"}
+    assert netns.link("mt0")["address"] == MACS[2]
+    for mac, said in (
+        (MACS[1], "is the address of mt1, another link of the parent eth0"),
+        (lower, "is the address of eth0, the parent itself"),
+        ("01:00:5e:00:00:01", "is a multicast address"),
+        ("00:00:00:00:00:00", "is all zero"),
+        ("ff:ff:ff:ff:ff:ff", "is the broadcast address"),
+    ):
+        netns.refuses({"name": "mt0", "state": state, "mac": mac}, f"^mac: {mac} {said}")
+
+
+def test_addresses_that_move_among_the_declared_links(netns: Namespace) -> None:
+    def addresses() -> list[str]:
+        return [netns.link(f"mt{n}")["address"] for n in range(3)]
+
+    def declare(*macs: str) -> dict[str, t.Any]:
+        links = [{"name": f"mt{n}", "mac": mac} for n, mac in enumerate(macs)]
+        return netns.run({"parent": "eth0", "mode": "bridge", "links": links})
+
+    declare(*MACS[:3])
+    # What another link has up to now, whatever the order, and all round.
+    for macs in ((MACS[1], MACS[2], MACS[3]), (MACS[4], MACS[1], MACS[2]), (MACS[1], MACS[2], MACS[4])):
+        assert impacts(declare(*macs)) == {"mac": "in_place"}
+        assert addresses() == list(macs)
+
+
+def test_alternative_names_that_move_among_the_declared_links(netns: Namespace) -> None:
+    def declare(*names: str) -> dict[str, t.Any]:
+        links = [{"name": f"mt{n}", "altnames": [name]} for n, name in enumerate(names)]
+        return netns.run({"parent": "eth0", "mode": "bridge", "links": links})
+
+    declare("web0", "web1")
+    assert impacts(declare("web1", "web0")) == {"altnames": "in_place"}
+    assert (netns.link("mt0")["altnames"], netns.link("mt1")["altnames"]) == (["web1"], ["web0"])
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_mtu(netns: Namespace, state: str) -> None:
+    wanted = {"name": "mt0", "parent": "eth0", "mode": "bridge", "state": state}
+    netns.run({**wanted, "mtu": 1500})
+    for mtu in (68, 1500):
+        assert impacts(netns.run({**wanted, "mtu": mtu})) == {"mtu": "in_place"}
+        assert netns.link("mt0")["mtu"] == mtu
+    netns.refuses({**wanted, "mtu": 1501}, r"^mtu: 1501 exceeds the mtu of its parent eth0 \(1500\)")
+    netns.refuses({**wanted, "mtu": 67}, r"^mtu: 67 is not between 68")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"alias": "a" * 256}, "^alias: it has 256 bytes and the kernel allows 255"),
+        ({"alias": "ä" * 128}, "^alias: it has 256 bytes"),
+        ({"altnames": ["web0", "a" * 128]}, r"^altnames\[1\]: 'a{128}' has 128 bytes and the kernel allows 127"),
+        ({"altnames": ["eth1"]}, "^altnames: eth1 is a name of the link eth1 already"),
+        ({"altnames": ["web9"]}, "^altnames: web9 is a name of the link mt9 already"),
+        ({"altnames": ["mt0"]}, r"^altnames\[0\]: mt0 is the name of the link itself"),
+        ({"source_macs": [MACS[0]]}, "^source_macs: only a link in mode source has a list"),
+        ({"mode": "source", "source_macs": ["33:33:00:00:00:01"]}, r"^source_macs\[0\]: .* is a multicast address"),
+        ({"queues": {"tx": 0}}, "^queues.tx: 0 is not between 1 and 4096"),
+        ({"txqueuelen": -1}, "^txqueuelen: -1 is not between"),
+    ],
+)
+def test_values_that_are_refused_on_a_link_that_exists(
+    netns: Namespace, params: dict[str, t.Any], message: str
+) -> None:
+    netns.run({"links": [{"name": "mt0"}, {"name": "mt9", "altnames": ["web9"]}], "parent": "eth0", "mode": "bridge"})
+    netns.refuses({"name": "mt0", **params}, message)
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_flags_in_any_mode(netns: Namespace, state: str) -> None:
+    modes = ("vepa", "bridge", "private", "source")
+    links = [{"name": f"mt{n}", "mode": mode} for n, mode in enumerate(modes)]
+    netns.run({"parent": "eth0", "state": state, "links": links})
+    promiscuity = netns.link("eth0")["promiscuity"]
+    for promiscuous, nodst in ((False, True), (True, False)):
+        changed = netns.run({"state": state, "links": links, "promiscuous": promiscuous, "nodst": nodst})
+        assert impacts(changed) == {"promiscuous": "in_place", "nodst": "in_place"}
+        assert len(changed["changes"]) == 2 * len(modes)
+        for n in range(len(modes)):
+            seen = shown(netns, f"mt{n}")
+            assert (seen["promiscuous"], seen["nodst"]) == (promiscuous, nodst)
+    # Only a link in mode passthru makes its parent promiscuous.
+    assert netns.link("eth0")["promiscuity"] == promiscuity
+
+
+def test_the_broadcast_limit_is_one_for_the_whole_lower(netns: Namespace) -> None:
+    links = [{"name": "mt0", "bclim": 5}, {"name": "mt1"}]
+    netns.run({"parent": "eth0", "mode": "bridge", "links": links})
+    netns.run({"name": "mt2", "parent": "eth1", "mode": "bridge"})
+    assert [bclim(netns, f"mt{n}") for n in range(3)] == [5, 5, 1]
+    netns.run({"name": "mt1", "bclim": 9})
+    assert [bclim(netns, f"mt{n}") for n in range(3)] == [9, 9, 1]
+    twice = [{"name": "mt0", "bclim": 5}, {"name": "mt1", "bclim": 6}]
+    netns.refuses({"links": twice}, r"^links\[1\]\.bclim: 6 differs from the 5 of links\[0\]\.bclim; .* shared")
+    # One that is made anew does not bring back what another entry changes.
+    netns.run({"links": [{"name": "mt0", "queues": {"tx": 3}}, {"name": "mt1", "bclim": 4}]})
+    assert [bclim(netns, f"mt{n}") for n in range(3)] == [4, 4, 1]
+    # A link that moves takes the limit of where it comes to, and does not bring its own.
+    netns.run({"name": "mt2", "parent": "eth0"})
+    assert [bclim(netns, f"mt{n}") for n in range(3)] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_source_list_is_a_set(netns: Namespace, python: str) -> None:
+    run = functools.partial(netns.run, python=python)
+    wanted = {"name": "mt0", "parent": "eth0", "mode": "source"}
+    run({**wanted, "source_macs": [MACS[2], MACS[0], MACS[1], MACS[0]]})
+    assert shown(netns, "mt0")["source_macs"] == MACS[:3]
+    assert impacts(run({**wanted, "source_macs": [MACS[1], MACS[2], MACS[0].upper()]})) == {}
+    with subprocess.Popen(["ip", "-n", netns.name, "-d", "monitor", "link"], stdout=subprocess.PIPE, text=True) as said:
+        time.sleep(0.3)
+        changed = run({**wanted, "source_macs": MACS[1:4]})
+        time.sleep(0.3)
+        said.terminate()
+        # Each change of the kernel's list is one message of its own: one to add, one to remove, none to flush.
+        told = said.stdout.read() if said.stdout else ""
+    (change,) = changed["changes"]
+    assert (change["field"], change["impact"]) == ("source_macs", "in_place")
+    assert (change["before"], change["after"]) == (MACS[:3], MACS[1:4])
+    counts = [line.split("remotes (")[1].split(")")[0] for line in told.splitlines() if "remotes (" in line]
+    assert set(counts) <= {"3", "4"}, told
+    assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
+    assert impacts(run({**wanted})) == {}
+    assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
+    assert impacts(run({**wanted, "source_macs": []})) == {"source_macs": "in_place"}
+    assert shown(netns, "mt0")["source_macs"] == []
+
+
+def test_leaving_the_mode_source_empties_the_list_and_coming_back_fills_it(netns: Namespace) -> None:
+    netns.run({"name": "mt0", "parent": "eth0", "mode": "source", "source_macs": MACS[:2]})
+    left = netns.run({"name": "mt0", "mode": "bridge"})
+    told = {change["field"]: change["after"] for change in left["changes"]}
+    assert told == {"mode": "bridge", "source_macs": []}
+    netns.refuses({"name": "mt0", "source_macs": MACS[:2]}, "^source_macs: .* is to be in mode bridge")
+    netns.run({"name": "mt0", "mode": "source"})
+    assert shown(netns, "mt0")["source_macs"] == []
+    netns.run({"name": "mt0", "mode": "bridge"})
+    netns.run({"name": "mt0", "mode": "source", "source_macs": MACS[:2]})
+    assert shown(netns, "mt0")["source_macs"] == MACS[:2]
+
+
+@pytest.mark.parametrize("wanted", [{"parent": "eth1"}, {"queues": {"tx": 4}}, {"queues": {"rx": 5}}])
+def test_what_the_kernel_would_ignore_is_made_anew_with_all_that_it_had(
+    netns: Namespace, wanted: dict[str, t.Any]
+) -> None:
+    tap = {"owner": "nobody", "group": "kvm", "mode": "0660"}
+    (before,) = netns.run({"name": "mt0", "parent": "eth0", **EVERYTHING, "tap": tap})["links"]
+    told = netns.run({"name": "mt0", **wanted}, check=True)
+    assert set(impacts(told).values()) == {"recreate"}
+    assert "mt0: made anew: the number of the tap" in str(told["warnings"])
+    made = netns.run({"name": "mt0", **wanted})
+    assert made["changes"] == told["changes"]
+    (after,) = made["links"]
+    assert after["ifindex"] != before["ifindex"]
+    assert after["tap"]["path"] != before["tap"]["path"]
+    assert {key: after["tap"][key] for key in tap} == tap
+    queues = {**t.cast("dict[str, int]", EVERYTHING["queues"]), **wanted.get("queues", {})}
+    expected = {**EVERYTHING, "queues": queues}
+    if "parent" in wanted:
+        expected["bclim"] = 1  # the lower's own, not the link's
+    assert shown(netns, "mt0") == expected
+    assert netns.link("mt0")["link"] == wanted.get("parent", "eth0")
+    assert impacts(netns.run({"name": "mt0", **wanted})) == {}
+
+
+def test_addrgenmode_none_keeps_the_hosts_stack_off_and_allmulticast_is_live(netns: Namespace) -> None:
+    def addresses(name: str) -> list[str]:
+        (shown,) = json.loads(netns.ip("-6", "-j", "address", "show", "dev", name)) or [{}]
+        return [address["local"] for address in shown.get("addr_info", [])]
+
+    links = [{"name": "mt0"}, {"name": "mt1", "addrgenmode": "none", "allmulticast": True}]
+    netns.run({"parent": "eth0", "mode": "bridge", "links": links})
+    deadline = time.monotonic() + 5
+    while not addresses("mt0") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # The first link shows that there was time enough for the second to get one.
+    assert addresses("mt0")[0].startswith("fe80::")
+    assert addresses("mt1") == []
+    assert "ALLMULTI" in netns.link("mt1")["flags"]
+    assert impacts(netns.run({"name": "mt1", "allmulticast": False})) == {"allmulticast": "in_place"}
+    assert "ALLMULTI" not in netns.link("mt1")["flags"]
+    # A link that has an address already loses it only when it is set down and up, which is not ours to do.
+    assert impacts(netns.run({"name": "mt0", "addrgenmode": "none"})) == {"addrgenmode": "in_place"}
+    assert netns.link("mt0")["inet6_addr_gen_mode"] == "none"
+
+
+def test_promiscuity_of_the_lower_follows_a_passthru_link_and_never_goes_below_zero(
+    netns: Namespace, lower: str
+) -> None:
+    wanted = {"name": "mt0", "parent": lower, "mode": "passthru"}
+    # What the lower's promiscuity is to be, by (up, promiscuous).
+    expected = {("up", True): 1, ("up", False): 0, ("down", True): 0, ("down", False): 0}
+    states = list(expected)
+    # A way along which each of the four becomes each other one.
+    for number in (0, 1, 0, 2, 0, 3, 1, 2, 1, 3, 2, 3, 0):
+        state, promiscuous = states[number]
+        result = netns.run({**wanted, "state": state, "promiscuous": promiscuous})
+        assert "failed" not in result, result["msg"]
+        assert netns.link(lower)["promiscuity"] == expected[state, promiscuous]
+        assert shown(netns, "mt0")["promiscuous"] is promiscuous
+    assert netns.run({"name": "mt0", "state": "absent"})["changed"]
+    assert netns.link(lower)["promiscuity"] == 0

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A model of what the kernel does with links, by what was measured on Linux 6.18 and read in drivers/net/macvlan.c."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+from dataclasses import replace
+from functools import partial
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+SCRATCH_GROUP = 1 << 30
+# What the kernel gives a new link that says nothing of it.
+DEFAULTS: dict[str, t.Any] = {
+    "mode": "vepa",
+    "txqueuelen": 500,
+    "promiscuous": True,
+    "nodst": False,
+    "bcqueuelen": 1000,
+    "group": 0,
+    "alias": "",
+    "tx_queues": 1,
+    "rx_queues": 1,
+    "addrgenmode": "eui64",
+    "allmulticast": False,
+}
+# What changes on a link that exists, with nothing to heed.
+FREE = ("txqueuelen", "nodst", "bcqueuelen", "group", "alias", "addrgenmode", "allmulticast")
+
+
+class RefusedError(Exception):
+    """The kernel said no."""
+
+
+class CutShortError(Exception):
+    """As many requests as were allowed have been done."""
+
+
+class FakeKernel:
+    """A host's links, changed as the kernel changes them by the requests that carry out the steps of a plan."""
+
+    def __init__(self, links: Links) -> None:
+        self.links = dict(links)
+        self._numbers = itertools.count(1000)
+
+    def apply(self, steps: t.Sequence[Step[Link]], requests: int | None = None) -> None:
+        """Do ``steps`` as the adapter does, or only its first ``requests`` requests.
+
+        :raises RefusedError: the kernel would refuse one.
+        :raises CutShortError: there would have been more.
+        """
+        for done, request in enumerate(self._requests(steps)):
+            if done == requests:
+                raise CutShortError
+            request()
+
+    def _requests(self, steps: t.Sequence[Step[Link]]) -> t.Iterator[t.Callable[[], None]]:
+        going = [step for step in steps if step.before and (step.after is None or step.recreates)]
+        changing = [(step.before, step.after) for step in steps if step.before and step.after and not step.recreates]
+        coming = [step.after for step in steps if step.after and (step.before is None or step.recreates)]
+        for step in going:
+            yield partial(self._set, step.target, group=SCRATCH_GROUP)
+        if going:
+            yield partial(self._delete_group, SCRATCH_GROUP)
+        taken = {(after.parent_index, after.mac) for _before, after in changing}
+        for before, after in changing:
+            yield partial(self._remove_altnames, before.name, before.altnames - after.altnames)
+            if after.mac not in (None, before.mac) and (before.parent_index, before.mac) in taken:
+                yield partial(self._set_mac, before.name, self._new_mac())
+        for before, after in changing:
+            yield partial(self._change, before, after)
+            yield partial(self._set_source_macs, before, after)
+            yield partial(self._add_altnames, before.name, after.altnames - before.altnames)
+        yield from (partial(self._create, link) for link in coming)
+        yield from (partial(self._add_altnames, link.name, link.altnames) for link in coming)
+
+    def _set(self, name: str, **fields: t.Any) -> None:
+        self.links[name] = replace(self.links[name], **fields)
+
+    def _delete_group(self, group: int) -> None:
+        for link in [link for link in self.links.values() if link.group == group]:
+            if link.up and link.mode == "passthru" and link.promiscuous:
+                self._promiscuity(link, -1)
+            del self.links[link.name]
+
+    def _create(self, wanted: Link) -> None:
+        if wanted.name in self._names():
+            raise RefusedError("EEXIST")
+        parent = next((link for link in self.links.values() if link.index == wanted.parent_index), None)
+        if parent is None:
+            raise RefusedError("ENODEV")
+        if parent.kind in MACVLAN_KINDS:  # silently the link below it
+            parent = self.links[str(parent.parent)]
+        if parent.loopback or parent.hardware != 1:
+            raise RefusedError("EINVAL")
+        if parent.master:
+            raise RefusedError("EBUSY")
+        siblings = self._on(parent)
+        if siblings and "passthru" in (wanted.mode, *(link.mode for link in siblings)):
+            raise RefusedError("EINVAL")
+        if wanted.source_macs and wanted.mode != "source":
+            raise RefusedError("EINVAL")
+        fields = {name: value for name, value in DEFAULTS.items() if getattr(wanted, name) is None}
+        # A link in mode passthru has its parent's address, whatever the request says.
+        fields["mac"] = parent.mac if wanted.mode == "passthru" else wanted.mac or self._new_mac()
+        fields["mtu"] = parent.mtu if wanted.mtu is None else wanted.mtu
+        fields["bclim"] = siblings[0].bclim if siblings else 1
+        link = replace(
+            wanted,
+            index=next(self._numbers),
+            parent=parent.name,
+            parent_index=parent.index,
+            up=False,
+            altnames=frozenset(),
+            **fields,
+        )
+        self._check_mtu(link)
+        if wanted.up:
+            self._check_address(link, str(link.mac))
+        self.links[link.name] = link
+        if wanted.bclim is not None:
+            self._set_limit(link, wanted.bclim)
+        if wanted.up:
+            self._set_up(link.name, up=True)
+
+    def _change(self, before: Link, after: Link) -> None:
+        name = before.name
+        if after.mode != before.mode and "passthru" in (before.mode, after.mode):
+            raise RefusedError("EINVAL")
+        if before.up:
+            self._set_promiscuous(name, after)
+        if after.mode is not None and after.mode != before.mode:
+            emptied = frozenset[str]() if before.mode == "source" else before.source_macs
+            self._set(name, mode=after.mode, source_macs=emptied)
+        if after.bclim is not None and after.bclim != before.bclim:
+            self._set_limit(self.links[name], after.bclim)
+        if after.mac is not None and after.mac != before.mac:
+            self._set_mac(name, after.mac)
+        if after.mtu is not None and after.mtu != before.mtu:
+            self._check_mtu(replace(self.links[name], mtu=after.mtu))
+            self._set(name, mtu=after.mtu)
+        self._set(name, **{field: value for field in FREE if (value := getattr(after, field)) is not None})
+        # Another parent and other queues: "success", and nothing.
+        if after.up != before.up:
+            self._set_up(name, up=after.up)
+        if not before.up:
+            self._set_promiscuous(name, after)
+
+    def _set_source_macs(self, before: Link, after: Link) -> None:
+        if after.mode == "source":
+            self._set(before.name, source_macs=after.source_macs)
+
+    def _set_promiscuous(self, name: str, after: Link) -> None:
+        link = self.links[name]
+        if after.promiscuous is None or after.promiscuous == link.promiscuous:
+            return
+        if link.mode == "passthru":  # up or down: the bug that drives it below zero
+            self._promiscuity(link, 1 if after.promiscuous else -1)
+        self._set(name, promiscuous=after.promiscuous)
+
+    def _set_up(self, name: str, *, up: bool) -> None:
+        link = self.links[name]
+        if up:
+            self._check_address(link, str(link.mac))
+        if link.mode == "passthru" and link.promiscuous:
+            self._promiscuity(link, 1 if up else -1)
+        self._set(name, up=up)
+
+    def _promiscuity(self, link: Link, by: int) -> None:
+        parent = self.links[str(link.parent)]
+        if parent.promiscuity >= 1 << 31:
+            raise RefusedError("EOVERFLOW")
+        self._set(parent.name, promiscuity=(parent.promiscuity + by) % (1 << 32))
+
+    def _set_mac(self, name: str, mac: str) -> None:
+        link = self.links[name]
+        if link.mode == "passthru":
+            self._set(str(link.parent), mac=mac)
+        elif mac != link.mac:
+            self._check_address(link, mac)
+        self._set(name, mac=mac)
+
+    def _check_address(self, link: Link, mac: str) -> None:
+        """macvlan_addr_busy(): the links that are down are not among those that it looks at."""
+        if link.mode == "passthru":
+            return
+        others = [other for other in self._on(self.links[str(link.parent)]) if other.up and other.name != link.name]
+        if mac in (self.links[str(link.parent)].mac, *(other.mac for other in others)):
+            raise RefusedError("EADDRINUSE")
+
+    def _check_mtu(self, link: Link) -> None:
+        if not 68 <= (link.mtu or 0) <= (self.links[str(link.parent)].mtu or 0):
+            raise RefusedError("EINVAL")
+
+    def _set_limit(self, link: Link, limit: int) -> None:
+        for sibling in self._on(self.links[str(link.parent)]):
+            self._set(sibling.name, bclim=limit)
+
+    def _add_altnames(self, name: str, altnames: frozenset[str]) -> None:
+        if altnames & self._names():
+            raise RefusedError("EEXIST")
+        self._set(name, altnames=self.links[name].altnames | altnames)
+
+    def _remove_altnames(self, name: str, altnames: frozenset[str]) -> None:
+        self._set(name, altnames=self.links[name].altnames - altnames)
+
+    def _names(self) -> set[str]:
+        return {name for link in self.links.values() for name in (link.name, *link.altnames)}
+
+    def _on(self, parent: Link) -> list[Link]:
+        return [link for link in self.links.values() if link.kind in MACVLAN_KINDS and link.parent == parent.name]
+
+    def _new_mac(self) -> str:
+        return f"02:ff:00:00:{next(self._numbers) >> 8:02x}:{next(self._numbers) & 0xFF:02x}"

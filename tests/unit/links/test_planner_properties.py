@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What holds of every plan, over random hosts and random declarations and a model of the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+
+from .kernel_model import DEFAULTS, CutShortError, FakeKernel, RefusedError
+
+LOWERS = (
+    Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True),
+    Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True),
+    Link("eth1", 3, mac="02:00:00:00:00:03", mtu=9000, up=True, altnames=frozenset({"uplink1"})),
+    Link("br0", 4, "bridge", mac="02:00:00:00:00:04", mtu=1500),
+    Link("port0", 5, "veth", mac="02:00:00:00:00:05", mtu=1500, master="br0"),
+)
+USUAL = LOWERS[1:3]
+NAMES = tuple(f"mt{n}" for n in range(6))
+MACS = tuple(f"02:00:00:00:01:{n:02x}" for n in range(6))
+ALTNAMES = frozenset(f"alt{n}" for n in range(4))
+# What a link keeps where nothing else is declared.
+KEPT = (*(field for field in DEFAULTS if field != "mode"), "mtu", "altnames", "up")
+
+some_macs = st.sampled_from((*MACS * 3, *(lower.mac for lower in USUAL)))
+other_modes = ("vepa", "bridge", "private", "source")
+source_lists = st.frozensets(st.sampled_from(MACS), max_size=3)
+options: dict[str, tuple[t.Any, ...]] = {
+    "txqueuelen": (0, 500),
+    "promiscuous": (False, True),
+    "nodst": (True, False),
+    "bcqueuelen": (500, 1000),
+    "group": (0, 7),
+    "alias": ("", "web"),
+    "tx_queues": (1, 4),
+    "rx_queues": (1, 4),
+    "addrgenmode": ("eui64", "none"),
+    "allmulticast": (True, False),
+}
+pairs = [(option, value) for option, values in options.items() for value in values]
+some_options = st.lists(st.sampled_from(pairs), max_size=4, unique_by=lambda pair: pair[0]).map(dict)
+DEFAULTS_BUT_MODE = {field: value for field, value in DEFAULTS.items() if field != "mode"}
+
+
+@st.composite
+def hosts(draw: st.DrawFn, *, twins: bool = True) -> Links:
+    """Links as the kernel may have them: passthru alone, no address twice among those up, one limit for a parent.
+
+    ``twins`` may be there all the same: links with the address of another one, made while down.
+    """
+    links = {lower.name: lower for lower in LOWERS}
+    alone = {lower.name: draw(st.booleans()) for lower in USUAL}
+    limits = {lower.name: draw(st.sampled_from((1, 5))) for lower in USUAL}
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=2, max_size=5, unique=True))
+    altnames = dict(zip(draw(st.lists(st.sampled_from(names), max_size=3, unique=True)), sorted(ALTNAMES)))
+    for number, name in enumerate(names):
+        lower = links[draw(st.sampled_from(USUAL)).name]
+        siblings = [link for link in links.values() if link.parent == lower.name]
+        mode = "passthru" if alone[lower.name] else draw(st.sampled_from(other_modes))
+        mac = lower.mac if mode == "passthru" else draw(some_macs)
+        twin = mode != "passthru" and mac in (lower.mac, *(link.mac for link in siblings if link.up or not twins))
+        if (siblings and mode == "passthru") or (twin and not twins):
+            continue
+        links[name] = Link(
+            name,
+            10 + number,
+            "macvtap",
+            lower.name,
+            lower.index,
+            mode,
+            mac,
+            draw(st.sampled_from((1400, lower.mtu))),
+            up=not twin and draw(st.booleans()),
+            bclim=limits[lower.name],
+            source_macs=draw(source_lists) if mode == "source" else frozenset(),
+            altnames=frozenset({altnames[name]} if name in altnames else ()),
+            **{**DEFAULTS_BUT_MODE, **draw(some_options)},
+        )
+        if mode == "passthru" and links[name].up and links[name].promiscuous:
+            links[lower.name] = replace(lower, promiscuity=1)
+    return links
+
+
+@st.composite
+def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[Wanted]:
+    """What a user may declare, mostly within the kernel's rules."""
+    wanted = []
+    for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))):
+        parents = ("eth0", "eth0", "uplink1", "br0") if name not in links else (None,) * 4 + ("eth0", "eth1")
+        mode = draw(st.sampled_from((None,) * 4 + (*other_modes, "passthru")))
+        now = mode or (links[name].mode if name in links else "vepa")
+        wanted.append(
+            Wanted(
+                name,
+                f"links[{number}]",
+                draw(st.sampled_from(("up", "up", "present", "down", "absent"))),
+                draw(st.sampled_from(parents)),
+                mode,
+                None if now == "passthru" else draw(st.none() | st.none() | some_macs),
+                draw(st.sampled_from((None, None, None, 1400, 1500, 9000))),
+                bclim=draw(st.sampled_from((None, None, 1, 5))) if limits else None,
+                source_macs=draw(st.none() | source_lists) if now == "source" else None,
+                altnames=draw(st.none() | st.frozensets(st.sampled_from(sorted(ALTNAMES)), max_size=2)),
+                **draw(some_options),
+            )
+        )
+    return wanted
+
+
+def plan_or_assume(wanted: t.Sequence[Wanted], links: Links) -> Plan[Link]:
+    try:
+        planned = planner.plan(wanted, links)
+    except MacvtapError:
+        planned = Plan[Link]()
+    # Hypothesis itself fails the test if too few are left.
+    assume(planned.changed)
+    return planned
+
+
+usual = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@usual
+@given(st.data())
+def test_a_plan_leads_to_what_was_declared_and_touches_nothing_else(data: st.DataObject) -> None:
+    links = data.draw(hosts())
+    wanted = data.draw(declarations(links))
+    planned = plan_or_assume(wanted, links)
+    kernel = FakeKernel(links)
+    kernel.apply(planned.steps)  # A RefusedError would be a conflict that the planner has not seen
+
+    for want in wanted:
+        assert_as_declared(want, kernel.links)
+        if want.state != "absent" and want.name in links:
+            assert_kept(want, links[want.name], kernel.links[want.name])
+    assert not planner.plan(wanted, kernel.links).changed
+    declared = {want.name for want in wanted}
+    limited_parents = {
+        kernel.links[want.name].parent for want in wanted if want.bclim is not None and want.state != "absent"
+    }
+    assert {step.target for step in planned.steps} <= declared
+    for link in links.values():
+        if link.kind == "macvtap" and link.name not in declared:
+            # The limit is the parent's: it changes for all of its links, but only if it is declared for one of them.
+            limited = kernel.links[link.name].bclim if link.parent in limited_parents else link.bclim
+            assert kernel.links[link.name] == replace(link, bclim=limited)
+        elif link.kind != "macvtap":
+            passing = [
+                other
+                for other in kernel.links.values()
+                if other.parent == link.name and other.mode == "passthru" and other.up and other.promiscuous
+            ]
+            assert kernel.links[link.name] == replace(link, promiscuity=len(passing))
+
+
+def assert_as_declared(want: Wanted, links: Links) -> None:
+    if want.state == "absent":
+        assert want.name not in links
+        return
+    link = links[want.name]
+    if want.state != "present":
+        assert link.state == want.state
+    if want.parent is not None:
+        assert link.parent == {"uplink1": "eth1"}.get(want.parent, want.parent)
+    for field in ("mode", "mac", "mtu", "bclim", "source_macs", "altnames", *options):
+        value = getattr(want, field)
+        assert value is None or getattr(link, field) == value, field
+
+
+def assert_kept(want: Wanted, before: Link, after: Link) -> None:
+    for field in KEPT:
+        if getattr(want, field, None) is None and not (field == "up" and want.state != "present"):
+            assert getattr(after, field) == getattr(before, field), field
+    if want.mac is None and "passthru" not in (before.mode, after.mode):
+        assert after.mac == before.mac
+    recreated = (
+        after.parent != before.parent
+        or (after.mode != before.mode and "passthru" in (before.mode, after.mode))
+        or (after.tx_queues, after.rx_queues) != (before.tx_queues, before.rx_queues)
+        or (before.mode == "passthru" and not before.up and after.promiscuous != before.promiscuous)
+    )
+    assert (after.index != before.index) is recreated
+
+
+@usual
+@given(st.data())
+def test_from_wherever_a_run_was_cut_short_there_is_a_way_back(data: st.DataObject) -> None:
+    # Not put back: the limit of a parent that a new link has changed for the others, and a twin's address, which the
+    # kernel gives to no link that exists.
+    links = data.draw(hosts(twins=False))
+    planned = plan_or_assume(data.draw(declarations(links, limits=False)), links)
+    kernel = FakeKernel(links)
+    with contextlib.suppress(CutShortError):
+        kernel.apply(planned.steps, requests=data.draw(st.integers(0, 12)))
+    back = planner.undo(planned.steps, kernel.links)
+    kernel.apply(back.steps)
+    assert {name: replace(link, index=0) for name, link in kernel.links.items()} == {
+        name: replace(link, index=0) for name, link in links.items()
+    }
+    assert not planner.undo(planned.steps, kernel.links).changed
+
+
+@usual
+@given(st.data())
+def test_the_next_run_converges_from_wherever_one_was_killed(data: st.DataObject) -> None:
+    links = data.draw(hosts())
+    wanted = data.draw(declarations(links))
+    planned = plan_or_assume(wanted, links)
+    kernel = FakeKernel(links)
+    with contextlib.suppress(CutShortError):
+        kernel.apply(planned.steps, requests=data.draw(st.integers(0, 12)))
+    gone = {step.target for step in planned.steps if step.removes or step.recreates}
+    assert links.keys() - kernel.links.keys() <= gone
+    try:
+        again = planner.plan(wanted, kernel.links)
+    except MacvtapError as exc:
+        # A link that was to be made anew is gone, and the declaration does not say on what to make it.
+        said = exc.message
+        assert "does not exist" in said
+        return
+    kernel.apply(again.steps)
+    for want in wanted:
+        assert_as_declared(want, kernel.links)
+    assert not planner.plan(wanted, kernel.links).changed
+
+
+MT0 = Link("mt0", 10, "macvtap", "eth0", 2, mac=MACS[0], mtu=1500, up=True, bclim=1, **{**DEFAULTS, "mode": "bridge"})
+MT1 = replace(MT0, name="mt1", index=11, mac=MACS[1], altnames=frozenset({"alt0"}))
+PT0 = replace(MT0, name="pt0", index=12, mode="passthru", parent="eth1", parent_index=3, mac=USUAL[1].mac, up=False)
+NEW = Link("new0", kind="macvtap", parent="eth0", parent_index=2, mode="bridge", up=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        (MT0, replace(MT0, mode="passthru"), "EINVAL"),
+        (MT0, replace(MT0, mtu=1501), "EINVAL"),
+        (MT0, replace(MT0, mac=USUAL[0].mac), "EADDRINUSE"),
+        (MT0, replace(MT0, mac=MT1.mac), "EADDRINUSE"),
+        (MT0, replace(MT0, altnames=MT1.altnames), "EEXIST"),
+        (None, replace(NEW, name="mt0"), "EEXIST"),
+        (None, replace(NEW, name="alt0"), "EEXIST"),
+        (None, replace(NEW, mac=MT1.mac), "EADDRINUSE"),
+        (None, replace(NEW, mode="passthru"), "EINVAL"),
+        (None, replace(NEW, parent_index=3), "EINVAL"),
+        (None, replace(NEW, parent_index=1), "EINVAL"),
+        (None, replace(NEW, parent_index=5), "EBUSY"),
+        (None, replace(NEW, parent_index=9), "ENODEV"),
+        (None, replace(NEW, source_macs=frozenset(MACS)), "EINVAL"),
+    ],
+)
+def test_the_model_refuses_what_the_kernel_refuses(before: Link | None, after: Link, code: str) -> None:
+    """So that it is not for a model that lets everything pass that the properties hold."""
+    kernel = FakeKernel({link.name: link for link in (*LOWERS, MT0, MT1, PT0)})
+    change = Change(after.name, "any", None, None, Impact.IN_PLACE)
+    with pytest.raises(RefusedError, match=code):
+        kernel.apply([Step(after.name, before, after, (change,))])
+
+
+def test_the_model_ignores_in_silence_what_the_kernel_ignores_and_has_its_bug() -> None:
+    kernel = FakeKernel({link.name: link for link in (*LOWERS, MT0, PT0)})
+    change = Change("any", "any", None, None, Impact.IN_PLACE)
+    elsewhere = replace(MT0, parent="eth1", parent_index=3, tx_queues=4)
+    kernel.apply([Step("mt0", MT0, elsewhere, (change,))])
+    assert kernel.links["mt0"] == MT0
+    kernel.apply([Step("pt0", PT0, replace(PT0, promiscuous=False), (change,))])
+    assert kernel.links["eth1"].promiscuity == 4294967295
