@@ -40,8 +40,6 @@ _SAME = (
     "addrgenmode",
     "allmulticast",
 )
-# The one field of which False is not what most links have.
-_TELLING = ("promiscuous", False)
 _RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
@@ -148,8 +146,12 @@ def step_between(before: Link | None, after: Link | None, *, path: str = "") -> 
 
 def _view(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Leave out what says nothing: what the kernel chooses, and what most links do not have."""
-    quiet = (None, False, "", [])
-    return {field: value for field, value in values.items() if value not in quiet or (field, value) == _TELLING}
+    # Of promiscuous alone False is not what most links have.
+    return {
+        field: value
+        for field, value in values.items()
+        if value not in (None, "", []) and (value is not False or field == "promiscuous")
+    }
 
 
 def _impact(before: Link, field: str, value: t.Any) -> Impact:
