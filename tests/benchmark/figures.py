@@ -136,9 +136,9 @@ def again(session: Session, size: Size) -> list[Figure]:
     with bench(session, size.links) as made:
         made.batch(creation(size.links))
         seen = probe(made, declared(size.links))
-        ansibles = [ansibles_own(made, declared(size.links)) - made.empty().wall for _ in range(size.rounds)]
+        ansibles = [ansibles_own(made, declared(size.links)) - made.empty().wall for _round in range(size.rounds)]
         # A run is short, and what else the machine does matters: more rounds than elsewhere.
-        samples = [_nothing_to_do(made, size.links) for _ in range(3 * size.rounds)]
+        samples = [_nothing_to_do(made, size.links) for _round in range(3 * size.rounds)]
     note = "pyroute2 is imported" if seen.imports_pyroute2 else "pyroute2 is not imported"
     what = f"second run on {size.links} links, nothing to do"
     cost = 1000 * median(sample.wall for sample in samples)
@@ -172,7 +172,7 @@ def delete(session: Session, size: Size) -> list[Figure]:
     samples = []
     rounds = min(size.rounds, SLOW_ROUNDS)
     with bench(session, 2 * rounds * size.links) as made:
-        for _ in range(rounds):
+        for _round in range(rounds):
             made.batch(creation(size.links))
             module = made.module(absent(size.links))
             made.batch(creation(size.links))

@@ -109,14 +109,14 @@ class Bench:
         """
         # Files, not pipes: nobody's scheduling but its own is measured.
         with contextlib.ExitStack() as files:
-            given, said, errors = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            given, said, errors = (files.enter_context(tempfile.TemporaryFile()) for _round in range(3))
             given.write(stdin.encode())
             given.seek(0)
             whole_env = {**self.session.environment(), **(env or {})}
             started = time.perf_counter()
             process = subprocess.Popen([*self.prefix, *argv], stdin=given, stdout=said, stderr=errors, env=whole_env)
             try:
-                _, status, usage = os.wait4(process.pid, 0)
+                _pid, status, usage = os.wait4(process.pid, 0)
             except BaseException:
                 process.kill()
                 process.wait()
@@ -218,7 +218,7 @@ def probe(made: Bench, params: t.Mapping[str, t.Any], module: str = MACVTAP_LINK
         "{}"
     )
     cost = made.module(params, module, around=around)
-    _, peak, imported = cost.errors.decode().rsplit(maxsplit=2)
+    _rest, peak, imported = cost.errors.decode().rsplit(maxsplit=2)
     return Probe(int(peak) * 1024, imported == "1", len(cost.output))
 
 

@@ -58,8 +58,8 @@ def _growth(curves: t.Mapping[str, _Curve], top: int) -> t.Iterator[str]:
     points = [point for curve in curves.values() for point in curve.items()]
     if not points:
         return
-    sizes = sorted({links for links, _ in points})
-    seconds = [max(cost, 1e-3) for _, cost in points]
+    sizes = sorted({links for links, _cost in points})
+    seconds = [max(cost, 1e-3) for _links, cost in points]
     left, right, above, below = 60, _WIDTH - 130, top + 20, top + _GROWTH - 40
     to_x = _scale(sizes[0], sizes[-1], left, right)
     to_y = _scale(min(seconds), max(seconds), below, above)

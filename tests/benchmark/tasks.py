@@ -29,7 +29,7 @@ def tasks(session: Session, size: Size) -> list[Figure]:
         batch = session.scratch / "tasks-batch"
         batch.write_text("".join(f"{line}\n" for line in creation(size.looped)))
         play(made, _NOTHING)  # has the controller's byte code written
-        for _ in range(rounds):
+        for _round in range(rounds):
             nothing = play(made, _NOTHING).wall
             for way, task in _ways(batch, size.looped).items():
                 first.setdefault(way, []).append(play(made, task).wall - nothing)
@@ -45,7 +45,7 @@ def tasks(session: Session, size: Size) -> list[Figure]:
 def growth(session: Session, size: Size) -> list[Figure]:
     rounds = min(size.rounds, LONG_ROUNDS)
     costs: dict[str, dict[int, list[float]]] = {"create": {}, "again": {}, "ip -batch": {}}
-    for _ in range(rounds):
+    for _round in range(rounds):
         for links in size.growth:
             with bench(session, 2 * links) as made:
                 batch = made.batch(creation(links)).wall
@@ -123,17 +123,17 @@ def _require_links(made: Bench, count: int) -> None:
 def _tasks_figure(key: str, what: str, costs: t.Mapping[str, t.Sequence[float]]) -> Figure:
     parts = {f"task, {way}": median(values) for way, values in costs.items()}
     pairs = list(zip(costs["loop over command"], costs["command: ip -batch"], costs["macvtap_link"]))
-    against_batch = median(module / batch for _, batch, module in pairs)
+    against_batch = median(module / batch for _loop, batch, module in pairs)
     note = f"{against_batch:.2f} × one command: ip -batch"
     return Figure(
-        key, what, median(loop / module for loop, _, module in pairs), "×", len(pairs), parts=parts, note=note
+        key, what, median(loop / module for loop, _batch, module in pairs), "×", len(pairs), parts=parts, note=note
     )
 
 
 def _growth_figure(key: str, what: str, curve: t.Mapping[int, float], rounds: int, **more: t.Any) -> Figure:
     steps = _slopes(curve)
     parts = {**{f"{links} links": cost for links, cost in curve.items()}, **more.pop("parts", {})}
-    most = max((ratio for _, ratio in steps), default=1.0)
+    most = max((ratio for _step, ratio in steps), default=1.0)
     return Figure(key, what, most, "×", rounds, parts=parts, note=_linear(steps), **more)
 
 
@@ -147,7 +147,7 @@ def _slopes(curve: t.Mapping[int, float]) -> list[tuple[str, float]]:
     ]
     return [
         (f"{low} to {high}", slope / before)
-        for (_, _, before), (low, high, slope) in zip(slopes, slopes[1:])
+        for (_low, _high, before), (low, high, slope) in zip(slopes, slopes[1:])
         if before > 0
     ]
 

@@ -125,8 +125,10 @@ def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str)
 def test_any_mode_but_passthru_becomes_any_other_in_place(netns: Namespace, state: str) -> None:
     ways = list(itertools.permutations(("vepa", "bridge", "private", "source"), 2))
     base = {"parent": "eth0", "state": state}
-    made = netns.run({**base, "links": [{"name": f"mt{n}", "mode": before} for n, (before, _) in enumerate(ways)]})
-    changed = netns.run({**base, "links": [{"name": f"mt{n}", "mode": after} for n, (_, after) in enumerate(ways)]})
+    made = netns.run({**base, "links": [{"name": f"mt{n}", "mode": before} for n, (before, _after) in enumerate(ways)]})
+    changed = netns.run(
+        {**base, "links": [{"name": f"mt{n}", "mode": after} for n, (_before, after) in enumerate(ways)]}
+    )
     assert changed["changes"] == [
         {"target": f"mt{n}", "field": "mode", "before": before, "after": after, "impact": "in_place"}
         for n, (before, after) in enumerate(ways)

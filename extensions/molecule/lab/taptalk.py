@@ -270,7 +270,7 @@ def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
         source = file.read()
     by_cell: dict[str, list[str]] = {}
     for link in links:
-        cell, _, link_name = link.partition("/")
+        cell, _slash, link_name = link.partition("/")
         by_cell.setdefault(cell, []).append(link_name)
     parties: list[Party] = []
     try:

@@ -100,7 +100,9 @@ class Session:
     def _send(self, requests: t.Sequence[Request], *, at_home: bool = False) -> None:
         refused: dict[int, rtnetlink.Refusal] = {}
         for name, sock in self._sockets.items():
-            theirs = [n for n, (step, _) in enumerate(requests) if name == (None if at_home else _netns_of(step))]
+            theirs = [
+                n for n, (step, _request) in enumerate(requests) if name == (None if at_home else _netns_of(step))
+            ]
             answers = rtnetlink.transact(sock, [requests[n][1] for n in theirs])
             refused.update((n, answer) for n, answer in zip(theirs, answers) if answer is not None)
         if refused:

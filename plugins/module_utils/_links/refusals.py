@@ -66,10 +66,11 @@ def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
             value = want.key if option == "name" else want.mac
             if value is None or (option == "mac" and want.state == "absent"):
                 continue
+            twin = seen.get(value)
             # On what a link is that says no parent, check() knows.
-            if value in seen and (option == "name" or seen[value].parent == want.parent is not None):
+            if twin and (option == "name" or (want.parent is not None and want.parent == twin.parent)):
                 raise MacvtapError(
-                    f"{value} is declared twice, here and in {join_path(seen[value].path, option)}",
+                    f"{value} is declared twice, here and in {join_path(twin.path, option)}",
                     path=join_path(want.path, option),
                 )
             seen[value] = want
