@@ -36,7 +36,7 @@ def circumstances(session: Session) -> dict[str, t.Any]:
     import ansible.release
 
     return {
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         **json.loads(versions),
