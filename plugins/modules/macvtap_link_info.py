@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: macvtap_link_info
 short_description: Tell which macvtap links there are, and who holds their taps open
-version_added: 0.1.0
+version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Returns the macvtap links of the host with all their attributes, their character devices, the processes that hold

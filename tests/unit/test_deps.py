@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
@@ -26,7 +28,7 @@ def test_hint_names_the_distributions_package(os_release: str, hint: str) -> Non
 
 
 def test_a_missing_library_is_told_apart_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "lxml", None)
+    monkeypatch.setitem(sys.modules, "lxml", None)
     with pytest.raises(MissingLibraryError, match="lxml is missing") as caught:
         _deps.load("lxml", "etree")
     assert "lxml" in caught.value.trace

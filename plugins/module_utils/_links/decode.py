@@ -14,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
 
-# include/uapi/linux/if_link.h, if.h
+# include/uapi/linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
 _AF_SPEC, _GROUP, _PROMISCUITY, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _CARRIER = 26, 27, 30, 31, 32, 33
 _LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS = 37, 52, 56, 57
@@ -22,7 +22,6 @@ _STATS64 = 23
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
 _AF_INET6, _ADDR_GEN_MODE = 10, 8
-_IFF_UP, _IFF_LOOPBACK, _IFF_ALLMULTI = 0x1, 0x8, 0x200
 
 _MODE_NAMES = {number: name for name, number in MODES.items()}
 _ADDRGENMODE_NAMES = {number: name for name, number in ADDRGENMODES.items()}
@@ -111,19 +110,19 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         parent_index=lower,
         mac=get(_ADDRESS, b"").hex(":") or None,
         mtu=_U32(get(_MTU, _ZERO))[0],
-        up=bool(flags & _IFF_UP),
+        up=bool(flags & rtnetlink.IFF_UP),
         txqueuelen=_U32(get(_TXQLEN, _ZERO))[0],
         group=_U32(get(_GROUP, _ZERO))[0],
         alias=_text(get(_IFALIAS, b"")),
         altnames=_altnames(get(_PROP_LIST)),
         tx_queues=_U32(get(_NUM_TX_QUEUES, _ZERO))[0],
         rx_queues=_U32(get(_NUM_RX_QUEUES, _ZERO))[0],
-        allmulticast=bool(flags & _IFF_ALLMULTI),
+        allmulticast=bool(flags & rtnetlink.IFF_ALLMULTI),
         master=names.get(_U32(get(_MASTER, _ZERO))[0]),
         hardware=hardware,
-        loopback=bool(flags & _IFF_LOOPBACK),
+        loopback=bool(flags & rtnetlink.IFF_LOOPBACK),
         # The kernel keeps the carrier of a link that is down, which nothing passes.
-        carrier=bool(flags & _IFF_UP) and get(_CARRIER, b"\0") != b"\0",
+        carrier=bool(flags & rtnetlink.IFF_UP) and get(_CARRIER, b"\0") != b"\0",
         promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
         pci=_text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
         **particular,

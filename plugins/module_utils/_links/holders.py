@@ -15,10 +15,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 def find(devices: t.Collection[Device]) -> dict[Device, list[Holder]]:
     """Return the processes that hold each of ``devices`` open, as far as /proc shows them to us."""
     held: dict[Device, list[Holder]] = {}
-    if not devices:
+    wanted = set(devices)
+    if not wanted:
         return held
     for directory in (f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()):
-        for device in _open_devices(directory) & set(devices):
+        for device in _open_devices(directory) & wanted:
             held.setdefault(device, []).append(_holder(directory))
     return held
 

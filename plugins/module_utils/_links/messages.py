@@ -24,7 +24,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
 # Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
 
-IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200
 _INDEX_AT = 20  # ifi_index behind the netlink header
 
 

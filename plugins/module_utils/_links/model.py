@@ -212,7 +212,8 @@ def report(link: Link) -> dict[str, t.Any]:
 
 def attributes(link: Link) -> dict[str, t.Any]:
     """Return what can be declared of a link and is not in its report, by the options' names."""
-    rest = {name: value for name, value in fields(link).items() if "." not in name and name not in report(link)}
+    reported = report(link)
+    rest = {name: value for name, value in fields(link).items() if "." not in name and name not in reported}
     return {**rest, "queues": {"tx": link.tx_queues, "rx": link.rx_queues}}
 
 

@@ -202,7 +202,7 @@ def _create(step: Step[Link], descriptor: int | None) -> bytes:
     if descriptor is not None:
         attrs.append(("IFLA_NET_NS_FD", descriptor))
     if _comes_up_later(link):
-        flags, mask = flags & ~messages.IFF_UP, mask & ~messages.IFF_UP
+        flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
     return messages.create(tuple(attrs), flags, mask)
 
 
@@ -221,7 +221,7 @@ def _finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
     if link.addrgenmode:
         yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[link.addrgenmode]),))
     if link.up and _comes_up_later(link):
-        yield messages.change(index, (), messages.IFF_UP, messages.IFF_UP)
+        yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
 
 
 def _make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[Request]:
@@ -294,8 +294,8 @@ def _macvtap_flags(link: Link) -> int:
 def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
     flags = mask = 0
     bits = (
-        (messages.IFF_UP, before.up if before else False, after.up),
-        (messages.IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
+        (rtnetlink.IFF_UP, before.up if before else False, after.up),
+        (rtnetlink.IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
     )
     for bit, old, new in bits:
         if new is not None and new != old:

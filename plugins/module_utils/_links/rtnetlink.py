@@ -24,6 +24,8 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
 
+IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
+
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
