@@ -9,7 +9,10 @@ imports every file on machines that have none of them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 import traceback
+import types
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
@@ -35,6 +38,31 @@ def load(library: str, *submodules: str) -> t.Any:
         return importlib.import_module(library)
     except ImportError as exc:
         raise MissingLibraryError(library, install_hint(library, _read_os_release()), traceback.format_exc()) from exc
+
+
+def load_part(library: str, submodule: str) -> t.Any:
+    """Import one submodule of ``library`` without all that the library's own ``__init__`` imports, and return it.
+
+    What of pyroute2 writes messages takes 20 ms to import; with all that it has besides, 170 ms to 270 ms.
+
+    :raises MissingLibraryError: as :func:`load`.
+    """
+    name = f"{library}.{submodule}"
+    spec = importlib.util.find_spec(library) if library not in sys.modules else None
+    if spec is not None and spec.submodule_search_locations is not None:
+        package = types.ModuleType(library)
+        package.__path__ = list(spec.submodule_search_locations)
+        sys.modules[library] = package
+        try:
+            return importlib.import_module(name)
+        except Exception:  # pylint: disable=broad-except  # a version whose parts need the whole
+            for half_loaded in [one for one in sys.modules if one.startswith(f"{library}.")]:
+                del sys.modules[half_loaded]
+        finally:
+            # Who imports the library later, as a part of it may, is to get the real one.
+            sys.modules.pop(library, None)
+    load(library, submodule)
+    return sys.modules[name]
 
 
 def install_hint(library: str, os_release: str) -> str:

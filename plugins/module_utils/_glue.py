@@ -20,7 +20,7 @@ def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any
         reason = f"on this host. Its package: {exc.hint}"
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
     except MacvtapError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
+        module.fail_json(msg=str(exc), **_invocation(module), **exc.details)
     except Exception as exc:  # pylint: disable=broad-except  # a defect of ours must not end in a traceback either
         module.fail_json(
             msg=f"This is a defect in the module, not in your playbook: {type(exc).__name__}: {exc}",
@@ -28,8 +28,12 @@ def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
+    module.exit_json(**result, **_invocation(module))
+
+
+def _invocation(module: AnsibleModule) -> dict[str, t.Any]:
     # Ansible would return every option of every entry, most of them null: at 1,000 links several times the result.
-    module.exit_json(**result, invocation={"module_args": _given(module.params)})
+    return {"invocation": {"module_args": _given(module.params)}}
 
 
 def _given(value: t.Any) -> t.Any:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -16,20 +18,28 @@ _FORMS = (
 )
 
 
+def canonical(text: str) -> str | None:
+    """Return what :func:`parse` does, or None where ``text`` is no MAC address."""
+    lowered = text.strip().lower()
+    if not any(form.fullmatch(lowered) for form in _FORMS):
+        return None
+    digits = re.sub(r"[^0-9a-f]", "", lowered)
+    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+
+
 def parse(text: str, *, path: str = "") -> str:
     """Return the address in lower case with colons: ``5254.00AB.CDEF`` gives ``52:54:00:ab:cd:ef``.
 
     :raises MacvtapError: ``text`` is not a MAC address; ``path`` is the option that it comes from.
     """
-    lowered = text.strip().lower()
-    if not any(form.fullmatch(lowered) for form in _FORMS):
+    mac = canonical(text)
+    if mac is None:
         hint = ""
-        if re.fullmatch(r"-?[0-9]+", lowered):
+        if re.fullmatch(r"-?[0-9]+", text.strip()):
             # YAML 1.1 reads 52:54:00:11:22:33 as a number in base 60.
             hint = "; YAML has read it as a number: write it in quotes"
         raise MacvtapError(f"{text!r} is not a MAC address such as 52:54:00:ab:cd:ef{hint}", path=path)
-    digits = re.sub(r"[^0-9a-f]", "", lowered)
-    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
+    return mac
 
 
 def problem(mac: str) -> str | None:
@@ -60,3 +70,40 @@ def require(text: str, *, path: str = "") -> str:
     if said:
         raise MacvtapError(said, path=path)
     return mac
+
+
+def stable(seed: str, *, prefix: str = "52:54:00", taken: t.Collection[str] = ()) -> str:
+    """Return an address that begins with ``prefix`` (1 to 5 bytes, as :func:`require_prefix` returns it).
+
+    The same ``seed`` gives the same address again, and another one only where that is among ``taken``.
+    """
+    missing = 6 - len(prefix.split(":"))
+    for attempt in range(1 << 16):
+        digest = hashlib.sha256(f"{attempt}/{seed}".encode()).digest()
+        mac = f"{prefix}:{digest[:missing].hex(':')}"
+        if mac not in taken and problem(mac) is None:
+            return mac
+    raise MacvtapError(f"no address beginning with {prefix} is left; choose a shorter prefix")
+
+
+def require_prefix(text: str, *, path: str = "") -> str:
+    """Return the first bytes of addresses, 1 to 5 of them: ``52-54-00`` gives ``52:54:00``.
+
+    :raises MacvtapError: they are no such bytes, are those of multicast addresses, or belong to a manufacturer: those
+        for local use have the second lowest bit of the first byte set. 52:54:00, libvirt's, has.
+    """
+    said = text.strip().lower().replace("-", ":").strip(":")
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){0,4}", said):
+        raise MacvtapError(f"{text!r} is not the first 1 to 5 bytes of a MAC address, such as 52:54:00", path=path)
+    first = int(said[:2], 16)
+    if first & 1:
+        raise MacvtapError(
+            f"{text!r} is what multicast addresses begin with; {first & 0xFE | 2:02x}{said[2:]} would do", path=path
+        )
+    if not first & 2:
+        raise MacvtapError(
+            f"{text!r} belongs to a manufacturer; addresses that are for local use have the second lowest bit of their "
+            f"first byte set, as {first | 2:02x}{said[2:]} and libvirt's own 52:54:00",
+            path=path,
+        )
+    return said

@@ -151,7 +151,8 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
             else "What could be done has been kept, as asked for"
         )
         if isinstance(exc, MacvtapError):
-            raise MacvtapError(f"{exc.message}. {state}", path=exc.path, **exc.details) from exc
+            # Of the same class: whoever called tells by it what can be tried again.
+            raise type(exc)(f"{exc.message}. {state}", path=exc.path, **exc.details) from exc
         raise
     return Outcome(planned, after)
 

@@ -480,6 +480,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _l
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink, netns, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 
@@ -491,7 +492,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     ]
     files = {w.netns: netns.path_of(w.netns, path=join_path(w.path, "netns")) for w in wanted if w.netns}
     names = {want.name for want in wanted}
-    parents = {want.parent for want in wanted if want.parent}
+    parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
 
     def plan(links: Links) -> Plan[Link]:
         planned = planner.plan(wanted, links, purge_group=purge_group)

@@ -106,7 +106,9 @@ links:
       type: dict
       returned: always
     holders:
-      description: The processes that hold the tap open.
+      description:
+        - The processes that hold the tap open. V(null) where none was found, and there are processes that this user may
+          not look into.
       type: list
       elements: dict
       returned: always
@@ -175,14 +177,22 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, attributes, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    Device,
+    Holder,
+    Link,
+    attributes,
+    report,
+)
 
 
 def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
     with netlink.session() as session:
         links = [link for link in session.observe().values() if _asked_for(link, module.params)]
         counters = session.observe_counters()
-    held = holders.find({link.tap.device for link in links if link.tap and link.tap.device})
+    held, complete = holders.search({link.tap.device for link in links if link.tap and link.tap.device})
+    # Where there are processes that this user may not look into, nobody found is nobody known.
+    nobody: list[t.Any] | None = [] if complete else None
     return {
         "changed": False,
         "links": [
@@ -190,12 +200,16 @@ def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
                 **report(link),
                 "carrier": link.carrier,
                 "attributes": attributes(link),
-                "holders": [vars(one) for one in held.get(link.tap.device, [])] if link.tap and link.tap.device else [],
+                "holders": [vars(one) for one in _held(link, held)] or nobody,
                 "counters": counters.get(link.index, {}),
             }
             for link in sorted(links, key=lambda link: link.index)
         ],
     }
+
+
+def _held(link: Link, held: t.Mapping[Device, t.Sequence[Holder]]) -> t.Sequence[Holder]:
+    return held.get(link.tap.device, ()) if link.tap and link.tap.device else ()
 
 
 def _asked_for(link: Link, params: t.Mapping[str, t.Any]) -> bool:

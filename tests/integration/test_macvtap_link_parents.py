@@ -70,7 +70,9 @@ def test_the_room_that_a_task_makes_may_be_used_in_it(netns: Namespace) -> None:
 def test_a_port_of_a_bridge_names_the_bridge_and_the_bridge_will_do(netns: Namespace, lower: str) -> None:
     netns.ip("link", "add", "br0", "type", "bridge")
     netns.ip("link", "set", lower, "master", "br0")
-    netns.refuses(new(lower), f"^parent: {lower} is a port of the bridge br0, which takes all its frames. Use br0 as")
+    netns.refuses(
+        new(lower), f"^parent: {lower} is a port of the bridge br0, which takes all its frames. Use br0 instead"
+    )
     assert netns.run(new("br0"))["links"][0]["parent"] == "br0"
 
 
@@ -115,7 +117,9 @@ def test_a_parent_by_its_alternative_name_and_by_its_address(netns: Namespace, l
     first = netns.run(new("enp1s0-the-uplink"), python=python)
     assert first["links"][0]["parent"] == lower
     assert netns.link("mt0")["link"] == lower
-    for said in (address, address.upper(), address.replace(":", "-"), lower):
+    bare = address.replace(":", "")
+    dotted = f"{bare[:4]}.{bare[4:8]}.{bare[8:]}"
+    for said in (address, address.upper(), address.replace(":", "-"), bare, dotted, lower):
         assert not netns.run(new(said), python=python)["changed"]
     netns.refuses(new(MAC), f"^parent: no link with the address {MAC} is here", python=python)
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pathlib
 import sys
 
 import pytest
@@ -32,3 +34,30 @@ def test_a_missing_library_is_told_apart_from_other_errors(monkeypatch: pytest.M
     with pytest.raises(MissingLibraryError, match="lxml is missing") as caught:
         _deps.load("lxml", "etree")
     assert "lxml" in caught.value.trace
+
+
+def _package(directory: pathlib.Path, name: str, whole: str, part: str) -> None:
+    (directory / name).mkdir()
+    (directory / name / "__init__.py").write_text(whole)
+    (directory / name / "part.py").write_text(part)
+
+
+def test_a_part_is_loaded_without_the_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    _package(tmp_path, "light", "raise RuntimeError('the whole was imported')", "value = 7")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert _deps.load_part("light", "part").value == 7
+    # Whoever imports it after us gets the real one.
+    with pytest.raises(RuntimeError, match="the whole was imported"):
+        importlib.import_module("light")
+
+
+def test_a_part_that_needs_the_whole_gets_it(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    _package(tmp_path, "heavy", "value = 7", "from heavy import value")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert _deps.load_part("heavy", "part").value == 7
+
+
+def test_a_part_of_a_missing_library_is_the_librarys_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    with pytest.raises(MissingLibraryError, match="pyroute2 is missing"):
+        _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg")

@@ -14,20 +14,34 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 def find(devices: t.Collection[Device]) -> dict[Device, list[Holder]]:
     """Return the processes that hold each of ``devices`` open, as far as /proc shows them to us."""
+    return search(devices)[0]
+
+
+def search(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], bool]:
+    """As :func:`find`, and whether there is no process that this user may not look into."""
     held: dict[Device, list[Holder]] = {}
+    complete = True
     wanted = set(devices)
     if not wanted:
-        return held
+        return held, complete
     for directory in (f"/proc/{name}" for name in os.listdir("/proc") if name.isdigit()):
-        for device in _open_devices(directory) & wanted:
+        try:
+            found = _open_devices(directory) & wanted
+        except PermissionError:
+            complete = False
+            continue
+        for device in found:
             held.setdefault(device, []).append(_holder(directory))
-    return held
+    return held, complete
 
 
 def _open_devices(directory: str) -> set[Device]:
+    """Raises PermissionError where this user may not look into the process."""
     devices: set[Device] = set()
     try:
         descriptors = os.listdir(f"{directory}/fd")
+    except PermissionError:
+        raise
     except OSError:  # the process has ended
         return devices
     for descriptor in descriptors:

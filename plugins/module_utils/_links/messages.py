@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import functools
 import socket
-import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
+    HEADER,
+    IFINFO,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -24,31 +25,29 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
 # Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
 
-_INDEX_AT = 20  # ifi_index behind the netlink header
-
 
 def create(attrs: Attributes, flags: int, mask: int) -> bytes:
     # Without EXCL, creating a link whose name is taken changes that one, and ignores its parent.
-    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, attrs, flags, mask)
+    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, attrs, (flags, mask))
 
 
 def change(index: int, attrs: Attributes = (), flags: int = 0, mask: int = 0) -> bytes:
-    return _for_index(_encode(RTM_NEWLINK, 0, attrs, flags, mask), index)
+    return _encode(RTM_NEWLINK, 0, index, attrs, (flags, mask))
 
 
 def delete(index: int) -> bytes:
-    return _for_index(_encode(RTM_DELLINK, 0, (), 0, 0), index)
+    return _encode(RTM_DELLINK, 0, index)
 
 
 def delete_group(group: int) -> bytes:
-    return _encode(RTM_DELLINK, 0, (("IFLA_GROUP", group),), 0, 0)
+    return _encode(RTM_DELLINK, 0, 0, (("IFLA_GROUP", group),))
 
 
 def altname(index: int, name: str, *, add: bool) -> bytes:
     attrs = (("IFLA_PROP_LIST", (("IFLA_ALT_IFNAME", name),)),)
     if add:
-        return _for_index(_encode(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL, attrs, 0, 0), index)
-    return _for_index(_encode(RTM_DELLINKPROP, 0, attrs, 0, 0), index)
+        return _encode(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL, index, attrs)
+    return _encode(RTM_DELLINKPROP, 0, index, attrs)
 
 
 def macvtap(*data: tuple[str, t.Any]) -> tuple[str, Attributes]:
@@ -60,22 +59,21 @@ def addrgenmode(mode: int) -> tuple[str, Attributes]:
     return ("IFLA_AF_SPEC", (("AF_INET6", (("IFLA_INET6_ADDR_GEN_MODE", mode),)),))
 
 
-def _for_index(request: bytes, index: int) -> bytes:
-    return request[:_INDEX_AT] + struct.pack("=i", index) + request[_INDEX_AT + 4 :]
+def _encode(kind: int, how: int, index: int, attrs: Attributes = (), bits: tuple[int, int] = (0, 0)) -> bytes:
+    """Return a whole message; ``bits`` are the link's flags and which of them are meant."""
+    body = IFINFO.pack(socket.AF_UNSPEC, 0, index, *bits) + b"".join(_attribute(*attr) for attr in attrs)
+    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | how, 0, 0) + body
 
 
-# A batch mostly asks the same of each link.
-@functools.lru_cache(maxsize=256)
-def _encode(kind: int, how: int, attrs: Attributes, flags: int, mask: int) -> bytes:
+# A batch mostly asks the same of each link, its name and its address apart.
+@functools.lru_cache(maxsize=1024)
+def _attribute(name: str, value: t.Any) -> bytes:
     message = _message_class()()
-    message["header"]["type"] = kind
-    message["header"]["flags"] = NLM_F_REQUEST | NLM_F_ACK | how
-    message["family"] = socket.AF_UNSPEC
-    message["flags"] = flags
-    message["change"] = mask
-    message["attrs"] = _nested(attrs)
+    message["attrs"] = _nested(((name, value),))
     message.encode()
-    return bytes(message.data)
+    encoded = bytes(message.data)[HEADER.size + IFINFO.size :]
+    # The attribute is padded if it is not the last of a message, and here each is.
+    return encoded.ljust((len(encoded) + 3) & ~3, b"\0")
 
 
 def _nested(attrs: Attributes) -> list[list[t.Any]]:
@@ -85,7 +83,7 @@ def _nested(attrs: Attributes) -> list[list[t.Any]]:
 @functools.cache
 def _message_class() -> t.Any:
     """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
-    ifinfmsg = _deps.load("pyroute2", "netlink.rtnl.ifinfmsg").netlink.rtnl.ifinfmsg.ifinfmsg
+    ifinfmsg = _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg").ifinfmsg
     base = ifinfmsg.ifinfo.macvtap_data
     known = list(base.nla_map)
     # include/uapi/linux/if_link.h, in the order of their numbers: those up to 6 are known to every pyroute2.

@@ -12,11 +12,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Wanted
 
 _PCI = re.compile(r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
-_MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.IGNORECASE)
 
 
 def is_pci(parent: str) -> bool:
     return _PCI.fullmatch(parent) is not None
+
+
+def spellings(parent: str) -> set[str]:
+    """Return what a link may be called or addressed by that a user means by ``parent``."""
+    return {parent, _mac.canonical(parent) or parent}
 
 
 def resolve(want: Wanted, links: Links) -> Link:
@@ -33,14 +37,14 @@ def resolve(want: Wanted, links: Links) -> Link:
     if is_pci(asked):
         address = asked.lower() if asked.count(":") == 2 else f"0000:{asked.lower()}"
         return _only([link for link in links.values() if link.pci == address], asked, "of the PCI device", path)
-    if _MAC.fullmatch(asked):
-        mac = _mac.parse(asked, path=path)
+    named = next((link for link in links.values() if asked in link.altnames), None)
+    mac = _mac.canonical(asked)
+    if named is None and mac is not None:
         having = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
         # A VLAN link or a bridge takes over the address of the link that it is on.
         return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
-    named = next((link for link in links.values() if asked in link.altnames), None)
     if named is None:
-        raise MacvtapError(f"there is no link {asked} on this host{_near(asked, links, want.name)}", path=path)
+        raise MacvtapError(f"there is no link {asked} on this host{near(asked, links, want.name)}", path=path)
     return named
 
 
@@ -54,11 +58,12 @@ def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
     raise MacvtapError(said, path=path)
 
 
-def _near(asked: str, links: Links, but: str) -> str:
+def near(asked: str, links: Links, but: str = "") -> str:
+    """Say which links have a name like ``asked``, or which there are."""
     import difflib
 
     names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {but})
-    near = difflib.get_close_matches(asked, names, n=3)
-    if near:
-        return f"; did you mean {' or '.join(near)}?"
+    alike = difflib.get_close_matches(asked, names, n=3)
+    if alike:
+        return f"; did you mean {' or '.join(alike)}?"
     return f" (links: {', '.join(names[:5])}" + (f" and {len(names) - 5} more)" if len(names) > 5 else ")")

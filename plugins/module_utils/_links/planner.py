@@ -179,7 +179,7 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
     parent = resolve(want, links) if want.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent:
-        refusals.check_parent(want, parent, links)
+        refusals.check_parent(join_path(want.path, "parent"), parent, links)
         differs.update(parent=parent.name, parent_index=parent.index)
     mode = want.mode or base.mode
     mac = _mac(want, base, mode, parent)

@@ -23,9 +23,8 @@ _PROMISCUITY_MAX = 1 << 31
 Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
 
 
-def check_parent(want: Wanted, parent: Link, links: Links) -> None:
-    """Refuse a parent on which the kernel makes no macvtap link, or another one than asked for."""
-    path = join_path(want.path, "parent")
+def check_parent(path: str, parent: Link, links: Links) -> None:
+    """Refuse a parent, said in the option ``path``, on which the kernel makes no macvtap link, or not on it."""
     name = parent.name
     if parent.kind in MACVLAN_KINDS:
         real = f" ({parent.parent})" if parent.parent else ""
@@ -47,7 +46,7 @@ def check_parent(want: Wanted, parent: Link, links: Links) -> None:
     if master is not None and master.kind in _MASTERS:
         raise MacvtapError(
             f"{name} is a port of the {master.kind} {master.name}, which takes all its frames. "
-            f"Use {master.name} as parent",
+            f"Use {master.name} instead",
             path=path,
         )
     if parent.promiscuity >= _PROMISCUITY_MAX:

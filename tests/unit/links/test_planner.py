@@ -154,7 +154,7 @@ def test_new_links_without_a_mode_get_one_warning() -> None:
         (new(parent="lo"), r"links\[3\]\.parent: lo is the loopback link"),
         (new(parent="tun0"), r"links\[3\]\.parent: tun0 is no Ethernet link"),
         (new(parent="mt0"), r"links\[3\]\.parent: mt0 is itself a macvtap link.* \(eth0\)"),
-        (new(parent="port0"), r"links\[3\]\.parent: port0 is a port of the bridge br0.* Use br0 as parent"),
+        (new(parent="port0"), r"links\[3\]\.parent: port0 is a port of the bridge br0.* Use br0 instead"),
         (new(name="eth1"), r"links\[3\]\.name: eth1 exists and is no macvtap link but a physical"),
         (new(name="br0", state="absent"), r"links\[3\]\.name: br0 exists and is no macvtap link but a bridge link"),
         (new(mtu=9000), r"links\[3\]\.mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
