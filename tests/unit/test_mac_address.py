@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+
+errors = pytest.importorskip("ansible.errors")
+
+from ansible_collections.linuxvirt.macvtap.plugins.filter.mac_address import FilterModule, mac_address  # noqa: E402
+
+
+def test_it_is_the_filter() -> None:
+    assert FilterModule().filters() == {"mac_address": mac_address}
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
+def test_the_same_names_give_the_same_address_that_an_interface_can_have(names: list[str]) -> None:
+    mac = mac_address(names)
+    assert mac == mac_address(names[0], *names[1:])
+    assert mac.startswith("52:54:00:")
+    assert _mac.problem(mac) is None
+
+
+def test_an_address_stays_what_it_was_in_earlier_versions() -> None:
+    assert mac_address("web1", "lan") == "52:54:00:ae:7d:aa"
+
+
+def test_other_names_give_other_addresses() -> None:
+    made = {mac_address("hv1", f"web{number}", nic) for number in range(50) for nic in ("lan", "dmz")}
+    assert len(made) == 100
+
+
+def test_what_is_taken_gives_way() -> None:
+    first = mac_address("web1")
+    second = mac_address("web1", taken=[first.upper()])
+    third = mac_address("web1", taken=[first, second.replace(":", "-")])
+    assert len({first, second, third}) == 3
+    assert mac_address("web1", taken=[second]) == first
+
+
+@pytest.mark.parametrize(
+    ("prefix", "bytes_said"), [("02", "02"), ("52-54-00", "52:54:00"), ("0A:00:00:00:01", "0a:00:00:00:01")]
+)
+def test_a_prefix_of_ones_own(prefix: str, bytes_said: str) -> None:
+    mac = mac_address("web1", prefix=prefix)
+    assert mac.startswith(bytes_said + ":")
+    assert len(mac) == 17
+
+
+def test_a_prefix_with_no_address_left_is_said() -> None:
+    taken = [f"02:00:00:00:00:{number:02x}" for number in range(256)]
+    with pytest.raises(errors.AnsibleFilterError, match="no address beginning with 02:00:00:00:00 is left"):
+        mac_address("web1", prefix="02:00:00:00:00", taken=taken)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prefix": "01:00"}, r"prefix: '01:00' is what multicast addresses begin with; 02:00 would do"),
+        ({"prefix": "00:16:3e"}, r"prefix: '00:16:3e' belongs to a manufacturer; .* as 02:16:3e"),
+        ({"prefix": "52:54:00:00:00:01"}, r"prefix: '52:54:00:00:00:01' is not the first 1 to 5 bytes"),
+        ({"prefix": ""}, r"prefix: '' is not the first"),
+        ({"taken": "52:54:00:00:00:01"}, r"taken: a list of addresses is needed"),
+        ({"taken": ["52:54:00:00:00:01", "x"]}, r"taken\[1\]: 'x' is not a MAC address"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=rf"^mac_address: {said}"):
+        mac_address("web1", **arguments)
+
+
+@pytest.mark.parametrize("seed", ["", [], None, {"a": 1}, ["web1", None]])
+def test_what_is_no_name_is_refused(seed: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match="it is made from names"):
+        mac_address(seed)
