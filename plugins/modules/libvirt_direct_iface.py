@@ -13,27 +13,197 @@ version_added: 0.1.0
 description:
   - Adds, changes and removes network interfaces of the type C(direct) in libvirt domains, those for which libvirt
     makes a macvtap link.
-  - One interface by O(domain) and O(mac), or those of any number of domains in one task by O(interfaces).
-  - An interface is found by its MAC address. Only the options that are given are changed in it; the rest of its
-    element, and the rest of the domain's configuration, stay as they are.
-  - The stored configuration is always made right. A running guest gets a new interface plugged in, and one that is
-    removed plugged out. What can only change with a restart of the domain is listed in RV(restart_required); the
-    module does not restart anything.
+  - One interface by O(domain) and what it is found by, or those of any number of domains in one task by O(interfaces).
+  - An interface is found by its O(mac), else by its O(alias), else by its O(target), else by its O(source) where the
+    domain has just one on that. Only the options that are given are changed in it; the rest of its element, and the
+    rest of the domain's configuration, stay as they are.
+  - The stored configuration is always made right. How much a running guest may feel of it is said by O(live); what
+    would take more is listed in RV(restart_required). The module never restarts anything.
   - If anything fails, the domains that this run has changed already are put back.
 options:
   domain:
     description:
       - Name of the domain whose interface this is.
-      - Either this or O(interfaces) is required.
+      - Either this, O(interfaces) or O(xml_file) is required.
     type: str
-  mac:
+  mac: &mac
     description:
       - MAC address of the interface, by which it is found. With colons, dashes, dots (C(5254.00ab.cdef)) or nothing
-        between the digits, in upper or lower case.
-      - Write it in quotes, since YAML reads some addresses as numbers.
-      - Required with O(domain).
+        between the digits, in upper or lower case. Write it in quotes, since YAML reads some addresses as numbers.
+      - A new interface for which it is left out gets an address made from the domain's UUID and the O(source), which is
+        the same again whenever it is made, and none that another domain of the host has.
     type: str
-    aliases: [address]
+  source: &source
+    description:
+      - Link of the host that the interface uses, such as V(eth0). It must exist, and be one that can have macvtap
+        links. An alternative name of up to 15 bytes does as well.
+      - Required for an interface that does not exist yet.
+    type: str
+    aliases: [parent, dev]
+  mode: &mode
+    description:
+      - Mode of the macvtap link.
+      - V(bridge) works with every switch. V(vepa) needs a switch port that reflects frames (reflective relay, hairpin)
+        for guests of one host to reach each other. V(private) keeps them apart. V(passthrough) gives the whole source
+        to this one interface; V(passthru) is another word for it.
+      - An interface that does not exist yet gets libvirt's default V(vepa), with a warning, if this is left out.
+      - Under a running guest it is changed on the macvtap link itself, which the guest does not notice, except to and
+        from V(passthrough). libvirt goes on showing the old mode for the running guest then.
+    type: str
+    choices: [vepa, bridge, private, passthrough, passthru]
+  model: &model
+    description:
+      - Model of the network card that the guest sees, such as V(virtio) or V(e1000e).
+      - An interface that does not exist yet gets V(virtio) if this is left out.
+    type: str
+  driver: &driver
+    description: How the host's side of a V(virtio) card works. A card that gets another model loses these.
+    type: dict
+    suboptions:
+      name:
+        description: Who moves the frames, the kernel or QEMU.
+        type: str
+        choices: [qemu, vhost]
+      txmode:
+        description: How transmission is started.
+        type: str
+        choices: [iothread, timer]
+      ioeventfd:
+        description: Whether the guest's notifications are handled apart from its processors.
+        type: bool
+      event_idx:
+        description: Whether guest and host tell each other when they want to be notified.
+        type: bool
+      queues:
+        description: Number of queue pairs.
+        type: int
+      rx_queue_size:
+        description: Length of each receive queue, a power of two from 256 to 1024.
+        type: int
+      tx_queue_size:
+        description: Length of each transmit queue, a power of two from 256 to 1024.
+        type: int
+      rss:
+        description: Whether received frames are spread over the queues by a hash.
+        type: bool
+      rss_hash_report:
+        description: Whether the guest is told the hash of received frames.
+        type: bool
+      packed:
+        description: Whether packed virtqueues are offered.
+        type: bool
+      iommu:
+        description: Whether an emulated IOMMU is used.
+        type: bool
+      ats:
+        description: Whether address translation services are offered.
+        type: bool
+      page_per_vq:
+        description: Whether each queue's notification has a page of its own.
+        type: bool
+  target: &target
+    description:
+      - Name of the macvtap link on the host, up to 15 bytes, such as V(web0). Names as libvirt makes up itself
+        (C(macvtap0), C(vnet0)) are refused, since libvirt drops them, and so are names that another link has, since
+        libvirt 9.0 removes that link when it fails to make its own.
+      - The empty string leaves the name to libvirt.
+    type: str
+  link_state: &link_state
+    description: Whether the guest sees a cable plugged in.
+    type: str
+    choices: [up, down]
+  trust_guest_rx_filters: &trust
+    description:
+      - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link.
+      - Before libvirt 10.0 it takes a replug.
+    type: bool
+  virtualport: &virtualport
+    description: How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
+    type: dict
+    suboptions:
+      type:
+        description: The protocol. V(none) takes the virtual port away.
+        type: str
+        choices: ['802.1Qbg', '802.1Qbh', none]
+      managerid:
+        description: 802.1Qbg, identifies the database of types, 0 to 255.
+        type: int
+      typeid:
+        description: 802.1Qbg, identifies the type, 0 to 16777215.
+        type: int
+      typeidversion:
+        description: 802.1Qbg, version of the type, 0 to 255.
+        type: int
+      instanceid:
+        description: 802.1Qbg, a UUID of this instance.
+        type: str
+      profileid:
+        description: 802.1Qbh, the name of the port profile.
+        type: str
+  vlan: &vlan
+    description:
+      - VLAN of the guest's frames. Only a virtual function of a network card (SR-IOV) in mode V(passthrough) can have
+        one; for all others it is refused. Use a VLAN link of the host as O(source) instead.
+      - V(0) takes it away.
+    type: int
+  bandwidth: &bandwidth
+    description: Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
+    type: dict
+    suboptions:
+      inbound: &direction
+        description: Limits in one direction.
+        type: dict
+        suboptions:
+          average:
+            description: KiB per second. V(0) takes the limits of this direction away.
+            type: int
+          peak:
+            description: KiB per second at most.
+            type: int
+          burst:
+            description: KiB that may be sent at the peak's speed.
+            type: int
+      outbound: *direction
+  boot_order: &boot_order
+    description: The interface's place among the devices that the guest boots from. V(0) takes it away.
+    type: int
+  rom: &rom
+    description: The card's boot ROM.
+    type: dict
+    suboptions:
+      enabled:
+        description: Whether there is one.
+        type: bool
+      bar:
+        description: Whether the guest sees it.
+        type: bool
+      file:
+        description: Path of another one.
+        type: str
+  alias: &alias
+    description: A name of your own for the device, beginning with C(ua-). The empty string takes it away.
+    type: str
+  acpi_index: &acpi_index
+    description: What a Linux guest names the card by (V(1) gives C(eno1)). V(0) takes it away.
+    type: int
+  address: &address
+    description:
+      - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one for what has none.
+    type: str
+  mtu: &mtu
+    description:
+      - libvirt refuses an MTU for an interface of the type C(direct), and so does this module. Set it on the O(source),
+        and inside the guest.
+    type: int
+  convert: &convert
+    description:
+      - Make an interface of another type (C(bridge), C(network), C(ethernet), …) that has this address a direct one.
+        Model, alias, PCI address and boot order are kept; what a macvtap link cannot have is taken out, with a warning.
+      - Without it such an interface is refused.
+    type: bool
+  mac_prefix: &mac_prefix
+    description: What an address begins with that is made up, one to five bytes. V(52:54:00) if this is left out.
+    type: str
   interfaces:
     description:
       - Many interfaces, of one or of many domains. What an entry leaves out is taken from the option of the same name
@@ -44,47 +214,29 @@ options:
       domain:
         description: Name of the domain whose interface this is.
         type: str
-        required: true
-      mac:
-        description: MAC address of the interface. See O(mac).
-        type: str
-        required: true
-        aliases: [address]
-      source:
-        description: Link of the host that the interface uses. See O(source).
-        type: str
-        aliases: [parent, dev]
-      mode:
-        description: Mode of the macvtap link. See O(mode).
-        type: str
-        choices: [vepa, bridge, private, passthrough, passthru]
-      model:
-        description: Model of the network card that the guest sees. See O(model).
-        type: str
+      mac: *mac
+      source: *source
+      mode: *mode
+      model: *model
+      driver: *driver
+      target: *target
+      link_state: *link_state
+      trust_guest_rx_filters: *trust
+      virtualport: *virtualport
+      vlan: *vlan
+      bandwidth: *bandwidth
+      boot_order: *boot_order
+      rom: *rom
+      alias: *alias
+      acpi_index: *acpi_index
+      address: *address
+      mtu: *mtu
+      convert: *convert
+      mac_prefix: *mac_prefix
       state:
         description: Whether the domain has the interface. See O(state).
         type: str
         choices: [present, absent]
-  source:
-    description:
-      - Link of the host that the interface uses, such as V(eth0).
-      - Required for an interface that does not exist yet.
-    type: str
-    aliases: [parent, dev]
-  mode:
-    description:
-      - Mode of the macvtap link.
-      - V(bridge) works with every switch. V(vepa) needs a switch port that reflects frames (reflective relay, hairpin)
-        for guests of one host to reach each other. V(private) keeps them apart. V(passthrough) gives the whole source
-        to this one interface; V(passthru) is another word for it.
-      - An interface that does not exist yet gets libvirt's default V(vepa), with a warning, if this is left out.
-    type: str
-    choices: [vepa, bridge, private, passthrough, passthru]
-  model:
-    description:
-      - Model of the network card that the guest sees, such as V(virtio) or V(e1000e).
-      - An interface that does not exist yet gets V(virtio) if this is left out.
-    type: str
   state:
     description:
       - V(present) adds the interface or makes it as declared, V(absent) removes it.
@@ -92,20 +244,59 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  purge:
+    description:
+      - Remove the direct interfaces of the domains named in this task that are not declared. Interfaces of other types,
+        and other domains, are never touched.
+    type: bool
+    default: false
+  live:
+    description:
+      - The most that a running guest may feel. What would take more is stored, and listed in RV(restart_required).
+      - V(none) leaves running guests alone.
+      - V(update) changes what the guest does not notice, plugs in what is new and plugs out what is removed.
+      - V(replug) also takes an interface out of a running guest and plugs it in again, with the same MAC address,
+        model, alias, PCI address and boot order. The guest loses its network for that moment, and what it has set on
+        the card.
+    type: str
+    choices: [none, update, replug]
+    default: update
+  on_error:
+    description:
+      - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
+    type: str
+    choices: [rollback, keep]
+    default: rollback
   uri:
     description: Where libvirt is reached.
     type: str
     default: qemu:///system
+  xml_file:
+    description:
+      - Change this domain XML file instead, with no libvirt at all. Everything outside of the interfaces stays as it
+        is, to the byte; the file is replaced at once and wholly, and keeps its owner, mode and SELinux context.
+      - What is changed is held against libvirt's schema first, where that and lxml are installed.
+      - O(domain) can be left out. If it is given it must be the name of the file's domain.
+    type: path
+  backup:
+    description: Keep a copy of O(xml_file) as it was before it was changed.
+    type: bool
+    default: false
   timeout:
     description:
-      - How many seconds to wait until running guests have let go of the interfaces that are removed.
+      - How many seconds to wait until running guests have let go of the interfaces that are removed or replugged.
       - An interface that a guest still holds then is listed in RV(pending).
     type: int
     default: 20
 notes:
-  - An interface with this MAC address and another type than C(direct) is an error. It is not converted.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
+  - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
+    with C(--edit).
+  - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces, but cannot start a guest with one,
+    since only root can make macvtap links.
+  - Links of the host are looked at only if the guests are on this host. With a remote URI a source that does not exist
+    shows when the guest starts, and the mode of a running guest takes a replug.
   - The diff shows the interface's element before and after. Passwords of the domain are not in it.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
@@ -120,9 +311,11 @@ attributes:
     details:
       - An interface that a running guest does not let go of is asked for again by every run, which says changed.
 requirements:
-  - lxml
   - libvirt (its Python bindings)
+  - lxml, to hold what is written to O(xml_file) against libvirt's schema
+  - pyroute2 0.7 or newer, to change the mode of a running guest's interface
 seealso:
+  - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
@@ -147,6 +340,46 @@ EXAMPLES = r"""
       - {domain: old1, mac: "52:54:00:10:00:04", state: absent}
   register: direct
 
+- name: A second interface on the link eth1, whose address is made up and stays the same
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: web1
+    source: eth1
+    mode: bridge
+
+- name: Another card and four queues, for which a running guest may lose its network for a moment
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: web1
+    mac: "52:54:00:10:00:01"
+    model: virtio
+    driver:
+      queues: 4
+    live: replug
+
+- name: From a bridge to macvtap, with the same address and card
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: old1
+    mac: "52:54:00:10:00:04"
+    source: eth0
+    mode: bridge
+    convert: true
+
+- name: These direct interfaces and no others
+  linuxvirt.macvtap.libvirt_direct_iface:
+    purge: true
+    interfaces:
+      - domain: web1
+        mac: "52:54:00:10:00:01"
+        source: eth0
+        mode: bridge
+
+- name: The same in a file that no libvirt knows of
+  linuxvirt.macvtap.libvirt_direct_iface:
+    xml_file: /srv/templates/web.xml
+    backup: true
+    mac: "52:54:00:10:00:01"
+    source: eth0
+    mode: bridge
+
 - name: Say which guests have to be restarted
   ansible.builtin.debug:
     msg: "{{ item.domain }}: {{ item.fields | join(', ') }} of {{ item.mac }} will change at its next start"
@@ -167,24 +400,26 @@ changes:
       type: str
     field:
       description:
-        - V(source), V(mode) or V(model); V(state) where the interface is added to the stored configuration or removed
-          from it; V(live) where a running guest gets or loses an interface whose stored configuration is right already.
+        - The option that changes, such as V(mode) or V(driver.queues); V(type) where an interface is converted;
+          V(state) where it is added to the stored configuration or removed from it; V(live) where a running guest gets
+          or loses an interface whose stored configuration is right already.
       type: str
     before:
       description: The value before.
-      type: str
+      type: raw
     after:
       description: The value after.
-      type: str
+      type: raw
     impact:
       description:
-        - V(config) changes the stored configuration only.
-        - V(live) plugs an interface of a running guest in or out.
+        - V(config) changes the stored configuration only, and the guest has it when it starts.
+        - V(live) changes something that the running guest does not notice, or plugs an interface in or out.
+        - V(replug) takes the interface out of the running guest and plugs it in again.
         - V(restart) changes the stored configuration, and the running guest goes on with what it has until it is
           stopped and started.
       type: str
   sample:
-    - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: restart}
+    - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
 interfaces:
   description: Each declared interface as it is stored, in check mode as it would be stored.
   returned: success
@@ -200,43 +435,25 @@ interfaces:
     state:
       description: V(present) or V(absent).
       type: str
-    source:
-      description: Link of the host; null where the interface is absent.
-      type: str
-    mode:
-      description: Mode of the macvtap link, in libvirt's words; null where the interface is absent.
-      type: str
-    model:
-      description: Model of the network card; null where the interface is absent.
-      type: str
-    live:
-      description: The interface as the running guest has it; null where there is none.
+    stored:
+      description: The interface's fields as the options have them; null where it is absent.
       type: dict
-      contains:
-        source:
-          description: Link of the host.
-          type: str
-        mode:
-          description: Mode of the macvtap link.
-          type: str
-        model:
-          description: Model of the network card.
-          type: str
-        target:
-          description: Name of the macvtap link on the host.
-          type: str
+    live:
+      description:
+        - The same of the interface as the running guest has it, with the name of its link as C(target) and the mode
+          that the link really has; null where there is none.
+      type: dict
   sample:
     - domain: web1
       mac: "52:54:00:10:00:01"
       state: present
-      source: eth0
-      mode: bridge
-      model: virtio
-      live: {source: eth0, mode: vepa, model: virtio, target: macvtap0}
+      stored: {source: eth0, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
+      live: {source: eth0, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false, target: macvtap0}
 restart_required:
   description:
-    - Interfaces that a running guest has otherwise than they are stored, and in which fields. They become what is
-      stored when the domain is stopped and started; a reboot from inside the guest is not enough.
+    - Interfaces that a running guest has otherwise than they are stored, and in which fields; V(state) where it has one
+      that is not stored, or lacks one that is. They become what is stored when the domain is stopped and started; a
+      reboot from inside the guest is not enough.
     - Also returned by a run that changes nothing, until the domain was restarted.
   returned: success
   type: list
@@ -253,11 +470,10 @@ restart_required:
       type: list
       elements: str
   sample:
-    - {domain: web1, mac: "52:54:00:10:00:01", fields: [mode]}
+    - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - Interfaces that were removed from the stored configuration, and that the running guest was asked to let go of
-      and still holds.
+    - Interfaces that the running guest was asked to let go of, to remove or to replug them, and still holds.
   returned: success
   type: list
   elements: dict
@@ -273,48 +489,109 @@ pending:
       type: str
   sample:
     - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3}
+backup_file:
+  description: The copy of O(xml_file) as it was before.
+  returned: with O(backup=true), if the file was changed
+  type: str
+  sample: /srv/templates/web.xml.4242.2026-11-22@10:00:00~
 """
 
+import contextlib
 import typing as t
 from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _plan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, hypervisor, planner, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    declare,
+    element,
+    fields,
+    hypervisor,
+    impact,
+    planner,
+    resolution,
+    schema,
+    xmlfile,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
-_MODES = ["vepa", "bridge", "private", "passthrough", "passthru"]
+Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
+
 _STATES = ["present", "absent"]
-_OPTIONS = ("domain", "mac", "source", "mode", "model", "state")
+_ALIASES = {"source": ["parent", "dev"]}
+# How often a run begins anew because somebody else has changed a domain meanwhile.
+_ATTEMPTS = 3
 
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
-    declared = declare.declare(_glue.entries(module.params, "interfaces", _OPTIONS))
-    with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"]) as hv:
-        outcome = _plan.converge(
-            lambda: hv.observe(desired.domain for desired in declared),
-            lambda host: _with_views(planner.plan(declared, host, hv.unanswered)),
-            hv.apply,
-            planner.undo,
-            check_mode=module.check_mode,
-        )
-        resolved = planner.resolve(declared, outcome.host, hv.unanswered)
-    pending = [r for r in resolved if r.before.live and (r.desired.domain, r.desired.mac) in hv.unanswered]
+    options = ("domain", "mac", "state", *_interface_options())
+    entries = _glue.entries(module.params, "interfaces", options)
+    with _domains(module) as domains:
+        only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
+        declared = declare.declare(entries, only_domain=only_domain)
+        for _attempt in range(_ATTEMPTS - 1):
+            try:
+                return _converge(module, declared, domains)
+            except StaleError:
+                # What this run had done is put back; what the other one has done is read now.
+                continue
+        return _converge(module, declared, domains)
+
+
+@contextlib.contextmanager
+def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
+    path = module.params["xml_file"]
+    if path is None:
+        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"]) as hv:
+            yield hv
+    else:
+        backup = module.backup_local if module.params["backup"] else None
+        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
+
+
+def _converge(module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains) -> dict[str, t.Any]:
+    sources = {source for desired in declared if (source := desired.given.get("source"))}
+    how = {"level": module.params["live"], "purge": module.params["purge"]}
+
+    def plan(host: Host) -> _plan.Plan[Nic]:
+        planned = planner.plan(declared, host, hv.unanswered, **how)
+        if module._diff:
+            planned = _with_views(planned)
+        return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
+
+    def complete(host: Host) -> Host:
+        return hv.with_macs(host) if host.macs is None and resolution.adds(declared, host) else host
+
+    outcome = _plan.converge(
+        lambda: complete(hv.observe((desired.domain for desired in declared), sources)),
+        plan,
+        hv.apply,
+        planner.undo,
+        check_mode=module.check_mode,
+        roll_back=module.params["on_error"] == "rollback",
+    )
+    resolved = resolution.resolve(declared, outcome.host, hv.unanswered, **how)
+    pending = [r for r in resolved if r.before.live and (r.desired.domain, r.before.mac) in hv.unanswered]
+    backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **outcome.plan.result(diff=module._diff),
-        "interfaces": [_returned(r) for r in resolved],
+        **backup,
+        "interfaces": [_returned(r) for r in resolved[: len(declared)]],
         "restart_required": [
-            {"domain": r.desired.domain, "mac": r.desired.mac, "fields": list(fields)}
-            for r, fields in ((r, r.restart_fields()) for r in resolved)
-            if fields
+            {"domain": r.desired.domain, "mac": r.before.mac, "fields": list(changed)}
+            for r, changed in ((r, r.restart_fields()) for r in resolved)
+            if changed and r not in pending
         ],
         "pending": [
-            {"domain": r.desired.domain, "mac": r.desired.mac, "target": r.before.live and r.before.live.target}
+            {"domain": r.desired.domain, "mac": r.before.mac, "target": r.before.live and r.before.live.get("target")}
             for r in pending
         ],
         "warnings": [
             *outcome.plan.warnings,
+            *_conversion_warnings(outcome.plan),
+            *_stale_warnings(outcome.plan),
             *hv.warnings,
             *(_pending_warning(r, module.params["timeout"]) for r in pending),
         ],
@@ -329,59 +606,104 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
         if before is None or after is None:
             continue
         shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
-        steps.append(replace(step, before_view=xml.view(shown[0]), after_view=xml.view(shown[1])))
+        steps.append(replace(step, before_view=element.view(shown[0]), after_view=element.view(shown[1])))
     return replace(plan, steps=tuple(steps))
 
 
-def _returned(resolved: planner.Resolved) -> dict[str, t.Any]:
+def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
+    """Hold what is to be written to a file against libvirt's schema: libvirt itself does not see it now."""
+    for step in plan.steps:
+        before, after = (nic.stored if nic else None for nic in (step.before, step.after))
+        had = schema.problems(element.render(before)) if before else []
+        # What was wrong before is not this task's.
+        found = (
+            [said for said in schema.problems(element.render(after)) or () if said not in (had or ())] if after else []
+        )
+        if found:
+            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(found)}", path=step.path)
+    missing = schema.missing() if plan.changed else None
+    warning = (f"not held against libvirt's schema: {missing}",) if missing else ()
+    return replace(plan, warnings=(*plan.warnings, *warning))
+
+
+def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
     stored, live = resolved.after.stored, resolved.before.live
     return {
         "domain": resolved.desired.domain,
-        "mac": resolved.desired.mac,
+        "mac": resolved.before.mac,
         "state": "present" if stored else "absent",
-        "source": stored and stored.source,
-        "mode": stored and stored.mode,
-        "model": stored and stored.model,
-        "live": live and {**live.given(), "target": live.target},
+        "stored": stored and fields.nested(stored.values),
+        "live": live and fields.nested(live.values),
     }
 
 
-def _pending_warning(resolved: planner.Resolved, timeout: int) -> str:
+def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
+    for step in plan.steps:
+        before, after = step.before, step.after
+        if before and after and before.stored and after.stored and before.stored.type != after.stored.type:
+            lost = element.lost_by_conversion(before.stored)
+            if lost:
+                yield (
+                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the converted interface is without. "
+                    "The diff shows what it was"
+                )
+
+
+def _stale_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
+    for step in plan.steps:
+        for change in step.changes:
+            if change.field == "mode" and change.impact is _plan.Impact.LIVE and step.before and step.before.live:
+                yield (
+                    f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
+                    f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "
+                    "started"
+                )
+
+
+def _pending_warning(resolved: resolution.Resolved, timeout: int) -> str:
+    gone = "gone from" if not resolved.desired.present else "changed in"
     return (
-        f"{planner.target(resolved.before)}: the guest was asked to let go of this interface and still holds it after "
-        f"{timeout} s. It is gone from the stored configuration, and so from the guest at the latest when the domain "
+        f"{resolution.target(resolved.before)}: the guest was asked to let go of this interface and still holds it "
+        f"after {timeout} s. It is {gone} the stored configuration, and so in the guest at the latest when the domain "
         "is stopped and started. Another run asks again"
     )
 
 
+def _interface_options() -> dict[str, t.Any]:
+    spec = fields.specification()
+    for name, aliases in _ALIASES.items():
+        spec[name]["aliases"] = aliases
+    return {**spec, "mtu": {"type": "int"}, "convert": {"type": "bool"}, "mac_prefix": {"type": "str"}}
+
+
 def main() -> None:
-    what: dict[str, t.Any] = {
-        "source": {"type": "str", "aliases": ["parent", "dev"]},
-        "mode": {"type": "str", "choices": _MODES},
-        "model": {"type": "str"},
-    }
+    what = _interface_options()
     module = AnsibleModule(
         argument_spec={
             "domain": {"type": "str"},
-            "mac": {"type": "str", "aliases": ["address"]},
+            "mac": {"type": "str"},
             "interfaces": {
                 "type": "list",
                 "elements": "dict",
                 "options": {
-                    "domain": {"type": "str", "required": True},
-                    "mac": {"type": "str", "required": True, "aliases": ["address"]},
+                    "domain": {"type": "str"},
+                    "mac": {"type": "str"},
                     "state": {"type": "str", "choices": _STATES},
                     **what,
                 },
             },
             "state": {"type": "str", "choices": _STATES, "default": "present"},
+            "purge": {"type": "bool", "default": False},
+            "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
+            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "uri": {"type": "str", "default": "qemu:///system"},
+            "xml_file": {"type": "path"},
+            "backup": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
             **what,
         },
-        required_one_of=[("domain", "interfaces")],
+        required_one_of=[("domain", "interfaces", "xml_file")],
         mutually_exclusive=[("domain", "interfaces"), ("mac", "interfaces")],
-        required_by={"domain": ("mac",)},
         supports_check_mode=True,
     )
     _glue.run(module, execute)

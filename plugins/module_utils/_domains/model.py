@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """libvirt domains and their network interfaces as plain values.
 
-Pure: no libvirt, no lxml. An adapter fills these in, a planner reads them.
+Pure: no libvirt, no XML. An adapter fills these in, a planner reads them.
 """
 
 from __future__ import annotations
@@ -10,44 +10,57 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-# What a user can set on a direct interface, in libvirt's order within the element.
-FIELDS = ("source", "mode", "model")
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Links
+
+# What an interface can be found by.
+SELECTORS = ("mac", "alias", "target", "source")
+
+
+class StaleError(MacvtapError):
+    """Somebody else has changed what this run had read: it is to be read again."""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """One direct interface as declared. None leaves a field as it is."""
+    """One direct interface as declared, found ``by`` one of SELECTORS having the value ``key``.
+
+    ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
+    as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
+    made up begins with.
+    """
 
     path: str
     domain: str
-    mac: str
+    by: str = "mac"
+    key: str = ""
+    mac: str | None = None
     present: bool = True
-    source: str | None = None
-    mode: str | None = None
-    model: str | None = None
+    given: t.Mapping[str, str | None] = field(default_factory=dict)
+    convert: bool = False
+    prefix: str = "52:54:00"
 
 
 @dataclass(frozen=True)
 class Iface:
-    """One ``<interface>`` element, of any type.
+    """One ``<interface>`` element, of any type; ``values`` are its fields in libvirt's words.
 
-    ``xml`` is the element's text that the other fields were read from. A planner changes the fields
-    and leaves ``xml`` as it is: writing the element means changing in this text only what differs. ""
-    is an element that does not exist yet.
+    ``xml`` is the element's text that the other fields were read from. A planner changes the fields and leaves
+    ``xml`` as it is: writing the element means changing in this text only what differs. "" is an element that does
+    not exist yet. ``origin`` says what an interface of another type is connected to. ``stale_mode`` is the mode in
+    libvirt's live XML where the kernel has another one.
     """
 
     mac: str
     type: str = "direct"
-    source: str | None = None
-    mode: str | None = None
-    model: str | None = None
-    target: str | None = None
-    alias: str | None = None
+    values: t.Mapping[str, str] = field(default_factory=dict)
+    origin: str | None = None
     xml: str = field(default="", repr=False)
     index: int | None = field(default=None, repr=False, compare=False)
+    stale_mode: str | None = field(default=None, compare=False)
 
-    def given(self) -> dict[str, str | None]:
-        return {name: getattr(self, name) for name in FIELDS}
+    def get(self, name: str) -> str | None:
+        return self.values.get(name)
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class Domain:
     """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has."""
 
     name: str
+    uuid: str = ""
     running: bool = False
     persistent: bool = True
     document: str = field(default="", repr=False)
@@ -64,11 +78,22 @@ class Domain:
 
 @dataclass(frozen=True)
 class Host:
-    """The domains that were asked for, by name. ``known`` lists all of the host's when some of them do not exist."""
+    """The domains that were asked for, by name, and what else decides.
+
+    ``known`` lists all of the host's domains when some of those do not exist. ``links`` are the host's, None where
+    libvirt's host is another one than ours, and ``holders`` who holds the taps of running guests open, by link;
+    ``all_holders`` is whether every process could be looked into. ``version`` is libvirt's. ``macs`` has the addresses
+    of the host's other domains with their names, None as long as nobody needed them.
+    """
 
     uri: str
     domains: t.Mapping[str, Domain]
     known: tuple[str, ...] = ()
+    version: int = 0
+    links: Links | None = None
+    holders: t.Mapping[str, tuple[Holder, ...]] = field(default_factory=dict)
+    all_holders: bool = False
+    macs: t.Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,60 +2,46 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What to change about domains' direct interfaces, and what it costs a running guest.
 
-Pure: no libvirt, no lxml, no I/O.
+Pure: no libvirt, no XML, no I/O.
 """
 
 from __future__ import annotations
 
-import difflib
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    FIELDS,
-    Desired,
-    Domain,
-    Host,
-    Iface,
-    Nic,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, need
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
+    Resolved,
+    Unanswered,
+    resolve,
+    target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
-
-DEFAULT_MODE = "vepa"
-# libvirt's own default is rtl8139, an emulated card of 100 Mbit/s.
-DEFAULT_MODEL = "virtio"
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """One declared interface held against the host."""
-
-    desired: Desired
-    before: Nic
-    after: Nic
-    running: bool
-    warnings: tuple[str, ...] = ()
-
-    def restart_fields(self) -> tuple[str, ...]:
-        """The fields in which the running guest's NIC will still differ from the stored one."""
-        if self.after.live is None or self.after.stored is None:
-            return ()
-        live, stored = self.after.live, self.after.stored
-        return tuple(name for name in ("type", *FIELDS) if getattr(live, name) != getattr(stored, name))
 
 
 def plan(
-    declared: t.Sequence[Desired], host: Host, unanswered: t.Collection[tuple[str, str]] = frozenset()
+    declared: t.Sequence[Desired],
+    host: Host,
+    unanswered: Unanswered = frozenset(),
+    *,
+    level: str = "update",
+    purge: bool = False,
 ) -> Plan[Nic]:
     """Plan the way from ``host`` to what is ``declared``.
 
-    ``unanswered`` are the NICs (domain, MAC) that this run has asked a guest to let go of, and which it
-    still holds: they are not planned again.
+    ``level`` is the most that a running guest may feel, one of LEVELS. With ``purge``, direct interfaces of the
+    declared domains that are not declared are removed.
 
     :raises MacvtapError: something declared cannot be, with the path of the option.
     """
-    resolved = resolve(declared, host, unanswered)
+    resolved = resolve(declared, host, unanswered, level=level, purge=purge)
+    fitness.check([(r.desired, r.before, r.after) for r in resolved], host)
     steps = (
         Step(target(r.before), r.before, r.after, changes, path=r.desired.path)
         for r, changes in ((r, _changes(r)) for r in resolved)
@@ -64,84 +50,51 @@ def plan(
     return Plan(tuple(steps), tuple(warning for r in resolved for warning in r.warnings))
 
 
-def resolve(
-    declared: t.Sequence[Desired], host: Host, unanswered: t.Collection[tuple[str, str]] = frozenset()
-) -> tuple[Resolved, ...]:
-    """Hold each declared interface against the host, in the order of declaration."""
-    return tuple(_resolve_one(desired, host, (desired.domain, desired.mac) in unanswered) for desired in declared)
-
-
 def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
-    """Plan the way from ``host``, where any part of ``steps`` may have been done, to what they started from."""
+    """Plan the way from ``host``, where any part of ``steps`` may have been done, to what they started from.
+
+    What somebody else has done to the same interfaces meanwhile is no part of them, and stays.
+    """
     back = []
     for step in reversed(steps):
-        was = step.before
-        if was is None:
+        was, made = step.before, step.after
+        if was is None or made is None:
             continue
         domain = host.domains.get(was.domain)
         if domain is None:
             raise MacvtapError(f"domain {was.domain!r} is gone", path=step.path)
-        now = _nic(domain, was.mac, step.path)
+        now = nic_of(domain, was.mac, step.path)
+        stored = _before(now.stored, was.stored, made.stored)
         changes = []
-        if now.stored != was.stored:
-            changes.append(_change(now, "stored", now.stored, was.stored, Impact.CONFIG))
+        if now.stored != stored:
+            changes.append(_change(now, "stored", now.stored, stored, Impact.CONFIG))
         if domain.running and (now.live is None) != (was.live is None):
             changes.append(_change(now, "live", now.live, was.live, Impact.LIVE))
+        elif domain.running and now.live and was.live and made.live:
+            for name in differing(now.live, was.live, host.links):
+                if name == "type" or was.live.get(name) != made.live.get(name):
+                    impact = need(name, now.live, was.live, host)
+                    changes.append(_change(now, f"live.{name}", now.live.get(name), was.live.get(name), impact))
         if changes:
-            back.append(Step(target(was), now, was, tuple(changes), path=step.path))
+            back.append(Step(target(was), now, replace(was, stored=stored), tuple(changes), path=step.path))
     return Plan(tuple(back))
 
 
-def target(nic: Nic) -> str:
-    return f"{nic.domain} {nic.mac}"
-
-
-def _resolve_one(desired: Desired, host: Host, unanswered: bool) -> Resolved:
-    domain = host.domains.get(desired.domain)
-    if domain is None:
-        said = _unknown(desired.domain, host)
-        if desired.present:
-            raise MacvtapError(said, path=join_path(desired.path, "domain"))
-        nothing = Nic(desired.domain, desired.mac)
-        return Resolved(desired, nothing, nothing, False, (f"{said}: nothing to remove {desired.mac} from",))
-    if not domain.persistent:
-        raise MacvtapError(
-            f"domain {domain.name!r} is transient: libvirt stores no configuration that could be changed. "
-            "Define it (virsh define) first",
-            path=join_path(desired.path, "domain"),
-        )
-    before = _nic(domain, desired.mac, desired.path)
-    if before.stored is not None and before.stored.type != "direct":
-        raise MacvtapError(
-            f"domain {domain.name!r} has {desired.mac} as an interface of type {before.stored.type!r}; "
-            "this module changes interfaces of type 'direct' only",
-            path=join_path(desired.path, "mac"),
-        )
-    if not desired.present:
-        # A guest that has not answered may still do so: there is nothing more to do about it in this run.
-        live = before.live if unanswered else None
-        return Resolved(desired, before, Nic(domain.name, desired.mac, None, live), domain.running)
-    stored, warnings = _stored(desired, before)
-    live = (before.live or stored) if domain.running else None
-    return Resolved(desired, before, Nic(domain.name, desired.mac, stored, live), domain.running, warnings)
-
-
-def _stored(desired: Desired, before: Nic) -> tuple[Iface, tuple[str, ...]]:
-    given = {name: getattr(desired, name) for name in FIELDS if getattr(desired, name) is not None}
-    if before.stored is not None:
-        return replace(before.stored, **given), ()
-    if desired.source is None:
-        raise MacvtapError(
-            f"domain {desired.domain!r} has no interface {desired.mac} yet: adding it needs the host's link",
-            path=join_path(desired.path, "source"),
-        )
-    warnings: tuple[str, ...] = ()
-    if desired.mode is None:
-        warnings = (
-            f"{target(before)}: mode is not given, so it is {DEFAULT_MODE} as libvirt has it, which works only on "
-            "a switch whose port reflects frames (reflective relay); bridge works on every switch",
-        )
-    return Iface(desired.mac, **{"mode": DEFAULT_MODE, "model": DEFAULT_MODEL, **given}), warnings
+def _before(now: Iface | None, was: Iface | None, made: Iface | None) -> Iface | None:
+    """Return the stored interface as it is ``now`` without what a step has done that led from ``was`` to ``made``."""
+    if now == made:
+        return was
+    if was is None or made is None or now is None:
+        ours = now is None if made is None else now is not None and made.values.items() <= now.values.items()
+        return was if ours else now
+    if was.type != made.type:
+        return was if now.type == made.type else now
+    values = {
+        field.name: text
+        for field in FIELDS
+        if (text := (was if now.get(field.name) == made.get(field.name) else now).get(field.name)) is not None
+    }
+    return now if values == now.values else replace(now, values=values)
 
 
 def _changes(resolved: Resolved) -> tuple[Change, ...]:
@@ -149,26 +102,54 @@ def _changes(resolved: Resolved) -> tuple[Change, ...]:
     plugs = (before.live is None) != (after.live is None)
     if (before.stored is None) != (after.stored is None):
         impact = Impact.LIVE if plugs else Impact.CONFIG
-        values = (before.stored or after.stored or Iface(before.mac)).given()
+        if resolved.running and not plugs and (after.live is None) != (after.stored is None):
+            impact = Impact.RESTART
+        values = (before.stored or after.stored or Iface(before.mac)).values
         added = after.stored is not None
-        return (
-            _change(before, "state", *(("absent", "present") if added else ("present", "absent")), impact),
-            *(
-                _change(before, name, None if added else value, value if added else None, impact)
-                for name, value in values.items()
-            ),
-        )
-    changes = []
-    if before.stored is not None and after.stored is not None:
-        for name in FIELDS:
-            old, new = getattr(before.stored, name), getattr(after.stored, name)
+        said = [_change(before, "state", _presence(before.stored), _presence(after.stored), impact)]
+        for field in FIELDS:
+            text = values.get(field.name)
+            if text is not None and (text != field.implied or field.name == "mode"):
+                value, none = field.value(text), None
+                said.append(_change(before, field.name, none if added else value, value if added else none, impact))
+        return (*said, *_live_changes(resolved, {}))
+    changes: dict[str, Change] = {}
+    if before.stored is not None and after.stored is not None and before.stored != after.stored:
+        for name in ("type", *BY_NAME):
+            old, new = _value(before.stored, name), _value(after.stored, name)
             if old != new:
-                held = before.live is not None and getattr(before.live, name) != new
-                changes.append(_change(before, name, old, new, Impact.RESTART if held else Impact.CONFIG))
+                changes[name] = _change(before, name, old, new, _impact(resolved, name))
+    said = [*changes.values(), *_live_changes(resolved, changes)]
     if plugs:
-        words = ("absent", "present") if before.live is None else ("present", "absent")
-        changes.append(_change(before, "live", *words, Impact.LIVE))
-    return tuple(changes)
+        said.append(_change(before, "live", _presence(before.live), _presence(after.live), Impact.LIVE))
+    return tuple(said)
+
+
+def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
+    """What changes in the running guest alone, because it is stored so already."""
+    live, stored = resolved.before.live, resolved.after.stored
+    if live is None or stored is None:
+        return []
+    return [
+        _change(resolved.before, name, _value(live, name), _value(stored, name), impact)
+        for name, impact in resolved.live_changes.items()
+        if name not in told
+    ]
+
+
+def _impact(resolved: Resolved, name: str) -> Impact:
+    live, stored = resolved.before.live, resolved.after.stored
+    if live is None or stored is None or not resolved.running or name not in differing(live, stored, resolved.links):
+        return Impact.CONFIG
+    return resolved.live_changes.get(name, Impact.RESTART)
+
+
+def _presence(iface: Iface | None) -> str:
+    return "absent" if iface is None else "present"
+
+
+def _value(iface: Iface, name: str) -> t.Any:
+    return iface.type if name == "type" else BY_NAME[name].value(iface.get(name))
 
 
 def _change(nic: Nic, field: str, before: t.Any, after: t.Any, impact: Impact) -> Change:
@@ -176,32 +157,4 @@ def _change(nic: Nic, field: str, before: t.Any, after: t.Any, impact: Impact) -
 
 
 def _plain(value: t.Any) -> t.Any:
-    return value.given() if isinstance(value, Iface) else value
-
-
-def _nic(domain: Domain, mac: str, path: str) -> Nic:
-    return Nic(
-        domain.name,
-        mac,
-        _only(domain.stored, domain, mac, path),
-        _only(domain.live, domain, mac, path) if domain.running else None,
-        domain.document,
-    )
-
-
-def _only(ifaces: t.Iterable[Iface], domain: Domain, mac: str, path: str) -> Iface | None:
-    found = [iface for iface in ifaces if iface.mac == mac]
-    if len(found) > 1:
-        raise MacvtapError(
-            f"domain {domain.name!r} has {len(found)} interfaces with {mac} "
-            f"({', '.join(f'{i.type} {i.source or i.target}' for i in found)}): which one is meant cannot be told",
-            path=join_path(path, "mac"),
-        )
-    return found[0] if found else None
-
-
-def _unknown(name: str, host: Host) -> str:
-    near = difflib.get_close_matches(name, host.known, n=5, cutoff=0.5) or sorted(host.known)[:5]
-    more = len(host.known) - len(near)
-    listed = ", ".join(near) + (f" and {more} more" if more else "") if near else "none"
-    return f"no domain {name!r} on {host.uri} (known: {listed})"
+    return dict(value.values) if isinstance(value, Iface) else value

@@ -19,7 +19,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 # A ">" may stand unescaped in an attribute's value.
 _START_TAG = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
-_ATTRIBUTE = re.compile(rb"""(\s+)([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
+# From where white space begins: from each place in it would take the square of its length.
+_ATTRIBUTE = re.compile(rb"""(?<!\s)(\s+)([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
+_TAG_END = re.compile(rb"(?<!\s)\s*/?>\Z")
+# As deep as libxml2 goes, and so libvirt.
+_DEEPEST = 257
 
 
 @dataclass
@@ -40,21 +44,22 @@ class Element:
 def locate(text: bytes, depth: int) -> Element:
     """Return the root element of ``text`` (UTF-8) with its descendants down to ``depth`` levels below it.
 
-    :raises MacvtapError: ``text`` is not well formed, or has a DOCTYPE: libvirt writes none, and refusing
-        it rules out entities of every kind.
+    :raises MacvtapError: ``text`` is not well formed, or nested too deep, or has a DOCTYPE: libvirt writes none, and
+        refusing it rules out entities of every kind.
     """
     document = Element("", 0)
     path = [document]
     level = 0
-    parser = expat.ParserCreate("utf-8")
+    parser = _parser()
 
     def started(name: str, attributes: t.Mapping[str, str]) -> None:
         nonlocal level
         level += 1
+        if level > _DEEPEST:
+            _refuse_depth()
         if level <= depth + 1:
             at = parser.CurrentByteIndex
-            tag = _START_TAG.match(text, at)
-            element = Element(name, at, attributes, tag.end() if tag else at)
+            element = Element(name, at, attributes, _opened(text, at))
             path[-1].children.append(element)
             path.append(element)
 
@@ -62,22 +67,83 @@ def locate(text: bytes, depth: int) -> Element:
         nonlocal level
         if level <= depth + 1:
             element = path.pop()
-            at = parser.CurrentByteIndex
-            # For <a/> expat reports the end where the tag ends, for <a></a> where the end tag begins.
-            element.end = element.opened if _is_empty_tag(text, element) else text.index(b">", at) + 1
+            element.end = _ended(text, element.opened, parser.CurrentByteIndex)
         level -= 1
-
-    def doctype(*_: t.Any) -> None:
-        raise MacvtapError("the XML has a DOCTYPE, which a domain's XML has no use for: refused")
 
     parser.StartElementHandler = started
     parser.EndElementHandler = ended
-    parser.StartDoctypeDeclHandler = doctype
+    _parse(parser, text)
+    return document.children[0]
+
+
+def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int, int]]]:
+    """Return the root element, and from where to where each element ``name`` in the root's ``parent`` is.
+
+    Several times faster than :func:`locate`, since nothing is made of the other elements.
+    """
+    roots: list[Element] = []
+    found: list[tuple[int, int]] = []
+    level = 0
+    inside = False
+    start = 0
+    parser = _parser()
+
+    def started(tag: str, attributes: t.Mapping[str, str]) -> None:
+        nonlocal level, inside, start
+        level += 1
+        if level == 3:
+            if inside and tag == name:
+                start = parser.CurrentByteIndex
+        elif level == 2:
+            inside = tag == parent
+        elif level == 1:
+            roots.append(Element(tag, parser.CurrentByteIndex, attributes))
+        elif level > _DEEPEST:
+            _refuse_depth()
+
+    def ended(tag: str) -> None:
+        nonlocal level
+        if level == 3 and inside and tag == name:
+            found.append((start, _ended(text, _opened(text, start), parser.CurrentByteIndex)))
+        level -= 1
+
+    parser.StartElementHandler = started
+    parser.EndElementHandler = ended
+    _parse(parser, text)
+    return roots[0], found
+
+
+def _parser() -> expat.XMLParserType:
+    parser = expat.ParserCreate("utf-8")
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    return parser
+
+
+def _refuse_doctype(*_: t.Any) -> None:
+    raise MacvtapError("the XML has a DOCTYPE, which a domain's XML has no use for: refused")
+
+
+def _refuse_depth() -> None:
+    raise MacvtapError(f"the XML has more than {_DEEPEST} elements in each other, which libvirt refuses too")
+
+
+def _parse(parser: expat.XMLParserType, text: bytes) -> None:
     try:
         parser.Parse(text, True)
     except expat.ExpatError as exc:
         raise MacvtapError(f"the XML is not well formed: {exc}") from exc
-    return document.children[0]
+
+
+def _opened(text: bytes, start: int) -> int:
+    """Return where the start tag ends that begins at ``start``."""
+    tag = _START_TAG.match(text, start)
+    return tag.end() if tag else start
+
+
+def _ended(text: bytes, opened: int, at: int) -> int:
+    """Return where an element ends of which expat reports the end ``at``."""
+    # For <a/> that is where the tag ends, for <a></a> where the end tag begins.
+    return opened if text[opened - 2 : opened] == b"/>" else text.index(b">", at) + 1
 
 
 def splice(text: bytes, edits: t.Iterable[tuple[int, int, bytes]]) -> bytes:
@@ -88,23 +154,38 @@ def splice(text: bytes, edits: t.Iterable[tuple[int, int, bytes]]) -> bytes:
     pieces = []
     at = 0
     for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            raise ValueError(f"two edits meet at byte {start}")
         pieces += [text[at:start], new]
         at = end
     return b"".join([*pieces, text[at:]])
 
 
-def set_attributes(tag: bytes, values: t.Mapping[str, str]) -> bytes:
-    """Return the start tag ``tag`` with these attributes set, and everything else in it as it was."""
+def set_attributes(tag: bytes, values: t.Mapping[str, str | None]) -> bytes:
+    """Return the start tag ``tag`` with these attributes set, or left out (None), and the rest of it as it was."""
     left = dict(values)
 
     def changed(match: re.Match[bytes]) -> bytes:
-        value = left.pop(match[2].decode(), None)
-        return match[0] if value is None else match[1] + match[2] + b"=" + quote(value)
+        name = match[2].decode()
+        if name not in left:
+            return match[0]
+        value = left.pop(name)
+        return b"" if value is None else match[1] + match[2] + b"=" + quote(value)
 
     tag = _ATTRIBUTE.sub(changed, tag)
-    closing = re.search(rb"\s*/?>\Z", tag)
+    closing = _TAG_END.search(tag)
     at = closing.start() if closing else len(tag)
-    return tag[:at] + b"".join(b" " + name.encode() + b"=" + quote(value) for name, value in left.items()) + tag[at:]
+    new = b"".join(b" " + name.encode() + b"=" + quote(value) for name, value in left.items() if value is not None)
+    return tag[:at] + new + tag[at:]
+
+
+def content(text: bytes, element: Element) -> str:
+    """Return the text in ``element``, which has no elements in it."""
+    words: list[str] = []
+    parser = _parser()
+    parser.CharacterDataHandler = words.append
+    _parse(parser, text[element.start : element.end])
+    return "".join(words)
 
 
 def quote(value: str) -> bytes:
@@ -116,7 +197,3 @@ def indent_of(text: bytes, element: Element) -> bytes:
     """Return the line break and indentation before ``element``, b"" where it does not begin its line."""
     match = re.search(rb"\r?\n[ \t]*\Z", text[max(0, element.start - 200) : element.start])
     return match[0] if match else b""
-
-
-def _is_empty_tag(text: bytes, element: Element) -> bool:
-    return text[element.opened - 2 : element.opened] == b"/>"

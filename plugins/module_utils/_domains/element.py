@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""One ``<interface>`` element: reading it, and writing it with nothing else in it changed.
+
+Text in, text out. Read by expat with no entities, and changed in place: see spans.py.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+
+# libvirt's order within <interface>; a child that is new goes behind the last of those before it.
+_ORDER = (
+    "mac",
+    "source",
+    "virtualport",
+    "vlan",
+    "bandwidth",
+    "target",
+    "model",
+    "driver",
+    "link",
+    "boot",
+    "alias",
+    "rom",
+    "acpi",
+    "address",
+)
+# What an interface of another type has that one of type direct cannot have, or has no use for.
+_FOREIGN = ("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "ip", "route", "guest", "backend")
+# How deep below <interface> its fields are.
+_DEPTH = 2
+_Element = t.Tuple[str, ...]
+
+
+def read(text: str, index: int | None = None) -> Iface:
+    """Return what the element says; ``index`` is its place among the interfaces of its domain."""
+    element = spans.locate(text.encode(), _DEPTH)
+    found: dict[_Element, t.Mapping[str, str]] = {(): element.attributes}
+    for child in element.children:
+        found.setdefault((child.name,), child.attributes)
+        for inner in child.children:
+            found.setdefault((child.name, inner.name), inner.attributes)
+    kind = element.attributes.get("type", "")
+    values = {}
+    for field in fields.FIELDS:
+        attributes = found.get(field.element)
+        value = field.read(attributes) if attributes is not None else None
+        if value is None and (kind == "direct" or field.name != "mode"):
+            value = field.implied
+        if value is not None:
+            values[field.name] = value
+    source = found.get(("source",), {})
+    return Iface(
+        mac=found.get(("mac",), {}).get("address", "").lower(),
+        type=kind,
+        values=values,
+        origin=None if kind == "direct" else source.get("bridge") or source.get("network") or source.get("dev"),
+        xml=text,
+        index=index,
+    )
+
+
+def render(iface: Iface) -> str:
+    """Return the element's text: ``iface.xml`` with only what ``iface`` has otherwise changed in it."""
+    if not iface.xml:
+        return _new(iface)
+    text = iface.xml.encode()
+    element = spans.locate(text, _DEPTH)
+    was = read(iface.xml)
+    if was.type != iface.type:
+        return _converted(text, element, iface)
+    wanted: dict[_Element, dict[str, str | None]] = {}
+    for field in fields.FIELDS:
+        value = iface.get(field.name)
+        if value != was.get(field.name):
+            names = field.write(value if value is not None else was.values[field.name])
+            wanted.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
+    # An element that loses all its fields goes, with whatever else is in it.
+    kept = {part for f in fields.FIELDS if f.name in iface.values for part in _prefixes(f.element)}
+    gone = {part for path in wanted for part in _prefixes(path) if part not in kept}
+    text = spans.splice(text, _removals(text, element, gone))
+    for path, values in wanted.items():
+        if path in kept or not path:
+            text = _set(text, path, values)
+    return text.decode()
+
+
+def pluggable(iface: Iface, *, address: bool = True) -> str:
+    """Return the element as it can be plugged into a running guest.
+
+    Without the names that libvirt gave to this NIC when it ran before: another may have them by now, and
+    libvirt 9.0 then fails with "File exists" and deletes that other NIC's link. With ``address`` false
+    libvirt is left to choose the slot.
+    """
+    text = render(iface).encode()
+    element = spans.locate(text, 1)
+    names = {name for name in fields.NAMED_BY_LIBVIRT if fields.is_libvirts(name, iface.get(name) or "")}
+    if not address:
+        names.add("address")
+    gone = [child for child in element.children if child.name in names]
+    return spans.splice(
+        text, [(child.start - len(spans.indent_of(text, child)), child.end, b"") for child in gone]
+    ).decode()
+
+
+def view(iface: Iface | None) -> str:
+    """Return the element for people to read: from the left margin, "" for None."""
+    if iface is None:
+        return ""
+    text = render(iface)
+    last = text.rsplit("\n", 1)[-1]
+    return textwrap.dedent(last[: len(last) - len(last.lstrip())] + text)
+
+
+def lost_by_conversion(iface: Iface) -> list[str]:
+    """Return the names of the elements that an interface loses when it becomes one of type direct."""
+    element = spans.locate(iface.xml.encode(), 1)
+    return [child.name for child in element.children if child.name in _FOREIGN]
+
+
+def _new(iface: Iface) -> str:
+    tree: dict[_Element, dict[str, str]] = {("mac",): {"address": iface.mac}}
+    own: dict[str, str] = {"type": iface.type}
+    for field in fields.FIELDS:
+        value = iface.get(field.name)
+        if value is None or (value == field.implied and field.name != "mode"):
+            continue
+        (tree.setdefault(field.element, {}) if field.element else own).update(field.write(value))
+    opening = spans.set_attributes(b"<interface>", own).decode()
+    lines = [f"  {_tag((name,), tree).decode()}" for name in _ORDER if any(path[0] == name for path in tree)]
+    return "\n".join([opening, *lines, "</interface>"])
+
+
+def _tag(path: _Element, tree: t.Mapping[_Element, t.Mapping[str, str]]) -> bytes:
+    """Return a whole new element with its children, in one line."""
+    name = path[-1].encode()
+    inner = b"".join(
+        _tag(below, tree)
+        for below in dict.fromkeys(other[: len(path) + 1] for other in tree if len(other) > len(path))
+        if below[: len(path)] == path
+    )
+    opening = spans.set_attributes(b"<" + name + (b">" if inner else b"/>"), tree.get(path, {}))
+    return opening + inner + b"</" + name + b">" if inner else opening
+
+
+def _prefixes(path: _Element) -> list[_Element]:
+    return [path[:length] for length in range(1, len(path) + 1)]
+
+
+def _removals(
+    text: bytes, element: spans.Element, gone: t.Collection[_Element], above: _Element = ()
+) -> t.Iterator[tuple[int, int, bytes]]:
+    for child in element.children:
+        path = (*above, child.name)
+        if path in gone:
+            yield child.start - len(spans.indent_of(text, child)), child.end, b""
+        elif len(path) < _DEPTH:
+            yield from _removals(text, child, gone, path)
+
+
+def _set(text: bytes, path: _Element, values: t.Mapping[str, str | None]) -> bytes:
+    """Set attributes of the element at ``path``, which is made where it is missing."""
+    found = spans.locate(text, _DEPTH)
+    for depth, name in enumerate(path):
+        inner = found.child(name)
+        if inner is None:
+            said = {attribute: value for attribute, value in values.items() if value is not None}
+            return spans.splice(text, [_child(text, found, name, _tag(path[: depth + 1], {path: said}))])
+        found = inner
+    tag = spans.set_attributes(text[found.start : found.opened], values)
+    return spans.splice(text, [(found.start, found.opened, tag)])
+
+
+def _child(text: bytes, element: spans.Element, name: str, new: bytes) -> tuple[int, int, bytes]:
+    """Put a new child where libvirt has it, or behind those that this knows nothing of."""
+    order = _ORDER[: _ORDER.index(name)] if name in _ORDER else None
+    before = [c for c in element.children if order is None or c.name in order]
+    if before:
+        return before[-1].end, before[-1].end, spans.indent_of(text, before[-1]) + new
+    return _inside(text, element, new)
+
+
+def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, bytes]:
+    """Put something into an element at its beginning."""
+    if element.opened < element.end:
+        return element.opened, element.opened, new
+    opening = text[element.start : element.end]
+    name = element.name.encode()
+    return element.start, element.end, opening[: opening.rindex(b"/")].rstrip() + b">" + new + b"</" + name + b">"
+
+
+def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
+    """Return the element as one of another type, with what only the old type has taken out."""
+    edits = [
+        (child.start - len(spans.indent_of(text, child)), child.end, b"")
+        for child in element.children
+        if child.name in _FOREIGN
+    ]
+    edits += [
+        (inner.start, inner.opened, spans.set_attributes(text[inner.start : inner.opened], {"floor": None}))
+        for child in element.children
+        if child.name == "bandwidth"
+        for inner in child.children
+    ]
+    old = element.child("source")
+    if old is not None:
+        edits.append((old.start, old.end, b"<source/>"))
+    text = _set(spans.splice(text, edits), (), {"type": iface.type})
+    text = _set(text, ("source",), {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""})
+    # What else was declared is set in the element that it has become.
+    return render(Iface(iface.mac, iface.type, iface.values, None, text.decode()))

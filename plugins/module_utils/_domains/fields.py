@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Every field of a direct interface: where its element has it, and what it takes to give it to a running guest.
+
+Pure. What a running guest takes was measured on libvirt 9.0 and read in qemuDomainChangeNet(): link state and
+bandwidth it changes, source, mode, virtualport, model, driver and target it refuses.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
+_YES_NO = ("no", "yes")
+_ON_OFF = ("off", "on")
+_PCI = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value of an interface, under the path of its option.
+
+    ``element`` are the names from ``<interface>`` down to the element whose ``attribute`` it is, () being
+    ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, from libvirt's version
+    ``since`` on (as libvirt counts: 10.0.0 is 10000000); a replug before. ``implied`` is what libvirt takes it for
+    where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
+    takes the element away.
+    """
+
+    name: str
+    element: tuple[str, ...]
+    attribute: str
+    kind: str = "str"
+    needs: Impact = Impact.REPLUG
+    since: int = 0
+    implied: str | None = None
+    words: tuple[str, str] = _YES_NO
+    choices: tuple[str, ...] = ()
+    cleared_by: str | int | None = None
+
+    def text(self, value: t.Any) -> str | None:
+        """Return the option's value as libvirt writes it, None for one that takes the element away."""
+        if value == self.cleared_by:
+            return None
+        return self.words[bool(value)] if self.kind == "bool" else str(value)
+
+    def value(self, text: str | None) -> t.Any:
+        """Return what libvirt writes as the option's value."""
+        if text is None:
+            return None
+        if self.kind == "bool":
+            return text == self.words[1]
+        return int(text) if self.kind == "int" and text.isdigit() else text
+
+    def read(self, attributes: t.Mapping[str, str]) -> str | None:
+        if self.name == "address":
+            return _read_pci(attributes)
+        return attributes.get(self.attribute)
+
+    def write(self, text: str) -> dict[str, str]:
+        return _write_pci(text) if self.name == "address" else {self.attribute: text}
+
+
+def _driver(attribute: str, kind: str = "bool", **more: t.Any) -> Field:
+    return Field(f"driver.{attribute}", ("driver",), attribute, kind, words=_ON_OFF, **more)
+
+
+def _bandwidth(direction: str) -> tuple[Field, ...]:
+    element = ("bandwidth", direction)
+    return (
+        Field(f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, cleared_by=0),
+        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE),
+        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE),
+    )
+
+
+_MODES = ("vepa", "bridge", "private", "passthrough", "passthru")
+_PARAMETERS = ("virtualport", "parameters")
+
+# In libvirt's order within the element.
+FIELDS: tuple[Field, ...] = (
+    # Real only from 10.0 on: 9.0 says that it has changed it, and has not.
+    Field(
+        "trust_guest_rx_filters",
+        (),
+        "trustGuestRxFilters",
+        "bool",
+        Impact.LIVE,
+        since=10_000_000,
+        implied="no",
+    ),
+    Field("source", ("source",), "dev"),
+    # The kernel changes it under a running guest, but libvirt does not: see impact.need().
+    Field("mode", ("source",), "mode", choices=_MODES, implied="vepa"),
+    Field("virtualport.type", ("virtualport",), "type", choices=("802.1Qbg", "802.1Qbh", "none"), cleared_by="none"),
+    Field("virtualport.managerid", _PARAMETERS, "managerid", "int"),
+    Field("virtualport.typeid", _PARAMETERS, "typeid", "int"),
+    Field("virtualport.typeidversion", _PARAMETERS, "typeidversion", "int"),
+    Field("virtualport.instanceid", _PARAMETERS, "instanceid"),
+    Field("virtualport.profileid", _PARAMETERS, "profileid"),
+    Field("vlan", ("vlan", "tag"), "id", "int", cleared_by=0),
+    *_bandwidth("inbound"),
+    *_bandwidth("outbound"),
+    Field("target", ("target",), "dev", cleared_by=""),
+    Field("model", ("model",), "type"),
+    _driver("name", "str", choices=("qemu", "vhost")),
+    _driver("txmode", "str", choices=("iothread", "timer")),
+    _driver("ioeventfd"),
+    _driver("event_idx"),
+    _driver("queues", "int"),
+    _driver("rx_queue_size", "int"),
+    _driver("tx_queue_size", "int"),
+    _driver("rss"),
+    _driver("rss_hash_report"),
+    _driver("packed"),
+    _driver("iommu"),
+    _driver("ats"),
+    _driver("page_per_vq"),
+    Field("link_state", ("link",), "state", needs=Impact.LIVE, implied="up", choices=("up", "down")),
+    # What only matters when the guest starts takes a start, and no replug.
+    Field("boot_order", ("boot",), "order", "int", Impact.RESTART, cleared_by=0),
+    Field("alias", ("alias",), "name", cleared_by=""),
+    Field("rom.enabled", ("rom",), "enabled", "bool", Impact.RESTART),
+    Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, words=_ON_OFF),
+    Field("rom.file", ("rom",), "file", "str", Impact.RESTART),
+    Field("acpi_index", ("acpi",), "index", "int", cleared_by=0),
+    Field("address", ("address",), "", cleared_by=""),
+)
+BY_NAME: t.Mapping[str, Field] = {field.name: field for field in FIELDS}
+# libvirt gives these to what has none, for as long as it runs.
+NAMED_BY_LIBVIRT = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
+
+
+def is_libvirts(name: str, text: str) -> bool:
+    """Whether ``text`` is a target or an alias that libvirt has made up."""
+    prefixes = NAMED_BY_LIBVIRT.get(name, ())
+    return any(text.startswith(prefix) and text[len(prefix) :].isdigit() for prefix in prefixes)
+
+
+def own(values: t.Mapping[str, str]) -> dict[str, str]:
+    """Return ``values`` without what libvirt has made up for the time that a guest runs."""
+    return {name: text for name, text in values.items() if not is_libvirts(name, text)}
+
+
+def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """Return ``values`` as the options have them: ``driver.queues`` under ``driver``."""
+    found: dict[str, t.Any] = {}
+    for name, text in values.items():
+        *outer, last = name.split(".")
+        inner = found
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = BY_NAME[name].value(text)
+    return found
+
+
+def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what is given of the fields in ``options``, by the fields' names; the contrary of :func:`nested`."""
+    found = {}
+    for field in FIELDS:
+        value: t.Any = options
+        for part in field.name.split("."):
+            value = (value or {}).get(part)
+        if value is not None:
+            found[field.name] = value
+    return found
+
+
+def specification() -> dict[str, t.Any]:
+    """Return the fields' argument specification."""
+    spec: dict[str, t.Any] = {}
+    for field in FIELDS:
+        *outer, last = field.name.split(".")
+        inner = spec
+        for part in outer:
+            inner = inner.setdefault(part, {"type": "dict", "options": {}})["options"]
+        inner[last] = {"type": field.kind, **({"choices": list(field.choices)} if field.choices else {})}
+    return spec
+
+
+def pci_address(text: str) -> str | None:
+    """Return a PCI address with all its digits, ``0000:01:00.0``, or None where ``text`` is none."""
+    match = _PCI.fullmatch(text.strip())
+    if match is None:
+        return None
+    domain, bus, slot, function = (int(part or "0", 16) for part in match.groups())
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def _read_pci(attributes: t.Mapping[str, str]) -> str | None:
+    if attributes.get("type") != "pci":
+        return None
+    try:
+        domain, bus, slot, function = (int(attributes.get(a, "0"), 0) for a in ("domain", "bus", "slot", "function"))
+    except ValueError:
+        return None
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def _write_pci(text: str) -> dict[str, str]:
+    domain, bus, slot, function = re.split("[:.]", text)
+    return {"type": "pci", "domain": f"0x{domain}", "bus": f"0x{bus}", "slot": f"0x{slot}", "function": f"0x{function}"}

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What libvirt or the kernel would refuse, drop, or only fail with when the guest starts: seen first. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+
+_Case = t.Tuple[Desired, Nic, Nic]
+# What the source decides about.
+_OF_THE_SOURCE = {"source", "mode", "vlan", "virtualport.type"}
+
+
+def check(cases: t.Sequence[_Case], host: Host) -> None:
+    """Refuse what cannot work of ``cases``: each what is declared, the NIC as it is and as it is to be.
+
+    What is there already and stays as it is, is not looked at.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    leaving = {(before.domain, before.mac) for _desired, before, after in cases if after.stored is None}
+    going = {before.live.get("target") for _desired, before, after in cases if before.live and after.stored is None}
+    targets = _targets(cases, host)
+    for desired, before, after in cases:
+        was, stored = before.stored, after.stored
+        if stored is None:
+            continue
+        if was is None:
+            _check_address(desired, before, host, leaving)
+        changed = {n for n, v in stored.values.items() if was is None or was.type != stored.type or was.get(n) != v}
+        if changed:
+            _check_values(desired, stored, changed)
+        name = stored.get("target")
+        if name and "target" in changed:
+            link = selection.link_of(name, host.links or {})
+            _check_target(desired, before, name, targets[name], None if name in going else link)
+        if changed & _OF_THE_SOURCE and host.links is not None:
+            link = selection.link_of(stored.get("source"), host.links)
+            if "source" in changed:
+                link = _source(desired.path, link, stored.get("source") or "", host.links)
+                # The link of one of type ethernet may stay when the guest lets go of it.
+                if before.live is None or before.live.type == "ethernet":
+                    _check_link_address(desired, stored, link, host.links, going)
+            if link is not None:
+                _check_on(desired, stored, link, host.links)
+
+
+def _check_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> None:
+    others = [name for name in selection.owners(host, nic.mac, but=nic.domain) if (name, nic.mac) not in leaving]
+    if others:
+        raise MacvtapError(
+            f"{nic.mac} is the address of an interface of domain {', '.join(others)} already; on one network each "
+            "address must be there once. Choose another one, or leave mac out and say the source",
+            path=join_path(desired.path, "mac"),
+        )
+
+
+def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
+    model = stored.get("model") or ""
+    drivers = sorted(name for name in changed if name.startswith("driver."))
+    if drivers and not model.startswith("virtio"):
+        raise MacvtapError(
+            f"libvirt silently drops this for a card of model {model or 'rtl8139'}: only virtio has it. Say "
+            "model: virtio, or leave it out",
+            path=join_path(desired.path, drivers[0]),
+        )
+    mode = stored.get("mode")
+    if stored.get("vlan") and mode != "passthrough":
+        raise MacvtapError(
+            f"libvirt stores a VLAN for an interface in mode {mode}, but fails to start the guest: only a virtual "
+            "function of a network card (SR-IOV) in mode passthrough can have one. Use a VLAN link of the host as "
+            f"source instead (ip link add link {stored.get('source')} name {stored.get('source')}.{stored.get('vlan')} "
+            f"type vlan id {stored.get('vlan')})",
+            path=join_path(desired.path, "vlan"),
+        )
+    parameters = [name for name in changed if name.startswith("virtualport.") and name != "virtualport.type"]
+    if parameters and stored.get("virtualport.type") is None:
+        raise MacvtapError(
+            "a parameter needs the type that it is one of; say 802.1Qbg or 802.1Qbh",
+            path=join_path(desired.path, "virtualport.type"),
+        )
+
+
+def _targets(cases: t.Sequence[_Case], host: Host) -> dict[str, list[tuple[str, str]]]:
+    """Return which interfaces, by domain and address, are to have each name."""
+    final: dict[tuple[str, str], Iface | None] = {
+        (domain.name, iface.mac): iface for domain in host.domains.values() for iface in domain.stored
+    }
+    final.update(((after.domain, after.mac), after.stored) for _desired, _before, after in cases)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for key, iface in final.items():
+        if iface is not None:
+            found.setdefault(iface.get("target") or "", []).append(key)
+    return found
+
+
+def _check_target(
+    desired: Desired, nic: Nic, name: str, having: t.Sequence[tuple[str, str]], link: Link | None
+) -> None:
+    """Refuse a name that another link has: where libvirt 9.0 fails to make its own, it removes that other one."""
+    path = join_path(desired.path, "target")
+    others = [f"{mac} of domain {domain}" for domain, mac in having if (domain, mac) != (nic.domain, nic.mac)]
+    if others:
+        raise MacvtapError(
+            f"{name} is the target of interface {others[0]} too; each name is once on a host, and whichever guest "
+            "starts second would take the first one's link away. Choose another one",
+            path=path,
+        )
+    # What an interface of type ethernet uses may have been made before, and does not go with the guest.
+    own = nic.live is not None and nic.live.get("target") == name and nic.live.type != "ethernet"
+    if link is not None and not own:
+        on = f" on {link.parent}" if link.parent else ""
+        raise MacvtapError(
+            f"{name} is a link of this host already, {refusals.kind_of(link)}{on}; libvirt would fail to make its own, "
+            "and remove that one. Choose another name",
+            path=path,
+        )
+
+
+def _source(path: str, link: Link | None, name: str, links: Links) -> Link:
+    path = join_path(path, "source")
+    if link is None:
+        raise MacvtapError(f"there is no link {name} on this host{parents.near(name, links)}", path=path)
+    refusals.check_parent(path, link, links)
+    return link
+
+
+def _check_link_address(
+    desired: Desired, stored: Iface, source: Link, links: Links, going: t.Collection[str | None]
+) -> None:
+    # A passthrough link gives its address to the source.
+    if stored.get("mode") == "passthrough":
+        return
+    # macvlan_open() looks at those that are up.
+    on = [one for one in links.values() if one.parent == source.name and one.kind in MACVLAN_KINDS and one.up]
+    twin = next((link for link in (source, *on) if link.mac == stored.mac and link.name not in going), None)
+    if twin is not None:
+        whose = "the source itself" if twin is source else f"another link on {source.name}"
+        raise MacvtapError(
+            f"{stored.mac} is the address of {twin.name}, {whose}; the kernel allows each address once on a link, so "
+            "that the guest would not start. Choose another one, or leave mac out and say the source",
+            path=join_path(desired.path, "mac"),
+        )
+
+
+def _check_on(desired: Desired, stored: Iface, link: Link, links: Links) -> None:
+    kind = stored.get("virtualport.type")
+    veth = _veth_below(link, links)
+    if kind and veth:
+        what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
+        raise MacvtapError(
+            f"{link.name} {what}, on which libvirtd 9.0 never returns from associating {kind}: refused. "
+            "Use a network card as source",
+            path=join_path(desired.path, "virtualport.type"),
+        )
+    if stored.get("vlan") and link.pci is None:
+        raise MacvtapError(
+            f"{link.name} is no virtual function of a network card (SR-IOV), and only such a one can have a VLAN "
+            "here. Use a VLAN link of the host as source instead",
+            path=join_path(desired.path, "vlan"),
+        )
+
+
+def _veth_below(link: Link, links: Links) -> Link | None:
+    # virNetDevVPortProfileGetPhysdevAndVlan() goes down to what is on nothing, and two veth links are on each other.
+    seen: set[str] = set()
+    below: Link | None = link
+    while below is not None and below.name not in seen:
+        if below.kind == "veth":
+            return below
+        seen.add(below.name)
+        below = links.get(below.parent or "")
+    return None

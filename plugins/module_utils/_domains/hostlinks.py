@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The macvtap links behind running guests' interfaces: what the kernel says of them, and their mode."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
+
+# The kernel's words and libvirt's.
+_LIBVIRTS = {"passthru": "passthrough"}
+
+
+def observe(
+    targets: t.Collection[str], sources: t.Collection[str]
+) -> tuple[Links, dict[str, tuple[Holder, ...]], bool]:
+    """Return the host's links, who holds the taps of those among ``targets`` open, and whether all who do were seen.
+
+    All by the links' names.
+    """
+    with netlink.session() as session:
+        links = session.observe(targets, parents=sources)
+    devices = {name: links[name].tap for name in targets if name in links}
+    held, complete = holders.search({tap.device for tap in devices.values() if tap and tap.device})
+    by_name = {name: tuple(held.get(tap.device, ())) for name, tap in devices.items() if tap and tap.device}
+    return links, by_name, complete
+
+
+def with_effective_mode(iface: Iface, links: Links) -> Iface:
+    """Return the running interface with the mode that the kernel has, where libvirt's XML says another one."""
+    link = links.get(iface.get("target") or "")
+    if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
+        return iface
+    mode = _LIBVIRTS.get(link.mode, link.mode)
+    said = iface.get("mode")
+    return iface if mode == said else replace(iface, values={**iface.values, "mode": mode}, stale_mode=said)
+
+
+def set_mode(name: str, mode: str, path: str) -> None:
+    """Give the link another mode under the running guest.
+
+    :raises MacvtapError: the kernel refuses, or there is no such link.
+    """
+    with netlink.session() as session:
+        link = session.observe((), parents=()).get(name)
+        if link is None or link.kind != "macvtap":
+            raise MacvtapError(f"the macvtap link {name} has gone while this ran", path=path)
+        change = Change(name, "mode", link.mode, mode, Impact.IN_PLACE)
+        session.apply([Step(name, link, replace(link, mode=mode), (change,), path=path)])
+
+
+def fault(iface: Iface, domain: str, links: Links, held: t.Mapping[str, tuple[Holder, ...]]) -> str | None:
+    """Say what is wrong with the link behind an interface that was just plugged in or changed, None if nothing."""
+    name = iface.get("target") or ""
+    link = links.get(name)
+    if link is None:
+        return f"libvirt says that its link is {name}, and there is none"
+    if link.mac != iface.mac and link.mode != "passthru":
+        return f"its link {name} has the address {link.mac}"
+    if not any(holder.domain == domain for holder in held.get(name, ())):
+        others = ", ".join(map(str, held.get(name, ()))) or "nobody"
+        return f"the domain's QEMU does not hold the tap of its link {name} open, but {others} does{_squatted(link)}"
+    return None
+
+
+def _squatted(link: Link) -> str:
+    said = link.tap.fault if link.tap else None
+    return f" ({link.tap.path} {said})" if link.tap and said else ""

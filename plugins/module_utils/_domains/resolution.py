@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Declared interfaces held against the host: what each is, and what it is to be. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, own
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import LEVELS, differing, need
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select, unknown
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
+DEFAULT_MODE = "vepa"
+# libvirt's own default is rtl8139, an emulated card of 100 Mbit/s.
+DEFAULT_MODEL = "virtio"
+# What an interface of another type has and means something else by.
+_OF_THE_OTHER_TYPE = ("source", "mode", "virtualport", "vlan")
+# NICs, by domain and MAC, that this run has asked a guest to let go of, and which it still holds.
+Unanswered = t.Collection[t.Tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One declared interface held against the host."""
+
+    desired: Desired
+    before: Nic
+    after: Nic
+    running: bool
+    # What it takes to bring each field into the running guest, and is allowed.
+    live_changes: t.Mapping[str, Impact]
+    warnings: tuple[str, ...] = ()
+    links: Links | None = None
+
+    def restart_fields(self) -> tuple[str, ...]:
+        """The fields in which the running guest's NIC will still differ from the stored one."""
+        live, stored = self.after.live, self.after.stored
+        if not self.running or (live is None and stored is None):
+            return ()
+        if live is None or stored is None:
+            return ("state",)
+        return tuple(differing(live, stored, self.links))
+
+
+def resolve(
+    declared: t.Sequence[Desired],
+    host: Host,
+    unanswered: Unanswered = frozenset(),
+    *,
+    level: str = "update",
+    purge: bool = False,
+) -> tuple[Resolved, ...]:
+    """Hold each declared interface against the host, in the order of declaration; what is purged comes behind."""
+    found: list[Resolved] = []
+    declares: dict[str, Desired] = {}
+    macs: set[str] = set()
+    for desired in declared:
+        one = _resolve_one(desired, host, unanswered, level, macs)
+        twin = declares.setdefault(target(one.before), desired)
+        if twin is not desired:
+            raise MacvtapError(
+                f"this is the same interface ({target(one.before)}) as {twin.path} declares",
+                path=join_path(desired.path, desired.by),
+            )
+        macs.add(one.before.mac)
+        found.append(one)
+    if purge:
+        found += _purged(found, host, unanswered, level)
+    return tuple(found)
+
+
+def adds(declared: t.Sequence[Desired], host: Host) -> bool:
+    """Whether an interface is to be made, so that the addresses of all the host's domains matter."""
+    for desired in declared:
+        domain = host.domains.get(desired.domain)
+        if domain is not None and desired.present and select(desired, domain, host).stored is None:
+            return True
+    return False
+
+
+def target(nic: Nic) -> str:
+    return f"{nic.domain} {nic.mac}"
+
+
+def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: str, new: t.Collection[str]) -> Resolved:
+    domain = host.domains.get(desired.domain)
+    if domain is None:
+        said = unknown(desired.domain, host)
+        if desired.present:
+            raise MacvtapError(said, path=join_path(desired.path, "domain"))
+        nothing = Nic(desired.domain, desired.mac or "")
+        return Resolved(desired, nothing, nothing, False, {}, (f"{said}: nothing to remove {desired.key} from",))
+    if not domain.persistent:
+        raise MacvtapError(
+            f"domain {domain.name!r} is transient: libvirt stores no configuration that could be changed. "
+            "Define it (virsh define) first",
+            path=join_path(desired.path, "domain"),
+        )
+    before = select(desired, domain, host, new)
+    _check_type(desired, before)
+    if not desired.present:
+        return _removed(desired, before, domain, unanswered, level)
+    stored, warnings = _stored(desired, before)
+    asked = (domain.name, before.mac) in unanswered
+    live, live_changes = _live(desired, before, stored, host, LEVELS[level] if not asked else frozenset())
+    after = Nic(domain.name, before.mac, stored, live)
+    return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
+
+
+def _check_type(desired: Desired, before: Nic) -> None:
+    stored = before.stored
+    if stored is None or stored.type == "direct" or (desired.convert and desired.present):
+        return
+    hint = "; convert: true makes it one" if desired.present else ""
+    raise MacvtapError(
+        f"domain {before.domain!r} has {before.mac} as an interface of type {stored.type!r}; this module changes "
+        f"interfaces of type 'direct' only{hint}",
+        path=join_path(desired.path, desired.by),
+    )
+
+
+def _removed(desired: Desired, before: Nic, domain: Domain, unanswered: Unanswered, level: str) -> Resolved:
+    # A guest that has not answered may still do so: there is nothing more to do about it in this run.
+    stays = (domain.name, before.mac) in unanswered or level == "none"
+    live = before.live if stays else None
+    return Resolved(desired, before, Nic(domain.name, before.mac, None, live), domain.running, {})
+
+
+def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, level: str) -> t.Iterator[Resolved]:
+    declared = {target(one.before) for one in found}
+    for name in dict.fromkeys(one.desired.domain for one in found):
+        domain = host.domains.get(name)
+        if domain is None:
+            continue
+        macs = dict.fromkeys(iface.mac for iface in (*domain.stored, *domain.live) if iface.type == "direct")
+        for mac in macs:
+            nic = nic_of(domain, mac, "purge")
+            if target(nic) not in declared and (nic.stored is None or nic.stored.type == "direct"):
+                unwanted = Desired("purge", name, key=mac, mac=mac, present=False)
+                yield _removed(unwanted, nic, domain, unanswered, level)
+
+
+def _stored(desired: Desired, before: Nic) -> tuple[Iface, list[str]]:
+    """Return the interface as it is to be stored, and what the user should know of that."""
+    was = before.stored
+    given = dict(desired.given)
+    if was is not None and was.type == "direct":
+        return replace(was, values=_without_dropped(_merged(was.values, given), given)), []
+    if given.get("source") is None and (was is not None or before.live is None or before.live.type != "direct"):
+        what = f"has no interface {desired.key} yet: adding it" if was is None else f"has {before.mac}: converting it"
+        raise MacvtapError(
+            f"domain {desired.domain!r} {what} needs the host's link", path=join_path(desired.path, "source")
+        )
+    base: dict[str, str] = {}
+    if was is not None:
+        # The link that an interface of type ethernet is to find: libvirt could not make one of that name.
+        others = (*_OF_THE_OTHER_TYPE, *(("target",) if was.type == "ethernet" else ()))
+        base = {name: text for name, text in was.values.items() if name.split(".")[0] not in others}
+    elif before.live is not None and before.live.type == "direct":
+        base = {name: value for name, value in own(before.live.values).items() if name != "address"}
+    warnings = []
+    if given.get("mode") is None and "mode" not in base:
+        warnings.append(
+            f"{target(before)}: mode is not given, so it is {DEFAULT_MODE} as libvirt has it, which works only on "
+            "a switch whose port reflects frames (reflective relay); bridge works on every switch"
+        )
+    implied = {field.name: field.implied for field in FIELDS if field.implied is not None}
+    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if was is None else {})}
+    values = _without_dropped(_merged({**defaults, **base}, given), given)
+    if was is not None:
+        return replace(was, type="direct", values=values, origin=None), warnings
+    return Iface(before.mac, values=values), warnings
+
+
+def _merged(values: t.Mapping[str, str], given: t.Mapping[str, str | None]) -> dict[str, str]:
+    """Give ``values`` what is ``given``; what is taken away (None) takes the rest of its element along."""
+    gone = tuple(f"{name.rpartition('.')[0]}." for name, value in given.items() if value is None and "." in name)
+    if given.get("virtualport.type") not in {None, values.get("virtualport.type")}:
+        # libvirt refuses the parameters of one type in another.
+        gone = (*gone, "virtualport.")
+    merged = {name: value for name, value in values.items() if not (gone and name.startswith(gone))}
+    merged.update((name, value) for name, value in given.items() if value is not None)
+    for name, value in given.items():
+        if value is None:
+            merged.pop(name, None)
+    return merged
+
+
+def _without_dropped(values: dict[str, str], given: t.Container[str]) -> dict[str, str]:
+    # libvirt drops the whole <driver> of a card that is not virtio. What was asked for is refused instead: fitness.py.
+    if (values.get("model") or "").startswith("virtio"):
+        return values
+    return {name: text for name, text in values.items() if not name.startswith("driver.") or name in given}
+
+
+def _live(
+    desired: Desired, before: Nic, stored: Iface, host: Host, allowed: frozenset[Impact]
+) -> tuple[Iface | None, dict[str, Impact]]:
+    """Return the interface as the running guest is to have it, and what each change of it takes."""
+    live = before.live
+    running = host.domains[before.domain].running
+    if not running or live is None:
+        plugs = running and Impact.LIVE in allowed
+        return (stored if plugs else None), {}
+    declared = {"type", *desired.given}
+    due = {name: need(name, live, stored, host) for name in differing(live, stored, host.links) if name in declared}
+    if "type" in due and Impact.REPLUG not in allowed:
+        # The running one is another thing, of which nothing is to be changed.
+        return live, {}
+    done = {name: impact for name, impact in due.items() if impact in allowed}
+    if Impact.REPLUG in done.values():
+        # It comes back as it is stored, in everything.
+        return stored, dict.fromkeys(differing(live, stored, host.links), Impact.REPLUG)
+    return replace(live, values=_merged(live.values, {name: stored.get(name) for name in done})), done

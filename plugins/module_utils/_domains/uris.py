@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a libvirt URI says of where its guests are, and what to do where no daemon answers it. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+import urllib.parse
+
+_REFUSALS = ("Permission denied", "polkit", "system bus", "access denied")
+_SILENCES = ("socket", "connect to server", "End of file", "Connection reset")
+
+
+class _Parts(t.NamedTuple):
+    """A URI's parts, "" for what is not said: ``driver[+transport]://host/path?socket=…``."""
+
+    driver: str
+    transport: str
+    host: str
+    path: str
+    socket: str
+
+    @property
+    def uses_socket_file(self) -> bool:
+        return self.transport in {"", "unix"} and not self.host
+
+
+def is_local(uri: str) -> bool:
+    """Whether the guests of ``uri`` (as libvirt gives it) are on this host, so that its links are theirs.
+
+    Only what goes over a socket file counts: behind ``ext``, or a tunnel to ``localhost``, may be any host.
+    """
+    parts = _parse(uri)
+    return parts.driver == "qemu" and parts.uses_socket_file
+
+
+def advice(uri: str, said: str) -> str:
+    """Return what to do about the error ``said`` that libvirt gives for a connection to ``uri``, "" if unknown."""
+    parts = _parse(uri)
+    if "ssh" in parts.transport and "Cannot recv data" in said:
+        return f"Does ssh to {parts.host} work for this user, with nothing to be typed? If so, does libvirt run there?"
+    if any(word in said for word in _REFUSALS):
+        return "This user may not: become root, or a member of the group that the daemon's socket lets in"
+    if not any(word in said for word in _SILENCES):
+        return ""
+    daemon = f"virt{parts.driver or 'qemu'}d"
+    if parts.path == "/session":
+        return f"libvirt starts this daemon itself: is its package installed, with libvirtd or {daemon}?"
+    # With a host and no transport said, libvirt takes TLS; with a transport and no host, this one.
+    kind = parts.transport or ("tls" if parts.host else "")
+    where = "" if parts.uses_socket_file else f" on {parts.host or 'localhost'}"
+    if kind in {"tcp", "tls"}:
+        return (
+            f"Does the daemon{where} listen for {kind}? Start libvirtd-{kind}.socket there or, where libvirt has a "
+            f"daemon for each driver, virtproxyd-{kind}.socket"
+        )
+    # libvirt names the file in most of its messages, but not if a daemon ends while it is talked to.
+    files = parts.socket or f"/run/libvirt/libvirt-sock or /run/libvirt/{daemon}-sock"
+    unnamed = "" if "'/" in said else f" (it listens on {files})"
+    return (
+        f"Is the daemon running{where}? Start libvirtd.socket or, where libvirt has a daemon for each driver, "
+        f"{daemon}.socket{unnamed}"
+    )
+
+
+def _parse(uri: str) -> _Parts:
+    split = urllib.parse.urlsplit(uri)
+    driver, _plus, transport = split.scheme.partition("+")
+    (file,) = urllib.parse.parse_qs(split.query).get("socket", [""])[:1]
+    return _Parts(driver, transport, split.hostname or "", split.path, file)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter for one domain XML file: what hypervisor.py does over libvirt, with no libvirt at all.
+
+How the file is replaced comes from outside: :func:`writer` makes that of an AnsibleModule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import tempfile
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+Write = t.Callable[[str, bytes], None]
+Backup = t.Callable[[str], str]
+
+_OPTION = "xml_file"
+# virsh 9.0 reads no file of more than 10 MiB (VSH_MAX_XML_FILE), and a domain's XML has a few KiB.
+_MOST_MIB = 16
+_DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
+# Where the daemons keep what they have in memory.
+_DAEMONS = ("/etc/libvirt/", "~/.config/libvirt/")
+
+
+def open_file(path: str, *, write: Write, backup: Backup | None = None) -> DomainFile:
+    """Read the domain XML file at ``path``; if it is a link, that is what it points to, and the link stays.
+
+    ``write`` replaces a file's content, ``backup`` copies a file before it is first written and returns the copy's
+    name. Neither is called before there is something to change.
+
+    :raises MacvtapError: it cannot be read, or it is not the XML of a domain.
+    """
+    return DomainFile(os.path.realpath(path), path, write, backup)
+
+
+def writer(module: t.Any) -> Write:
+    """Return a function that replaces a file at once and wholly, by an AnsibleModule's means.
+
+    The file keeps its owner, group, mode and SELinux context. Where a rename cannot do it (a file that is itself a
+    mount), the module's option ``unsafe_writes`` allows to write into it.
+    """
+
+    def write(path: str, content: bytes) -> None:
+        was = os.stat(path)
+        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        try:
+            # atomic_move() tries the same, but goes on where it may not, and the file gets another owner.
+            os.chown(temporary, was.st_uid, was.st_gid)
+        except PermissionError as exc:
+            raise MacvtapError(
+                f"{path} belongs to user {was.st_uid} and group {was.st_gid}, and only root can write it without "
+                "giving it another owner: become root (become: true)",
+                path=_OPTION,
+            ) from exc
+        module.atomic_move(temporary, path, unsafe_writes=bool(module.params.get("unsafe_writes")))
+
+    return write
+
+
+class DomainFile:
+    """A domain XML file, and what this run has done to it so far. It has the face of hypervisor.Hypervisor."""
+
+    def __init__(self, path: str, shown: str, write: Write, backup: Backup | None) -> None:
+        self._path = path
+        self._shown = shown
+        self._write = write
+        self._backup = backup
+        # What this run made of the file, to notice another editor.
+        self._written: str | None = None
+        self.backup_file: str | None = None
+        # A file has no guest that could leave a question unanswered.
+        self.unanswered: set[tuple[str, str]] = set()
+        self.warnings: list[str] = []
+        self._name = self._domain().name
+        if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
+            self.warnings.append(
+                f"{shown} is kept by a libvirt daemon, which reads it only when it starts and may write over what is "
+                "changed here; while it runs, go through it (uri) instead"
+            )
+
+    def observe(self, names: t.Iterable[str], sources: t.Collection[str] = ()) -> Host:  # noqa: ARG002
+        """Read the file anew; its domain is in the Host if it is one of ``names``."""
+        domain = self._domain()
+        wanted = domain.name in set(names)
+        return Host(
+            uri=f"file {self._shown}",
+            domains={domain.name: domain} if wanted else {},
+            known=(domain.name,),
+            links=None,
+            macs={},
+        )
+
+    def names(self) -> tuple[str, ...]:
+        """Return the name of the file's domain."""
+        return (self._name,)
+
+    def with_macs(self, host: Host) -> Host:
+        """Return ``host``: the file says nothing of other domains."""
+        return host if host.macs is not None else replace(host, macs={})
+
+    def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Do all the steps at once: the file has all of them or none.
+
+        :raises StaleError: somebody else has written the file since it was observed.
+        :raises MacvtapError: it cannot be written.
+        """
+        changing = [
+            (step.before, step.after)
+            for step in steps
+            if step.before and step.after and step.before.stored != step.after.stored
+        ]
+        if not changing:
+            return
+        before, after = changing[0]
+        now = self._read()
+        # Only what was observed once has a document: the way back goes to that, to the byte.
+        back = after.document
+        if now != (self._written if back else before.document):
+            raise StaleError(
+                f"{self._shown} was written by somebody else while this ran"
+                + (", and is left as it is now" if back else ": nothing was changed in it. Run again"),
+                path=_OPTION,
+            )
+        with self._said():
+            edited = back or xml.edit(now, [(one.stored, other.stored) for one, other in changing])
+            # What could not be read back could not be put back either.
+            xml.interfaces(edited)
+        self._replace(edited)
+
+    def _replace(self, document: str) -> None:
+        folder = os.path.dirname(self._path)
+        for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
+            if not os.access(place, allowed):
+                raise MacvtapError(f"cannot write {self._shown}: {place} is read-only for this user", path=_OPTION)
+        try:
+            if self._backup and self.backup_file is None:
+                self.backup_file = self._backup(self._path)
+            self._write(self._path, document.encode())
+        except MacvtapError:
+            raise
+        except Exception as exc:  # pylint: disable=broad-except  # atomic_move() raises what it likes, by version
+            raise MacvtapError(f"cannot write {self._shown}: {exc}", path=_OPTION) from exc
+        self._written = document
+
+    def _domain(self) -> Domain:
+        document = self._read()
+        with self._said():
+            name, uuid = xml.identity(document)
+            if not name:
+                raise MacvtapError("the domain has no <name>, without which libvirt does not take it")
+            return Domain(name, _plain_uuid(uuid), document=document, stored=xml.interfaces(document))
+
+    def _read(self) -> str:
+        try:
+            if not stat.S_ISREG(os.stat(self._path).st_mode):
+                raise MacvtapError(f"{self._shown} is not a file", path=_OPTION)
+            with open(self._path, "rb") as file:
+                content = file.read((_MOST_MIB << 20) + 1)
+        except OSError as exc:
+            where = "" if self._path == os.path.abspath(self._shown) else f" (it is {self._path})"
+            raise MacvtapError(f"cannot read {self._shown}{where}: {exc.strerror}", path=_OPTION) from exc
+        with self._said():
+            return _text(content)
+
+    @contextlib.contextmanager
+    def _said(self) -> t.Iterator[None]:
+        """Name the file in errors about what is in it."""
+        try:
+            yield
+        except MacvtapError as exc:
+            raise type(exc)(f"{self._shown}: {exc.message}", path=_OPTION, **exc.details) from exc
+
+
+def _text(content: bytes) -> str:
+    """Return a file's content as text that gives the same bytes when it is encoded, its byte order mark included.
+
+    libvirt 9.0 reads every XML as UTF-8, whatever its declaration says, and so does this.
+    """
+    if not content.strip():
+        raise MacvtapError("the file is empty")
+    if len(content) > _MOST_MIB << 20:
+        raise MacvtapError(f"the file has more than {_MOST_MIB} MiB, which no domain's XML has: refused")
+    declared = _DECLARED.match(content)
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        said = "UTF-32"
+    elif content[:2] in {b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<"}:
+        said = "UTF-16"
+    elif b"\0" in content:
+        raise MacvtapError("the file has NUL bytes in it: it is not XML")
+    else:
+        try:
+            return content.decode()
+        except UnicodeDecodeError as exc:
+            at = exc.start
+        if not declared or declared[1].lower() in {b"utf-8", b"utf8"}:
+            raise MacvtapError(f"the file is not UTF-8 at byte {at}, and libvirt reads nothing else")
+        said = declared[1].decode()
+    raise MacvtapError(
+        f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
+        f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
+    )
+
+
+def _plain_uuid(text: str) -> str:
+    """Return a UUID as libvirt writes it: a new interface's address is made from it, here as there."""
+    digits = re.sub(r"[\s-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        return text.strip()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
