@@ -12,6 +12,8 @@ import subprocess
 import sys
 import typing as t
 
+import direct_iface
+import libvirtd_fixture
 import pytest
 from support import ROOT, run_module
 
@@ -114,3 +116,30 @@ def lower(netns: Namespace) -> t.Iterator[str]:
     yield "low0"
     if any(link["ifname"] == "lowfar0" for link in netns.links()):
         netns.ip("link", "del", "lowfar0")
+
+
+@pytest.fixture(scope="module")
+def _hv() -> t.Iterator[libvirtd_fixture.Hypervisor]:
+    with libvirtd_fixture.hypervisor(f"iface{os.getpid()}") as made:
+        yield made
+
+
+@pytest.fixture
+def hv(_hv: libvirtd_fixture.Hypervisor) -> t.Iterator[libvirtd_fixture.Hypervisor]:
+    """A hypervisor with no domains; those that a test makes go with it."""
+    yield _hv
+    _hv.clear()
+
+
+@pytest.fixture
+def module(_hv: libvirtd_fixture.Hypervisor) -> direct_iface.Module:
+    """libvirt_direct_iface on that hypervisor."""
+    return direct_iface.on(_hv)
+
+
+@pytest.fixture
+def started(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
+    """web1 runs, with no operating system, and has the interface A on eth0 in mode bridge."""
+    hv.define(direct_iface.domain("web1", direct_iface.nic(direct_iface.A)))
+    hv.virsh("start", "web1")
+    return hv

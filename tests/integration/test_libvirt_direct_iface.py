@@ -4,89 +4,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import time
 import typing as t
 
+import direct_iface
 import pytest
-from libvirtd_fixture import Hypervisor, hypervisor
-from support import run_module
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
-    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"),
-]
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
 
-A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
-Result = t.Dict[str, t.Any]
-
-
-@pytest.fixture(scope="module")
-def _hv() -> t.Iterator[Hypervisor]:
-    with hypervisor(f"iface{os.getpid()}") as made:
-        yield made
-
-
-@pytest.fixture
-def hv(_hv: Hypervisor) -> t.Iterator[Hypervisor]:
-    """A hypervisor with no domains; those that a test makes go with it."""
-    yield _hv
-    _hv.clear()
-
-
-class Module(t.Protocol):
-    def __call__(self, *, check: bool = False, **params: t.Any) -> Result: ...
-
-
-@pytest.fixture
-def module(_hv: Hypervisor) -> Module:
-    def call(*, check: bool = False, **params: t.Any) -> Result:
-        return run_module("libvirt_direct_iface", params, check=check, diff=True, prefix=_hv.prefix)
-
-    return call
-
-
-def nic(mac: str, source: str = "eth0", mode: str = "bridge", more: str = "") -> str:
-    return (
-        f"<interface type='direct'><mac address='{mac}'/><source dev='{source}' mode='{mode}'/>"
-        f"<model type='virtio'/>{more}</interface>"
-    )
-
-
-def domain(name: str, *nics: str, ports: int = 8) -> str:
-    """A machine with free slots to plug into, and with a password that must not get lost."""
-    # Without the root controller libvirt 9.0 adds it at define, and moves it to the front at the next define.
-    spare = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
-        f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, ports + 1)
-    )
-    return f"""
-    <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-      <name>{name}</name><title>wéb ☃ &amp; more</title><memory unit='MiB'>32</memory>
-      <metadata><x:y xmlns:x='urn:x'><interface/></x:y></metadata>
-      <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
-      <devices>{spare}{"".join(nics)}
-        <graphics type='vnc' port='-1' passwd='s3cret'/><controller type='usb' model='none'/><memballoon model='none'/>
-      </devices>
-      <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
-    </domain>"""
-
-
-def element(xml: str, mac: str) -> str:
-    (found,) = [e for e in re.findall(r"<interface type.*?</interface>", xml, re.S) if mac in e]
-    return found
-
-
-def ok(result: Result) -> Result:
-    assert result["rc"] == 0, result
-    return result
-
-
-def impacts(result: Result) -> dict[str, str]:
-    return {change["field"]: change["impact"] for change in result["changes"]}
+pytestmark = direct_iface.MARKS
 
 
 def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hypervisor, module: Module) -> None:
@@ -106,9 +34,14 @@ def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hyper
             "domain": "web1",
             "mac": B,
             "state": "present",
-            "source": "up1",
-            "mode": "passthrough",
-            "model": "virtio",
+            "stored": {
+                "trust_guest_rx_filters": False,
+                "source": "up1",
+                "mode": "passthrough",
+                "model": "virtio",
+                "link_state": "up",
+                "address": "0000:02:00.0",
+            },
             "live": None,
         }
     ]
@@ -152,8 +85,12 @@ def test_a_running_guest_gets_a_new_interface_at_once(hv: Hypervisor, module: Mo
     assert set(impacts(done).values()) == {"live"}
     assert (done["restart_required"], done["pending"]) == ([], [])
     (returned,) = done["interfaces"]
-    link = returned["live"].pop("target")
-    assert returned["live"] == {"source": "up1", "mode": "bridge", "model": "virtio"}
+    link = returned["live"]["target"]
+    assert {name: returned["live"][name] for name in ("source", "mode", "model")} == {
+        "source": "up1",
+        "mode": "bridge",
+        "model": "virtio",
+    }
     assert f"{link}@up1" in hv.run("ip", "-br", "link")
     address = re.compile(r"<address type='pci'.*?/>")
     stored, live = (element(hv.dump("web1", live=live), B) for live in (False, True))
@@ -188,16 +125,16 @@ def test_stored_and_running_are_brought_in_line(hv: Hypervisor, module: Module) 
 def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A, mode="vepa")))
     hv.virsh("start", "web1")
-    declared: Result = {"domain": "web1", "mac": A, "mode": "bridge", "source": "up1"}
-    due = [{"domain": "web1", "mac": A, "fields": ["source", "mode"]}]
+    declared: Result = {"domain": "web1", "mac": A, "model": "e1000e", "source": "up1"}
+    due = [{"domain": "web1", "mac": A, "fields": ["source", "model"]}]
     foreseen = ok(module(check=True, **declared))
     done = ok(module(**declared))
     again = ok(module(**declared))
-    assert impacts(done) == {"source": "restart", "mode": "restart"}
+    assert impacts(done) == {"source": "restart", "model": "restart"}
     assert foreseen["restart_required"] == done["restart_required"] == again["restart_required"] == due
     assert not again["changed"]
-    assert again["interfaces"][0]["mode"] == "bridge"
-    assert again["interfaces"][0]["live"]["mode"] == "vepa"
+    assert again["interfaces"][0]["stored"]["model"] == "e1000e"
+    assert again["interfaces"][0]["live"]["model"] == "virtio"
     hv.virsh("destroy", "web1")
     hv.virsh("start", "web1")
     restarted = ok(module(**declared))
@@ -252,20 +189,21 @@ def test_many_domains_in_one_task(hv: Hypervisor, module: Module) -> None:
     assert len(ok(module(**declared))["diff"]) == 12
     again = ok(module(**declared))
     assert not again["changed"]
-    assert [i["source"] for i in again["interfaces"]] == ["eth0", "up1"] * 6
+    assert [i["stored"]["source"] for i in again["interfaces"]] == ["eth0", "up1"] * 6
     assert ok(module(interfaces=[{**e, "state": "absent"} for e in entries]))["changed"]
     assert not ok(module(interfaces=entries, state="absent"))["changed"]
 
 
 def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module: Module) -> None:
-    for i, mac in enumerate((A, B)):
-        hv.define(domain(f"web{i}", nic(mac)))
+    hv.define(domain("web0", nic(A)))
+    # libvirt refuses the same place in the boot order twice.
+    hv.define(domain("web1", nic(B), nic("52:54:00:00:00:0e", more="<boot order='1'/>")))
     before = [hv.dump(f"web{i}") for i in range(2)]
     failed = module(
         interfaces=[
             {"domain": "web0", "mac": A, "mode": "private"},
             {"domain": "web0", "mac": C, "source": "eth0"},
-            {"domain": "web1", "mac": B, "model": "not<a>model"},
+            {"domain": "web1", "mac": B, "model": "virtio", "boot_order": 1},
         ]
     )
     assert failed["rc"] == 1
@@ -286,7 +224,11 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
         ({"domain": "web1", "mac": "00:00:00:00:00:00", "source": "eth0"}, r"^mac: .*zero"),
         ({"domain": "web1", "mac": B}, r"^source: domain 'web1' has no interface"),
         ({"domain": "web1", "mac": C}, r"^mac: .*of type 'user'"),
-        ({"domain": "web1"}, r"missing parameter\(s\) required by 'domain': mac"),
+        ({"domain": "web1"}, r"^mac: which interface is meant\? Say its MAC address, or its alias"),
+        ({"interfaces": [{"mac": A}]}, r"^interfaces\[0\]\.domain: say the name of the domain"),
+        ({"domain": "web1", "mac": A, "mtu": 9000}, r"^mtu: libvirt refuses an MTU .* Set it on the source"),
+        ({"domain": "web1", "mac": A, "vlan": 20}, r"^vlan: .*Use a VLAN link"),
+        ({"domain": "web1", "mac": A, "source": "eth00"}, r"^source: there is no link eth00 .*did you mean eth0"),
         ({}, r"one of the following is required: domain, interfaces"),
         ({"domain": "web1", "mac": A, "interfaces": []}, r"mutually exclusive"),
         ({"domain": "web1", "mac": A, "uri": "qemu:///nonsense"}, r"^uri: cannot connect to 'qemu:///nonsense'"),
@@ -310,16 +252,6 @@ def test_a_transient_domain_is_refused(hv: Hypervisor, module: Module) -> None:
     hv.virsh("create", "/dev/stdin", stdin=domain("fleeting", nic(A)))
     failed = module(domain="fleeting", mac=A, mode="vepa")
     assert "domain: domain 'fleeting' is transient" in failed["msg"]
-
-
-def guest_has(hv: Hypervisor, guest: str, macs: set[str]) -> bool:
-    """Whether the guest's own kernel has these NICs and no others; it may need a moment to notice one."""
-    deadline = time.monotonic() + 20
-    while set(re.findall(r"link/ether (\S+)", hv.in_guest(guest, "ip", "link"))) != macs:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
 
 
 def test_a_guest_that_answers_gains_and_loses_interfaces(hv: Hypervisor, module: Module) -> None:
@@ -361,12 +293,12 @@ def test_a_failed_run_takes_back_what_it_plugged_in(hv: Hypervisor, module: Modu
         interfaces=[
             {"domain": "web1", "mac": B, "state": "absent"},
             {"domain": "web1", "mac": C, "source": "up1"},
-            {"domain": "web1", "mac": "52:54:00:00:00:0d", "source": "nolink"},
+            {"domain": "web1", "mac": "52:54:00:00:00:0d", "source": "up1", "model": "nonsense"},
         ],
         mode="bridge",
     )
     assert failed["msg"].startswith("interfaces[2]: cannot add 52:54:00:00:00:0d to the running domain 'web1': ")
-    assert "nolink" in failed["msg"]
+    assert "nonsense" in failed["msg"]
     assert failed["msg"].endswith("The host is as it was before")
     assert guest_has(hv, "web1", {A, B})
     assert hv.dump("web1") == before

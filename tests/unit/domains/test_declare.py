@@ -17,7 +17,13 @@ def entry(path: str = "", **options: t.Any) -> tuple[str, dict[str, t.Any]]:
 
 def test_a_declaration_is_normalised() -> None:
     assert declare([entry(mac="52-54-00-00-00-AA", mode="passthru", source="eth0")]) == (
-        Desired("", "web1", "52:54:00:00:00:aa", True, "eth0", "passthrough"),
+        Desired(
+            "",
+            "web1",
+            key="52:54:00:00:00:aa",
+            mac="52:54:00:00:00:aa",
+            given={"source": "eth0", "mode": "passthrough"},
+        ),
     )
 
 

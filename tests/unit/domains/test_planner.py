@@ -7,81 +7,191 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import impact, planner, resolution
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
 MAC = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"
-STORED = Iface(MAC, source="eth0", mode="bridge", model="virtio", xml="<interface/>", index=0)
-LIVE = replace(STORED, target="macvtap0", alias="net0")
+VALUES = {
+    "trust_guest_rx_filters": "no",
+    "source": "eth0",
+    "mode": "bridge",
+    "model": "virtio",
+    "link_state": "up",
+    "address": "0000:01:00.0",
+}
+STORED = Iface(MAC, values=VALUES, xml="<interface/>", index=0)
+LIVE = replace(STORED, values={**VALUES, "target": "macvtap0", "alias": "net0"})
+LINKS: Links = {
+    "eth0": Link("eth0", 2, mac="02:00:00:00:00:01", parent="far0", altnames=frozenset({"lan0"})),
+    "far0": Link("far0", 7, kind="veth", parent="eth0"),
+    "eth1": Link("eth1", 3, mac="02:00:00:00:00:02", kind="veth"),
+    "br0": Link("br0", 4, kind="bridge"),
+    "port0": Link("port0", 5, master="br0"),
+    "macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac=MAC, up=True),
+}
 
 
-def host(*domains: Domain) -> Host:
-    return Host("qemu:///system", {domain.name: domain for domain in domains}, ("web1", "web2", "db1"))
+def changed(iface: Iface, **values: str | None) -> Iface:
+    merged = {**iface.values, **values}
+    return replace(iface, values={name: text for name, text in merged.items() if text is not None})
+
+
+def host(*domains: Domain, **more: t.Any) -> Host:
+    known = ("web1", "web2", "db1")
+    return Host("qemu:///system", {domain.name: domain for domain in domains}, known, **{"version": 9_000_000, **more})
 
 
 def stopped(*stored: Iface, **other: t.Any) -> Domain:
     return Domain("web1", stored=stored, **other)
 
 
-def running(stored: t.Sequence[Iface], live: t.Sequence[Iface]) -> Domain:
-    return Domain("web1", running=True, stored=tuple(stored), live=tuple(live))
+def running(stored: t.Sequence[Iface], live: t.Sequence[Iface], **other: t.Any) -> Domain:
+    return Domain("web1", running=True, stored=tuple(stored), live=tuple(live), **other)
 
 
-def want(**fields: t.Any) -> Desired:
-    return Desired(**{"path": "interfaces[2]", "domain": "web1", "mac": MAC, **fields})
+def want(domain: str = "web1", mac: str = MAC, *, present: bool = True, **given: t.Any) -> Desired:
+    convert = bool(given.pop("convert", None))
+    return Desired("interfaces[2]", domain, key=mac, mac=mac, present=present, given=given, convert=convert)
+
+
+def by(selector: str, key: str, **given: str) -> Desired:
+    return Desired("interfaces[2]", "web1", by=selector, key=key, given={**given, selector: key})
 
 
 def changes(plan: Plan[Nic]) -> list[tuple[str, t.Any, t.Any, str]]:
     return [(c.field, c.before, c.after, c.impact.value) for c in plan.changes]
 
 
-def restart(desired: Desired, on: Host) -> tuple[str, ...]:
-    return planner.resolve([desired], on)[0].restart_fields()
+def impacts(desired: Desired, on: Host, level: str = "update") -> dict[str, str]:
+    return {c.field: c.impact.value for c in planner.plan([desired], on, level=level).changes}
+
+
+def restart(desired: Desired, on: Host, level: str = "update") -> tuple[str, ...]:
+    return resolution.resolve([desired], on, level=level)[0].restart_fields()
 
 
 @pytest.mark.parametrize(
     "desired",
-    [want(), want(source="eth0", mode="bridge", model="virtio"), want(mac=OTHER, present=False)],
+    [want(), want(source="eth0", mode="bridge", model="virtio"), want(mac=OTHER, present=False), want(target=None)],
 )
 def test_what_is_as_declared_needs_nothing(desired: Desired) -> None:
-    assert planner.plan([desired], host(stopped(STORED))) == Plan()
+    for domain in (stopped(STORED), running([STORED], [LIVE])):
+        assert planner.plan([desired], host(domain, links=LINKS)) == Plan()
+        assert restart(desired, host(domain, links=LINKS)) == ()
 
 
 def test_only_given_fields_change() -> None:
-    plan = planner.plan([want(mode="private")], host(stopped(STORED)))
-    assert changes(plan) == [("mode", "bridge", "private", "config")]
+    plan = planner.plan([want(mode="private", boot_order="1")], host(stopped(STORED)))
+    assert changes(plan) == [("mode", "bridge", "private", "config"), ("boot_order", None, 1, "config")]
     (step,) = plan.steps
     assert step.after is not None
-    assert step.after.stored == replace(STORED, mode="private")
+    assert step.after.stored == changed(STORED, mode="private", boot_order="1")
     assert step.path == "interfaces[2]"
     assert step.target == f"web1 {MAC}"
 
 
-def test_a_running_guest_needs_a_restart_for_a_change() -> None:
-    on = host(running([STORED], [LIVE]))
-    plan = planner.plan([want(mode="private", source="eth1")], on)
-    assert changes(plan) == [("source", "eth0", "eth1", "restart"), ("mode", "bridge", "private", "restart")]
-    assert restart(want(mode="private", source="eth1"), on) == ("source", "mode")
+def test_what_is_taken_away_goes_with_the_rest_of_its_element() -> None:
+    limited = changed(STORED, **{"bandwidth.inbound.average": "10", "bandwidth.inbound.peak": "20", "boot_order": "1"})
+    plan = planner.plan(
+        [replace(want(), given={"bandwidth.inbound.average": None, "boot_order": None})], host(stopped(limited))
+    )
+    assert changes(plan) == [
+        ("bandwidth.inbound.average", 10, None, "config"),
+        ("bandwidth.inbound.peak", 20, None, "config"),
+        ("boot_order", 1, None, "config"),
+    ]
+
+
+# What each field takes in a running guest: with its link known and libvirt 9.0, at the level that allows all.
+COSTS = {
+    "mode": ("private", "live"),
+    "link_state": ("down", "live"),
+    "bandwidth.inbound.average": ("10", "live"),
+    "source": ("br0", "replug"),
+    "model": ("virtio-transitional", "replug"),
+    "driver.queues": ("4", "replug"),
+    "target": ("web0", "replug"),
+    "alias": ("ua-lan", "replug"),
+    "address": ("0000:07:00.0", "replug"),
+    "acpi_index": ("3", "replug"),
+    "trust_guest_rx_filters": ("yes", "replug"),
+    "boot_order": ("1", "restart"),
+    "rom.bar": ("off", "restart"),
+}
+
+
+@pytest.mark.parametrize("field", COSTS)
+def test_the_impact_of_each_field_at_each_level(field: str) -> None:
+    value, cost = COSTS[field]
+    desired = replace(want(), given={field: value})
+    on = host(running([STORED], [LIVE]), links=LINKS)
+    expected = {
+        "none": "restart",
+        "update": "live" if cost == "live" else "restart",
+        "replug": cost,
+    }
+    for level, said in expected.items():
+        assert impacts(desired, on, level) == {field: said}
+        assert restart(desired, on, level) == ((field,) if said == "restart" else ())
+    assert impacts(desired, host(stopped(STORED), links=LINKS)) == {field: "config"}
+
+
+def test_trust_is_live_from_libvirt_10_on() -> None:
+    on = host(running([STORED], [LIVE]), version=10_000_000)
+    assert impacts(want(trust_guest_rx_filters="yes"), on) == {"trust_guest_rx_filters": "live"}
+
+
+@pytest.mark.parametrize(
+    ("was", "wanted", "links"),
+    [
+        ("bridge", "passthrough", LINKS),
+        ("passthrough", "bridge", LINKS),
+        ("bridge", "private", None),
+        ("bridge", "vepa", {}),
+    ],
+)
+def test_a_mode_that_the_kernel_cannot_change_takes_a_replug(was: str, wanted: str, links: Links | None) -> None:
+    on = host(running([changed(STORED, mode=was)], [changed(LIVE, mode=was)]), links=links)
+    assert impacts(want(mode=wanted), on) == {"mode": "restart"}
+    assert impacts(want(mode=wanted), on, "replug") == {"mode": "replug"}
+
+
+def test_a_replug_brings_along_all_that_is_stored() -> None:
+    stored = changed(STORED, boot_order="1")
+    plan = planner.plan([want(model="e1000e")], host(running([stored], [LIVE])), level="replug")
+    assert changes(plan) == [("model", "virtio", "e1000e", "replug"), ("boot_order", None, 1, "replug")]
+    (step,) = plan.steps
+    assert step.after is not None
+    assert step.after.live == step.after.stored == changed(stored, model="e1000e")
+
+
+def test_what_is_stored_already_is_brought_to_the_guest() -> None:
+    on = host(running([changed(STORED, mode="private")], [LIVE]), links=LINKS)
+    assert changes(planner.plan([want(mode="private")], on)) == [("mode", "bridge", "private", "live")]
+    # Not declared, and so not touched, but said.
+    assert not planner.plan([want(source="eth0")], on).changed
+    assert restart(want(source="eth0"), on) == ("mode",)
 
 
 def test_the_restart_stays_due_until_it_happened() -> None:
-    on = host(running([replace(STORED, mode="private")], [LIVE]))
-    assert not planner.plan([want(mode="private")], on).changed
-    assert restart(want(mode="private"), on) == ("mode",)
+    on = host(running([changed(STORED, model="e1000e")], [LIVE]))
+    assert not planner.plan([want(model="e1000e")], on).changed
+    assert restart(want(model="e1000e"), on) == ("model",)
 
 
 def test_going_back_to_what_runs_needs_no_restart() -> None:
-    on = host(running([replace(STORED, mode="private")], [LIVE]))
-    assert changes(planner.plan([want(mode="bridge")], on)) == [("mode", "private", "bridge", "config")]
-    assert restart(want(mode="bridge"), on) == ()
+    on = host(running([changed(STORED, model="e1000e")], [LIVE]))
+    assert changes(planner.plan([want(model="virtio")], on)) == [("model", "e1000e", "virtio", "config")]
+    assert restart(want(model="virtio"), on) == ()
 
 
 def test_a_nic_that_runs_as_another_type_needs_a_restart() -> None:
-    on = host(running([STORED], [replace(LIVE, type="bridge", source=None, mode=None)]))
-    assert restart(want(), on) == ("type", "source", "mode")
+    bridged = Iface(MAC, "bridge", {name: text for name, text in VALUES.items() if name not in {"source", "mode"}})
+    assert restart(want(), host(running([STORED], [bridged]))) == ("type", "source", "mode")
 
 
 def test_a_missing_interface_is_added_with_virtio() -> None:
@@ -102,20 +212,33 @@ def test_a_new_interface_with_no_mode_is_vepa_with_a_warning() -> None:
 
 
 def test_a_missing_interface_is_plugged_into_a_running_guest() -> None:
-    (step,) = planner.plan([want(source="eth0", mode="bridge")], host(running([], []))).steps
+    desired = want(source="eth0", mode="bridge")
+    (step,) = planner.plan([desired], host(running([], []))).steps
     assert {c.impact.value for c in step.changes} == {"live"}
     assert step.after is not None
-    assert step.after.live == step.after.stored == Iface(MAC, source="eth0", mode="bridge", model="virtio")
+    assert step.after.live == step.after.stored
+    assert set(impacts(desired, host(running([], [])), "none").values()) == {"restart"}
+    assert restart(desired, host(running([], [])), "none") == ("state",)
 
 
 def test_a_stored_interface_that_the_guest_lacks_is_plugged_in() -> None:
-    assert changes(planner.plan([want()], host(running([STORED], [])))) == [("live", "absent", "present", "live")]
+    on = host(running([STORED], []))
+    assert changes(planner.plan([want()], on)) == [("live", "absent", "present", "live")]
+    assert not planner.plan([want()], on, level="none").changed
+    assert restart(want(), on, "none") == ("state",)
 
 
-def test_a_live_interface_that_is_not_stored_is_stored() -> None:
-    on = host(running([], [LIVE]))
-    plan = planner.plan([want(source="eth0", mode="bridge")], on)
-    assert {c.impact.value for c in plan.changes} == {"config"}
+def test_a_live_interface_that_is_not_stored_is_stored_as_it_is() -> None:
+    on = host(running([], [changed(LIVE, **{"driver.queues": "4"})]))
+    plan = planner.plan([want(boot_order="1")], on)
+    (step,) = plan.steps
+    assert step.after is not None
+    assert step.after.stored is not None
+    assert step.after.stored.values == {
+        **{name: text for name, text in VALUES.items() if name != "address"},
+        "driver.queues": "4",
+        "boot_order": "1",
+    }
     assert restart(want(source="eth1", mode="bridge"), on) == ("source",)
 
 
@@ -138,10 +261,17 @@ def test_removal(domain: Domain, said: list[tuple[str, str, str, str]]) -> None:
     assert [c for c in changes(plan) if c[0] in {"state", "live"}] == said
 
 
-def test_a_guest_that_does_not_answer_is_not_asked_twice_in_one_run() -> None:
-    on = host(running([], [LIVE]))
-    assert planner.plan([want(present=False)], on).changed
-    assert not planner.plan([want(present=False)], on, {("web1", MAC)}).changed
+def test_a_removal_that_the_guest_may_not_feel_waits_for_its_restart() -> None:
+    on = host(running([STORED], [LIVE]))
+    assert impacts(want(present=False), on, "none")["state"] == "restart"
+    assert restart(want(present=False), on, "none") == ("state",)
+
+
+@pytest.mark.parametrize("desired", [want(present=False), want(model="e1000e")])
+def test_a_guest_that_does_not_answer_is_not_asked_twice_in_one_run(desired: Desired) -> None:
+    on = host(running([changed(STORED, model="e1000e")] if desired.present else [], [LIVE]))
+    assert planner.plan([desired], on, level="replug").changed
+    assert not planner.plan([desired], on, {("web1", MAC)}, level="replug").changed
 
 
 def test_an_unknown_domain_is_named_with_those_like_it() -> None:
@@ -166,7 +296,7 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
             stopped(replace(STORED, type="bridge")),
             "interfaces[2].mac: domain 'web1' has 52:54:00:00:00:01 as an interface of type 'bridge'",
         ),
-        (stopped(STORED, replace(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
+        (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
         (stopped(persistent=False), "interfaces[2].domain: domain 'web1' is transient"),
     ],
 )
@@ -176,26 +306,296 @@ def test_what_cannot_be_told_or_done_is_refused(domain: Domain, said: str, prese
     assert str(caught.value).startswith(said)
 
 
-def step(before: Nic, after: Nic) -> Step[Nic]:
-    return Step(planner.target(before), before, after, ())
+TWO = (changed(STORED, alias="ua-lan"), replace(changed(STORED, source="eth1", target="web0"), mac=OTHER))
 
 
 @pytest.mark.parametrize(
-    ("was", "now"),
+    ("desired", "found"),
     [
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, None, None)),
-        (Nic("web1", MAC, None, None), Nic("web1", MAC, STORED, LIVE)),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, replace(STORED, mode="private"), LIVE)),
-        (Nic("web1", MAC, STORED, None), Nic("web1", MAC, replace(STORED, xml="<interface><boot/></interface>"), None)),
+        (by("alias", "ua-lan"), MAC),
+        (by("target", "web0"), OTHER),
+        (by("source", "eth0"), MAC),
+        (by("source", "eth1"), OTHER),
     ],
 )
-def test_undo_goes_from_what_is_there_to_what_was(was: Nic, now: Nic) -> None:
-    on = host(running([n for n in (now.stored,) if n], [n for n in (now.live,) if n]))
+def test_an_interface_is_found_by_more_than_its_address(desired: Desired, found: str) -> None:
+    (resolved,) = resolution.resolve([desired], host(stopped(*TWO)))
+    assert resolved.before.mac == found
+    assert not planner.plan([desired], host(stopped(*TWO))).changed
+
+
+def test_several_that_fit_are_listed() -> None:
+    on = host(stopped(TWO[0], changed(TWO[1], source="eth0")))
+    with pytest.raises(MacvtapError) as caught:
+        planner.plan([by("source", "eth0")], on)
+    assert str(caught.value) == (
+        "interfaces[2].source: domain 'web1' has 2 direct interfaces with the source eth0: "
+        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Say which one by its MAC address"
+    )
+
+
+def test_one_interface_declared_in_two_ways_is_refused() -> None:
+    with pytest.raises(MacvtapError, match="this is the same interface"):
+        planner.plan([want(), by("alias", "ua-lan")], host(stopped(*TWO)))
+
+
+def new_mac(desired: Desired, on: Host) -> str:
+    (step,) = planner.plan([desired], on).steps
+    assert step.after is not None
+    return step.after.mac
+
+
+def test_a_new_interface_gets_an_address_that_is_the_same_again_and_nobody_elses() -> None:
+    first = new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u1")))
+    assert first.startswith("52:54:00:")
+    assert first == new_mac(by("source", "eth0", mode="vepa"), host(stopped(uuid="u1")))
+    assert first != new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u2")))
+    assert first != new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u1"), macs={first: ("db1",)}))
+    prefixed = replace(by("source", "eth0", mode="bridge"), prefix="02:aa")
+    assert new_mac(prefixed, host(stopped(uuid="u1"))).startswith("02:aa:")
+
+
+def test_two_new_interfaces_of_one_run_get_two_addresses() -> None:
+    both = [by("alias", "ua-a", source="eth0", mode="bridge"), by("alias", "ua-b", source="eth0", mode="bridge")]
+    first, second = planner.plan(both, host(stopped(uuid="u1"))).steps
+    assert first.target != second.target
+
+
+def test_an_address_that_another_domain_has_is_refused_for_a_new_interface() -> None:
+    desired = want(source="eth0", mode="bridge")
+    for on in (
+        host(stopped(), macs={MAC: ("db1",)}),
+        host(stopped(), Domain("db1", stored=(STORED,))),
+        host(stopped(), Domain("db1", running=True, live=(LIVE,))),
+    ):
+        with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.mac: .* of domain db1 already"):
+            planner.plan([desired], on)
+    moving = [desired, want(domain="db1", present=False)]
+    assert planner.plan(moving, host(stopped(), Domain("db1", stored=(STORED,)))).changed
+    # What is there already stays.
+    assert not planner.plan([want()], host(stopped(STORED), macs={MAC: ("db1",)})).changed
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"source": "eth7"}, r"interfaces\[2\]\.source: there is no link eth7 on this host; did you mean eth1 or eth0"),
+        ({"source": "port0"}, r"interfaces\[2\]\.source: port0 is a port of the bridge br0.*Use br0 instead"),
+        ({"source": "macvtap0"}, r"interfaces\[2\]\.source: macvtap0 is itself a macvtap link"),
+        ({"vlan": "20"}, r"interfaces\[2\]\.vlan: .*only a virtual function.*eth0\.20 type vlan id 20"),
+        ({"vlan": "20", "mode": "passthrough", "source": "br0"}, r"interfaces\[2\]\.vlan: br0 is no virtual function"),
+        (
+            {"virtualport.type": "802.1Qbg", "source": "eth1"},
+            r"interfaces\[2\]\.virtualport\.type: eth1 is a veth link, on which libvirtd 9\.0 never returns",
+        ),
+        # The source that is there already, and one with a veth link below it.
+        (
+            {"virtualport.type": "802.1Qbg"},
+            r"interfaces\[2\]\.virtualport\.type: eth0 is on the veth link far0, on which libvirtd 9\.0 never",
+        ),
+        ({"vlan": "20", "mode": "passthrough"}, r"interfaces\[2\]\.vlan: eth0 is no virtual function"),
+        ({"target": "br0"}, r"interfaces\[2\]\.target: br0 is a link of this host already, a bridge link;"),
+        ({"target": "lan0"}, r"interfaces\[2\]\.target: lan0 is a link of this host already"),
+        ({"virtualport.profileid": "x"}, r"interfaces\[2\]\.virtualport\.type: a parameter needs the type"),
+        ({"model": "e1000e", "driver.queues": "2"}, r"interfaces\[2\]\.driver\.queues: .*drops this for .* e1000e"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_once(given: dict[str, t.Any], said: str) -> None:
+    for on in (host(stopped(STORED), links=LINKS), host(running([STORED], [LIVE]), links=LINKS)):
+        with pytest.raises(MacvtapError, match=f"^{said}"):
+            planner.plan([want(**given)], on)
+
+
+def test_a_source_may_be_said_by_an_alternative_name() -> None:
+    # libvirt finds the link by it too: what runs is on that link already.
+    for desired in (want(source="lan0"), by("source", "lan0")):
+        on = host(running([STORED], [LIVE]), links=LINKS)
+        assert changes(planner.plan([desired], on)) == [("source", "eth0", "lan0", "config")]
+        assert restart(desired, on) == ()
+        done = host(running([changed(STORED, source="lan0")], [LIVE]), links=LINKS)
+        assert not planner.plan([desired], done).changed
+        assert restart(desired, done) == ()
+
+
+def test_a_card_that_is_not_virtio_loses_its_driver() -> None:
+    on = host(stopped(changed(STORED, **{"driver.name": "vhost", "driver.queues": "4"})))
+    assert changes(planner.plan([want(model="e1000e")], on)) == [
+        ("model", "virtio", "e1000e", "config"),
+        ("driver.name", "vhost", None, "config"),
+        ("driver.queues", 4, None, "config"),
+    ]
+
+
+def test_a_target_is_refused_where_another_interface_has_it() -> None:
+    web0 = changed(STORED, target="web0")
+    other = Domain("db1", stored=(replace(web0, mac=OTHER),))
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.target: .*interface {OTHER} of domain db1 too"):
+        planner.plan([want(target="web0")], host(stopped(STORED), other))
+    twins = [want(target="web0"), want(mac=OTHER, source="eth0", mode="bridge", target="web0")]
+    with pytest.raises(MacvtapError, match=r"\.target: .* too"):
+        planner.plan(twins, host(stopped(STORED)))
+    # It moves from one to the other; and what stays is not judged.
+    moving = [want(target="web0"), want(domain="db1", mac=OTHER, present=False)]
+    assert planner.plan(moving, host(stopped(STORED), other)).changed
+    assert not planner.plan([want(target="web0")], host(stopped(web0), other)).changed
+
+
+def test_an_address_that_the_link_below_has_is_refused_for_a_new_interface() -> None:
+    own = "02:00:00:00:00:01"
+    for taken, said in ((own, "eth0, the source itself"), (MAC, "macvtap0, another link on eth0")):
+        with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.mac: {taken} is the address of {said}"):
+            planner.plan([want(mac=taken, source="eth0", mode="bridge")], host(stopped(), links=LINKS))
+    assert planner.plan([want(mac=own, source="eth0", mode="passthrough")], host(stopped(), links=LINKS)).changed
+    moving = [want(source="eth0", mode="bridge"), want(domain="db1", present=False)]
+    db1 = Domain("db1", running=True, stored=(STORED,), live=(LIVE,))
+    assert planner.plan(moving, host(stopped(), db1, links=LINKS)).changed
+
+
+def test_conversion_leaves_the_name_of_a_link_that_was_made_before() -> None:
+    links = {"eth0": LINKS["eth0"], "mt0": Link("mt0", 7, kind="macvtap")}
+    made_before = Iface(MAC, "ethernet", {"target": "mt0"}, None, "<interface/>")
+    on = host(running([made_before], [made_before]), links=links)
+    (step,) = planner.plan([want(source="eth0", mode="bridge", convert="yes")], on).steps
+    assert step.after is not None
+    assert step.after.stored is not None
+    assert step.after.stored.get("target") is None
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.target: mt0 is a link of this host already, a macvtap"):
+        planner.plan([want(source="eth0", mode="bridge", convert="yes", target="mt0")], on)
+    # It stays on its parent with this address when the guest lets go of it.
+    stays = {**links, "mt0": replace(links["mt0"], parent="eth0", mac=MAC, up=True)}
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.mac: {MAC} is the address of mt0, another link"):
+        planner.plan([want(source="eth0", mode="bridge", convert="yes")], replace(on, links=stays))
+
+
+def test_an_interface_without_an_address_is_refused() -> None:
+    nameless = replace(changed(STORED, alias="ua-lan"), mac="")
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.alias: .*direct eth0 ua-lan has no MAC address"):
+        planner.plan([by("alias", "ua-lan")], host(stopped(nameless)))
+
+
+def test_a_source_that_stays_is_not_judged() -> None:
+    gone = changed(STORED, source="gone0")
+    assert changes(planner.plan([want(source="gone0", mode="private")], host(stopped(gone), links=LINKS))) == [
+        ("mode", "bridge", "private", "config")
+    ]
+
+
+BRIDGED = Iface(
+    MAC,
+    "bridge",
+    {"model": "e1000e", "boot_order": "1", "alias": "ua-lan", "address": "0000:01:00.0", "vlan": "7"},
+    "br0",
+    "<interface/>",
+)
+
+
+def test_conversion_keeps_what_the_guest_sees() -> None:
+    desired = want(source="eth0", mode="bridge", convert="yes")
+    (step,) = planner.plan([desired], host(stopped(BRIDGED))).steps
+    assert step.after is not None
+    assert step.after.stored is not None
+    assert step.after.stored.type == "direct"
+    assert step.after.stored.xml == BRIDGED.xml
+    assert {n: step.after.stored.get(n) for n in ("model", "boot_order", "alias", "address", "vlan", "source")} == {
+        "model": "e1000e",
+        "boot_order": "1",
+        "alias": "ua-lan",
+        "address": "0000:01:00.0",
+        "vlan": None,
+        "source": "eth0",
+    }
+    first, *_rest = changes(planner.plan([desired], host(stopped(BRIDGED))))
+    assert first == ("type", "bridge", "direct", "config")
+
+
+def test_conversion_gives_up_the_link_of_an_ethernet_interface() -> None:
+    desired = want(source="eth0", mode="bridge", convert="yes")
+    for kind, kept in (("ethernet", None), ("bridge", "web0")):
+        named = replace(changed(BRIDGED, target="web0"), type=kind)
+        (step,) = planner.plan([desired], host(stopped(named))).steps
+        assert step.after is not None
+        assert step.after.stored is not None
+        assert step.after.stored.get("target") == kept
+
+
+def test_conversion_of_a_running_guests_interface_takes_a_replug() -> None:
+    desired = want(source="eth0", mode="bridge", convert="yes")
+    on = host(running([BRIDGED], [changed(BRIDGED, target="vnet0")]))
+    assert set(impacts(desired, on).values()) == {"restart"}
+    assert set(impacts(desired, on, "replug").values()) == {"replug"}
+
+
+def test_conversion_needs_a_source_and_is_no_removal() -> None:
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs the host's link"):
+        planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
+    with pytest.raises(MacvtapError, match=r"of type 'direct' only$"):
+        planner.plan([want(convert="yes", present=False)], host(stopped(BRIDGED)))
+
+
+def test_purge_removes_what_is_direct_and_not_declared() -> None:
+    bridged = replace(BRIDGED, mac="52:54:00:00:00:03")
+    only_live = replace(LIVE, mac="52:54:00:00:00:04")
+    on = host(running([*TWO, bridged], [LIVE, bridged, only_live]), Domain("db1", stored=(STORED,)), links=LINKS)
+    plan = planner.plan([want()], on, purge=True)
+    assert {(step.target, step.path) for step in plan.steps} == {
+        (f"web1 {OTHER}", "purge"),
+        ("web1 52:54:00:00:00:04", "purge"),
+    }
+    assert all(step.after is not None and step.after.stored is None for step in plan.steps)
+
+
+def step(before: Nic, after: Nic) -> Step[Nic]:
+    return Step(resolution.target(before), before, after, ())
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "costs"),
+    [
+        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, None, None), {"config", "live"}),
+        (Nic("web1", MAC, None, None), Nic("web1", MAC, STORED, LIVE), {"config", "live"}),
+        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, changed(STORED, mode="private"), LIVE), {"config"}),
+        (
+            Nic("web1", MAC, STORED, None),
+            Nic("web1", MAC, replace(STORED, xml="<interface><boot/></interface>"), None),
+            {"config"},
+        ),
+        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, mode="private")), {"live"}),
+        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, model="e1000e")), {"replug"}),
+    ],
+)
+def test_undo_goes_from_what_is_there_to_what_was(was: Nic, now: Nic, costs: set[str]) -> None:
+    on = host(running([n for n in (now.stored,) if n], [n for n in (now.live,) if n]), links=LINKS)
     (back,) = planner.undo([step(was, now)], on).steps
     assert (back.before, back.after) == (now, was)
-    assert back.changes
+    assert {change.impact.value for change in back.changes} == costs
+
+
+def test_undo_leaves_what_somebody_else_has_done() -> None:
+    was, made = Nic("web1", MAC, STORED), Nic("web1", MAC, changed(STORED, mode="private"))
+    theirs = replace(changed(STORED, link_state="down"), xml="<interface>theirs</interface>")
+    # Before this run's own step, and after it.
+    assert planner.undo([step(was, made)], host(stopped(theirs))) == Plan()
+    (back,) = planner.undo([step(was, made)], host(stopped(changed(theirs, mode="private")))).steps
+    assert back.after == Nic("web1", MAC, theirs)
+    # An interface of the same address that they have made or changed, where this run was to make or remove one.
+    assert planner.undo([step(Nic("web1", MAC), was)], host(stopped(changed(STORED, source="eth1")))) == Plan()
+    assert planner.undo([step(was, Nic("web1", MAC))], host(stopped(theirs))) == Plan()
 
 
 def test_undo_has_nothing_to_do_where_nothing_was_done() -> None:
     was = Nic("web1", MAC, STORED, LIVE)
-    assert planner.undo([step(was, Nic("web1", MAC))], host(running([STORED], [LIVE]))) == Plan()
+    # The name that libvirt gives counts up whenever the link is made.
+    on = host(running([STORED], [changed(LIVE, target="macvtap1", alias="net1")]))
+    assert planner.undo([step(was, Nic("web1", MAC))], on) == Plan()
+
+
+def test_addresses_of_the_others_matter_only_where_one_is_added() -> None:
+    assert resolution.adds([want(source="eth0")], host(stopped()))
+    assert not resolution.adds([want(source="eth0")], host(stopped(STORED)))
+    assert not resolution.adds([want(present=False), want(domain="gone")], host(stopped()))
+
+
+def test_every_level_allows_more_than_the_one_before() -> None:
+    none, update, replug = impact.LEVELS.values()
+    assert none < update < replug
+    assert Impact.RESTART not in replug

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the tests of libvirt_direct_iface share: domains to work on, and what they look at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import typing as t
+
+import pytest
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+MARKS = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
+    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"),
+]
+
+A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
+Result = t.Dict[str, t.Any]
+
+
+class Module(t.Protocol):
+    def __call__(self, *, check: bool = False, **params: t.Any) -> Result: ...
+
+
+def on(hv: Hypervisor) -> Module:
+    """Return what runs the module on ``hv``, with a diff."""
+
+    def call(*, check: bool = False, **params: t.Any) -> Result:
+        return run_module("libvirt_direct_iface", params, check=check, diff=True, prefix=hv.prefix)
+
+    return call
+
+
+def nic(mac: str, source: str = "eth0", mode: str = "bridge", more: str = "") -> str:
+    return (
+        f"<interface type='direct'><mac address='{mac}'/><source dev='{source}' mode='{mode}'/>"
+        f"<model type='virtio'/>{more}</interface>"
+    )
+
+
+def domain(name: str, *nics: str, ports: int = 8) -> str:
+    """A machine with free slots to plug into, and with a password that must not get lost."""
+    # Without the root controller libvirt 9.0 adds it at define, and moves it to the front at the next define.
+    spare = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
+        f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, ports + 1)
+    )
+    return f"""
+    <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+      <name>{name}</name><title>wéb ☃ &amp; more</title><memory unit='MiB'>32</memory>
+      <metadata><x:y xmlns:x='urn:x'><interface/></x:y></metadata>
+      <os><type arch='x86_64' machine='q35'>hvm</type></os><features><acpi/></features>
+      <devices>{spare}{"".join(nics)}
+        <graphics type='vnc' port='-1' passwd='s3cret'/><controller type='usb' model='none'/><memballoon model='none'/>
+      </devices>
+      <qemu:commandline><qemu:arg value='-S'/></qemu:commandline>
+    </domain>"""
+
+
+def element(xml: str, mac: str) -> str:
+    (found,) = [e for e in re.findall(r"<interface type.*?</interface>", xml, re.S) if mac in e]
+    return found
+
+
+def ok(result: Result) -> Result:
+    assert result["rc"] == 0, result
+    return result
+
+
+def impacts(result: Result) -> dict[str, str]:
+    return {change["field"]: change["impact"] for change in result["changes"]}
+
+
+def guest_has(hv: Hypervisor, guest: str, macs: set[str]) -> bool:
+    """Whether the guest's own kernel has these NICs and no others; it may need a moment to notice one."""
+    deadline = time.monotonic() + 20
+    while set(re.findall(r"link/ether (\S+)", hv.in_guest(guest, "ip", "link"))) != macs:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What libvirt refuses, drops, or only fails with when a guest starts, and what libvirt_direct_iface makes of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, C, Module, Result, domain, element, impacts, nic, ok
+from libvirtd_fixture import Hypervisor, hypervisor
+
+pytestmark = direct_iface.MARKS
+
+MULTICAST, BROADCAST, ZERO = "53:54:00:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"
+LONG = "a-name-of-17-byte"
+QBG = {
+    "type": "802.1Qbg",
+    "managerid": 1,
+    "typeid": 2,
+    "typeidversion": 3,
+    "instanceid": "09b11c53-8b5c-4eeb-8f00-d84eaa0aaa4f",
+}
+
+
+@pytest.fixture(scope="module")
+def _hv() -> t.Iterator[Hypervisor]:
+    with hypervisor(f"facts{os.getpid()}") as made:
+        # up1 has another name, and one that is longer than a link's own name can be.
+        for name in ("wire1", "wire-with-a-long-name"):
+            made.run("ip", "link", "property", "add", "dev", "up1", "altname", name)
+        made.run("ip", "link", "add", "br8", "type", "bridge")
+        made.run("ip", "link", "add", "port8", "type", "veth", "peer", "name", "far8")
+        made.run("ip", "link", "set", "port8", "master", "br8")
+        # A macvtap link that somebody else has made.
+        made.run("ip", "link", "add", "link", "up1", "name", "mt8", "address", C, "type", "macvtap", "mode", "bridge")
+        made.run("ip", "link", "set", "mt8", "up")
+        yield made
+
+
+def links(hv: Hypervisor) -> list[tuple[str, str, str]]:
+    """Name, MAC address and mode of each link, without what changes by itself."""
+    shown = hv.run("ip", "-d", "-o", "link")
+    return re.findall(r"(?m)^\d+: (\S+):.*?link/\S+ (\S+).*?(macvtap mode \w+|$)", shown)
+
+
+def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
+    """Return virsh's error, "" if it has none."""
+    argv = [*hv.prefix, "virsh", "--quiet", "--connect", "qemu:///system", *words]
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr if done.returncode else ""
+
+
+@pytest.mark.parametrize(
+    ("interface", "fate", "said"),
+    [
+        (nic(A, more="<mtu size='1400'/>"), "define", "setting MTU on interface type direct is not supported"),
+        (nic(A, mode="source"), "define", "Invalid value for attribute 'mode'"),
+        (nic(A, mode="passthru"), "define", "Invalid value for attribute 'mode'"),
+        (nic(A).replace("<source dev='eth0' mode='bridge'/>", ""), "define", "requires a 'source' element"),
+        (nic(MULTICAST), "define", "expected unicast mac address"),
+        (nic(BROADCAST), "define", "expected unicast mac address"),
+        (nic(A, more="<driver rx_queue_size='500'/>"), "define", "power of two"),
+        (nic(A, more="<vlan><tag id='5'/></vlan>"), "start", "vlan tag not supported"),
+        (nic(ZERO), "start", "Cannot assign requested address"),
+        (nic(A, more=f"<target dev='{LONG}'/>"), "start", "out of range"),
+        (nic(A, "none0"), "start", "No such device"),
+        (nic(A, "wire-with-a-long-name"), "start", "invalid interface name"),
+        # The address of mt8.
+        (nic(C, "up1"), "start", "Address already in use"),
+        (nic(A, "lo"), "start", "Invalid argument"),
+        (nic(A, "port8"), "start", "Device or resource busy"),
+        (nic(A, more="<target dev='macvtap7'/>"), "dropped", "macvtap7"),
+        (nic(A, more="<target dev='vnet7'/>"), "dropped", "vnet7"),
+        (nic(A, more="<alias name='lan'/>"), "dropped", "<alias"),
+        (nic(A, more="<driver queues='4'/>").replace("virtio", "e1000e"), "dropped", "queues"),
+    ],
+)
+def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
+    refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
+    if fate == "define":
+        assert said in refused
+        return
+    assert refused == ""
+    if fate == "start":
+        assert said in attempt(hv, "start", "web1")
+    else:
+        assert said in interface
+        assert said not in element(hv.dump("web1"), A)
+
+
+WHAT_TO_DO = [
+    ({"mtu": 1400}, "mtu", "Set it on the source, and inside the guest"),
+    ({"target": "macvtap7"}, "target", "Choose another one, such as web0"),
+    ({"target": "vnet7"}, "target", "Choose another one, such as web0"),
+    ({"target": LONG}, "target", "longer than the 15 bytes"),
+    ({"target": "mt8"}, "target", "a macvtap link on up1; libvirt would .* remove that one. Choose another name"),
+    ({"target": "wire1"}, "target", "wire1 is a link of this host already, a veth link"),
+    ({"alias": "lan"}, "alias", "begin with ua-"),
+    ({"driver": {"queues": 4}, "model": "e1000e"}, r"driver\.queues", "Say model: virtio, or leave it out"),
+    ({"driver": {"rx_queue_size": 500}}, r"driver\.rx_queue_size", "256, 512 or 1024"),
+    ({"vlan": 5}, "vlan", "ip link add link eth0 name eth0.5 type vlan id 5"),
+    ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is no virtual function"),
+    ({"source": "none0"}, "source", "there is no link none0"),
+    ({"source": "wire-with-a-long-name"}, "source", "libvirt takes no longer alternative name"),
+    ({"source": "lo"}, "source", "the loopback link; macvtap needs an Ethernet link"),
+    ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
+    ({"source": "mt8"}, "source", r"itself a macvtap link.* Say that one \(up1\)"),
+    # libvirtd 9.0 never returns from starting such a guest: it must not get that far.
+    ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a network card"),
+]
+
+
+@pytest.mark.parametrize(("given", "option", "said"), WHAT_TO_DO)
+def test_what_would_fail_or_get_lost_is_refused_first(
+    hv: Hypervisor, module: Module, given: Result, option: str, said: str
+) -> None:
+    hv.define(domain("web1", nic(A)))
+    before = hv.dump("web1"), links(hv)
+    # Of what is there, and of what is new.
+    entries: list[Result] = [{"mac": B, "source": "eth0", "mode": "bridge", **given}, {"mac": A, **given}]
+    for entry, check in zip(entries, (True, False)):
+        failed = module(check=check, interfaces=[{"domain": "web1", **entry}])
+        assert failed["rc"] == 1
+        assert re.match(rf"interfaces\[0\]\.{option}: .*{said}", failed["msg"]), failed["msg"]
+        assert "exception" not in failed
+    assert (hv.dump("web1"), links(hv)) == before
+
+
+@pytest.mark.parametrize(
+    ("mac", "said"),
+    [
+        (MULTICAST, "multicast"),
+        (BROADCAST, "broadcast|multicast"),
+        (ZERO, "zero"),
+        (B, f"{B} is the address of an interface of domain web2 already; .* leave mac out"),
+        (C, f"{C} is the address of mt8, another link on up1"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, mac: str, said: str) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.define(domain("web2", nic(B)))
+    before = hv.dump("web1")
+    failed = module(domain="web1", mac=mac, source="up1", mode="bridge")
+    assert re.match(f"mac: .*({said})", failed["msg"]), failed["msg"]
+    assert hv.dump("web1") == before
+
+
+def test_a_mode_that_only_the_kernel_knows_is_refused_with_those_there_are(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    assert re.search("mode must be one of: vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"])
+
+
+def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, more="<target dev='web0'/>")))
+    hv.define(domain("web2", nic(B)))
+    for name in ("web1", "web2"):
+        hv.virsh("start", name)
+    before = links(hv)
+    failed = module(domain="web2", mac=B, target="web0", live="replug", timeout=1)
+    assert "target: web0 is a link of this host already, a macvtap link on eth0" in failed["msg"]
+    assert links(hv) == before
+    hv.virsh("destroy", "web1")
+    # The same where the one that has it does not run, if it is in the task.
+    failed = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web2", "mac": B, "target": "web0"}])
+    assert f"interfaces[1].target: web0 is the target of interface {A} of domain web1 too" in failed["msg"]
+    # It is libvirt that would take it away.
+    hv.virsh("start", "web1")
+    hv.define(domain("web3", nic(C, more="<target dev='web0'/>")))
+    assert "File exists" in attempt(hv, "start", "web3")
+    assert "web0@" not in str(links(hv))
+
+
+def test_a_new_address_at_each_define_never_comes_through_the_module(hv: Hypervisor, module: Module) -> None:
+    nameless = nic(A).replace(f"<mac address='{A}'/>", "")
+    found = set()
+    for _again in range(2):
+        hv.define(domain("web1", nameless))
+        found |= set(re.findall("<mac address='(.*?)'", hv.dump("web1")))
+        hv.virsh("undefine", "web1")
+    assert len(found) == 2
+
+    hv.define(domain("web1"))
+    hv.define(domain("web2"))
+    declared: Result = {"interfaces": [{"domain": "web1"}, {"domain": "web2"}], "source": "up1", "mode": "bridge"}
+    foreseen = ok(module(check=True, **declared))
+    done = ok(module(**declared))
+    macs = [interface["mac"] for interface in done["interfaces"]]
+    assert macs == [interface["mac"] for interface in foreseen["interfaces"]]
+    assert len(set(macs)) == 2
+    assert all(mac.startswith("52:54:00:") for mac in macs)
+    again = ok(module(**declared))
+    assert (again["changed"], again["interfaces"]) == (False, done["interfaces"])
+    ok(module(**declared, state="absent"))
+    assert "<interface " not in hv.dump("web1")
+    assert [interface["mac"] for interface in ok(module(**declared))["interfaces"]] == macs
+
+
+def test_an_address_in_any_spelling_is_the_same_interface(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A.upper())))
+    before = hv.dump("web1")
+    for mac in (A.upper(), A.replace(":", "-"), "5254.0000.000A"):
+        assert not ok(module(domain="web1", mac=mac, source="eth0", mode="bridge"))["changed"]
+    assert hv.dump("web1") == before
+
+
+def test_a_new_card_is_virtio_where_libvirt_would_take_one_of_100_megabits(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A).replace("<model type='virtio'/>", "")))
+    assert "rtl8139" in element(hv.dump("web1"), A)
+    ok(module(domain="web1", mac=B, source="eth0", mode="bridge"))
+    assert "virtio" in element(hv.dump("web1"), B)
+    # One that exists keeps its card, and what only virtio has is not claimed for it.
+    assert not ok(module(domain="web1", mac=A))["changed"]
+    assert "for a card of model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
+
+
+def test_a_card_that_is_not_virtio_any_more_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, more="<driver name='vhost' queues='4'/>")))
+    done = ok(module(domain="web1", mac=A, model="e1000e"))
+    assert [(c["field"], c["after"]) for c in done["changes"]] == [
+        ("model", "e1000e"),
+        ("driver.name", None),
+        ("driver.queues", None),
+    ]
+    assert "driver" not in done["diff"][0]["after"]
+    assert "driver" not in element(hv.dump("web1"), A)
+    assert not ok(module(domain="web1", mac=A, model="e1000e"))["changed"]
+
+
+def test_comments_in_the_metadata_stay(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)).replace("<interface/></x:y>", "<!-- kept <interface> --><interface/></x:y>"))
+    ok(module(domain="web1", mac=A, mode="private"))
+    assert "<!-- kept <interface> -->" in hv.dump("web1")
+
+
+def test_a_source_is_its_alternative_name_too(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, "wire1")))
+    hv.virsh("start", "web1")
+    # libvirt finds the link by it, and it is the same link.
+    assert "@up1" in next(name for name, mac, _mode in links(hv) if mac == A)
+    renamed = ok(module(domain="web1", source="up1"))
+    assert [(c["field"], c["before"], c["after"], c["impact"]) for c in renamed["changes"]] == [
+        ("source", "wire1", "up1", "config")
+    ]
+    assert renamed["restart_required"] == []
+    again = ok(module(domain="web1", source="up1"))
+    assert (again["changed"], again["restart_required"], len(again["interfaces"])) == (False, [], 1)
+
+
+EVERYTHING: Result = {
+    "source": "up1",
+    "target": "web0",
+    "model": "virtio-non-transitional",
+    "driver": {"name": "qemu", "queues": 2},
+    "boot_order": 1,
+    "alias": "ua-lan",
+    "rom": {"bar": False},
+    "acpi_index": 7,
+    "address": "0000:05:00.0",
+}
+FIELDS = {
+    "source",
+    "target",
+    "model",
+    "driver.name",
+    "driver.queues",
+    "boot_order",
+    "alias",
+    "rom.bar",
+    "acpi_index",
+    "address",
+}
+
+
+def test_what_libvirt_refuses_to_change_live_is_due_at_the_restart(hv: Hypervisor, module: Module) -> None:
+    # No boot order beside <boot dev='hd'/>, which libvirt adds where no device has one.
+    hv.define(domain("web1", nic(A, more="<boot order='3'/>")))
+    hv.virsh("start", "web1")
+    live = element(hv.dump("web1", live=True), A)
+    declared: Result = {"domain": "web1", "mac": A, **EVERYTHING}
+    foreseen = ok(module(check=True, live="replug", **declared))
+    assert impacts(foreseen) == dict.fromkeys(FIELDS, "replug")
+    done = ok(module(**declared))
+    assert impacts(done) == dict.fromkeys(FIELDS, "restart")
+    assert set(done["restart_required"][0]["fields"]) == FIELDS
+    assert element(hv.dump("web1", live=True), A) == live
+    hv.virsh("destroy", "web1")
+    hv.virsh("start", "web1")
+    again = ok(module(**declared))
+    assert (again["changed"], again["restart_required"]) == (False, [])
+
+    # That is how it is because libvirt refuses each.
+    live = element(hv.dump("web1", live=True), A)
+    for was, wanted in (
+        ("dev='up1'", "dev='eth0'"),
+        ("mode='bridge'", "mode='vepa'"),
+        ("web0", "web1"),
+        ("virtio-non-transitional", "virtio"),
+        ("queues='2'", "queues='1'"),
+        ("boot order='1'", "boot order='2'"),
+        ("ua-lan", "ua-wan"),
+        ("bar='off'", "bar='on'"),
+        ("index='7'", "index='8'"),
+        ("bus='0x05'", "bus='0x06'"),
+    ):
+        assert was in live
+        assert attempt(hv, "update-device", "web1", "/dev/stdin", "--live", stdin=live.replace(was, wanted)), wanted
+    assert element(hv.dump("web1", live=True), A) == live
+
+
+def test_trust_is_what_libvirt_9_says_to_have_changed_and_has_not(hv: Hypervisor) -> None:
+    if not hv.run("virsh", "--version").startswith("9."):
+        pytest.skip("libvirt 10.0 changes it")
+    hv.define(domain("web1", nic(A)))
+    hv.virsh("start", "web1")
+    live = element(hv.dump("web1", live=True), A)
+    trusting = live.replace("type='direct'", "type='direct' trustGuestRxFilters='yes'")
+    assert attempt(hv, "update-device", "web1", "/dev/stdin", "--live", stdin=trusting) == ""
+    assert element(hv.dump("web1", live=True), A) == live
+
+
+def test_a_boot_order_beside_another_kind_of_it_is_explained(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    before = hv.dump("web1")
+    assert "<boot dev='hd'/>" in before
+    failed = module(domain="web1", mac=A, boot_order=1)
+    assert failed["msg"].startswith("libvirt refuses the configuration of domain 'web1': ")
+    assert "take the <boot dev=…/> out of the domain's <os> first" in failed["msg"]
+    assert hv.dump("web1") == before
+
+
+def test_names_that_libvirt_makes_up_are_no_difference(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A), nic(B, more="<target dev='web0'/>")))
+    entries = [{"domain": "web1", "mac": A}, {"domain": "web1", "mac": B, "target": "web0"}]
+    seen = []
+    for _again in range(2):
+        hv.virsh("start", "web1")
+        result = ok(module(interfaces=entries))
+        assert (result["changed"], result["restart_required"]) == (False, [])
+        seen.append([interface["live"]["target"] for interface in result["interfaces"]])
+        hv.virsh("destroy", "web1")
+    (one, own), (other, own_again) = seen
+    assert one != other
+    assert own == own_again == "web0"
+    assert "target" not in result["interfaces"][0]["stored"]
+    # Leaving it to libvirt again takes the name away, and that stays so.
+    assert [c["after"] for c in ok(module(domain="web1", mac=B, target=""))["changes"]] == [None]
+    assert not ok(module(domain="web1", mac=B, target=""))["changed"]
+
+
+def test_the_mtu_of_a_running_guests_link_is_the_kernels_matter(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, more="<target dev='web0'/>")))
+    hv.virsh("start", "web1")
+    before = hv.dump("web1", live=True)
+    hv.run("ip", "link", "set", "web0", "mtu", "1400")
+    assert " mtu 1400 " in hv.run("ip", "link", "show", "web0")
+    assert hv.dump("web1", live=True) == before
+    again = ok(module(domain="web1", mac=A, source="eth0", mode="bridge"))
+    assert (again["changed"], again["restart_required"]) == (False, [])
+    assert "mtu" not in str(again["interfaces"])
+
+
+def test_libvirt_says_that_a_nic_is_gone_which_is_not(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A), nic(B)))
+    hv.virsh("start", "web1")
+    live = element(hv.dump("web1", live=True), B)
+    # 9.0 says so after 5 s.
+    attempt(hv, "detach-device", "web1", "/dev/stdin", "--live", stdin=live)
+    assert B in hv.dump("web1", live=True)
+    done = ok(module(domain="web1", mac=B, state="absent", timeout=1))
+    assert [p["mac"] for p in done["pending"]] == [B]
+    assert done["interfaces"][0]["live"] is not None

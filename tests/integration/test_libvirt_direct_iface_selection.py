@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which interface is meant, which ones go, and what stays of one that is converted."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, C, Module, Result, domain, element, impacts, nic, ok
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+NAMED = "<target dev='web0'/>", "<alias name='ua-lan'/>"
+BRIDGED = f"<interface type='user'><mac address='{C}'/><model type='virtio'/></interface>"
+
+
+def macs(document: str) -> list[str]:
+    return re.findall(r"<mac address='(.*?)'", document)
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize(
+    ("by", "mac"),
+    [
+        ({"alias": "ua-lan"}, B),
+        ({"target": "web0"}, A),
+        ({"source": "up1"}, B),
+        # Of what it is found by, the first counts: the others are what it is to have.
+        ({"alias": "ua-lan", "source": "eth0"}, B),
+    ],
+)
+def test_an_interface_is_found_by_what_it_has(
+    hv: Hypervisor, module: Module, by: Result, mac: str, running: bool
+) -> None:
+    hv.define(domain("web1", nic(A, more=NAMED[0]), nic(B, "up1", more=NAMED[1]), BRIDGED))
+    if running:
+        hv.virsh("start", "web1")
+    before = hv.dump("web1")
+    done = ok(module(domain="web1", **by, mode="private"))
+    assert [i["mac"] for i in done["interfaces"]] == [mac]
+    assert impacts(done)["mode"] == ("live" if running else "config")
+    (other,) = {A, B} - {mac}
+    after = hv.dump("web1")
+    assert "mode='private'" in element(after, mac)
+    assert [element(after, m) for m in (other, C)] == [element(before, m) for m in (other, C)]
+    assert macs(after) == [A, B, C]
+    assert not ok(module(domain="web1", **by, mode="private"))["changed"]
+
+
+def test_removal_by_what_it_has(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, more=NAMED[0]), nic(B, "up1", more=NAMED[1]), BRIDGED))
+    entries: list[Result] = [{"domain": "web1", "alias": "ua-lan"}, {"domain": "web1", "target": "web0"}]
+    assert ok(module(interfaces=entries, state="absent"))["changed"]
+    assert macs(hv.dump("web1")) == [C]
+    assert not ok(module(interfaces=entries, state="absent"))["changed"]
+
+
+def test_what_fits_several_or_one_of_another_type_is_refused(hv: Hypervisor, module: Module) -> None:
+    aliased = BRIDGED.replace("</interface>", "<alias name='ua-user'/></interface>")
+    hv.define(domain("web1", nic(A), nic(B), aliased))
+    before = hv.dump("web1")
+    several = module(domain="web1", source="eth0", mode="private")["msg"]
+    assert re.match(rf"source: .* 2 direct interfaces with the source eth0: {A}.*; {B}.* by its MAC address", several)
+    assert re.match("alias: .* of type 'user'; .* convert", module(domain="web1", alias="ua-user", mode="vepa")["msg"])
+    twice = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web1", "mac": A.upper()}])["msg"]
+    assert re.match(r"interfaces\[1\]\.mac: .* declared twice", twice)
+    assert hv.dump("web1") == before
+
+
+def test_interfaces_found_by_alias_get_addresses_of_their_own(hv: Hypervisor, module: Module) -> None:
+    for name in ("web1", "web2"):
+        hv.define(domain(name))
+    entries = [{"domain": name, "alias": f"ua-{which}"} for name in ("web1", "web2") for which in ("lan", "san")]
+    declared: Result = {"interfaces": entries, "source": "eth0", "mode": "bridge", "mac_prefix": "02:aa"}
+    done = ok(module(**declared))
+    made = [interface["mac"] for interface in done["interfaces"]]
+    assert len(set(made)) == 4
+    assert all(mac.startswith("02:aa:") for mac in made)
+    assert [*macs(hv.dump("web1")), *macs(hv.dump("web2"))] == made
+    for name in ("web1", "web2"):
+        hv.virsh("start", name)
+    again = ok(module(**declared))
+    assert (again["changed"], [interface["mac"] for interface in again["interfaces"]]) == (False, made)
+
+
+def test_purge_takes_what_is_direct_and_not_declared_of_the_named_domains(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A), nic(B, "up1"), BRIDGED))
+    hv.define(domain("web2", nic("52:54:00:00:00:0d")))
+    before = hv.dump("web1"), hv.dump("web2")
+    declared: Result = {"interfaces": [{"domain": "web1", "mac": A}], "purge": True}
+    foreseen = ok(module(check=True, **declared))
+    assert (hv.dump("web1"), hv.dump("web2")) == before
+    done = ok(module(**declared))
+    assert foreseen["changes"] == done["changes"]
+    assert {change["target"] for change in done["changes"]} == {f"web1 {B}"}
+    assert macs(hv.dump("web1")) == [A, C]
+    assert hv.dump("web2") == before[1]
+    assert not ok(module(**declared))["changed"]
+
+
+def test_what_was_done_is_kept_if_asked_for(hv: Hypervisor, module: Module) -> None:
+    for name, mac in (("web1", A), ("web2", B), ("web3", C)):
+        hv.define(domain(name, nic(mac)))
+    before = hv.dump("web3")
+    entries: list[Result] = [
+        {"domain": "web1", "mac": A, "mode": "private"},
+        # libvirt refuses it when it is defined.
+        {"domain": "web2", "mac": B, "boot_order": 1},
+        {"domain": "web3", "mac": C, "mode": "private"},
+    ]
+    failed = module(interfaces=entries, on_error="keep")
+    assert failed["rc"] == 1
+    assert failed["msg"].startswith("interfaces[1]: libvirt refuses the configuration of domain 'web2'")
+    assert failed["msg"].endswith("What could be done has been kept, as asked for")
+    assert "mode='private'" in element(hv.dump("web1"), A)
+    assert "boot order" not in element(hv.dump("web2"), B)
+    assert hv.dump("web3") == before
+    ok(module(interfaces=[entries[0], entries[2]]))
+    assert "mode='private'" in element(hv.dump("web3"), C)
+
+
+KEPT = "<model type='e1000e'/><boot order='1'/><alias name='ua-lan'/><address type='pci' bus='0x03' slot='0x00'/>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside", "lost"),
+    [
+        ("bridge", "<source bridge='br0'/><filterref filter='clean-traffic'/><mtu size='1400'/>", "filterref, mtu"),
+        ("bridge", "<source bridge='br0'/><virtualport type='openvswitch'/><vlan><tag id='7'/></vlan>", "vlan"),
+        ("network", "<source network='default'/><bandwidth><inbound average='1000' floor='200'/></bandwidth>", ""),
+        ("ethernet", "<target dev='mt0' managed='no'/><script path='/bin/true'/>", "script"),
+    ],
+)
+def test_a_converted_interface_keeps_what_the_guest_knows_it_by(
+    hv: Hypervisor, module: Module, kind: str, inside: str, lost: str
+) -> None:
+    was = f"<interface type='{kind}'><mac address='{A}'/>{inside}{KEPT}</interface>"
+    hv.define(domain("web1", was, nic(B)))
+    before = hv.dump("web1")
+    declared: Result = {"domain": "web1", "mac": A, "source": "up1", "mode": "bridge", "convert": True}
+    foreseen = ok(module(check=True, **declared))
+    assert hv.dump("web1") == before
+    done = ok(module(**declared))
+    assert foreseen["changes"] == done["changes"]
+    assert (done["changes"][0]["field"], done["changes"][0]["before"]) == ("type", kind)
+    now = element(hv.dump("web1"), A)
+    assert "<interface type='direct'" in now
+    assert "<source dev='up1' mode='bridge'/>" in now
+    for kept in ("model type='e1000e'", "boot order='1'", "alias name='ua-lan'", "bus='0x03'"):
+        assert kept in now
+    for gone in ("filterref", "mtu", "virtualport", "vlan", "floor", "script", "managed", "mt0"):
+        assert gone not in now
+    for element_name in lost.split(", "):
+        assert element_name in str(done.get("warnings", []))
+    # Nothing else in the domain.
+    assert hv.dump("web1").replace(now, "") == before.replace(element(before, A), "")
+    assert not ok(module(**declared))["changed"]
+    # Not every kernel has what libvirt limits bandwidth with.
+    if "bandwidth" not in now:
+        hv.virsh("start", "web1")
+        assert A in hv.run("ip", "link")

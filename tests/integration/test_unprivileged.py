@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What docs/unprivileged.md shows and says: its examples are run as they stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import subprocess
+import time
+import typing as t
+
+import pytest
+import yaml
+from labkit import guest, hypervisor, model
+from libvirtd_fixture import Hypervisor
+from libvirtd_fixture import hypervisor as make_hypervisor
+from support import ROOT, run_module
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
+    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"),
+]
+
+PAGE = (ROOT / "docs" / "unprivileged.md").read_text(encoding="utf-8")
+USER = "vmuser"
+SYSTEM, SESSION = "qemu:///system", "qemu:///session"
+SWITCH = "192.0.2.1"
+
+Result = t.Dict[str, t.Any]
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def quoted(beginning: str) -> str:
+    """A message that the page quotes, as a pattern: any process will do."""
+    (message,) = re.findall(rf"^    ({re.escape(beginning)}.*)$", PAGE, re.MULTILINE)
+    return re.sub(r"pid\\ \d+", r"pid \\d+", re.escape(message))
+
+
+(TASK,) = snippets("yaml")
+LINKS: Result = yaml.safe_load(TASK)[0]["linuxvirt.macvtap.macvtap_link"]
+MACS = {link["name"]: link["mac"] for link in LINKS["links"]}
+(INTERFACE,) = snippets("xml")
+ONE_QUEUE, TWO_QUEUES = snippets("sh")
+DIRECT = (
+    "<interface type='direct'><mac address='52:54:00:00:02:02'/><source dev='eth0' mode='bridge'/>"
+    "<target dev='{}'/><model type='virtio'/></interface>"
+)
+
+
+class User:
+    """A user of the hypervisor who is nobody there, with no capability and in no other group."""
+
+    def __init__(self, hv: Hypervisor) -> None:
+        self.hv = hv
+        self.prefix = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--reset-env", "--"]
+
+    def virsh(self, uri: str, *words: str, check: bool = True) -> str:
+        """What virsh says; of SYSTEM as root, of SESSION as the user."""
+        prefix = [*self.hv.prefix, *(self.prefix if uri == SESSION else ())]
+        done = subprocess.run(
+            [*prefix, "virsh", "--quiet", "--connect", uri, *words],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode == 0) == check, done.stderr + done.stdout
+        return done.stdout + done.stderr
+
+    def define(self, uri: str, name: str, *interfaces: str) -> None:
+        guest.install_image(self.hv.cell, guest.image.build(guest.image.cache_dir(None)))
+        path = f"/tmp/{name}.xml"
+        self.hv.run("install", "-m", "644", "/dev/stdin", path, stdin=guest.domain_xml(name, interfaces=interfaces))
+        self.virsh(uri, "define", path)
+
+    def clear(self) -> None:
+        for uri in (SYSTEM, SESSION):
+            for name in self.virsh(uri, "list", "--name").split():
+                self.virsh(uri, "destroy", name)
+            for name in self.virsh(uri, "list", "--all", "--name").split():
+                self.virsh(uri, "undefine", name)
+
+    @contextlib.contextmanager
+    def script(self, name: str, text: str) -> t.Iterator[int]:
+        """Run a script with the options of a guest that boots; the process's number, as the hypervisor counts."""
+        guest.install_image(self.hv.cell, guest.image.build(guest.image.cache_dir(None)))
+        images = hypervisor.GUEST_IMAGES
+        socket = f"unix:{guest.agent_socket(name)},server=on,wait=off"
+        options = ["-m", "192", "-nographic", "-monitor", "none", "-serial", "null", "-serial", socket]
+        options += ["-kernel", f"{images}/vmlinuz", "-initrd", f"{images}/initramfs.cpio"]
+        options += ["-append", f"{guest.CMDLINE} hostname={name}"]
+        path = f"/tmp/{name}.sh"
+        self.hv.run("install", "-m", "644", "/dev/stdin", path, stdin=text)
+        told = ["sh", "-c", f'echo $$; exec sh "$@" 2>/tmp/{name}.log', "sh", path, *options]
+        process = subprocess.Popen(
+            [*self.hv.prefix, *self.prefix, *told], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        with process:
+            pid = int(t.cast("t.IO[str]", process.stdout).readline())
+            try:
+                eventually(lambda: self.hv.run("ls", "/run/lab-guests").split().count(f"{name}.sock") == 1)
+                assert process.poll() is None
+                yield pid
+            finally:
+                if process.poll() is None:
+                    self.hv.run("kill", str(pid))
+
+
+def eventually(is_so: t.Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def _hv() -> t.Iterator[Hypervisor]:
+    with make_hypervisor(f"unpriv{os.getpid()}") as made:
+        # /etc and /var are the hypervisor's own.
+        made.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{USER}", USER)
+        made.run("chmod", "1777", hypervisor.GUEST_SOCKETS)
+        yield made
+
+
+@pytest.fixture
+def hv(_hv: Hypervisor) -> t.Iterator[Hypervisor]:
+    """A hypervisor with the links of the page."""
+    done = module(_hv, **LINKS)
+    assert done["rc"] == 0, done
+    yield _hv
+    module(_hv, links=[{"name": name} for name in MACS], state="absent", force=True)
+
+
+@pytest.fixture
+def user(hv: Hypervisor) -> t.Iterator[User]:
+    """A user with no domains; those that a test makes go with it, and those of the system."""
+    made = User(hv)
+    yield made
+    made.clear()
+
+
+def module(hv: Hypervisor, **params: t.Any) -> Result:
+    return run_module("macvtap_link", params, prefix=hv.prefix)
+
+
+def link(hv: Hypervisor, name: str) -> Result:
+    (found,) = run_module("macvtap_link_info", {"name": [name]}, prefix=hv.prefix)["links"]
+    return t.cast("Result", found)
+
+
+def without_holders(of: Result) -> Result:
+    return {key: value for key, value in of.items() if key not in ("holders", "counters")}
+
+
+def names(hv: Hypervisor) -> list[str]:
+    return [line.split()[0].split("@")[0] for line in hv.run("ip", "-br", "link").splitlines()]
+
+
+def ping(hv: Hypervisor, name: str, *words: str) -> bool:
+    return bool(guest.execute(hv.cell, name, ["ping", "-c", "2", "-W", "1", *words])["status"] == 0)
+
+
+def speaks(hv: Hypervisor, name: str) -> bool:
+    """Whether a guest gets an answer, be it without a lease."""
+    # Its DHCP client takes the address away when it starts.
+    hv.in_guest(name, "ip", "address", "replace", "192.0.2.40/24", "dev", "eth0")
+    return ping(hv, name, SWITCH)
+
+
+def card(hv: Hypervisor, name: str) -> Result:
+    """The guest's network card, once it has addresses of the LAN, by DHCP and by router advertisement."""
+    (found,) = guest.wait(model.require(hv.cell.lab), hv.cell, name)
+    return found
+
+
+def learnt(hv: Hypervisor, mac: str) -> bool:
+    """Whether the switch has had frames from this address since it was last asked."""
+    switch = model.require(hv.cell.lab).switch
+    forget = ["bridge", "-n", switch.netns, "fdb", "del", mac, "dev", hv.cell.ports[model.UPLINK], "master"]
+    return subprocess.run(forget, capture_output=True, check=False).returncode == 0
+
+
+def interrupts(text: str, device: str) -> list[int]:
+    """How many there were of each of the devices, out of /proc/interrupts."""
+    rows = [line.split() for line in text.splitlines() if re.search(device, line)]
+    cpus = len(text.splitlines()[0].split())
+    return [sum(map(int, row[1 : 1 + cpus])) for row in rows]
+
+
+def refuses_to_remove(hv: Hypervisor, name: str, message: str) -> None:
+    failed = module(hv, name=name, state="absent")
+    assert failed.get("failed"), failed
+    assert re.search(message, failed["msg"]), failed["msg"]
+
+
+def test_the_user_gets_the_taps(hv: Hypervisor) -> None:
+    for name, mac in MACS.items():
+        made = link(hv, name)
+        assert (made["mac"], made["state"], made["holders"]) == (mac, "up", [])
+        assert {key: made["tap"][key] for key in ("owner", "group", "mode")} == LINKS["tap"]
+    assert not module(hv, **LINKS)["changed"]
+
+
+@pytest.mark.parametrize("uri", [SYSTEM, SESSION])
+def test_a_domain_on_a_link_made_beforehand(hv: Hypervisor, user: User, uri: str) -> None:
+    before = link(hv, "mt0")
+    if uri == SYSTEM:
+        module(hv, name="mt0", tap={"owner": "root", "group": "root", "mode": "0600"})
+        before = link(hv, "mt0")
+    user.define(uri, "web1", INTERFACE)
+    user.virsh(uri, "start", "web1")
+    found = card(hv, "web1")
+    assert found["mac"] == MACS["mt0"]
+    assert ping(hv, "web1", SWITCH)
+
+    held = link(hv, "mt0")
+    assert without_holders(held) == without_holders(before)
+    assert [(holder["domain"], holder["command"]) for holder in held["holders"]] == [("web1", "qemu-system-x86_64")]
+    (uid,) = re.findall(r"^Uid:\t(\d+)", hv.run("cat", f"/proc/{held['holders'][0]['pid']}/status"), re.MULTILINE)
+    assert (uid == "0") == (uri == SYSTEM)
+    refuses_to_remove(hv, "mt0", f"^{quoted('removing mt0')}$")
+    assert ping(hv, "web1", SWITCH)
+
+    user.virsh(uri, "destroy", "web1")
+    assert link(hv, "mt0")["holders"] == []
+    assert without_holders(link(hv, "mt0")) == without_holders(before)
+    assert module(hv, name="mt0", state="absent")["changed"]
+
+
+@pytest.mark.parametrize(("script", "queues"), [(ONE_QUEUE, 1), (TWO_QUEUES, 2)])
+def test_qemu_without_libvirt(hv: Hypervisor, user: User, script: str, queues: int) -> None:
+    before = link(hv, "mt1")
+    user.define(SYSTEM, "web2", DIRECT.format("web2-lan"))
+    user.virsh(SYSTEM, "start", "web2")
+    with user.script("web3", script) as pid:
+        other = card(hv, "web2")
+        found = card(hv, "web3")
+        assert found["mac"] == MACS["mt1"]
+        for one, another in (("web3", other), ("web2", found)):
+            assert ping(hv, one, another["ipv4"])
+            assert ping(hv, one, "-6", another["ipv6"])
+        assert ping(hv, "web3", SWITCH)
+
+        held = link(hv, "mt1")
+        assert [(holder["pid"], holder["domain"]) for holder in held["holders"]] == [(pid, None)]
+        assert re.search(rf"^Uid:\t{hv.run('id', '-u', USER).strip()}\t", hv.run("cat", f"/proc/{pid}/status"), re.M)
+        assert re.search(r"^CapEff:\t0+$", hv.run("cat", f"/proc/{pid}/status"), re.M)
+        refuses_to_remove(hv, "mt1", rf"^removing mt1 would cut off pid {pid} \(qemu-system-x86_64\)")
+        assert ("TUNSETSTEERINGEBPF" in hv.run("cat", "/tmp/web3.log")) == (queues == 2)
+        # Flows of many ports, since the frames of one flow stay on one queue.
+        flood = f"for port in {{9000..9063}}; do echo >/dev/udp/{found['ipv4']}/$port; done"
+        switch = model.require(hv.cell.lab).switch
+        subprocess.run(["ip", "netns", "exec", switch.netns, "bash", "-c", flood], check=True, timeout=30)
+        received = interrupts(hv.in_guest("web3", "cat", "/proc/interrupts"), r"virtio\d+-input")
+        assert len(received) == queues
+        assert 0 not in received
+    assert without_holders(link(hv, "mt1")) == without_holders(before)
+    assert link(hv, "mt1")["holders"] == []
+
+
+def test_two_queues_in_libvirt(hv: Hypervisor, user: User) -> None:
+    (driver,) = re.findall(r"`(<driver queues=.*?/>)`", PAGE)
+    user.define(SESSION, "web1", INTERFACE.replace("</interface>", f"{driver}</interface>"))
+    user.virsh(SESSION, "start", "web1")
+    (holder,) = link(hv, "mt0")["holders"]
+    words = hv.run("cat", f"/proc/{holder['pid']}/cmdline")
+    assert re.search(r'"fds":"\d+:\d+"', words)
+    assert '"mq":true,"vectors":6' in words
+
+
+def test_what_libvirt_does_not_look_at(hv: Hypervisor, user: User) -> None:
+    change = functools.partial(module, hv, name="mt0")
+    change(state="down", mac="52:54:00:00:02:99", mtu=1400)
+    before = without_holders(link(hv, "mt0"))
+    user.define(SESSION, "web1", INTERFACE)
+    user.virsh(SESSION, "start", "web1")
+    said = hv.in_guest("web1", "ip", "link", "show", "eth0")
+    assert "LOWER_UP" in said
+    assert "mtu 1500" in said
+    mac = MACS["mt0"]
+    learnt(hv, mac)
+    assert not speaks(hv, "web1")
+    assert not learnt(hv, mac)
+    assert without_holders(link(hv, "mt0")) == before
+
+    change(state="up")
+    assert not speaks(hv, "web1")
+    assert learnt(hv, mac)
+    change(mac=mac)
+    eventually(lambda: speaks(hv, "web1"))
+    # 1,500 bytes with their headers, on a link of 1,400.
+    assert ping(hv, "web1", "-s", "1472", SWITCH)
+    hv.in_guest("web1", "ip", "link", "set", "eth0", "mtu", "9000")
+    assert ping(hv, "web1", "-s", "1472", SWITCH)
+    assert not ping(hv, "web1", "-s", "3000", SWITCH)
+    assert link(hv, "mt0")["mtu"] == 1400
+
+    user.define(SYSTEM, "web2", INTERFACE.replace("<model", "<mtu size='1400'/><model"))
+    user.virsh(SYSTEM, "start", "web2")
+    assert {holder["domain"] for holder in link(hv, "mt0")["holders"]} == {"web1", "web2"}
+    assert "mtu 1400" in hv.in_guest("web2", "ip", "link", "show", "eth0")
+
+
+def test_a_tap_that_is_not_the_users(hv: Hypervisor, user: User) -> None:
+    module(hv, name="mt0", tap={"owner": "root", "group": "root", "mode": "0600"})
+    user.define(SESSION, "web1", INTERFACE)
+    assert "Permission denied" in user.virsh(SESSION, "start", "web1", check=False)
+    assert link(hv, "mt0")["holders"] == []
+
+
+def test_a_start_with_the_name_of_a_link_deletes_that_link(hv: Hypervisor, user: User) -> None:
+    user.define(SYSTEM, "web1", INTERFACE)
+    user.virsh(SYSTEM, "start", "web1")
+    user.define(SYSTEM, "web2", DIRECT.format("mt0"))
+    assert re.search(quoted("error creating macvtap interface mt0"), user.virsh(SYSTEM, "start", "web2", check=False))
+    assert user.virsh(SYSTEM, "list", "--name").split() == ["web1"]
+    assert "mt0" not in names(hv)
+    user.virsh(SYSTEM, "destroy", "web1")
+    assert "specified dev doesn't exist" in user.virsh(SYSTEM, "start", "web1", check=False)
+
+    # Of whatever kind it is.
+    hv.run("ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1")
+    user.define(SYSTEM, "web3", DIRECT.format("other0"))
+    assert "File exists" in user.virsh(SYSTEM, "start", "web3", check=False)
+    assert {"other0", "other1"}.isdisjoint(names(hv))
+
+
+def test_what_fails_on_the_name_of_a_link_and_leaves_it(hv: Hypervisor, user: User) -> None:
+    before = link(hv, "mt0")
+    user.define(SYSTEM, "web1")
+    user.virsh(SYSTEM, "start", "web1")
+    hv.run("install", "-m", "644", "/dev/stdin", "/tmp/direct.xml", stdin=DIRECT.format("mt0"))
+    said = user.virsh(SYSTEM, "attach-device", "web1", "/tmp/direct.xml", "--live", check=False)
+    assert "File exists" in said
+    assert link(hv, "mt0") == before
+
+    user.define(SESSION, "web2", DIRECT.format("mt0"))
+    assert "Operation not permitted" in user.virsh(SESSION, "start", "web2", check=False)
+    assert link(hv, "mt0") == before
+
+    user.define(SYSTEM, "web3", INTERFACE.replace(" managed='no'", ""))
+    assert "The mt0 interface already exists" in user.virsh(SYSTEM, "start", "web3", check=False)
+    assert link(hv, "mt0") == before
+
+
+def test_whoever_may_open_a_tap_may_change_the_address_and_forge_the_source(hv: Hypervisor, user: User) -> None:
+    forged, mac = "52:54:00:00:02:77", "52:54:00:00:02:88"
+    code = f"""if True:
+        import fcntl, os, struct, sys
+        with open("/sys/class/net/mt0/ifindex") as file:
+            tap = os.open("/dev/tap" + file.read().strip(), os.O_RDWR)
+        fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"", 0x1002))  # TUNSETIFF: IFF_TAP, IFF_NO_PI
+        fcntl.ioctl(tap, 0x8924, struct.pack("16sH14s", b"mt0", 1, bytes.fromhex("{mac.replace(":", "")}")))
+        frame = bytes.fromhex("ff" * 6 + "{forged.replace(":", "")}" + "88b6") + bytes(46)
+        os.write(tap, frame)
+    """
+    hv.run(*user.prefix, "/usr/bin/python3", "-c", code)
+    assert link(hv, "mt0")["mac"] == mac
+    assert learnt(hv, forged)
+    assert not module(hv, **LINKS).get("failed")
+    assert link(hv, "mt0")["mac"] == MACS["mt0"]

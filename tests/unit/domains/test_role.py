@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The role macvtap_domains takes whatever the module takes."""
+
+from __future__ import annotations
+
+import typing as t
+
+import yaml
+from support import ROOT
+
+from ansible_collections.linuxvirt.macvtap.plugins.modules import libvirt_direct_iface
+
+ROLE = ROOT / "roles/macvtap_domains"
+
+
+def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what an argument specification says apart from descriptions, aliases and what is required."""
+    return {
+        name: {
+            "type": spec["type"],
+            "choices": spec.get("choices"),
+            "options": shape(spec.get("options", spec.get("suboptions", {}))),
+        }
+        for name, spec in options.items()
+    }
+
+
+def test_an_interface_has_every_option_of_the_module() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+    documented = yaml.safe_load(libvirt_direct_iface.DOCUMENTATION)["options"]
+    assert specs["main"]["options"] == specs["absent"]["options"]
+    declared = specs["main"]["options"]["macvtap_domains_interfaces"]["options"]
+    assert shape(declared) == shape(documented["interfaces"]["suboptions"])
+
+
+def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == defaults
+    readme, tasks = ((ROLE / path).read_text() for path in ("README.md", "tasks/main.yml"))
+    for name in specs:
+        assert f"| `{name}` |" in readme
+        assert name in tasks

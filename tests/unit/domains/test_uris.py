@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which URIs mean this host, and what is advised where no daemon answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import uris
+
+MISSING = "Failed to connect socket to '/var/run/libvirt/{}': No such file or directory"
+START = "Is the daemon running? Start libvirtd.socket or, where libvirt has a daemon for each driver, {}.socket"
+REFUSED = "This user may not: become root, or a member of the group that the daemon's socket lets in"
+SSH = "Does ssh to hv2 work for this user, with nothing to be typed? If so, does libvirt run there?"
+
+
+@pytest.mark.parametrize(
+    ("uri", "local"),
+    [
+        ("qemu:///system", True),
+        ("qemu:///session", True),
+        ("qemu:///embed?root=/var/lib/x", True),
+        ("qemu+unix:///system", True),
+        ("qemu+unix:///system?socket=/run/other/libvirt-sock", True),
+        ("qemu://hv2/system", False),
+        ("qemu+ssh://hv2/system", False),
+        ("qemu+ssh://root@hv2:22/system?socket=/run/libvirt/libvirt-sock", False),
+        ("qemu+tls://[2001:db8::1]/system", False),
+        # A tunnel may end anywhere, and so may a command.
+        ("qemu+tcp:///system", False),
+        ("qemu+ssh://localhost/system", False),
+        ("qemu+ext:///system?command=/bin/there", False),
+        ("test:///default", False),
+        ("lxc:///system", False),
+        ("", False),
+    ],
+)
+def test_whose_guests_are_on_this_host(uri: str, local: bool) -> None:
+    assert uris.is_local(uri) is local
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "advice"),
+    [
+        ("qemu:///system", MISSING.format("libvirt-sock"), START.format("virtqemud")),
+        ("lxc:///system", MISSING.format("virtlxcd-sock"), START.format("virtlxcd")),
+        ("", MISSING.format("libvirt-sock"), START.format("virtqemud")),
+        ("qemu+unix:///system?socket=/none", "Failed to connect socket to '/none': x", START.format("virtqemud")),
+        (
+            "qemu:///system",
+            "End of file while reading data: Input/output error",
+            START.format("virtqemud") + " (it listens on /run/libvirt/libvirt-sock or /run/libvirt/virtqemud-sock)",
+        ),
+        (
+            "qemu+unix:///system?socket=/run/x",
+            "Cannot recv data: Connection reset by peer",
+            START.format("virtqemud") + " (it listens on /run/x)",
+        ),
+        (
+            "qemu:///session",
+            MISSING.format("libvirt-sock"),
+            "libvirt starts this daemon itself: is its package installed, with libvirtd or virtqemud?",
+        ),
+        ("qemu:///system", "Failed to connect socket to '/run/x': Permission denied", REFUSED),
+        ("qemu:///system", "authentication unavailable: no polkit agent available to authenticate", REFUSED),
+        ("qemu:///system", "authentication failed: access denied by policy", REFUSED),
+        ("qemu:///system", "internal error: Unable to get system bus connection: Could not connect", REFUSED),
+        (
+            "qemu+ssh://root@hv2/system",
+            "Cannot recv data: ssh: connect to host hv2 port 22: Connection refused: Connection reset by peer",
+            SSH,
+        ),
+        (
+            "qemu+ssh://hv2/system",
+            "Cannot recv data: alice@hv2: Permission denied (publickey).: Connection reset by peer",
+            SSH,
+        ),
+        (
+            "qemu+ssh://hv2/system",
+            "End of file while reading data: virt-ssh-helper: cannot connect to '/run/libvirt/libvirt-sock': x",
+            START.format("virtqemud").replace("running", "running on hv2"),
+        ),
+        (
+            "qemu+tcp:///system",
+            "unable to connect to server at 'localhost:16509': Connection refused",
+            "Does the daemon on localhost listen for tcp? Start libvirtd-tcp.socket there or, where libvirt has a "
+            "daemon for each driver, virtproxyd-tcp.socket",
+        ),
+        (
+            "qemu://hv2/system",
+            "unable to connect to server at 'hv2:16514': Connection refused",
+            "Does the daemon on hv2 listen for tls? Start libvirtd-tls.socket there or, where libvirt has a daemon for "
+            "each driver, virtproxyd-tls.socket",
+        ),
+        ("qemu:///nonsense", "internal error: unexpected qemu URI path '/nonsense', try qemu:///system", ""),
+        ("foo:///system", "no connection driver available for foo:///system", ""),
+    ],
+)
+def test_what_to_do_where_no_daemon_answers(uri: str, said: str, advice: str) -> None:
+    assert uris.advice(uri, said) == advice
