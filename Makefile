@@ -34,10 +34,11 @@ integration: setup ## The modules against the real kernel and a real libvirtd
 sanity: setup ## ansible-test sanity
 	@.ci/test sanity
 
-molecule: setup ## The roles, on the lab
+molecule: setup ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine
 	@.ci/test molecule
 
-bench: setup ## Speed and memory, as ratios to other ways; the table and plot in docs/benchmark (quarter of an hour)
+bench: ## Speed and memory, as ratios to other ways; the tables and plots in docs/benchmark (half an hour)
+	@.ci/setup bench
 	@python tests/benchmark/run.py
 
 build: setup ## The collection's artefact, in build/

@@ -118,6 +118,23 @@ def test_an_interrupted_create_leaves_nothing() -> None:
     assert traces(name) == []
 
 
+@pytest.mark.skipif(os.environ.get("MACVTAP_TEST_VM") == "no", reason="MACVTAP_TEST_VM=no")
+def test_an_interrupted_virtual_machine_leaves_nothing() -> None:
+    name = f"vm{os.getpid()}"
+    argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--vms", "vm1"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        # Its disk may have to be made first.
+        deadline = time.monotonic() + 1200
+        while not any("qemu-system-x86_64" in trace for trace in traces(name)) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        words = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, words
+    assert "error: interrupted" in words
+    assert traces(name) == []
+
+
 def test_a_killed_create_is_cleared_away() -> None:
     name = f"dead{os.getpid()}"
     argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--hypervisors", "hv1"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from labkit import cells, guest, image, indexes, lifecycle, model, ssh, switch
+from labkit import guest, image, indexes, lifecycle, model, reach, ssh, switch, vm, vmimage
 from labkit.shell import LabError
 
 Adder = t.Callable[..., argparse.ArgumentParser]
@@ -22,7 +22,10 @@ Command = t.Callable[[argparse.Namespace], "int | None"]
 
 
 def create(args: argparse.Namespace) -> None:
-    lifecycle.create(model.declare(args.name, tuple(args.hypervisors.split(","))), index_count=args.index_count)
+    hypervisors = ("" if args.vms else "hv1,hv2") if args.hypervisors is None else args.hypervisors
+    names = (tuple(text.split(",")) if text else () for text in (hypervisors, args.vms))
+    lab = model.declare(args.name, *names)
+    lifecycle.create(lab, index_count=args.index_count, cache=image.cache_dir(args.cache))
 
 
 def destroy(args: argparse.Namespace) -> None:
@@ -46,13 +49,24 @@ def leases(args: argparse.Namespace) -> None:
 
 def hairpin(args: argparse.Namespace) -> None:
     lab = model.require(args.name)
-    switch.set_hairpin(lab, lab.hypervisor(args.hv), args.state == "on")
+    switch.set_hairpin(lab, lab.hypervisor(args.hv), args.state == "on", args.uplink)
+
+
+def reboot(args: argparse.Namespace) -> None:
+    before, after = vm.reboot(model.require(args.name).vm(args.hv), timeout=args.timeout)
+    show({"before": before, "after": after})
+
+
+def vm_image(args: argparse.Namespace) -> None:
+    with lifecycle.interruptible():
+        built = vmimage.build(image.cache_dir(args.cache))
+    show({key: str(path) for key, path in dataclasses.asdict(built).items()})
 
 
 def execute(args: argparse.Namespace) -> None:
     lab = model.require(args.name)
     cell = lab.switch if args.hv == model.SWITCH else lab.hypervisor(args.hv)
-    argv = [*cells.enter(cell), *args.command]
+    argv = reach.command(cell, args.command)
     sys.stderr.flush()
     os.execvp(argv[0], argv)  # noqa: S606
 
@@ -62,13 +76,14 @@ def guest_image(args: argparse.Namespace) -> None:
 
 
 def guest_xml(args: argparse.Namespace) -> None:
-    print(guest.domain_xml(args.name, memory=args.memory), end="")
+    print(guest.domain_xml(args.name, memory=args.memory, firmware=args.firmware), end="")
 
 
 def define_guest(args: argparse.Namespace) -> None:
     hv = model.require(args.name).hypervisor(args.hv)
+    cache = None if args.firmware else image.cache_dir(args.cache)
     for name in args.guest:
-        guest.define(hv, name, image.cache_dir(args.cache), memory=args.memory)
+        guest.define(hv, name, cache, memory=args.memory)
 
 
 def guest_start(args: argparse.Namespace) -> None:
@@ -116,7 +131,9 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = of_lab("create", create, "make a switch and hypervisors; nothing to do where they are up")
-    sub.add_argument("--hypervisors", default="hv1,hv2", help="their names, comma-separated (%(default)s)")
+    sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2, or none beside virtual machines)")
+    sub.add_argument("--vms", default="", help="names of those that are virtual machines, comma-separated (none)")
+    with_cache(sub)
     sub.add_argument("--index-count", type=int, default=indexes.COUNT, help="interface indexes each (%(default)s)")
     of_lab("destroy", destroy, "remove a lab and all that runs in it; harmless where there is none")
     of_lab("status", status, "what a lab consists of, as JSON; exit status 1 if there is none")
@@ -125,9 +142,14 @@ def parser() -> argparse.ArgumentParser:
     sub = of_lab("hairpin", hairpin, "let a hypervisor's switch port reflect frames, or not")
     sub.add_argument("hv")
     sub.add_argument("state", choices=["on", "off"])
+    sub.add_argument("--uplink", action="append", default=[], help="of a virtual machine's, these alone")
     sub = of_lab("exec", execute, "run a command on a hypervisor, or on the switch by the name 'lan'")
     sub.add_argument("hv")
     sub.add_argument("command", nargs="+", metavar="-- COMMAND")
+    sub = of_lab("reboot", reboot, "reboot a virtual machine; waits until it is up, prints its boot ids as JSON")
+    sub.add_argument("hv")
+    sub.add_argument("--timeout", type=float, default=vm.BOOT_TIMEOUT, help="seconds (%(default)s)")
+    with_cache(command("vm-image", vm_image, "build the virtual machines' disk and kernel, unless they are cached"))
     sub = command("reserve-indexes", reserve_indexes, "give any network namespace its own range of interface indexes")
     sub.add_argument("--netns", required=True, help="a name of `ip netns`, or a path such as /proc/PID/ns/net")
     sub.add_argument("--count", type=int, default=indexes.COUNT)
@@ -135,11 +157,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def guest_commands(command: Adder, of_lab: Adder) -> None:
-    def with_cache(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        sub.add_argument("--cache", help="directory for built images (LINUXVIRT_LAB_CACHE, or .cache/lab)")
-        return sub
+def with_cache(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("--cache", help="directory for built images (LINUXVIRT_LAB_CACHE, or .cache/lab)")
+    return sub
 
+
+def kind_of_guest(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--memory", type=int, default=192, help="MiB (%(default)s)")
+    sub.add_argument("--firmware", action="store_true", help="without a kernel: it gets its lease, and has no agent")
+
+
+def guest_commands(command: Adder, of_lab: Adder) -> None:
     def of_guest(name: str, function: Command, text: str) -> argparse.ArgumentParser:
         sub = of_lab(name, function, text)
         sub.add_argument("hv", help="the hypervisor it is on")
@@ -149,13 +177,13 @@ def guest_commands(command: Adder, of_lab: Adder) -> None:
     with_cache(command("guest-image", guest_image, "build the guests' kernel and initramfs, unless they are cached"))
     sub = command("guest-xml", guest_xml, "a guest's domain XML, without a network card")
     sub.add_argument("--name", required=True, metavar="GUEST")
-    sub.add_argument("--memory", type=int, default=192, help="MiB (%(default)s)")
+    kind_of_guest(sub)
     sub = with_cache(
         of_lab("define-guest", define_guest, "define guests with no network card; one that is there is left alone")
     )
     sub.add_argument("hv")
     sub.add_argument("guest", nargs="+")
-    sub.add_argument("--memory", type=int, default=192, help="MiB (%(default)s)")
+    kind_of_guest(sub)
     of_guest("guest-start", guest_start, "start a guest unless it runs")
     of_guest("guest-stop", guest_stop, "stop a guest at once")
     sub = of_guest("guest-wait", guest_wait, "wait until a guest has its lease and IPv6 address; prints them as JSON")

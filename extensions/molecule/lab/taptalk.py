@@ -262,7 +262,7 @@ def table(links: t.Sequence[str], nonce: str, heard: Heard) -> dict[str, dict[st
 def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
     # Not at the top: on a hypervisor this file stands alone.
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-    from labkit import cells, model
+    from labkit import model, reach
     from labkit.shell import LabError
 
     # By its text, since a hypervisor need not see the checkout.
@@ -277,7 +277,7 @@ def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
         lab = model.require(name)
         for cell, names in by_cell.items():
             where = lab.switch if cell == model.SWITCH else lab.hypervisor(cell)
-            parties.append(Party(cell, [*cells.enter(where), model.PYTHON, "-c", source, "serve", *names]))
+            parties.append(Party(cell, reach.command(where, [model.PYTHON, "-c", source, "serve", *names])))
         print(json.dumps(talk(parties, settle), indent=2))
     except LabError as error:
         raise TalkError(str(error)) from error

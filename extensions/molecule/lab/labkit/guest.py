@@ -19,8 +19,8 @@ import uuid
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from labkit import cells, hypervisor, image, switch
-from labkit.model import Cell, Lab
+from labkit import cells, hypervisor, image, reach, switch
+from labkit.model import Cell, Lab, Vm
 from labkit.shell import LabError, say
 
 SPARE_PORTS = 8
@@ -32,8 +32,12 @@ def agent_socket(name: str) -> str:
     return f"{hypervisor.GUEST_SOCKETS}/{name}.sock"
 
 
-def domain_xml(name: str, *, memory: int = 192, interfaces: t.Sequence[str] = ()) -> str:
-    """A domain without network cards, unless some are given as <interface> elements; memory in MiB."""
+def domain_xml(name: str, *, memory: int = 192, interfaces: t.Sequence[str] = (), firmware: bool = False) -> str:
+    """A domain without network cards, unless some are given as <interface> elements; memory in MiB.
+
+    With firmware it is that alone, which takes an address from DHCP and one from the router's advertisement and then
+    finds nothing to boot. On a hypervisor that is emulated itself a kernel would take minutes.
+    """
     root = ET.Element("domain", type="qemu")
     ET.SubElement(root, "name").text = name
     ET.SubElement(root, "uuid").text = str(uuid.uuid5(uuid.NAMESPACE_OID, f"linuxvirt-lab guest {name}"))
@@ -41,9 +45,12 @@ def domain_xml(name: str, *, memory: int = 192, interfaces: t.Sequence[str] = ()
     ET.SubElement(root, "vcpu").text = "1"
     system = ET.SubElement(root, "os")
     ET.SubElement(system, "type", arch="x86_64", machine="q35").text = "hvm"
-    ET.SubElement(system, "kernel").text = f"{hypervisor.GUEST_IMAGES}/vmlinuz"
-    ET.SubElement(system, "initrd").text = f"{hypervisor.GUEST_IMAGES}/initramfs.cpio"
-    ET.SubElement(system, "cmdline").text = f"{CMDLINE} hostname={name}"
+    if firmware:
+        ET.SubElement(system, "boot", dev="network")
+    else:
+        ET.SubElement(system, "kernel").text = f"{hypervisor.GUEST_IMAGES}/vmlinuz"
+        ET.SubElement(system, "initrd").text = f"{hypervisor.GUEST_IMAGES}/initramfs.cpio"
+        ET.SubElement(system, "cmdline").text = f"{CMDLINE} hostname={name}"
     features = ET.SubElement(root, "features")
     ET.SubElement(features, "acpi")
     ET.SubElement(features, "apic")
@@ -67,7 +74,7 @@ def domain_xml(name: str, *, memory: int = 192, interfaces: t.Sequence[str] = ()
 
 
 def virsh(hv: Cell, *words: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    argv = [*cells.enter(hv), "virsh", "-q", "-c", "qemu:///system", *words]
+    argv = reach.command(hv, ["virsh", "-q", "-c", "qemu:///system", *words])
     try:
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=timeout)
     except subprocess.TimeoutExpired as error:
@@ -80,18 +87,25 @@ def state(hv: Cell, name: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def define(hv: Cell, name: str, cache: Path, *, memory: int, interfaces: t.Sequence[str] = ()) -> None:
-    """Define the guest unless a domain of that name is there: its network cards are somebody else's matter."""
-    install_image(hv, image.build(cache))
+def define(hv: Cell, name: str, cache: Path | None, *, memory: int, interfaces: t.Sequence[str] = ()) -> None:
+    """Define the guest unless a domain of that name is there: its network cards are somebody else's matter.
+
+    Without a cache to have a kernel from, it is one of firmware alone.
+    """
+    if cache is not None:
+        install_image(hv, image.build(cache))
     if state(hv, name) is not None:
         say(f"{name} is defined on {hv.name} already")
         return
-    _checked(virsh(hv, "define", "/dev/stdin", stdin=domain_xml(name, memory=memory, interfaces=interfaces)))
+    xml = domain_xml(name, memory=memory, interfaces=interfaces, firmware=cache is None)
+    _checked(virsh(hv, "define", "/dev/stdin", stdin=xml))
     say(f"{name} is defined on {hv.name}")
 
 
 def install_image(hv: Cell, built: image.Image) -> None:
     """Copied, because the checkout may be where the hypervisor cannot see it (its /tmp and /var are its own)."""
+    if isinstance(hv, Vm):  # it has them on a disk
+        return
     target = Path(f"{cells.root_of(hv)}{hypervisor.GUEST_IMAGES}")
     target.mkdir(parents=True, exist_ok=True)
     for source in (built.kernel, built.initramfs):
@@ -152,11 +166,10 @@ def addresses(text: str) -> list[dict[str, t.Any]]:
 
 @contextlib.contextmanager
 def _agent(hv: Cell, name: str, deadline: float) -> t.Iterator[tuple[socket.socket, bytearray]]:
-    path = f"{cells.root_of(hv)}{agent_socket(name)}"
     pending = bytearray()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    with contextlib.ExitStack() as stack:
         try:
-            sock.connect(path)
+            sock = stack.enter_context(reach.unix_socket(hv, agent_socket(name)))
         except OSError as error:
             raise LabError(f"{name} on {hv.name} is {_required_state(hv, name)}: start it first") from error
         # QEMU serves one client of the socket at a time: a second one's questions wait here too.

@@ -26,6 +26,12 @@ dynamic_ownership = 0
 remember_owner = 0
 """
 
+# There is no polkit to ask, which lets everybody read and, as Debian sets it up, the group libvirt do everything.
+LIBVIRTD_CONF = """\
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+"""
+
 
 def create(lab: Lab, hv: Cell, index_count: int) -> None:
     cells.add_netns(hv)
@@ -55,7 +61,7 @@ def spec(lab: Lab, hv: Cell) -> cells.Spec:
             "/etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hv.name}\n::1 localhost ip6-localhost\n"),
             "/etc/machine-id": (0o444, f"{host_uuid.hex}\n"),
             "/etc/libvirt/qemu.conf": (0o600, QEMU_CONF),
-            "/etc/libvirt/libvirtd.conf": (0o644, f'host_uuid = "{host_uuid}"\nauth_unix_rw = "none"\n'),
+            "/etc/libvirt/libvirtd.conf": (0o644, LIBVIRTD_CONF + f'host_uuid = "{host_uuid}"\n'),
             **ssh.server_files(lab),
         },
         # With -d each returns when it can be talked to.

@@ -12,8 +12,8 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from labkit import cells, hypervisor, indexes, model, ssh, switch
-from labkit.model import Lab
+from labkit import cells, hypervisor, image, indexes, model, reach, ssh, switch, vm, vmimage
+from labkit.model import Cell, Lab, Vm
 from labkit.shell import LabError, locked, say
 
 PROGRAMS = {
@@ -26,6 +26,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "ip": "iproute2",
 }
+VM_PROGRAMS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
 
 
 class Interrupted(BaseException):
@@ -45,14 +46,17 @@ def interruptible() -> t.Iterator[None]:
             signal.signal(number, handler)
 
 
-def create(lab: Lab, *, index_count: int = indexes.COUNT) -> Lab:
-    """Make the lab unless it is there; on failure or interruption nothing of it stays."""
-    check_machine()
+def create(lab: Lab, *, index_count: int = indexes.COUNT, cache: Path | None = None) -> Lab:
+    """Make the lab unless it is there; on failure or interruption nothing of it stays.
+
+    The cache has the images of virtual machines, where the lab has any.
+    """
+    check_machine({**PROGRAMS, **VM_PROGRAMS} if lab.vm_names else PROGRAMS)
     with interruptible(), locked(lab.lock):
         there = model.load(lab.name)
         if there is not None and not problems(there):
-            if there.hypervisors != lab.hypervisors:
-                have = ",".join(there.hypervisors)
+            if there != lab:
+                have = ",".join((*there.hypervisors, *there.vm_names))
                 raise LabError(f"lab {lab.name} is there with hypervisors {have}; destroy it first")
             say(f"lab {lab.name} is up already")
             return there
@@ -60,7 +64,7 @@ def create(lab: Lab, *, index_count: int = indexes.COUNT) -> Lab:
             say(f"lab {lab.name}: clearing away an unfinished or broken one")
             remove(there or lab)
         try:
-            build(lab, index_count)
+            build(lab, index_count, cache or image.cache_dir(None))
         except BaseException:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
@@ -70,27 +74,34 @@ def create(lab: Lab, *, index_count: int = indexes.COUNT) -> Lab:
     return lab
 
 
-def check_machine() -> None:
+def check_machine(programs: t.Mapping[str, str]) -> None:
     if os.geteuid():
         raise LabError("the lab is made of namespaces and links: run it as root")
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)})
+    missing = sorted({package for program, package in programs.items() if not shutil.which(program, path=path)})
     if missing:
         raise LabError(f"missing Debian packages: apt-get install {' '.join(missing)}")
 
 
-def build(lab: Lab, index_count: int) -> None:
+def build(lab: Lab, index_count: int, cache: Path) -> None:
     model.save(lab)
+    if lab.vms:
+        vmimage.build(cache)
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)
     ssh.make_keys(lab)
-    for hv in lab.cells[1:]:
-        say(f"lab {lab.name}: hypervisor {hv.name} (namespaces, interface indexes, libvirtd)")
-        hypervisor.create(lab, hv, index_count)
+    for machine in lab.vms:
+        say(f"lab {lab.name}: virtual machine {machine.name} boots (emulated: half a minute or more)")
+        vm.start(lab, machine, cache)
+    for name in lab.hypervisors:
+        say(f"lab {lab.name}: hypervisor {name} (namespaces, interface indexes, libvirtd)")
+        hypervisor.create(lab, lab.hypervisor(name), index_count)
+    for machine in lab.vms:
+        vm.wait(machine)
     lab.inventory.parent.mkdir()
     lab.inventory.write_text(ssh.inventory(lab))
     (lab.dir / "complete").touch()
-    say(f"lab {lab.name} is up: ssh -F {lab.ssh_config} {lab.hypervisors[0]}")
+    say(f"lab {lab.name} is up: ssh -F {lab.ssh_config} {lab.cells[1].name}")
 
 
 def problems(lab: Lab) -> list[str]:
@@ -113,7 +124,8 @@ def destroy(name: str) -> None:
 def remove(lab: Lab) -> None:
     for cell in reversed(lab.cells):
         cells.end(cell)
-        cells.delete_netns(cell)
+        if not isinstance(cell, Vm):
+            cells.delete_netns(cell)
     indexes.release([cell.netns for cell in lab.cells])
     shutil.rmtree(lab.dir, ignore_errors=True)
     if lab.dir.exists():
@@ -123,15 +135,28 @@ def remove(lab: Lab) -> None:
 def status(lab: Lab) -> dict[str, t.Any]:
     ranges = {r.netns: r for r in indexes.reserved()}
     hypervisors: dict[str, t.Any] = {}
-    for hv in lab.cells[1:]:
+    for name in lab.hypervisors:
+        hv = lab.hypervisor(name)
         span = ranges.get(hv.netns)
-        hypervisors[hv.name] = {
+        hypervisors[name] = {
             "netns": hv.netns,
             "pid": cells.pid_of(hv),
             "uplink_mac": hv.uplink_mac,
             "indexes": [span.start, span.end - 1] if span else None,
-            "hairpin": _hairpin(lab, hv.port),
+            "hairpin": _hairpin(lab, hv.ports[model.UPLINK]),
             "guests": _guests(hv),
+        }
+    vms: dict[str, t.Any] = {}
+    for machine in lab.vms:
+        uplinks = {
+            uplink: {"mac": machine.mac(uplink), "hairpin": _hairpin(lab, port)}
+            for uplink, port in machine.ports.items()
+        }
+        vms[machine.name] = {
+            "pid": cells.pid_of(machine),
+            "console": str(vm.console(machine)),
+            "uplinks": uplinks,
+            "guests": _guests(machine),
         }
     return {
         "name": lab.name,
@@ -143,6 +168,7 @@ def status(lab: Lab) -> dict[str, t.Any]:
             "ipv6": switch.IPV6,
         },
         "hypervisors": hypervisors,
+        "vms": vms,
         "ssh_config": str(lab.ssh_config),
         "inventory": str(lab.inventory),
     }
@@ -155,9 +181,9 @@ def _hairpin(lab: Lab, port: str) -> bool | None:
     return None
 
 
-def _guests(hv: model.Cell) -> dict[str, str]:
+def _guests(hv: Cell) -> dict[str, str]:
     with contextlib.suppress(LabError):
-        argv = [*cells.enter(hv), "virsh", "-q", "-c", "qemu:///system", "list", "--all"]
+        argv = reach.command(hv, ["virsh", "-q", "-c", "qemu:///system", "list", "--all"])
         done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         rows = [line.split(None, 2) for line in done.stdout.splitlines()]
         return {row[1]: row[2] for row in rows if len(row) == 3}

@@ -16,6 +16,8 @@ BASE = Path("/run/linuxvirt-lab")
 PYTHON = "/usr/bin/python3"
 SWITCH = "lan"
 UPLINK = "eth0"
+# A virtual machine's network cards beside the one for management: the last two are meant for a bond.
+VM_UPLINKS = ("uplink0", "uplink1", "uplink2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +36,49 @@ class Cell:
         return BASE / self.lab / self.name
 
     @property
-    def port(self) -> str:
-        """The switch port that this hypervisor's uplink is plugged into."""
-        return f"port-{self.name}"
+    def ports(self) -> dict[str, str]:
+        """The switch ports that this hypervisor's uplinks are plugged into, by uplink."""
+        return {UPLINK: f"port-{self.name}"}
 
     @property
     def uplink_mac(self) -> str:
-        """Locally administered, and the same each time this lab is made."""
-        digest = hashlib.sha256(self.netns.encode()).hexdigest()
-        return ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
+        return mac(self.netns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vm(Cell):
+    """A hypervisor that is a virtual machine. What is a cell is its QEMU, on the switch's own network."""
+
+    # Among the lab's virtual machines.
+    number: int
+
+    @property
+    def netns(self) -> str:
+        return f"{self.lab}-{SWITCH}"
+
+    @property
+    def ports(self) -> dict[str, str]:
+        return {uplink: f"port-{self.name}{n}" for n, uplink in enumerate(VM_UPLINKS)}
+
+    @property
+    def ssh_config(self) -> Path:
+        return BASE / self.lab / "ssh_config"
+
+    def mac(self, uplink: str) -> str:
+        return mac(f"{self.lab}-{self.name} {uplink}")
+
+
+def mac(of: str) -> str:
+    """Locally administered, and the same each time this lab is made."""
+    digest = hashlib.sha256(of.encode()).hexdigest()
+    return ":".join(["02", *(digest[i : i + 2] for i in range(0, 10, 2))])
 
 
 @dataclasses.dataclass(frozen=True)
 class Lab:
     name: str
     hypervisors: tuple[str, ...]
+    vm_names: tuple[str, ...] = ()
 
     @property
     def dir(self) -> Path:
@@ -63,8 +93,12 @@ class Lab:
         return Cell(self.name, SWITCH)
 
     @property
+    def vms(self) -> tuple[Vm, ...]:
+        return tuple(Vm(self.name, vm, number) for number, vm in enumerate(self.vm_names))
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
-        return (self.switch, *(Cell(self.name, hv) for hv in self.hypervisors))
+        return (self.switch, *(Cell(self.name, hv) for hv in self.hypervisors), *self.vms)
 
     @property
     def ssh_config(self) -> Path:
@@ -75,29 +109,44 @@ class Lab:
         return self.dir / "inventory" / "hosts.yml"
 
     def hypervisor(self, name: str) -> Cell:
-        if name not in self.hypervisors:
-            raise LabError(f"lab {self.name} has no hypervisor {name}; it has {', '.join(self.hypervisors)}")
-        return Cell(self.name, name)
+        """The hypervisor of that name, a virtual machine or not."""
+        found = next((cell for cell in self.cells[1:] if cell.name == name), None)
+        if found is None:
+            have = ", ".join((*self.hypervisors, *self.vm_names))
+            raise LabError(f"lab {self.name} has no hypervisor {name}; it has {have}")
+        return found
+
+    def vm(self, name: str) -> Vm:
+        found = self.hypervisor(name)
+        if not isinstance(found, Vm):
+            raise LabError(f"{name} of lab {self.name} is no virtual machine")
+        return found
 
 
-def declare(name: str, hypervisors: tuple[str, ...]) -> Lab:
+def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = ()) -> Lab:
     """A lab of these names; raises LabError for names that would not fit what is made of them."""
     # A hypervisor's name has no hyphen, so that the last hyphen of a namespace's name ends the lab's name.
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", name):
         raise LabError(f"lab name {name!r}: 2 to 32 lower-case letters, digits and hyphens, a letter first")
-    if not hypervisors:
+    names = (*hypervisors, *vms)
+    if not names:
         raise LabError("a lab needs at least one hypervisor")
-    for hv in hypervisors:
-        if hv == SWITCH or not re.fullmatch(r"[a-z][a-z0-9]{0,9}", hv):  # port-NAME has to fit IFNAMSIZ
-            raise LabError(f"hypervisor name {hv!r}: 1 to 10 lower-case letters and digits, not '{SWITCH}'")
-    if len(set(hypervisors)) != len(hypervisors):
-        raise LabError(f"hypervisors {','.join(hypervisors)}: one name twice")
-    return Lab(name, hypervisors)
+    # port-NAME, with a digit more for a virtual machine, has to fit IFNAMSIZ.
+    for hv, longest in ((hv, 10 if hv in hypervisors else 9) for hv in names):
+        if hv == SWITCH or not re.fullmatch(r"[a-z][a-z0-9]*", hv) or len(hv) > longest:
+            raise LabError(f"hypervisor name {hv!r}: 1 to {longest} lower-case letters and digits, not '{SWITCH}'")
+    if len(set(names)) != len(names):
+        raise LabError(f"hypervisors {','.join(names)}: one name twice")
+    lab = Lab(name, hypervisors, vms)
+    ports = [port for cell in lab.cells[1:] for port in cell.ports.values()]
+    if len(set(ports)) != len(ports):
+        raise LabError(f"hypervisors {','.join(names)}: their switch ports would have one name twice; rename one")
+    return lab
 
 
 def save(lab: Lab) -> None:
     lab.dir.mkdir(parents=True, mode=0o700)
-    (lab.dir / "lab.json").write_text(json.dumps({"hypervisors": lab.hypervisors}) + "\n")
+    (lab.dir / "lab.json").write_text(json.dumps({"hypervisors": lab.hypervisors, "vms": lab.vm_names}) + "\n")
 
 
 def load(name: str) -> Lab | None:
@@ -105,7 +154,7 @@ def load(name: str) -> Lab | None:
     declare(name, ("hv1",))
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
-        return Lab(name, tuple(stored["hypervisors"]))
+        return Lab(name, tuple(stored["hypervisors"]), tuple(stored.get("vms", ())))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""SSH with no network: the client's ProxyCommand enters the hypervisor and runs sshd on its own stdin and stdout."""
+"""SSH with no network of the machine's: the client's ProxyCommand enters the hypervisor and runs sshd there.
+
+For a virtual machine it enters the switch's namespaces, where QEMU listens for it, and hands back a connection.
+"""
 
 from __future__ import annotations
 
-from labkit.model import PYTHON, Cell, Lab
+from labkit.model import PYTHON, Cell, Lab, Vm
 from labkit.shell import run
 
 INSIDE = "/run/lab-ssh"
+CONNECT = (
+    "import socket; there = socket.create_connection(('127.0.0.1', {port}));"
+    " socket.send_fds(socket.socket(fileno=1), [b'.'], [there.fileno()])"
+)
 
 
 def host(hv: Cell) -> str:
@@ -29,11 +36,7 @@ def client_config(lab: Lab) -> str:
     keys = lab.dir / "ssh"
     text = ""
     for hv in lab.cells[1:]:
-        # The PID is read at each connection, so that a hypervisor made anew is found again.
-        text += f"""\
-Host {hv.name} {host(hv)}
-    ProxyCommand nsenter -t $(cat {hv.dir}/pid) --mount --uts --net --pid /usr/sbin/sshd -i -f {INSIDE}/sshd_config
-"""
+        text += f"Host {hv.name} {host(hv)}\n{_vm_proxy(hv) if isinstance(hv, Vm) else _proxy(hv)}"
     return (
         text
         + f"""\
@@ -50,6 +53,29 @@ Host *
     LogLevel ERROR
 """
     )
+
+
+# The PID is read at each connection, so that a hypervisor made anew is found again.
+def _proxy(hv: Cell) -> str:
+    return f"""\
+    ProxyCommand nsenter -t $(cat {hv.dir}/pid) --mount --uts --net --pid /usr/sbin/sshd -i -f {INSIDE}/sshd_config
+"""
+
+
+def _vm_proxy(vm: Vm) -> str:
+    # It may be rebooted under a connection: somebody has to notice.
+    return f"""\
+    ProxyCommand nsenter -t $(cat {vm.dir}/pid) --net {PYTHON} -c "{CONNECT.format(port=vm_port(vm))}"
+    ProxyUseFdpass yes
+    ConnectTimeout 20
+    ServerAliveInterval 10
+    ServerAliveCountMax 6
+"""
+
+
+def vm_port(vm: Vm) -> int:
+    """Of the loopback address in the switch's namespace."""
+    return 2200 + vm.number
 
 
 SSHD_CONFIG = f"""\
@@ -69,11 +95,16 @@ Subsystem sftp internal-sftp
 
 
 def server_files(lab: Lab) -> dict[str, tuple[int, str]]:
+    keys = {f"{INSIDE}/{name}": (0o600, content) for name, content in key_files(lab).items()}
+    return {f"{INSIDE}/sshd_config": (0o600, SSHD_CONFIG), **keys}
+
+
+def key_files(lab: Lab) -> dict[str, str]:
+    """What sshd needs to know itself and us by."""
     keys = lab.dir / "ssh"
     return {
-        f"{INSIDE}/sshd_config": (0o600, SSHD_CONFIG),
-        f"{INSIDE}/host_key": (0o600, (keys / "host_key").read_text()),
-        f"{INSIDE}/authorized_keys": (0o600, (keys / "id_ed25519.pub").read_text()),
+        "host_key": (keys / "host_key").read_text(),
+        "authorized_keys": (keys / "id_ed25519.pub").read_text(),
     }
 
 

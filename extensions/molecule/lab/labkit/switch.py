@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from labkit import cells
-from labkit.model import UPLINK, Cell, Lab
+from labkit.model import UPLINK, Cell, Lab, Vm
 from labkit.shell import LabError, run
 
 BRIDGE = "lan0"
@@ -78,14 +79,26 @@ def plug_in(lab: Lab, hv: Cell) -> None:
     """A cable from a switch port to the hypervisor's uplink."""
     ip = ["ip", "-n", lab.switch.netns]
     veth = ["type", "veth", "peer", "name", UPLINK, "address", hv.uplink_mac, "netns", hv.netns]
-    run([*ip, "link", "add", hv.port, *veth])
-    run([*ip, "link", "set", hv.port, "master", BRIDGE, "up"])
+    run([*ip, "link", "add", hv.ports[UPLINK], *veth])
+    run([*ip, "link", "set", hv.ports[UPLINK], "master", BRIDGE, "up"])
     run(["ip", "-n", hv.netns, "link", "set", UPLINK, "up"])
 
 
-def set_hairpin(lab: Lab, hv: Cell, on: bool) -> None:
-    """Reflective relay of IEEE 802.1Qbg: the port sends a frame back where it came from."""
-    run(["bridge", "-n", lab.switch.netns, "link", "set", "dev", hv.port, "hairpin", "on" if on else "off"])
+def add_taps(lab: Lab, vm: Vm) -> None:
+    """Switch ports that QEMU is the cable of. The bridge passes frames with a VLAN tag on as they are."""
+    ip = ["ip", "-n", lab.switch.netns]
+    for port in vm.ports.values():
+        run([*ip, "tuntap", "add", port, "mode", "tap"])
+        run([*ip, "link", "set", port, "master", BRIDGE, "up"])
+
+
+def set_hairpin(lab: Lab, hv: Cell, on: bool, uplinks: t.Collection[str] = ()) -> None:
+    """Reflective relay of IEEE 802.1Qbg: the port sends a frame back where it came from. All uplinks, or these."""
+    if unknown := set(uplinks) - set(hv.ports):
+        raise LabError(f"{hv.name} has no uplink {', '.join(sorted(unknown))}; it has {', '.join(hv.ports)}")
+    for uplink in uplinks or hv.ports:
+        port = hv.ports[uplink]
+        run(["bridge", "-n", lab.switch.netns, "link", "set", "dev", port, "hairpin", "on" if on else "off"])
 
 
 def leases(lab: Lab) -> list[Lease]:

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A hypervisor that is a virtual machine, for what namespaces cannot show: modules, udev, systemd, a reboot."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from labkit import cells, image, reach, ssh, switch, vmimage
+from labkit.model import Lab, Vm
+from labkit.shell import LabError, run, say
+
+MEMORY = 2048
+CPUS = 2
+# Without what makes the kernel clear and copy memory by `rep stosb` and `rep movsb`: QEMU does those byte by byte.
+CPU = "max,-erms,-fsrm"
+# Translated code, MiB. With QEMU's own 1024 all of one boot's would still be there at the next, which then takes twice
+# the time: each write to where there was code looks for it.
+CODE_CACHE = 192
+# Where its network cards are; its files name them after their places (../vm/etc/systemd/network).
+MGMT_SLOT = 0x10
+UPLINK_SLOT = 0x11
+# All after "quiet" is for speed alone.
+CMDLINE = "root=/dev/nvme0n1 rw console=ttyS0 quiet audit=0 apparmor=0 selinux=0 mitigations=off cryptomgr.notests"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+# Emulated, and others may want the processors too.
+BOOT_TIMEOUT = 600.0
+
+
+def console(vm: Vm) -> Path:
+    return vm.dir / "console.log"
+
+
+def start(lab: Lab, vm: Vm, cache: Path) -> None:
+    """Plug it in and switch it on; it is there when `wait` says so."""
+    built = vmimage.build(cache)
+    switch.add_taps(lab, vm)
+    vm.dir.mkdir(parents=True)
+    make_seed(lab, vm, cache)
+    spec: cells.Spec = {
+        "hostname": f"{lab.name}-{vm.name}",
+        "overlays": [],
+        "emptied": [],
+        "removed": [],
+        "files": {},
+        # It returns once it has its files and its taps; and goes with the cell, as all that is in one.
+        "start": [[*qemu(vm, built), "-daemonize"]],
+    }
+    cells.boot(vm, spec)
+
+
+def make_seed(lab: Lab, vm: Vm, cache: Path) -> None:
+    """A disk with what is this lab's alone, the keys of its SSH, and the guests' kernel and initramfs."""
+    guests = image.build(cache)
+    with tempfile.TemporaryDirectory(dir=vm.dir) as work:
+        keys, images = Path(work, "ssh"), Path(work, "images")
+        keys.mkdir(mode=0o755)
+        images.mkdir(mode=0o755)
+        for name, content in ssh.key_files(lab).items():
+            (keys / name).touch(mode=0o600)
+            (keys / name).write_text(content)
+        for path in (guests.kernel, guests.initramfs):
+            shutil.copyfile(path, images / path.name)
+            (images / path.name).chmod(0o644)
+        Path(work).chmod(0o755)
+        run(["mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", work, str(seed(vm)), "96M"])
+
+
+def seed(vm: Vm) -> Path:
+    return vm.dir / "seed.raw"
+
+
+def qemu(vm: Vm, built: vmimage.VmImage) -> list[str]:
+    """QEMU's command. Emulated on every machine alike, whether or not there is a KVM that works."""
+    append = (
+        f"{CMDLINE} systemd.hostname={vm.name} systemd.machine_id={uuid.uuid5(uuid.NAMESPACE_OID, str(vm.dir)).hex}"
+    )
+    management = f"hostfwd=tcp:127.0.0.1:{ssh.vm_port(vm)}-10.0.2.15:22"
+    argv = ["qemu-system-x86_64", "-name", vm.name, "-nodefaults", "-no-user-config", "-display", "none"]
+    argv += [
+        "-machine",
+        "q35",
+        "-accel",
+        f"tcg,tb-size={CODE_CACHE}",
+        "-cpu",
+        CPU,
+        "-smp",
+        str(CPUS),
+        "-m",
+        str(MEMORY),
+    ]
+    argv += ["-kernel", str(built.kernel), "-append", append]
+    # What it writes goes into a temporary file that has no name, and so is gone with QEMU, however that ends.
+    argv += ["-drive", f"if=none,id=root,file={built.disk},format=raw,snapshot=on,cache=unsafe"]
+    argv += ["-device", "nvme,drive=root,serial=root"]
+    argv += ["-drive", f"if=none,id=seed,file={seed(vm)},format=raw,readonly=on"]
+    argv += ["-device", "virtio-blk-pci,drive=seed", "-device", "virtio-rng-pci"]
+    argv += ["-serial", f"file:{console(vm)}", "-qmp", f"unix:{vm.dir}/qmp,server=on,wait=off"]
+    # With restrict nothing but the SSH of the lab goes in, and nothing out.
+    argv += ["-netdev", f"user,id=mgmt0,restrict=on,ipv6=off,{management}"]
+    argv += ["-device", f"virtio-net-pci,netdev=mgmt0,addr={MGMT_SLOT:#x},romfile="]
+    for number, (uplink, port) in enumerate(vm.ports.items()):
+        argv += ["-netdev", f"tap,id={uplink},ifname={port},script=no,downscript=no,vhost=off"]
+        card = f"virtio-net-pci,netdev={uplink},mac={vm.mac(uplink)},addr={UPLINK_SLOT + number:#x},romfile="
+        argv += ["-device", card]
+    return argv
+
+
+def boot_id(vm: Vm) -> str | None:
+    """As the kernel has it, another one at each boot; None while SSH does not answer."""
+    argv = reach.command(vm, ["cat", BOOT_ID])
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def wait(vm: Vm, *, not_boot: str | None = None, timeout: float = BOOT_TIMEOUT) -> str:
+    """Wait until SSH answers and systemd has started what there is to start; returns the boot id.
+
+    With the boot id of before, until it is another. Whether all of it did start is not judged here.
+    """
+    deadline = time.monotonic() + timeout
+    while (found := boot_id(vm)) is None or found == not_boot:
+        if cells.pid_of(vm) is None:
+            raise LabError(f"{vm.name} of lab {vm.lab} has ended; its console's log is {console(vm)}")
+        if time.monotonic() > deadline:
+            raise LabError(f"{vm.name} does not answer within {timeout:g} s; {_last_words(vm)}")
+        time.sleep(0.5)
+    left = max(1.0, deadline - time.monotonic())
+    try:
+        argv = reach.command(vm, ["systemctl", "is-system-running", "--wait"])
+        subprocess.run(argv, capture_output=True, check=False, timeout=left, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"{vm.name} has not finished booting within {timeout:g} s; {_last_words(vm)}") from error
+    return found
+
+
+def reboot(vm: Vm, *, timeout: float = BOOT_TIMEOUT) -> tuple[str, str]:
+    """Boot it anew, in order; returns the boot ids of before and after."""
+    before = wait(vm, timeout=timeout)
+    say(f"{vm.name} reboots")
+    # The connection may go before the command has ended.
+    argv = reach.command(vm, ["systemctl", "reboot"])
+    subprocess.run(argv, capture_output=True, check=False, timeout=60, stdin=subprocess.DEVNULL)
+    return before, wait(vm, not_boot=before, timeout=timeout)
+
+
+def _last_words(vm: Vm) -> str:
+    try:
+        lines = [line for line in console(vm).read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return f"the last on its console ({console(vm)}): {lines[-1] if lines else 'nothing'}"

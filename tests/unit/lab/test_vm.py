@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The lab's virtual machine, as far as it is words: QEMU's command, the image's key, names, and the way in."""
+
+from __future__ import annotations
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
+
+from labkit import guest, model, ssh, vm, vmimage
+from labkit.shell import LabError
+
+LAB = model.declare("unit-lab", ("hv1",), ("vm1", "vm2"))
+ONE, TWO = LAB.vms
+
+
+def qemu(machine: model.Vm = ONE) -> list[str]:
+    return vm.qemu(machine, vmimage.VmImage(Path("/cache/vmlinuz"), Path("/cache/disk.raw")))
+
+
+def values(option: str, machine: model.Vm = ONE) -> list[str]:
+    argv = qemu(machine)
+    return [argv[n + 1] for n, word in enumerate(argv) if word == option]
+
+
+def test_it_is_emulated_and_can_be_rebooted() -> None:
+    assert [accelerator.split(",")[0] for accelerator in values("-accel")] == ["tcg"]
+    assert "kvm" not in " ".join(qemu())
+    assert "-no-reboot" not in qemu()
+
+
+def test_its_disk_is_not_written_to() -> None:
+    root, seed = values("-drive")
+    assert "file=/cache/disk.raw," in root
+    assert "snapshot=on" in root
+    assert "readonly=on" in seed
+
+
+def test_only_ssh_goes_in_and_nothing_out() -> None:
+    user = [netdev for netdev in values("-netdev") if netdev.startswith("user,")]
+    assert user == ["user,id=mgmt0,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:2200-10.0.2.15:22"]
+    assert "127.0.0.1:2201-" in " ".join(values("-netdev", TWO))
+
+
+def test_its_cards_are_where_its_files_name_them() -> None:
+    files = {}
+    for path in vmimage.FILES.glob("etc/systemd/network/*.link"):
+        found = re.search(r"Path=pci-0000:00:(\w+)\.0\n.*Name=(\w+)\n", path.read_text(), re.DOTALL)
+        assert found, path
+        files[found[2]] = int(found[1], 16)
+    cards = {}
+    for device in values("-device"):
+        found = re.search(r"virtio-net-pci,netdev=(\w+),.*addr=0x(\w+)", device)
+        if found:
+            cards[found[1]] = int(found[2], 16)
+    assert cards == files
+    assert set(cards) == {"mgmt0", *model.VM_UPLINKS}
+
+
+def test_each_uplink_is_a_tap_of_its_own() -> None:
+    taps = [netdev for machine in LAB.vms for netdev in values("-netdev", machine) if netdev.startswith("tap,")]
+    names = [re.search("ifname=([^,]+)", tap) for tap in taps]
+    assert len({name[1] for name in names if name}) == 2 * len(model.VM_UPLINKS)
+    macs = {machine.mac(uplink) for machine in LAB.vms for uplink in machine.ports}
+    assert len(macs) == 2 * len(model.VM_UPLINKS)
+    assert all(re.fullmatch("02(:[0-9a-f]{2}){5}", mac) for mac in macs)
+
+
+def test_it_lives_on_the_switch() -> None:
+    assert ONE.netns == LAB.switch.netns
+    assert ONE.dir != LAB.switch.dir
+
+
+def test_a_key_is_of_all_that_goes_in() -> None:
+    key = vmimage.key(b"code", {"etc/a": b"1", "etc/b": b"2"})
+    assert key == vmimage.key(b"code", {"etc/b": b"2", "etc/a": b"1"})
+    others = [
+        vmimage.key(b"other", {"etc/a": b"1", "etc/b": b"2"}),
+        vmimage.key(b"code", {"etc/a": b"1", "etc/b": b"3"}),
+        vmimage.key(b"code", {"etc/a": b"1", "etc/c": b"2"}),
+        vmimage.key(b"code", {"etc/a": b"1"}),
+        vmimage.key(b"code", {"etc/a": b"1\0etc/b\x001\x002"}),
+    ]
+    assert len({key, *others}) == 1 + len(others)
+
+
+def test_no_mirror_is_part_of_the_recipe() -> None:
+    argv = vmimage.mmdebstrap(Path("/build/root"))
+    assert "://" not in " ".join(argv)
+    assert argv[-1] == "-"
+    assert vmimage.KERNEL in vmimage.PACKAGES
+
+
+@pytest.mark.parametrize(
+    ("hypervisors", "vms"),
+    [((), ()), (("a",), ("a",)), ((), ("lan",)), ((), ("abcdefghij",)), (("vm10",), ("vm1",)), ((), ("VM",))],
+)
+def test_names_that_do_not_fit(hypervisors: tuple[str, ...], vms: tuple[str, ...]) -> None:
+    with pytest.raises(LabError):
+        model.declare("unit-lab", hypervisors, vms)
+
+
+def test_the_longest_names_make_ports_that_fit() -> None:
+    lab = model.declare("unit-lab", ("abcdefghij",), ("klmnopqrs",))
+    assert all(len(port) <= 15 for cell in lab.cells[1:] for port in cell.ports.values())
+
+
+def test_a_hypervisor_is_found_by_its_name() -> None:
+    assert LAB.hypervisor("vm2") == TWO
+    assert LAB.vm("vm2").number == 1
+    with pytest.raises(LabError, match="hv1 of lab unit-lab is no virtual machine"):
+        LAB.vm("hv1")
+    with pytest.raises(LabError, match="it has hv1, vm1, vm2"):
+        LAB.hypervisor("hv9")
+
+
+def test_ssh_gets_a_connection_from_inside_the_namespace() -> None:
+    config = ssh.client_config(LAB)
+    blocks = {block.split()[0]: block for block in config.split("Host ")[1:]}
+    assert "sshd -i" in blocks["hv1"]
+    assert "ProxyUseFdpass yes" not in blocks["hv1"]
+    for machine in LAB.vms:
+        assert "ProxyUseFdpass yes" in blocks[machine.name]
+        assert f"('127.0.0.1', {ssh.vm_port(machine)})" in blocks[machine.name]
+
+
+def test_a_guest_of_firmware_alone_boots_from_the_network() -> None:
+    root = ET.fromstring(guest.domain_xml("web1", firmware=True))  # noqa: S314
+    assert root.find("os/kernel") is None
+    boot = root.find("os/boot")
+    assert boot is not None
+    assert boot.get("dev") == "network"
