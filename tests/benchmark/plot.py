@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The figures as an SVG that is readable on light and on dark: bars against the targets, and the growth."""
+"""The figures as an SVG that is readable on light and on dark: against targets, against other ways, and the growth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
 _STYLE = """
 text { font: 13px sans-serif; fill: #1f2328 } .axis { stroke: #6e7781; stroke-opacity: .5 }
 .small { font-size: 11px } .title { font-weight: bold } .target { stroke: #6e7781; stroke-width: 2 }
-.met { fill: #2da44e } .missed { fill: #d1242f }
+.met { fill: #2da44e } .compared { fill: #3b82f6 } .missed { fill: #d1242f }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
 """
 _WIDTH, _BAR, _LABELS, _GROWTH = 900, 26, 430, 320
@@ -24,10 +24,16 @@ _Curve = t.Dict[int, float]
 
 def plot(figures: t.Sequence[Figure]) -> str:
     """Return the text of the SVG."""
-    judged = [figure for figure in figures if figure.target is not None]
-    top = 50 + _BAR * len(judged) + 40
-    body = [*_bars(judged), *_growth(_curves(figures), top)]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top + _GROWTH}" role="img">'
+    judged = [figure for figure in figures if figure.met is not None]
+    compared = [
+        figure for figure in figures if figure.target is None and figure.value and "times faster" in figure.what
+    ]
+    curves = _curves(figures)
+    middle = 50 + _BAR * len(judged)
+    top = middle + (50 + _BAR * len(compared) if compared else 0)
+    below = top + (_GROWTH + 40 if curves else 0)
+    body = [*_bars(judged), *_compared(compared, middle + 18), *_growth(curves, top + 40)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {below}" role="img">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *body, "</svg>", ""])
 
 
@@ -39,7 +45,7 @@ def _bars(figures: t.Sequence[Figure]) -> t.Iterator[str]:
     yield _text(0, 18, "Figures against their targets (the line; shorter is better)", "title")
     bottom = 34 + _BAR * len(figures)
     for number, (figure, share) in enumerate(zip(figures, shares)):
-        y = 34 + _BAR * number
+        y, value = 34 + _BAR * number, figure.value or 0.0
         kind = "met" if figure.met else "missed"
         yield _text(0, y + 15, figure.what, "small")
         width = to_x(share) - _LABELS
@@ -47,10 +53,25 @@ def _bars(figures: t.Sequence[Figure]) -> t.Iterator[str]:
         yield _text(
             max(to_x(share), to_x(1)) + 6,
             y + 16,
-            f"{figure.value:.{0 if figure.value >= 100 else 2}f} {figure.unit}",
+            f"{value:.{0 if value >= 100 else 2}f} {figure.unit}",
             "small",
         )
     yield f'<line class="target" x1="{to_x(1):.0f}" x2="{to_x(1):.0f}" y1="30" y2="{bottom}"/>'
+
+
+def _compared(figures: t.Sequence[Figure], top: int) -> t.Iterator[str]:
+    """How many times faster than other ways, on a logarithmic scale that begins with 1."""
+    if not figures:
+        return
+    values = [max(figure.value or 1.0, 1.0) for figure in figures]
+    to_x = _scale(1.0, max([10.0, *values]) * 1.5, _LABELS, _WIDTH - 110)
+    yield _text(0, top, "Times faster than other ways (longer is better)", "title")
+    for number, (figure, value) in enumerate(zip(figures, values)):
+        y = top + 16 + _BAR * number
+        yield _text(0, y + 15, figure.what, "small")
+        width = to_x(value) - _LABELS
+        yield f'<rect class="compared" x="{_LABELS}" y="{y + 3}" width="{width:.0f}" height="{_BAR - 8}"/>'
+        yield _text(to_x(value) + 6, y + 16, f"{value:.{0 if value >= 100 else 1}f} ×", "small")
 
 
 def _growth(curves: t.Mapping[str, _Curve], top: int) -> t.Iterator[str]:
@@ -90,7 +111,7 @@ def _curves(figures: t.Sequence[Figure]) -> dict[str, _Curve]:
 
 
 def _share(figure: Figure) -> float:
-    share = figure.value / (figure.target or 1)
+    share = (figure.value or 0.0) / (figure.target or 1)
     return max(1 / share if figure.at_least and share > 0 else share, 1e-3)
 
 

@@ -18,6 +18,8 @@ if t.TYPE_CHECKING:
     from figures import Figure
     from harness import Session
 
+# Parts whose name says no unit are seconds.
+_UNITS = (", MB", ", ×", ", ms", ", frames")
 _VERSIONS = """
 import importlib.metadata as m, json, platform, sys
 def version(name):
@@ -25,7 +27,8 @@ def version(name):
         return m.version(name)
     except m.PackageNotFoundError:
         return None
-print(json.dumps({"python": platform.python_version(), "pyroute2": version("pyroute2")}))
+packages = {"pyroute2": "pyroute2", "libvirt": "libvirt-python"}
+print(json.dumps({"python": platform.python_version(), **{name: version(of) for name, of in packages.items()}}))
 """
 
 
@@ -46,33 +49,35 @@ def circumstances(session: Session) -> dict[str, t.Any]:
     }
 
 
-def table(figures: t.Iterable[Figure]) -> str:
+def table(figures: t.Sequence[Figure]) -> str:
     rows = [("figure", "value", "target", "met", "rounds")]
     rows += [
-        (f.what, f"{f.value:.2f} {f.unit}", _target(f), {None: "", True: "yes", False: "NO"}[f.met], str(f.rounds))
-        for f in figures
+        (f.what, _value(f), _target(f), {None: "", True: "yes", False: "NO"}[f.met], str(f.rounds)) for f in figures
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += [f"not measured: {f.what}: {f.note}" for f in figures if f.value is None]
+    return "\n".join(lines)
 
 
 def parts(figure: Figure) -> str:
     """Return what the figure comes from, a line each."""
-    lines = [f"{figure.what}: {figure.value:.2f} {figure.unit}" + (f" ({figure.note})" if figure.note else "")]
-    lines += [
-        f"    {name}: {value:.3f}{'' if name.endswith((', MB', ', ×')) else ' s'}"
-        for name, value in figure.parts.items()
-    ]
+    lines = [f"{figure.what}: {_value(figure)}" + (f" ({figure.note})" if figure.note else "")]
+    lines += [f"    {name}: {value:.3f}{'' if name.endswith(_UNITS) else ' s'}" for name, value in figure.parts.items()]
     return "\n".join(lines)
 
 
-def save(figures: t.Sequence[Figure], about: t.Mapping[str, t.Any], directory: pathlib.Path) -> None:
-    """Write macvtap_link.json and macvtap_link.svg."""
+def save(module: str, figures: t.Sequence[Figure], about: t.Mapping[str, t.Any], directory: pathlib.Path) -> None:
+    """Write the module's JSON and SVG."""
     directory.mkdir(parents=True, exist_ok=True)
     listed = [{**_rounded(dataclasses.asdict(figure)), "met": figure.met} for figure in figures]
     text = json.dumps({"measured_with": about, "figures": listed}, indent=2, ensure_ascii=False)
-    (directory / "macvtap_link.json").write_text(text + "\n", encoding="utf-8")
-    (directory / "macvtap_link.svg").write_text(plot(figures), encoding="utf-8")
+    (directory / f"{module}.json").write_text(text + "\n", encoding="utf-8")
+    (directory / f"{module}.svg").write_text(plot(figures), encoding="utf-8")
+
+
+def _value(figure: Figure) -> str:
+    return "–" if figure.value is None else f"{figure.value:.2f} {figure.unit}"
 
 
 def _target(figure: Figure) -> str:

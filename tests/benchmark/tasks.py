@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import sys
 import typing as t
 
-from figures import Figure, Size, absent, creation, declared, mac, names
-from harness import ROOT, UPLINK, Bench, BenchmarkError, Cost, Session, bench, median
+from figures import Figure, Size
+from harness import ROOT, Bench, BenchmarkError, Cost, median
+from links import absent, creation, declared, mac, names
+from netns import UPLINK, LinkSession, bench
 
 # A looped task takes a quarter of a second for each link.
 LONG_ROUNDS = 3
@@ -18,19 +21,19 @@ LONG_ROUNDS = 3
 _SLOPES_FROM = 100
 
 Task = t.Dict[str, t.Any]
-_NOTHING: Task = {"ansible.builtin.meta": "noop"}
+NOTHING: Task = {"ansible.builtin.meta": "noop"}
 
 
-def tasks(session: Session, size: Size) -> list[Figure]:
+def tasks(session: LinkSession, size: Size) -> list[Figure]:
     rounds = min(size.rounds, LONG_ROUNDS)
     first: dict[str, list[float]] = {}
     again: dict[str, list[float]] = {}
     with bench(session, 3 * rounds * size.looped) as made:
         batch = session.scratch / "tasks-batch"
         batch.write_text("".join(f"{line}\n" for line in creation(size.looped)))
-        play(made, _NOTHING)  # has the controller's byte code written
+        play(made, NOTHING)  # has the controller's byte code written
         for _round in range(rounds):
-            nothing = play(made, _NOTHING).wall
+            nothing = play(made, NOTHING).wall
             for way, task in _ways(batch, size.looped).items():
                 first.setdefault(way, []).append(play(made, task).wall - nothing)
                 _require_links(made, size.looped)
@@ -42,7 +45,7 @@ def tasks(session: Session, size: Size) -> list[Figure]:
     ]
 
 
-def growth(session: Session, size: Size) -> list[Figure]:
+def growth(session: LinkSession, size: Size) -> list[Figure]:
     rounds = min(size.rounds, LONG_ROUNDS)
     costs: dict[str, dict[int, list[float]]] = {"create": {}, "again": {}, "ip -batch": {}}
     for _round in range(rounds):
@@ -69,8 +72,8 @@ def growth(session: Session, size: Size) -> list[Figure]:
     ]
 
 
-def play(made: Bench, task: Task) -> Cost:
-    """Run a play of one task with a connection of its own to the namespace."""
+def play(made: Bench, task: Task, *collections: pathlib.Path) -> Cost:
+    """Run a play of one task with a connection of its own to the namespace; ``collections`` are more paths of them."""
     scratch = made.session.scratch
     path = scratch / "play.json"
     host = {
@@ -85,7 +88,7 @@ def play(made: Bench, task: Task) -> Cost:
     config.write_text("[defaults]\n")
     env = {
         "ANSIBLE_CONFIG": str(config),  # none of the user's
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(map(str, (ROOT / ".collections", *collections))),
         "ANSIBLE_HOME": str(scratch / "home"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "false",
