@@ -155,6 +155,7 @@ def link(hv: Hypervisor, name: str) -> Result:
 
 
 def without_holders(of: Result) -> Result:
+    """What changes only when somebody changes the link: an idle one counts frames too."""
     return {key: value for key, value in of.items() if key not in ("holders", "counters")}
 
 
@@ -332,21 +333,21 @@ def test_a_start_with_the_name_of_a_link_deletes_that_link(hv: Hypervisor, user:
 
 
 def test_what_fails_on_the_name_of_a_link_and_leaves_it(hv: Hypervisor, user: User) -> None:
-    before = link(hv, "mt0")
+    before = without_holders(link(hv, "mt0"))
     user.define(SYSTEM, "web1")
     user.virsh(SYSTEM, "start", "web1")
     hv.run("install", "-m", "644", "/dev/stdin", "/tmp/direct.xml", stdin=DIRECT.format("mt0"))
     said = user.virsh(SYSTEM, "attach-device", "web1", "/tmp/direct.xml", "--live", check=False)
     assert "File exists" in said
-    assert link(hv, "mt0") == before
+    assert without_holders(link(hv, "mt0")) == before
 
     user.define(SESSION, "web2", DIRECT.format("mt0"))
     assert "Operation not permitted" in user.virsh(SESSION, "start", "web2", check=False)
-    assert link(hv, "mt0") == before
+    assert without_holders(link(hv, "mt0")) == before
 
     user.define(SYSTEM, "web3", INTERFACE.replace(" managed='no'", ""))
     assert "The mt0 interface already exists" in user.virsh(SYSTEM, "start", "web3", check=False)
-    assert link(hv, "mt0") == before
+    assert without_holders(link(hv, "mt0")) == before
 
 
 def test_whoever_may_open_a_tap_may_change_the_address_and_forge_the_source(hv: Hypervisor, user: User) -> None:
