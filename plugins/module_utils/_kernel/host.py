@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
@@ -57,7 +56,8 @@ def apply(steps: t.Sequence[Step[Thing]], run: Run, root: str = "/") -> None:
         elif isinstance(step.before, LoadedModule):
             _modprobe(["modprobe", "-r", step.before.name], run)
         else:
-            _write(config.under(root, step.path), step.after)
+            text = step.after.text if isinstance(step.after, LoadFile) else None
+            _files.write(config.under(root, step.path), text, option="persistent")
 
 
 def _modprobe(command: list[str], run: Run) -> None:
@@ -70,33 +70,10 @@ def _modprobe(command: list[str], run: Run) -> None:
         raise MacvtapError(f"{' '.join(command)} failed with code {code}: {said}", path="state")
 
 
-def _write(path: str, thing: Thing | None) -> None:
-    """Write or remove the file at ``path`` so that there never is a half of it."""
-    temporary = ""
-    try:
-        if not isinstance(thing, LoadFile):
-            os.unlink(path)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".macvtap-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(thing.text)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as exc:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise MacvtapError(f"{path}: {exc.strerror or exc}", path="persistent") from exc
-
-
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
+        return _files.read(path)
+    except MacvtapError:
         return None
 
 
