@@ -195,8 +195,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.probe import try_macvtap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -205,22 +206,24 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "kernel": {"type": "str"},
     "config_path": {"type": "path"},
     "required": {"type": "bool", "default": True},
+    "probe": {"type": "bool", "default": False},
 }
 
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     # Not every PATH that a connection gives has modprobe in it.
     run = functools.partial(module.run_command, path_prefix="/usr/sbin:/sbin", handle_exceptions=False)
-    wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required")})
+    wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required", "probe")})
+    probe = try_macvtap if module.params["probe"] and not module.check_mode else None
     outcome = converge(
-        functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"]),
+        functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"], probe=probe),
         functools.partial(planner.plan, wanted),
         functools.partial(adapter.apply, run=run),
         planner.undo,
         check_mode=module.check_mode,
     )
-    found = planner.returned(outcome.host, planner.judge(outcome.host))
-    return {**found, **outcome.plan.result(diff=module._diff)}
+    found = planner.returned(outcome.host, judgement.judge(outcome.host))
+    return {**found, **outcome.plan.result(diff=module._diff), "warnings": outcome.plan.warnings}
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
 
     A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
     """
-    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS)
+    mask = attribute(_IFLA_EXT_MASK, struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS))
     for _attempt in range(10):
         body = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
         sock.send(HEADER.pack(16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
@@ -95,8 +95,7 @@ def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
 
 def nsid_of(sock: socket.socket, pid: int) -> int | None:
     """Return what the socket's namespace calls that of the process ``pid``, None if it has no name for it."""
-    attr = _ATTRIBUTE.pack(8, _NETNSA_PID) + struct.pack("=I", pid)
-    body = b"\0\0\0\0" + attr
+    body = b"\0\0\0\0" + attribute(_NETNSA_PID, struct.pack("=I", pid))
     sock.send(HEADER.pack(16 + len(body), _RTM_GETNSID, NLM_F_REQUEST, 1, 0) + body)
     data = sock.recv(_RECEIVE)
     if HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
@@ -136,6 +135,11 @@ def _receive_answers(data: bytes, got: dict[int, Refusal | None]) -> None:
                 text = words.rstrip(b"\0").decode(errors="replace")
             got[number] = Refusal(code, text) if code else None
         at += (length + 3) & ~3
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return an attribute, padded so that another can follow."""
+    return (_ATTRIBUTE.pack(4 + len(payload), kind) + payload).ljust((len(payload) + 7) & ~3, b"\0")
 
 
 def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:

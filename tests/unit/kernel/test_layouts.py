@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import judge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 
 if t.TYPE_CHECKING:
     from .conftest import Tree

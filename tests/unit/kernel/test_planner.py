@@ -8,6 +8,7 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
     Host,
@@ -16,7 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model im
     Source,
     Wanted,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import judge, plan, undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import plan, undo
 
 RELEASE = "6.1.0-40-amd64"
 ALL = {"CONFIG_MACVTAP": "m", "CONFIG_MACVLAN": "m", "CONFIG_TAP": "m"}
