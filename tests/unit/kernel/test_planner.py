@@ -197,7 +197,8 @@ def test_what_needs_no_macvtap_does_not_decide() -> None:
 
 @pytest.mark.parametrize("field", ["running", "config_path"])
 def test_only_the_running_kernel_is_tried(field: str) -> None:
-    host = dataclasses.replace(MODULAR, **{field: "5.10.0"})
+    other: dict[str, t.Any] = {field: "5.10.0"}
+    host = dataclasses.replace(MODULAR, **other)
     with pytest.raises(MacvtapError, match=r"^probe: only the running kernel can be tried, and .* leave that out$"):
         plan(Wanted("supported", probe=True, required=False), host)
 
