@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
@@ -30,6 +31,10 @@ _LOCKDOWN = "/sys/kernel/security/lockdown"
 # What runs and loads nothing. Any other command may end in a modprobe of its own.
 _IDLE = frozenset({"true", "false", ":", "exit", "nologin"})
 
+_PART = re.compile(r"\\(?P<escaped>.)|\n|[^\\\n]+|\\", re.DOTALL)
+_COMMAND = re.compile(r"[ \t]*([^ \t]+)[ \t]+([^ \t]+)(?:[ \t](.*))?", re.DOTALL)
+_DASH = re.compile(r"\[[^\]]*|-")
+
 
 class Line(t.NamedTuple):
     """A command of modprobe.d with its module (for ``install``, a pattern) and the rest."""
@@ -41,20 +46,30 @@ class Line(t.NamedTuple):
 
 
 def parse(text: str) -> list[Line]:
-    """Return the commands of a modprobe.d file that name a module; a backslash at its end continues a line."""
+    """Return the commands of a modprobe.d file that name a module, read as libkmod reads them (getline_wrapped)."""
     found: list[Line] = []
-    number, start, pending = 0, 0, ""
-    for number, raw in enumerate(text.split("\n"), 1):
-        start = start if pending else number
-        if raw.endswith("\\"):
-            pending += raw[:-1]
-            continue
-        # kmod takes the tab and the space for blanks, and a comment only at the start of a line.
-        words = (pending + raw).replace("\t", " ").split(None, 2)
-        pending = ""
-        if len(words) >= 2 and not words[0].startswith("#"):
-            found.append(Line(start, words[0], words[1].replace("-", "_"), words[2].strip() if words[2:] else ""))
-    return found
+    number = start = 1
+    line = ""
+    for part in _PART.finditer(text):
+        number += part[0].count("\n")
+        escaped = part["escaped"]
+        if part[0] == "\n":
+            found += _command(start, line)
+            start, line = number, ""
+        elif escaped is None:
+            line += part[0]
+        elif escaped != "\n":
+            line += escaped
+    return [*found, *_command(start, line)]
+
+
+def _command(number: int, line: str) -> list[Line]:
+    words = _COMMAND.fullmatch(line)
+    if not words or line.startswith("#") or (words[1] == "install" and not words[3]):
+        return []
+    # Not within brackets, where a dash makes a range.
+    module = _DASH.sub(lambda match: "_" if match[0] == "-" else match[0], words[2])
+    return [Line(number, words[1], module, (words[3] or "").strip())]
 
 
 def parse_cmdline(text: str) -> dict[str, tuple[str, ...]]:
@@ -80,7 +95,7 @@ def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
 
     The command line counts only for the kernel that is ``running``.
     """
-    lines = [(path, line) for path in _configuration(root) for line in parse(_text(path, root))]
+    lines = configuration(root)
     found: list[Obstacle] = []
     for module in MODULES.values():
         found += [
@@ -88,12 +103,11 @@ def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
             for path, line in lines
             if line.command == "blacklist" and line.module == module
         ]
-        # Of several, libkmod takes the first that matches (kmod_module_get_install_commands).
-        commands = (o for o in lines if o[1].command == "install" and fnmatch.fnmatchcase(module, o[1].module))
-        for path, line in list(commands)[:1]:
-            if _loads_nothing(line.rest):
-                says = f"install {line.module} {line.rest}"
-                found.append(Obstacle(module, "install", f"{path}:{line.number}", says))
+        command = install_command(lines, module)
+        if command and _loads_nothing(command[1].rest):
+            path, line = command
+            says = f"install {line.module} {line.rest}"
+            found.append(Obstacle(module, "install", f"{path}:{line.number}", says))
     named = parse_cmdline(_text(CMDLINE, root)) if running else {}
     found += [
         Obstacle(module, "kernel", CMDLINE, f"module_blacklist={module}")
@@ -106,6 +120,16 @@ def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
         if module in MODULES.values()
     ]
     return tuple(found)
+
+
+def configuration(root: str) -> list[tuple[str, Line]]:
+    """Return all commands of modprobe.d with their files, in the order in which they count."""
+    return [(path, line) for path in _files_that_count(root) for line in parse(_text(path, root))]
+
+
+def install_command(lines: t.Iterable[tuple[str, Line]], module: str) -> tuple[str, Line] | None:
+    """Return what modprobe runs in place of loading ``module``: the first that matches."""
+    return next((o for o in lines if o[1].command == "install" and fnmatch.fnmatchcase(module, o[1].module)), None)
 
 
 def find_disabled(root: str) -> bool:
@@ -130,7 +154,7 @@ def call(command: list[str], run: Run, root: str = "/") -> None:
         )
 
 
-def _configuration(root: str) -> list[str]:
+def _files_that_count(root: str) -> list[str]:
     """Return the files that count, in the order in which they are read: that of their names."""
     files: dict[str, str] = {}
     for directory in _DIRECTORIES:
@@ -148,7 +172,7 @@ def _loads_nothing(command: str) -> bool:
     words = command.replace(";", " ; ").replace("&", " & ").replace("|", " | ").split()
     if any(os.path.basename(word) in {"modprobe", "insmod", "kmod"} for word in words):
         return False
-    return bool(words) and os.path.basename(words[0]) in _IDLE
+    return not words or os.path.basename(words[0]) in _IDLE
 
 
 def _lockdown(root: str) -> str:
