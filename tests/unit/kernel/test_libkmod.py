@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import m
 
 NAMES = ("macvtap", "macvlan", "tap")
 # What files are made of: everything that either reader might take for something else.
-PIECES = ("install", "blacklist", "options", " ", "  ", "\t", "\n", "\n\n", "\\\n", "#", " # ", "\\")
+PIECES: tuple[str, ...] = ("install", "blacklist", "options", " ", "  ", "\t", "\n", "\n\n", "\\\n", "#", " # ", "\\")
 PIECES += (*NAMES, "mac*", "ta?", "[l-n]ac[a-z]*", "a-b", "\r", "/bin/true", "/bin/false", "modprobe -i", "&&", ";")
 
 
