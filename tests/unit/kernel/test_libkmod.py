@@ -18,6 +18,10 @@ NAMES = ("macvtap", "macvlan", "tap")
 PIECES: tuple[str, ...] = ("install", "blacklist", "options", " ", "  ", "\t", "\n", "\n\n", "\\\n", "#", " # ", "\\")
 PIECES += (*NAMES, "mac*", "ta?", "[l-n]ac[a-z]*", "a-b", "\r", "/bin/true", "/bin/false", "modprobe -i", "&&", ";")
 
+# libkmod.h
+IGNORE_LOADED, DRY_RUN = 0x8, 0x10
+APPLY_BLACKLIST, APPLY_BLACKLIST_ALIAS_ONLY = 0x20000, 0x40000
+
 
 def text(chance: random.Random) -> str:
     # A backslash at the very end makes libkmod 30 take the end of the file for a byte.
@@ -53,6 +57,13 @@ class Libkmod:
         found: bytes | None = self._lib.kmod_module_get_install_commands(module)
         return None if found is None else found.decode().strip()
 
+    def probe(self, name: str, flags: int) -> int:
+        """Return what a dry run of loading the module says: which blacklist applied, or 0 where it went on."""
+        module = ctypes.c_void_p()
+        assert self._lib.kmod_module_new_from_name(self._context, name.encode(), ctypes.byref(module)) == 0
+        none = [None] * 4
+        return int(self._lib.kmod_module_probe_insert_module(module, flags | IGNORE_LOADED | DRY_RUN, *none))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _there() -> None:
@@ -77,3 +88,12 @@ def test_both_find_the_same(tmp_path: pathlib.Path, seed: int) -> None:
     for name in NAMES:
         found = modprobe.install_command(lines, name)
         assert (found[1].rest if found else None) == libkmod.install_command(name)
+
+
+def test_who_obeys_a_blacklist(tmp_path: pathlib.Path) -> None:
+    """systemd-modules-load does, with one flag; modprobe does not for a name, with the other."""
+    (tmp_path / "x.conf").write_text("blacklist macvtap\n")
+    libkmod = Libkmod([tmp_path])
+    assert libkmod.probe("macvtap", APPLY_BLACKLIST) == APPLY_BLACKLIST
+    assert libkmod.probe("macvtap", APPLY_BLACKLIST_ALIAS_ONLY) == 0
+    assert libkmod.probe("macvlan", APPLY_BLACKLIST) == 0
