@@ -33,8 +33,23 @@ class WantedVlan:
     path: str = ""
 
 
+# What is declared of a link, the link as it is, and as it is to be: the same one where nothing is to be done.
+Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]
+
+
 def is_ours(link: Link) -> bool:
     return link.kind == "vlan" and link.alias == MARK
+
+
+def identity(link: Link) -> tuple[int, int | None, str | None] | None:
+    """What the kernel has once: see vlan_find_dev()."""
+    if link.kind != "vlan" or not link.parent_index or link.netns is not None:
+        return None
+    return (link.parent_index, link.vlan_id, link.vlan_protocol)
+
+
+def stays(before: Link | None, after: Link | None) -> bool:
+    return before is not None and after is not None and identity(before) == identity(after)
 
 
 def fields(link: Link) -> dict[str, t.Any]:
