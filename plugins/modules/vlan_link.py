@@ -76,8 +76,8 @@ options:
     description:
       - The link below, a trunk that has the VLAN, by its name, alternative name, MAC address, or the PCI address of its
         device (V(0000:03:00.0)).
-      - It must be a wired Ethernet link that is not the port of a bridge or bond; a bridge or bond itself is fine, and so
-        is another VLAN link, if it exists before the task.
+      - It must be a wired Ethernet link that is not the port of a bridge or bond; a bridge or bond itself is fine, and
+        so is another VLAN link, if it exists before the task.
     type: str
     aliases: [link, lower, base_iface]
   id:
@@ -128,8 +128,8 @@ options:
     choices: [rollback, keep]
     default: rollback
   lock_timeout:
-    description: How many seconds to wait for another run of this module, or of M(linuxvirt.macvtap.macvtap_link), on the
-      host to end.
+    description: How many seconds to wait for another run of this module, or of M(linuxvirt.macvtap.macvtap_link), on
+      the host to end.
     type: int
     default: 60
 seealso:

@@ -35,7 +35,7 @@ def check_declared_once(pairs: t.Sequence[Case]) -> None:
         link = after or before
         if link is None:
             continue
-        for what, said in ((("name", link.name), link.name), (identity(link), f"VLAN {want.id} of {link.parent}")):
+        for what, said in ((identity(link), f"VLAN {want.id} of {link.parent}"), (link.name, link.name)):
             twin = seen.setdefault(what, want)
             if twin is not want:
                 raise MacvtapError(
