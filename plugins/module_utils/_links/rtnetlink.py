@@ -21,6 +21,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
+_RTM_GETADDR = 22
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
 
@@ -28,6 +29,7 @@ IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
+IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index of the link
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -67,9 +69,17 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
     A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
     """
     mask = attribute(_IFLA_EXT_MASK, struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS))
+    return _dump(sock, RTM_GETLINK, IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask)
+
+
+def dump_addresses(sock: socket.socket) -> list[bytes]:
+    """Return the body (ifaddrmsg and attributes) of every IP address's message."""
+    return _dump(sock, _RTM_GETADDR, IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+
+
+def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
     for _attempt in range(10):
-        body = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
-        sock.send(HEADER.pack(16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+        sock.send(HEADER.pack(16 + len(body), message, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
         found: list[bytes] = []
         if _receive_dump(sock, found):
             return found
