@@ -197,10 +197,10 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
 
 def restart(hv: Hypervisor) -> None:
     """Kill the hypervisor's own libvirtd, and start it again as it was started."""
-    hv.run("sh", "-c", "kill -KILL $(cat /run/libvirtd.pid)")
+    hv.run("sh", "-c", f"kill -KILL $(cat /run/{hv.daemon}.pid)")
     deadline = time.monotonic() + 30
     while True:
-        done = subprocess.run([*hv.prefix, "/usr/sbin/libvirtd", "-d"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*hv.prefix, f"/usr/sbin/{hv.daemon}", "-d"], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         # It may still hold its lock.
