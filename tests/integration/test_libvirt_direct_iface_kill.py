@@ -18,7 +18,7 @@ import direct_iface
 import pytest
 from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
 from labkit import cells
-from support import MODULES, module_command, module_environment, module_input, run_module
+from support import MODULES, ansible_path, module_command, module_environment, module_input, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -216,6 +216,7 @@ def beside(hv: Hypervisor, edits: t.Sequence[tuple[str, str]], params: Result) -
     """
     code = f"""
 import runpy, sys, libvirt
+sys.path.append({ansible_path()!r})
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 edits, apply = {list(edits)!r}, Hypervisor.apply
 def raced(self, steps):

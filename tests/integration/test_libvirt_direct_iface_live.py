@@ -102,6 +102,11 @@ def test_trust_is_never_said_to_be_done_where_libvirt_does_not_do_it(started: Hy
     assert (trusts in element(started.dump("web1", live=True), A)) == does
     again = ok(module(domain="web1", mac=A, trust_guest_rx_filters=True))
     assert (again["changed"], again["restart_required"]) == (False, done["restart_required"])
+    # libvirt 10.0 forgets by such a change whose link it is, and leaves it behind.
+    link = live(again)["target"]
+    started.virsh("destroy", "web1")
+    assert link not in started.run("ip", "-br", "link")
+    started.virsh("start", "web1")
 
 
 def test_a_replug_keeps_what_the_guest_knows_the_card_by(hv: Hypervisor, module: Module) -> None:
