@@ -29,7 +29,7 @@ class Hypervisor:
 
     @property
     def daemon(self) -> str:
-        """libvirtd or, where libvirt has a daemon for each driver, virtqemud."""
+        """Either libvirtd or, where libvirt has a daemon for each driver, virtqemud."""
         return SYSTEM.daemon
 
     @property
@@ -38,7 +38,7 @@ class Hypervisor:
 
     @property
     def release(self) -> int:
-        """libvirt's major version."""
+        """The major version of libvirt."""
         return int(self.run("virsh", "--version").split(".")[0])
 
     @property

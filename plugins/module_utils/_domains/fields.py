@@ -16,9 +16,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 _YES_NO = ("no", "yes")
 _ON_OFF = ("off", "on")
-# Of an interface that it gives another value, libvirt 10.0 forgets that it has made the link: the link stays when the
-# guest stops, with the guest's address, so that the guest cannot start again. 9.0 keeps no such record, and 10.1 keeps it
-# (its release notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
+# Giving an interface another value, libvirt 10.0 forgets that it has made the link. The link stays when the guest
+# stops, with the guest's address, so that the guest cannot start again. 9.0 keeps no such record, and 10.1 does not
+# lose it (its release notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
 _FORGETFUL = range(9_001_000, 10_001_000)
 _PCI = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
 
