@@ -170,6 +170,9 @@ def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Modul
     # The same where the one that has it does not run, if it is in the task.
     failed = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web2", "mac": B, "target": "web0"}])
     assert f"interfaces[1].target: web0 is the target of interface {A} of domain web1 too" in failed["msg"]
+    # Or if the host's other domains are looked at anyway, for the address of a new one.
+    failed = module(domain="web2", mac=C, source="eth0", mode="bridge", target="web0")
+    assert "target: web0 is the target of an interface of domain web1 already" in failed["msg"]
     # It is libvirt that may take it away.
     hv.virsh("start", "web1")
     hv.define(domain("web3", nic(C, more="<target dev='web0'/>")))

@@ -143,15 +143,24 @@ class Hypervisor:
         return _with_links(host, sources) if self._local else host
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses that its other domains have."""
+        """Return ``host`` with the addresses and the links' names that its other domains have."""
         if host.macs is not None:
             return host
-        found: dict[str, list[str]] = {}
+        macs: dict[str, list[str]] = {}
+        targets: dict[str, list[str]] = {}
         for name, listed in self._list().items():
             domain = self._read(listed) if name not in host.domains else None
-            for mac in {iface.mac for iface in (*domain.stored, *domain.live)} if domain else ():
-                found.setdefault(mac, []).append(name)
-        return replace(host, macs={mac: tuple(names) for mac, names in found.items()})
+            if domain is None:
+                continue
+            for mac in {iface.mac for iface in (*domain.stored, *domain.live)}:
+                macs.setdefault(mac, []).append(name)
+            for target in {iface.get("target") for iface in domain.stored} - {None}:
+                targets.setdefault(target or "", []).append(name)
+        return replace(
+            host,
+            macs={mac: tuple(names) for mac, names in macs.items()},
+            targets={target: tuple(names) for target, names in targets.items()},
+        )
 
     def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
         """Store first, then unplug, then plug: a MAC can move from one running guest to another in one run."""

@@ -442,6 +442,13 @@ def test_a_card_that_is_not_virtio_loses_its_driver() -> None:
     ]
 
 
+def test_a_target_is_refused_where_a_domain_has_it_that_is_not_in_the_task() -> None:
+    on = host(stopped(), macs={}, targets={"web0": ("db1",)})
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.target: web0 .* of domain db1 already"):
+        planner.plan([want(source="eth0", target="web0")], on)
+    assert planner.plan([want(source="eth0", target="web1")], on).changed
+
+
 def test_a_target_is_refused_where_another_interface_has_it() -> None:
     web0 = changed(STORED, target="web0")
     other = Domain("db1", stored=(replace(web0, mac=OTHER),))
