@@ -129,8 +129,8 @@ def _check_others_targets(desired: Desired, name: str, host: Host) -> None:
     domains = host.targets.get(name)
     if domains:
         raise MacvtapError(
-            f"{name} is the target of an interface of domain {', '.join(domains)} already; each name is once on a host, "
-            "and whichever guest starts second fails to. Choose another one",
+            f"{name} is the target of an interface of domain {', '.join(domains)} already; each name is once on a "
+            "host, and whichever guest starts second fails to. Choose another one",
             path=join_path(desired.path, "target"),
         )
 

@@ -86,5 +86,6 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
         "start": [["/usr/sbin/virtlogd", "-d"], [f"/usr/sbin/{system.daemon}", "-d"]],
     }
     if system != MACHINE:
-        made.update(root=str(system.root), shown=[str(path) for path in system.shown], overlays=[])
+        made["root"], made["overlays"] = str(system.root), []
+        made["shown"] = [str(path) for path in system.shown]
     return made
