@@ -8,6 +8,7 @@ import contextlib
 import re
 import time
 import typing as t
+from concurrent import futures
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
@@ -22,6 +23,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
 
+_T = t.TypeVar("_T")
+_R = t.TypeVar("_R")
+# libvirtd works on five requests of a client at once (max_client_requests); fewer domains are not worth the threads.
+_AT_ONCE = 4
+_WORTH_THREADS = 8
 _POLL_SECONDS = (0.005, 0.05)
 # What to do about errors of libvirt's, by words of theirs.
 _HINTS = (
@@ -107,8 +113,11 @@ class Hypervisor:
         self._uri = uri
         self._timeout = timeout
         self._read_only = read_only
+        self._handles: dict[str, t.Any] = {}
         # What this run found of each domain's stored configuration, and made of it, to notice another editor.
         self._defined: dict[str, tuple[str, str]] = {}
+        # What libvirt has made of it in the last apply, read back at once: it shows whether that is what was meant.
+        self._read_back: dict[str, str] = {}
         self.unanswered: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
         with self._said("cannot ask libvirt what it is"):
@@ -118,26 +127,40 @@ class Hypervisor:
     def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
         """Read the domains of these ``names`` (None: all); those that do not exist are left out.
 
-        ``sources`` are the links of the host of which all must be known that decides what can use them.
+        ``sources`` are the links of the host of which all must be known that decides what can use them. What has just
+        been stored and read back is not read once more.
         """
+        documents, self._read_back = self._read_back, {}
+        return self._host(names, sources, documents)
+
+    def _host(self, names: t.Iterable[str] | None, sources: t.Collection[str], documents: t.Mapping[str, str]) -> Host:
         there = self._list()
         wanted = sorted(there) if names is None else list(dict.fromkeys(names))
-        found = {name: self._read(there[name]) for name in wanted if name in there}
+        found = {name: self._read(there[name], documents.get(name)) for name in wanted if name in there}
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(wanted) else tuple(sorted(there))
         host = Host(self._uri, domains, known, self._version)
         return _with_links(host, sources) if self._local else host
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses that its other domains have."""
+        """Return ``host`` with the addresses and the links' names that its other domains have."""
         if host.macs is not None:
             return host
-        found: dict[str, list[str]] = {}
+        macs: dict[str, list[str]] = {}
+        targets: dict[str, list[str]] = {}
         for name, listed in self._list().items():
             domain = self._read(listed) if name not in host.domains else None
-            for mac in {iface.mac for iface in (*domain.stored, *domain.live)} if domain else ():
-                found.setdefault(mac, []).append(name)
-        return replace(host, macs={mac: tuple(names) for mac, names in found.items()})
+            if domain is None:
+                continue
+            for mac in {iface.mac for iface in (*domain.stored, *domain.live)}:
+                macs.setdefault(mac, []).append(name)
+            for target in {iface.get("target") for iface in domain.stored} - {None}:
+                targets.setdefault(target or "", []).append(name)
+        return replace(
+            host,
+            macs={mac: tuple(names) for mac, names in macs.items()},
+            targets={target: tuple(names) for target, names in targets.items()},
+        )
 
     def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
         """Store first, then unplug, then plug: a MAC can move from one running guest to another in one run."""
@@ -149,8 +172,11 @@ class Hypervisor:
         by_domain: dict[str, list[_Task]] = {}
         for task in tasks:
             by_domain.setdefault(task.after.domain, []).append(task)
-        for theirs in by_domain.values():
-            self._store(theirs)
+        stored = _side_by_side(self._store, list(by_domain.values()))
+        self._bring_live(tasks)
+        self._read_back = {name: made for name, made in zip(by_domain, stored) if made is not None}
+
+    def _bring_live(self, tasks: t.Sequence[_Task]) -> None:
         for task in tasks:
             self._update(task)
         leaving = [task for task in tasks if task.leaves]
@@ -173,14 +199,17 @@ class Hypervisor:
                     self._libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
                 )
             )
-        return {(name := h.name()): _Listed(h, name in active, name in persistent) for h in handles}
+        listed = {(name := h.name()): _Listed(h, name in active, name in persistent) for h in handles}
+        self._handles = {name: one.handle for name, one in listed.items()}
+        return listed
 
-    def _read(self, listed: _Listed) -> Domain | None:
-        """Return a domain, None if it has gone since it was listed."""
+    def _read(self, listed: _Listed, document: str | None = None) -> Domain | None:
+        """Return a domain, None if it has gone since it was listed; ``document`` is its stored XML if that is known."""
         handle = listed.handle
         with self._said(f"cannot read domain {handle.name()!r}"):
             try:
-                document = self._stored_xml(handle) if listed.persistent else ""
+                if document is None:
+                    document = self._stored_xml(handle) if listed.persistent else ""
                 live = handle.XMLDesc(0) if listed.active else ""
             except self._libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:
@@ -203,17 +232,18 @@ class Hypervisor:
             flags |= self._libvirt.VIR_DOMAIN_XML_SECURE
         return str(handle.XMLDesc(flags))
 
-    def _store(self, tasks: t.Sequence[_Task]) -> None:
+    def _store(self, tasks: t.Sequence[_Task]) -> str | None:
+        """Store what changes of one domain, and return what libvirt has made of that, None if nothing changes."""
         path, after = tasks[0].path, tasks[0].after
         name = after.domain
         changing = [task for task in tasks if task.before.stored != task.after.stored]
         if not changing:
-            return
+            return None
         if after.document and name not in self._defined:
             # On the way back, of a domain that this run has not stored: what differs there, somebody else has changed.
-            return
+            return None
         with self._said(f"libvirt refuses the configuration of domain {name!r}", path):
-            document = self._stored_xml(self._connection.lookupByName(name))
+            document = self._stored_xml(self._handles[name])
             if document != tasks[0].before.document:
                 _refuse_stale(document, changing)
             edited = xml.edit(document, [(task.before.stored, task.after.stored) for task in changing])
@@ -222,7 +252,9 @@ class Hypervisor:
                 # The way back. Undoing the edits alone would leave the controllers that libvirt added for a NIC.
                 edited = was
             handle = self._connection.defineXML(edited)
-            self._defined[name] = document, self._stored_xml(handle)
+            made = self._stored_xml(handle)
+        self._defined[name] = document, made
+        return made
 
     def _update(self, task: _Task) -> None:
         updates = task.updates()
@@ -286,7 +318,7 @@ class Hypervisor:
         asked = [task for task in tasks if (task.after.domain, task.after.mac) not in self.unanswered]
         if not asked or not self._local:
             return
-        host = self.observe({task.after.domain for task in asked})
+        host = self._host({task.after.domain for task in asked}, (), {})
         for task in asked:
             name = task.after.domain
             iface = next((i for i in host.domains[name].live if i.mac == task.after.mac), None)
@@ -324,6 +356,23 @@ class Hypervisor:
             said = _words(exc)
             hints = (hint for words, hint in _HINTS if re.search(words, said))
             raise MacvtapError(". ".join([f"{what}: {said}", *hints]), path=path) from exc
+
+
+def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
+    """Return what ``do`` makes of each item: libvirt stores several domains at once, each of them written to the disk.
+
+    When one fails, those that have not begun are left.
+    """
+    if len(items) < _WORTH_THREADS:
+        return [do(item) for item in items]
+    with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        running = [pool.submit(do, item) for item in items]
+        try:
+            return [one.result() for one in running]
+        except BaseException:
+            for one in running:
+                one.cancel()
+            raise
 
 
 def _refuse_stale(document: str, tasks: t.Sequence[_Task]) -> None:
