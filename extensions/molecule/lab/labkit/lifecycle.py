@@ -63,7 +63,8 @@ def create(
         if there is not None and not problems(there):
             if there != lab:
                 have = ",".join((*there.hypervisors, *there.vm_names))
-                raise LabError(f"lab {lab.name} is there with hypervisors {have}; destroy it first")
+                vlans = "".join(f", VLAN {vlan}" for vlan in there.vlans)
+                raise LabError(f"lab {lab.name} is there with hypervisors {have}{vlans}; destroy it first")
             say(f"lab {lab.name} is up already")
             return there
         if there is not None or lab.dir.exists():
@@ -172,6 +173,7 @@ def status(lab: Lab) -> dict[str, t.Any]:
             "pid": cells.pid_of(lab.switch),
             "ipv4": switch.IPV4,
             "ipv6": switch.IPV6,
+            "vlans": {switch.vlan_link(vlan): address for vlan, address in switch.vlan_addresses(lab).items()},
         },
         "hypervisors": hypervisors,
         "vms": vms,
