@@ -28,8 +28,14 @@ def resolve(want: Wanted, links: Links) -> Link:
 
     :raises MacvtapError: there is none, or several.
     """
-    asked = want.parent or ""
-    path = join_path(want.path, "parent")
+    return find(want.parent or "", links, path=join_path(want.path, "parent"), but=want.name)
+
+
+def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
+    """Return the link that is ``asked`` for in the option ``path``; ``but`` is no link that could have been meant.
+
+    :raises MacvtapError: there is none, or several.
+    """
     named = links.get(asked)
     if named is not None and named.netns is None:
         return named
@@ -44,7 +50,7 @@ def resolve(want: Wanted, links: Links) -> Link:
         # A VLAN link or a bridge takes over the address of the link that it is on.
         return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
     if named is None:
-        raise MacvtapError(f"there is no link {asked} on this host{near(asked, links, want.name)}", path=path)
+        raise MacvtapError(f"there is no link {asked} on this host{near(asked, links, but)}", path=path)
     return named
 
 
