@@ -169,8 +169,8 @@ options:
       - V(private) is no isolation where the switch has reflective relay, which lets unicast frames to a known address
         through.
       - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). Each
-        parent's switch is asked once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can be
-        found out, as on a parent that is down, it is V(bridge), with a warning. See O(auto) for links that exist.
+        parent's switch is asked once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can
+        be found out, as on a parent that is down, it is V(bridge), with a warning. See O(auto) for links that exist.
       - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
     type: str
     choices: [vepa, bridge, private, passthru, source, auto]

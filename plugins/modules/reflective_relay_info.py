@@ -66,8 +66,8 @@ options:
     default: 2
 notes:
   - It needs root, in check mode too.
-  - V(false) says that nothing came back in time. A switch port that is plugged in but passes nothing yet (spanning tree,
-    802.1X), and a network card that drops received frames with an address of its own, look the same from the host.
+  - V(false) says that nothing came back in time. A switch port that is plugged in but passes nothing yet (spanning
+    tree, 802.1X), and a network card that drops received frames with an address of its own, look the same from here.
   - The port is asked without a VLAN tag, unless the parent is a VLAN link.
 seealso:
   - module: linuxvirt.macvtap.macvtap_link

@@ -49,8 +49,10 @@ def modes(cases: t.Sequence[Case], answers: Answers, *, always: bool) -> dict[st
     found: dict[str, str | None] = {}
     for case in cases:
         if case.declared == AUTO:
-            mode = _mode(case, answers, always=always)
-            found[case.path] = None if mode == case.had else mode
+            answer = answers.get(case.parent or "")
+            unknown = answer is None or answer.reflects is None
+            stays = not _open(case, always) or (unknown and case.had is not None)
+            found[case.path] = None if stays else _mode(case, answers, always=always)
     return found
 
 

@@ -90,8 +90,8 @@ def ask(parents: t.Iterable[Link], *, method: str, timeout: float, count: int) -
                 failed[parent.name] = Echoes(failure=f"no frame could be sent on {parent.name}: {exc.strerror}")
             except _RefusedError as exc:
                 failed[parent.name] = Echoes(
-                    failure=f"the kernel refused two links on {parent.name}: {exc}. A port of a bridge can have none, and "
-                    "neither can the parent of one in mode passthru"
+                    failure=f"the kernel refused two links on {parent.name}: {exc}. A port of a bridge can have none, "
+                    "and neither can the parent of one in mode passthru"
                 )
         for number in range(count):
             for line in lines.values():
@@ -194,4 +194,6 @@ def _attach(sock: socket.socket, program: bytes) -> None:
     import ctypes
 
     buffer = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program) // 8, ctypes.addressof(buffer)))
+    sock.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program) // 8, ctypes.addressof(buffer))
+    )
