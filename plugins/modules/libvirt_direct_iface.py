@@ -49,7 +49,7 @@ options:
       - V(auto) gives an interface that does not exist yet V(vepa) if the switch behind its source has reflective relay,
         else V(bridge). The switch behind each source is asked once in a task, as
         M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can be found out, as on a source that is down,
-        with a remote O(uri) or with O(xml_file), it is V(bridge), with a warning. See O(auto) for interfaces that exist.
+        with a remote O(uri) or with O(xml_file), it is V(bridge), with a warning. See O(auto) for what exists.
       - An interface that does not exist yet gets libvirt's default V(vepa), with a warning, if this is left out.
       - Under a running guest it is changed on the macvtap link itself, which the guest does not notice, except to and
         from V(passthrough). libvirt goes on showing the old mode for the running guest then.

@@ -28,6 +28,6 @@ def settled(wanted: t.Sequence[Wanted], modes: t.Mapping[str, str | None]) -> li
 
 
 def _case(want: Wanted, links: Links) -> Case:
-    link = links.get(want.key)
-    parent = resolve(want, links).name if want.parent is not None else link and link.parent
-    return Case(want.path, want.key, parent, want.mode, link and link.mode)
+    had = links.get(want.key)
+    parent = resolve(want, links).name if want.parent is not None else had.parent if had else None
+    return Case(want.path, want.key, parent, want.mode, had.mode if had else None)
