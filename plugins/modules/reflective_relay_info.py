@@ -98,7 +98,7 @@ parents:
   returned: success
   type: list
   elements: dict
-  contains: &contains
+  contains:
     parent:
       description: Name of the link.
       type: str
@@ -143,7 +143,7 @@ parents:
           description: Their destination address, V(null) where nothing could be sent.
           type: str
           returned: always
-  sample: &sample
+  sample:
     - parent: eth0
       reflective_relay: true
       reason:

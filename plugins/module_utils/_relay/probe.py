@@ -83,8 +83,8 @@ def ask(parents: t.Iterable[Link], *, method: str, timeout: float, count: int) -
                 lines[parent.name] = stack.enter_context(opened)
             except PermissionError as exc:
                 raise MacvtapError(
-                    f"asking the switch behind {parent.name} whether it reflects frames needs root, to send one "
-                    f"({exc.strerror}). Say become: true"
+                    f"asking the switch behind {parent.name} whether it reflects frames needs root, since it sends "
+                    f"some ({exc.strerror}). Say become: true"
                 ) from exc
             except OSError as exc:
                 failed[parent.name] = Echoes(failure=f"no frame could be sent on {parent.name}: {exc.strerror}")
