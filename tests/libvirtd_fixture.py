@@ -15,7 +15,7 @@ from support import OTHER_ROOT, ROOT, ansible_path
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
-from labkit import cells, guest, image, lifecycle, model
+from labkit import cells, guest, image, lifecycle, model, switch
 from labkit.hypervisor import MACHINE, System
 
 SYSTEM = System(Path(OTHER_ROOT), (ROOT, Path(ansible_path()))) if OTHER_ROOT else MACHINE
@@ -54,6 +54,10 @@ class Hypervisor:
 
     def virsh(self, *arguments: str, stdin: str = "") -> str:
         return self.run("virsh", "--quiet", "--connect", "qemu:///system", *arguments, stdin=stdin)
+
+    def hairpin(self, on: bool) -> None:
+        """Let the switch port that eth0 is plugged into reflect frames, or not."""
+        switch.set_hairpin(model.require(self.cell.lab), self.cell, on)
 
     def define(self, xml: str) -> None:
         self.virsh("define", "/dev/stdin", stdin=xml)

@@ -46,11 +46,15 @@ options:
       - V(bridge) works with every switch. V(vepa) needs a switch port that reflects frames (reflective relay, hairpin)
         for guests of one host to reach each other. V(private) keeps them apart. V(passthrough) gives the whole source
         to this one interface; V(passthru) is another word for it.
+      - V(auto) gives an interface that does not exist yet V(vepa) if the switch behind its source has reflective relay,
+        else V(bridge). The switch behind each source is asked once in a task, as
+        M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can be found out, as on a source that is down,
+        with a remote O(uri) or with O(xml_file), it is V(bridge), with a warning. See O(auto) for what exists.
       - An interface that does not exist yet gets libvirt's default V(vepa), with a warning, if this is left out.
       - Under a running guest it is changed on the macvtap link itself, which the guest does not notice, except to and
         from V(passthrough). libvirt goes on showing the old mode for the running guest then.
     type: str
-    choices: [vepa, bridge, private, passthrough, passthru]
+    choices: [vepa, bridge, private, passthrough, passthru, auto]
   model: &model
     description:
       - Model of the network card that the guest sees, such as V(virtio) or V(e1000e).
@@ -246,6 +250,23 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  auto:
+    description:
+      - The interfaces whose mode O(mode=auto) decides. V(new), those that do not exist yet or are converted, while
+        others keep theirs, and no switch is asked for them. V(always), also those that exist, in which the mode then
+        follows the switch; where nothing can be found out they keep theirs.
+    type: str
+    choices: [new, always]
+    default: new
+    version_added: 0.2.0
+  check_relay:
+    description:
+      - Ask the switch behind every source of declared interfaces in mode V(vepa), and warn where it has no reflective
+        relay, so that guests of this host will not reach each other. Each run waits 50 ms then where it has none.
+      - Where the switch is asked for O(mode=auto) the warning comes in any case.
+    type: bool
+    default: false
+    version_added: 0.2.0
   purge:
     description:
       - Remove the direct interfaces of the domains named in this task that are not declared. Interfaces of other types,
@@ -306,6 +327,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details:
+      - With O(mode=auto) or O(check_relay=true) the switch is asked in check mode as well. That sends two frames on the
+        source and changes nothing, and needs root.
   diff_mode:
     support: full
   idempotent:
@@ -319,6 +343,7 @@ requirements:
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link
+  - module: linuxvirt.macvtap.reflective_relay_info
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 """
@@ -341,6 +366,13 @@ EXAMPLES = r"""
       - {domain: db1, mac: "52:54:00:10:00:03", source: eth1, mode: private}
       - {domain: old1, mac: "52:54:00:10:00:04", state: absent}
   register: direct
+
+- name: In the mode that suits the switch
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: web3
+    mac: "52:54:00:10:00:05"
+    source: eth0
+    mode: auto
 
 - name: A second interface on the link eth1, whose address is made up and stays the same
   linuxvirt.macvtap.libvirt_direct_iface:
@@ -491,6 +523,22 @@ pending:
       type: str
   sample:
     - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3}
+reflective_relay:
+  description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
+  returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
+  type: list
+  elements: dict
+  sample:
+    - parent: eth0
+      reflective_relay: false
+      reason: none of 2 frames came back within 25 ms
+      round_trips: []
+      sent:
+        method: lower
+        frames: 2
+        ethertype: "0x88b5"
+        source: 52:54:00:ab:cd:ef
+        destination: 52:54:00:ab:cd:ef
 backup_file:
   description: The copy of O(xml_file) as it was before.
   returned: with O(backup=true), if the file was changed
@@ -506,6 +554,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    auto,
     declare,
     element,
     fields,
@@ -518,6 +567,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
 Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
@@ -533,13 +584,14 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
     with _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
+        answers: dict[str, relay.Verdict] = {}
         for _attempt in range(_ATTEMPTS - 1):
             try:
-                return _converge(module, declared, domains)
+                return _converge(module, declared, domains, answers)
             except StaleError:
                 # What this run had done is put back; what the other one has done is read now.
                 continue
-        return _converge(module, declared, domains)
+        return _converge(module, declared, domains, answers)
 
 
 @contextlib.contextmanager
@@ -553,12 +605,22 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
         yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
 
 
-def _converge(module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains) -> dict[str, t.Any]:
+def _converge(
+    module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains, answers: dict[str, relay.Verdict]
+) -> dict[str, t.Any]:
     sources = {source for desired in declared if (source := desired.given.get("source"))}
     how = {"level": module.params["live"], "purge": module.params["purge"]}
 
+    def settled(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
+        always, check = module.params["auto"] == "always", module.params["check_relay"]
+        cases = auto.cases(declared, host, check=check)
+        modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
+        return auto.settled(declared, modes), told
+
     def plan(host: Host) -> _plan.Plan[Nic]:
-        planned = planner.plan(declared, host, hv.unanswered, **how)
+        decided, told = settled(host)
+        planned = planner.plan(decided, host, hv.unanswered, **how)
+        planned = replace(planned, warnings=(*planned.warnings, *told))
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
@@ -574,12 +636,13 @@ def _converge(module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains)
         check_mode=module.check_mode,
         roll_back=module.params["on_error"] == "rollback",
     )
-    resolved = resolution.resolve(declared, outcome.host, hv.unanswered, **how)
+    resolved = resolution.resolve(settled(outcome.host)[0], outcome.host, hv.unanswered, **how)
     pending = [r for r in resolved if r.before.live and (r.desired.domain, r.before.mac) in hv.unanswered]
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **outcome.plan.result(diff=module._diff),
         **backup,
+        **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "interfaces": [_returned(r) for r in resolved[: len(declared)]],
         "restart_required": [
             {"domain": r.desired.domain, "mac": r.before.mac, "fields": list(changed)}
@@ -683,6 +746,8 @@ def main() -> None:
                 },
             },
             "state": {"type": "str", "choices": _STATES, "default": "present"},
+            "auto": {"type": "str", "choices": list(choice.SCOPES), "default": "new"},
+            "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},

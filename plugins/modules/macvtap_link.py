@@ -30,6 +30,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details:
+      - With O(mode=auto) or O(check_relay=true) the switch is asked in check mode as well. That sends two frames on the
+        parent and changes nothing, and needs root.
   diff_mode:
     support: full
   idempotent:
@@ -63,7 +66,7 @@ options:
       mode:
         description: See O(mode).
         type: str
-        choices: [vepa, bridge, private, passthru, source]
+        choices: [vepa, bridge, private, passthru, source, auto]
       mac:
         description: See O(mac).
         type: str
@@ -165,9 +168,12 @@ options:
         the link gets only frames from the addresses in O(source_macs), whomever they are for.
       - V(private) is no isolation where the switch has reflective relay, which lets unicast frames to a known address
         through.
+      - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). Each
+        parent's switch is asked once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can
+        be found out, as on a parent that is down, it is V(bridge), with a warning. See O(auto) for links that exist.
       - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
     type: str
-    choices: [vepa, bridge, private, passthru, source]
+    choices: [vepa, bridge, private, passthru, source, auto]
   mac:
     description:
       - MAC address of the link, unicast. Left out, a link that exists keeps its address, and the kernel chooses one for
@@ -263,6 +269,23 @@ options:
           - Indexes are counted for each network namespace and C(/dev) is one for all, so that links of the same index
             in two namespaces have one node between them. Without this, that is only warned of.
         type: bool
+  auto:
+    description:
+      - The links whose mode O(mode=auto) decides. V(new), those that do not exist yet, while others keep theirs, and no
+        switch is asked for them. V(always), also those that exist, in which the mode then follows the switch; where
+        nothing can be found out they keep theirs.
+    type: str
+    choices: [new, always]
+    default: new
+    version_added: 0.2.0
+  check_relay:
+    description:
+      - Ask the switch behind every parent of declared links in mode V(vepa), and warn where it has no reflective relay,
+        so that guests of this host will not reach each other. Each run waits 50 ms then where it has none.
+      - Where the switch is asked for O(mode=auto) the warning comes in any case.
+    type: bool
+    default: false
+    version_added: 0.2.0
   purge:
     description:
       - Remove every macvtap link that is in O(group) and not declared in this task, and no other.
@@ -286,6 +309,7 @@ seealso:
   - module: linuxvirt.macvtap.macvtap_link_info
   - module: linuxvirt.macvtap.macvtap_persistence
   - module: linuxvirt.macvtap.kernel_macvtap_check
+  - module: linuxvirt.macvtap.reflective_relay_info
   - module: linuxvirt.macvtap.libvirt_direct_iface
 """
 
@@ -328,6 +352,14 @@ EXAMPLES = r"""
     source_macs:
       - 52:54:00:00:00:01
       - 52:54:00:00:00:02
+
+- name: New links in the mode that suits the switch
+  linuxvirt.macvtap.macvtap_link:
+    parent: eth0
+    mode: auto
+    links:
+      - name: web1
+      - name: web2
 
 - name: These links and no others in group 7
   linuxvirt.macvtap.macvtap_link:
@@ -470,16 +502,34 @@ links:
         owner: root
         group: kvm
         mode: "0660"
+reflective_relay:
+  description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
+  returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
+  type: list
+  elements: dict
+  sample:
+    - parent: eth0
+      reflective_relay: false
+      reason: none of 2 frames came back within 25 ms
+      round_trips: []
+      sent:
+        method: lower
+        frames: 2
+        ethertype: "0x88b5"
+        source: 52:54:00:ab:cd:ef
+        destination: 52:54:00:ab:cd:ef
 """
 
 import contextlib
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    auto,
     holders,
     netlink,
     netns,
@@ -490,6 +540,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
 
 def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
@@ -502,8 +554,13 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
 
+    answers: dict[str, relay.Verdict] = {}
+    how = {"always": params["auto"] == "always", "check": params["check_relay"]}
+
     def plan(links: Links) -> Plan[Link]:
-        planned = planner.plan(wanted, links, purge_group=purge_group)
+        modes, told = ask.settle(auto.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
+        planned = planner.plan(auto.settled(wanted, modes), links, purge_group=purge_group)
+        planned = replace(planned, warnings=(*planned.warnings, *told))
         endangered = {link.key: link.tap.device for link in planner.cut_off(planned) if link.tap and link.tap.device}
         held = holders.find(set(endangered.values()))
         planner.check_holders(
@@ -526,6 +583,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     return {
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[want.key]) for want in wanted if want.key in links],
+        **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "warnings": outcome.plan.warnings,
     }
 
@@ -538,6 +596,8 @@ def main() -> None:
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},
             **own,
+            "auto": {"type": "str", "choices": list(choice.SCOPES), "default": "new"},
+            "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},

@@ -67,7 +67,7 @@ options:
       mode:
         description: See O(mode).
         type: str
-        choices: [vepa, bridge, private, passthru, source]
+        choices: [vepa, bridge, private, passthru, source, auto]
       mac:
         description: See O(mac).
         type: str
@@ -203,8 +203,10 @@ options:
   mode:
     description:
       - Mode. Left out, it is the one that the link has now, or V(vepa). NetworkManager does not know V(source).
+      - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
+        switch is not asked at boot.
     type: str
-    choices: [vepa, bridge, private, passthru, source]
+    choices: [vepa, bridge, private, passthru, source, auto]
   mac:
     description:
       - MAC address. Left out, it is the one that the link has now.

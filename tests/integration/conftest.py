@@ -38,6 +38,11 @@ class Namespace:
         shown: list[dict[str, t.Any]] = json.loads(self.ip("-d", "-j", "link", "show", *words))
         # The carrier and what follows from it come a moment after whatever brought them.
         drifting = {"NO-CARRIER", "LOWER_UP", "M-DOWN"}
+        for link in shown:
+            for data in ("info_data", "info_slave_data"):
+                # A bridge's clocks.
+                values = link.get("linkinfo", {}).get(data, {})
+                values.update((name, 0) for name in values if name.endswith("_timer"))
         return [
             {**link, "operstate": "", "flags": [flag for flag in link["flags"] if flag not in drifting]}
             for link in shown

@@ -53,5 +53,11 @@ def test_a_link_comes_and_goes(netns: Namespace, python: str) -> None:
     assert netns.run({"name": "mt0", "state": "absent"}, python=python)["changed"]
 
 
+def test_a_switch_is_asked(netns: Namespace, python: str) -> None:
+    for method in ("lower", "endpoints"):
+        told = netns.run({"parent": "eth0", "method": method}, module="reflective_relay_info", python=python)
+        assert told["reflective_relay"] is False
+
+
 def test_the_kernel_is_judged(python: str) -> None:
     assert run_module("kernel_macvtap_check", {}, python=python)["supported"]

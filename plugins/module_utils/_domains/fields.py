@@ -81,7 +81,7 @@ def _bandwidth(direction: str) -> tuple[Field, ...]:
     )
 
 
-_MODES = ("vepa", "bridge", "private", "passthrough", "passthru")
+_MODES = ("vepa", "bridge", "private", "passthrough", "passthru", "auto")
 _PARAMETERS = ("virtualport", "parameters")
 
 # In libvirt's order within the element.

@@ -26,9 +26,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
 
 
-def create(attrs: Attributes, flags: int, mask: int) -> bytes:
+def create(attrs: Attributes, flags: int, mask: int, *, index: int = 0) -> bytes:
     # Without EXCL, creating a link whose name is taken changes that one, and ignores its parent.
-    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, attrs, (flags, mask))
+    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, index, attrs, (flags, mask))
 
 
 def change(index: int, attrs: Attributes = (), flags: int = 0, mask: int = 0) -> bytes:
@@ -53,6 +53,10 @@ def altname(index: int, name: str, *, add: bool) -> bytes:
 def kind(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
     """Return the attribute that says the kind of the link and what is particular to it."""
     return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)))
+
+
+def macvlan(*data: tuple[str, t.Any]) -> tuple[str, Attributes]:
+    return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", "macvlan"), ("IFLA_INFO_DATA", data)))
 
 
 def addrgenmode(mode: int) -> tuple[str, Attributes]:

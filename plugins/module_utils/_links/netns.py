@@ -47,6 +47,27 @@ def entered(file: str) -> t.Iterator[int]:
         os.close(own)
 
 
+@contextlib.contextmanager
+def fresh() -> t.Iterator[int]:
+    """Be in a new namespace for a moment; gives a descriptor of it.
+
+    It lasts as long as somebody has a descriptor of it or a socket in it.
+    """
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _child.unshare(_child.CLONE_NEWNET)
+        try:
+            new = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                yield new
+            finally:
+                os.close(new)
+        finally:
+            _setns(own)
+    finally:
+        os.close(own)
+
+
 def tap_devices(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
     """Return the device numbers of the taps of links in another namespace, by the links' names.
 

@@ -32,7 +32,7 @@ _PLAIN = (
 LINK_OPTIONS: dict[str, t.Any] = {
     "state": {"type": "str", "choices": list(STATES)},
     "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
-    "mode": {"type": "str", "choices": ["vepa", "bridge", "private", "passthru", "source"]},
+    "mode": {"type": "str", "choices": ["vepa", "bridge", "private", "passthru", "source", "auto"]},
     "mac": {"type": "str", "aliases": ["address"]},
     "mtu": {"type": "int"},
     "txqueuelen": {"type": "int", "aliases": ["txqlen"]},

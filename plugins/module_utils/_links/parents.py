@@ -34,8 +34,15 @@ def resolve(want: Wanted | WantedVlan, links: Links) -> Link:
     :raises NoSuchLinkError: there is none.
     :raises MacvtapError: there are several.
     """
-    asked = want.parent or ""
-    path = join_path(want.path, "parent")
+    return find(want.parent or "", links, path=join_path(want.path, "parent"), but=want.name or "")
+
+
+def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
+    """Return the link that is ``asked`` for in the option ``path``; ``but`` is no link that could have been meant.
+
+    :raises NoSuchLinkError: there is none.
+    :raises MacvtapError: there are several.
+    """
     named = links.get(asked)
     if named is not None and named.netns is None:
         return named
@@ -52,7 +59,7 @@ def resolve(want: Wanted | WantedVlan, links: Links) -> Link:
         having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]
         return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
     if named is None:
-        raise NoSuchLinkError(f"there is no link {asked} on this host{near(asked, links, want.name or '')}", path=path)
+        raise NoSuchLinkError(f"there is no link {asked} on this host{near(asked, links, but)}", path=path)
     return named
 
 

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, networkd, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, Host, Kept, Parent
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 
 # What a user declares and is kept as it was said.
 _SAME = (
@@ -105,7 +106,9 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
-        mode = want.mode or (link.mode if link else None) or "vepa"
+        # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
+        declared_mode = want.mode if want.mode != AUTO else (link.mode if link else None) or "bridge"
+        mode = declared_mode or (link.mode if link else None) or "vepa"
         mac = None if mode == "passthru" else want.mac or (link.mac if link else None)
         kept = Kept(
             want.name,

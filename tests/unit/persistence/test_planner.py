@@ -147,6 +147,13 @@ def test_a_link_keeps_the_address_and_the_mode_that_it_has() -> None:
     assert "Mode=private\n" in netdev
 
 
+@pytest.mark.parametrize(("has", "kept"), [("vepa", "vepa"), ("private", "private"), (None, "bridge")])
+def test_auto_is_the_mode_that_was_chosen_for_the_link(has: str | None, kept: str) -> None:
+    there = {"mt0": Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode=has)} if has else {}
+    host = replace(HOST, links={**LINKS, **there})
+    assert f"Mode={kept}\n" in after(host, link(mode="auto")).files[f"{ETC}/50-macvtap-mt0.netdev"].text
+
+
 def test_a_link_in_mode_passthru_has_no_address_of_its_own() -> None:
     there = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="passthru", mac="02:00:00:00:00:02")
     host = replace(HOST, links={**LINKS, "mt0": there})
