@@ -27,7 +27,8 @@ class Field:
     ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, from libvirt's version
     ``since`` on (as libvirt counts: 10.0.0 is 10000000); a replug before. ``implied`` is what libvirt takes it for
     where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
-    takes the element away.
+    takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
+    ones drop it without a word.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Field:
     words: tuple[str, str] = _YES_NO
     choices: tuple[str, ...] = ()
     cleared_by: str | int | None = None
+    added: int = 0
 
     def text(self, value: t.Any) -> str | None:
         """Return the option's value as libvirt writes it, None for one that takes the element away."""
@@ -111,14 +113,14 @@ FIELDS: tuple[Field, ...] = (
     _driver("ioeventfd"),
     _driver("event_idx"),
     _driver("queues", "int"),
-    _driver("rx_queue_size", "int"),
-    _driver("tx_queue_size", "int"),
-    _driver("rss"),
-    _driver("rss_hash_report"),
-    _driver("packed"),
-    _driver("iommu"),
-    _driver("ats"),
-    _driver("page_per_vq"),
+    _driver("rx_queue_size", "int", added=2_003_000),
+    _driver("tx_queue_size", "int", added=3_007_000),
+    _driver("rss", added=8_003_000),
+    _driver("rss_hash_report", added=8_003_000),
+    _driver("packed", added=6_003_000),
+    _driver("iommu", added=3_005_000),
+    _driver("ats", added=3_005_000),
+    _driver("page_per_vq", added=7_009_000),
     Field("link_state", ("link",), "state", needs=Impact.LIVE, implied="up", choices=("up", "down")),
     # What only matters when the guest starts takes a start, and no replug.
     Field("boot_order", ("boot",), "order", "int", Impact.RESTART, cleared_by=0),

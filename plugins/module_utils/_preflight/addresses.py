@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The same MAC address twice in one layer-2 segment. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT, on_wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Place
+
+# What has an address: a NIC of a domain, on whatever hosts; a link; or a host with all its links of that address.
+Owner = t.Tuple[str, ...]
+Claim = t.Tuple[str, Owner, Place]
+_REMEDY = (
+    "Give all but one of them another address (the filter linuxvirt.macvtap.mac_address makes stable ones), or say by "
+    "macvtap_segment which hosts are on networks of their own"
+)
+_PASSTHRU = ("passthru", "passthrough")
+
+
+def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+    used: dict[tuple[str, str], dict[Owner, list[Place]]] = {}
+    for host in fleet:
+        for mac, owner, place in _claims(host):
+            used.setdefault((host.segment, mac), {}).setdefault(owner, []).append(place)
+    for (segment, mac), owners in used.items():
+        where = tuple(place for places in owners.values() for place in places)
+        if len(owners) > 1:
+            times = {2: "twice"}.get(len(owners), f"{len(owners)} times")
+            yield Conflict("mac", f"{mac} is used {times} {_in(segment)}", _REMEDY, where, segment)
+        elif sum("live" in place.seen for place in where) > 1:
+            yield Conflict(
+                "mac",
+                f"{mac} is used by one domain that runs on several hosts at once, {_in(segment)}",
+                "Stop it on all but one of the hosts, or give the copies UUIDs and addresses of their own",
+                where,
+                segment,
+            )
+
+
+def _in(segment: str) -> str:
+    return "on one network" if segment == ONE_SEGMENT else f"in the segment {segment}"
+
+
+def _claims(host: Host) -> t.Iterator[Claim]:
+    """Return each address that is used on ``host``, or will be, with whose it is."""
+    for nic in host.nics:
+        if nic.mac and on_wire(nic):
+            yield nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic.place(host.name)
+    declared = {link.name: link for link in host.declared_links}
+    # The links of running guests are their NICs.
+    guests = {nic.live.get("target") for nic in host.nics if nic.live is not None}
+    for link in host.links.values():
+        if link.kind not in MACVLAN_KINDS or link.name in guests or link.mode == "passthru" or link.mac is None:
+            continue
+        if link.name in declared or link.name in host.purged_links:
+            continue
+        yield link.mac, ("link", host.name, link.name), Place(host.name, link=link.name, seen="found")
+    for wanted in declared.values():
+        existing = host.links.get(wanted.name)
+        mac = wanted.mac or (existing.mac if existing is not None else None)
+        if mac and not wanted.absent and wanted.mode != "passthru":
+            yield mac, ("link", host.name, wanted.name), wanted.place(host.name)
+    yield from _own(host)
+
+
+def _own(host: Host) -> t.Iterator[Claim]:
+    """Return the addresses of the links that others are on. Those of a bond or a bridge and its ports are one."""
+    said = [nic.final("source") for nic in host.nics if nic.type == "direct"]
+    said += [link.parent for link in host.declared_links if not link.absent]
+    said += [link.parent for link in host.links.values() if link.kind in MACVLAN_KINDS]
+    alone = {nic.final("source") for nic in host.nics if nic.final("mode") in _PASSTHRU}
+    alone |= {link.parent for link in host.declared_links if link.mode in _PASSTHRU}
+    alone |= {link.parent for link in host.links.values() if link.mode in _PASSTHRU}
+    # A passthru link and its parent have one address, whichever of the two it was.
+    shared = {_named(host, name) for name in alone if name}
+    for name in dict.fromkeys(said):
+        parent = link_of(name, host.links) if name else None
+        if parent is not None and parent.mac and parent.name not in shared:
+            yield parent.mac, ("host", host.name), Place(host.name, link=parent.name, seen="parent")
+
+
+def _named(host: Host, name: str) -> str:
+    link: Link | None = link_of(name, host.links)
+    return name if link is None else link.name

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""From what was declared and found of each host to the Hosts that are compared. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
+
+# What of the variable macvtap_segment is left out.
+ONE_SEGMENT = "all"
+# By these a guest sees no network of its host's.
+_APART = {"user", "internal", "mcast", "server", "client", "udp"}
+_Read = t.Tuple[Host, t.Tuple[Entry, ...], bool]
+
+
+def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
+    """Return the hosts of ``fleet``: what is ``declared`` and what was ``found`` of each, by its name.
+
+    :raises MacvtapError: it is no dictionary of dictionaries.
+    """
+    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
+        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
+    read = [_read(name, said) for name, said in fleet.items()]
+    identity = _Identities(host for host, _entries, _purge in read)
+    return tuple(_with_nics(host, entries, identity, purge=purge) for host, entries, purge in read)
+
+
+def _read(name: str, said: Said) -> _Read:
+    variables = Variables(name, said.get("declared") or {})
+    found = said.get("found") or {}
+    declared_links, interfaces = variables.links(), variables.interfaces()
+    host = Host(
+        name=name,
+        segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
+        kernel_required=variables.flag("macvtap_kernel_required"),
+        live_level=str(variables.get("macvtap_domains_live")),
+        declared_links=declared_links,
+        problems=tuple(variables.problems),
+    )
+    if "links" not in found:
+        host = replace(host, gap=_why_not(found))
+    else:
+        libvirt = found.get("libvirt") or {}
+        host = replace(
+            host,
+            libvirt_gap="" if libvirt.get("available") else str(libvirt.get("reason") or "libvirt was not asked"),
+            kernel=found.get("kernel") or {},
+            version=_version(libvirt.get("version")),
+            links=report.read_links(found["links"]),
+            unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+            reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
+            domains=report.read_domains(found.get("domains") or ()),
+            purged_links=_purged(found["links"], variables),
+        )
+    return host, interfaces, variables.flag("macvtap_domains_purge")
+
+
+def _why_not(found: Said) -> str:
+    words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
+    said = str(found.get("msg") or "").strip().splitlines()
+    return f"{words}: {said[0]}" if said else words
+
+
+def _version(text: str | None) -> int | None:
+    """Return a version as libvirt counts it, the contrary of inspection.version_text()."""
+    parts = re.findall(r"\d+", text or "")[:3]
+    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
+    group = variables.get("macvtap_links_group")
+    if not variables.flag("macvtap_links_purge") or not group:
+        return frozenset()
+    return frozenset(
+        link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
+    )
+
+
+class _Identities:
+    """Which domains of several hosts are one that can live on each of them.
+
+    Those of one UUID; and where it is known on one of the hosts only, those of one name.
+    """
+
+    def __init__(self, found: t.Iterable[Host]) -> None:
+        self._known: dict[str, set[str]] = {}
+        for host in found:
+            for domain in host.domains.values():
+                if domain.uuid:
+                    self._known.setdefault(domain.name, set()).add(domain.uuid)
+
+    def uuid(self, host: Host, name: str) -> str:
+        """Return the domain's UUID, "" if it is not known."""
+        domain = host.domains.get(name)
+        if domain is not None and domain.uuid:
+            return domain.uuid
+        known = self._known.get(name, ())
+        return next(iter(known)) if len(known) == 1 else ""
+
+    def of(self, host: Host, name: str) -> str:
+        return self.uuid(host, name) or name
+
+
+def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *, purge: bool) -> Host:
+    nics: dict[tuple[str, str, int], Nic] = {}
+    for domain in host.domains.values():
+        seen: dict[str, int] = {}
+        for stored, live in inspection.pairs(domain):
+            mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
+            number = seen[mac] = seen.get(mac, -1) + 1
+            nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
+    declared: set[tuple[str, str, int]] = set()
+    problems = list(host.problems)
+    made: set[str] = set()
+    observed = DomainHost("", host.domains, links=host.links or None)
+    for index, (desired, options) in enumerate(entries):
+        try:
+            mac = _mac_of(desired, host, observed, identity, made)
+        except MacvtapError as exc:
+            problems.append((Place(host.name, desired.domain, desired.mac, seen="declared"), str(exc)))
+            continue
+        made.add(mac)
+        # An address that is not known yet is no other's.
+        key = (desired.domain, mac, 0 if mac else index)
+        declared.add(key)
+        if not desired.present:
+            nics.pop(key, None)
+            continue
+        nic = nics.get(key) or Nic(desired.domain, identity.of(host, desired.domain), mac)
+        nics[key] = replace(nic, given=desired.given, options=options)
+    if purge:
+        named = {domain for domain, _mac, _number in declared}
+        nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}
+    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
+
+
+def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: _Identities, made: t.Collection[str]) -> str:
+    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
+    if desired.mac:
+        return desired.mac
+    domain = host.domains.get(desired.domain)
+    if domain is None:
+        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
+        if not domain.uuid:
+            # It is the UUID that an address is made of.
+            return ""
+    return selection.select(desired, domain, observed, made).mac
+
+
+def on_wire(nic: Nic) -> bool:
+    return nic.type not in _APART
