@@ -132,6 +132,7 @@ FIELDS: tuple[Field, ...] = (
     Field("address", ("address",), "", cleared_by=""),
 )
 BY_NAME: t.Mapping[str, Field] = {field.name: field for field in FIELDS}
+_PARTS = tuple((field.name, field.name.split(".")) for field in FIELDS)
 # libvirt gives these to what has none, for as long as it runs.
 NAMED_BY_LIBVIRT = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
 
@@ -161,13 +162,16 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
 
 def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return what is given of the fields in ``options``, by the fields' names; the contrary of :func:`nested`."""
+    # Most interfaces give few of them.
+    given = {name for name, value in options.items() if value is not None}
     found = {}
-    for field in FIELDS:
-        value: t.Any = options
-        for part in field.name.split("."):
-            value = (value or {}).get(part)
-        if value is not None:
-            found[field.name] = value
+    for name, parts in _PARTS:
+        if parts[0] in given:
+            value: t.Any = options
+            for part in parts:
+                value = (value or {}).get(part)
+            if value is not None:
+                found[name] = value
     return found
 
 

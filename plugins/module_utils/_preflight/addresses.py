@@ -9,11 +9,19 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT, on_wire
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    Conflict,
+    DeclaredLink,
+    Host,
+    Nic,
+    Place,
+)
 
 # What has an address: a NIC of a domain, on whatever hosts; a link; or a host with all its links of that address.
 Owner = t.Tuple[str, ...]
-Claim = t.Tuple[str, Owner, Place]
+# Who has it there. Its place is made only where there is a conflict: of thousands there is none.
+Holder = t.Union[Nic, DeclaredLink, Place]
+Claim = t.Tuple[str, Owner, Holder]
 _REMEDY = (
     "Give all but one of them another address (the filter linuxvirt.macvtap.mac_address makes stable ones), or say by "
     "macvtap_segment which hosts are on networks of their own"
@@ -22,12 +30,15 @@ _PASSTHRU = ("passthru", "passthrough")
 
 
 def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
-    used: dict[tuple[str, str], dict[Owner, list[Place]]] = {}
+    used: dict[tuple[str, str], list[tuple[Owner, Holder, str]]] = {}
     for host in fleet:
-        for mac, owner, place in _claims(host):
-            used.setdefault((host.segment, mac), {}).setdefault(owner, []).append(place)
-    for (segment, mac), owners in used.items():
-        where = tuple(place for places in owners.values() for place in places)
+        for mac, owner, holder in _claims(host):
+            used.setdefault((host.segment, mac), []).append((owner, holder, host.name))
+    for (segment, mac), claims in used.items():
+        if len(claims) == 1:
+            continue
+        owners = {owner for owner, _holder, _name in claims}
+        where = tuple(holder if isinstance(holder, Place) else holder.place(name) for _owner, holder, name in claims)
         if len(owners) > 1:
             times = {2: "twice"}.get(len(owners), f"{len(owners)} times")
             yield Conflict("mac", f"{mac} is used {times} {_in(segment)}", _REMEDY, where, segment)
@@ -49,10 +60,10 @@ def _claims(host: Host) -> t.Iterator[Claim]:
     """Return each address that is used on ``host``, or will be, with whose it is."""
     for nic in host.nics:
         if nic.mac and on_wire(nic):
-            yield nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic.place(host.name)
+            yield nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic
     declared = {link.name: link for link in host.declared_links}
-    # The links of running guests are their NICs.
-    guests = {nic.live.get("target") for nic in host.nics if nic.live is not None}
+    # The links of running guests are their NICs, also of those that are to go.
+    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
     for link in host.links.values():
         if link.kind not in MACVLAN_KINDS or link.name in guests or link.mode == "passthru" or link.mac is None:
             continue
@@ -63,7 +74,7 @@ def _claims(host: Host) -> t.Iterator[Claim]:
         existing = host.links.get(wanted.name)
         mac = wanted.mac or (existing.mac if existing is not None else None)
         if mac and not wanted.absent and wanted.mode != "passthru":
-            yield mac, ("link", host.name, wanted.name), wanted.place(host.name)
+            yield mac, ("link", host.name, wanted.name), wanted
     yield from _own(host)
 
 
@@ -79,7 +90,9 @@ def _own(host: Host) -> t.Iterator[Claim]:
     shared = {_named(host, name) for name in alone if name}
     for name in dict.fromkeys(said):
         parent = link_of(name, host.links) if name else None
-        if parent is not None and parent.mac and parent.name not in shared:
+        if parent is None or parent.mac is None or parent.kind in MACVLAN_KINDS:
+            continue
+        if parent.name not in shared:
             yield parent.mac, ("host", host.name), Place(host.name, link=parent.name, seen="parent")
 
 

@@ -30,7 +30,7 @@ def conflicts(host: Host) -> t.Iterator[Conflict]:
 def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     for place, message in host.problems:
         yield ("declaration", message, "Correct the variable"), place
-    if host.gap:
+    if not host.found:
         return
     yield from _kernel(host)
     for wanted in host.declared_links:
@@ -42,11 +42,10 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
                 yield said, wanted.place(host.name)
     for nic in host.nics:
         if nic.given is not None:
-            place = nic.place(host.name)
             for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), "source"):
-                yield said, place
+                yield said, nic.place(host.name)
             for said in _libvirt(nic, host):
-                yield said, place
+                yield said, nic.place(host.name)
 
 
 def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:

@@ -8,8 +8,10 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import hosts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import gaps, hosts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict, Host, Nic
+
+__all__ = ["conflicts", "gaps"]
 
 _Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
 
@@ -24,16 +26,6 @@ def conflicts(fleet: t.Mapping[str, Said]) -> list[Conflict]:
     found = [conflict for host in read for conflict in checks.conflicts(host)]
     found += [*_migrations(read), *addresses.conflicts(read)]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
-
-
-def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
-    """Return which hosts, and whose domains, nothing was found of, and why."""
-    told = []
-    for host in hosts(fleet):
-        for what, reason in (("host", host.gap), ("libvirt", host.libvirt_gap)):
-            if reason:
-                told.append({"host": host.name, "what": what, "reason": reason})
-    return told
 
 
 def _migrations(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:

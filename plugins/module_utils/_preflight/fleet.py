@@ -28,11 +28,30 @@ def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
-        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
+    require(fleet)
     read = [_read(name, said) for name, said in fleet.items()]
     identity = _Identities(host for host, _entries, _purge in read)
     return tuple(_with_nics(host, entries, identity, purge=purge) for host, entries, purge in read)
+
+
+def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
+    """Return which hosts, and whose domains, nothing was found of, and why.
+
+    :raises MacvtapError: it is no dictionary of dictionaries.
+    """
+    require(fleet)
+    told = []
+    for name, said in fleet.items():
+        found = said.get("found") or {}
+        for what, reason in (("host", _no_host(found)), ("libvirt", _no_libvirt(found))):
+            if reason:
+                told.append({"host": name, "what": what, "reason": reason})
+    return told
+
+
+def require(fleet: t.Any) -> None:
+    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
+        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
 
 
 def _read(name: str, said: Said) -> _Read:
@@ -47,15 +66,12 @@ def _read(name: str, said: Said) -> _Read:
         declared_links=declared_links,
         problems=tuple(variables.problems),
     )
-    if "links" not in found:
-        host = replace(host, gap=_why_not(found))
-    else:
-        libvirt = found.get("libvirt") or {}
+    if not _no_host(found):
         host = replace(
             host,
-            libvirt_gap="" if libvirt.get("available") else str(libvirt.get("reason") or "libvirt was not asked"),
+            found=True,
             kernel=found.get("kernel") or {},
-            version=_version(libvirt.get("version")),
+            version=_version((found.get("libvirt") or {}).get("version")),
             links=report.read_links(found["links"]),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
@@ -65,10 +81,19 @@ def _read(name: str, said: Said) -> _Read:
     return host, interfaces, variables.flag("macvtap_domains_purge")
 
 
-def _why_not(found: Said) -> str:
+def _no_host(found: Said) -> str:
+    if "links" in found:
+        return ""
     words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
     said = str(found.get("msg") or "").strip().splitlines()
     return f"{words}: {said[0]}" if said else words
+
+
+def _no_libvirt(found: Said) -> str:
+    libvirt = found.get("libvirt") or {}
+    if _no_host(found) or libvirt.get("available"):
+        return ""
+    return str(libvirt.get("reason") or "libvirt was not asked")
 
 
 def _version(text: str | None) -> int | None:
@@ -136,8 +161,9 @@ def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *,
         if not desired.present:
             nics.pop(key, None)
             continue
-        nic = nics.get(key) or Nic(desired.domain, identity.of(host, desired.domain), mac)
-        nics[key] = replace(nic, given=desired.given, options=options)
+        there = nics.get(key)
+        stored, live = (there.stored, there.live) if there is not None else (None, None)
+        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given, options)
     if purge:
         named = {domain for domain, _mac, _number in declared}
         nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}

@@ -97,16 +97,15 @@ class Nic:
 
 @dataclass(frozen=True)
 class Host:
-    """One host: what was found on it (``gap`` says why nothing was) and what is declared of it.
+    """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
-    ``version`` is libvirt's, None where it was not asked; ``libvirt_gap`` says why. ``unfit`` and ``reflects`` are what
-    was found of links as parents, by their names. ``problems`` are declarations that cannot be read.
+    ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
+    parents, by their names. ``problems`` are declarations that cannot be read.
     """
 
     name: str
     segment: str
-    gap: str = ""
-    libvirt_gap: str = ""
+    found: bool = False
     kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
     kernel_required: bool = True
     version: int | None = None
