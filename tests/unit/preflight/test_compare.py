@@ -404,7 +404,8 @@ def test_a_host_whose_libvirt_does_not_answer_is_named() -> None:
 
 
 def test_an_empty_fleet() -> None:
-    assert compare.conflicts({}) == compare.gaps({}) == []
+    assert compare.conflicts({}) == []
+    assert compare.gaps({}) == []
 
 
 # -- all together ------------------------------------------------------------------------------------------------------
