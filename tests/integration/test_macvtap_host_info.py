@@ -46,7 +46,7 @@ def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
     direct, bridge = web1["interfaces"]
     assert (direct["mac"], direct["stored"]["type"], direct["live"]) == (A, "direct", None)
     assert (direct["stored"]["source"], direct["stored"]["mode"]) == ("eth0", "bridge")
-    assert (bridge["mac"], bridge["stored"]["type"], bridge["stored"]["origin"]) == (B, "bridge", "bridge br9")
+    assert (bridge["mac"], bridge["stored"]["type"], bridge["stored"]["origin"]) == (B, "bridge", "br9")
 
 
 def test_a_running_guest_and_its_link(started: Hypervisor) -> None:

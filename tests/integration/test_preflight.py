@@ -72,7 +72,7 @@ def test_a_clean_fleet_passes_with_nothing_said_and_nothing_changed(fleet: Fleet
     done = fleet.play("preflight", "-e", f"macvtap_preflight_json={report}", inventory=inventory(tmp_path, CLEAN))
     assert changed(done) == [0, 0]
     assert not re.search(r"TASK \[Show the conflicts\] \*+\nok", done.stdout)
-    assert json.loads(report.read_text()) == {"conflicts": [], "hosts": ["hv1", "hv2"], "not_compared": []}
+    assert json.loads(report.read_text()) == {"conflicts": [], "gaps": [], "hosts": ["hv1", "hv2"]}
     assert state(fleet) == before
 
 
@@ -107,7 +107,7 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     spoilt["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
     file = inventory(tmp_path, spoilt)
     said = fleet.play("preflight", inventory=file, check=False).stdout
-    assert "Not compared: hv0: cannot be reached" in said
+    assert "Not looked at: hv0: cannot be reached" in said
     assert f"{A} is used twice on one network" in said
     limited = fleet.play("preflight", "--limit", "hv1", inventory=file)
     assert "Not compared: hosts outside of --limit hv1" in limited.stdout
@@ -118,6 +118,6 @@ def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out
 ) -> None:
     file = inventory(tmp_path, CLEAN)
     done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
-    assert re.search(r"Not compared: hv2: its domains, since cannot connect to", done.stdout)
+    assert re.search(r"Not looked at: hv2: its domains, since cannot connect to", done.stdout)
     left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
     assert "hv1" not in re.findall(r"^ok: \[(\w+)\]", left_out.stdout.split("TASK [Gathering Facts]")[0], re.MULTILINE)

@@ -23,8 +23,7 @@ Owner = t.Tuple[str, ...]
 Holder = t.Union[Nic, DeclaredLink, Place]
 Claim = t.Tuple[str, Owner, Holder]
 _REMEDY = (
-    "Give all but one of them another address (the filter linuxvirt.macvtap.mac_address makes stable ones), or say by "
-    "macvtap_segment which hosts are on networks of their own"
+    "Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment"
 )
 _PASSTHRU = ("passthru", "passthrough")
 

@@ -85,7 +85,8 @@ def _no_host(found: Said) -> str:
     if "links" in found:
         return ""
     words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
-    said = str(found.get("msg") or "").strip().splitlines()
+    # What ansible-core puts before every failure from 2.19 on.
+    said = re.sub(r"^Task failed: ", "", str(found.get("msg") or "").strip()).splitlines()
     return f"{words}: {said[0]}" if said else words
 
 

@@ -22,7 +22,7 @@ def table(conflicts: t.Sequence[Said], gaps: t.Sequence[Said] = ()) -> str:
         lines.append(f"{indent}{conflict['message']}")
         if conflict["remedy"]:
             lines.append(f"{indent}-> {conflict['remedy']}")
-    lines += [f"Not compared: {_gap(gap)}" for gap in gaps]
+    lines += [f"Not looked at: {_gap(gap)}" for gap in gaps]
     return "\n".join(lines)
 
 

@@ -90,7 +90,7 @@ def test_hosts_in_segments_of_their_own_may_have_the_same_address() -> None:
             found(web("db1", U2, live=[iface(A, target="macvtap0")]), macvtap("macvtap0", A), number=2),
             f"hv2 db1 {A} live",
         ),
-        (found(web("db1", U2, Iface(A, "bridge", origin="bridge br0")), number=2), f"hv2 db1 {A} stored"),
+        (found(web("db1", U2, Iface(A, "bridge", origin="br0")), number=2), f"hv2 db1 {A} stored"),
         (found(macvtap("spare0", A), number=2), "hv2 spare0 found"),
         (
             found(macvtap("x0", B), uplink(2, "eth1", mac=A), macvtap("x1", mac(3), parent="eth1"), number=2),
@@ -333,7 +333,7 @@ def test_a_guest_that_does_not_run_takes_what_is_stored() -> None:
         (declared(nic(mac=A, mode="private")), H2),
         (declared(nic(mac=A), domains_source="eth1"), found(uplink(3, "eth1"), number=2)),
         (NOTHING, found(web("web1", U1, iface(A, mode="vepa")), number=2)),
-        (NOTHING, found(web("web1", U1, Iface(A, "bridge", origin="bridge br0")), number=2)),
+        (NOTHING, found(web("web1", U1, Iface(A, "bridge", origin="br0")), number=2)),
     ],
 )
 def test_a_domain_that_could_not_migrate(other: tuple[Said, Said]) -> None:
@@ -351,7 +351,7 @@ def test_what_is_declared_counts_for_a_migration_and_not_what_is_stored_so_far()
 
 
 def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
-    hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"bridge br{n}")), number=n)) for n in (1, 2)]
+    hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
     assert conflicts(*hosts) == []
 
 
@@ -387,7 +387,7 @@ def test_several_interfaces_that_are_meant() -> None:
     ("there", "reason"),
     [
         ({"unreachable": True, "msg": "Failed to connect\nmore"}, "cannot be reached: Failed to connect"),
-        ({"failed": True, "msg": "no Python"}, "could not be looked at: no Python"),
+        ({"failed": True, "msg": "Task failed: no Python"}, "could not be looked at: no Python"),
         ({}, "could not be looked at"),
     ],
 )

@@ -27,10 +27,9 @@ TABLE = """\
 1  mac   hv1   web1    52:54:00:00:00:01  declared
          hv2   web2    52:54:00:00:00:01  declared
    52:54:00:00:00:01 is used twice on one network
-   -> Give all but one of them another address (the filter linuxvirt.macvtap.mac_address makes stable ones), or say by \
-macvtap_segment which hosts are on networks of their own
-Not compared: hv2: its domains, since no daemon
-Not compared: hv3: cannot be reached: no route"""
+   -> Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment
+Not looked at: hv2: its domains, since no daemon
+Not looked at: hv3: cannot be reached: no route"""
 
 
 def test_they_are_filters() -> None:
