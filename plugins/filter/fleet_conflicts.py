@@ -12,7 +12,7 @@ version_added: 0.2.0
 description:
   - Holds what is declared and what was found of all hosts against each other, on the controller, and returns each
     conflict with the hosts, domains and NICs that it concerns.
-  - The playbook P(linuxvirt.macvtap.preflight#playbook) is made of it.
+  - The playbook C(linuxvirt.macvtap.preflight) is made of it.
   - What is declared goes by the defaults of the roles where a variable is left out.
   - A domain of one UUID on several hosts is one that can live on each of them, and so are those of one name as long as
     not more than one UUID is known of it. Its NICs may have the same addresses on all of these hosts.

@@ -13,7 +13,7 @@ author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Returns in one run whether the kernel has macvtap, which links there are and which of them a macvtap link can be on,
     and the interfaces of all libvirt domains, stored and live.
-  - It is what the playbook P(linuxvirt.macvtap.preflight#playbook) compares over a fleet, by the filter
+  - It is what the playbook C(linuxvirt.macvtap.preflight) compares over a fleet, by the filter
     P(linuxvirt.macvtap.fleet_conflicts#filter).
   - Changes nothing. A host with no libvirt, or one whose daemon is down, is no failure.
 extends_documentation_fragment:

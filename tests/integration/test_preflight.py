@@ -90,7 +90,7 @@ def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_be
     assert f"{A} is used twice on one network" in said
     assert re.search(r"parent +hv2 +spare0 +declared", said)
     assert "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead" in said
-    assert "2 conflicts: see the table above" in said
+    assert "Conflicts: 2. See the table above" in said
     assert "macvtap_kernel" not in done.stdout
     assert changed(done) == [0, 0]
     assert state(fleet) == before
