@@ -75,3 +75,15 @@ def run_module(
     except (IndexError, ValueError) as exc:
         raise AssertionError(f"no result from {name}: {done.stdout!r} {done.stderr!r}") from exc
     return {**result, "rc": done.returncode}
+
+
+def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what an argument specification says apart from descriptions, aliases and what is required."""
+    return {
+        name: {
+            "type": spec["type"],
+            "choices": spec.get("choices"),
+            "options": shape(spec.get("options", spec.get("suboptions", {}))),
+        }
+        for name, spec in options.items()
+    }

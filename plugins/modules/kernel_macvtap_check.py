@@ -12,7 +12,10 @@ version_added: 0.1.0
 description:
   - Finds out whether a kernel has macvtap, built in or as a module, and says which file told it.
   - Fails, saying what is missing, where it was looked for and how to mend it, if the kernel does not have it.
-  - Can load the module, now and at each boot.
+  - Can load the module, now and at each boot, and finds what would keep it from being loaded. Lines of C(modprobe.d)
+    and of the kernel's command line, C(kernel.modules_disabled), lockdown, or an upgrade that took the running kernel's
+    modules away.
+  - Can try it, by making a macvtap link that nobody else sees.
   - Works on hosts with no kernel configuration under C(/boot), no C(/lib/modules) and no C(/sys/module/macvtap).
     The last is absent wherever macvtap is built in.
 author:
@@ -23,7 +26,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Never loads anything.
+    details: Never loads anything, and so does not probe either.
   diff_mode:
     support: full
   idempotent:
@@ -41,6 +44,8 @@ options:
       - With O(state=loaded), also have the module loaded at each boot, by a line in
         C(/etc/modules-load.d/macvtap.conf). What else is in that file stays.
       - Not needed where macvtap is built in, and ignored there.
+      - Fails if what loads modules at boot, C(systemd-modules-load), would not load it whatever that file says. It
+        obeys C(blacklist macvtap) in C(modprobe.d), which C(modprobe macvtap) does not.
       - V(false) leaves such a file alone.
     type: bool
     default: false
@@ -58,6 +63,18 @@ options:
     description: Whether to fail if the kernel does not have macvtap. V(false) returns the verdict and changes nothing.
     type: bool
     default: true
+  probe:
+    description:
+      - Whether to make a macvtap link and remove it, on a veth link in a network namespace of a child process. The host
+        sees nothing of it but a node C(/dev/tapN), N being larger than 805306367, for a moment, and nothing is left.
+      - A link that could be made outweighs all that files say. One that could not means that macvtap is not supported.
+      - Where macvtap is a module that is not loaded, it is loaded first, as by O(state=loaded). The kernel loads what
+        else it needs for that, that is veth.
+      - Needs root. Where it cannot be tried, there is a warning, and the files decide.
+      - Only the running kernel can be tried. Not in check mode.
+    type: bool
+    default: false
+    version_added: 0.2.0
 notes:
   - The places are looked at in this order, and the first that tells decides. C(/proc/config.gz) (the running kernel
     only), C(/boot/config-RELEASE), C(/lib/modules/RELEASE/config), C(/usr/lib/modules/RELEASE/config),
@@ -66,6 +83,10 @@ notes:
   - A configuration that says V(m) counts only if C(modules.dep) has the module, since some distributions ship modules
     in packages of their own, or if it is loaded already.
   - A macvtap that is loaded outweighs any file that says it is not there.
+  - Of C(modprobe.d), the directories C(/etc/modprobe.d), C(/run/modprobe.d), C(/usr/local/lib/modprobe.d),
+    C(/usr/lib/modprobe.d) and C(/lib/modprobe.d) are read, a file hiding those of its name in later ones. An C(install)
+    command counts as an obstacle if it is C(true), C(false) or the like. Of any other it is not known whether it loads
+    the module.
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
 """
@@ -86,6 +107,10 @@ EXAMPLES = r"""
 - name: Check the configuration of a kernel of your own, before it is built
   linuxvirt.macvtap.kernel_macvtap_check:
     config_path: /usr/src/linux/.config
+
+- name: Prove it
+  linuxvirt.macvtap.kernel_macvtap_check:
+    probe: true
 
 - name: Find out, and decide later
   linuxvirt.macvtap.kernel_macvtap_check:
@@ -147,12 +172,55 @@ sources_tried:
     - {path: /boot/config-6.1.0-40-amd64, found: CONFIG_MACVTAP=m}
     - {path: /lib/modules/6.1.0-40-amd64/modules.dep, found: CONFIG_MACVTAP=m}
 config:
-  description: >-
-    The options that macvtap is made of, each V(y), V(m), V(n) or V(unknown). Kernels before 4.12 need no CONFIG_TAP,
-    and may have none.
+  description:
+    - Options of the kernel, each V(y), V(m), V(n) or V(unknown), by its configuration or by the lists of its modules.
+    - C(CONFIG_MACVTAP), C(CONFIG_MACVLAN) and C(CONFIG_TAP) are what macvtap is made of. Kernels before 4.12 need no
+      C(CONFIG_TAP), and may have none.
+    - The others do not decide RV(supported). Without C(CONFIG_VLAN_8021Q) no VLAN can be a parent. Without
+      C(CONFIG_VHOST_NET) libvirt has no vhost driver for a guest's interface, and its frames pass through QEMU itself.
   returned: always
   type: dict
-  sample: {CONFIG_MACVTAP: m, CONFIG_MACVLAN: m, CONFIG_TAP: m}
+  sample: {CONFIG_MACVTAP: m, CONFIG_MACVLAN: m, CONFIG_TAP: m, CONFIG_VLAN_8021Q: m, CONFIG_VHOST_NET: m}
+obstacles:
+  description:
+    - Each line that keeps macvtap, macvlan or tap, as far as they are modules of this kernel, from being loaded.
+    - They are warned of, and are an error only where what they prevent is asked for.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    module:
+      description: The module.
+      type: str
+    kind:
+      description:
+        - With V(kernel), the running kernel refuses it, by C(module_blacklist=) on its command line.
+        - With V(install), modprobe runs a command in place of loading it.
+        - With V(blacklist), it is loaded by name only. For macvlan and tap that prevents nothing, since macvtap loads
+          them by name.
+      type: str
+    where:
+      description: The file, and the line in it.
+      type: str
+    says:
+      description: What is written there.
+      type: str
+  sample:
+    - {module: macvtap, kind: blacklist, where: "/etc/modprobe.d/hardening.conf:12", says: blacklist macvtap}
+  version_added: 0.2.0
+probe:
+  description: What came of O(probe). None without it and in check mode.
+  returned: always
+  type: dict
+  contains:
+    works:
+      description: Whether a macvtap link could be made. None where it could not be tried.
+      type: bool
+    reason:
+      description: What was done, or at which step it failed and what the kernel said.
+      type: str
+  sample: {works: false, reason: "making a macvtap link on a veth link: Unknown device type (ENOTSUP)"}
+  version_added: 0.2.0
 reason:
   description: Why macvtap is not supported.
   returned: if not RV(supported)
@@ -195,8 +263,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.probe import try_macvtap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -205,22 +274,24 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "kernel": {"type": "str"},
     "config_path": {"type": "path"},
     "required": {"type": "bool", "default": True},
+    "probe": {"type": "bool", "default": False},
 }
 
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     # Not every PATH that a connection gives has modprobe in it.
     run = functools.partial(module.run_command, path_prefix="/usr/sbin:/sbin", handle_exceptions=False)
-    wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required")})
+    wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required", "probe")})
+    probe = try_macvtap if module.params["probe"] and not module.check_mode else None
     outcome = converge(
-        functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"]),
+        functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"], probe=probe),
         functools.partial(planner.plan, wanted),
         functools.partial(adapter.apply, run=run),
         planner.undo,
         check_mode=module.check_mode,
     )
-    found = planner.returned(outcome.host, planner.judge(outcome.host))
-    return {**found, **outcome.plan.result(diff=module._diff)}
+    found = planner.returned(outcome.host, judgement.judge(outcome.host))
+    return {**found, **outcome.plan.result(diff=module._diff), "warnings": outcome.plan.warnings}
 
 
 def main() -> None:

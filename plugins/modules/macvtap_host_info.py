@@ -84,6 +84,15 @@ kernel:
       description: The kernel options that macvtap is made of.
       type: dict
       returned: always
+    obstacles:
+      description: What would keep macvtap from being loaded.
+      type: list
+      elements: dict
+      returned: always
+    probe:
+      description: Always V(null). No link is made to try it.
+      type: dict
+      returned: always
     reason:
       description: Why macvtap is not supported.
       type: str
@@ -261,6 +270,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
@@ -273,7 +283,7 @@ def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
         links = session.observe((), parents=tuple(session.observe(())))
     return {
         "changed": False,
-        "kernel": kernel_planner.returned(running, kernel_planner.judge(running)),
+        "kernel": kernel_planner.returned(running, judgement.judge(running)),
         "links": report.links(links),
         **_libvirt(module.params["uri"]),
     }

@@ -478,7 +478,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink, netns, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    holders,
+    netlink,
+    netns,
+    options,
+    planner,
+    steps,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
@@ -514,7 +521,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
     return {
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[want.key]) for want in wanted if want.key in links],

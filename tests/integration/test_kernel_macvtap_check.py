@@ -5,14 +5,21 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import typing as t
 
 import pytest
-from support import run_module
+from other_user import OtherUser
+from support import module_environment, run_module
+
+if t.TYPE_CHECKING:
+    from conftest import Namespace
+    from libvirtd_fixture import Hypervisor
 
 RELEASE = os.uname().release
 NAME = "kernel_macvtap_check"
@@ -116,7 +123,12 @@ class Modular:
         script.write_text(f'#!/bin/sh\necho "$@" >> {self.calls}\n{command}\n')
         script.chmod(0o755)
 
-    def run(self, **kwargs: t.Any) -> dict[str, t.Any]:
+    def configure(self, text: str) -> None:
+        file = self.directory / "etc/modprobe.d/hardening.conf"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+
+    def run(self, params: dict[str, t.Any] | None = None, **kwargs: t.Any) -> dict[str, t.Any]:
         where = self.directory
         mounts = [
             f"mount -t overlay overlay -o lowerdir=/{name},upperdir={where}/{name},workdir={where}/{name}.work /{name}"
@@ -124,7 +136,7 @@ class Modular:
         ]
         mounts += [f"mount --bind {where}/{name} /proc/{name}" for name in ("config.gz", "devices")]
         script = " && ".join([*mounts, 'exec "$@"'])
-        params = {"state": "loaded", "persistent": True}
+        params = params or {"state": "loaded", "persistent": True}
         return run_module(NAME, params, prefix=["unshare", "--mount", "sh", "-c", script, "sh"], diff=True, **kwargs)
 
     @property
@@ -177,7 +189,10 @@ def test_a_modprobe_that_fails(modular: Modular) -> None:
     assert result["rc"] != 0
     assert result["msg"] == (
         "state: modprobe macvtap failed with code 1: modprobe: ERROR: could not insert 'macvtap': Key was rejected by "
-        "service. The host is as it was before"
+        "service. The kernel loads only modules that are signed with a key it trusts, and this one is not. Install the "
+        "modules that the kernel was shipped with, or sign them and enrol the key (mokutil --import), or boot without "
+        "Secure Boot and without lockdown= and module.sig_enforce on the kernel's command line. The host is as it was "
+        "before"
     )
     assert modular.load_file is None
 
@@ -190,3 +205,122 @@ def test_a_host_without_modprobe(modular: Modular) -> None:
     result = modular.run()
     assert result["msg"].startswith("state: modprobe cannot be run (No such file or directory): install kmod")
     assert modular.load_file is None
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("install tap /bin/true", "state: macvtap cannot be loaded: "),
+        (
+            "blacklist macvtap",
+            "persistent: macvtap would not be loaded at boot, whatever /etc/modules-load.d/",
+        ),
+    ],
+)
+def test_what_hinders_is_named_before_anything_is_done(modular: Modular, line: str, message: str) -> None:
+    modular.configure(f"# CIS 3.5\n{line}\n")
+    for check in (True, False):
+        result = modular.run(check=check)
+        assert result["rc"] != 0
+        assert result["msg"].startswith(message)
+        assert result["msg"].endswith(f"/etc/modprobe.d/hardening.conf:2 says '{line}': remove that line")
+        assert result["obstacles"][0]["where"] == "/etc/modprobe.d/hardening.conf:2"
+    assert not modular.calls.exists()
+    assert modular.load_file is None
+
+
+@pytest.mark.root
+def test_a_blacklist_is_a_warning_where_it_is_not_to_last(modular: Modular) -> None:
+    modular.configure("blacklist macvtap\n")
+    result = modular.run({"state": "loaded"})
+    assert (result["rc"], result["changed"], result["loaded"]) == (0, True, True)
+    assert "/etc/modprobe.d/hardening.conf:1 says 'blacklist macvtap'" in str(result["warnings"])
+
+
+@pytest.mark.root
+def test_a_probe_loads_the_module_and_says_so(modular: Modular) -> None:
+    foreseen = modular.run({"probe": True}, check=True)
+    assert (foreseen["rc"], foreseen["changed"], foreseen["probe"]) == (0, True, None)
+    assert not modular.calls.exists()
+    done = modular.run({"probe": True})
+    assert (done["rc"], done["changed"], done["probe"]["works"]) == (0, True, True)
+    assert done["changes"] == foreseen["changes"]
+    assert modular.load_file is None
+    again = modular.run({"probe": True})
+    assert (again["rc"], again["changed"], again["probe"]["works"]) == (0, False, True)
+
+
+PROBE = "ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.probe"
+
+
+def high_nodes() -> list[str]:
+    """Return the nodes of taps whose links have an index that only a probe gives."""
+    return [path.name for path in pathlib.Path("/dev").glob("tap[0-9]*") if int(path.name[3:]) >= 0x30000000]
+
+
+@pytest.fixture
+def macvtap(verdict: dict[str, t.Any]) -> None:
+    if not verdict["loaded"]:
+        pytest.skip("macvtap is not loaded")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("macvtap")
+def test_a_probe_leaves_nothing(netns: Namespace) -> None:
+    before = netns.links()
+    result = netns.run({"probe": True}, NAME)
+    assert (result["rc"], result["supported"], result["changed"]) == (0, True, False)
+    assert result["probe"]["works"] is True
+    assert netns.links() == before
+    assert high_nodes() == []
+    foreseen = netns.run({"probe": True}, NAME, check=True)
+    assert (foreseen["rc"], foreseen["probe"]) == (0, None)
+
+
+def probes(count: int, namespaces: int, *words: str) -> list[list[t.Any]]:
+    """Probe ``count`` times in a user namespace that may have so many network namespaces at a time."""
+    code = f"import json; from {PROBE} import try_macvtap; "
+    code += f"found = [try_macvtap({', '.join(words)}) for i in range({count})]; "
+    code += "print(json.dumps([[one.works, one.reason] for one in found]))"
+    script = f'echo {namespaces} > /proc/sys/user/max_net_namespaces && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", script, "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, env=module_environment(), check=True, capture_output=True, text=True, timeout=120)
+    return [list(one) for one in json.loads(done.stdout)]
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("macvtap")
+def test_fifty_probes_leave_no_namespace() -> None:
+    # The kernel takes a namespace down a while after its last process: some may be waiting for that.
+    assert {works for works, reason in probes(50, 25)} == {True}
+    assert high_nodes() == []
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("macvtap")
+def test_where_a_probe_fails_is_said() -> None:
+    assert probes(1, 0) == [[None, "making a network namespace: No space left on device (ENOSPC)"]]
+    found = probes(1, 25, 'kind="nosuchkind"')
+    assert found == [[False, "making a nosuchkind link on a veth link: Unknown device type (ENOTSUP)"]]
+    assert probes(1, 25, 'parents=("nosuchkind", "veth")')[0][0] is True
+
+
+@pytest.mark.root
+def test_a_probe_by_a_root_without_capabilities(verdict: dict[str, t.Any]) -> None:
+    result = run_module(NAME, {"probe": True, "required": False}, prefix=["setpriv", "--bounding-set=-all"])
+    _was_not_tried(result, verdict)
+
+
+@pytest.mark.root
+def test_a_probe_by_a_user(hv: Hypervisor, verdict: dict[str, t.Any]) -> None:
+    _was_not_tried(OtherUser(hv).module(NAME, probe=True, required=False), verdict)
+
+
+def _was_not_tried(result: dict[str, t.Any], verdict: dict[str, t.Any]) -> None:
+    assert (result["rc"], result["supported"], result["probe"]["works"]) == (0, verdict["supported"], None)
+    assert result["probe"]["reason"] == (
+        "making a network namespace: Operation not permitted (EPERM). It needs root: become: true, and in a container "
+        "CAP_SYS_ADMIN and CAP_NET_ADMIN"
+    )
+    assert result["probe"]["reason"] in str(result["warnings"])

@@ -10,9 +10,9 @@ import os
 import re
 import zlib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULES, PARENTS, Source
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import PARENTS, REPORTED, Source
 
-_ASKED = (*MODULES, *PARENTS)
+_ASKED = (*REPORTED, *PARENTS)
 _SETTING = re.compile(rf"^(?:({'|'.join(_ASKED)})=([ymn])|# ({'|'.join(_ASKED)}) is not set)\s*$", re.MULTILINE)
 _ANY_SETTING = re.compile(r"^(?:CONFIG_\w+=|# CONFIG_\w+ is not set)", re.MULTILINE)
 

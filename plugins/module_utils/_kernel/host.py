@@ -4,29 +4,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 import typing as t
+from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modprobe, modules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
+    MACVTAP,
+    PROBE,
     Host,
     LoadedModule,
     LoadFile,
+    Probe,
     Thing,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
-Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
-
 
 def observe(
-    release: str | None = None, config_path: str | None = None, *, root: str = "/", running: str | None = None
+    release: str | None = None,
+    config_path: str | None = None,
+    *,
+    probe: t.Callable[[], Probe] | None = None,
+    root: str = "/",
+    running: str | None = None,
 ) -> Host:
-    """Read what ``root`` knows of the kernel ``release``, by default the one that is running."""
+    """Read what ``root`` knows of the kernel ``release``, by default the one that is running.
+
+    ``probe`` tries macvtap on the running kernel. It is not called while macvtap is a module that could be loaded but
+    is not, since it would load it.
+    """
     running = running or os.uname().release
     release = release or running
     if "/" in release or release.startswith("."):
@@ -34,69 +44,51 @@ def observe(
     tree = modules.find_tree(release, root)
     directory = tree or f"/lib/modules/{release}"
     paths = (config_path,) if config_path else config.config_paths(release, running, root)
-    return Host(
+    loaded = modules.find_loaded(root)
+    host = Host(
         release=release,
         running=running,
         configs=tuple(config.read_config(path, root) for path in paths),
         builtin_lists=modules.read_builtin(directory, root),
         dep=modules.read_dep(directory, root),
-        active=modules.find_active(root),
+        active=modules.find_active(loaded, root),
         modules_dir=tree,
         config_path=config_path,
         installed=modules.find_installed(root),
         load_file=_read(config.under(root, LOAD_FILE)),
         distribution=_distribution(root),
+        loaded_modules=loaded,
+        obstacles=modprobe.find_obstacles(root, running=release == running),
+        modules_disabled=modprobe.find_disabled(root),
     )
+    if probe and host.is_running and not config_path and (host.active or MACVTAP not in host.dep.options):
+        return _probed(host, probe(), root)
+    return host
 
 
-def apply(steps: t.Sequence[Step[Thing]], run: Run, root: str = "/") -> None:
+def apply(steps: t.Sequence[Step[Thing]], run: modprobe.Run, root: str = "/") -> None:
     """Carry out ``steps``."""
     for step in steps:
         if isinstance(step.after, LoadedModule):
-            _modprobe(["modprobe", step.after.name], run)
+            modprobe.call(["modprobe", step.after.name], run, root)
         elif isinstance(step.before, LoadedModule):
-            _modprobe(["modprobe", "-r", step.before.name], run)
+            modprobe.call(["modprobe", "-r", step.before.name], run, root)
         else:
-            _write(config.under(root, step.path), step.after)
+            text = step.after.text if isinstance(step.after, LoadFile) else None
+            _files.write(config.under(root, step.path), text, option="persistent")
 
 
-def _modprobe(command: list[str], run: Run) -> None:
-    try:
-        code, out, err = run(command)
-    except OSError as exc:
-        raise MacvtapError(f"modprobe cannot be run ({exc.strerror}): install kmod", path="state") from exc
-    if code:
-        said = (err or out).strip() or "it said nothing"
-        raise MacvtapError(f"{' '.join(command)} failed with code {code}: {said}", path="state")
-
-
-def _write(path: str, thing: Thing | None) -> None:
-    """Write or remove the file at ``path`` so that there never is a half of it."""
-    temporary = ""
-    try:
-        if not isinstance(thing, LoadFile):
-            os.unlink(path)
-            return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".macvtap-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(thing.text)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as exc:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise MacvtapError(f"{path}: {exc.strerror or exc}", path="persistent") from exc
+def _probed(host: Host, probe: Probe, root: str) -> Host:
+    """Add what a probe found, and what the kernel shows since then."""
+    loaded = modules.find_loaded(root)
+    active = modules.find_active(loaded, root) or ((PROBE,) if probe.works else ())
+    return replace(host, probe=probe, loaded_modules=loaded, active=active)
 
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
+        return _files.read(path)
+    except MacvtapError:
         return None
 
 

@@ -13,10 +13,14 @@ MACVTAP = "CONFIG_MACVTAP"
 MACVLAN = "CONFIG_MACVLAN"
 TAP = "CONFIG_TAP"
 MODULES: t.Mapping[str, str] = {MACVTAP: MODULE, MACVLAN: "macvlan", TAP: "tap"}
+# Beside those, what is reported: macvtap does not need it, but those who use it often do.
+REPORTED: t.Mapping[str, str] = {**MODULES, "CONFIG_VLAN_8021Q": "8021q", "CONFIG_VHOST_NET": "vhost_net"}
 # What CONFIG_MACVTAP depends on beside CONFIG_MACVLAN (drivers/net/Kconfig).
 PARENTS = ("CONFIG_NETDEVICES", "CONFIG_NET_CORE", "CONFIG_INET")
 
 LOAD_FILE = "/etc/modules-load.d/macvtap.conf"
+
+PROBE = "probe"
 
 ProvidedBy = t.Literal["builtin", "module", "missing", "unknown"]
 
@@ -35,6 +39,35 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Obstacle:
+    """One line that keeps a module from being loaded.
+
+    The kernel itself refuses what is in its ``module_blacklist=``. modprobe runs an ``install`` command instead of
+    loading the module. A ``blacklist``, in modprobe.d or as ``modprobe.blacklist=``, is obeyed by who asks libkmod to
+    (systemd-modules-load, udev) and where the module goes by an alias (the kernel's own requests), and not by
+    ``modprobe macvtap``.
+    """
+
+    module: str
+    kind: t.Literal["kernel", "install", "blacklist"]
+    where: str
+    """The file and line: ``/etc/modprobe.d/cis.conf:12``."""
+    says: str
+
+    @property
+    def in_a_file(self) -> bool:
+        return not self.where.startswith("/proc/")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What came of making a macvtap; ``works`` is None where it could not be tried."""
+
+    works: bool | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class Host:
     """Everything that was read of a kernel ``release``; the sources are in the order in which they count."""
 
@@ -44,7 +77,7 @@ class Host:
     builtin_lists: tuple[Source, ...]
     dep: Source
     active: tuple[str, ...]
-    """The files in which the running kernel shows that macvtap is in it."""
+    """The files in which the running kernel shows that macvtap is in it, or PROBE where only that has shown it."""
     modules_dir: str = ""
     """Empty where there is none for this release."""
     config_path: str | None = None
@@ -54,6 +87,13 @@ class Host:
     """The text of LOAD_FILE, None where there is none."""
     distribution: frozenset[str] = frozenset()
     """ID and ID_LIKE of os-release."""
+    loaded_modules: frozenset[str] = frozenset()
+    """Those of /proc/modules."""
+    obstacles: tuple[Obstacle, ...] = ()
+    """For any of MODULES, whether or not it is a module here."""
+    modules_disabled: bool = False
+    """Whether the running kernel takes no more modules, whoever asks."""
+    probe: Probe | None = None
 
     @property
     def is_running(self) -> bool:
@@ -69,6 +109,12 @@ class Wanted:
     state: str
     persistent: bool = False
     required: bool = True
+    probe: bool = False
+
+    @property
+    def loading(self) -> bool:
+        """Whether the module is to be loaded: a probe needs it."""
+        return self.state == "loaded" or self.probe
 
 
 @dataclass(frozen=True)
@@ -79,10 +125,12 @@ class Verdict:
     options: t.Mapping[str, str]
     reason: str = ""
     remedy: str = ""
+    refuted: bool = False
+    """Whether a probe has failed, whatever the files say."""
 
     @property
     def supported(self) -> bool:
-        return self.provided_by in ("builtin", "module")
+        return self.provided_by in ("builtin", "module") and not self.refuted
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return the verdict as the module returns it."""

@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.config import problem_of, under
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULE, MODULES, Source
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULE, REPORTED, Source
 
 # The last two are where NixOS has its modules: it has no /lib/modules.
 _TREES = (
@@ -59,7 +59,7 @@ def read_list(path: str, parse: t.Callable[[str], t.Container[str]], setting: st
             names = parse(file.read())
     except OSError as exc:
         return Source(path, problem=problem_of(exc))
-    return Source(path, {option: setting for option, name in MODULES.items() if name in names})
+    return Source(path, {option: setting for option, name in REPORTED.items() if name in names})
 
 
 def read_builtin(directory: str, root: str) -> tuple[Source, ...]:
@@ -76,7 +76,7 @@ def read_dep(directory: str, root: str) -> Source:
         files = parse_dep(text)
         return frozenset(
             name
-            for name in MODULES.values()
+            for name in REPORTED.values()
             if name in files and os.path.exists(under(root, os.path.join(directory, files[name])))
         )
 
@@ -97,20 +97,26 @@ def find_installed(root: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def find_active(root: str) -> tuple[str, ...]:
+def find_loaded(root: str) -> frozenset[str]:
+    """Return the modules that the running kernel has loaded. What is built in is not among them."""
+    return parse_loaded(_read_proc("/proc/modules", root))
+
+
+def find_active(loaded: t.Container[str], root: str) -> tuple[str, ...]:
     """Return the files in which the running kernel shows macvtap.
 
     None of them is a proof of absence: a built-in macvtap is neither in /proc/modules nor in /sys/module.
     """
-    shown = []
-    for path, parse in (("/proc/modules", parse_loaded), ("/proc/devices", parse_devices)):
-        try:
-            with open(under(root, path), encoding="utf-8", errors="replace") as file:
-                if MODULE in parse(file.read()):
-                    shown.append(path)
-        except OSError:
-            continue
-    return tuple(shown)
+    devices = parse_devices(_read_proc("/proc/devices", root))
+    return tuple(path for path, names in (("/proc/modules", loaded), ("/proc/devices", devices)) if MODULE in names)
+
+
+def _read_proc(path: str, root: str) -> str:
+    try:
+        with open(under(root, path), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def _list_dir(path: str) -> list[str]:

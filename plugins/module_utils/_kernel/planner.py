@@ -1,28 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Whether a kernel can do macvtap, and what is to be done to have it loaded. Pure."""
+"""What is to be done to have macvtap in the kernel. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import remedy
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, obstacles
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
-    MACVLAN,
-    MACVTAP,
     MODULE,
-    MODULES,
     Host,
     LoadedModule,
     LoadFile,
-    ProvidedBy,
-    Source,
     Thing,
     Verdict,
     Wanted,
-    needed_options,
     said_by,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
@@ -30,33 +24,22 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 _LOAD_TEXT = f"# Managed by Ansible (linuxvirt.macvtap.kernel_macvtap_check)\n{MODULE}\n"
 
 
-def judge(host: Host) -> Verdict:
-    """Say whether and how ``host.release`` provides macvtap, and which source told it.
-
-    :raises MacvtapError: config_path cannot be used, or kernel is not on this host.
-    """
-    _refuse_bad_options(host)
-    tried: list[Source] = []
-    for source in host.configs:
-        tried.append(source)
-        if not source.problem:
-            return _judge_config(host, source, tuple(tried))
-    return _judge_lists(host, tuple(tried))
-
-
 def plan(wanted: Wanted, host: Host) -> Plan[Thing]:
     """Say what is to be done.
 
     :raises MacvtapError: macvtap is not there and required, or cannot be loaded.
     """
-    verdict = judge(host)
+    if wanted.probe and (host.config_path or not host.is_running):
+        found = f"kernel is {host.release}" if not host.is_running else f"config_path is {host.config_path}"
+        raise MacvtapError(f"only the running kernel can be tried, and {found}: leave that out", path="probe")
+    verdict = judgement.judge(host)
     if not verdict.supported:
         if wanted.required:
             looked = "; ".join(f"{source.path} {said_by(source)}" for source in verdict.tried)
             raise MacvtapError(f"{verdict.reason} Looked at: {looked}. {verdict.remedy}", **returned(host, verdict))
-        return Plan()
-    if wanted.state != "loaded":
-        return Plan()
+        return Plan(warnings=_warnings(host, verdict))
+    if not wanted.loading:
+        return Plan(warnings=_warnings(host, verdict))
     if not host.is_running:
         raise MacvtapError(
             f"macvtap cannot be loaded into {host.release}: {host.running} is the kernel that is running. "
@@ -66,17 +49,41 @@ def plan(wanted: Wanted, host: Host) -> Plan[Thing]:
     if verdict.provided_by == "builtin":
         if not host.active:
             raise MacvtapError(_builtin_but_absent(host, verdict), path="state", **returned(host, verdict))
-        return Plan()
+        return Plan(warnings=_warnings(host, verdict))
+    return _plan_module(wanted, host, verdict)
+
+
+def _plan_module(wanted: Wanted, host: Host, verdict: Verdict) -> Plan[Thing]:
     steps: list[Step[Thing]] = []
-    if wanted.persistent and not _names_module(host.load_file):
+    option = "state" if wanted.state == "loaded" else "probe"
+    refusal = "" if host.active else _why_not_now(host)
+    if refusal:
+        raise MacvtapError(refusal, path=option, **returned(host, verdict))
+    persistent = wanted.persistent and wanted.state == "loaded"
+    hindering = obstacles.at_boot(host)
+    if persistent and hindering:
+        raise MacvtapError(
+            f"macvtap would not be loaded at boot, whatever {LOAD_FILE} says: {obstacles.say(hindering)}",
+            path="persistent",
+            **returned(host, verdict),
+        )
+    if persistent and not _names_module(host.load_file):
         steps.append(_load_file_step(host.load_file))
     if not host.active:
-        lacking = _why_not_loadable(host, host.configs[0] if host.config_path else None)
-        if lacking:
-            raise MacvtapError(" ".join(lacking), path="state", **returned(host, verdict))
         # Last, so that nothing that fails after it leaves a module loaded.
         steps.append(_load_step(before=False))
-    return Plan(tuple(steps))
+    return Plan(tuple(steps), _warnings(host, verdict))
+
+
+def _why_not_now(host: Host) -> str:
+    """Say why modprobe could not load macvtap into the running kernel, "" where it should."""
+    lacking = judgement.why_not_loadable(host, host.configs[0] if host.config_path else None)
+    if lacking:
+        return " ".join(lacking)
+    if host.modules_disabled:
+        return obstacles.say_disabled()
+    hindering = obstacles.by_name(host)
+    return f"macvtap cannot be loaded: {obstacles.say(hindering)}" if hindering else ""
 
 
 def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
@@ -95,97 +102,24 @@ def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
 
 def returned(host: Host, verdict: Verdict) -> dict[str, t.Any]:
     """Return what the module returns of what it found."""
-    return {"kernel": host.release, "loaded": host.loaded, **verdict.as_dict()}
+    return {
+        "kernel": host.release,
+        "loaded": host.loaded,
+        **verdict.as_dict(),
+        "obstacles": [
+            {"module": one.module, "kind": one.kind, "where": one.where, "says": one.says}
+            for one in obstacles.relevant(host)
+        ],
+        "probe": {"works": host.probe.works, "reason": host.probe.reason} if host.probe else None,
+    }
 
 
-def _refuse_bad_options(host: Host) -> None:
-    if host.config_path:
-        problem = host.configs[0].problem
-        if problem:
-            raise MacvtapError(f"{host.config_path} {problem}", path="config_path")
-    elif not host.is_running and host.release not in host.installed:
-        raise MacvtapError(
-            f"{host.release} is not installed: it has no directory of modules and no configuration on this host "
-            f"(installed: {', '.join(host.installed) or 'none'}; running: {host.running})",
-            path="kernel",
-        )
-
-
-def _judge_config(host: Host, config: Source, tried: tuple[Source, ...]) -> Verdict:
-    options = {name: config.options.get(name, "unknown") for name in MODULES}
-    asked_only = host.config_path is not None
-    unset = [name for name in (MACVTAP, MACVLAN) if options[name] == "n"]
-    if not unset and options[MACVTAP] == "y":
-        return Verdict("builtin", config.path, tried, options)
-    if not unset and (asked_only or host.loaded):
-        return Verdict("module", config.path, tried, options)
-    if host.loaded and not asked_only:
-        return _judge_active(host, tried, options)
-    if unset:
-        reason = f"The kernel {host.release} has no macvtap: {' and '.join(unset)} not set in {config.path}."
-        return Verdict("missing", config.path, tried, options, reason, remedy.rebuild(host.release, config.options))
-    lacking = _why_not_loadable(host, config)
-    tried = (*tried, host.dep)
-    if lacking:
-        return Verdict("missing", host.dep.path, tried, options, *lacking)
-    return Verdict("module", config.path, tried, options)
-
-
-def _judge_lists(host: Host, tried: tuple[Source, ...]) -> Verdict:
-    for source in host.builtin_lists:
-        tried = (*tried, source)
-        if source.options.get(MACVTAP) == "y":
-            return Verdict("builtin", source.path, tried, _known_options(host))
-    tried = (*tried, host.dep)
-    lacking = _why_not_loadable(host, None)
-    if host.dep.options.get(MACVTAP) == "m" and not lacking:
-        return Verdict("module", host.dep.path, tried, _known_options(host))
-    if host.loaded:
-        return _judge_active(host, tried, _known_options(host))
-    if lacking and any(not source.problem for source in host.builtin_lists):
-        # kbuild writes these lists for every kernel with modules: what is in neither is not there.
-        reason = f"The kernel {host.release} has no macvtap: {lacking[0]}"
-        return Verdict("missing", host.dep.path, tried, _known_options(host), reason, lacking[1])
-    reason = f"Nothing on this host tells whether the kernel {host.release} has macvtap."
-    return Verdict("unknown", None, tried, _known_options(host), reason, remedy.name_source(host))
-
-
-def _judge_active(host: Host, tried: tuple[Source, ...], options: t.Mapping[str, str]) -> Verdict:
-    """Judge by the running kernel itself, which outweighs any file about it."""
-    path = host.active[0]
-    provided_by: ProvidedBy = "module" if path == "/proc/modules" else "builtin"
-    return Verdict(
-        provided_by, path, (*tried, Source(path, {MACVTAP: "m" if provided_by == "module" else "y"})), options
+def _warnings(host: Host, verdict: Verdict) -> tuple[str, ...]:
+    untried = host.probe is not None and host.probe.works is None
+    return (
+        *(obstacles.warnings(host) if verdict.provided_by == "module" else ()),
+        *([f"macvtap could not be tried: {host.probe.reason}"] if untried and host.probe else ()),
     )
-
-
-def _known_options(host: Host) -> dict[str, str]:
-    """Gather the options from the lists. What is in none is n only if both kinds of list were there."""
-    complete = not host.dep.problem and any(not source.problem for source in host.builtin_lists)
-    known = dict.fromkeys(MODULES, "n" if complete else "unknown")
-    for source in (host.dep, *host.builtin_lists):
-        known.update(source.options)
-    return known
-
-
-def _why_not_loadable(host: Host, config: Source | None) -> tuple[str, str] | None:
-    """Say why modprobe would not find macvtap or what it needs, and what to do; None where it would."""
-    told = f"{config.path} says {MACVTAP}={config.options[MACVTAP]}, but " if config else ""
-    if not host.modules_dir:
-        reason = f"{told}there is no directory of modules for {host.release} (/lib/modules/{host.release})."
-        return reason, remedy.find_modules_tree(host)
-    if host.dep.problem:
-        advice = f"Run 'depmod -a {host.release}'. {remedy.install_modules(host)}"
-        return f"{told}{host.dep.path} {host.dep.problem}.", advice
-    builtin = {name for source in host.builtin_lists for name in source.options}
-    builtin |= {name for name, setting in (config.options.items() if config else ()) if setting == "y"}
-    lacking = [MODULES[n] for n in needed_options(host.release) if n not in builtin and n not in host.dep.options]
-    if not lacking:
-        return None
-    reason = f"{told}{host.dep.path} does not list {', '.join(lacking)}, or lists a file that is gone."
-    if config or MODULE not in lacking:
-        return reason, remedy.install_modules(host)
-    return reason, f"{remedy.install_modules(host)} If it was not built at all: {remedy.rebuild(host.release, {})}"
 
 
 def _builtin_but_absent(host: Host, verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import struct
 import sys
 import typing as t
@@ -13,6 +14,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
 
 # include/uapi/linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
@@ -21,9 +23,12 @@ _LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS = 37, 52, 56, 57
 _STATS64 = 23
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
+_VLAN_ID, _VLAN_PROTOCOL = 1, 5
 _AF_INET6, _ADDR_GEN_MODE = 10, 8
+_IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
 _MODE_NAMES = {number: name for name, number in MODES.items()}
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
 _ADDRGENMODE_NAMES = {number: name for name, number in ADDRGENMODES.items()}
 # struct rtnl_link_stats64 begins with these.
 _COUNTERS = (
@@ -91,6 +96,19 @@ def counters(body: bytes) -> dict[str, int]:
     return dict(zip(_COUNTERS, values))
 
 
+def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
+    """Return the IP addresses by the index of their link, without those that the kernel gives to each (link-local)."""
+    found: dict[int, list[str]] = {}
+    for body in bodies:
+        family, prefix, _flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
+        attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
+        # Of a point-to-point link the first is its own, the second that of its peer.
+        address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
+        if scope != _SCOPE_LINK and family in (socket.AF_INET, socket.AF_INET6):
+            found.setdefault(index, []).append(f"{socket.inet_ntop(family, address)}/{prefix}")
+    return found
+
+
 def index_of(body: bytes) -> int:
     return int(rtnetlink.IFINFO.unpack_from(body)[2])
 
@@ -101,7 +119,11 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     kind = _text(info.get(_INFO_KIND, b""))
     # With IFLA_LINK_NETNSID the index is one of another namespace.
     lower = 0 if _LINK_NETNSID in attrs else _U32(get(_LINK, _ZERO))[0]
-    particular = _macvtap(info.get(_INFO_DATA, b""), get(_AF_SPEC, b"")) if kind == "macvtap" else {}
+    particular: dict[str, t.Any] = {}
+    if kind == "macvtap":
+        particular = _macvtap(info.get(_INFO_DATA, b""), get(_AF_SPEC, b""))
+    elif kind == "vlan":
+        particular = _vlan(info.get(_INFO_DATA, b""))
     return Link(
         name=names[index],
         index=index,
@@ -144,6 +166,15 @@ def _macvtap(data: bytes, af_spec: bytes) -> dict[str, t.Any]:
         "bclim": _S32(attrs[_BC_CUTOFF])[0] if _BC_CUTOFF in attrs else 1,
         "source_macs": frozenset(mac.hex(":") for mac in rtnetlink.attribute_list(listed)) if listed else frozenset(),
         "addrgenmode": _addrgenmode(inet6),
+    }
+
+
+def _vlan(data: bytes) -> dict[str, t.Any]:
+    attrs = rtnetlink.attributes(data, 0, len(data))
+    protocol = int.from_bytes(attrs.get(_VLAN_PROTOCOL, b""), "big")
+    return {
+        "vlan_id": int.from_bytes(attrs[_VLAN_ID], sys.byteorder) if _VLAN_ID in attrs else None,
+        "vlan_protocol": _PROTOCOL_NAMES.get(protocol),
     }
 
 

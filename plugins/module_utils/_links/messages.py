@@ -50,19 +50,19 @@ def altname(index: int, name: str, *, add: bool) -> bytes:
     return _encode(RTM_DELLINKPROP, 0, index, attrs)
 
 
-def macvtap(*data: tuple[str, t.Any]) -> tuple[str, Attributes]:
-    """Return the attribute that says what is particular to the kind of link."""
-    return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", "macvtap"), ("IFLA_INFO_DATA", data)))
+def kind(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
+    """Return the attribute that says the kind of the link and what is particular to it."""
+    return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)))
 
 
 def addrgenmode(mode: int) -> tuple[str, Attributes]:
     return ("IFLA_AF_SPEC", (("AF_INET6", (("IFLA_INET6_ADDR_GEN_MODE", mode),)),))
 
 
-def _encode(kind: int, how: int, index: int, attrs: Attributes = (), bits: tuple[int, int] = (0, 0)) -> bytes:
+def _encode(message: int, how: int, index: int, attrs: Attributes = (), bits: tuple[int, int] = (0, 0)) -> bytes:
     """Return a whole message; ``bits`` are the link's flags and which of them are meant."""
     body = IFINFO.pack(socket.AF_UNSPEC, 0, index, *bits) + b"".join(_attribute(*attr) for attr in attrs)
-    return HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | how, 0, 0) + body
+    return HEADER.pack(HEADER.size + len(body), message, NLM_F_REQUEST | NLM_F_ACK | how, 0, 0) + body
 
 
 # A batch mostly asks the same of each link, its name and its address apart.

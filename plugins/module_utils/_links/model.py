@@ -15,6 +15,7 @@ MACVLAN_KINDS = ("macvlan", "macvtap")
 
 # include/uapi/linux/if_arp.h: the only hardware type that macvlan_newlink() leaves a usable link on.
 ARPHRD_ETHER = 1
+NAME_BYTES = 15  # IFNAMSIZ less the final NUL
 
 Device = t.Tuple[int, int]  # major, minor
 
@@ -82,6 +83,8 @@ class Link:
     rx_queues: int | None = None
     addrgenmode: str | None = None
     allmulticast: bool | None = None
+    vlan_id: int | None = None
+    vlan_protocol: str | None = None
     tap: Tap | None = None
     # What is not to be declared, but decides what can be.
     master: str | None = None

@@ -12,22 +12,21 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, messages, netns, rtnetlink, tap
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    ADDRGENMODES,
-    MODES,
-    Link,
-    Links,
-    Tap,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    decode,
+    messages,
+    netns,
+    requests,
+    rtnetlink,
+    tap,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Tap
 
 if t.TYPE_CHECKING:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
-    Request = t.Tuple[Step[Link], bytes]
-
-_MACADDR_ADD, _MACADDR_DEL, _MACADDR_SET = 0, 1, 3
-_NOPROMISC, _NODST = 1, 2
+# What a kernel needs for links of a kind: its option, and the module that it is otherwise.
+_KERNEL_OPTIONS = {"macvtap": ("CONFIG_MACVTAP", "macvtap"), "vlan": ("CONFIG_VLAN_8021Q", "8021q")}
 
 
 class Session:
@@ -68,6 +67,10 @@ class Session:
         bodies = rtnetlink.dump_links(self._sockets[None], statistics=True)
         return {decode.index_of(body): decode.counters(body) for body in bodies}
 
+    def observe_addresses(self) -> dict[int, list[str]]:
+        """Return the IP addresses of each link of this namespace by its index, those apart that it has by itself."""
+        return decode.addresses(rtnetlink.dump_addresses(self._sockets[None]))
+
     def apply(self, steps: t.Sequence[Step[Link]]) -> None:
         """Carry out ``steps``: what goes first, then what changes, then what comes.
 
@@ -80,10 +83,12 @@ class Session:
         coming = [step for step in steps if step.after and (step.before is None or step.recreates)]
         for name in self._sockets:
             self._remove(name, [step for step in going if step.before and step.before.netns == name])
-        self._send(list(_make_way(changing)))
-        self._send([(step, request) for step in changing for request in _change(step)])
+        self._send(list(requests.make_way(changing)))
+        self._send([(step, request) for step in changing for request in requests.change(step)])
         # In this namespace, which is that of the parent, wherever the link is to be.
-        self._send([(step, _create(step, self._descriptors.get(_netns_of(step)))) for step in coming], at_home=True)
+        self._send(
+            [(step, requests.create(step, self._descriptors.get(_netns_of(step)))) for step in coming], at_home=True
+        )
         # By index from here on: what has a name of its own may have another link's alternative name as well.
         self._send([(step, request) for step in coming for request in self._finishing(step)])
         settled = [step for step in changing if step.before and step.after and _tap_differs(step.before, step.after)]
@@ -93,22 +98,21 @@ class Session:
 
     def _finishing(self, step: Step[Link]) -> t.Iterable[bytes]:
         link = step.after
-        if link and (link.alias or link.altnames or _comes_up_later(link)):
-            return _finish(step, self._index_of(step))
+        if link and (link.alias or link.altnames or requests.comes_up_later(link)):
+            return requests.finish(step, self._index_of(step))
         return ()
 
-    def _send(self, requests: t.Sequence[Request], *, at_home: bool = False) -> None:
+    def _send(self, asked: t.Sequence[tuple[Step[Link], bytes]], *, at_home: bool = False) -> None:
         refused: dict[int, rtnetlink.Refusal] = {}
         for name, sock in self._sockets.items():
-            theirs = [
-                n for n, (step, _request) in enumerate(requests) if name == (None if at_home else _netns_of(step))
-            ]
-            answers = rtnetlink.transact(sock, [requests[n][1] for n in theirs])
+            theirs = [n for n, (step, _request) in enumerate(asked) if name == (None if at_home else _netns_of(step))]
+            answers = rtnetlink.transact(sock, [asked[n][1] for n in theirs])
             refused.update((n, answer) for n, answer in zip(theirs, answers) if answer is not None)
         if refused:
             first = min(refused)
-            step = requests[first][0]
-            raise MacvtapError(f"the kernel refused {_deed(step)}: {refused[first]}", path=step.path)
+            step = asked[first][0]
+            said = f"the kernel refused {_deed(step)}: {refused[first]}{_hint(step, refused[first])}"
+            raise MacvtapError(said, path=step.path)
 
     def _remove(self, name: str | None, steps: t.Sequence[Step[Link]]) -> None:
         """Remove links, many at once by a link group of their own.
@@ -173,140 +177,21 @@ def _unused_group(sock: socket.socket) -> int:
             return group
 
 
-def _create(step: Step[Link], descriptor: int | None) -> bytes:
-    link = t.cast("Link", step.after)
-    data: list[tuple[str, t.Any]] = [("IFLA_MACVTAP_MODE", MODES[link.mode or "vepa"])]
-    if link.promiscuous is False or link.nodst:
-        data.append(("IFLA_MACVTAP_FLAGS", _macvtap_flags(link)))
-    data += _shared(link)
-    if link.source_macs:
-        listed = tuple(("IFLA_MACVLAN_MACADDR", mac) for mac in sorted(link.source_macs))
-        data += [("IFLA_MACVTAP_MACADDR_MODE", _MACADDR_SET), ("IFLA_MACVTAP_MACADDR_DATA", listed)]
-    attrs: list[tuple[str, t.Any]] = [
-        ("IFLA_IFNAME", link.name),
-        ("IFLA_LINK", link.parent_index),
-        messages.macvtap(*data),
-    ]
-    # The kernel gives the parent's address to a link in mode passthru and ignores ours.
-    given = {
-        "IFLA_ADDRESS": None if link.mode == "passthru" else link.mac,
-        "IFLA_MTU": link.mtu,
-        "IFLA_TXQLEN": link.txqueuelen,
-        "IFLA_GROUP": link.group or None,
-        "IFLA_NUM_TX_QUEUES": link.tx_queues,
-        "IFLA_NUM_RX_QUEUES": link.rx_queues,
-    }
-    attrs += [(name, value) for name, value in given.items() if value is not None]
-    # Up in the same message, so that an address that is taken on the parent fails here and leaves no link.
-    flags, mask = _link_flags(link, None)
-    if descriptor is not None:
-        attrs.append(("IFLA_NET_NS_FD", descriptor))
-    if _comes_up_later(link):
-        flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
-    return messages.create(tuple(attrs), flags, mask)
-
-
-def _comes_up_later(link: Link) -> bool:
-    # It is when it comes up that the kernel gives it an address; and a link that changes its namespace goes down.
-    return bool(link.addrgenmode or link.netns)
-
-
-def _finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
-    """What a link can be told only when it exists."""
-    link = t.cast("Link", step.after)
-    if link.alias:
-        yield messages.change(index, (("IFLA_IFALIAS", link.alias),))
-    for name in sorted(link.altnames):
-        yield messages.altname(index, name, add=True)
-    if link.addrgenmode:
-        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[link.addrgenmode]),))
-    if link.up and _comes_up_later(link):
-        yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
-
-
-def _make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[Request]:
-    """What one of the links gives up and another one takes, as when two change their addresses with each other."""
-    changing = [(step, step.before, step.after) for step in steps if step.before and step.after]
-    taken = {(after.parent_index, after.mac) for _step, _before, after in changing}
-    for step, before, after in changing:
-        for name in sorted(before.altnames - after.altnames):
-            yield step, messages.altname(before.index, name, add=False)
-        if after.mac not in (None, before.mac) and (before.parent_index, before.mac) in taken:
-            yield step, messages.change(before.index, (("IFLA_ADDRESS", _passing_address()),))
-
-
-def _passing_address() -> str:
-    # Of those that are for local use: 02 is the bit that says so.
-    return "02:" + os.urandom(5).hex(":")
-
-
-def _change(step: Step[Link]) -> t.Iterator[bytes]:
-    before, after = t.cast("Link", step.before), t.cast("Link", step.after)
-    index = before.index
-    # The promiscuity of the parent changes with this flag only while the link is up: see planner._impact.
-    flags = messages.macvtap(("IFLA_MACVTAP_FLAGS", _macvtap_flags(after)))
-    new_flags = _macvtap_flags(before) != _macvtap_flags(after)
-    if new_flags and before.up:
-        yield messages.change(index, (flags,))
-    if after.addrgenmode and after.addrgenmode != before.addrgenmode:
-        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[after.addrgenmode]),))
-    data = [("IFLA_MACVTAP_MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
-    data += _shared(after, before)
-    attrs: list[tuple[str, t.Any]] = [messages.macvtap(*data)] if data else []
-    given = (
-        ("IFLA_ADDRESS", before.mac, after.mac),
-        ("IFLA_MTU", before.mtu, after.mtu),
-        ("IFLA_TXQLEN", before.txqueuelen, after.txqueuelen),
-        ("IFLA_GROUP", before.group, after.group),
-        ("IFLA_IFALIAS", before.alias, after.alias),
-    )
-    attrs += [(name, new) for name, old, new in given if new is not None and new != old]
-    bits, mask = _link_flags(after, before)
-    if attrs or mask:
-        yield messages.change(index, tuple(attrs), bits, mask)
-    if new_flags and not before.up:
-        yield messages.change(index, (flags,))
-    if after.mode == "source":
-        had = before.source_macs if before.mode == "source" else frozenset()
-        yield from _source_macs(index, had, after.source_macs)
-    for name in sorted(after.altnames - before.altnames):
-        yield messages.altname(index, name, add=True)
-
-
-def _source_macs(index: int, had: frozenset[str], wanted: frozenset[str]) -> t.Iterator[bytes]:
-    # One by one, and what is new first: who is allowed before and after is allowed all the time.
-    for how, macs in ((_MACADDR_ADD, wanted - had), (_MACADDR_DEL, had - wanted)):
-        for mac in sorted(macs):
-            data = (("IFLA_MACVTAP_MACADDR_MODE", how), ("IFLA_MACVTAP_MACADDR", mac))
-            yield messages.change(index, (messages.macvtap(*data),))
-
-
-def _shared(after: Link, before: Link | None = None) -> list[tuple[str, t.Any]]:
-    pairs = (("IFLA_MACVTAP_BC_QUEUE_LEN", "bcqueuelen"), ("IFLA_MACVTAP_BC_CUTOFF", "bclim"))
-    values = ((name, getattr(after, field), getattr(before, field, None)) for name, field in pairs)
-    return [(name, new) for name, new, old in values if new is not None and new != old]
-
-
-def _macvtap_flags(link: Link) -> int:
-    return (_NOPROMISC if link.promiscuous is False else 0) | (_NODST if link.nodst else 0)
-
-
-def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
-    flags = mask = 0
-    bits = (
-        (rtnetlink.IFF_UP, before.up if before else False, after.up),
-        (rtnetlink.IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
-    )
-    for bit, old, new in bits:
-        if new is not None and new != old:
-            mask |= bit
-            flags |= bit if new else 0
-    return flags, mask
-
-
 def _deed(step: Step[Link]) -> str:
     if step.after is None:
         return f"to remove {step.target}"
     if step.before is None or step.recreates:
         return f"to make {step.target} on {step.after.parent}"
     return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
+
+
+def _hint(step: Step[Link], refusal: rtnetlink.Refusal) -> str:
+    # rtnl_newlink(), when it has looked for a module as well.
+    if step.after is None or refusal.text != "Unknown device type":
+        return ""
+    option, module = _KERNEL_OPTIONS[step.after.kind]
+    return (
+        f". It has no links of the kind {step.after.kind}: {option} is neither built in nor a module that it could "
+        f"load. `modprobe {module}` says why; the module may be in a package of its own, or the kernel may have been "
+        "upgraded and the host not restarted since"
+    )

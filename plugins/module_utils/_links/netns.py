@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device
 
 _DIRECTORY = "/run/netns"  # of `ip netns`
-_CLONE_NEWNS, _CLONE_NEWNET = 0x20000, 0x40000000
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 
 
@@ -53,31 +54,17 @@ def tap_devices(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
     """
     if not indexes:
         return {}
-    import json
-
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        with contextlib.suppress(BaseException):
-            os.close(reading)
-            os.write(writing, json.dumps(_read_in(file, indexes)).encode())
-            status = 0
-        os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
-    os.waitpid(child, 0)
-    return {name: (major, minor) for name, (major, minor) in json.loads(told or b"{}").items()}
+    told = _child.run(functools.partial(_read_in, file, indexes)) or {}
+    return {name: (major, minor) for name, (major, minor) in told.items()}
 
 
 def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
-    libc = _libc()
+    libc = _child.libc()
     found: dict[str, Device] = {}
     with entered(file):
-        _check(libc.unshare(_CLONE_NEWNS))
-        _check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
-        _check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+        _child.unshare(_child.CLONE_NEWNS)
+        _child.check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
+        _child.check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
         for name, index in indexes.items():
             with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{name}/tap{index}/dev", "rb") as dev:
                 major, minor = dev.read().split(b":")
@@ -86,19 +73,5 @@ def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
 
 
 def _setns(descriptor: int) -> None:
-    _check(_libc().setns(descriptor, _CLONE_NEWNET))  # os.setns is there from Python 3.12 on only
-
-
-def _libc() -> t.Any:
-    # Here and not above, like json below: most runs need no other namespace.
-    import ctypes
-
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int) -> None:
-    if result != 0:
-        import ctypes
-
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    # os.setns is there from Python 3.12 on only.
+    _child.check(_child.libc().setns(descriptor, _child.CLONE_NEWNET))

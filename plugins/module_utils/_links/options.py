@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import STATES, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, STATES, Wanted
 
 # Taken over as they are.
 _PLAIN = (
@@ -59,12 +59,11 @@ LINK_OPTIONS: dict[str, t.Any] = {
     },
 }
 
-_NAME_BYTES = 15  # IFNAMSIZ less the final NUL
 _ALTNAME_BYTES = 127  # ALTIFNAMSIZ less the final NUL
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
 _U32_MAX = (1 << 32) - 1
 # Option: the smallest and the greatest value that the kernel takes.
-_RANGES = {
+RANGES = {
     "mtu": (68, 65535),  # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu
     "txqueuelen": (0, (1 << 31) - 1),
     "bcqueuelen": (0, _U32_MAX),
@@ -80,13 +79,13 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     :raises MacvtapError: a value that no kernel and no host would take.
     """
     name = options["name"]
-    _check_name(name, _NAME_BYTES, join_path(path, "name"))
-    for option, (least, most) in _RANGES.items():
-        _check_range(options[option], least, most, join_path(path, option))
+    check_name(name, NAME_BYTES, join_path(path, "name"))
+    for option, (least, most) in RANGES.items():
+        check_range(options[option], least, most, join_path(path, option))
     own_tap = options["tap"] or {}
     queues = options["queues"] or {}
     for direction, number in queues.items():
-        _check_range(number, 1, _QUEUES_MAX, join_path(path, f"queues.{direction}"))
+        check_range(number, 1, _QUEUES_MAX, join_path(path, f"queues.{direction}"))
     tap_path = join_path(path, "tap")
     return Wanted(
         name=name,
@@ -121,7 +120,7 @@ def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
     return int(params["group"])
 
 
-def _check_range(value: int | None, least: int, most: int, path: str) -> None:
+def check_range(value: int | None, least: int, most: int, path: str) -> None:
     if value is not None and not least <= value <= most:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
@@ -143,13 +142,13 @@ def _altnames(given: t.Sequence[str] | None, name: str, path: str) -> frozenset[
     if given is None:
         return None
     for index, altname in enumerate(given):
-        _check_name(altname, _ALTNAME_BYTES, f"{path}[{index}]")
+        check_name(altname, _ALTNAME_BYTES, f"{path}[{index}]")
         if altname == name:
             raise MacvtapError(f"{altname} is the name of the link itself; leave it out", path=f"{path}[{index}]")
     return frozenset(given)
 
 
-def _check_name(name: str, most: int, path: str) -> None:
+def check_name(name: str, most: int, path: str) -> None:
     size = len(name.encode())
     if size > most:
         raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {most}; shorten it", path=path)

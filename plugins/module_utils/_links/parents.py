@@ -10,8 +10,13 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 _PCI = re.compile(r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
+
+
+class NoSuchLinkError(MacvtapError):
+    """There is no link that is called or addressed so."""
 
 
 def is_pci(parent: str) -> bool:
@@ -23,10 +28,11 @@ def spellings(parent: str) -> set[str]:
     return {parent, _mac.canonical(parent) or parent}
 
 
-def resolve(want: Wanted, links: Links) -> Link:
+def resolve(want: Wanted | WantedVlan, links: Links) -> Link:
     """Return the link that ``want.parent`` means.
 
-    :raises MacvtapError: there is none, or several.
+    :raises NoSuchLinkError: there is none.
+    :raises MacvtapError: there are several.
     """
     asked = want.parent or ""
     path = join_path(want.path, "parent")
@@ -42,20 +48,21 @@ def resolve(want: Wanted, links: Links) -> Link:
     if named is None and mac is not None:
         having = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
         # A VLAN link or a bridge takes over the address of the link that it is on.
+        indexes = {link.index for link in having}
+        having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]
         return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
     if named is None:
-        raise MacvtapError(f"there is no link {asked} on this host{near(asked, links, want.name)}", path=path)
+        raise NoSuchLinkError(f"there is no link {asked} on this host{near(asked, links, want.name or '')}", path=path)
     return named
 
 
 def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
     if len(found) == 1:
         return found[0]
+    if not found:
+        raise NoSuchLinkError(f"no link {how} {asked} is here", path=path)
     names = ", ".join(link.name for link in found)
-    said = (
-        f"several links are {how} {asked}: {names}. Say the one by name" if found else f"no link {how} {asked} is here"
-    )
-    raise MacvtapError(said, path=path)
+    raise MacvtapError(f"several links are {how} {asked}: {names}. Say the one by name", path=path)
 
 
 def near(asked: str, links: Links, but: str = "") -> str:

@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     fields,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 # What a user declares and a link has under the same name.
@@ -74,7 +75,7 @@ def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = 
     touched = {step.target for step in steps if step.changes and step.after}
     if touched:
         refusals.check([want for want in wanted if want.key in touched], final)
-    return Plan(tuple(sorted(steps, key=_order)), _warnings(wanted, links, steps))
+    return in_order(steps, _warnings(wanted, links, steps))
 
 
 def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
@@ -88,18 +89,7 @@ def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
 
 def undo(steps: t.Sequence[Step[Link]], links: Links) -> Plan[Link]:
     """Plan the way from ``links`` back to what ``steps`` started from."""
-    back = (step_between(links.get(step.target), step.before, path=step.path) for step in steps)
-    return Plan(tuple(sorted(back, key=_order)))
-
-
-def foreseen(planned: Plan[Link], links: Links) -> dict[str, Link]:
-    """Return the links as they will be when ``planned`` is done."""
-    final = dict(links)
-    for step in planned.steps:
-        final.pop(step.target, None)
-        if step.after is not None:
-            final[step.target] = step.after
-    return final
+    return in_order(step_between(links.get(step.target), step.before, path=step.path) for step in steps)
 
 
 def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
@@ -125,33 +115,13 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
     """Return the step from one state of a link to another, with its changes field by field."""
-    target = (after or before or Link("")).key
-    if before is after:
-        return Step(target, before, after, ())
-    old = {} if before is None else fields(before)
-    new = {} if after is None else fields(after)
-    if before is None or after is None:
-        old_state, new_state = ("absent" if link is None else link.state for link in (before, after))
-        changes = [Change(target, "state", old_state, new_state, Impact.NONE)]
-    else:
-        changes = [
-            Change(target, field, old[field], value, _impact(before, field, value))
-            for field, value in new.items()
-            if value is not None and value != old[field]
-        ]
-        if after.tap and after.tap.repair and before.tap and before.tap.fault:
-            changes.append(Change(target, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE))
-    return Step(target, before, after, tuple(changes), _view(old), _view(new), path)
+    return between(before, after, fields, _impact, also=_repair(before, after), path=path)
 
 
-def _view(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Leave out what says nothing: what the kernel chooses, and what most links do not have."""
-    # Of promiscuous alone False is not what most links have.
-    return {
-        field: value
-        for field, value in values.items()
-        if value not in (None, "", []) and (value is not False or field == "promiscuous")
-    }
+def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
+    if not (after and after.tap and after.tap.repair and before and before.tap and before.tap.fault):
+        return ()
+    return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
 
 
 def _impact(before: Link, field: str, value: t.Any) -> Impact:
@@ -290,8 +260,3 @@ def _warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[L
         (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
     ]
     return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
-
-
-def _order(step: Step[Link]) -> int:
-    # What goes makes room (an address, a passthru's parent) for what comes.
-    return 0 if step.removes else 1 if step.before else 2

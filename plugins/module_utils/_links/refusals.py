@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Links,
     Wanted,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
 _MASTERS = ("bridge", "bond", "team", "openvswitch")
@@ -33,9 +34,22 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
             f"Say that one{real}",
             path=path,
         )
+    check_lower(path, parent, links, "macvtap")
+    if parent.promiscuity >= _PROMISCUITY_MAX:
+        raise MacvtapError(
+            f"the promiscuity of {name} is {parent.promiscuity}: a kernel bug has driven it below zero (nopromisc was "
+            "set on a passthru link that was down), and nothing can be opened on it until it is made anew or the host "
+            "restarted",
+            path=path,
+        )
+
+
+def check_lower(path: str, parent: Link, links: Links, what: str) -> None:
+    """Refuse a parent, said in the option ``path``, that is of no use to ``what``: macvtap or a VLAN."""
+    name = parent.name
     if parent.loopback or parent.hardware != ARPHRD_ETHER:
-        what = "the loopback link" if parent.loopback else f"no Ethernet link (hardware type {parent.hardware})"
-        raise MacvtapError(f"{name} is {what}; macvtap needs an Ethernet link", path=path)
+        found = "the loopback link" if parent.loopback else f"no Ethernet link (hardware type {parent.hardware})"
+        raise MacvtapError(f"{name} is {found}; {what} needs an Ethernet link", path=path)
     if parent.wireless:
         raise MacvtapError(
             f"{name} is a wireless link: access points drop frames from any address but its own, so that no guest "
@@ -47,13 +61,6 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
         raise MacvtapError(
             f"{name} is a port of the {master.kind} {master.name}, which takes all its frames. "
             f"Use {master.name} instead",
-            path=path,
-        )
-    if parent.promiscuity >= _PROMISCUITY_MAX:
-        raise MacvtapError(
-            f"the promiscuity of {name} is {parent.promiscuity}: a kernel bug has driven it below zero (nopromisc was "
-            "set on a passthru link that was down), and nothing can be opened on it until it is made anew or the host "
-            "restarted",
             path=path,
         )
 
@@ -100,10 +107,8 @@ def check(wanted: t.Sequence[Wanted], final: Links) -> None:
     siblings: dict[int, list[Link]] = {}
     addresses: dict[tuple[int, str | None], list[Link]] = {}
     passthru: dict[int, Link] = {}
-    names: Names = {}
+    names = names_of(final)
     for link in final.values():
-        for name in (link.name, *link.altnames):
-            names.setdefault((link.netns, name), set()).add(link.name)
         if link.kind in MACVLAN_KINDS:
             siblings.setdefault(link.parent_index, []).append(link)
             if link.mode == "passthru":
@@ -111,27 +116,35 @@ def check(wanted: t.Sequence[Wanted], final: Links) -> None:
             addresses.setdefault((link.parent_index, link.mac), []).append(link)
     for want in wanted:
         link = final[want.key]
-        _check_names(want, link, names)
+        for option, own in (("name", (link.name,)), ("altnames", want.altnames or ())):
+            check_names(join_path(want.path, option), own, link, names)
         parent = final.get(link.parent or "")
         if parent is not None:
-            _check_mtu(want, link, parent)
+            check_mtu(want, link, parent)
             if parent.index in passthru:
                 _check_alone(want, parent, passthru[parent.index], siblings[parent.index])
             _check_address(want, link, parent, addresses[parent.index, link.mac])
 
 
-def _check_names(want: Wanted, link: Link, names: Names) -> None:
-    for option, own in (("name", (link.name,)), ("altnames", want.altnames or ())):
-        for name in own:
-            others = names[link.netns, name] - {link.name}
-            if others:
-                raise MacvtapError(
-                    f"{name} is a name of the link {some(sorted(others))} already; each name is once on a host",
-                    path=join_path(want.path, option),
-                )
+def names_of(links: Links) -> Names:
+    names: Names = {}
+    for link in links.values():
+        for name in (link.name, *link.altnames):
+            names.setdefault((link.netns, name), set()).add(link.name)
+    return names
 
 
-def _check_mtu(want: Wanted, link: Link, parent: Link) -> None:
+def check_names(path: str, own: t.Iterable[str], link: Link, names: Names) -> None:
+    """Refuse names of ``link``, said in the option ``path``, that another link has."""
+    for name in own:
+        others = names[link.netns, name] - {link.name}
+        if others:
+            raise MacvtapError(
+                f"{name} is a name of the link {some(sorted(others))} already; each name is once on a host", path=path
+            )
+
+
+def check_mtu(want: Wanted | WantedVlan, link: Link, parent: Link) -> None:
     if link.mtu and parent.mtu and link.mtu > parent.mtu:
         raise MacvtapError(
             f"{link.mtu} exceeds the mtu of its parent {parent.name} ({parent.mtu}); raise the parent's mtu first",

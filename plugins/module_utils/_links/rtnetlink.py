@@ -21,6 +21,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
+_RTM_GETADDR = 22
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
 
@@ -28,6 +29,7 @@ IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
+IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index of the link
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -66,10 +68,18 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
 
     A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
     """
-    mask = _ATTRIBUTE.pack(8, _IFLA_EXT_MASK) + struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS)
+    mask = attribute(_IFLA_EXT_MASK, struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS))
+    return _dump(sock, RTM_GETLINK, IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask)
+
+
+def dump_addresses(sock: socket.socket) -> list[bytes]:
+    """Return the body (ifaddrmsg and attributes) of every IP address's message."""
+    return _dump(sock, _RTM_GETADDR, IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+
+
+def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
     for _attempt in range(10):
-        body = IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask
-        sock.send(HEADER.pack(16 + len(body), RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+        sock.send(HEADER.pack(16 + len(body), message, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
         found: list[bytes] = []
         if _receive_dump(sock, found):
             return found
@@ -95,8 +105,7 @@ def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
 
 def nsid_of(sock: socket.socket, pid: int) -> int | None:
     """Return what the socket's namespace calls that of the process ``pid``, None if it has no name for it."""
-    attr = _ATTRIBUTE.pack(8, _NETNSA_PID) + struct.pack("=I", pid)
-    body = b"\0\0\0\0" + attr
+    body = b"\0\0\0\0" + attribute(_NETNSA_PID, struct.pack("=I", pid))
     sock.send(HEADER.pack(16 + len(body), _RTM_GETNSID, NLM_F_REQUEST, 1, 0) + body)
     data = sock.recv(_RECEIVE)
     if HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
@@ -136,6 +145,11 @@ def _receive_answers(data: bytes, got: dict[int, Refusal | None]) -> None:
                 text = words.rstrip(b"\0").decode(errors="replace")
             got[number] = Refusal(code, text) if code else None
         at += (length + 3) & ~3
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return an attribute, padded so that another can follow."""
+    return (_ATTRIBUTE.pack(4 + len(payload), kind) + payload).ljust((len(payload) + 7) & ~3, b"\0")
 
 
 def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:

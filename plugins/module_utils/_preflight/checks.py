@@ -33,6 +33,11 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     if not host.found:
         return
     yield from _kernel(host)
+    for vlan in host.vlans:
+        if vlan.state != "absent":
+            place = Place(host.name, link=vlan.name or f"{vlan.parent}.{vlan.id}", seen="declared")
+            for said in _on_parent(host, vlan.parent, None, vlan.mtu, "parent"):
+                yield said, place
     for wanted in host.declared_links:
         existing = host.links.get(wanted.name)
         if not wanted.absent and (wanted.parent or existing):

@@ -12,6 +12,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _m
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place
 
 Said = t.Mapping[str, t.Any]
@@ -24,6 +26,7 @@ DEFAULTS: Said = {
     "macvtap_links_state": "up",
     "macvtap_links_mode": "bridge",
     "macvtap_links_purge": False,
+    "macvtap_links_vlans": [],
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_mode": "bridge",
@@ -34,6 +37,7 @@ DEFAULTS: Said = {
 _TEXTS = ("domain", "mac", "state", "source", "mode", "target", "alias", "mac_prefix")
 _VERSIONED = tuple({field.name.split(".")[0] for field in fields.FIELDS if field.added or field.since})
 _LINK_TEXTS = ("name", "state", "parent", "mode", "mac")
+_VLAN_TEXTS = ("name", "state", "parent", "mac", "protocol")
 
 
 class Variables:
@@ -68,6 +72,16 @@ class Variables:
                         absent=text["state"] == "absent",
                     )
                 )
+        return tuple(found)
+
+    def vlans(self) -> tuple[WantedVlan, ...]:
+        """Return the VLAN links of macvtap_links."""
+        found = []
+        for path, options in self._entries("macvtap_links_vlans", {}, (*_VLAN_TEXTS, "id", "mtu")):
+            text = _texts(options, _VLAN_TEXTS)
+            with _Noted(self.problems, Place(self._host, link=text["name"], seen="declared")):
+                numbers = {name: _number(options[name], join_path(path, name)) for name in ("id", "mtu")}
+                found.append(vlan_options.wanted(path, {**text, **numbers}))
         return tuple(found)
 
     def interfaces(self) -> tuple[Entry, ...]:

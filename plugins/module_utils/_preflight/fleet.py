@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing as t
 from dataclasses import replace
@@ -12,6 +13,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
@@ -57,12 +61,13 @@ def require(fleet: t.Any) -> None:
 def _read(name: str, said: Said) -> _Read:
     variables = Variables(name, said.get("declared") or {})
     found = said.get("found") or {}
-    declared_links, interfaces = variables.links(), variables.interfaces()
+    declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     host = Host(
         name=name,
         segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
         kernel_required=variables.flag("macvtap_kernel_required"),
         live_level=str(variables.get("macvtap_domains_live")),
+        vlans=declared_vlans,
         declared_links=declared_links,
         problems=tuple(variables.problems),
     )
@@ -72,7 +77,7 @@ def _read(name: str, said: Said) -> _Read:
             found=True,
             kernel=found.get("kernel") or {},
             version=_version((found.get("libvirt") or {}).get("version")),
-            links=report.read_links(found["links"]),
+            links=_with_vlans(report.read_links(found["links"]), declared_vlans),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
             domains=report.read_domains(found.get("domains") or ()),
@@ -101,6 +106,20 @@ def _version(text: str | None) -> int | None:
     """Return a version as libvirt counts it, the contrary of inspection.version_text()."""
     parts = re.findall(r"\d+", text or "")[:3]
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _with_vlans(links: Links, wanted: t.Iterable[WantedVlan]) -> Links:
+    """Return ``links`` and the VLAN links that are made before anything is to be on them."""
+    final = dict(links)
+    for want in wanted:
+        if want.state != "absent":
+            # What is wrong with its parent is told by checks.py.
+            with contextlib.suppress(MacvtapError):
+                parent = parents.resolve(want, final)
+                name = vlans.name_of(want, parent)
+                mac, mtu = want.mac or parent.mac, want.mtu or parent.mtu
+                final.setdefault(name, Link(name, kind="vlan", parent=parent.name, mac=mac, mtu=mtu))
+    return final
 
 
 def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:

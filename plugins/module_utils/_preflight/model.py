@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # In the order of a table: what keeps a host out altogether comes first.
 KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac")
@@ -100,7 +101,8 @@ class Host:
     """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
     ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
-    parents, by their names. ``problems`` are declarations that cannot be read.
+    parents, by their names; among the links are the VLAN links that are still to be made. ``problems`` are declarations
+    that cannot be read.
     """
 
     name: str
@@ -116,5 +118,6 @@ class Host:
     live_level: str = "update"
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
+    vlans: tuple[WantedVlan, ...] = ()
     nics: tuple[Nic, ...] = ()
     problems: tuple[tuple[Place, str], ...] = ()

@@ -4,26 +4,12 @@
 
 from __future__ import annotations
 
-import typing as t
-
 import yaml
-from support import ROOT
+from support import ROOT, shape
 
 from ansible_collections.linuxvirt.macvtap.plugins.modules import libvirt_direct_iface
 
 ROLE = ROOT / "roles/macvtap_domains"
-
-
-def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return what an argument specification says apart from descriptions, aliases and what is required."""
-    return {
-        name: {
-            "type": spec["type"],
-            "choices": spec.get("choices"),
-            "options": shape(spec.get("options", spec.get("suboptions", {}))),
-        }
-        for name, spec in options.items()
-    }
 
 
 def test_an_interface_has_every_option_of_the_module() -> None:

@@ -13,16 +13,17 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Host, Probe
 
-NAMES = ("macvtap", "macvlan", "tap")
+NAMES = ("macvtap", "macvlan", "tap", "8021q", "vhost_net")
 
 
 def config_text(release: str, macvtap: str = "m", macvlan: str = "m", tap: str = "m") -> str:
     """Return what matters of a kernel configuration, in Kconfig's own form."""
     lines = ["#", "# Automatically generated file; DO NOT EDIT.", f"# Linux/x86 {release} Kernel Configuration", "#"]
     lines += ["CONFIG_NETDEVICES=y", "CONFIG_NET_CORE=y", "CONFIG_INET=y", 'CONFIG_LOCALVERSION=""']
-    for name, setting in (("MACVLAN", macvlan), ("MACVTAP", macvtap), ("TAP", tap)):
+    asked = (("MACVLAN", macvlan), ("MACVTAP", macvtap), ("TAP", tap), ("VLAN_8021Q", "m"), ("VHOST_NET", "m"))
+    for name, setting in asked:
         if setting:
             lines.append(f"# CONFIG_{name} is not set" if setting == "n" else f"CONFIG_{name}={setting}")
     return "\n".join([*lines, "# CONFIG_MACVTAP_OF_ANOTHER_NAME is not set", ""])
@@ -80,8 +81,10 @@ class Tree:
         os.symlink(target, self.root / path.lstrip("/"))
         return self
 
-    def observe(self, release: str | None = None, config_path: str | None = None) -> Host:
-        return adapter.observe(release, config_path, root=str(self.root), running=self.release)
+    def observe(
+        self, release: str | None = None, config_path: str | None = None, probe: t.Callable[[], Probe] | None = None
+    ) -> Host:
+        return adapter.observe(release, config_path, probe=probe, root=str(self.root), running=self.release)
 
 
 @pytest.fixture

@@ -11,8 +11,15 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import LOAD_FILE, Host, Thing, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import modprobe, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
+    LOAD_FILE,
+    Host,
+    Probe,
+    Thing,
+    Wanted,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, converge
 
 if t.TYPE_CHECKING:
@@ -27,7 +34,7 @@ def host(tree: t.Callable[[str], Tree]) -> Tree:
     return tree(RELEASE).config(f"/boot/config-{RELEASE}").modules().devices("misc")
 
 
-def make_so(host: Tree, run: adapter.Run, *, check: bool = False) -> Outcome[Thing, Host]:
+def make_so(host: Tree, run: modprobe.Run, *, check: bool = False) -> Outcome[Thing, Host]:
     return converge(
         host.observe,
         functools.partial(planner.plan, WANTED),
@@ -45,15 +52,15 @@ def load_file(host: Tree) -> str | None:
 def test_load_and_persist(host: Tree) -> None:
     commands: list[list[str]] = []
 
-    def modprobe(command: list[str]) -> tuple[int, str, str]:
+    def load(command: list[str]) -> tuple[int, str, str]:
         commands.append(command)
         host.loaded()
         return 0, "", ""
 
-    assert make_so(host, modprobe, check=True).plan.changed
+    assert make_so(host, load, check=True).plan.changed
     assert commands == []
     assert load_file(host) is None
-    outcome = make_so(host, modprobe)
+    outcome = make_so(host, load)
     assert outcome.plan.changed
     assert outcome.host.loaded
     assert commands == [["modprobe", "macvtap"]]
@@ -61,21 +68,54 @@ def test_load_and_persist(host: Tree) -> None:
     assert "macvtap\n" in file.read_text().splitlines(keepends=True)
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in file.parent.iterdir()] == ["macvtap.conf"]
-    assert not make_so(host, modprobe).plan.changed
+    assert not make_so(host, load).plan.changed
     assert len(commands) == 1
 
 
 def test_a_modprobe_that_fails_leaves_no_file(host: Tree) -> None:
-    def modprobe(_command: list[str]) -> tuple[int, str, str]:
+    def refuse(_command: list[str]) -> tuple[int, str, str]:
         return 1, "", "modprobe: ERROR: could not insert 'macvtap': Operation not permitted\n"
 
     with pytest.raises(MacvtapError) as caught:
-        make_so(host, modprobe)
+        make_so(host, refuse)
     assert str(caught.value) == (
         "state: modprobe macvtap failed with code 1: modprobe: ERROR: could not insert 'macvtap': Operation not "
-        "permitted. The host is as it was before"
+        "permitted. In a container, load the module on its host. Otherwise the kernel's log (dmesg) may say why. The "
+        "host is as it was before"
     )
     assert load_file(host) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "lockdown", "meaning"),
+    [
+        (
+            "Key was rejected by service",
+            "none [integrity] confidentiality",
+            "The kernel is in lockdown (integrity)",
+        ),
+        ("Operation not permitted", "none integrity [confidentiality]", "The kernel is in lockdown (confidentiality)"),
+        ("Required key not available", "[none] integrity confidentiality", "The kernel loads only modules that are si"),
+        ("Operation not permitted", "[none] integrity confidentiality", "In a container, load the module on its host"),
+        ("Exec format error", "", "The module on the disk is not of the kernel that is running: reboot"),
+        ("Unknown symbol in module, or unknown parameter (see dmesg)", "", "The module on the disk is not of the ker"),
+    ],
+)
+def test_what_modprobe_says_is_explained(
+    host: Tree, said: str, lockdown: str, meaning: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    if lockdown:
+        host.write("/sys/kernel/security/lockdown", f"{lockdown}\n")
+    with pytest.raises(MacvtapError) as caught:
+        make_so(host, lambda _command: (1, "", f"modprobe: ERROR: could not insert 'macvtap': {said}\n"))
+    assert f"{said}. {meaning}" in str(caught.value)
+
+
+def test_only_root_loads_modules(host: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(MacvtapError, match="Only root may load modules: become: true"):
+        make_so(host, lambda _command: (1, "", "could not insert 'macvtap': Operation not permitted"))
 
 
 def test_a_modprobe_that_does_nothing_is_found_out(host: Tree) -> None:
@@ -103,3 +143,69 @@ def test_what_is_no_release(host: Tree, release: str) -> None:
 def test_installed_kernels(host: Tree) -> None:
     host.write("/boot/config-5.10.0-1", "").write("/boot/vmlinuz-4.9.0-1", "").write("/lib/modules/notes.txt", "")
     assert host.observe().installed == ("5.10.0-1", RELEASE)
+
+
+def probing(host: Tree, run: modprobe.Run, probe: Probe) -> Outcome[Thing, Host]:
+    return converge(
+        functools.partial(host.observe, probe=lambda: probe),
+        functools.partial(planner.plan, Wanted("supported", probe=True)),
+        functools.partial(adapter.apply, run=run, root=str(host.root)),
+        planner.undo,
+        check_mode=False,
+    )
+
+
+def test_a_probe_loads_the_module_first(host: Tree) -> None:
+    works = Probe(True, "made and removed")
+    assert host.observe(probe=lambda: pytest.fail("it would load the module, and nobody would know")).probe is None
+
+    def load(_command: list[str]) -> tuple[int, str, str]:
+        host.loaded()
+        return 0, "", ""
+
+    outcome = probing(host, load, works)
+    assert [change.field for change in outcome.plan.changes] == ["loaded"]
+    assert outcome.host.probe == works
+    assert not probing(host, load, works).plan.changed
+
+
+def test_a_probe_that_fails_has_the_module_unloaded_again(host: Tree) -> None:
+    commands: list[list[str]] = []
+
+    def load(command: list[str]) -> tuple[int, str, str]:
+        commands.append(command)
+        host.write("/proc/modules", "") if "-r" in command else host.loaded()
+        host.devices("misc") if "-r" in command else None
+        return 0, "", ""
+
+    with pytest.raises(MacvtapError, match=r"failed at making it: EINVAL\..* The host is as it was before$"):
+        probing(host, load, Probe(False, "making it: EINVAL"))
+    assert commands == [["modprobe", "macvtap"], ["modprobe", "-r", "macvtap"]]
+
+
+def test_a_probe_that_works_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+    none = tree(RELEASE).config("/proc/config.gz", macvtap="n", macvlan="n", tap="n").devices("misc")
+    observed = none.observe(probe=lambda: Probe(True, "made and removed"))
+    verdict = judge(observed)
+    assert (verdict.supported, verdict.provided_by, verdict.source) == (True, "builtin", "probe")
+    assert not planner.plan(Wanted("loaded", probe=True), observed).changed
+
+
+def test_a_probe_that_fails_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+    builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
+    observed = builtin.observe(probe=lambda: Probe(False, "making a macvtap link: Unknown device type (ENOTSUP)"))
+    with pytest.raises(MacvtapError) as caught:
+        planner.plan(Wanted("supported", probe=True), observed)
+    assert str(caught.value).startswith(f"The kernel {RELEASE} failed at making a macvtap link: Unknown device type (")
+    assert caught.value.details["probe"]["works"] is False
+    allowed = Wanted("supported", required=False, probe=True)
+    assert not planner.plan(allowed, observed).changed
+    assert not judge(observed).supported
+
+
+def test_a_probe_that_could_not_be_tried_leaves_it_to_the_files(tree: t.Callable[[str], Tree]) -> None:
+    builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
+    observed = builtin.observe(probe=lambda: Probe(None, "making a network namespace: EPERM"))
+    assert judge(observed).supported
+    warnings = planner.plan(Wanted("supported", probe=True), observed).warnings
+    assert warnings == ("macvtap could not be tried: making a network namespace: EPERM",)

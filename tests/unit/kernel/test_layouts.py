@@ -8,13 +8,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import judge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 
 if t.TYPE_CHECKING:
     from .conftest import Tree
 
     MakeTree = t.Callable[[str], Tree]
 
+FEDORA, DEBIAN13, LEAP15 = "6.11.4-301.fc41.x86_64", "6.12.48+deb13-amd64", "5.14.21-150500.55.7-default"
 DEBIAN, UBUNTU, RHEL = "6.1.0-40-amd64", "5.15.0-119-generic", "5.14.0-427.13.1.el9_4.x86_64"
 SUSE, ARCH, NIXOS, COREOS = "6.4.0-150600.23-default", "6.9.7-arch1-1", "6.6.36", "6.8.11-300.fc40.x86_64"
 
@@ -32,6 +33,21 @@ def rhel(make: MakeTree) -> Tree:
     return tree.config(f"/boot/config-{RHEL}").modules("/usr/lib/modules", ".ko.xz")
 
 
+def debian_usr_merged(make: MakeTree) -> Tree:
+    tree = make(DEBIAN13).config(f"/boot/config-{DEBIAN13}").modules("/usr/lib/modules", ".ko.xz")
+    return tree.link("/lib", "usr/lib")
+
+
+def fedora(make: MakeTree) -> Tree:
+    """Without a copy in /boot: the kernel's package has its configuration among the modules only."""
+    tree = make(FEDORA).config(f"/usr/lib/modules/{FEDORA}/config").modules("/usr/lib/modules", ".ko.xz")
+    return tree.link("/lib", "usr/lib")
+
+
+def suse_not_merged(make: MakeTree) -> Tree:
+    return make(LEAP15).config(f"/boot/config-{LEAP15}").modules("/lib/modules", ".ko.zst")
+
+
 def suse(make: MakeTree) -> Tree:
     return make(SUSE).config(f"/usr/lib/modules/{SUSE}/config").modules("/usr/lib/modules", ".ko.zst")
 
@@ -42,6 +58,14 @@ def arch(make: MakeTree) -> Tree:
 
 def nixos(make: MakeTree) -> Tree:
     return make(NIXOS).config("/proc/config.gz").modules("/run/booted-system/kernel-modules/lib/modules", ".ko.xz")
+
+
+def nixos_switched(make: MakeTree) -> Tree:
+    return make(NIXOS).config("/proc/config.gz").modules("/run/current-system/kernel-modules/lib/modules", ".ko.xz")
+
+
+def gzipped(make: MakeTree) -> Tree:
+    return make(ARCH).config("/proc/config.gz").modules("/lib/modules", ".ko.gz")
 
 
 def ostree(make: MakeTree) -> Tree:
@@ -59,6 +83,11 @@ def no_config(make: MakeTree) -> Tree:
         (debian, f"/boot/config-{DEBIAN}"),
         (ubuntu, f"/boot/config-{UBUNTU}"),
         (rhel, f"/boot/config-{RHEL}"),
+        (debian_usr_merged, f"/boot/config-{DEBIAN13}"),
+        (fedora, f"/lib/modules/{FEDORA}/config"),
+        (suse_not_merged, f"/boot/config-{LEAP15}"),
+        (nixos_switched, "/proc/config.gz"),
+        (gzipped, "/proc/config.gz"),
         (suse, f"/usr/lib/modules/{SUSE}/config"),
         (arch, "/proc/config.gz"),
         (nixos, "/proc/config.gz"),
@@ -70,7 +99,9 @@ def test_a_module_is_found_in_every_layout(tree: MakeTree, layout: t.Callable[[M
     host = layout(tree).observe()
     verdict = judge(host)
     assert (verdict.provided_by, verdict.source) == ("module", source)
-    assert verdict.options == {"CONFIG_MACVTAP": "m", "CONFIG_MACVLAN": "m", "CONFIG_TAP": "m"}
+    assert verdict.options == dict.fromkeys(
+        ("CONFIG_MACVTAP", "CONFIG_MACVLAN", "CONFIG_TAP", "CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"), "m"
+    )
     assert not host.loaded
 
 
@@ -162,6 +193,28 @@ def test_upgraded_but_not_rebooted(tree: MakeTree) -> None:
     assert "Installed are 6.10.1-arch1-1: after an upgrade of the kernel, reboot" in verdict.remedy
     # Loaded before the upgrade, it goes on working.
     assert judge(host.loaded().observe()).provided_by == "module"
+
+
+def test_upgraded_with_nothing_left_of_the_running_kernel(tree: MakeTree) -> None:
+    """As where the package manager keeps one kernel only, and the configuration is in its package."""
+    host = tree(FEDORA).write("/usr/lib/modules/6.12.9-200.fc41.x86_64/modules.dep", "").link("/lib", "usr/lib")
+    verdict = judge(host.observe())
+    assert verdict.provided_by == "unknown"
+    assert verdict.remedy.startswith(
+        "There is no directory of modules for it. Installed are 6.12.9-200.fc41.x86_64: after an upgrade of the "
+        "kernel, reboot into the new one."
+    )
+
+
+@pytest.mark.parametrize("source", ["config", "lists"])
+def test_macvtap_built_in_and_others_as_modules(tree: MakeTree, source: str) -> None:
+    host = tree(DEBIAN).modules(names=("8021q",)).builtin("macvtap", "macvlan", "tap")
+    if source == "config":
+        host.config(f"/boot/config-{DEBIAN}", macvtap="y", macvlan="y", tap="y")
+    verdict = judge(host.observe())
+    assert verdict.provided_by == "builtin"
+    assert verdict.options["CONFIG_VLAN_8021Q"] == "m"
+    assert verdict.options["CONFIG_VHOST_NET"] == ("m" if source == "config" else "n")
 
 
 def test_in_neither_list(tree: MakeTree) -> None:

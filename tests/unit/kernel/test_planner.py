@@ -8,6 +8,7 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
     Host,
@@ -16,10 +17,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model im
     Source,
     Wanted,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import judge, plan, undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import plan, undo
 
 RELEASE = "6.1.0-40-amd64"
-ALL = {"CONFIG_MACVTAP": "m", "CONFIG_MACVLAN": "m", "CONFIG_TAP": "m"}
+ALL = dict.fromkeys(("CONFIG_MACVTAP", "CONFIG_MACVLAN", "CONFIG_TAP", "CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"), "m")
 MODULAR = Host(
     release=RELEASE,
     running=RELEASE,
@@ -185,3 +186,31 @@ def test_the_returned_verdict() -> None:
         "config": ALL,
     }
     assert set(judge(ABSENT).as_dict()) == {*told, "reason", "remedy"}
+
+
+def test_what_needs_no_macvtap_does_not_decide() -> None:
+    bare = {name: value for name, value in ALL.items() if name not in {"CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"}}
+    verdict = judge(dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", bare),)))
+    assert verdict.supported
+    assert (verdict.options["CONFIG_VLAN_8021Q"], verdict.options["CONFIG_VHOST_NET"]) == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize("field", ["running", "config_path"])
+def test_only_the_running_kernel_is_tried(field: str) -> None:
+    other: dict[str, t.Any] = {field: "5.10.0"}
+    host = dataclasses.replace(MODULAR, **other)
+    with pytest.raises(MacvtapError, match=r"^probe: only the running kernel can be tried, and .* leave that out$"):
+        plan(Wanted("supported", probe=True, required=False), host)
+
+
+def test_in_check_mode_a_probe_is_foreseen_to_load_the_module() -> None:
+    assert changes(Wanted("supported", probe=True, persistent=True), MODULAR) == [("loaded", False, True)]
+    assert changes(Wanted("supported", probe=True), BUILTIN) == []
+
+
+def test_a_kernel_that_takes_no_more_modules() -> None:
+    closed = dataclasses.replace(MODULAR, modules_disabled=True)
+    with pytest.raises(MacvtapError, match=r"^state: .*kernel\.modules_disabled is 1.*modules-load\.d/macvtap\.conf"):
+        plan(PERSISTENT, closed)
+    assert not plan(Wanted("supported"), closed).changed
+    assert changes(PERSISTENT, dataclasses.replace(closed, **ACTIVE)) == [("persistent", False, True)]

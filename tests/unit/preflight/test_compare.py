@@ -242,6 +242,24 @@ def test_a_parent_by_its_other_names() -> None:
     assert only((declared(nic(mac=A, source="01:00.0"), links=links), there)).kind in {"declaration", "parent"}
 
 
+def test_vlan_links_that_are_still_to_be_made_are_parents() -> None:
+    def said(*vlans: Said, **variables: t.Any) -> Said:
+        links = [{"name": "x0", "parent": "dmz0"}]
+        return declared(nic(mac=A, source="eth0.20"), links=links, links_vlans=list(vlans), **variables)
+
+    lan, dmz = {"parent": "eth0", "id": "20"}, {"parent": "eth0", "id": 30, "name": "dmz0", "mtu": 1400}
+    assert conflicts((said(lan, dmz), H1)) == []
+    assert only((said(lan, dmz, links_mtu=1500), H1)).message == "mtu 1500 exceeds that of the parent dmz0 (1400)"
+    assert places(only((said(lan), H1))) == ["hv1 x0 declared"]
+    assert only((said(lan, {**dmz, "mtu": 9000}), H1)).kind == "mtu"
+    got = conflicts((said(lan, {**dmz, "parent": "eth7"}), H1))
+    assert [(one.kind, places(one)) for one in got] == [
+        ("parent", ["hv1 x0 declared"]),
+        ("parent", ["hv1 dmz0 declared"]),
+    ]
+    assert only((declared(links_vlans=[{"parent": "eth0", "id": 4095}]), H1)).kind == "declaration"
+
+
 def test_an_mtu_above_the_parents() -> None:
     conflict = only((declared(links=[{"name": "x0", "mtu": "9000"}], links_mtu=1500), H1))
     assert (conflict.kind, conflict.message) == ("mtu", "mtu 9000 exceeds that of the parent eth0 (1500)")

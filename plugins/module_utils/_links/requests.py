@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which requests carry out a step: what to ask the kernel for, and in which order."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
+
+if t.TYPE_CHECKING:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+_MACADDR_ADD, _MACADDR_DEL, _MACADDR_SET = 0, 1, 3
+_NOPROMISC, _NODST = 1, 2
+
+
+def create(step: Step[Link], descriptor: int | None) -> bytes:
+    """Return the request; ``descriptor`` is that of the network namespace that the link is to be in, if another one."""
+    link = t.cast("Link", step.after)
+    attrs: list[tuple[str, t.Any]] = [
+        ("IFLA_IFNAME", link.name),
+        ("IFLA_LINK", link.parent_index),
+        _particular(link),
+    ]
+    # The kernel gives the parent's address to a link in mode passthru and ignores ours.
+    given = {
+        "IFLA_ADDRESS": None if link.mode == "passthru" else link.mac,
+        "IFLA_MTU": link.mtu,
+        "IFLA_TXQLEN": link.txqueuelen,
+        "IFLA_GROUP": link.group or None,
+        "IFLA_NUM_TX_QUEUES": link.tx_queues,
+        "IFLA_NUM_RX_QUEUES": link.rx_queues,
+    }
+    attrs += [(name, value) for name, value in given.items() if value is not None]
+    # Up in the same message, so that an address that is taken on the parent fails here and leaves no link.
+    flags, mask = _link_flags(link, None)
+    if descriptor is not None:
+        attrs.append(("IFLA_NET_NS_FD", descriptor))
+    if comes_up_later(link):
+        flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
+    return messages.create(tuple(attrs), flags, mask)
+
+
+def _particular(link: Link) -> tuple[str, messages.Attributes]:
+    if link.kind == "vlan":
+        protocol = PROTOCOLS[link.vlan_protocol or "802.1Q"]
+        return messages.kind("vlan", ("IFLA_VLAN_ID", link.vlan_id), ("IFLA_VLAN_PROTOCOL", protocol))
+    data: list[tuple[str, t.Any]] = [("IFLA_MACVTAP_MODE", MODES[link.mode or "vepa"])]
+    if link.promiscuous is False or link.nodst:
+        data.append(("IFLA_MACVTAP_FLAGS", _macvtap_flags(link)))
+    data += _shared(link)
+    if link.source_macs:
+        listed = tuple(("IFLA_MACVLAN_MACADDR", mac) for mac in sorted(link.source_macs))
+        data += [("IFLA_MACVTAP_MACADDR_MODE", _MACADDR_SET), ("IFLA_MACVTAP_MACADDR_DATA", listed)]
+    return messages.kind("macvtap", *data)
+
+
+def comes_up_later(link: Link) -> bool:
+    # It is when it comes up that the kernel gives it an address; and a link that changes its namespace goes down.
+    return bool(link.addrgenmode or link.netns)
+
+
+def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
+    """What a link can be told only when it exists."""
+    link = t.cast("Link", step.after)
+    if link.alias:
+        yield messages.change(index, (("IFLA_IFALIAS", link.alias),))
+    for name in sorted(link.altnames):
+        yield messages.altname(index, name, add=True)
+    if link.addrgenmode:
+        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[link.addrgenmode]),))
+    if link.up and comes_up_later(link):
+        yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
+
+
+def make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], bytes]]:
+    """What one of the links gives up and another one takes, as when two change their addresses with each other."""
+    changing = [(step, step.before, step.after) for step in steps if step.before and step.after]
+    taken = {(after.parent_index, after.mac) for _step, _before, after in changing}
+    for step, before, after in changing:
+        for name in sorted(before.altnames - after.altnames):
+            yield step, messages.altname(before.index, name, add=False)
+        if after.mac not in (None, before.mac) and (before.parent_index, before.mac) in taken:
+            yield step, messages.change(before.index, (("IFLA_ADDRESS", _passing_address()),))
+
+
+def _passing_address() -> str:
+    # Of those that are for local use: 02 is the bit that says so.
+    return "02:" + os.urandom(5).hex(":")
+
+
+def change(step: Step[Link]) -> t.Iterator[bytes]:
+    before, after = t.cast("Link", step.before), t.cast("Link", step.after)
+    index = before.index
+    # The promiscuity of the parent changes with this flag only while the link is up: see planner._impact.
+    flags = messages.kind("macvtap", ("IFLA_MACVTAP_FLAGS", _macvtap_flags(after)))
+    new_flags = _macvtap_flags(before) != _macvtap_flags(after)
+    if new_flags and before.up:
+        yield messages.change(index, (flags,))
+    if after.addrgenmode and after.addrgenmode != before.addrgenmode:
+        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[after.addrgenmode]),))
+    data = [("IFLA_MACVTAP_MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
+    data += _shared(after, before)
+    attrs: list[tuple[str, t.Any]] = [messages.kind("macvtap", *data)] if data else []
+    given = (
+        ("IFLA_ADDRESS", before.mac, after.mac),
+        ("IFLA_MTU", before.mtu, after.mtu),
+        ("IFLA_TXQLEN", before.txqueuelen, after.txqueuelen),
+        ("IFLA_GROUP", before.group, after.group),
+        ("IFLA_IFALIAS", before.alias, after.alias),
+    )
+    attrs += [(name, new) for name, old, new in given if new is not None and new != old]
+    bits, mask = _link_flags(after, before)
+    if attrs or mask:
+        yield messages.change(index, tuple(attrs), bits, mask)
+    if new_flags and not before.up:
+        yield messages.change(index, (flags,))
+    if after.mode == "source":
+        had = before.source_macs if before.mode == "source" else frozenset()
+        yield from _source_macs(index, had, after.source_macs)
+    for name in sorted(after.altnames - before.altnames):
+        yield messages.altname(index, name, add=True)
+
+
+def _source_macs(index: int, had: frozenset[str], wanted: frozenset[str]) -> t.Iterator[bytes]:
+    # One by one, and what is new first: who is allowed before and after is allowed all the time.
+    for how, macs in ((_MACADDR_ADD, wanted - had), (_MACADDR_DEL, had - wanted)):
+        for mac in sorted(macs):
+            data = (("IFLA_MACVTAP_MACADDR_MODE", how), ("IFLA_MACVTAP_MACADDR", mac))
+            yield messages.change(index, (messages.kind("macvtap", *data),))
+
+
+def _shared(after: Link, before: Link | None = None) -> list[tuple[str, t.Any]]:
+    pairs = (("IFLA_MACVTAP_BC_QUEUE_LEN", "bcqueuelen"), ("IFLA_MACVTAP_BC_CUTOFF", "bclim"))
+    values = ((name, getattr(after, field), getattr(before, field, None)) for name, field in pairs)
+    return [(name, new) for name, new, old in values if new is not None and new != old]
+
+
+def _macvtap_flags(link: Link) -> int:
+    return (_NOPROMISC if link.promiscuous is False else 0) | (_NODST if link.nodst else 0)
+
+
+def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
+    flags = mask = 0
+    bits = (
+        (rtnetlink.IFF_UP, before.up if before else False, after.up),
+        (rtnetlink.IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
+    )
+    for bit, old, new in bits:
+        if new is not None and new != old:
+            mask |= bit
+            flags |= bit if new else 0
+    return flags, mask

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a VLAN link is, as a user declares it and as modules return it. Plain values only."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+
+# include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
+PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
+# The alias of what vlan_link has made, by which it knows its own.
+MARK = "linuxvirt.macvtap"
+
+
+@dataclass(frozen=True)
+class WantedVlan:
+    """One VLAN link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
+
+    ``name`` None is that of the parent, a dot and the id: see :func:`vlans.name_of`. ``path`` is where the user
+    wrote it (``vlans[3]``, or "" for the module's own options).
+    """
+
+    parent: str
+    id: int
+    name: str | None = None
+    protocol: str = "802.1Q"
+    mac: str | None = None
+    mtu: int | None = None
+    state: str = "up"
+    path: str = ""
+
+
+# What is declared of a link, the link as it is, and as it is to be: the same one where nothing is to be done.
+Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]
+
+
+def is_ours(link: Link) -> bool:
+    return link.kind == "vlan" and link.alias == MARK
+
+
+def identity(link: Link) -> tuple[int, int | None, str | None] | None:
+    """What the kernel has once: see vlan_find_dev()."""
+    if link.kind != "vlan" or not link.parent_index or link.netns is not None:
+        return None
+    return (link.parent_index, link.vlan_id, link.vlan_protocol)
+
+
+def stays(before: Link | None, after: Link | None) -> bool:
+    return before is not None and after is not None and identity(before) == identity(after)
+
+
+def fields(link: Link) -> dict[str, t.Any]:
+    """Return what can be declared of a VLAN link, by the options' names."""
+    return {
+        "parent": link.parent,
+        "id": link.vlan_id,
+        "protocol": link.vlan_protocol,
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "state": link.state,
+    }
+
+
+def report(link: Link) -> dict[str, t.Any]:
+    """Return the link as modules return it."""
+    return {"name": link.name, "ifindex": link.index or None, **fields(link), "ours": is_ours(link)}

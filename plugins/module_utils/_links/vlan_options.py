@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The options of a VLAN link: their specification, and what a user wrote as what is wanted."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, STATES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS, WantedVlan
+
+VLAN_OPTIONS: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": list(STATES)},
+    "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+    "id": {"type": "int"},
+    "name": {"type": "str"},
+    "protocol": {"type": "str", "choices": list(PROTOCOLS)},
+    "mac": {"type": "str", "aliases": ["address"]},
+    "mtu": {"type": "int"},
+}
+
+
+def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
+    """Return what the user declared at ``path``; what is left out or None there is not declared.
+
+    :raises MacvtapError: a value that no kernel and no host would take, or none where one is needed.
+    """
+    said = {option: given.get(option) for option in VLAN_OPTIONS}
+    if not said["parent"]:
+        raise MacvtapError("say the link that the VLAN is on, such as eth0", path=join_path(path, "parent"))
+    if said["name"] is not None:
+        options.check_name(said["name"], NAME_BYTES, join_path(path, "name"))
+    options.check_range(said["mtu"], *options.RANGES["mtu"], join_path(path, "mtu"))
+    return WantedVlan(
+        parent=said["parent"],
+        id=_id(said["id"], join_path(path, "id")),
+        name=said["name"],
+        protocol=said["protocol"] or "802.1Q",
+        mac=None if said["mac"] is None else _mac.require(said["mac"], path=join_path(path, "mac")),
+        mtu=said["mtu"],
+        state=said["state"] or "up",
+        path=path,
+    )
+
+
+def _id(given: int | None, path: str) -> int:
+    if given is None:
+        raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
+    # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
+    why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
+    if not 1 <= given <= 4094:
+        raise MacvtapError(f"{given} is no number of a VLAN, which is from 1 to 4094{why}", path=path)
+    return given

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel would refuse of VLAN links, and what would take away what is in use. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
+    Case,
+    WantedVlan,
+    identity,
+    stays,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change
+
+
+def check_parents_exist(wanted: t.Sequence[WantedVlan], links: Links) -> None:
+    made = {want.name or f"{want.parent}.{want.id}": want for want in wanted if want.state != "absent"}
+    for want in wanted:
+        maker = made.get(want.parent)
+        if want.state != "absent" and maker is not None and want.parent not in links:
+            raise MacvtapError(
+                f"{want.parent} is still to be made, by {maker.path or 'this task'}; make it in a task before this one",
+                path=join_path(want.path, "parent"),
+            )
+
+
+def check_declared_once(pairs: t.Sequence[Case]) -> None:
+    seen: dict[t.Any, WantedVlan] = {}
+    for want, before, after in pairs:
+        link = after or before
+        if link is None:
+            continue
+        for what, said in ((identity(link), f"VLAN {want.id} of {link.parent}"), (link.name, link.name)):
+            twin = seen.setdefault(what, want)
+            if twin is not want:
+                raise MacvtapError(
+                    f"{said} is declared twice, here and in {twin.path}",
+                    path=join_path(want.path, "name" if said == link.name else "id"),
+                )
+
+
+def check(want: WantedVlan, before: Link | None, after: Link, final: Links) -> None:
+    """Refuse what the kernel would refuse of ``after``, which is to be made or changed, among the ``final`` links."""
+    parent = final[after.parent or ""]
+    if before is None or not stays(before, after):
+        _check_parent(join_path(want.path, "parent"), parent, final)
+        twins = [link.name for link in final.values() if link is not after and identity(link) == identity(after)]
+        if twins:
+            raise MacvtapError(
+                f"VLAN {want.id} of {parent.name} is {twins[0]} already, and the kernel has each once on a parent. "
+                f"Say name: {twins[0]}, or remove that one first",
+                path=join_path(want.path, "name" if want.name else "id"),
+            )
+    if before is None:
+        refusals.check_names(join_path(want.path, "name"), (after.name,), after, refusals.names_of(final))
+    # vlan_dev_change_mtu(), vlan_newlink()
+    refusals.check_mtu(want, after, parent)
+    # vlan_dev_open()
+    if after.up and not parent.up and not (before and before.up and stays(before, after)):
+        raise MacvtapError(
+            f"its parent {parent.name} is down, and the kernel sets no VLAN up then. Set {parent.name} up first, or "
+            "say state: present (the kernel sets it up along with its parent)",
+            path=join_path(want.path, "state"),
+        )
+
+
+def _check_parent(path: str, parent: Link, links: Links) -> None:
+    if parent.kind == "macvtap":
+        real = f" ({parent.parent})" if parent.parent else ""
+        raise MacvtapError(
+            f"{parent.name} is a macvtap link, whose frames go to the process that opens its tap. Say the link below "
+            f"it{real}",
+            path=path,
+        )
+    refusals.check_lower(path, parent, links, "a VLAN")
+
+
+def check_unused(  # noqa: PLR0913  # all of them are what uses it
+    want: WantedVlan,
+    before: Link,
+    after: Link | None,
+    also: t.Sequence[Change],
+    addresses: t.Sequence[str],
+    *,
+    force: bool,
+) -> None:
+    uses = []
+    if also:
+        uses.append(f"is the parent of {refusals.some([change.target for change in also])}")
+    if before.master:
+        uses.append(f"is a port of {before.master}")
+    if addresses:
+        uses.append(f"has addresses of the host ({refusals.some(addresses)})")
+    if uses and not force:
+        deed = "removing" if after is None else "making anew"
+        raise MacvtapError(
+            f"{before.name} {' and '.join(uses)}, and {deed} it would take that away. Remove that first, or say "
+            "force: true",
+            path=want.path,
+        )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What must be done to make VLAN links as declared, and what each change costs. Pure.
+
+The kernel's rules are those of net/8021q: vlan.c, vlan_dev.c and vlan_netlink.c.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import NoSuchLinkError, resolve
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
+    MARK,
+    Case,
+    WantedVlan,
+    fields,
+    identity,
+    is_ours,
+    stays,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+
+# vlan_changelink() answers "success" to a new id, protocol or IFLA_LINK and ignores it.
+_RECREATES = frozenset({"parent", "id", "protocol"})
+
+Addresses = t.Mapping[int, t.Sequence[str]]  # IP addresses by the index of the link that has them
+
+
+def name_of(want: WantedVlan, parent: Link) -> str:
+    """Return the name that the VLAN link on ``parent`` is to have.
+
+    :raises MacvtapError: it is left out, and PARENT.ID is longer than the kernel allows.
+    """
+    name = want.name or f"{parent.name}.{want.id}"
+    size = len(name.encode())
+    if size > NAME_BYTES:
+        raise MacvtapError(
+            f"'{name}' would have {size} bytes and the kernel allows {NAME_BYTES}; give a name",
+            path=join_path(want.path, "name"),
+        )
+    return name
+
+
+def found(want: WantedVlan, links: Links) -> Link | None:
+    """Return the link that is the wanted VLAN, whoever has made it.
+
+    :raises MacvtapError: the parent is ambiguous, or missing and the VLAN not to be absent.
+    """
+    try:
+        parent = resolve(want, links)
+    except NoSuchLinkError:
+        if want.state == "absent":
+            return None
+        raise
+    there = (link for link in links.values() if identity(link) == (parent.index, want.id, want.protocol))
+    link = next(there, None)
+    if want.state == "absent" and link is not None and want.name not in (None, link.name):
+        return None
+    return link
+
+
+def plan(wanted: t.Sequence[WantedVlan], links: Links, addresses: Addresses, *, force: bool = False) -> Plan[Link]:
+    """Plan the way from ``links`` (all of the host's) to ``wanted``.
+
+    :raises MacvtapError: the kernel would refuse it, it would touch a link that is not ours, or (unless ``force``) take
+        away what is in use.
+    """
+    vlan_refusals.check_parents_exist(wanted, links)
+    pairs = [(want, *_states(want, links)) for want in wanted]
+    vlan_refusals.check_declared_once(pairs)
+    final = dict(links)
+    for _want, before, after in pairs:
+        if before is not None and after is not before:
+            final.pop(before.name, None)
+    final.update((after.name, after) for _want, _before, after in pairs if after is not None)
+    leaving = {before.index for _want, before, after in pairs if before and not stays(before, after)}
+    steps = []
+    for want, before, after in pairs:
+        if after is before:
+            continue
+        if after is not None:
+            vlan_refusals.check(want, before, after, final)
+        also: t.Sequence[Change] = ()
+        if before is not None and before.index in leaving:
+            also = _on(before, links, leaving)
+            vlan_refusals.check_unused(want, before, after, also, addresses.get(before.index, ()), force=force)
+        steps.append(step_between(before, after, also=also, path=want.path))
+    return in_order(steps, _warnings(pairs))
+
+
+def undo(steps: t.Sequence[Step[Link]], links: Links) -> Plan[Link]:
+    """Plan the way from ``links`` back to what ``steps`` started from."""
+    return in_order(_way_back(step, links) for step in steps)
+
+
+def step_between(
+    before: Link | None, after: Link | None, *, also: t.Sequence[Change] = (), path: str = ""
+) -> Step[Link]:
+    return between(before, after, fields, _impact, also=also, path=path)
+
+
+def _impact(_before: Link, field: str, _value: t.Any) -> Impact:
+    return Impact.RECREATE if field in _RECREATES else Impact.IN_PLACE
+
+
+def _way_back(step: Step[Link], links: Links) -> Step[Link]:
+    now, then = links.get(step.target), step.before
+    if then is not None and not stays(now, then):
+        then = _anew(then, links)
+    return step_between(now, then, path=step.path)
+
+
+def _states(want: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
+    """Return the link that ``want`` is about, as it is and as it is to be; the same where nothing is to be done."""
+    there = found(want, links)
+    if want.state == "absent":
+        return there, there if there and not is_ours(there) else None
+    parent = resolve(want, links)
+    if there is not None and not is_ours(there) and want.name in (None, there.name):
+        return there, there
+    name = name_of(want, parent)
+    before = links.get(name)
+    if before is not None and not is_ours(before):
+        raise MacvtapError(
+            f"{name} exists and is {_described(before)}; it is left alone. Choose another name",
+            path=join_path(want.path, "name"),
+        )
+    return before, _after(want, name, parent, before, links)
+
+
+def _after(want: WantedVlan, name: str, parent: Link, before: Link | None, links: Links) -> Link:
+    """Return the link as it is to be: ``before`` itself where that is as declared already."""
+    base = before or Link(name, kind="vlan", alias=MARK)
+    differs: dict[str, t.Any] = {}
+    if identity(base) != (parent.index, want.id, want.protocol):
+        base = _anew(base, links)
+        differs = {
+            "parent": parent.name,
+            "parent_index": parent.index,
+            "vlan_id": want.id,
+            "vlan_protocol": want.protocol,
+        }
+    up = {"up": True, "down": False}.get(want.state, base.up)
+    declared = {"mac": want.mac, "mtu": want.mtu, "up": up}
+    differs.update(
+        (field, value) for field, value in declared.items() if value is not None and value != getattr(base, field)
+    )
+    return replace(base, **differs) if before is None or differs else before
+
+
+def _anew(link: Link, links: Links) -> Link:
+    """Return what to ask for to have ``link`` made: what it has from its parent is left to the kernel."""
+    parent = links.get(link.parent or "")
+    if parent is None:
+        return link
+    # vlan_dev_init(), vlan_newlink(): and only what was not asked for follows the parent later on.
+    mac = None if link.mac == parent.mac else link.mac
+    mtu = None if link.mtu == parent.mtu else link.mtu
+    return replace(link, mac=mac, mtu=mtu)
+
+
+def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
+    """Say what goes along with ``link``: vlan_device_event() and its like remove what is on a link that goes."""
+    return [
+        Change(other.name, "state", other.state, "absent", Impact.NONE)
+        for other in links.values()
+        if other.parent_index == link.index and other.netns is None and other.index not in leaving
+    ]
+
+
+def _warnings(pairs: t.Sequence[Case]) -> tuple[str, ...]:
+    said = []
+    for want, before, after in pairs:
+        if before is None or after is not before or is_ours(before):
+            continue
+        differing = _differing(want, before)
+        why = f"it is not this module's own (its alias is not {MARK}) and is left as it is"
+        if want.state == "absent":
+            said.append(f"{before.name}: not removed, {why}")
+        elif differing:
+            said.append(f"{before.name}: {', '.join(differing)}; {why}")
+    return tuple(said)
+
+
+def _differing(want: WantedVlan, link: Link) -> list[str]:
+    state = want.state if want.state in ("up", "down") else None
+    declared = {"mac": want.mac, "mtu": want.mtu, "state": state}
+    return [
+        f"its {field} is {now} and not {declared[field]}"
+        for field, now in fields(link).items()
+        if declared.get(field) not in (None, now)
+    ]
+
+
+def _described(link: Link) -> str:
+    if link.kind != "vlan":
+        return f"no VLAN link but {refusals.kind_of(link)}"
+    on = f" of {link.parent}" if link.parent else ""
+    return f"VLAN {link.vlan_id}{on}, which something else has made"

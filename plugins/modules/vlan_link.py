@@ -1,0 +1,319 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make VLAN links what they should be."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vlan_link
+short_description: Make VLAN links what they should be, for macvtap links to be on
+version_added: 0.2.0
+author: linuxvirt.macvtap contributors (!UNKNOWN)
+description:
+  - Makes, changes and removes VLAN links (sub-interfaces such as C(eth0.20)) over netlink, one by O(id) or many in one
+    task by O(vlans). They can be the parent of links of M(linuxvirt.macvtap.macvtap_link) and the source of interfaces
+    of M(linuxvirt.macvtap.libvirt_direct_iface).
+  - What this module makes has the alias C(linuxvirt.macvtap), and only what has it is ever changed or removed. A link
+    that is the wanted VLAN and has been made by something else is used as it is, with RV(vlans[].ours=false).
+  - Another parent, O(id) or O(protocol) needs the link to be made anew; RV(changes) says so for each field before it
+    happens, in check mode. What else is declared is changed in place.
+  - A link that has links on it, is the port of a bridge or bond, or has IP addresses of the host is neither removed nor
+    made anew, unless O(force=true). Links that are in another network namespace are not seen.
+  - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
+    anything is done, and when a step fails nevertheless, what was there before is put back.
+  - The links are read back in the end, and the task fails if they are not as declared.
+  - What this module makes does not outlast a reboot.
+requirements:
+  - pyroute2 (0.7.2 or newer), where something is to be changed
+  - a kernel with VLAN links (C(CONFIG_VLAN_8021Q)); it loads the module C(8021q) by itself
+extends_documentation_fragment:
+  - linuxvirt.macvtap.attributes
+  - linuxvirt.macvtap.attributes.actiongroup
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  vlans:
+    description:
+      - The VLAN links, each with the options of the module itself.
+      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
+        defaults.
+    type: list
+    elements: dict
+    suboptions:
+      parent:
+        description: See O(parent).
+        type: str
+        aliases: [link, lower, base_iface]
+      id:
+        description: See O(id).
+        type: int
+      name:
+        description: See O(name).
+        type: str
+      protocol:
+        description: See O(protocol).
+        type: str
+        choices: [802.1Q, 802.1ad]
+      mac:
+        description: See O(mac).
+        type: str
+        aliases: [address]
+      mtu:
+        description: See O(mtu).
+        type: int
+      state:
+        description: See O(state).
+        type: str
+        choices: [up, present, down, absent]
+  parent:
+    description:
+      - The link below, a trunk that has the VLAN, by its name, alternative name, MAC address, or the PCI address of its
+        device (V(0000:03:00.0)).
+      - It must be a wired Ethernet link that is not the port of a bridge or bond; a bridge or bond itself is fine, and
+        so is another VLAN link, if it exists before the task.
+    type: str
+    aliases: [link, lower, base_iface]
+  id:
+    description:
+      - Number of the VLAN, from 1 to 4094.
+      - Give this or O(vlans), for whose entries it is the default then.
+    type: int
+  name:
+    description:
+      - Name of the link, 15 bytes at most.
+      - Left out, it is the parent's name, a dot and O(id), as in C(eth0.20); or, where something else has made a link
+        that is this VLAN, the name that it has.
+    type: str
+  protocol:
+    description: The tag, V(802.1Q), or V(802.1ad) for the outer one of two. V(802.1Q) is the default.
+    type: str
+    choices: [802.1Q, 802.1ad]
+  mac:
+    description:
+      - MAC address of the link, unicast. Left out, a link that exists keeps its address, and a new one has that of its
+        parent and follows it.
+    type: str
+    aliases: [address]
+  mtu:
+    description:
+      - MTU of the link in bytes, from 68 up to its parent's. Left out, a link that exists keeps its MTU, and a new one
+        has that of its parent.
+      - To lower it lowers that of the macvtap links on it, which the kernel does not raise again.
+    type: int
+  state:
+    description:
+      - V(up), the link exists and is up, for which its parent must be up; V(down), it exists and is down.
+      - V(present), it exists; whether it is up is left as it is, and a new one is down.
+      - V(absent), there is no link of this O(parent), O(id) and O(protocol) (and O(name), if given) with the alias
+        C(linuxvirt.macvtap). One without it stays, with a warning.
+    type: str
+    choices: [up, present, down, absent]
+    default: up
+  force:
+    description:
+      - Remove links, or make them anew, even where they are in use. What is on them goes with them, macvtap links and
+        the connections of guests among it, and is not put back when a later step fails.
+    type: bool
+    default: false
+  on_error:
+    description: Whether to put everything back when a step fails, or to keep what was done.
+    type: str
+    choices: [rollback, keep]
+    default: rollback
+  lock_timeout:
+    description: How many seconds to wait for another run of this module, or of M(linuxvirt.macvtap.macvtap_link), on
+      the host to end.
+    type: int
+    default: 60
+seealso:
+  - module: linuxvirt.macvtap.macvtap_link
+  - module: linuxvirt.macvtap.libvirt_direct_iface
+"""
+
+EXAMPLES = r"""
+- name: VLAN 20 of the trunk eth0, as eth0.20
+  linuxvirt.macvtap.vlan_link:
+    parent: eth0
+    id: 20
+
+- name: A link for a guest in it
+  linuxvirt.macvtap.macvtap_link:
+    name: macvtap0
+    parent: eth0.20
+    mode: bridge
+
+- name: Several, on an uplink that has another name on each host
+  linuxvirt.macvtap.vlan_link:
+    parent: 52:54:00:00:00:01
+    vlans:
+      - id: 20
+        name: office
+      - id: 30
+        name: lab
+        mtu: 1400
+
+- name: No such link, unless something else has made it
+  linuxvirt.macvtap.vlan_link:
+    parent: eth0
+    id: 20
+    state: absent
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or in check mode would be, field by field.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    target:
+      description: Name of the link. With O(force=true) also those of links that go because they are on it.
+      type: str
+      returned: always
+    field:
+      description: What changes, V(state) for a link that comes or goes.
+      type: str
+      returned: always
+    before:
+      description: The value before.
+      type: raw
+      returned: always
+    after:
+      description: The value after.
+      type: raw
+      returned: always
+    impact:
+      description: V(in_place), V(recreate), or V(none) where a link comes or goes.
+      type: str
+      returned: always
+  sample:
+    - target: eth0.20
+      field: state
+      before: absent
+      after: up
+      impact: none
+vlans:
+  description:
+    - The declared links that exist, as they are now. In check mode, as they would be, with V(null) for what the kernel
+      would choose.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    ifindex:
+      description: Interface index.
+      type: int
+      returned: always
+    parent:
+      description: Name of the link below.
+      type: str
+      returned: always
+    id:
+      description: Number of the VLAN.
+      type: int
+      returned: always
+    protocol:
+      description: V(802.1Q) or V(802.1ad).
+      type: str
+      returned: always
+    mac:
+      description: MAC address.
+      type: str
+      returned: always
+    mtu:
+      description: MTU in bytes.
+      type: int
+      returned: always
+    state:
+      description: V(up) or V(down), as the administrator set it.
+      type: str
+      returned: always
+    ours:
+      description: Whether this module has made it. If not, it is left as it is, whatever is declared.
+      type: bool
+      returned: always
+  sample:
+    - name: eth0.20
+      ifindex: 12
+      parent: eth0
+      id: 20
+      protocol: 802.1Q
+      mac: 52:54:00:00:00:01
+      mtu: 1500
+      state: up
+      ours: true
+"""
+
+import contextlib
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, steps, vlan_options, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+
+
+def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    wanted = [
+        vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
+    ]
+    parents = {said for want in wanted for said in spellings(want.parent)}
+
+    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
+    with lock, netlink.session() as session:
+
+        def plan(links: Links) -> Plan[Link]:
+            return vlans.plan(wanted, links, session.observe_addresses(), force=params["force"])
+
+        outcome = converge(
+            observe=lambda: session.observe((), parents=parents),
+            plan=plan,
+            apply=session.apply,
+            undo=vlans.undo,
+            check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
+        )
+    links = steps.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    found = [vlans.found(want, links) for want in wanted]
+    return {
+        **outcome.plan.result(diff=module._diff),
+        "vlans": [report(link) for link in found if link is not None],
+        "warnings": outcome.plan.warnings,
+    }
+
+
+def main() -> None:
+    own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
+    module = AnsibleModule(
+        argument_spec={
+            "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
+            **own,
+            "force": {"type": "bool", "default": False},
+            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        mutually_exclusive=[("name", "vlans")],
+        required_one_of=[("id", "vlans")],
+        supports_check_mode=True,
+    )
+    _glue.run(module, vlan_link)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is read out of messages that this machine's kernel does not send, written by hand after the kernel's headers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, fields, is_ours
+
+# include/uapi/linux/if_link.h
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_LINK_NETNSID = 1, 3, 4, 5, 18, 20, 37
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_VLAN_ID, IFLA_VLAN_FLAGS, IFLA_VLAN_PROTOCOL = 1, 2, 1, 2, 5
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+MAC = b"\x02\0\0\0\0\2"
+
+
+def attr(kind: int, payload: bytes) -> bytes:
+    return struct.pack("=HH", len(payload) + 4, kind) + payload.ljust((len(payload) + 3) & ~3, b"\0")
+
+
+def message(index: int, name: str, flags: int, *attrs: bytes) -> bytes:
+    common = (
+        attr(IFLA_IFNAME, name.encode() + b"\0") + attr(IFLA_ADDRESS, MAC) + attr(IFLA_MTU, struct.pack("=I", 1500))
+    )
+    return rtnetlink.IFINFO.pack(0, 1, index, flags, 0) + common + b"".join(attrs)
+
+
+def vlan(vid: int, protocol: int, *more: bytes) -> bytes:
+    data = attr(IFLA_VLAN_ID, struct.pack("=H", vid)) + attr(IFLA_VLAN_FLAGS, struct.pack("=II", 1, 0xFFFFFFFF))
+    data += attr(IFLA_VLAN_PROTOCOL, struct.pack(">H", protocol))
+    info = attr(IFLA_INFO_KIND, b"vlan\0") + attr(IFLA_INFO_DATA, data)
+    return attr(IFLA_LINK, struct.pack("=I", 2)) + attr(IFLA_LINKINFO, info) + b"".join(more)
+
+
+def test_vlan_links() -> None:
+    bodies = [
+        message(2, "eth0", 1),
+        message(10, "eth0.20", 1, vlan(20, 0x8100, attr(IFLA_IFALIAS, MARK.encode()))),
+        message(11, "outer", 0, vlan(4094, 0x88A8)),
+    ]
+    found = decode.links(bodies, (), ())
+    common = {"parent": "eth0", "mac": "02:00:00:00:00:02", "mtu": 1500}
+    assert fields(found["eth0.20"]) == {**common, "id": 20, "protocol": "802.1Q", "state": "up"}
+    assert fields(found["outer"]) == {**common, "id": 4094, "protocol": "802.1ad", "state": "down"}
+    assert (is_ours(found["eth0.20"]), is_ours(found["outer"])) == (True, False)
+    assert found["eth0"].vlan_id is None
+
+
+def test_a_vlan_whose_parent_is_in_another_namespace_is_on_no_link_of_this_one() -> None:
+    bodies = [message(2, "eth0", 1), message(10, "v20", 1, vlan(20, 0x8100, attr(IFLA_LINK_NETNSID, b"\0\0\0\0")))]
+    assert decode.links(bodies, (), ())["v20"].parent is None
+
+
+def test_addresses_less_those_that_each_link_has() -> None:
+    v4 = rtnetlink.IFADDR.pack(socket.AF_INET, 24, 0, 0, 10)
+    v4 += attr(IFA_ADDRESS, bytes((192, 0, 2, 2))) + attr(IFA_LOCAL, bytes((192, 0, 2, 1)))
+    link_local = rtnetlink.IFADDR.pack(socket.AF_INET6, 64, 0, 253, 10) + attr(IFA_ADDRESS, b"\xfe\x80" + 14 * b"\1")
+    v6 = rtnetlink.IFADDR.pack(socket.AF_INET6, 64, 0, 0, 11) + attr(
+        IFA_ADDRESS, b"\x20\x01\x0d\xb8" + 11 * b"\0" + b"\1"
+    )
+    assert decode.addresses([v4, link_local, v6]) == {10: ["192.0.2.1/24"], 11: ["2001:db8::1/64"]}

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The role macvtap_links takes whatever the modules take."""
+
+from __future__ import annotations
+
+import yaml
+from support import ROOT, shape
+
+from ansible_collections.linuxvirt.macvtap.plugins.modules import vlan_link
+
+ROLE = ROOT / "roles/macvtap_links"
+
+
+def test_a_vlan_has_every_option_of_the_module() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+    documented = yaml.safe_load(vlan_link.DOCUMENTATION)["options"]
+    assert specs["main"]["options"] == specs["absent"]["options"]
+    declared = specs["main"]["options"]["macvtap_links_vlans"]["options"]
+    assert shape(declared) == shape(documented["vlans"]["suboptions"])
+
+
+def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == defaults
+    readme, tasks = ((ROLE / path).read_text() for path in ("README.md", "tasks/main.yml"))
+    for name in specs:
+        assert f"| `{name}` |" in readme
+        assert name in tasks

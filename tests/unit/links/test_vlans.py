@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The planner of VLAN links: what changes how, what is refused, and what is left alone, with plain values."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import foreseen
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
+
+LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
+ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, altnames=frozenset({"trunk"}))
+ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1400, up=True)
+BOND = Link("bond0", 4, "bond", mac="02:00:00:00:00:04", mtu=1500, up=True)
+PORT = Link("port0", 5, mac="02:00:00:00:00:04", mtu=1500, up=True, master="bond0")
+DOWN = Link("eth2", 6, mac="02:00:00:00:00:06", mtu=1500)
+OURS = Link("eth0.20", 10, "vlan", "eth0", 2, mac=ETH0.mac, mtu=1500, up=True, alias=MARK, vlan_id=20)
+OURS = replace(OURS, vlan_protocol="802.1Q")
+THEIRS = replace(OURS, name="mgmt", index=11, vlan_id=15, alias="")
+ON_IT = Link("mt0", 20, "macvtap", "eth0.20", 10, "bridge", "02:00:00:00:00:20", 1500, up=True)
+NO_ADDRESSES: t.Mapping[int, t.Sequence[str]] = {}
+
+
+def host(*more: Link) -> Links:
+    return {link.name: link for link in (LO, ETH0, ETH1, BOND, PORT, DOWN, *more)}
+
+
+def vlan(**fields: t.Any) -> WantedVlan:
+    return WantedVlan(**{"parent": "eth0", "id": 20, "path": "vlans[3]", **fields})
+
+
+def plan(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> Plan[Link]:
+    addresses = how.pop("addresses", NO_ADDRESSES)
+    return vlans.plan([wanted] if isinstance(wanted, WantedVlan) else wanted, host(*more), addresses, **how)
+
+
+def changes(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> list[t.Any]:
+    return [(c.target, c.field, c.before, c.after, c.impact) for c in plan(wanted, *more, **how).changes]
+
+
+def refused(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> str:
+    with pytest.raises(MacvtapError) as caught:
+        plan(wanted, *more, **how)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("parent", ["eth0", "trunk", "02:00:00:00:00:02"])
+def test_a_new_link_is_one_change(parent: str) -> None:
+    planned = plan(vlan(parent=parent))
+    assert [(c.target, c.before, c.after) for c in planned.changes] == [("eth0.20", "absent", "up")]
+    assert report(foreseen(planned, host())["eth0.20"]) == {
+        "name": "eth0.20",
+        "ifindex": None,
+        "parent": "eth0",
+        "id": 20,
+        "protocol": "802.1Q",
+        "mac": None,
+        "mtu": None,
+        "state": "up",
+        "ours": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        vlan(),
+        vlan(state="present"),
+        vlan(name="eth0.20", mac=OURS.mac, mtu=1500),
+        vlan(id=21, state="absent"),
+        vlan(parent="gone0", state="absent"),
+        vlan(protocol="802.1ad", state="absent"),
+        vlan(name="office", state="absent"),
+    ],
+)
+def test_what_is_as_declared_is_left_alone(wanted: WantedVlan) -> None:
+    assert changes(wanted, OURS, ON_IT) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "change"),
+    [
+        (vlan(mtu=1400), ("eth0.20", "mtu", 1500, 1400, Impact.IN_PLACE)),
+        (vlan(mac="02:00:00:00:00:99"), ("eth0.20", "mac", ETH0.mac, "02:00:00:00:00:99", Impact.IN_PLACE)),
+        (vlan(state="down"), ("eth0.20", "state", "up", "down", Impact.IN_PLACE)),
+        (vlan(state="absent"), ("eth0.20", "state", "up", "absent", Impact.NONE)),
+        (vlan(name="eth0.20", id=21), ("eth0.20", "id", 20, 21, Impact.RECREATE)),
+        (vlan(name="eth0.20", parent="eth1"), ("eth0.20", "parent", "eth0", "eth1", Impact.RECREATE)),
+        (vlan(protocol="802.1ad"), ("eth0.20", "protocol", "802.1Q", "802.1ad", Impact.RECREATE)),
+    ],
+)
+def test_each_field_says_what_its_change_costs(wanted: WantedVlan, change: t.Any) -> None:
+    assert changes(wanted, OURS) == [change]
+
+
+def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None:
+    (step,) = plan(vlan(name="eth0.20", parent="eth1"), OURS).steps
+    assert step.after == replace(OURS, parent="eth1", parent_index=3, mac=None, mtu=None)
+    own = replace(OURS, mac="02:00:00:00:00:99", mtu=1300)
+    (step,) = plan(vlan(name="eth0.20", parent="eth1"), own).steps
+    assert step.after == replace(own, parent="eth1", parent_index=3)
+
+
+@pytest.mark.parametrize("wanted", [vlan(name="eth0.20", id=21), vlan(state="absent")])
+@pytest.mark.parametrize(
+    ("more", "addresses", "use"),
+    [
+        ([OURS, ON_IT], {}, r"eth0.20 is the parent of mt0, and"),
+        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], {}, r"eth0.20 is the parent of eth0.20.7, and"),
+        ([replace(OURS, master="br0")], {}, r"eth0.20 is a port of br0, and"),
+        ([OURS], {10: ["192.0.2.1/24"]}, r"eth0.20 has addresses of the host (192.0.2.1/24), and"),
+    ],
+)
+def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], addresses: t.Any, use: str) -> None:
+    said = refused(wanted, *more, addresses=addresses)
+    assert said.startswith(f"vlans[3]: {use}")
+    assert said.endswith("Remove that first, or say force: true")
+    assert plan(wanted, *more, addresses=addresses, force=True).changed
+
+
+def test_by_force_what_is_on_it_is_said_to_go() -> None:
+    assert changes(vlan(state="absent"), OURS, ON_IT, force=True) == [
+        ("eth0.20", "state", "up", "absent", Impact.NONE),
+        ("mt0", "state", "up", "absent", Impact.NONE),
+    ]
+
+
+def test_what_goes_in_the_same_task_is_not_in_the_way() -> None:
+    inner = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10, vlan_id=7)
+    both = [vlan(state="absent"), vlan(parent="eth0.20", id=7, state="absent")]
+    assert [change[0] for change in changes(both, OURS, inner)] == ["eth0.20", "inner"]
+
+
+def test_what_something_else_has_made_is_used_as_it_is() -> None:
+    links = host(THEIRS)
+    for wanted in (vlan(id=15), vlan(id=15, name="mgmt"), vlan(id=15, state="present")):
+        assert plan(wanted, THEIRS) == Plan()
+        assert vlans.found(wanted, links) == THEIRS
+    assert report(THEIRS)["ours"] is False
+    planned = plan(vlan(id=15, mtu=1400, state="down"), THEIRS)
+    assert not planned.changed
+    assert planned.warnings == (
+        "mgmt: its mtu is 1500 and not 1400, its state is up and not down; it is not this module's own (its alias is "
+        "not linuxvirt.macvtap) and is left as it is",
+    )
+
+
+def test_what_something_else_has_made_is_not_removed() -> None:
+    planned = plan(vlan(id=15, state="absent"), THEIRS, force=True)
+    assert not planned.changed
+    assert planned.warnings[0].startswith("mgmt: not removed, ")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (vlan(parent="eth9"), "vlans[3].parent: there is no link eth9 on this host"),
+        (vlan(parent="lo"), "vlans[3].parent: lo is the loopback link; a VLAN needs an Ethernet link"),
+        (vlan(parent="port0"), "vlans[3].parent: port0 is a port of the bond bond0"),
+        (
+            vlan(parent="mt0"),
+            "vlans[3].parent: mt0 is a macvtap link, whose frames go to the process that",
+        ),
+        (vlan(parent="eth2"), "vlans[3].state: its parent eth2 is down"),
+        (vlan(parent="eth1", mtu=1500), "vlans[3].mtu: 1500 exceeds the mtu of its parent eth1 (1400)"),
+        (vlan(name="office"), "vlans[3].name: VLAN 20 of eth0 is eth0.20 already"),
+        (vlan(id=15, name="eth0.15"), "vlans[3].name: VLAN 15 of eth0 is mgmt already"),
+        (vlan(id=21, name="mgmt"), "vlans[3].name: mgmt exists and is VLAN 15 of eth0, which something else has made"),
+        (vlan(id=21, name="mt0"), "vlans[3].name: mt0 exists and is no VLAN link but a macvtap link"),
+        (vlan(id=21, name="trunk"), "vlans[3].name: trunk is a name of the link eth0 already"),
+    ],
+)
+def test_what_the_kernel_would_refuse(wanted: WantedVlan, message: str) -> None:
+    assert refused(wanted, OURS, THEIRS, ON_IT).startswith(message)
+
+
+@pytest.mark.parametrize("parent", [BOND, replace(BOND, name="br0", kind="bridge"), replace(OURS, vlan_id=7)])
+def test_a_vlan_may_be_on_a_bond_a_bridge_and_a_vlan(parent: Link) -> None:
+    assert plan(vlan(parent=parent.name), parent).changed
+
+
+def test_on_a_link_that_is_down_it_may_wait() -> None:
+    assert plan(vlan(parent="eth2", state="present")).changed
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (vlan(parent="trunk", path="vlans[4]"), "vlans[4].id: VLAN 20 of eth0 is declared twice, here and in vlans[3]"),
+        (
+            vlan(id=30, name="eth0.20", path="vlans[4]"),
+            "vlans[4].name: eth0.20 is declared twice, here and in vlans[3]",
+        ),
+        (
+            vlan(parent="eth0.20", path="vlans[4]"),
+            "vlans[4].parent: eth0.20 is still to be made, by vlans[3]; make it in a task before this one",
+        ),
+    ],
+)
+def test_declarations_that_do_not_go_together(other: WantedVlan, message: str) -> None:
+    assert refused([vlan(), other]) == message
+
+
+def test_two_may_swap_their_numbers() -> None:
+    other = replace(OURS, name="eth0.30", index=12, vlan_id=30)
+    wanted = [vlan(name="eth0.20", id=30), vlan(name="eth0.30", id=20)]
+    assert [(c[0], c[2], c[3]) for c in changes(wanted, OURS, other)] == [("eth0.20", 20, 30), ("eth0.30", 30, 20)]
+
+
+def test_the_way_back() -> None:
+    wanted = [vlan(id=30), vlan(name="eth0.20", id=21, mtu=1300)]
+    steps = plan(wanted, OURS).steps
+    half_done = host(replace(OURS, name="eth0.30", index=12, vlan_id=30))
+    back = vlans.undo(steps, half_done)
+    assert [(c.target, c.before, c.after) for c in back.changes] == [
+        ("eth0.30", "up", "absent"),
+        ("eth0.20", "absent", "up"),
+    ]
+    # What it had from its parent it is to have from it again, so that it follows it again.
+    assert back.steps[1].after == replace(OURS, mac=None, mtu=None)
+    assert not vlans.undo(steps, host(replace(OURS, index=99))).changed
+
+
+def test_a_changed_address_is_put_back_though_it_is_the_parents() -> None:
+    steps = plan(vlan(mac="02:00:00:00:00:99"), OURS).steps
+    (change,) = vlans.undo(steps, host(replace(OURS, mac="02:00:00:00:00:99"))).changes
+    assert (change.field, change.after) == ("mac", ETH0.mac)
+
+
+def test_a_macvtap_link_may_be_on_a_vlan_and_its_parent_still_be_said_by_its_address() -> None:
+    links = host(OURS)
+    on_vlan = planner.plan([Wanted("mt1", parent="eth0.20", mode="bridge")], links).steps[0].after
+    on_parent = planner.plan([Wanted("mt1", parent=str(ETH0.mac), mode="bridge")], links).steps[0].after
+    assert on_vlan is not None
+    assert on_parent is not None
+    assert (on_vlan.parent, on_parent.parent) == ("eth0.20", "eth0")
+    veth = {**links, "eth0": replace(ETH0, kind="veth")}
+    assert planner.plan([Wanted("mt1", parent=str(ETH0.mac), mode="bridge")], veth).steps[0].after == on_parent
