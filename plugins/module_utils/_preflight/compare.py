@@ -39,6 +39,9 @@ def _migrations(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
         ways: dict[_Connected, list[str]] = {}
         for host, nic in pairs:
             ways.setdefault(_connected(nic), []).append(host.name)
+        # What the switch decides later may well be what another host has.
+        told_later = [way for way in ways if way[2] == "auto" and any(way[:2] == one[:2] for one in ways if one != way)]
+        ways = {way: names for way, names in ways.items() if way not in told_later}
         if len(ways) < 2 or not any(kind == "direct" for kind, _where, _mode in ways):
             continue
         told = "; ".join(f"{_said(way)} on {_some(names)}" for way, names in ways.items())

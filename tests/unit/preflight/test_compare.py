@@ -368,6 +368,14 @@ def test_what_is_declared_counts_for_a_migration_and_not_what_is_stored_so_far()
     )
 
 
+def test_a_mode_that_the_switch_decides_is_not_known_yet() -> None:
+    auto, there = (declared(nic(mac=A, mode="auto")), H1), found(web("web1", U1, iface(A, mode="vepa")), number=2)
+    assert conflicts(auto, (NOTHING, there)) == []
+    assert conflicts(auto, (declared(nic(mac=A, mode="auto")), there)) == []
+    elsewhere = declared(nic(mac=A, source="eth1"))
+    assert only(auto, (elsewhere, found(uplink(3, "eth1"), number=2))).kind == "migration"
+
+
 def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
     hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
     assert conflicts(*hosts) == []
