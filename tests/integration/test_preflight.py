@@ -44,12 +44,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
         yield made
 
 
-def state(fleet: Fleet) -> list[str]:
-    return [
-        text
-        for hv, name in (("hv1", "web1"), ("hv2", "web2"))
-        for text in (fleet.on(hv, "ip", "-o", "link"), fleet.on(hv, "virsh", "dumpxml", "--inactive", name))
-    ]
+def state(fleet: Fleet) -> list[t.Any]:
+    told: list[t.Any] = []
+    for hv, name in (("hv1", "web1"), ("hv2", "web2")):
+        links = json.loads(fleet.on(hv, "ip", "-d", "-j", "link"))
+        # The carrier comes and goes by itself.
+        told += [{**link, "operstate": "", "flags": []} for link in links]
+        told.append(fleet.on(hv, "virsh", "dumpxml", "--inactive", name))
+    return told
 
 
 def inventory(path: pathlib.Path, said: t.Mapping[str, t.Any]) -> pathlib.Path:

@@ -53,5 +53,9 @@ def test_a_link_comes_and_goes(netns: Namespace, python: str) -> None:
     assert netns.run({"name": "mt0", "state": "absent"}, python=python)["changed"]
 
 
+def test_the_host_is_looked_at(python: str) -> None:
+    assert run_module("macvtap_host_info", {}, python=python)["links"]
+
+
 def test_the_kernel_is_judged(python: str) -> None:
     assert run_module("kernel_macvtap_check", {}, python=python)["supported"]
