@@ -9,12 +9,16 @@ import subprocess
 import sys
 import typing as t
 from dataclasses import dataclass
+from pathlib import Path
 
-from support import ROOT
+from support import OTHER_ROOT, ROOT, ansible_path
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import cells, guest, image, lifecycle, model
+from labkit.hypervisor import MACHINE, System
+
+SYSTEM = System(Path(OTHER_ROOT), (ROOT, Path(ansible_path()))) if OTHER_ROOT else MACHINE
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,20 @@ class Hypervisor:
     """``prefix`` is the command that runs another one on it. Beside eth0 it has the link up1."""
 
     cell: model.Cell
+
+    @property
+    def daemon(self) -> str:
+        """Either libvirtd or, where libvirt has a daemon for each driver, virtqemud."""
+        return SYSTEM.daemon
+
+    @property
+    def socket(self) -> str:
+        return f"/run/libvirt/{'libvirt' if self.daemon == 'libvirtd' else self.daemon}-sock"
+
+    @property
+    def release(self) -> int:
+        """The major version of libvirt."""
+        return int(self.run("virsh", "--version").split(".")[0])
 
     @property
     def prefix(self) -> list[str]:
@@ -63,7 +81,7 @@ def hypervisor(lab: str) -> t.Iterator[Hypervisor]:
     """Make a lab of this name with one hypervisor, and remove it afterwards."""
     try:
         declared = model.declare(lab, ("hv1",))
-        lifecycle.create(declared, index_count=1024)
+        lifecycle.create(declared, index_count=1024, system=SYSTEM)
         made = Hypervisor(declared.hypervisor("hv1"))
         made.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
         for link in ("up1", "far1"):

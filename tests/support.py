@@ -15,22 +15,27 @@ import typing as t
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Another system's root directory, for the hypervisors of the tests to run that in place of the machine's own: one whose
+# libvirt is newer, or has a daemon for each driver. It needs what .ci/setup installs for the tests of libvirt.
+OTHER_ROOT = os.environ.get("MACVTAP_TEST_ROOT", "")
+# There a virtual environment of the machine's has no interpreter.
+PYTHON = "/usr/bin/python3" if OTHER_ROOT else sys.executable
 MODULES = "ansible_collections.linuxvirt.macvtap.plugins.modules"
 # The newest pyroute2, and the one that Debian 12 has (0.7.2).
 PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
 
 
 @functools.lru_cache
-def _ansible_path() -> str:
+def ansible_path() -> str:
     import ansible
 
     return str(pathlib.Path(ansible.__file__).parent.parent)
 
 
-def module_command(name: str, python: str = sys.executable) -> list[str]:
+def module_command(name: str, python: str = PYTHON) -> list[str]:
     # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
     code = (
-        f"import runpy, sys; sys.path.append({_ansible_path()!r}); "
+        f"import runpy, sys; sys.path.append({ansible_path()!r}); "
         f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
     )
     return [python, "-c", code]
@@ -51,7 +56,7 @@ def run_module(
     *,
     check: bool = False,
     diff: bool = False,
-    python: str = sys.executable,
+    python: str = PYTHON,
     prefix: t.Sequence[str] = (),
     timeout: float = 120,
 ) -> dict[str, t.Any]:

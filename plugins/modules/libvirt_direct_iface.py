@@ -115,7 +115,7 @@ options:
   trust_guest_rx_filters: &trust
     description:
       - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link.
-      - Before libvirt 10.0 it takes a replug.
+      - Before libvirt 10.1 it takes a replug.
     type: bool
   virtualport: &virtualport
     description: How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
@@ -147,7 +147,9 @@ options:
       - V(0) takes it away.
     type: int
   bandwidth: &bandwidth
-    description: Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
+    description:
+      - Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
+      - After libvirt 9.0 and before 10.1 it takes a replug.
     type: dict
     suboptions:
       inbound: &direction
@@ -591,7 +593,6 @@ def _converge(module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains)
         "warnings": [
             *outcome.plan.warnings,
             *_conversion_warnings(outcome.plan),
-            *_stale_warnings(outcome.plan),
             *hv.warnings,
             *(_pending_warning(r, module.params["timeout"]) for r in pending),
         ],
@@ -646,17 +647,6 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
                 yield (
                     f"{step.target}: a macvtap link has no {', '.join(lost)}; the converted interface is without. "
                     "The diff shows what it was"
-                )
-
-
-def _stale_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
-    for step in plan.steps:
-        for change in step.changes:
-            if change.field == "mode" and change.impact is _plan.Impact.LIVE and step.before and step.before.live:
-                yield (
-                    f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
-                    f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "
-                    "started"
                 )
 
 

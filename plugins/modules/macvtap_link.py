@@ -21,7 +21,7 @@ description:
     anything is done, and when a step fails nevertheless, what was there before is put back.
   - A link whose tap a process holds open (a running guest) is neither removed nor made anew, unless O(force=true).
   - The links are read back in the end, and the task fails if they are not as declared.
-  - What this module makes does not outlast a reboot.
+  - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
   - pyroute2 (0.7.2 or newer), where something is to be changed
 extends_documentation_fragment:
@@ -284,6 +284,7 @@ options:
     default: 60
 seealso:
   - module: linuxvirt.macvtap.macvtap_link_info
+  - module: linuxvirt.macvtap.macvtap_persistence
   - module: linuxvirt.macvtap.kernel_macvtap_check
   - module: linuxvirt.macvtap.libvirt_direct_iface
 """

@@ -24,7 +24,7 @@ description:
   - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
     anything is done, and when a step fails nevertheless, what was there before is put back.
   - The links are read back in the end, and the task fails if they are not as declared.
-  - What this module makes does not outlast a reboot.
+  - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
   - pyroute2 (0.7.2 or newer), where something is to be changed
   - a kernel with VLAN links (C(CONFIG_VLAN_8021Q)); it loads the module C(8021q) by itself

@@ -81,6 +81,8 @@ def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
     ],
 )
 def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
+    if interface == nic(ZERO) and hv.release >= 11:
+        pytest.skip("libvirt 11.3 takes an address that is all zero for none, and makes one up")
     refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
     if fate == "define":
         assert said in refused
@@ -168,11 +170,15 @@ def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Modul
     # The same where the one that has it does not run, if it is in the task.
     failed = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web2", "mac": B, "target": "web0"}])
     assert f"interfaces[1].target: web0 is the target of interface {A} of domain web1 too" in failed["msg"]
-    # It is libvirt that would take it away.
+    # Or if the host's other domains are looked at anyway, for the address of a new one.
+    failed = module(domain="web2", mac=C, source="eth0", mode="bridge", target="web0")
+    assert "target: web0 is the target of an interface of domain web1 already" in failed["msg"]
+    # It is libvirt that may take it away.
     hv.virsh("start", "web1")
     hv.define(domain("web3", nic(C, more="<target dev='web0'/>")))
     assert "File exists" in attempt(hv, "start", "web3")
-    assert "web0@" not in str(links(hv))
+    # 9.0 does, 11.3 does not.
+    assert ("web0@" in str(links(hv))) == (hv.release >= 10)
 
 
 def test_a_new_address_at_each_define_never_comes_through_the_module(hv: Hypervisor, module: Module) -> None:

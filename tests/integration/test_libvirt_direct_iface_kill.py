@@ -18,7 +18,7 @@ import direct_iface
 import pytest
 from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
 from labkit import cells
-from support import MODULES, module_command, module_environment, module_input, run_module
+from support import MODULES, ansible_path, module_command, module_environment, module_input, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -197,10 +197,10 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
 
 def restart(hv: Hypervisor) -> None:
     """Kill the hypervisor's own libvirtd, and start it again as it was started."""
-    hv.run("sh", "-c", "kill -KILL $(cat /run/libvirtd.pid)")
+    hv.run("sh", "-c", f"kill -KILL $(cat /run/{hv.daemon}.pid)")
     deadline = time.monotonic() + 30
     while True:
-        done = subprocess.run([*hv.prefix, "/usr/sbin/libvirtd", "-d"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*hv.prefix, f"/usr/sbin/{hv.daemon}", "-d"], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         # It may still hold its lock.
@@ -216,6 +216,7 @@ def beside(hv: Hypervisor, edits: t.Sequence[tuple[str, str]], params: Result) -
     """
     code = f"""
 import runpy, sys, libvirt
+sys.path.append({ansible_path()!r})
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 edits, apply = {list(edits)!r}, Hypervisor.apply
 def raced(self, steps):

@@ -68,7 +68,7 @@ def test_bandwidth_changes_under_the_running_guest(started: Hypervisor, module: 
     done = module(**declared)
     if done["rc"]:
         # Kernels without the queueing disciplines that libvirt uses. It is as it was then.
-        assert re.search(r"^cannot change .*\(tc .*The host is as it was before$", done["msg"], re.DOTALL)
+        assert re.search(r"^cannot change .*\((\S*/)?tc .*The host is as it was before$", done["msg"], re.DOTALL)
         assert (started.dump("web1"), started.dump("web1", live=True)) == before
         pytest.skip(f"this kernel has no sfq or police: {done['msg'][:200]}")
     assert set(impacts(done).values()) == {"live"}
@@ -93,10 +93,20 @@ def test_nothing_is_felt_with_live_none(started: Hypervisor, module: Module) -> 
 
 
 def test_trust_is_never_said_to_be_done_where_libvirt_does_not_do_it(started: Hypervisor, module: Module) -> None:
+    trusts = "trustGuestRxFilters='yes'"
     done = ok(module(domain="web1", mac=A, trust_guest_rx_filters=True))
-    assert impacts(done) == {"trust_guest_rx_filters": "restart"}
-    assert done["restart_required"][0]["fields"] == ["trust_guest_rx_filters"]
-    assert "trustGuestRxFilters='yes'" in element(started.dump("web1"), A)
+    does = started.release >= 10
+    assert impacts(done) == {"trust_guest_rx_filters": "live" if does else "restart"}
+    assert [due["fields"] for due in done["restart_required"]] == ([] if does else [["trust_guest_rx_filters"]])
+    assert trusts in element(started.dump("web1"), A)
+    assert (trusts in element(started.dump("web1", live=True), A)) == does
+    again = ok(module(domain="web1", mac=A, trust_guest_rx_filters=True))
+    assert (again["changed"], again["restart_required"]) == (False, done["restart_required"])
+    # libvirt 10.0 forgets by such a change whose link it is, and leaves it behind.
+    link = live(again)["target"]
+    started.virsh("destroy", "web1")
+    assert link not in started.run("ip", "-br", "link")
+    started.virsh("start", "web1")
 
 
 def test_a_replug_keeps_what_the_guest_knows_the_card_by(hv: Hypervisor, module: Module) -> None:

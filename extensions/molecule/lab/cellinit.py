@@ -23,6 +23,25 @@ def mount(*args: str) -> None:
     subprocess.run(["mount", *args], check=True)
 
 
+def another_system(root: str, shown: t.Sequence[str]) -> None:
+    """Make the file system under ``root`` this one, with the machine's /dev and what is ``shown`` of the machine."""
+    mount("-t", "tmpfs", "-o", "mode=755", "lab", "/run")
+    new, upper, work = (Path("/run", part) for part in ("root", "upper", "work"))
+    for path in (new, upper, work):
+        path.mkdir()
+    mount("-t", "overlay", "-o", f"lowerdir={root},upperdir={upper},workdir={work}", "lab", str(new))
+    for source in ("/dev", *shown):
+        target = Path(f"{new}{source}")
+        target.mkdir(parents=True, exist_ok=True)
+        mount("--rbind", source, str(target))
+    (new / "machine").mkdir()
+    os.chdir(new)
+    subprocess.run(["pivot_root", ".", "machine"], check=True)
+    os.chdir("/")
+    mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
+    subprocess.run(["umount", "--lazy", "/machine"], check=True)
+
+
 def own_root(overlays: t.Sequence[str]) -> None:
     """An own /run and /tmp, and writes to the overlaid directories go to memory instead of to the machine."""
     # The names of other namespaces are nothing to this one, and a copy of their mounts would keep them alive.
@@ -41,7 +60,10 @@ def own_root(overlays: t.Sequence[str]) -> None:
 
 def lay_out(spec: dict[str, t.Any]) -> None:
     socket.sethostname(spec["hostname"])
-    if spec["overlays"]:
+    another = "root" in spec
+    if another:
+        another_system(spec["root"], spec["shown"])
+    if another or spec["overlays"]:
         own_root(spec["overlays"])
     mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
     # sysfs shows the links of the network namespace that mounted it.
@@ -55,7 +77,7 @@ def lay_out(spec: dict[str, t.Any]) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
         os.chmod(path, mode)
-    if spec["overlays"]:
+    if another or spec["overlays"]:
         unlock_root()
 
 

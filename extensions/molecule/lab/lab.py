@@ -23,8 +23,7 @@ Command = t.Callable[[argparse.Namespace], "int | None"]
 
 def create(args: argparse.Namespace) -> None:
     hypervisors = ("" if args.vms else "hv1,hv2") if args.hypervisors is None else args.hypervisors
-    names = (tuple(text.split(",")) if text else () for text in (hypervisors, args.vms))
-    lab = model.declare(args.name, *names)
+    lab = model.declare(args.name, words(hypervisors), words(args.vms), args.vlans)
     lifecycle.create(lab, index_count=args.index_count, cache=image.cache_dir(args.cache))
 
 
@@ -50,6 +49,10 @@ def leases(args: argparse.Namespace) -> None:
 def hairpin(args: argparse.Namespace) -> None:
     lab = model.require(args.name)
     switch.set_hairpin(lab, lab.hypervisor(args.hv), args.state == "on", args.uplink)
+
+
+def cable(args: argparse.Namespace) -> None:
+    vm.set_cable(model.require(args.name).vm(args.hv), args.uplink, args.state == "in")
 
 
 def reboot(args: argparse.Namespace) -> None:
@@ -133,6 +136,7 @@ def parser() -> argparse.ArgumentParser:
     sub = of_lab("create", create, "make a switch and hypervisors; nothing to do where they are up")
     sub.add_argument("--hypervisors", help="their names, comma-separated (hv1,hv2, or none beside virtual machines)")
     sub.add_argument("--vms", default="", help="names of those that are virtual machines, comma-separated (none)")
+    sub.add_argument("--vlans", type=numbers, default="", help="VLANs of the switch, comma-separated (none)")
     with_cache(sub)
     sub.add_argument("--index-count", type=int, default=indexes.COUNT, help="interface indexes each (%(default)s)")
     of_lab("destroy", destroy, "remove a lab and all that runs in it; harmless where there is none")
@@ -143,6 +147,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("hv")
     sub.add_argument("state", choices=["on", "off"])
     sub.add_argument("--uplink", action="append", default=[], help="of a virtual machine's, these alone")
+    sub = of_lab("cable", cable, "pull the cable of a virtual machine's uplink, or plug it in")
+    sub.add_argument("hv")
+    sub.add_argument("uplink")
+    sub.add_argument("state", choices=["out", "in"])
     sub = of_lab("exec", execute, "run a command on a hypervisor, or on the switch by the name 'lan'")
     sub.add_argument("hv")
     sub.add_argument("command", nargs="+", metavar="-- COMMAND")
@@ -155,6 +163,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--count", type=int, default=indexes.COUNT)
     guest_commands(command, of_lab)
     return top
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, words(text)))
 
 
 def with_cache(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -259,7 +259,9 @@ def table(links: t.Sequence[str], nonce: str, heard: Heard) -> dict[str, dict[st
     }
 
 
-def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
+@contextlib.contextmanager
+def parties_of(name: str, links: t.Sequence[str]) -> t.Iterator[list[Party]]:
+    """The cells of a lab that these links, as CELL/LINK, are in."""
     # Not at the top: on a hypervisor this file stands alone.
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
     from labkit import model, reach
@@ -278,12 +280,17 @@ def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
         for cell, names in by_cell.items():
             where = lab.switch if cell == model.SWITCH else lab.hypervisor(cell)
             parties.append(Party(cell, reach.command(where, [model.PYTHON, "-c", source, "serve", *names])))
-        print(json.dumps(talk(parties, settle), indent=2))
+        yield parties
     except LabError as error:
         raise TalkError(str(error)) from error
     finally:
         for party in parties:
             party.end()
+
+
+def talk_in_lab(name: str, links: t.Sequence[str], settle: float) -> None:
+    with parties_of(name, links) as parties:
+        print(json.dumps(talk(parties, settle), indent=2))
 
 
 def main(argv: t.Sequence[str]) -> int:

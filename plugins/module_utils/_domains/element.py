@@ -39,7 +39,10 @@ _Element = t.Tuple[str, ...]
 
 def read(text: str, index: int | None = None) -> Iface:
     """Return what the element says; ``index`` is its place among the interfaces of its domain."""
-    element = spans.locate(text.encode(), _DEPTH)
+    return _said(spans.locate(text.encode(), _DEPTH), text, index)
+
+
+def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
     found: dict[_Element, t.Mapping[str, str]] = {(): element.attributes}
     for child in element.children:
         found.setdefault((child.name,), child.attributes)
@@ -71,7 +74,7 @@ def render(iface: Iface) -> str:
         return _new(iface)
     text = iface.xml.encode()
     element = spans.locate(text, _DEPTH)
-    was = read(iface.xml)
+    was = _said(element, iface.xml)
     if was.type != iface.type:
         return _converted(text, element, iface)
     wanted: dict[_Element, dict[str, str | None]] = {}
@@ -80,13 +83,17 @@ def render(iface: Iface) -> str:
         if value != was.get(field.name):
             names = field.write(value if value is not None else was.values[field.name])
             wanted.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
+    if not wanted:
+        return iface.xml
     # An element that loses all its fields goes, with whatever else is in it.
     kept = {part for f in fields.FIELDS if f.name in iface.values for part in _prefixes(f.element)}
     gone = {part for path in wanted for part in _prefixes(path) if part not in kept}
-    text = spans.splice(text, _removals(text, element, gone))
+    located: spans.Element | None = element
+    if gone:
+        text, located = spans.splice(text, _removals(text, element, gone)), None
     for path, values in wanted.items():
         if path in kept or not path:
-            text = _set(text, path, values)
+            text, located = _set(text, path, values, located), None
     return text.decode()
 
 
@@ -163,9 +170,11 @@ def _removals(
             yield from _removals(text, child, gone, path)
 
 
-def _set(text: bytes, path: _Element, values: t.Mapping[str, str | None]) -> bytes:
-    """Set attributes of the element at ``path``, which is made where it is missing."""
-    found = spans.locate(text, _DEPTH)
+def _set(
+    text: bytes, path: _Element, values: t.Mapping[str, str | None], located: spans.Element | None = None
+) -> bytes:
+    """Set attributes of the element at ``path``, which is made where it is missing; ``located`` is what ``text`` is."""
+    found = located or spans.locate(text, _DEPTH)
     for depth, name in enumerate(path):
         inner = found.child(name)
         if inner is None:

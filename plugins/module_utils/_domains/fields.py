@@ -3,7 +3,7 @@
 """Every field of a direct interface: where its element has it, and what it takes to give it to a running guest.
 
 Pure. What a running guest takes was measured on libvirt 9.0 and read in qemuDomainChangeNet(): link state and
-bandwidth it changes, source, mode, virtualport, model, driver and target it refuses.
+bandwidth it changes, source, mode, virtualport, model, driver and target it refuses. That is the same in 11.3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 _YES_NO = ("no", "yes")
 _ON_OFF = ("off", "on")
+# Giving an interface another value, libvirt 10.0 forgets that it has made the link. The link stays when the guest
+# stops, with the guest's address, so that the guest cannot start again. 9.0 keeps no such record, and 10.1 does not
+# lose it (its release notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
+_FORGETFUL = range(9_001_000, 10_001_000)
 _PCI = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
 
 
@@ -24,8 +28,8 @@ class Field:
     """One value of an interface, under the path of its option.
 
     ``element`` are the names from ``<interface>`` down to the element whose ``attribute`` it is, () being
-    ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, from libvirt's version
-    ``since`` on (as libvirt counts: 10.0.0 is 10000000); a replug before. ``implied`` is what libvirt takes it for
+    ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, but with the versions
+    ``not_with`` of libvirt (as it counts: 10.0.0 is 10000000) a replug. ``implied`` is what libvirt takes it for
     where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
     takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
     ones drop it without a word.
@@ -36,7 +40,7 @@ class Field:
     attribute: str
     kind: str = "str"
     needs: Impact = Impact.REPLUG
-    since: int = 0
+    not_with: range = range(0)
     implied: str | None = None
     words: tuple[str, str] = _YES_NO
     choices: tuple[str, ...] = ()
@@ -73,9 +77,9 @@ def _driver(attribute: str, kind: str = "bool", **more: t.Any) -> Field:
 def _bandwidth(direction: str) -> tuple[Field, ...]:
     element = ("bandwidth", direction)
     return (
-        Field(f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, cleared_by=0),
-        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE),
-        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE),
+        Field(f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, _FORGETFUL, cleared_by=0),
+        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE, _FORGETFUL),
+        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE, _FORGETFUL),
     )
 
 
@@ -84,14 +88,14 @@ _PARAMETERS = ("virtualport", "parameters")
 
 # In libvirt's order within the element.
 FIELDS: tuple[Field, ...] = (
-    # Real only from 10.0 on: 9.0 says that it has changed it, and has not.
     Field(
         "trust_guest_rx_filters",
         (),
         "trustGuestRxFilters",
         "bool",
         Impact.LIVE,
-        since=10_000_000,
+        # 9.0 says that it has changed it, and has not; 10.0 changes it.
+        range(_FORGETFUL.stop),
         implied="no",
     ),
     Field("source", ("source",), "dev"),

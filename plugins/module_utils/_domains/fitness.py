@@ -40,6 +40,7 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
         if name and "target" in changed:
             link = selection.link_of(name, host.links or {})
             _check_target(desired, before, name, targets[name], None if name in going else link)
+            _check_others_targets(desired, name, host)
         if changed & _OF_THE_SOURCE and host.links is not None:
             link = selection.link_of(stored.get("source"), host.links)
             if "source" in changed:
@@ -103,13 +104,13 @@ def _targets(cases: t.Sequence[_Case], host: Host) -> dict[str, list[tuple[str, 
 def _check_target(
     desired: Desired, nic: Nic, name: str, having: t.Sequence[tuple[str, str]], link: Link | None
 ) -> None:
-    """Refuse a name that another link has: where libvirt 9.0 fails to make its own, it removes that other one."""
+    """Refuse a name that another link has: libvirt fails to make its own, and 9.0 (not 11.3) removes that other one."""
     path = join_path(desired.path, "target")
     others = [f"{mac} of domain {domain}" for domain, mac in having if (domain, mac) != (nic.domain, nic.mac)]
     if others:
         raise MacvtapError(
             f"{name} is the target of interface {others[0]} too; each name is once on a host, and whichever guest "
-            "starts second would take the first one's link away. Choose another one",
+            "starts second fails to. Choose another one",
             path=path,
         )
     # What an interface of type ethernet uses may have been made before, and does not go with the guest.
@@ -118,8 +119,19 @@ def _check_target(
         on = f" on {link.parent}" if link.parent else ""
         raise MacvtapError(
             f"{name} is a link of this host already, {refusals.kind_of(link)}{on}; libvirt would fail to make its own, "
-            "and remove that one. Choose another name",
+            "and some versions remove that one. Choose another name",
             path=path,
+        )
+
+
+def _check_others_targets(desired: Desired, name: str, host: Host) -> None:
+    # A domain that does not run has no link yet. Others are known only where their addresses had to be.
+    domains = host.targets.get(name)
+    if domains:
+        raise MacvtapError(
+            f"{name} is the target of an interface of domain {', '.join(domains)} already; each name is once on a "
+            "host, and whichever guest starts second fails to. Choose another one",
+            path=join_path(desired.path, "target"),
         )
 
 

@@ -42,4 +42,4 @@ def need(name: str, live: Iface, wanted: Iface, host: Host) -> Impact:
         reachable = host.links is not None and (live.get("target") or "") in host.links
         return Impact.LIVE if reachable and "passthrough" not in (live.get(name), wanted.get(name)) else Impact.REPLUG
     field = BY_NAME[name]
-    return Impact.REPLUG if field.needs is Impact.LIVE and host.version < field.since else field.needs
+    return Impact.REPLUG if host.version in field.not_with else field.needs

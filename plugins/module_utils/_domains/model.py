@@ -83,7 +83,8 @@ class Host:
     ``known`` lists all of the host's domains when some of those do not exist. ``links`` are the host's, None where
     libvirt's host is another one than ours, and ``holders`` who holds the taps of running guests open, by link;
     ``all_holders`` is whether every process could be looked into. ``version`` is libvirt's. ``macs`` has the addresses
-    of the host's other domains with their names, None as long as nobody needed them.
+    of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
+    that those have stored for their links.
     """
 
     uri: str
@@ -94,6 +95,7 @@ class Host:
     holders: t.Mapping[str, tuple[Holder, ...]] = field(default_factory=dict)
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None
+    targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,12 @@ def plan(
     """
     resolved = resolve(declared, host, unanswered, level=level, purge=purge)
     fitness.check([(r.desired, r.before, r.after) for r in resolved], host)
-    steps = (
+    steps = tuple(
         Step(target(r.before), r.before, r.after, changes, path=r.desired.path)
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(tuple(steps), tuple(warning for r in resolved for warning in r.warnings))
+    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *_stale(steps)))
 
 
 def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
@@ -95,6 +95,17 @@ def _before(now: Iface | None, was: Iface | None, made: Iface | None) -> Iface |
         if (text := (was if now.get(field.name) == made.get(field.name) else now).get(field.name)) is not None
     }
     return now if values == now.values else replace(now, values=values)
+
+
+def _stale(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
+    for step in steps:
+        for change in step.changes:
+            if change.field == "mode" and change.impact is Impact.LIVE and step.before and step.before.live:
+                yield (
+                    f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
+                    f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "
+                    "started"
+                )
 
 
 def _changes(resolved: Resolved) -> tuple[Change, ...]:

@@ -8,6 +8,8 @@ import typing as t
 import urllib.parse
 
 _REFUSALS = ("Permission denied", "polkit", "system bus", "access denied")
+# Of these libvirt has a daemon; of another one, a libvirt with a daemon for each driver says that it does not answer.
+_DRIVERS = ("qemu", "xen", "lxc", "vbox", "ch", "bhyve", "vz")
 _SILENCES = ("socket", "connect to server", "End of file", "Connection reset")
 
 
@@ -41,8 +43,14 @@ def advice(uri: str, said: str) -> str:
         return f"Does ssh to {parts.host} work for this user, with nothing to be typed? If so, does libvirt run there?"
     if any(word in said for word in _REFUSALS):
         return "This user may not: become root, or a member of the group that the daemon's socket lets in"
-    if not any(word in said for word in _SILENCES):
-        return ""
+    silent = any(word in said for word in _SILENCES)
+    if "no connection driver" in said or (silent and parts.driver and parts.driver not in _DRIVERS):
+        return f"libvirt has no driver {parts.driver}; the guests of QEMU and KVM are those of qemu:///system"
+    return _start(parts, said) if silent else ""
+
+
+def _start(parts: _Parts, said: str) -> str:
+    """Say which daemon is to be started."""
     daemon = f"virt{parts.driver or 'qemu'}d"
     if parts.path == "/session":
         return f"libvirt starts this daemon itself: is its package installed, with libvirtd or {daemon}?"

@@ -50,13 +50,14 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
     :raises MacvtapError: an element that is to be changed or removed is not as ``before`` says.
     """
     text = document.encode()
-    root = spans.locate(text, 2)
-    located = _interface_elements(root)
+    root, found = spans.slices(text, "devices", "interface")
+    _domain_of(root)
+    located = [spans.Element("interface", start, end=end) for start, end in found]
     splices = []
     for before, after in edits:
         if before is None:
             if after is not None:
-                splices.append(_insertion(text, root, located, after))
+                splices.append(_insertion(text, located, after))
             continue
         where = next((e for e in located if text[e.start : e.end].decode() == before.xml), None)
         if where is None:
@@ -79,14 +80,7 @@ def _domain_of(root: spans.Element) -> spans.Element:
     return root
 
 
-def _interface_elements(root: spans.Element) -> list[spans.Element]:
-    devices = (child for child in _domain_of(root).children if child.name == "devices")
-    return [element for parent in devices for element in parent.children if element.name == "interface"]
-
-
-def _insertion(
-    text: bytes, root: spans.Element, located: t.Sequence[spans.Element], iface: Iface
-) -> tuple[int, int, bytes]:
+def _insertion(text: bytes, located: t.Sequence[spans.Element], iface: Iface) -> tuple[int, int, bytes]:
     new = element.render(iface).encode()
     if iface.index is not None and iface.index < len(located):
         where = located[iface.index]
@@ -97,7 +91,7 @@ def _insertion(
     if located:
         indent = spans.indent_of(text, located[-1])
         return located[-1].end, located[-1].end, indent + _shifted(new, indent, iface)
-    devices = root.child("devices")
+    devices = spans.locate(text, 1).child("devices")
     if devices is None:
         raise MacvtapError("the domain's XML has no <devices>")
     outer = spans.indent_of(text, devices)

@@ -12,7 +12,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import wanted_versions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import (
+    changed_live_from,
+    wanted_versions,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
 
 # Kind, message and remedy: places with the same are one conflict of their host.
@@ -111,10 +114,11 @@ def _libvirt(nic: Nic, host: Host) -> t.Iterator[_Said]:
             needed = inspection.version_text(field.added)
             message = f"{has} has no {field.name}, which came with {needed}"
             yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {field.name} out"
-        elif field.since > host.version and host.live_level == "update" and _differs(nic, field, value):
+        elif changed_live_from(field) > host.version and host.live_level == "update" and _differs(nic, field, value):
             yield (
                 "libvirt",
-                f"{has} cannot change {field.name} of a running guest; {inspection.version_text(field.since)} can",
+                f"{has} cannot change {field.name} of a running guest; "
+                f"{inspection.version_text(changed_live_from(field))} can",
                 "Say macvtap_domains_live: replug (a short interruption) or none (it waits for the guest's restart), "
                 "or install a newer libvirt",
             )

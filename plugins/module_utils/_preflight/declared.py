@@ -35,7 +35,14 @@ DEFAULTS: Said = {
 }
 # What decides which NIC is meant and where it is; all else of an interface is libvirt_direct_iface's to refuse.
 _TEXTS = ("domain", "mac", "state", "source", "mode", "target", "alias", "mac_prefix")
-_VERSIONED = tuple({field.name.split(".")[0] for field in fields.FIELDS if field.added or field.since})
+
+
+def changed_live_from(field: fields.Field) -> int:
+    """Return libvirt's first version that changes the field in a running guest, 0 where no version is too old."""
+    return 0 if field.not_with.start else field.not_with.stop
+
+
+_VERSIONED = tuple({f.name.split(".")[0] for f in fields.FIELDS if f.added or changed_live_from(f)})
 _LINK_TEXTS = ("name", "state", "parent", "mode", "mac")
 _VLAN_TEXTS = ("name", "state", "parent", "mac", "protocol")
 
@@ -134,7 +141,7 @@ def wanted_versions(options: Said) -> t.Iterator[tuple[fields.Field, t.Any]]:
         given = fields.flat({name: value for name, value in options.items() if name in _VERSIONED})
         for name, value in given.items():
             field = fields.BY_NAME[name]
-            if field.added or field.since:
+            if field.added or changed_live_from(field):
                 yield field, _flag(value) if field.kind == "bool" else value
 
 

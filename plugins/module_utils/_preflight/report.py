@@ -99,4 +99,4 @@ def _read_iface(mac: str, said: Said) -> Iface:
     return Iface(mac, said.get("type") or "", {name: text for name, text in values.items() if text}, said.get("origin"))
 
 
-_CHANGED_LIVE = tuple(field for field in fields.FIELDS if field.since)
+_CHANGED_LIVE = tuple(field for field in fields.FIELDS if field.not_with and "." not in field.name)

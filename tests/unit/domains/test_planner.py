@@ -140,9 +140,25 @@ def test_the_impact_of_each_field_at_each_level(field: str) -> None:
     assert impacts(desired, host(stopped(STORED), links=LINKS)) == {field: "config"}
 
 
-def test_trust_is_live_from_libvirt_10_on() -> None:
-    on = host(running([STORED], [LIVE]), version=10_000_000)
-    assert impacts(want(trust_guest_rx_filters="yes"), on) == {"trust_guest_rx_filters": "live"}
+@pytest.mark.parametrize(
+    ("version", "trust", "bandwidth"),
+    [
+        (9_000_000, "restart", "live"),
+        # Where libvirt would forget that it has made the link, and leave it behind.
+        (9_010_000, "restart", "restart"),
+        (10_000_000, "restart", "restart"),
+        (10_001_000, "live", "live"),
+        (11_003_000, "live", "live"),
+    ],
+)
+def test_what_is_live_with_which_libvirt(version: int, trust: str, bandwidth: str) -> None:
+    on = host(running([STORED], [LIVE]), version=version)
+    given = {"trust_guest_rx_filters": "yes", "bandwidth.outbound.average": "500", "link_state": "down"}
+    assert impacts(replace(want(), given=given), on) == {
+        "trust_guest_rx_filters": trust,
+        "bandwidth.outbound.average": bandwidth,
+        "link_state": "live",
+    }
 
 
 @pytest.mark.parametrize(
@@ -424,6 +440,13 @@ def test_a_card_that_is_not_virtio_loses_its_driver() -> None:
         ("driver.name", "vhost", None, "config"),
         ("driver.queues", 4, None, "config"),
     ]
+
+
+def test_a_target_is_refused_where_a_domain_has_it_that_is_not_in_the_task() -> None:
+    on = host(stopped(), macs={}, targets={"web0": ("db1",)})
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.target: web0 .* of domain db1 already"):
+        planner.plan([want(source="eth0", target="web0")], on)
+    assert planner.plan([want(source="eth0", target="web1")], on).changed
 
 
 def test_a_target_is_refused_where_another_interface_has_it() -> None:

@@ -39,6 +39,9 @@ def test_whose_guests_are_on_this_host(uri: str, local: bool) -> None:
     assert uris.is_local(uri) is local
 
 
+NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of qemu:///system"
+
+
 @pytest.mark.parametrize(
     ("uri", "said", "advice"),
     [
@@ -93,7 +96,8 @@ def test_whose_guests_are_on_this_host(uri: str, local: bool) -> None:
             "each driver, virtproxyd-tls.socket",
         ),
         ("qemu:///nonsense", "internal error: unexpected qemu URI path '/nonsense', try qemu:///system", ""),
-        ("foo:///system", "no connection driver available for foo:///system", ""),
+        ("foo:///system", "no connection driver available for foo:///system", NO_DRIVER),
+        ("foo:///system", "Failed to connect socket to '/var/run/libvirt/virtfood-sock': No such file", NO_DRIVER),
     ],
 )
 def test_what_to_do_where_no_daemon_answers(uri: str, said: str, advice: str) -> None:

@@ -14,7 +14,8 @@ from support import ROOT
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
-from labkit import guest, model, ssh, vm, vmimage
+import vlantag
+from labkit import guest, model, ssh, switch, vm, vmimage
 from labkit.shell import LabError
 
 LAB = model.declare("unit-lab", ("hv1",), ("vm1", "vm2"))
@@ -71,6 +72,54 @@ def test_each_uplink_is_a_tap_of_its_own() -> None:
     macs = {machine.mac(uplink) for machine in LAB.vms for uplink in machine.ports}
     assert len(macs) == 2 * len(model.VM_UPLINKS)
     assert all(re.fullmatch("02(:[0-9a-f]{2}){5}", mac) for mac in macs)
+
+
+def test_each_uplink_has_one_manager() -> None:
+    etc = vmimage.FILES / "etc"
+    networkd = re.findall(r"^Name=(.+)$", "".join(p.read_text() for p in etc.glob("systemd/network/*.network")), re.M)
+    unmanaged = re.search(r"^unmanaged-devices=(.*)$", (etc / "NetworkManager/conf.d/lab.conf").read_text(), re.M)
+    assert unmanaged
+    manager = re.findall(r"except:interface-name:(uplink\d)", unmanaged[1])
+    ifupdown = re.findall(r"^iface (uplink\d)", (etc / "network/interfaces").read_text(), re.M)
+    found = [*" ".join(networkd).split(), *manager, *ifupdown]
+    assert sorted(link for link in found if link.startswith("uplink")) == list(model.VM_UPLINKS)
+
+
+def test_each_vlan_has_addresses_of_its_own() -> None:
+    lab = model.declare("unit-lab", (), ("vm1",), (15, 20, 4094))
+    assert switch.vlan_addresses(lab) == {15: "198.51.100.1/26", 20: "198.51.100.65/26", 4094: "198.51.100.129/26"}
+    words = switch.dnsmasq_conf(lab).splitlines()
+    assert "interface=lan20" in words
+    assert "dhcp-range=198.51.100.74,198.51.100.126,255.255.255.192,1h" in words
+    assert "" not in words
+
+
+@pytest.mark.parametrize("vlans", [(0,), (4095,), (20, 20), (1, 2, 3, 4, 5)])
+def test_vlans_that_there_are_not(vlans: tuple[int, ...]) -> None:
+    with pytest.raises(LabError, match="VLANs"):
+        model.declare("unit-lab", (), ("vm1",), vlans)
+
+
+def test_a_frame_gets_its_tag_behind_the_addresses() -> None:
+    header, addresses, rest = b"\1" * vlantag.VNET_HDR, bytes(range(12)), b"\x08\x00data"
+    assert vlantag.tagged(header + addresses + rest, 20) == (
+        bytes(vlantag.VNET_HDR) + addresses + b"\x81\x00\x00\x14" + rest
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "tci", "tpid", "vlan"),
+    [
+        (vlantag.VLAN_VALID, 20, 0x8100, 20),
+        (vlantag.VLAN_VALID, 0xE014, 0x8100, 20),  # with a priority
+        (0, 20, 0x8100, None),
+        (vlantag.VLAN_VALID, 20, 0x88A8, None),
+    ],
+)
+def test_a_frame_is_of_the_vlan_that_the_kernel_says(status: int, tci: int, tpid: int, vlan: int | None) -> None:
+    data = vlantag.AUXDATA.pack(status, 64, 64, 0, 14, tci, tpid)
+    assert vlantag.vlan_of([(vlantag.SOL_PACKET, vlantag.PACKET_AUXDATA, data)]) == vlan
+    assert vlantag.vlan_of([]) is None
 
 
 def test_it_lives_on_the_switch() -> None:

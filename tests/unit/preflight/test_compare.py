@@ -325,7 +325,8 @@ def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Sa
         ("9.0.0", False, None, "update", []),
         ("9.0.0", True, "no", "replug", []),
         ("9.0.0", True, "no", "none", []),
-        ("10.0.0", True, "no", "update", []),
+        ("10.0.0", True, "no", "update", ["libvirt"]),
+        ("10.1.0", True, "no", "update", []),
     ],
 )
 def test_a_libvirt_too_old_to_change_a_running_guest(

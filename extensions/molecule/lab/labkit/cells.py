@@ -28,6 +28,9 @@ class Spec(t.TypedDict):
     removed: list[str]
     files: dict[str, tuple[int, str]]
     start: list[list[str]]
+    # Another system's root directory in place of the machine's, and which of the machine's directories it has.
+    root: t.NotRequired[str]
+    shown: t.NotRequired[list[str]]
 
 
 def add_netns(cell: Cell) -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
+from pathlib import Path
 
 from labkit import cells, indexes, ssh, switch
 from labkit.model import Cell, Lab
@@ -33,16 +35,32 @@ auth_unix_rw = "none"
 """
 
 
-def create(lab: Lab, hv: Cell, index_count: int) -> None:
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What a hypervisor runs in place of the machine's own system, and which of the machine's directories it sees."""
+
+    root: Path
+    shown: tuple[Path, ...] = ()
+
+    @property
+    def daemon(self) -> str:
+        """The daemon for QEMU: virtqemud, where libvirt is built with one for each driver."""
+        return next(name for name in ("virtqemud", "libvirtd") if (self.root / "usr/sbin" / name).exists())
+
+
+MACHINE = System(Path("/"))
+
+
+def create(lab: Lab, hv: Cell, index_count: int, system: System = MACHINE) -> None:
     cells.add_netns(hv)
     indexes.reserve(hv.netns, index_count)
     switch.plug_in(lab, hv)
-    cells.boot(hv, spec(lab, hv))
+    cells.boot(hv, spec(lab, hv, system))
 
 
-def spec(lab: Lab, hv: Cell) -> cells.Spec:
+def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
     host_uuid = uuid.uuid5(uuid.NAMESPACE_OID, hv.netns)
-    return {
+    made: cells.Spec = {
         "hostname": hv.name,
         "overlays": OVERLAYS,
         # The machine's own guests are not this hypervisor's.
@@ -61,9 +79,13 @@ def spec(lab: Lab, hv: Cell) -> cells.Spec:
             "/etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hv.name}\n::1 localhost ip6-localhost\n"),
             "/etc/machine-id": (0o444, f"{host_uuid.hex}\n"),
             "/etc/libvirt/qemu.conf": (0o600, QEMU_CONF),
-            "/etc/libvirt/libvirtd.conf": (0o644, LIBVIRTD_CONF + f'host_uuid = "{host_uuid}"\n'),
+            f"/etc/libvirt/{system.daemon}.conf": (0o644, LIBVIRTD_CONF + f'host_uuid = "{host_uuid}"\n'),
             **ssh.server_files(lab),
         },
         # With -d each returns when it can be talked to.
-        "start": [["/usr/sbin/virtlogd", "-d"], ["/usr/sbin/libvirtd", "-d"]],
+        "start": [["/usr/sbin/virtlogd", "-d"], [f"/usr/sbin/{system.daemon}", "-d"]],
     }
+    if system != MACHINE:
+        made["root"], made["overlays"] = str(system.root), []
+        made["shown"] = [str(path) for path in system.shown]
+    return made

@@ -46,10 +46,16 @@ def interruptible() -> t.Iterator[None]:
             signal.signal(number, handler)
 
 
-def create(lab: Lab, *, index_count: int = indexes.COUNT, cache: Path | None = None) -> Lab:
+def create(
+    lab: Lab,
+    *,
+    index_count: int = indexes.COUNT,
+    cache: Path | None = None,
+    system: hypervisor.System = hypervisor.MACHINE,
+) -> Lab:
     """Make the lab unless it is there; on failure or interruption nothing of it stays.
 
-    The cache has the images of virtual machines, where the lab has any.
+    The cache has the images of virtual machines, where the lab has any. The system is that of the others.
     """
     check_machine({**PROGRAMS, **VM_PROGRAMS} if lab.vm_names else PROGRAMS)
     with interruptible(), locked(lab.lock):
@@ -57,14 +63,15 @@ def create(lab: Lab, *, index_count: int = indexes.COUNT, cache: Path | None = N
         if there is not None and not problems(there):
             if there != lab:
                 have = ",".join((*there.hypervisors, *there.vm_names))
-                raise LabError(f"lab {lab.name} is there with hypervisors {have}; destroy it first")
+                vlans = "".join(f", VLAN {vlan}" for vlan in there.vlans)
+                raise LabError(f"lab {lab.name} is there with hypervisors {have}{vlans}; destroy it first")
             say(f"lab {lab.name} is up already")
             return there
         if there is not None or lab.dir.exists():
             say(f"lab {lab.name}: clearing away an unfinished or broken one")
             remove(there or lab)
         try:
-            build(lab, index_count, cache or image.cache_dir(None))
+            build(lab, index_count, cache or image.cache_dir(None), system)
         except BaseException:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
@@ -83,7 +90,7 @@ def check_machine(programs: t.Mapping[str, str]) -> None:
         raise LabError(f"missing Debian packages: apt-get install {' '.join(missing)}")
 
 
-def build(lab: Lab, index_count: int, cache: Path) -> None:
+def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) -> None:
     model.save(lab)
     if lab.vms:
         vmimage.build(cache)
@@ -95,7 +102,7 @@ def build(lab: Lab, index_count: int, cache: Path) -> None:
         vm.start(lab, machine, cache)
     for name in lab.hypervisors:
         say(f"lab {lab.name}: hypervisor {name} (namespaces, interface indexes, libvirtd)")
-        hypervisor.create(lab, lab.hypervisor(name), index_count)
+        hypervisor.create(lab, lab.hypervisor(name), index_count, system)
     for machine in lab.vms:
         vm.wait(machine)
     lab.inventory.parent.mkdir()
@@ -166,6 +173,7 @@ def status(lab: Lab) -> dict[str, t.Any]:
             "pid": cells.pid_of(lab.switch),
             "ipv4": switch.IPV4,
             "ipv6": switch.IPV6,
+            "vlans": {switch.vlan_link(vlan): address for vlan, address in switch.vlan_addresses(lab).items()},
         },
         "hypervisors": hypervisors,
         "vms": vms,

@@ -16,8 +16,11 @@ BASE = Path("/run/linuxvirt-lab")
 PYTHON = "/usr/bin/python3"
 SWITCH = "lan"
 UPLINK = "eth0"
-# A virtual machine's network cards beside the one for management: the last two are meant for a bond.
-VM_UPLINKS = ("uplink0", "uplink1", "uplink2")
+# A virtual machine's network cards beside the one for management, and whose each is: networkd's, two of its bond0,
+# NetworkManager's, ifupdown's.
+VM_UPLINKS = ("uplink0", "uplink1", "uplink2", "uplink3", "uplink4")
+# Each has a quarter of a documentation prefix.
+MAX_VLANS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Lab:
     name: str
     hypervisors: tuple[str, ...]
     vm_names: tuple[str, ...] = ()
+    # Of the switch, beside what has no tag.
+    vlans: tuple[int, ...] = ()
 
     @property
     def dir(self) -> Path:
@@ -123,7 +128,7 @@ class Lab:
         return found
 
 
-def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = ()) -> Lab:
+def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = (), vlans: tuple[int, ...] = ()) -> Lab:
     """A lab of these names; raises LabError for names that would not fit what is made of them."""
     # A hypervisor's name has no hyphen, so that the last hyphen of a namespace's name ends the lab's name.
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}[a-z0-9]", name):
@@ -137,7 +142,9 @@ def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = ()) 
             raise LabError(f"hypervisor name {hv!r}: 1 to {longest} lower-case letters and digits, not '{SWITCH}'")
     if len(set(names)) != len(names):
         raise LabError(f"hypervisors {','.join(names)}: one name twice")
-    lab = Lab(name, hypervisors, vms)
+    if len(set(vlans)) != len(vlans) or len(vlans) > MAX_VLANS or not all(1 <= vlan <= 4094 for vlan in vlans):
+        raise LabError(f"VLANs {','.join(map(str, vlans))}: at most {MAX_VLANS} different numbers from 1 to 4094")
+    lab = Lab(name, hypervisors, vms, vlans)
     ports = [port for cell in lab.cells[1:] for port in cell.ports.values()]
     if len(set(ports)) != len(ports):
         raise LabError(f"hypervisors {','.join(names)}: their switch ports would have one name twice; rename one")
@@ -146,7 +153,8 @@ def declare(name: str, hypervisors: tuple[str, ...], vms: tuple[str, ...] = ()) 
 
 def save(lab: Lab) -> None:
     lab.dir.mkdir(parents=True, mode=0o700)
-    (lab.dir / "lab.json").write_text(json.dumps({"hypervisors": lab.hypervisors, "vms": lab.vm_names}) + "\n")
+    stored = {"hypervisors": lab.hypervisors, "vms": lab.vm_names, "vlans": lab.vlans}
+    (lab.dir / "lab.json").write_text(json.dumps(stored) + "\n")
 
 
 def load(name: str) -> Lab | None:
@@ -154,7 +162,7 @@ def load(name: str) -> Lab | None:
     declare(name, ("hv1",))
     try:
         stored = json.loads((BASE / name / "lab.json").read_text())
-        return Lab(name, tuple(stored["hypervisors"]), tuple(stored.get("vms", ())))
+        return Lab(name, *(tuple(stored.get(key, ())) for key in ("hypervisors", "vms", "vlans")))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -109,8 +109,8 @@ def key_files(lab: Lab) -> dict[str, str]:
 
 
 def inventory(lab: Lab) -> str:
-    """How Ansible reaches the hypervisors, and nothing else: what they should be is another inventory's matter."""
-    hosts = "".join(f"    {hv.name}:\n      ansible_host: {host(hv)}\n" for hv in lab.cells[1:])
+    """How Ansible reaches the hypervisors, and what they cannot: what they should be is another inventory's matter."""
+    hosts = "".join(f"    {hv.name}:\n      ansible_host: {host(hv)}\n{_cannot(hv)}" for hv in lab.cells[1:])
     return f"""\
 ---
 hypervisors:
@@ -122,3 +122,8 @@ hypervisors:
     ansible_python_interpreter: {PYTHON}
     ansible_pipelining: true
 """
+
+
+def _cannot(cell: Cell) -> str:
+    # Namespaces have no boot, and nobody who would make links at one.
+    return "" if isinstance(cell, Vm) else "      macvtap_links_persistence: none\n"

@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The lab's switch: a bridge in a namespace of its own, with one port per hypervisor, and the LAN's dnsmasq on it."""
+"""The lab's switch: a bridge in a namespace of its own, with one port per hypervisor, and the LAN's dnsmasq on it.
+
+The bridge passes frames with a VLAN's tag on as they are; ../vlantag.py makes of each VLAN a device of its own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import typing as t
+from pathlib import Path
 
 from labkit import cells
-from labkit.model import UPLINK, Cell, Lab, Vm
+from labkit.model import PYTHON, UPLINK, Cell, Lab, Vm
 from labkit.shell import LabError, run
 
 BRIDGE = "lan0"
 # The documentation prefixes of RFC 5737 and RFC 3849: nobody's addresses.
 IPV4 = "192.0.2.1/24"
 IPV6 = "2001:db8:1::1/64"
+VLANS = ipaddress.IPv4Network("198.51.100.0/24")
+TAGGER = Path(__file__).resolve().parent.parent / "vlantag.py"
+# The tagger's end of a cable into the bridge, and the bridge's.
+TRUNK, TRUNK_PORT = "trunk0", "port-trunk0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +34,24 @@ class Lease:
     expires: int
 
 
+def vlan_link(vlan: int) -> str:
+    return f"lan{vlan}"
+
+
+def vlan_addresses(lab: Lab) -> dict[int, str]:
+    """The switch's own address in each VLAN, with its prefix length."""
+    return {vlan: f"{network[1]}/{network.prefixlen}" for vlan, network in _vlan_networks(lab).items()}
+
+
+def _vlan_networks(lab: Lab) -> dict[int, ipaddress.IPv4Network]:
+    return dict(zip(lab.vlans, VLANS.subnets(new_prefix=26)))
+
+
 def dnsmasq_conf(lab: Lab) -> str:
+    vlans = "".join(
+        f"interface={vlan_link(vlan)}\ndhcp-range={network[10]},{network[62]},{network.netmask},1h\n"
+        for vlan, network in _vlan_networks(lab).items()
+    )
     return f"""\
 # DHCPv4 and IPv6 router advertisements; no DNS.
 port=0
@@ -41,6 +67,7 @@ dhcp-range=192.0.2.50,192.0.2.250,255.255.255.0,1h
 dhcp-rapid-commit
 enable-ra
 dhcp-range=2001:db8:1::,ra-only,64,1h
+{vlans}\
 dhcp-leasefile={leases_file(lab)}
 log-dhcp
 log-facility={lab.switch.dir}/dnsmasq.log
@@ -61,6 +88,8 @@ def create(lab: Lab) -> None:
     run([*ip, "link", "set", BRIDGE, "up"])
     run([*ip, "address", "add", IPV4, "dev", BRIDGE])
     run([*ip, "address", "add", IPV6, "dev", BRIDGE, "nodad"])
+    if lab.vlans:
+        add_vlans(lab)
     lab.switch.dir.mkdir(parents=True, exist_ok=True)
     conf = lab.switch.dir / "dnsmasq.conf"
     conf.write_text(dnsmasq_conf(lab))
@@ -72,7 +101,21 @@ def create(lab: Lab) -> None:
         "files": {},
         "start": [["/usr/sbin/dnsmasq", f"--conf-file={conf}"]],
     }
+    if lab.vlans:
+        spec["start"].insert(0, [PYTHON, str(TAGGER), TRUNK, *map(str, lab.vlans)])
     cells.boot(lab.switch, spec)
+
+
+def add_vlans(lab: Lab) -> None:
+    ip = ["ip", "-n", lab.switch.netns]
+    run([*ip, "link", "add", TRUNK_PORT, "type", "veth", "peer", "name", TRUNK])
+    run([*ip, "link", "set", TRUNK_PORT, "master", BRIDGE, "up"])
+    run([*ip, "link", "set", TRUNK, "addrgenmode", "none", "up"])
+    for vlan, address in vlan_addresses(lab).items():
+        link = vlan_link(vlan)
+        run([*ip, "tuntap", "add", link, "mode", "tap"])
+        run([*ip, "address", "add", address, "dev", link])
+        run([*ip, "link", "set", link, "up"])
 
 
 def plug_in(lab: Lab, hv: Cell) -> None:

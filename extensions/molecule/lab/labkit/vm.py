@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -100,7 +102,7 @@ def qemu(vm: Vm, built: vmimage.VmImage) -> list[str]:
     argv += ["-device", "nvme,drive=root,serial=root"]
     argv += ["-drive", f"if=none,id=seed,file={seed(vm)},format=raw,readonly=on"]
     argv += ["-device", "virtio-blk-pci,drive=seed", "-device", "virtio-rng-pci"]
-    argv += ["-serial", f"file:{console(vm)}", "-qmp", f"unix:{vm.dir}/qmp,server=on,wait=off"]
+    argv += ["-serial", f"file:{console(vm)}", "-qmp", f"unix:{monitor(vm)},server=on,wait=off"]
     # With restrict nothing but the SSH of the lab goes in, and nothing out.
     argv += ["-netdev", f"user,id=mgmt0,restrict=on,ipv6=off,{management}"]
     argv += ["-device", f"virtio-net-pci,netdev=mgmt0,addr={MGMT_SLOT:#x},romfile="]
@@ -109,6 +111,33 @@ def qemu(vm: Vm, built: vmimage.VmImage) -> list[str]:
         card = f"virtio-net-pci,netdev={uplink},mac={vm.mac(uplink)},addr={UPLINK_SLOT + number:#x},romfile="
         argv += ["-device", card]
     return argv
+
+
+def monitor(vm: Vm) -> Path:
+    return vm.dir / "qmp"
+
+
+def set_cable(vm: Vm, uplink: str, plugged: bool) -> None:
+    """Pull an uplink's cable, so that the machine sees no carrier, or plug it in again."""
+    if uplink not in vm.ports:
+        raise LabError(f"{vm.name} has no uplink {uplink}; it has {', '.join(vm.ports)}")
+    try:
+        with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rw") as lines:
+            sock.settimeout(30)
+            sock.connect(str(monitor(vm)))
+            lines.readline()  # its greeting
+            for command in (
+                {"execute": "qmp_capabilities"},
+                {"execute": "set_link", "arguments": {"name": uplink, "up": plugged}},
+            ):
+                lines.write(json.dumps(command) + "\n")
+                lines.flush()
+                while "event" in (answer := json.loads(lines.readline())):
+                    pass
+                if "error" in answer:
+                    raise LabError(f"{vm.name}: {answer['error']['desc']}")
+    except (OSError, ValueError) as error:
+        raise LabError(f"the monitor of {vm.name} does not answer: {error}") from error
 
 
 def boot_id(vm: Vm) -> str | None:

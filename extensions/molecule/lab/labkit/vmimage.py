@@ -43,11 +43,9 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-ENABLED = ("systemd-networkd.service",)
+# Three managers of the network at once; its files say which link is whose.
+ENABLED = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
 MASKED = (
-    # There to be unmasked by whoever tests them: one manager at a time.
-    "NetworkManager.service",
-    "networking.service",
     # At a shutdown it would wait minutes for guests that know nothing of ACPI's button.
     "libvirt-guests.service",
     # What nothing here needs and each boot would pay for.
@@ -176,8 +174,8 @@ def _settle(root: Path) -> None:
             target.mkdir(exist_ok=True)
         else:
             shutil.copyfile(source, target)
-        # Not as the checkout has it, whose umask may let nobody but root read.
-        target.chmod(0o755 if source.is_dir() else 0o644)
+        # Not as the checkout has it, whose umask may let nobody but root read; NetworkManager wants it so.
+        target.chmod(0o755 if source.is_dir() else 0o600 if source.suffix == ".nmconnection" else 0o644)
     (root / "srv/lab").mkdir()
     (root / "etc/machine-id").write_text("")
     # The name and the resolver are the building machine's; and the LAN has no mirror, but apt would wait for one.

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""How long two links do not hear each other when an uplink loses its cable.
+
+    tapgap.py --name LAB --pull CELL/UPLINK CELL/LINK CELL/LINK
+
+Each of the two sends the other ten frames a second; after two seconds the uplink's cable is pulled. Prints for each,
+as JSON, how many of its frames it sent and the other heard, the longest run of them that was not heard in
+milliseconds, and whether the last ones were. The cable stays out (lab.py cable).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import time
+import typing as t
+
+from labkit import model, vm
+from labkit.shell import LabError
+from taptalk import Party, TalkError, parties_of, settled
+
+INTERVAL = 0.1
+BEFORE = 2.0
+
+
+def stream(parties: t.Sequence[Party], links: t.Sequence[str], seconds: float, pull: t.Callable[[], None]) -> object:
+    macs = {f"{party.cell}/{link}": mac for party in parties for link, mac in party.answer().items()}
+    nonce = secrets.token_hex(4)
+    sent, start, pulled = 0, time.monotonic(), False
+    while (passed := time.monotonic() - start) < seconds:
+        if passed >= BEFORE and not pulled:
+            pull()
+            pulled = True
+        for speaker, listener in (links, links[::-1]):
+            cell, link = speaker.split("/")
+            party = next(party for party in parties if party.cell == cell)
+            party.say([(link, macs[listener], f"{nonce} {speaker} {sent}")])
+            party.answer()
+        sent += 1
+        time.sleep(max(0.0, start + sent * INTERVAL - time.monotonic()))
+    heard: dict[str, set[int]] = {link: set() for link in links}
+    for _listener, words in settled(parties, 1.0):
+        run, speaker, number = words.split(" ")
+        if run == nonce:
+            heard[speaker].add(int(number))
+    return {speaker: summary(sent, numbers) for speaker, numbers in heard.items()}
+
+
+def summary(sent: int, heard: t.Collection[int]) -> dict[str, object]:
+    edges = [-1, *sorted(heard), sent]
+    longest = max(after - before - 1 for before, after in zip(edges, edges[1:]))
+    resumed = all(number in heard for number in range(max(0, sent - 10), sent))
+    return {"sent": sent, "heard": len(heard), "gap_ms": round(longest * INTERVAL * 1000), "resumed": resumed}
+
+
+def main(argv: t.Sequence[str]) -> int:
+    top = argparse.ArgumentParser(prog="tapgap.py", description=__doc__.splitlines()[0] if __doc__ else None)
+    top.add_argument("--name", required=True, metavar="LAB", help="the lab's name")
+    top.add_argument("--pull", required=True, metavar="CELL/UPLINK", help="the virtual machine's uplink")
+    top.add_argument("--seconds", type=float, default=10, help="that they talk (%(default)s)")
+    top.add_argument("links", nargs=2, metavar="CELL/LINK", help="of two cells")
+    args = top.parse_args(argv)
+    try:
+        cell, _slash, uplink = args.pull.partition("/")
+        machine = model.require(args.name).vm(cell)
+        with parties_of(args.name, args.links) as parties:
+            found = stream(parties, args.links, args.seconds, lambda: vm.set_cable(machine, uplink, False))
+        print(json.dumps(found, indent=2))
+    except (LabError, TalkError) as error:
+        print(f"tapgap: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A connection to libvirt: how it is opened, and how libvirt's errors become ours."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+# What to do about errors of libvirt's, by words of theirs.
+_HINTS = (
+    (
+        "No more available PCI slots",
+        "The running machine has no free slot to plug a device into: a q35 machine needs spare <controller type='pci' "
+        "model='pcie-root-port'/>, which it gets at its next start; or stop the domain, then run again",
+    ),
+    (
+        "creating macvtap interface .*: Operation not permitted",
+        "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
+        "running guest with one. That takes qemu:///system",
+    ),
+    (
+        "boot elements cannot be used together",
+        "libvirt gives <boot dev='hd'/> to a domain none of whose devices has a place in the boot order; take the "
+        "<boot dev=…/> out of the domain's <os> first (virsh edit), giving its disk a place",
+    ),
+)
+
+
+class Connection:
+    """What libvirt's own library gives (``libvirt``, ``handle``), and the address ``uri`` that it was asked for."""
+
+    def __init__(self, libvirt: t.Any, handle: t.Any, uri: str, *, read_only: bool) -> None:
+        self.libvirt = libvirt
+        self.handle = handle
+        self.uri = uri
+        self._read_only = read_only
+
+    def stored_xml(self, domain: t.Any) -> str:
+        """Return the stored XML of a libvirt domain, as it can be defined again."""
+        flags = self.libvirt.VIR_DOMAIN_XML_INACTIVE
+        if not self._read_only:
+            # Without it libvirt leaves out the passwords of graphics devices, and defining that loses them.
+            flags |= self.libvirt.VIR_DOMAIN_XML_SECURE
+        return str(domain.XMLDesc(flags))
+
+    def live(self, domain: t.Any, mac: str) -> Iface | None:
+        """Return the interface that a running libvirt domain has by that address, None if there is none."""
+        if not domain.isActive():
+            return None
+        return next((iface for iface in xml.interfaces(domain.XMLDesc(0)) if iface.mac == mac), None)
+
+    @contextlib.contextmanager
+    def said(self, what: str, path: str = "") -> t.Iterator[None]:
+        """Turn libvirt's errors into ours, which begin with ``what`` could not be done and say what to do.
+
+        :raises MacvtapError: libvirt raised an error.
+        """
+        try:
+            yield
+        except self.libvirt.libvirtError as exc:
+            said = words(exc)
+            hints = (hint for pattern, hint in _HINTS if re.search(pattern, said))
+            raise MacvtapError(". ".join([f"{what}: {said}", *hints]), path=path) from exc
+
+
+@contextlib.contextmanager
+def opened(uri: str, *, read_only: bool) -> t.Iterator[Connection]:
+    """Connect to libvirt at ``uri``.
+
+    :raises MacvtapError: there is no daemon, or it refuses.
+    """
+    libvirt = _deps.load("libvirt")
+    # libvirt prints every error to stderr otherwise, beside raising it.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    try:
+        handle = (libvirt.openReadOnly if read_only else libvirt.open)(uri)
+    except libvirt.libvirtError as exc:
+        said = words(exc)
+        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said)]
+        raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+    try:
+        yield Connection(libvirt, handle, uri, read_only=read_only)
+    finally:
+        with contextlib.suppress(libvirt.libvirtError):
+            handle.close()
+
+
+def words(exc: t.Any) -> str:
+    """Return what libvirt said, with nothing around it."""
+    return str(exc.get_error_message() or exc).strip()

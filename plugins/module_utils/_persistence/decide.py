@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is to be kept of each link, and by whom. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, networkd, words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, Host, Kept, Parent
+
+# What a user declares and is kept as it was said.
+_SAME = (
+    "mtu",
+    "txqueuelen",
+    "promiscuous",
+    "nodst",
+    "bcqueuelen",
+    "bclim",
+    "group",
+    "alias",
+    "tx_queues",
+    "rx_queues",
+    "addrgenmode",
+    "allmulticast",
+    "tap_owner",
+    "tap_group",
+    "tap_mode",
+)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A link as the user declared it, and which of the backends is to keep it."""
+
+    want: t.Union[Wanted, WantedVlan]
+    backend: str
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The backend of each declared link by its name (None: it is not kept), and what is to be kept."""
+
+    backends: t.Mapping[str, str | None]
+    kept: tuple[Kept, ...]
+    warnings: tuple[str, ...]
+
+
+class _Deciding:
+    def __init__(self, host: Host, ours: t.Collection[str]) -> None:
+        self.host = host
+        self.ours = ours
+        self.links = dict(host.links)
+        self.backends: dict[str, str | None] = {}
+        self.kept: list[Kept] = []
+        self.warnings: list[str] = []
+        self.vlans: set[str] = set()
+        self.unmanaged: dict[str, list[str]] = {}
+
+    def vlan(self, declared: Declared, want: WantedVlan) -> None:
+        if want.state == "absent":
+            self.backends[self._name_of_absent(want)] = None
+            return
+        parent = parents.resolve(want, self.links)
+        link = vlans.found(want, self.links)
+        if link is not None and not vlan_model.is_ours(link) and link.name not in self.ours:
+            # Another manager has made it, and will at the next boot.
+            self.backends[link.name] = None
+            return
+        name = vlans.name_of(want, parent)
+        self.vlans.add(name)
+        kept = Kept(
+            name,
+            "vlan",
+            self._parent(want, parent),
+            path=want.path,
+            up=_up(want.state),
+            vlan_id=want.id,
+            protocol=want.protocol,
+            mac=want.mac,
+            mtu=want.mtu,
+            alias=vlan_model.MARK,
+        )
+        self._keep(kept, declared.backend, parent)
+        self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name))
+
+    def _name_of_absent(self, want: WantedVlan) -> str:
+        try:
+            return vlans.name_of(want, parents.resolve(want, self.links))
+        except parents.NoSuchLinkError:
+            return want.name or f"{want.parent}.{want.id}"
+
+    def macvtap(self, declared: Declared, want: Wanted) -> None:
+        if want.state == "absent":
+            self.backends[want.name] = None
+            return
+        if want.netns is not None:
+            self._refuse_netns(declared, want)
+            return
+        link = self.links.get(want.name)
+        parent = self._parent_link(want, link)
+        mode = want.mode or (link.mode if link else None) or "vepa"
+        mac = None if mode == "passthru" else want.mac or (link.mac if link else None)
+        kept = Kept(
+            want.name,
+            "macvtap",
+            self._parent(want, parent),
+            path=want.path,
+            up=_up(want.state),
+            mode=mode,
+            # One that the kernel chooses would be another one at each boot.
+            mac=mac,
+            source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
+            altnames=tuple(sorted(want.altnames or ())),
+            **{option: getattr(want, option) for option in _SAME},
+        )
+        self._keep(kept, declared.backend, parent)
+
+    def _refuse_netns(self, declared: Declared, want: Wanted) -> None:
+        said = f"no network manager makes a link in the network namespace {want.netns}"
+        if declared.backend not in ("auto", "none"):
+            raise MacvtapError(f"{said}; say backend: none for this link", path=join_path(want.path, "netns"))
+        self.backends[want.name] = None
+        if declared.backend == "auto":
+            self.warnings.append(f"{want.name} will not be there after a reboot: {said}. Say backend: none for it")
+
+    def _parent_link(self, want: Wanted, link: Link | None) -> Link:
+        if want.parent is not None:
+            return parents.resolve(want, self.links)
+        parent = self.links.get((link.parent if link else None) or "")
+        if parent is None:
+            raise MacvtapError(
+                f"the link {want.name} does not exist, and its parent must be known; say parent",
+                path=join_path(want.path, "parent"),
+            )
+        return parent
+
+    def _parent(self, want: Wanted | WantedVlan, link: Link) -> Parent:
+        said = want.parent
+        state = self.host.networkd.get(link.index)
+        file = networkd.network_file(link.name) if link.name in self.vlans else state.file if state else None
+        if said is None or said == link.name:
+            return Parent(link.name, link.kind, "name", link.name, file)
+        if parents.is_pci(said):
+            return Parent(link.name, link.kind, "pci", link.pci or said, file)
+        if said in link.altnames:
+            words.check_name(said, join_path(want.path, "parent"))
+            return Parent(link.name, link.kind, "altname", said, file)
+        return Parent(link.name, link.kind, "mac", _mac.canonical(said) or said, file)
+
+    def _keep(self, kept: Kept, backend: str, parent: Link) -> None:
+        own_vlan = parent.name in self.vlans
+        chosen: str | None = backend
+        if backend == "auto":
+            chosen = self.backends.get(parent.name) if own_vlan else backends.of_parent(parent, self.host)
+            if chosen is None and not own_vlan:
+                self.unmanaged.setdefault(parent.name, []).append(kept.name)
+        if chosen in (None, "none"):
+            self.backends[kept.name] = None
+            return
+        words.check_name(kept.name, join_path(kept.path, "name"))
+        words.check_name(parent.name, join_path(kept.path, "parent"))
+        for index, altname in enumerate(kept.altnames):
+            words.check_name(altname, join_path(kept.path, f"altnames[{index}]"))
+        words.check_text(kept.alias or "", join_path(kept.path, "alias"))
+        if not (own_vlan and self.backends.get(parent.name) == chosen):
+            backends.check(str(chosen), parent, self.host, kept.path)
+        self.backends[kept.name] = chosen
+        self.kept.append(kept)
+        self.warnings += _not_kept(kept)
+        if chosen == NETWORKD:
+            self.warnings += _follows_name(kept, self.host, parent)
+        self.warnings += _grabbed(kept, str(chosen), self.host)
+
+    def _tell_unmanaged(self) -> None:
+        if not self.unmanaged:
+            return
+        links = [name for names in self.unmanaged.values() for name in names]
+        self.warnings.append(
+            f"{refusals.some(links)} will not be there after a reboot: none of networkd, NetworkManager and ifupdown "
+            f"manages {refusals.some(sorted(self.unmanaged))}, nor is just one of them started at boot. Say which "
+            "(backend, in the role macvtap_links_persistence): networkd, networkmanager or ifupdown; or none, if that "
+            "is meant"
+        )
+
+    def decided(self) -> Decided:
+        self._tell_unmanaged()
+        return Decided(self.backends, tuple(self.kept), tuple(self.warnings))
+
+
+def decide(declared: t.Sequence[Declared], host: Host, ours: t.Collection[str] = ()) -> Decided:
+    """Decide what of the ``declared`` links is kept, and by whom; ``ours`` are the links that files of ours are for.
+
+    :raises MacvtapError: something that its manager could not keep.
+    """
+    deciding = _Deciding(host, ours)
+    for one in declared:
+        if isinstance(one.want, WantedVlan):
+            deciding.vlan(one, one.want)
+    for one in declared:
+        if isinstance(one.want, Wanted):
+            deciding.macvtap(one, one.want)
+    return deciding.decided()
+
+
+def _up(state: str) -> bool | None:
+    return {"up": True, "down": False}.get(state)
+
+
+def _not_kept(kept: Kept) -> t.Iterator[str]:
+    if kept.bclim is not None:
+        yield f"{kept.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"
+    if kept.promiscuous is False and kept.mode != "passthru":
+        yield (
+            f"{kept.name}: promiscuous: false says nothing in mode {kept.mode}, and is not kept over a reboot. Leave "
+            "it out"
+        )
+
+
+def _follows_name(kept: Kept, host: Host, parent: Link) -> t.Iterator[str]:
+    state = host.networkd.get(parent.index)
+    if kept.parent.by in ("mac", "pci") and state is not None and parent.name in state.names:
+        yield (
+            f"{kept.name}: its parent is said by an address ({kept.parent.said}), but networkd knows the link by its "
+            f"name, {parent.name}, in {state.file}, and finds it by that at the next boot. Match by the address there"
+        )
+
+
+def _grabbed(kept: Kept, backend: str, host: Host) -> t.Iterator[str]:
+    link = host.links.get(kept.name)
+    state = host.networkd.get(link.index) if link else None
+    if state is None or not state.managed or state.file in (None, networkd.network_file(kept.name)):
+        return
+    what = (
+        "Its own file comes before that one from the next boot, or from networkctl reload, on"
+        if backend == NETWORKD
+        else "Match less there, or give it a file with Unmanaged=yes in [Link] that comes before"
+    )
+    yield f"{kept.name}: networkd has taken it for its own, by {state.file}, which matches it too. {what}"

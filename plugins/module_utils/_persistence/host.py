@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter: the host's links, the files that are ours, and what the network managers say. Writes the files.
+
+All paths are below ``root``, which is / but in tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import glob
+import os
+import re
+import shutil
+import stat
+import tempfile
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    DROP_IN,
+    IFUPDOWN,
+    INTERFACES,
+    INTERFACES_FILE,
+    NETWORKD,
+    NETWORKD_DIR,
+    NETWORKMANAGER,
+    NETWORKMANAGER_DIR,
+    UDEV_FILE,
+    UNIT_FILE,
+    UNIT_LINK,
+    File,
+    Host,
+    NetworkdLink,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+# What a file of ours may be called.
+_OURS = (
+    f"{NETWORKD_DIR}/*-macvtap-*.netdev",
+    f"{NETWORKD_DIR}/*-macvtap-*.network",
+    f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
+    f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection",
+    INTERFACES_FILE,
+    UDEV_FILE,
+    UNIT_FILE,
+    UNIT_LINK,
+)
+_UNITS = {
+    NETWORKD: "systemd-networkd.service",
+    NETWORKMANAGER: "NetworkManager.service",
+    IFUPDOWN: "networking.service",
+}
+_UNIT_DIR = "/etc/systemd/system"
+_PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
+
+
+def observe(links: Links, root: str = "/") -> Host:
+    """Return what there is on this host, with ``links``.
+
+    :raises MacvtapError: a file that cannot be read.
+    """
+    systemd = os.path.isdir(_under(root, "/run/systemd/system"))
+    masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
+    by_networkd = {} if NETWORKD in masked else _networkd(root)
+    names, sourced = _interfaces(root)
+    return Host(
+        links=links,
+        files=_ours(root),
+        networkd=by_networkd,
+        networkmanager=frozenset() if NETWORKMANAGER in masked else frozenset(_networkmanager(root)),
+        ifupdown=frozenset() if IFUPDOWN in masked else frozenset(names | _ifstate(root)),
+        # Of networkd nothing can be known that does not run.
+        enabled=tuple(
+            name for name in _enabled(root, systemd=systemd) if name not in masked and (name != NETWORKD or by_networkd)
+        ),
+        interfaces_sourced=sourced,
+        systemd=systemd,
+        ip=shutil.which("ip", path=_PROGRAMS) or "/sbin/ip",
+    )
+
+
+def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
+    """Write, link and remove the files, each at once and wholly.
+
+    :raises MacvtapError: one that cannot be; others may have been.
+    """
+    for step in steps:
+        path = _under(root, step.target)
+        if step.after is None:
+            _files.write(path, None)
+            if os.path.dirname(path).endswith(".network.d"):
+                # Empty or not, says the kernel.
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.dirname(path))
+        elif step.after.target is not None:
+            _link(path, step.after.target)
+        else:
+            _write(path, step.after)
+
+
+def _under(root: str, path: str) -> str:
+    return os.path.join(root, path.lstrip("/"))
+
+
+def _write(path: str, file: File) -> None:
+    if os.path.exists(path) and stat.S_IMODE(os.lstat(path).st_mode) != file.mode:
+        # The content of before under the mode of after, if it ends here.
+        _change_mode(path, file.mode)
+    _files.write(path, file.text, mode=file.mode)
+
+
+def _change_mode(path: str, mode: int) -> None:
+    try:
+        os.chmod(path, mode)
+    except OSError as exc:
+        raise MacvtapError(f"the mode of {path} cannot be changed: {exc.strerror or exc}") from exc
+
+
+def _link(path: str, target: str) -> None:
+    directory = os.path.dirname(path)
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
+            made = os.path.join(passing, "link")
+            os.symlink(target, made)
+            os.replace(made, path)
+    except OSError as exc:
+        raise MacvtapError(f"{path} cannot be made a link to {target}: {exc.strerror or exc}") from exc
+
+
+def _ours(root: str) -> dict[str, File]:
+    found = {}
+    for pattern in _OURS:
+        for path in glob.glob(_under(root, pattern)):
+            shown = "/" + os.path.relpath(path, root)
+            found[shown] = _file(path, shown)
+    return found
+
+
+def _file(path: str, shown: str) -> File:
+    if os.path.islink(path):
+        return File(shown, target=os.readlink(path))
+    if not os.path.isfile(path):
+        raise MacvtapError(f"{shown} is no file; move it away")
+    return File(shown, _files.read(path) or "", stat.S_IMODE(os.stat(path).st_mode))
+
+
+def _text(root: str, path: str) -> str:
+    try:
+        return _files.read(_under(root, path)) or ""
+    except MacvtapError:
+        # What a manager says of a link that goes while this runs, or a source of interfaces(5) that is a directory.
+        return ""
+
+
+def _pairs(text: str) -> dict[str, str]:
+    return {
+        key.strip(): value.strip() for key, mark, value in (line.partition("=") for line in text.splitlines()) if mark
+    }
+
+
+def _states(root: str, directory: str) -> t.Iterator[tuple[int, dict[str, str]]]:
+    for path in glob.glob(_under(root, f"{directory}/*")):
+        name = os.path.basename(path)
+        if name.isdigit():
+            yield int(name), _pairs(_text(root, f"{directory}/{name}"))
+
+
+def _networkd(root: str) -> dict[int, NetworkdLink]:
+    found = {}
+    for index, state in _states(root, "/run/systemd/netif/links"):
+        file = state.get("NETWORK_FILE") or None
+        managed = state.get("ADMIN_STATE", "unmanaged") != "unmanaged"
+        found[index] = NetworkdLink(managed, file, _matched_names(_text(root, file)) if file else ())
+    return found
+
+
+def _matched_names(text: str) -> tuple[str, ...]:
+    sections = re.split(r"^\s*\[(\w+)\]\s*$", text, flags=re.MULTILINE)
+    matches = "\n".join(body for name, body in zip(sections[1::2], sections[2::2]) if name == "Match")
+    return tuple(" ".join(re.findall(r"^\s*Name\s*=(.*)$", matches, re.MULTILINE)).split())
+
+
+def _networkmanager(root: str) -> t.Iterator[int]:
+    for index, state in _states(root, "/run/NetworkManager/devices"):
+        if state.get("managed") == "true":
+            yield index
+
+
+def _ifstate(root: str) -> set[str]:
+    return {line.partition("=")[0].strip() for line in _text(root, "/run/network/ifstate").splitlines() if "=" in line}
+
+
+def _interfaces(root: str) -> tuple[set[str], bool]:
+    """Return the names that interfaces(5) has, and whether it reads our file (or would)."""
+    names: set[str] = set()
+    sourced = False
+    waiting = [INTERFACES]
+    for path in waiting:
+        for line in _text(root, path).splitlines():
+            word, *rest = line.split() or [""]
+            if word in ("auto", "iface") or word.startswith("allow-"):
+                names.update(rest[:1] if word == "iface" else rest)
+            for pattern in rest if word in ("source", "source-directory") else ():
+                full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
+                sourced = sourced or fnmatch.fnmatchcase(INTERFACES_FILE, full)
+                read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(_under(root, full))))
+                waiting += [one for one in read if one not in waiting]
+    return names, sourced
+
+
+def _is_masked(root: str, unit: str) -> bool:
+    path = _under(root, f"{_UNIT_DIR}/{unit}")
+    return os.path.islink(path) and os.readlink(path) == "/dev/null"
+
+
+def _enabled(root: str, *, systemd: bool) -> list[str]:
+    if not systemd:
+        return [IFUPDOWN] if glob.glob(_under(root, "/etc/rcS.d/S*networking")) else []
+    return [name for name, unit in _UNITS.items() if glob.glob(_under(root, f"{_UNIT_DIR}/*.wants/{unit}"))]

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is to be there after a reboot, and what a host has written down about it. Plain values only."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+
+NETWORKD, NETWORKMANAGER, IFUPDOWN = "networkd", "networkmanager", "ifupdown"
+MANAGERS = (NETWORKD, NETWORKMANAGER, IFUPDOWN)
+BACKENDS = ("auto", *MANAGERS, "none")
+
+# The first line of each file of ours, and how they are told from others'.
+HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
+
+NETWORKD_DIR = "/etc/systemd/network"
+NETWORKMANAGER_DIR = "/etc/NetworkManager/system-connections"
+INTERFACES = "/etc/network/interfaces"
+INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
+UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
+UNIT = "macvtap-links.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
+DROP_IN = "50-macvtap.conf"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, or with ``target`` a symbolic link to that."""
+
+    path: str
+    text: str = ""
+    mode: int = 0o644
+    target: str | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.target == UNIT_FILE or self.text.startswith(HEADER + "\n")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one link adds to the files: one of its own, or (``shared``) its block in one that others have a part in.
+
+    ``head`` is what a shared file begins with, whoever has a part in it.
+    """
+
+    path: str
+    text: str
+    mode: int = 0o644
+    shared: bool = False
+    head: str = ""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The link below: its name now, and what it is to be found by at the next boot.
+
+    ``by`` is name, altname, mac or pci, and ``said`` what the user gave. ``network_file`` is networkd's file for it.
+    """
+
+    name: str
+    kind: str = ""
+    by: str = "name"
+    said: str = ""
+    network_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A link as it is to be after a reboot; None and empty mean what the kernel chooses.
+
+    ``kind`` is macvtap or vlan, ``path`` where the user declared it. ``up`` None: nobody brings it up or down.
+    """
+
+    name: str
+    kind: str
+    parent: Parent
+    path: str = ""
+    up: bool | None = True
+    mode: str | None = None
+    vlan_id: int | None = None
+    protocol: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    txqueuelen: int | None = None
+    promiscuous: bool | None = None
+    nodst: bool | None = None
+    bcqueuelen: int | None = None
+    bclim: int | None = None
+    source_macs: tuple[str, ...] = ()
+    group: int | None = None
+    alias: str | None = None
+    altnames: tuple[str, ...] = ()
+    tx_queues: int | None = None
+    rx_queues: int | None = None
+    addrgenmode: str | None = None
+    allmulticast: bool | None = None
+    tap_owner: str | None = None
+    tap_group: str | None = None
+    tap_mode: int | None = None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The pieces of one link in the words of one manager, and what of it is left for udev to set (names of fields)."""
+
+    pieces: tuple[Piece, ...]
+    left: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkdLink:
+    """What networkd says of a link: whether it manages it, by which file, and the names that the file matches."""
+
+    managed: bool
+    file: str | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Host:
+    """The host's links, the files at the places that are ours by their names, and who manages what."""
+
+    links: Links = field(repr=False)
+    files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
+    networkd: t.Mapping[int, NetworkdLink] = field(default_factory=dict)
+    networkmanager: frozenset[int] = frozenset()
+    ifupdown: frozenset[str] = frozenset()
+    # The managers that start at boot.
+    enabled: tuple[str, ...] = ()
+    # Whether /etc/network/interfaces reads the directory that our file is in.
+    interfaces_sourced: bool = False
+    systemd: bool = False
+    # The program, for udev, which knows no PATH.
+    ip: str = "/sbin/ip"

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Links in the words of systemd-networkd. Pure.
+
+Measured with systemd 252 over a reboot; it is lenient with what it does not know, so that nothing newer is written.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    DROP_IN,
+    HEADER,
+    NETWORKD_DIR,
+    Kept,
+    Parent,
+    Piece,
+    Rendered,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.words import cannot
+
+# What udev has to set.
+_LEFT = frozenset({"alias", "altnames", "flags", "group", "txqueuelen"})
+_LINK_LOCAL = {"eui64": "eui64", "stable_secret": "stable-privacy", "random": "random"}
+_PARENT_PREFIX = "70-macvtap-parent-"
+_MATCH = {"name": "Name", "altname": "Name", "mac": "PermanentMACAddress", "pci": "Path"}
+
+
+def netdev_file(name: str) -> str:
+    return f"{NETWORKD_DIR}/50-macvtap-{name}.netdev"
+
+
+def network_file(name: str) -> str:
+    return f"{NETWORKD_DIR}/05-macvtap-{name}.network"
+
+
+def render(kept: Kept) -> Rendered:
+    """Return what networkd needs to make the link.
+
+    :raises MacvtapError: it cannot make such a link.
+    """
+    if kept.tx_queues not in (None, 1) or kept.rx_queues not in (None, 1):
+        numbers = f"{kept.tx_queues or 1} transmit and {kept.rx_queues or 1} receive queues"
+        raise cannot(kept, "queues", numbers, "networkd", "leave queues out, or say backend: ifupdown or none")
+    pieces = (
+        Piece(netdev_file(kept.name), _netdev(kept)),
+        Piece(network_file(kept.name), _network(kept)),
+        _of_parent(kept),
+    )
+    return Rendered(pieces, left=_LEFT)
+
+
+def _netdev(kept: Kept) -> str:
+    lines = [HEADER, "[NetDev]", f"Name={kept.name}", f"Kind={kept.kind}"]
+    if kept.mac:
+        lines.append(f"MACAddress={kept.mac}")
+    if kept.mtu:
+        lines.append(f"MTUBytes={kept.mtu}")
+    if kept.kind == "vlan":
+        lines += ["", "[VLAN]", f"Id={kept.vlan_id}"]
+        # The other one is what it takes by itself.
+        lines += ["Protocol=802.1ad"] if kept.protocol == "802.1ad" else []
+    else:
+        lines += ["", "[MACVTAP]", f"Mode={kept.mode}"]
+        lines += [f"SourceMACAddress={' '.join(kept.source_macs)}"] if kept.source_macs else []
+    return "\n".join(lines) + "\n"
+
+
+def _network(kept: Kept) -> str:
+    """Return the link's own file: without it, one that matches all links would give it addresses."""
+    lines = [HEADER, "[Match]", f"Name={kept.name}", "", "[Link]", "RequiredForOnline=no"]
+    if kept.up is not True:
+        lines.append("ActivationPolicy=" + ("down" if kept.up is False else "manual"))
+    if kept.allmulticast:
+        lines.append("AllMulticast=yes")
+    how = _LINK_LOCAL.get(kept.addrgenmode or "none")
+    lines += ["", "[Network]", "DHCP=no", f"LinkLocalAddressing={'ipv6' if how else 'no'}"]
+    if how:
+        lines.append(f"IPv6LinkLocalAddressGenerationMode={how}")
+    return "\n".join([*lines, "IPv6AcceptRA=no", ""])
+
+
+def _of_parent(kept: Kept) -> Piece:
+    key = "VLAN" if kept.kind == "vlan" else "MACVTAP"
+    line = f"[Network]\n{key}={kept.name}\n"
+    file = kept.parent.network_file
+    if file is None:
+        return Piece(parent_file(kept.parent), line, shared=True, head=_parent_head(kept))
+    if is_parent_file(file):
+        return Piece(file, line, shared=True, head=_parent_head(kept))
+    # In /etc, and so that an update of the package or a generator at the next boot does not take it away.
+    return Piece(f"{NETWORKD_DIR}/{os.path.basename(file)}.d/{DROP_IN}", line, shared=True)
+
+
+def parent_file(parent: Parent) -> str:
+    return f"{NETWORKD_DIR}/{_PARENT_PREFIX}{parent.name}.network"
+
+
+def is_parent_file(path: str) -> bool:
+    """Say whether ``path`` is our file for a parent that nobody else has one for."""
+    return os.path.dirname(path) == NETWORKD_DIR and os.path.basename(path).startswith(_PARENT_PREFIX)
+
+
+def _parent_head(kept: Kept) -> str:
+    parent = kept.parent
+    said = f"pci-{parent.said}" if parent.by == "pci" else parent.said if parent.by != "name" else parent.name
+    match = f"[Match]\n{_MATCH[parent.by]}={said}"
+    if any(char in said for char in "*?[]!\"'\\"):
+        raise MacvtapError(
+            f"'{said}' is a pattern to networkd; say another name of the link {parent.name}",
+            path=join_path(kept.path, "parent"),
+        )
+    # Up, and nothing else.
+    nothing = "[Network]\nDHCP=no\nLinkLocalAddressing=no\nIPv6AcceptRA=no"
+    return f"{match}\n\n[Link]\nRequiredForOnline=no\n\n{nothing}"

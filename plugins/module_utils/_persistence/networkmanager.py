@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Links in the words of NetworkManager's keyfiles. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+import uuid
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    HEADER,
+    NETWORKMANAGER_DIR,
+    Kept,
+    Piece,
+    Rendered,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.words import cannot
+
+# NMSettingMacvlanMode
+_MODES = {"vepa": 1, "bridge": 2, "private": 3, "passthru": 4}
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
+# What udev has to set.
+_LEFT = frozenset({"alias", "allmulticast", "altnames", "flags", "group", "txqueuelen"})
+_OTHERS = "say backend: networkd or ifupdown, or none"
+
+
+def keyfile(name: str) -> str:
+    return f"{NETWORKMANAGER_DIR}/macvtap-{name}.nmconnection"
+
+
+def render(kept: Kept) -> Rendered:
+    """Return the profile by which NetworkManager makes the link.
+
+    :raises MacvtapError: it cannot make such a link.
+    """
+    if kept.kind == "macvtap" and kept.mode not in _MODES:
+        raise cannot(kept, "mode", f"mode {kept.mode}", "NetworkManager", _OTHERS)
+    if kept.tx_queues not in (None, 1) or kept.rx_queues not in (None, 1):
+        numbers = f"{kept.tx_queues or 1} transmit and {kept.rx_queues or 1} receive queues"
+        raise cannot(kept, "queues", numbers, "NetworkManager", "leave queues out, or say backend: ifupdown or none")
+    if kept.parent.by in ("pci", "altname"):
+        said = f"the parent {kept.parent.said}, which is no name and no MAC address of it,"
+        raise cannot(kept, "parent", said, "NetworkManager", f"say its name or MAC address, or {_OTHERS[4:]}")
+    if kept.parent.by == "mac" and kept.parent.kind:
+        said = f"the parent {kept.parent.said}, which is no physical link,"
+        raise cannot(kept, "parent", said, "NetworkManager", f"say its name, {kept.parent.name}")
+    return Rendered((Piece(keyfile(kept.name), _profile(kept), mode=0o600),), _LEFT, tuple(_warnings(kept)))
+
+
+def _warnings(kept: Kept) -> t.Iterator[str]:
+    if kept.up is False:
+        yield (
+            f"{kept.name}: NetworkManager has no links that are down; after a reboot this one is up until the next "
+            "run. Say state: up or present, or another backend"
+        )
+    if kept.addrgenmode not in (None, "none"):
+        yield (
+            f"{kept.name}: NetworkManager sets addrgenmode none on its links; after a reboot this one has it until the "
+            "next run. Leave addrgenmode out, or say another backend"
+        )
+
+
+def _profile(kept: Kept) -> str:
+    parent = kept.parent
+    vlan = kept.kind == "vlan"
+    sections: dict[str, dict[str, t.Any]] = {
+        "connection": {
+            "id": f"macvtap-{kept.name}",
+            "uuid": str(uuid.uuid5(_NAMESPACE, f"{kept.name} {parent.said or parent.name}")),
+            "type": "vlan" if vlan else "macvlan",
+            "interface-name": kept.name,
+        },
+        "ethernet": {
+            "mac-address": parent.said.upper() if parent.by == "mac" else None,
+            "cloned-mac-address": kept.mac.upper() if kept.mac else None,
+            "mtu": kept.mtu,
+        },
+        "vlan" if vlan else "macvlan": {
+            "parent": parent.name if parent.by == "name" else None,
+            **(
+                {"id": kept.vlan_id, "flags": 1, "protocol": kept.protocol if kept.protocol == "802.1ad" else None}
+                if vlan
+                else {
+                    "mode": _MODES[kept.mode or "vepa"],
+                    "promiscuous": "false" if kept.promiscuous is False and kept.mode == "passthru" else None,
+                    "tap": "true",
+                }
+            ),
+        },
+        "ipv4": {"method": "disabled"},
+        "ipv6": {"method": "disabled"},
+    }
+    lines = [HEADER]
+    for section, pairs in sections.items():
+        said = [f"{key}={value}" for key, value in pairs.items() if value is not None]
+        lines += [f"[{section}]", *said, ""] if said else []
+    return "\n".join(lines)

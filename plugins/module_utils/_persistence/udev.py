@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What udev gives the links: the permissions of their taps, and what their manager has no words for. Pure."""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import permissions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import UDEV_FILE, Kept, Piece
+
+
+def render(kept: Kept, left: t.Collection[str], ip: str) -> tuple[Piece, ...]:
+    """Return the link's rules, none if there is nothing to set; ``left`` are the fields that udev has to set."""
+    rules = [rule for rule in (_of_link(kept, left, ip), _of_tap(kept)) if rule]
+    return (Piece(UDEV_FILE, "".join(f"{rule}\n" for rule in rules), shared=True),) if rules else ()
+
+
+def _of_link(kept: Kept, left: t.Collection[str], ip: str) -> str:
+    attributes = {"alias": "ifalias", "group": "netdev_group", "txqueuelen": "tx_queue_len"}
+    values = {name: getattr(kept, name) for name in attributes if name in left}
+    said = [f'ATTR{{{attributes[name]}}}="{_escape(str(value))}"' for name, value in values.items() if value]
+    rest = set(left) - set(attributes)
+    said += [f'RUN+="{_escape(shlex.join([ip, *words]))}"' for words in commands.settings(kept, rest)]
+    return ", ".join([f'ACTION=="add", SUBSYSTEM=="net", KERNEL=="{kept.name}"', *said]) if said else ""
+
+
+def _of_tap(kept: Kept) -> str:
+    given = (("OWNER", kept.tap_owner), ("GROUP", kept.tap_group), ("MODE", permissions(kept.tap_mode)))
+    said = [f'{key}="{value}"' for key, value in given if value is not None]
+    return ", ".join([f'SUBSYSTEM=="macvtap", KERNELS=="{kept.name}", SUBSYSTEMS=="net"', *said]) if said else ""
+
+
+def _escape(value: str) -> str:
+    # Both begin a substitution.
+    return value.replace("%", "%%").replace("$", "$$")

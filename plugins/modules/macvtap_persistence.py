@@ -1,0 +1,518 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Write macvtap and VLAN links down, so that they are there after a reboot."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: macvtap_persistence
+short_description: Write macvtap and VLAN links down, so that they are there after a reboot
+version_added: 0.2.0
+author: linuxvirt.macvtap contributors (!UNKNOWN)
+description:
+  - Writes the files by which systemd-networkd, NetworkManager or ifupdown makes the links at the next boot, as
+    M(linuxvirt.macvtap.macvtap_link) and M(linuxvirt.macvtap.vlan_link) make them now, for all links in one task. It
+    takes the same entries as these modules, and changes no link.
+  - Permissions of taps, and what a manager has no words for (alias, alternative names, link group), are given to the
+    links by a udev rule when they appear.
+  - On hosts with systemd a unit, C(macvtap-links.service), lets libvirt start its guests only when the links are there.
+    A link that does not come costs systemd's time-out (90 seconds), and not the guests.
+  - What a manager cannot keep fails the task, or is warned of where it does no harm. A link without a declared MAC
+    address keeps the one that it has now.
+  - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
+    M(linuxvirt.macvtap.macvtap_link) makes the links.
+  - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
+    the way the task fails.
+  - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
+    is installed and can, before any is put in place. All files are written or none.
+extends_documentation_fragment:
+  - linuxvirt.macvtap.attributes
+  - linuxvirt.macvtap.attributes.actiongroup
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: Shows the files' contents.
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - Name of the macvtap link.
+      - Give at least one of this, O(links), O(vlans) and O(purge).
+    type: str
+  links:
+    description:
+      - The macvtap links, each with the options of the module itself.
+      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
+        defaults.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: See O(name).
+        type: str
+        required: true
+      state:
+        description: See O(state).
+        type: str
+        choices: [up, present, down, absent]
+      parent:
+        description: See O(parent).
+        type: str
+        aliases: [link, lower, base_iface]
+      mode:
+        description: See O(mode).
+        type: str
+        choices: [vepa, bridge, private, passthru, source]
+      mac:
+        description: See O(mac).
+        type: str
+        aliases: [address]
+      mtu:
+        description: See O(mtu).
+        type: int
+      txqueuelen:
+        description: See O(txqueuelen).
+        type: int
+        aliases: [txqlen]
+      promiscuous:
+        description: See O(promiscuous).
+        type: bool
+      nodst:
+        description: See O(nodst).
+        type: bool
+      source_macs:
+        description: See O(source_macs).
+        type: list
+        elements: str
+      bcqueuelen:
+        description: See O(bcqueuelen).
+        type: int
+      bclim:
+        description: See O(bclim).
+        type: int
+        aliases: [bc_cutoff]
+      group:
+        description: See O(group).
+        type: int
+      alias:
+        description: See O(alias).
+        type: str
+      altnames:
+        description: See O(altnames).
+        type: list
+        elements: str
+      queues:
+        description: See O(queues).
+        type: dict
+        suboptions:
+          tx:
+            description: See O(queues.tx).
+            type: int
+          rx:
+            description: See O(queues.rx).
+            type: int
+      addrgenmode:
+        description: See O(addrgenmode).
+        type: str
+        choices: [eui64, none, stable_secret, random]
+      allmulticast:
+        description: See O(allmulticast).
+        type: bool
+      netns:
+        description: See O(netns).
+        type: str
+      tap:
+        description: See O(tap).
+        type: dict
+        suboptions:
+          owner:
+            description: See O(tap.owner).
+            type: str
+          group:
+            description: See O(tap.group).
+            type: str
+          mode:
+            description: See O(tap.mode).
+            type: raw
+          repair:
+            description: See O(tap.repair).
+            type: bool
+      backend:
+        description: See O(backend).
+        type: str
+        choices: [auto, networkd, networkmanager, ifupdown, none]
+        aliases: [persistence]
+  vlans:
+    description:
+      - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
+        and O(backend) are the entries' defaults.
+      - For a VLAN link that something else has made nothing is written.
+    type: list
+    elements: dict
+    suboptions:
+      state:
+        description: As O(state). Left out, it is V(up).
+        type: str
+        choices: [up, present, down, absent]
+      parent:
+        description: As O(parent).
+        type: str
+        aliases: [link, lower, base_iface]
+      id:
+        description: Number of the VLAN, from 1 to 4094.
+        type: int
+      name:
+        description: Name of the link. Left out, it is the parent's name, a dot and O(vlans[].id).
+        type: str
+      protocol:
+        description: The tag, V(802.1Q) where it is left out.
+        type: str
+        choices: [802.1Q, 802.1ad]
+      mac:
+        description: MAC address. Left out, it is the parent's.
+        type: str
+        aliases: [address]
+      mtu:
+        description: MTU.
+        type: int
+      backend:
+        description: See O(backend).
+        type: str
+        choices: [auto, networkd, networkmanager, ifupdown, none]
+        aliases: [persistence]
+  state:
+    description:
+      - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
+        brings it up. With V(absent), what has been written for it goes.
+      - NetworkManager has no links that are down, and brings each up.
+    type: str
+    choices: [up, present, down, absent]
+    default: up
+  parent:
+    description:
+      - The link below, by its name, alternative name, MAC address or PCI address; it is found at the next boot by what
+        is said here. networkd finds a parent that it configures already by the C(.network) file that it has for it.
+      - Needed for a link that does not exist.
+    type: str
+    aliases: [link, lower, base_iface]
+  mode:
+    description:
+      - Mode. Left out, it is the one that the link has now, or V(vepa). NetworkManager does not know V(source).
+    type: str
+    choices: [vepa, bridge, private, passthru, source]
+  mac:
+    description:
+      - MAC address. Left out, it is the one that the link has now.
+    type: str
+    aliases: [address]
+  mtu:
+    description: MTU.
+    type: int
+  txqueuelen:
+    description: Length of the transmit queue.
+    type: int
+    aliases: [txqlen]
+  promiscuous:
+    description: Whether a link in mode V(passthru) sets its parent promiscuous.
+    type: bool
+  nodst:
+    description: Whether a frame that a link in mode V(source) takes goes to no other link.
+    type: bool
+  source_macs:
+    description: Addresses that a link in mode V(source) takes frames from.
+    type: list
+    elements: str
+  bcqueuelen:
+    description: Length of the queue of broadcast frames.
+    type: int
+  bclim:
+    description:
+      - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
+    type: int
+    aliases: [bc_cutoff]
+  group:
+    description: Link group.
+    type: int
+  alias:
+    description: Alias, with no quote, backslash or control character.
+    type: str
+  altnames:
+    description: Alternative names.
+    type: list
+    elements: str
+  queues:
+    description:
+      - Numbers of queues; only ifupdown can keep others than 1.
+    type: dict
+    suboptions:
+      tx:
+        description: Number of transmit queues.
+        type: int
+      rx:
+        description: Number of receive queues.
+        type: int
+  addrgenmode:
+    description: How the host's own stack makes an IPv6 link-local address. NetworkManager has only V(none).
+    type: str
+    choices: [eui64, none, stable_secret, random]
+  allmulticast:
+    description: Whether the link lets all multicast frames through.
+    type: bool
+  netns:
+    description:
+      - No manager keeps a link in another network namespace; with O(backend=auto) that is warned of.
+    type: str
+  tap:
+    description: Owner, group and permissions of the link's character device.
+    type: dict
+    suboptions:
+      owner:
+        description: User, by name or number.
+        type: str
+      group:
+        description: Group, by name or number.
+        type: str
+      mode:
+        description: Permissions in octal digits, in quotes.
+        type: raw
+      repair:
+        description: Means nothing here; taken since M(linuxvirt.macvtap.macvtap_link) takes it.
+        type: bool
+  backend:
+    description:
+      - Who makes the links at the next boot.
+      - V(auto), whoever manages the parent now; if nobody does, the only one of the three that starts at boot; and if
+        there are none or several, nobody, with a warning. A link on one of O(vlans) goes with that VLAN.
+      - V(networkd), systemd-networkd; where it configures the parent already, in a drop-in of that C(.network) file,
+        which must not be another link's as well, and where nobody configures the parent, with a file of its own.
+      - V(networkmanager), a profile for each link.
+      - V(ifupdown), a file in C(/etc/network/interfaces.d).
+      - V(none), nobody. What has been written for the link goes.
+    type: str
+    choices: [auto, networkd, networkmanager, ifupdown, none]
+    default: auto
+    aliases: [persistence]
+  purge:
+    description: Remove what this module has written for links that are not declared in this task, whatever their group.
+    type: bool
+    default: false
+  lock_timeout:
+    description: How many seconds to wait for another run of this module on the host to end.
+    type: int
+    default: 60
+seealso:
+  - module: linuxvirt.macvtap.macvtap_link
+  - module: linuxvirt.macvtap.vlan_link
+"""
+
+EXAMPLES = r"""
+- name: A link, now
+  linuxvirt.macvtap.macvtap_link:
+    name: macvtap0
+    parent: eth0
+    mode: bridge
+
+- name: And after a reboot, made by whoever manages eth0
+  linuxvirt.macvtap.macvtap_persistence:
+    name: macvtap0
+    parent: eth0
+    mode: bridge
+
+- name: A link on a VLAN of a card that may be called otherwise after the next boot
+  linuxvirt.macvtap.macvtap_persistence:
+    backend: networkd
+    vlans:
+      - parent: 52:54:00:12:34:56
+        id: 20
+        name: lan20
+    links:
+      - name: web1
+        parent: lan20
+        mode: bridge
+        tap:
+          group: kvm
+          mode: "0660"
+
+- name: Nothing of it any longer
+  linuxvirt.macvtap.macvtap_persistence:
+    purge: true
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or in check mode would be, file by file.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    target:
+      description: Path of the file.
+      type: str
+      returned: always
+    field:
+      description: V(state) for a file that comes or goes, V(content) or V(mode).
+      type: str
+      returned: always
+    before:
+      description: The value before; of a content, a part of its SHA-256.
+      type: str
+      returned: always
+    after:
+      description: The value after.
+      type: str
+      returned: always
+    impact:
+      description: V(none).
+      type: str
+      returned: always
+  sample:
+    - target: /etc/systemd/network/50-macvtap-macvtap0.netdev
+      field: state
+      before: absent
+      after: file
+      impact: none
+links:
+  description: The declared links.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    backend:
+      description: Who makes it at the next boot, V(null) if nobody does or it is not known.
+      type: str
+      returned: always
+  sample:
+    - name: macvtap0
+      backend: networkd
+files:
+  description: All files of this module on the host, as they are now, or in check mode as they would be.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - /etc/systemd/network/05-macvtap-macvtap0.network
+    - /etc/systemd/network/20-lan.network.d/50-macvtap.conf
+    - /etc/systemd/network/50-macvtap-macvtap0.netdev
+"""
+
+import contextlib
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, options, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    BACKENDS,
+    UNIT_FILE,
+    File,
+    Host,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step, converge
+
+_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+
+
+def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans")):
+        raise MacvtapError("there is nothing to be done: say name, links, vlans or purge")
+    declared = [*_vlans(params), *_links(params)]
+    parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
+    warnings: list[str] = []
+
+    def plan(there: Host) -> Plan[File]:
+        return planner.plan(declared, there, purge=params["purge"])
+
+    def apply(steps: t.Sequence[Step[File]]) -> None:
+        validators.check(steps, lambda command, text: _run(module, command, text), module.tmpdir)
+        host.apply(steps)
+
+    lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
+    with lock, netlink.session() as session:
+        outcome = converge(
+            observe=lambda: host.observe(session.observe((), parents=parents)),
+            plan=plan,
+            apply=apply,
+            undo=planner.undo,
+            check_mode=module.check_mode,
+        )
+    touched = {step.target for step in outcome.plan.steps}
+    if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
+        warnings += _reload(module)
+    decided = planner.decided_of(declared, outcome.host)
+    files = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host.files
+    return {
+        **outcome.plan.result(diff=module._diff),
+        "links": [{"name": name, "backend": backend} for name, backend in decided.backends.items()],
+        "files": sorted(path for path, file in files.items() if file.ours),
+        "warnings": [*outcome.plan.warnings, *warnings],
+    }
+
+
+def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
+    if params["links"] is None and params["name"] is None:
+        return
+    for path, given in _glue.entries(params, "links", ("name", "backend", *options.LINK_OPTIONS)):
+        yield Declared(options.wanted(path, given), given["backend"])
+
+
+def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
+    for index, given in enumerate(params["vlans"] or ()):
+        defaults = {option: given[option] or params[option] for option in ("parent", "backend")}
+        yield Declared(vlan_options.wanted(f"vlans[{index}]", {**given, **defaults}), defaults["backend"])
+
+
+def _run(module: AnsibleModule, command: t.Sequence[str], text: str | None) -> tuple[int, str] | None:
+    program = module.get_bin_path(command[0])
+    if program is None:
+        return None
+    code, out, err = module.run_command([program, *command[1:]], data=text, handle_exceptions=False)
+    return code, err or out
+
+
+def _reload(module: AnsibleModule) -> t.Iterator[str]:
+    """Have systemd read its units again, which starts, stops and disturbs none."""
+    answer = _run(module, ["systemctl", "daemon-reload"], None)
+    if answer is not None and answer[0] != 0:
+        yield f"systemd knows {UNIT_FILE} from the next boot on; systemctl daemon-reload failed: {answer[1].strip()}"
+
+
+def main() -> None:
+    links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
+    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str"},
+            "links": {"type": "list", "elements": "dict", "options": links},
+            "vlans": {
+                "type": "list",
+                "elements": "dict",
+                "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
+            },
+            **own,
+            "backend": {**_BACKEND, "default": "auto"},
+            "purge": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        mutually_exclusive=[("name", "links")],
+        supports_check_mode=True,
+    )
+    _glue.run(module, macvtap_persistence)
+
+
+if __name__ == "__main__":
+    main()

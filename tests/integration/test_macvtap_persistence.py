@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Files really written, on a hypervisor of the lab; of network managers it has only what they would leave in /run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from support import MODULES, PYTHONS, module_environment, module_input, run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+MAC = "52:54:00:00:00:01"
+HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
+ETC = "/etc/systemd/network"
+# All that the role would say of a link.
+LINK: dict[str, t.Any] = {
+    "name": "mt-0",
+    "parent": "eth0",
+    "mode": "bridge",
+    "mac": MAC,
+    "mtu": 1400,
+    "txqueuelen": 77,
+    "bcqueuelen": 500,
+    "group": 7,
+    "alias": "50% of $x",
+    "altnames": ["web-1", "other"],
+    "addrgenmode": "none",
+    "allmulticast": True,
+    "tap": {"mode": "0660"},
+}
+FILES = (
+    "find /etc/systemd/network /etc/systemd/system /etc/NetworkManager /etc/network /etc/udev -newer /run/mark "
+    "! -type d -printf '%p %m\n' 2>/dev/null | sort"
+)
+
+
+class Host:
+    """The hypervisor, with a network manager of which there is only what it would leave in /run."""
+
+    def __init__(self, hv: Hypervisor) -> None:
+        self.hv = hv
+
+    def sh(self, script: str) -> str:
+        return self.hv.run("sh", "-ec", script)
+
+    def run(self, module: str = "macvtap_persistence", **params: t.Any) -> dict[str, t.Any]:
+        how = {key: params.pop(key) for key in ("check", "diff", "python") if key in params}
+        return run_module(module, params, prefix=self.hv.prefix, **how)
+
+    def files(self) -> dict[str, str]:
+        """Return the modes of the files that tests have made, by their paths."""
+        return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
+
+    def networkd(self, *, systemd: bool = False) -> None:
+        self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network")
+        self.sh("mkdir -p /run/systemd/netif/links" + (" /run/systemd/system" if systemd else ""))
+        self.sh(
+            f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
+            " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
+        )
+
+    def networkmanager(self) -> None:
+        self.sh("mkdir -p /run/NetworkManager/devices")
+        self.sh("printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$(cat /sys/class/net/eth0/ifindex)")
+
+    def ifupdown(self) -> None:
+        self.sh(
+            "mkdir -p /etc/network /run/network; echo 'source /etc/network/interfaces.d/*' > /etc/network/interfaces"
+        )
+        self.sh("echo eth0=eth0 > /run/network/ifstate")
+
+
+@pytest.fixture
+def host(hv: Hypervisor) -> t.Iterator[Host]:
+    made = Host(hv)
+    made.sh(f"mkdir -p {ETC} /etc/udev/rules.d; touch -d '1 second ago' /run/mark")
+    yield made
+    made.sh(
+        "umount -q /etc/udev/rules.d || true; for l in mt-0 mt1; do ip link del $l 2>/dev/null || true; done; "
+        f"rm -rf /run/systemd /run/NetworkManager /run/network {ETC} /etc/NetworkManager /etc/network "
+        "/etc/udev/rules.d/*macvtap* /etc/systemd/system/macvtap-links.service "
+        "/etc/systemd/system/multi-user.target.wants/macvtap-links.service"
+    )
+
+
+def ok(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    assert result["rc"] == 0, result
+    return result
+
+
+def as_declared(host: Host, **more: t.Any) -> None:
+    """Assert that macvtap_link finds nothing to do."""
+    found = ok(host.run("macvtap_link", check=True, **{**LINK, "tap": None, **more}))
+    assert found["changes"] == []
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
+    host.networkd(systemd=True)
+    before = host.files()
+    foreseen = ok(host.run(check=True, diff=True, python=python, **LINK))
+    assert host.files() == before
+    done = ok(host.run(diff=True, python=python, **LINK))
+    assert done["changes"] == foreseen["changes"]
+    assert done["diff"] == foreseen["diff"]
+    assert done["links"] == [{"name": "mt-0", "backend": "networkd"}]
+    written = host.files()
+    assert {path: mode for path, mode in written.items() if path not in before} == {
+        f"{ETC}/05-macvtap-mt-0.network": "644",
+        f"{ETC}/20-eth0.network.d/50-macvtap.conf": "644",
+        f"{ETC}/50-macvtap-mt-0.netdev": "644",
+        "/etc/systemd/system/macvtap-links.service": "644",
+        "/etc/systemd/system/multi-user.target.wants/macvtap-links.service": "777",
+        "/etc/udev/rules.d/90-macvtap.rules": "644",
+    }
+    assert sorted(set(written) - set(before)) == done["files"] == foreseen["files"]
+    shown = {one["before_header"]: one["after"] for one in done["diff"]}
+    for path in set(done["files"]) - {"/etc/systemd/system/multi-user.target.wants/macvtap-links.service"}:
+        assert host.sh(f"cat {path}") == shown[path]
+    again = ok(host.run(python=python, **LINK))
+    assert (again["changed"], again["changes"]) == (False, [])
+
+
+def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> None:
+    host.networkd(systemd=True)
+    host.sh(f"echo '# mine' > {ETC}/50-macvtap-mine.netdev")
+    before = host.files()
+    ok(host.run(parent="eth0", mode="bridge", links=[LINK, {"name": "mt1"}]))
+    ok(host.run(name="mt1", state="absent"))
+    assert ok(host.run(**LINK))["changed"] is False
+    ok(host.run(name="mt-0", state="absent"))
+    assert host.files() == before
+    assert "network.d" not in host.sh(f"ls {ETC}")
+    ok(host.run(links=[LINK, {**LINK, "name": "mt1", "altnames": [], "mac": None}]))
+    ok(host.run(purge=True))
+    assert host.files() == before
+
+
+def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
+    host.networkmanager()
+    ok(host.run(**LINK))
+    path = "/etc/NetworkManager/system-connections/macvtap-mt-0.nmconnection"
+    assert host.files()[path] == "600"
+    host.sh(f"chmod 644 {path}")
+    (change,) = ok(host.run(**LINK))["changes"]
+    assert (change["field"], host.files()[path]) == ("mode", "600")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"state": "down", "addrgenmode": "random"},
+        {"mode": "source", "source_macs": ["02:00:00:00:00:01", "02:00:00:00:00:02"], "nodst": True},
+        {"mode": "passthru", "mac": None, "promiscuous": False, "parent": "up1"},
+        {"queues": {"tx": 4, "rx": 2}},
+        {"mode": "source", "source_macs": [f"02:00:00:00:01:{n:02x}" for n in range(100)]},
+    ],
+)
+def test_what_ifupdown_runs_makes_the_link_as_declared(host: Host, more: dict[str, t.Any]) -> None:
+    host.ifupdown()
+    ok(host.run(backend="ifupdown", **{**LINK, **more}))
+    commands = re.findall(r"^    (?:pre|post)-up (.*)$", host.sh("cat /etc/network/interfaces.d/macvtap"), re.MULTILINE)
+    for command in commands:
+        host.sh(command)
+    as_declared(host, **more)
+    # With the link there, as after a run of the role, the same again harms nothing.
+    for command in commands:
+        host.sh(command)
+    as_declared(host, **more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"mode": "source", "nodst": True},
+        {"mode": "passthru", "mac": None, "promiscuous": False, "parent": "up1", "state": "down"},
+    ],
+)
+def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, more: dict[str, t.Any]) -> None:
+    host.networkd()
+    declared = {**LINK, **more}
+    ok(host.run(backend="networkd" if declared["parent"] == "eth0" else "none", **declared))
+    if declared["parent"] != "eth0":
+        host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
+        ok(host.run(backend="networkd", **declared))
+    mac = f"address {MAC}" if declared["mac"] else ""
+    host.sh(f"ip link add link {declared['parent']} name mt-0 mtu 1400 {mac} type macvtap mode {declared['mode']}")
+    rules = host.sh("cat /etc/udev/rules.d/90-macvtap.rules")
+    for attribute, value in re.findall(r'ATTR\{(\w+)\}="([^"]*)"', rules):
+        plain = value.replace("%%", "%").replace("$$", "$")
+        host.sh(f"printf %s '{plain}' > /sys/class/net/mt-0/{attribute}")
+    for command in re.findall(r'RUN\+="([^"]*)"', rules):
+        host.sh(command.replace("%%", "%").replace("$$", "$"))
+    # What is said in networkd's own file.
+    host.sh(
+        "ip link set dev mt-0 allmulticast on addrgenmode none" + (" up" if declared.get("state") != "down" else "")
+    )
+    as_declared(host, **more)
+
+
+def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:
+    host.networkd()
+    made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
+    (mac,) = (link["mac"] for link in made["links"])
+    ok(host.run(name="mt1"))
+    netdev = host.sh(f"cat {ETC}/50-macvtap-mt1.netdev")
+    assert f"MACAddress={mac}\n" in netdev
+    assert "Mode=private\n" in netdev
+
+
+def test_a_file_of_somebody_else_is_left_alone(host: Host) -> None:
+    host.networkd()
+    host.sh("echo '# mine' > /etc/udev/rules.d/90-macvtap.rules")
+    before = host.files()
+    failed = host.run(**LINK)
+    assert "/etc/udev/rules.d/90-macvtap.rules is somebody else's" in failed["msg"]
+    assert host.files() == before
+    assert host.sh("cat /etc/udev/rules.d/90-macvtap.rules") == "# mine\n"
+
+
+def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
+    host.networkd(systemd=True)
+    ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
+    before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap*")
+    host.sh("mount -t tmpfs -o ro tmpfs /etc/udev/rules.d")
+    failed = host.run(**{**LINK, "mode": "private"})
+    assert "/etc/udev/rules.d/90-macvtap.rules cannot be written: Read-only file system" in failed["msg"]
+    assert failed["msg"].endswith("The host is as it was before")
+    host.sh("umount /etc/udev/rules.d")
+    assert (host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap*")) == (before, texts)
+
+
+def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: Host) -> None:
+    host.networkd(systemd=True)
+    # Each file of the one differs from the other's, and one is there in one of them alone.
+    both: list[dict[str, t.Any]] = [
+        {"links": [{**LINK, "mode": "private", "allmulticast": False}, {"name": "mt1", "state": "absent"}]},
+        {"links": [LINK, {**LINK, "name": "mt1", "mac": None, "altnames": []}]},
+    ]
+    sides: dict[str, set[str]] = {}
+    for side in both:
+        ok(host.run(**side))
+        for path in host.files():
+            sides.setdefault(path, set()).add(host.sh(f"cat {path}"))
+    killed = 0
+    for number, side in ((number, side) for number in range(1, 8) for side in both):
+        # Just before it puts the file in place that it has written.
+        code = (
+            "import os, runpy, signal, sys; replace = os.replace; done = []\n"
+            "def kill(*paths, **more):\n"
+            f"    done.append(paths); len(done) == {number} and os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    return replace(*paths, **more)\n"
+            "os.replace = kill\n"
+            f"runpy.run_module({MODULES + '.macvtap_persistence'!r}, run_name='__main__', alter_sys=True)"
+        )
+        ended = subprocess.run(
+            [*host.hv.prefix, sys.executable, "-c", code],
+            input=module_input(side),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=module_environment(),
+        )
+        killed += ended.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        for path in host.files():
+            # What it had not put in place yet, no manager reads.
+            if "/.macvtap-" not in path:
+                assert host.sh(f"cat {path}") in sides[path]
+    assert killed > 1
+    ok(host.run(**both[0]))
+    assert ok(host.run(**both[0]))["changed"] is False
+
+
+def test_where_nobody_manages_the_parent_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:
+    before = host.files()
+    done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
+    (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
+    assert "mt-0, mt1 will not be there after a reboot" in warning
+    assert "manages eth0" in warning
+    assert done["links"] == [{"name": "mt-0", "backend": None}, {"name": "mt1", "backend": None}]
+    assert ok(host.run(parent="eth0", name="mt1", backend="none")).get("warnings", []) == []
+    assert host.files() == before
+
+
+def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
+    host.networkd()
+    assert "say name, links, vlans or purge" in host.run()["msg"]
+    bad = {**LINK, "alias": 'a "b"'}
+    assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
+    assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")
+    assert "/etc/network/interfaces.d" in host.run(**LINK, backend="ifupdown")["msg"]

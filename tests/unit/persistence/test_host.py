@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the network managers leave of themselves, in a directory that stands for the host's root."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    HEADER,
+    INTERFACES_FILE,
+    UDEV_FILE,
+    UNIT_FILE,
+    File,
+    NetworkdLink,
+)
+
+
+class Root:
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+
+    def write(self, path: str, text: str) -> None:
+        there = self.path / path.lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(text)
+
+    def link(self, path: str, target: str) -> None:
+        there = self.path / path.lstrip("/")
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.symlink_to(target)
+
+    def observe(self) -> host.Host:
+        return host.observe({}, str(self.path))
+
+
+@pytest.fixture
+def root(tmp_path: pathlib.Path) -> Root:
+    return Root(tmp_path)
+
+
+def test_a_host_with_nothing_has_nothing(root: Root) -> None:
+    seen = root.observe()
+    assert (seen.files, seen.networkd, seen.networkmanager, seen.ifupdown) == ({}, {}, frozenset(), frozenset())
+    assert (seen.enabled, seen.interfaces_sourced, seen.systemd) == ((), False, False)
+
+
+def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
+    file = "/etc/systemd/network/20-eth0.network"
+    root.write(file, "# [Match]\n[Match]\nName=eth0 lan-a\nOriginalName=x\n\n[Network]\nName=no\n")
+    root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
+    root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
+    assert root.observe().networkd == {2: NetworkdLink(True, file, ("eth0", "lan-a")), 3: NetworkdLink(False)}
+
+
+def test_networkmanager_says_what_it_manages(root: Root) -> None:
+    root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\nconnection-uuid=x\n")
+    root.write("/run/NetworkManager/devices/3", "[device]\nmanaged=false\n")
+    assert root.observe().networkmanager == {2}
+
+
+def test_ifupdown_has_what_is_up_and_what_its_files_name(root: Root) -> None:
+    root.write("/run/network/ifstate", "lo=lo\neth9=eth9\n")
+    root.write(
+        "/etc/network/interfaces",
+        "source-directory interfaces.d\nauto lo eth0\nallow-hotplug eth1\niface eth2 inet static\n  address 10.0.0.1\n",
+    )
+    root.write("/etc/network/interfaces.d/more", "iface eth3 inet manual\nsource /etc/network/interfaces\n")
+    seen = root.observe()
+    assert seen.ifupdown == {"lo", "eth0", "eth1", "eth2", "eth3", "eth9"}
+    assert seen.interfaces_sourced
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("source /etc/network/interfaces.d/*", True),
+        ("source interfaces.d/*", True),
+        ("source /etc/network/interfaces.d/*.cfg", False),
+        ("# source /etc/network/interfaces.d/*", False),
+    ],
+)
+def test_whether_ifupdown_would_read_our_file_is_known_before_there_is_one(root: Root, line: str, read: bool) -> None:
+    root.write("/etc/network/interfaces", line + "\n")
+    assert root.observe().interfaces_sourced is read
+
+
+def test_a_manager_that_is_masked_is_none(root: Root) -> None:
+    (root.path / "run/systemd/system").mkdir(parents=True)
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    for unit in ("NetworkManager.service", "networking.service"):
+        root.link(f"{wants}/{unit}", f"/lib/systemd/system/{unit}")
+    assert root.observe().enabled == ("networkmanager", "ifupdown")
+    root.link("/etc/systemd/system/NetworkManager.service", "/dev/null")
+    root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\n")
+    seen = root.observe()
+    assert (seen.enabled, seen.networkmanager, seen.systemd) == (("ifupdown",), frozenset(), True)
+
+
+def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) -> None:
+    (root.path / "etc").mkdir()
+    files = [
+        File("/etc/systemd/network/50-macvtap-mt0.netdev", HEADER + "\nx\n"),
+        File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n"),
+        File("/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection", HEADER + "\n", 0o600),
+        File(UNIT_FILE, HEADER + "\n"),
+        File("/etc/systemd/system/multi-user.target.wants/macvtap-links.service", target=UNIT_FILE),
+    ]
+    steps = [planner.step_between(None, file) for file in files]
+    host.apply(steps, str(root.path))
+    assert root.observe().files == {file.path: file for file in files}
+    assert all(file.ours for file in root.observe().files.values())
+    host.apply([planner.step_between(file, None) for file in files], str(root.path))
+    assert root.observe().files == {}
+    assert not (root.path / "etc/systemd/network/20-eth0.network.d").exists()
+
+
+def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
+    root.write("/etc/systemd/network/20-eth0.network.d/mine.conf", "")
+    file = File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n")
+    host.apply([planner.step_between(None, file), planner.step_between(file, None)], str(root.path))
+    assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
+
+
+KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
+
+
+@pytest.mark.parametrize(
+    ("path", "program"),
+    [
+        (INTERFACES_FILE, "ifquery"),
+        (UDEV_FILE, "udevadm"),
+        (UNIT_FILE, "systemd-analyze"),
+        (KEYFILE, "nmcli"),
+    ],
+)
+def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, tmp_path: pathlib.Path) -> None:
+    asked = []
+
+    def answers(code: int, said: str) -> validators.Run:
+        def run(command: t.Sequence[str], text: str | None) -> tuple[int, str]:
+            asked.append(command[0])
+            read = text if text is not None else pathlib.Path(command[-1]).read_text()
+            assert (read, pathlib.Path(command[-1]).name == pathlib.Path(path).name or text) == (
+                "content\n",
+                text or True,
+            )
+            return code, said
+
+        return run
+
+    steps = [planner.step_between(None, File(path, "content\n"))]
+    validators.check(steps, answers(0, ""), str(tmp_path))
+    with pytest.raises(MacvtapError, match=f"{program} does not take what was to be written to {path}: line 3"):
+        validators.check(steps, answers(1, "line 3: bad"), str(tmp_path))
+    # One that cannot do it yet, and none at all.
+    validators.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
+    validators.check(steps, lambda _command, _text: None, str(tmp_path))
+    assert asked == [program] * 3
+    assert list(tmp_path.iterdir()) == []
