@@ -17,7 +17,7 @@ from harness import Cost, median
 class Size:
     """How much of everything: ``links`` in a task, ``looped`` where a task is looped, ``growth`` step by step.
 
-    Of ``domains``, ways that take them one by one are given ``one_by_one``.
+    Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet.
     """
 
     rounds: int = 5
@@ -26,6 +26,7 @@ class Size:
     growth: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
     domains: int = 200
     one_by_one: int = 10
+    hosts: int = 200
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Measure macvtap_link and libvirt_direct_iface: `make bench`. Needs root, for network namespaces of its own."""
+"""Measure macvtap_link, libvirt_direct_iface and preflight: `make bench`. Needs root, for namespaces of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 import domains
+import fleets
 import harness
 import hypervisors
 import links
@@ -60,6 +61,7 @@ SUITES = {
         domains.run_once,
         ("again", "mode"),
     ),
+    "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
 }
 _DOCS = harness.ROOT / "docs" / "benchmark"
 # Around the run of a module: where its time goes, on stderr.
@@ -131,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     every = sorted({group for suite in SUITES.values() for group in suite.groups})
     cases = sorted({case for suite in SUITES.values() for case in suite.cases})
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--module", action="append", choices=list(SUITES), help="may be given twice (both)")
+    parser.add_argument("--module", action="append", choices=list(SUITES), help="may be given several times (all)")
     parser.add_argument("--only", type=_some_of(every), help=f"the figures to measure, of {','.join(every)}; not saved")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (5); slow ones are fewer")
     parser.add_argument("--links", type=int, default=1000)

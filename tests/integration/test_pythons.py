@@ -59,5 +59,9 @@ def test_a_switch_is_asked(netns: Namespace, python: str) -> None:
         assert told["reflective_relay"] is False
 
 
+def test_the_host_is_looked_at(python: str) -> None:
+    assert run_module("macvtap_host_info", {}, python=python)["links"]
+
+
 def test_the_kernel_is_judged(python: str) -> None:
     assert run_module("kernel_macvtap_check", {}, python=python)["supported"]

@@ -31,7 +31,8 @@ class Field:
     ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, but with the versions
     ``not_with`` of libvirt (as it counts: 10.0.0 is 10000000) a replug. ``implied`` is what libvirt takes it for
     where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
-    takes the element away.
+    takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
+    ones drop it without a word.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Field:
     words: tuple[str, str] = _YES_NO
     choices: tuple[str, ...] = ()
     cleared_by: str | int | None = None
+    added: int = 0
 
     def text(self, value: t.Any) -> str | None:
         """Return the option's value as libvirt writes it, None for one that takes the element away."""
@@ -115,14 +117,14 @@ FIELDS: tuple[Field, ...] = (
     _driver("ioeventfd"),
     _driver("event_idx"),
     _driver("queues", "int"),
-    _driver("rx_queue_size", "int"),
-    _driver("tx_queue_size", "int"),
-    _driver("rss"),
-    _driver("rss_hash_report"),
-    _driver("packed"),
-    _driver("iommu"),
-    _driver("ats"),
-    _driver("page_per_vq"),
+    _driver("rx_queue_size", "int", added=2_003_000),
+    _driver("tx_queue_size", "int", added=3_007_000),
+    _driver("rss", added=8_003_000),
+    _driver("rss_hash_report", added=8_003_000),
+    _driver("packed", added=6_003_000),
+    _driver("iommu", added=3_005_000),
+    _driver("ats", added=3_005_000),
+    _driver("page_per_vq", added=7_009_000),
     Field("link_state", ("link",), "state", needs=Impact.LIVE, implied="up", choices=("up", "down")),
     # What only matters when the guest starts takes a start, and no replug.
     Field("boot_order", ("boot",), "order", "int", Impact.RESTART, cleared_by=0),
@@ -134,6 +136,7 @@ FIELDS: tuple[Field, ...] = (
     Field("address", ("address",), "", cleared_by=""),
 )
 BY_NAME: t.Mapping[str, Field] = {field.name: field for field in FIELDS}
+_PARTS = tuple((field.name, field.name.split(".")) for field in FIELDS)
 # libvirt gives these to what has none, for as long as it runs.
 NAMED_BY_LIBVIRT = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
 
@@ -163,13 +166,16 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
 
 def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return what is given of the fields in ``options``, by the fields' names; the contrary of :func:`nested`."""
+    # Most interfaces give few of them.
+    given = {name for name, value in options.items() if value is not None}
     found = {}
-    for field in FIELDS:
-        value: t.Any = options
-        for part in field.name.split("."):
-            value = (value or {}).get(part)
-        if value is not None:
-            found[field.name] = value
+    for name, parts in _PARTS:
+        if parts[0] in given:
+            value: t.Any = options
+            for part in parts:
+                value = (value or {}).get(part)
+            if value is not None:
+                found[name] = value
     return found
 
 

@@ -16,7 +16,7 @@ Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 
 def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
     """Return the host's domains as the module returns them; not ``all_of_them``: those with a direct interface."""
-    pairs = {domain.name: direct_pairs(domain) for domain in host.domains.values()}
+    direct = {domain.name: direct_pairs(domain) for domain in host.domains.values()}
     return [
         {
             "name": domain.name,
@@ -24,28 +24,32 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
             "running": domain.running,
             "persistent": domain.persistent,
             "pid": _pid(domain, host),
-            "interfaces": [_interface(stored, live, domain, host) for stored, live in pairs[domain.name]],
+            "interfaces": [_interface(stored, live, domain, host) for stored, live in direct[domain.name]],
         }
         for domain in host.domains.values()
-        if all_of_them or pairs[domain.name]
+        if all_of_them or direct[domain.name]
     ]
 
 
 def direct_pairs(domain: Domain) -> list[Pair]:
-    """Return the interfaces, each as (stored, live), that are direct ones in at least one of the two.
+    """Return those of :func:`pairs` that are direct ones in at least one of the two."""
+    return [pair for pair in pairs(domain) if any(iface is not None and iface.type == "direct" for iface in pair)]
+
+
+def pairs(domain: Domain) -> list[Pair]:
+    """Return the interfaces, each as (stored, live).
 
     What is stored comes in its order, then what only the running guest has. Of several with one address the first is
     taken for the first of the others, the second for the second.
     """
     left = list(domain.live)
-    pairs: list[Pair] = []
+    found: list[Pair] = []
     for stored in domain.stored:
         live = next((iface for iface in left if iface.mac == stored.mac), None)
         if live is not None:
             left.remove(live)
-        pairs.append((stored, live))
-    pairs += [(None, live) for live in left]
-    return [pair for pair in pairs if any(iface is not None and iface.type == "direct" for iface in pair)]
+        found.append((stored, live))
+    return [*found, *((None, live) for live in left)]
 
 
 def differences(

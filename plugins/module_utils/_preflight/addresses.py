@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The same MAC address twice in one layer-2 segment. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT, on_wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    Conflict,
+    DeclaredLink,
+    Host,
+    Nic,
+    Place,
+)
+
+# What has an address: a NIC of a domain, on whatever hosts; a link; or a host with all its links of that address.
+Owner = t.Tuple[str, ...]
+# Who has it there. Its place is made only where there is a conflict: of thousands there is none.
+Holder = t.Union[Nic, DeclaredLink, Place]
+Claim = t.Tuple[str, Owner, Holder]
+_REMEDY = (
+    "Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment"
+)
+_PASSTHRU = ("passthru", "passthrough")
+
+
+def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+    used: dict[tuple[str, str], list[tuple[Owner, Holder, str]]] = {}
+    for host in fleet:
+        for mac, owner, holder in _claims(host):
+            used.setdefault((host.segment, mac), []).append((owner, holder, host.name))
+    for (segment, mac), claims in used.items():
+        if len(claims) == 1:
+            continue
+        owners = {owner for owner, _holder, _name in claims}
+        where = tuple(holder if isinstance(holder, Place) else holder.place(name) for _owner, holder, name in claims)
+        if len(owners) > 1:
+            times = {2: "twice"}.get(len(owners), f"{len(owners)} times")
+            yield Conflict("mac", f"{mac} is used {times} {_in(segment)}", _REMEDY, where, segment)
+        elif sum("live" in place.seen for place in where) > 1:
+            yield Conflict(
+                "mac",
+                f"{mac} is used by one domain that runs on several hosts at once, {_in(segment)}",
+                "Stop it on all but one of the hosts, or give the copies UUIDs and addresses of their own",
+                where,
+                segment,
+            )
+
+
+def _in(segment: str) -> str:
+    return "on one network" if segment == ONE_SEGMENT else f"in the segment {segment}"
+
+
+def _claims(host: Host) -> t.Iterator[Claim]:
+    """Return each address that is used on ``host``, or will be, with whose it is."""
+    for nic in host.nics:
+        if nic.mac and on_wire(nic):
+            yield nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic
+    declared = {link.name: link for link in host.declared_links}
+    # The links of running guests are their NICs, also of those that are to go.
+    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
+    for link in host.links.values():
+        if link.kind not in MACVLAN_KINDS or link.name in guests or link.mode == "passthru" or link.mac is None:
+            continue
+        if link.name in declared or link.name in host.purged_links:
+            continue
+        yield link.mac, ("link", host.name, link.name), Place(host.name, link=link.name, seen="found")
+    for wanted in declared.values():
+        existing = host.links.get(wanted.name)
+        mac = wanted.mac or (existing.mac if existing is not None else None)
+        if mac and not wanted.absent and wanted.mode != "passthru":
+            yield mac, ("link", host.name, wanted.name), wanted
+    yield from _own(host)
+
+
+def _own(host: Host) -> t.Iterator[Claim]:
+    """Return the addresses of the links that others are on. Those of a bond or a bridge and its ports are one."""
+    said = [nic.final("source") for nic in host.nics if nic.type == "direct"]
+    said += [link.parent for link in host.declared_links if not link.absent]
+    said += [link.parent for link in host.links.values() if link.kind in MACVLAN_KINDS]
+    alone = {nic.final("source") for nic in host.nics if nic.final("mode") in _PASSTHRU}
+    alone |= {link.parent for link in host.declared_links if link.mode in _PASSTHRU}
+    alone |= {link.parent for link in host.links.values() if link.mode in _PASSTHRU}
+    # A passthru link and its parent have one address, whichever of the two it was.
+    shared = {_named(host, name) for name in alone if name}
+    for name in dict.fromkeys(said):
+        parent = link_of(name, host.links) if name else None
+        if parent is None or parent.mac is None or parent.kind in MACVLAN_KINDS:
+            continue
+        if parent.name not in shared:
+            yield parent.mac, ("host", host.name), Place(host.name, link=parent.name, seen="parent")
+
+
+def _named(host: Host, name: str) -> str:
+    link: Link | None = link_of(name, host.links)
+    return name if link is None else link.name

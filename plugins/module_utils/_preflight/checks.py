@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What cannot be on one host, whatever the others are. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import Field
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import (
+    changed_live_from,
+    wanted_versions,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
+
+# Kind, message and remedy: places with the same are one conflict of their host.
+_Said = t.Tuple[str, str, str]
+
+
+def conflicts(host: Host) -> t.Iterator[Conflict]:
+    found: dict[_Said, list[Place]] = {}
+    for said, place in _all(host):
+        found.setdefault(said, []).append(place)
+    for (kind, message, remedy), where in found.items():
+        yield Conflict(kind, message, remedy, tuple(where), host.segment)
+
+
+def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
+    for place, message in host.problems:
+        yield ("declaration", message, "Correct the variable"), place
+    if not host.found:
+        return
+    yield from _kernel(host)
+    for vlan in host.vlans:
+        if vlan.state != "absent":
+            place = Place(host.name, link=vlan.name or f"{vlan.parent}.{vlan.id}", seen="declared")
+            for said in _on_parent(host, vlan.parent, None, vlan.mtu, "parent"):
+                yield said, place
+    for wanted in host.declared_links:
+        existing = host.links.get(wanted.name)
+        if not wanted.absent and (wanted.parent or existing):
+            named = wanted.parent or (existing.parent if existing else None) or ""
+            mtu = wanted.mtu or (existing.mtu if existing else None)
+            for said in _on_parent(host, named, wanted.mode, mtu, "parent"):
+                yield said, wanted.place(host.name)
+    for nic in host.nics:
+        if nic.given is not None:
+            for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), "source"):
+                yield said, nic.place(host.name)
+            for said in _libvirt(nic, host):
+                yield said, nic.place(host.name)
+
+
+def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:
+    declares = any(nic.given is not None for nic in host.nics) or any(not link.absent for link in host.declared_links)
+    if not host.kernel.get("supported", True) and (host.kernel_required or declares):
+        reason = str(host.kernel.get("reason") or "the kernel has no macvtap")
+        yield ("kernel", reason, str(host.kernel.get("remedy") or "")), Place(host.name)
+
+
+def _on_parent(host: Host, named: str | None, mode: str | None, mtu: int | None, word: str) -> t.Iterator[_Said]:
+    if not named:
+        return
+    try:
+        parent = _parent(host, named, word)
+    except MacvtapError as exc:
+        yield "parent", exc.message, f"Declare a {word} that the host has, or give it that link"
+        return
+    if parent.name in host.unfit:
+        yield "parent", host.unfit[parent.name], f"Declare another {word}"
+        return
+    if mtu and parent.mtu and mtu > parent.mtu:
+        message = f"mtu {mtu} exceeds that of the {word} {parent.name} ({parent.mtu})"
+        yield "mtu", message, f"Raise the mtu of {parent.name} first, or declare a smaller one"
+    if mode == "vepa" and host.reflects.get(parent.name) is False:
+        yield (
+            "vepa",
+            f"mode vepa on {parent.name}, whose switch port does not reflect frames: guests on this host would not "
+            "reach each other",
+            "Switch on reflective relay (hairpin) at the port, or declare mode bridge",
+        )
+
+
+def _parent(host: Host, named: str, word: str) -> Link:
+    if word == "parent":
+        return parents.resolve(Wanted("", parent=named), host.links)
+    # libvirt knows no other spelling than a name.
+    link = link_of(named, host.links)
+    if link is None:
+        raise MacvtapError(f"there is no link {named} on this host{parents.near(named, host.links)}")
+    return link
+
+
+def _mtu(nic: Nic, host: Host) -> int | None:
+    """Return the MTU that is declared of a NIC, or that of the running guest's link."""
+    declared = nic.options.get("mtu")
+    if declared is not None:
+        return int(declared)
+    link = host.links.get((nic.live and nic.live.get("target")) or "")
+    return link.mtu if link is not None and link.kind == "macvtap" else None
+
+
+def _libvirt(nic: Nic, host: Host) -> t.Iterator[_Said]:
+    if host.version is None:
+        return
+    has = f"libvirt {inspection.version_text(host.version)}"
+    for field, value in wanted_versions(nic.options):
+        if field.added > host.version:
+            needed = inspection.version_text(field.added)
+            message = f"{has} has no {field.name}, which came with {needed}"
+            yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {field.name} out"
+        elif changed_live_from(field) > host.version and host.live_level == "update" and _differs(nic, field, value):
+            yield (
+                "libvirt",
+                f"{has} cannot change {field.name} of a running guest; "
+                f"{inspection.version_text(changed_live_from(field))} can",
+                "Say macvtap_domains_live: replug (a short interruption) or none (it waits for the guest's restart), "
+                "or install a newer libvirt",
+            )
+
+
+def _differs(nic: Nic, field: Field, value: t.Any) -> bool:
+    return nic.live is not None and (nic.live.get(field.name) or field.implied) != field.text(value)

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""From what was declared and found of each host to the Hosts that are compared. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
+
+# What of the variable macvtap_segment is left out.
+ONE_SEGMENT = "all"
+# By these a guest sees no network of its host's.
+_APART = {"user", "internal", "mcast", "server", "client", "udp"}
+_Read = t.Tuple[Host, t.Tuple[Entry, ...], bool]
+
+
+def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
+    """Return the hosts of ``fleet``: what is ``declared`` and what was ``found`` of each, by its name.
+
+    :raises MacvtapError: it is no dictionary of dictionaries.
+    """
+    require(fleet)
+    read = [_read(name, said) for name, said in fleet.items()]
+    identity = _Identities(host for host, _entries, _purge in read)
+    return tuple(_with_nics(host, entries, identity, purge=purge) for host, entries, purge in read)
+
+
+def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
+    """Return which hosts, and whose domains, nothing was found of, and why.
+
+    :raises MacvtapError: it is no dictionary of dictionaries.
+    """
+    require(fleet)
+    told = []
+    for name, said in fleet.items():
+        found = said.get("found") or {}
+        for what, reason in (("host", _no_host(found)), ("libvirt", _no_libvirt(found))):
+            if reason:
+                told.append({"host": name, "what": what, "reason": reason})
+    return told
+
+
+def require(fleet: t.Any) -> None:
+    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
+        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
+
+
+def _read(name: str, said: Said) -> _Read:
+    variables = Variables(name, said.get("declared") or {})
+    found = said.get("found") or {}
+    declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
+    host = Host(
+        name=name,
+        segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
+        kernel_required=variables.flag("macvtap_kernel_required"),
+        live_level=str(variables.get("macvtap_domains_live")),
+        vlans=declared_vlans,
+        declared_links=declared_links,
+        problems=tuple(variables.problems),
+    )
+    if not _no_host(found):
+        host = replace(
+            host,
+            found=True,
+            kernel=found.get("kernel") or {},
+            version=_version((found.get("libvirt") or {}).get("version")),
+            links=_with_vlans(report.read_links(found["links"]), declared_vlans),
+            unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+            reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
+            domains=report.read_domains(found.get("domains") or ()),
+            purged_links=_purged(found["links"], variables),
+        )
+    return host, interfaces, variables.flag("macvtap_domains_purge")
+
+
+def _no_host(found: Said) -> str:
+    if "links" in found:
+        return ""
+    words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
+    # What ansible-core puts before every failure from 2.19 on.
+    said = re.sub(r"^Task failed: ", "", str(found.get("msg") or "").strip()).splitlines()
+    return f"{words}: {said[0]}" if said else words
+
+
+def _no_libvirt(found: Said) -> str:
+    libvirt = found.get("libvirt") or {}
+    if _no_host(found) or libvirt.get("available"):
+        return ""
+    return str(libvirt.get("reason") or "libvirt was not asked")
+
+
+def _version(text: str | None) -> int | None:
+    """Return a version as libvirt counts it, the contrary of inspection.version_text()."""
+    parts = re.findall(r"\d+", text or "")[:3]
+    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _with_vlans(links: Links, wanted: t.Iterable[WantedVlan]) -> Links:
+    """Return ``links`` and the VLAN links that are made before anything is to be on them."""
+    final = dict(links)
+    for want in wanted:
+        if want.state != "absent":
+            # What is wrong with its parent is told by checks.py.
+            with contextlib.suppress(MacvtapError):
+                parent = parents.resolve(want, final)
+                name = vlans.name_of(want, parent)
+                mac, mtu = want.mac or parent.mac, want.mtu or parent.mtu
+                final.setdefault(name, Link(name, kind="vlan", parent=parent.name, mac=mac, mtu=mtu))
+    return final
+
+
+def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
+    group = variables.get("macvtap_links_group")
+    if not variables.flag("macvtap_links_purge") or not group:
+        return frozenset()
+    return frozenset(
+        link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
+    )
+
+
+class _Identities:
+    """Which domains of several hosts are one that can live on each of them.
+
+    Those of one UUID; and where it is known on one of the hosts only, those of one name.
+    """
+
+    def __init__(self, found: t.Iterable[Host]) -> None:
+        self._known: dict[str, set[str]] = {}
+        for host in found:
+            for domain in host.domains.values():
+                if domain.uuid:
+                    self._known.setdefault(domain.name, set()).add(domain.uuid)
+
+    def uuid(self, host: Host, name: str) -> str:
+        """Return the domain's UUID, "" if it is not known."""
+        domain = host.domains.get(name)
+        if domain is not None and domain.uuid:
+            return domain.uuid
+        known = self._known.get(name, ())
+        return next(iter(known)) if len(known) == 1 else ""
+
+    def of(self, host: Host, name: str) -> str:
+        return self.uuid(host, name) or name
+
+
+def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *, purge: bool) -> Host:
+    nics: dict[tuple[str, str, int], Nic] = {}
+    for domain in host.domains.values():
+        seen: dict[str, int] = {}
+        for stored, live in inspection.pairs(domain):
+            mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
+            number = seen[mac] = seen.get(mac, -1) + 1
+            nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
+    declared: set[tuple[str, str, int]] = set()
+    problems = list(host.problems)
+    made: set[str] = set()
+    observed = DomainHost("", host.domains, links=host.links or None)
+    for index, (desired, options) in enumerate(entries):
+        try:
+            mac = _mac_of(desired, host, observed, identity, made)
+        except MacvtapError as exc:
+            problems.append((Place(host.name, desired.domain, desired.mac, seen="declared"), str(exc)))
+            continue
+        made.add(mac)
+        # An address that is not known yet is no other's.
+        key = (desired.domain, mac, 0 if mac else index)
+        declared.add(key)
+        if not desired.present:
+            nics.pop(key, None)
+            continue
+        there = nics.get(key)
+        stored, live = (there.stored, there.live) if there is not None else (None, None)
+        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given, options)
+    if purge:
+        named = {domain for domain, _mac, _number in declared}
+        nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}
+    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
+
+
+def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: _Identities, made: t.Collection[str]) -> str:
+    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
+    if desired.mac:
+        return desired.mac
+    domain = host.domains.get(desired.domain)
+    if domain is None:
+        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
+        if not domain.uuid:
+            # It is the UUID that an address is made of.
+            return ""
+    return selection.select(desired, domain, observed, made).mac
+
+
+def on_wire(nic: Nic) -> bool:
+    return nic.type not in _APART

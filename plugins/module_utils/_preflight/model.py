@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A fleet as it is to be compared, and what is wrong with it. Plain values only."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+
+# In the order of a table: what keeps a host out altogether comes first.
+KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a conflict is: at a ``nic`` (its MAC address) of a ``domain``, at a ``link``, or at the ``host`` itself.
+
+    ``seen`` says as what it is there: declared, stored, live, found, parent.
+    """
+
+    host: str
+    domain: str | None = None
+    nic: str | None = None
+    link: str | None = None
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Things that cannot be as they are declared or found, at all or together."""
+
+    kind: str
+    message: str
+    remedy: str
+    where: tuple[Place, ...]
+    segment: str
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {**asdict(self), "where": [asdict(place) for place in self.where]}
+
+
+@dataclass(frozen=True)
+class DeclaredLink:
+    """A macvtap link that the role macvtap_links is to make."""
+
+    name: str
+    parent: str | None = None
+    mode: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    absent: bool = False
+
+    def place(self, host: str) -> Place:
+        return Place(host, link=self.name, seen="declared")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One NIC of a domain on one host: as stored and live there, and what is declared of it (None: nothing).
+
+    ``identity`` is the domain's, the same on every host on which it can live. ``mac`` is "" where it is not known yet;
+    ``number`` tells NICs of one domain with the same address apart.
+    """
+
+    domain: str
+    identity: str
+    mac: str
+    number: int = 0
+    stored: Iface | None = None
+    live: Iface | None = None
+    given: t.Mapping[str, str | None] | None = None
+    options: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def found(self) -> Iface | None:
+        return self.stored or self.live
+
+    @property
+    def type(self) -> str:
+        return "direct" if self.given is not None or self.found is None else self.found.type
+
+    def final(self, name: str) -> str | None:
+        """Return the source or the mode that it is to have: the declared one, else that which it has."""
+        said = (self.given or {}).get(name)
+        if said is not None:
+            return said
+        found = self.found
+        return found.get(name) if found is not None and found.type == "direct" else None
+
+    def place(self, host: str) -> Place:
+        seen = (("declared", self.given is not None), ("stored", self.stored), ("live", self.live))
+        return Place(host, self.domain, self.mac or None, seen=", ".join(word for word, is_so in seen if is_so))
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: what was ``found`` on it, if anything was, and what is declared of it.
+
+    ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
+    parents, by their names; among the links are the VLAN links that are still to be made. ``problems`` are declarations
+    that cannot be read.
+    """
+
+    name: str
+    segment: str
+    found: bool = False
+    kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
+    kernel_required: bool = True
+    version: int | None = None
+    links: Links = field(default_factory=dict)
+    unfit: t.Mapping[str, str] = field(default_factory=dict)
+    reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
+    domains: t.Mapping[str, Domain] = field(default_factory=dict)
+    live_level: str = "update"
+    declared_links: tuple[DeclaredLink, ...] = ()
+    purged_links: frozenset[str] = frozenset()
+    vlans: tuple[WantedVlan, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    problems: tuple[tuple[Place, str], ...] = ()

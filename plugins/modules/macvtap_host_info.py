@@ -1,0 +1,344 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: macvtap_host_info
+short_description: Tell all of a host that decides what macvtap can do on it
+version_added: 0.2.0
+author: linuxvirt.macvtap contributors (!UNKNOWN)
+description:
+  - Returns in one run whether the kernel has macvtap, which links there are and which of them a macvtap link can be on,
+    and the interfaces of all libvirt domains, stored and live.
+  - It is what the playbook C(linuxvirt.macvtap.preflight) compares over a fleet, by the filter
+    P(linuxvirt.macvtap.fleet_conflicts#filter).
+  - Changes nothing. A host with no libvirt, or one whose daemon is down, is no failure.
+extends_documentation_fragment:
+  - linuxvirt.macvtap.attributes
+  - linuxvirt.macvtap.attributes.actiongroup
+attributes:
+  check_mode:
+    support: full
+    details: It never changes anything.
+  diff_mode:
+    support: none
+    details: It never changes anything.
+  idempotent:
+    support: full
+options:
+  uri:
+    description: Where libvirt is reached.
+    type: str
+    default: qemu:///system
+  relay:
+    description:
+      - Links behind which the switch is asked whether it reflects frames, as M(linuxvirt.macvtap.reflective_relay_info)
+        does by default, which puts two frames on each. By name, alternative name, MAC address or PCI address; one that
+        is not there is left out.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: linuxvirt.macvtap.kernel_macvtap_check
+  - module: linuxvirt.macvtap.macvtap_link_info
+  - module: linuxvirt.macvtap.libvirt_direct_iface_info
+  - module: linuxvirt.macvtap.reflective_relay_info
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  linuxvirt.macvtap.macvtap_host_info:
+  register: host
+
+- name: Say on which links macvtap links can be
+  ansible.builtin.debug:
+    msg: "{{ host.links | selectattr('unfit', 'none') | map(attribute='name') }}"
+"""
+
+RETURN = r"""
+kernel:
+  description: Whether the running kernel has macvtap, as M(linuxvirt.macvtap.kernel_macvtap_check) returns it.
+  returned: success
+  type: dict
+  contains:
+    supported:
+      description: Whether it has.
+      type: bool
+      returned: always
+    provided_by:
+      description: V(builtin), V(module), V(missing) or V(unknown).
+      type: str
+      returned: always
+    loaded:
+      description: Whether it is in the running kernel now.
+      type: bool
+      returned: always
+    kernel:
+      description: The kernel's release.
+      type: str
+      returned: always
+    source:
+      description: The file that told.
+      type: str
+      returned: always
+    sources_tried:
+      description: Each file that was looked at, and what was found there.
+      type: list
+      elements: dict
+      returned: always
+    config:
+      description: The kernel options that macvtap is made of.
+      type: dict
+      returned: always
+    obstacles:
+      description: What would keep macvtap from being loaded.
+      type: list
+      elements: dict
+      returned: always
+    probe:
+      description: Always V(null). No link is made to try it.
+      type: dict
+      returned: always
+    reason:
+      description: Why macvtap is not supported.
+      type: str
+      returned: if not RV(kernel.supported)
+    remedy:
+      description: What to do about it.
+      type: str
+      returned: if not RV(kernel.supported)
+  sample: {supported: true, provided_by: module, loaded: true, kernel: 6.1.0-40-amd64}
+links:
+  description: All links of the host, by their index.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    altnames:
+      description: Alternative names.
+      type: list
+      elements: str
+      returned: always
+    ifindex:
+      description: Interface index.
+      type: int
+      returned: always
+    kind:
+      description: Kind, such as V(macvtap), V(bond) or V(vlan). Empty for physical links and the loopback link.
+      type: str
+      returned: always
+    parent:
+      description: Name of the link below, V(null) if there is none or it is in another network namespace.
+      type: str
+      returned: always
+    master:
+      description: Name of the bridge, bond or other link that it is a port of, V(null) if of none.
+      type: str
+      returned: always
+    mode:
+      description: Mode of a macvtap link, V(null) of others.
+      type: str
+      returned: always
+    mac:
+      description: MAC address.
+      type: str
+      returned: always
+    mtu:
+      description: MTU in bytes.
+      type: int
+      returned: always
+    group:
+      description: Link group.
+      type: int
+      returned: always
+    pci:
+      description: PCI address of the device behind it, V(null) if there is none.
+      type: str
+      returned: always
+    state:
+      description: V(up) or V(down), as the administrator set it.
+      type: str
+      returned: always
+    carrier:
+      description: Whether frames can pass.
+      type: bool
+      returned: always
+    unfit:
+      description: Why no macvtap link can be on it, V(null) if one can.
+      type: str
+      returned: always
+    reflective_relay:
+      description:
+        - Whether the switch's port behind it reflects frames (reflective relay, hairpin), which mode vepa needs.
+        - V(null) where that is not known, and for links that are not among O(relay).
+      type: bool
+      returned: always
+  sample:
+    - name: eth0
+      altnames: [enp1s0]
+      ifindex: 2
+      kind: ""
+      parent:
+      master:
+      mode:
+      mac: "52:54:00:aa:00:01"
+      mtu: 1500
+      group: 0
+      pci: "0000:01:00.0"
+      state: up
+      carrier: true
+      unfit:
+      reflective_relay:
+libvirt:
+  description: Whether libvirt could be asked, and which it is.
+  returned: success
+  type: dict
+  contains:
+    uri:
+      description: Where it was asked.
+      type: str
+      returned: always
+    available:
+      description: Whether it answered.
+      type: bool
+      returned: always
+    version:
+      description: Its version, V(null) if it did not answer.
+      type: str
+      returned: always
+    reason:
+      description: Why it did not, V(null) if it did.
+      type: str
+      returned: always
+  sample: {uri: "qemu:///system", available: true, version: 9.0.0, reason: null}
+domains:
+  description: All domains, by their names. None where RV(libvirt.available) is V(false).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    uuid:
+      description: UUID.
+      type: str
+      returned: always
+    running:
+      description: Whether it runs.
+      type: bool
+      returned: always
+    persistent:
+      description: Whether its configuration is stored.
+      type: bool
+      returned: always
+    interfaces:
+      description: Its interfaces, of every type.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        mac:
+          description: MAC address.
+          type: str
+          returned: always
+        stored:
+          description:
+            - As it is stored, by the names of the options of M(linuxvirt.macvtap.libvirt_direct_iface), with its
+              C(type), and C(origin) for what one that is not direct is connected to. V(null) if it is not stored.
+          type: dict
+          returned: always
+        live:
+          description: As the running guest has it, in the same form; the mode is that of the link itself.
+          type: dict
+          returned: always
+  sample:
+    - name: web1
+      uuid: 1b5ab0b2-3a9b-5e3c-9b1d-5d1f4f2f2a11
+      running: false
+      persistent: true
+      interfaces:
+        - mac: "52:54:00:10:00:01"
+          stored: {type: direct, origin: null, source: eth0, mode: bridge, model: virtio}
+          live:
+"""
+
+import contextlib
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask
+
+
+def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
+    running = kernel.observe()
+    with netlink.session() as session:
+        # Which of them are wireless is looked up only for those that are named.
+        links = session.observe((), parents=tuple(session.observe(())))
+    return {
+        "changed": False,
+        "kernel": kernel_planner.returned(running, judgement.judge(running)),
+        "links": report.links(links, _reflects(module.params["relay"], links)),
+        **_libvirt(module.params["uri"]),
+    }
+
+
+def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
+    asked = []
+    for index, said in enumerate(relay):
+        with contextlib.suppress(parents.NoSuchLinkError):
+            asked.append(parents.find(said, links, path=f"relay[{index}]"))
+    return {name: verdict.reflects for name, verdict in ask.verdicts(asked).items()} if asked else {}
+
+
+def _libvirt(uri: str) -> dict[str, t.Any]:
+    try:
+        with hypervisor.connect(uri, read_only=True) as hv:
+            host = hv.observe(None)
+    except MacvtapError as exc:
+        return {
+            "libvirt": {"uri": uri, "available": False, "version": None, "reason": exc.message},
+            "domains": [],
+        }
+    return {
+        "libvirt": {
+            "uri": uri,
+            "available": True,
+            "version": inspection.version_text(host.version),
+            "reason": None,
+        },
+        "domains": report.domains(host.domains.values()),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "uri": {"type": "str", "default": "qemu:///system"},
+            "relay": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    _glue.run(module, macvtap_host_info)
+
+
+if __name__ == "__main__":
+    main()

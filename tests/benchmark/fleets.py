@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The figure of preflight: comparing a fleet, on the controller alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import typing as t
+
+from figures import Figure, Size
+from harness import ROOT, BenchmarkError, Cost, Session, median
+
+_SCRIPT = pathlib.Path(__file__).parent / "bare_compare.py"
+_NICS = 20
+
+
+@contextlib.contextmanager
+def session(_python: str) -> t.Iterator[Session]:
+    """Give a session in the interpreter that Ansible runs in: nothing of this runs on a hypervisor."""
+    with tempfile.TemporaryDirectory(prefix="macvtap-bench-") as scratch:
+        yield Session(sys.executable, pathlib.Path(scratch))
+
+
+def compare(in_session: Session, size: Size) -> list[Figure]:
+    sizes = sorted({max(1, size.hosts // 4), max(1, size.hosts // 2), size.hosts})
+    told = {hosts: _run(in_session, [str(_SCRIPT), str(hosts), str(_NICS), str(3 * size.rounds)]) for hosts in sizes}
+    parts = {f"{hosts} hosts": median(one["wall"]) for hosts, one in told.items()}
+    parts[f"{size.hosts} hosts, CPU"] = median(told[size.hosts]["cpu"])
+    what = f"compare {size.hosts} hosts × {_NICS} NICs, half of them found as declared"
+    value = 1000 * median(told[size.hosts]["wall"])
+    return [Figure("compare", what, value, "ms", 3 * size.rounds, 1000, parts=parts)]
+
+
+def run_once(in_session: Session, size: Size, _case: str, around: str) -> Cost:
+    """Compare once more, with Python code ``around`` it."""
+    run = f"sys.argv[1:] = ['{size.hosts}', '{_NICS}', '1']; runpy.run_path({str(_SCRIPT)!r}, run_name='__main__')"
+    done = _python(in_session, ["-c", "import runpy, sys\n" + around.format(run)])
+    return Cost(0, 0, done.stdout, done.stderr)
+
+
+def _run(in_session: Session, argv: t.Sequence[str]) -> dict[str, t.Any]:
+    told: dict[str, t.Any] = json.loads(_python(in_session, argv).stdout)
+    if told["conflicts"]:
+        raise BenchmarkError(f"the fleet that is compared has {told['conflicts']} conflicts, and is to have none")
+    return told
+
+
+def _python(in_session: Session, argv: t.Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    environment = in_session.environment()
+    environment["PYTHONPATH"] += os.pathsep + str(ROOT / "tests")
+    done = subprocess.run([in_session.python, *argv], env=environment, capture_output=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"comparing ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
+    return done

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Fleets made up for tests and the benchmark: what macvtap_host_info would return, and roles' variables."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
+
+Said = t.Dict[str, t.Any]
+
+
+def mac(number: int) -> str:
+    return f"52:54:00:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+
+
+def iface(address: str, source: str = "eth0", mode: str = "bridge", **values: str) -> Iface:
+    return Iface(address, values={"source": source, "mode": mode, **values})
+
+
+def uplink(number: int, name: str = "eth0", **values: t.Any) -> Link:
+    own = f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
+    return Link(**{"name": name, "index": 2, "mac": own, "mtu": 1500, "up": True, **values})
+
+
+def found(
+    *more: Link | Domain, number: int = 1, version: str | None = "9.0.0", relay: t.Mapping[str, bool] | None = None
+) -> Said:
+    """Return what is found on a host with the uplink eth0, and with ``more`` links and domains."""
+    links = [uplink(number), *(thing for thing in more if isinstance(thing, Link))]
+    reported = report.links({link.name: link for link in links}, {})
+    for link in reported:
+        link["reflective_relay"] = (relay or {}).get(link["name"])
+    return {
+        "kernel": {"supported": True},
+        "links": reported,
+        "libvirt": {"available": version is not None, "version": version, "reason": None if version else "no daemon"},
+        "domains": report.domains(thing for thing in more if isinstance(thing, Domain)),
+    }
+
+
+def declared(*interfaces: Said, links: t.Sequence[Said] = (), **variables: t.Any) -> Said:
+    """Return the roles' variables, by their names without macvtap_."""
+    return {
+        "macvtap_domains_source": "eth0",
+        "macvtap_domains_interfaces": list(interfaces),
+        "macvtap_links_parent": "eth0",
+        "macvtap_links_links": list(links),
+        **{f"macvtap_{name}": value for name, value in variables.items()},
+    }
+
+
+def many(hosts: int, nics: int) -> dict[str, Said]:
+    """Return a fleet without conflicts: of each host's NICs, half are declared and found, half only declared."""
+    fleet = {}
+    for number in range(hosts):
+        domains = [
+            Domain(
+                f"web{number}-{half}",
+                f"00000000-0000-0000-0000-{number:06d}{half:06d}",
+                running=True,
+                stored=(iface(mac(number * nics + 2 * half)),),
+                live=(iface(mac(number * nics + 2 * half), target=f"macvtap{half}"),),
+            )
+            for half in range(nics // 2)
+        ]
+        links = [
+            Link(f"macvtap{half}", 10 + half, "macvtap", "eth0", 2, "bridge", mac(number * nics + 2 * half), 1500)
+            for half in range(nics // 2)
+        ]
+        interfaces = [
+            {"domain": f"web{number}-{nic // 2}", "mac": mac(number * nics + nic)} for nic in range(nics // 2 * 2)
+        ]
+        fleet[f"hv{number}"] = {
+            "declared": declared(*interfaces),
+            "found": found(*domains, *links, number=number),
+        }
+    return fleet

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""macvtap_host_info against the real kernel and a real libvirtd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, domain, nic
+from support import PYTHONS, run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+
+def look(hv: Hypervisor, python: str = sys.executable, **params: t.Any) -> dict[str, t.Any]:
+    result = run_module("macvtap_host_info", params, prefix=hv.prefix, python=python)
+    assert result["rc"] == 0, result
+    assert not result["changed"]
+    return result
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
+    bridged = f"<interface type='bridge'><mac address='{B}'/><source bridge='br9'/></interface>"
+    hv.define(domain("web1", nic(A), bridged))
+    told = look(hv, python)
+    assert told["kernel"]["supported"]
+    assert told["kernel"]["kernel"] == os.uname().release
+    assert told["libvirt"]["available"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", told["libvirt"]["version"])
+    links = {link["name"]: link for link in told["links"]}
+    assert links["lo"]["unfit"] == "lo is the loopback link; macvtap needs an Ethernet link"
+    assert links["eth0"]["unfit"] is None
+    assert links["eth0"]["mac"] == hv.run("cat", "/sys/class/net/eth0/address").strip()
+    assert links["eth0"]["mtu"] == int(hv.run("cat", "/sys/class/net/eth0/mtu"))
+    (web1,) = told["domains"]
+    assert (web1["name"], web1["uuid"]) == ("web1", hv.virsh("domuuid", "web1").strip())
+    direct, bridge = web1["interfaces"]
+    assert (direct["mac"], direct["stored"]["type"], direct["live"]) == (A, "direct", None)
+    assert (direct["stored"]["source"], direct["stored"]["mode"]) == ("eth0", "bridge")
+    assert (bridge["mac"], bridge["stored"]["type"], bridge["stored"]["origin"]) == (B, "bridge", "br9")
+
+
+def test_a_running_guest_and_its_link(started: Hypervisor) -> None:
+    told = look(started)
+    (interface,) = told["domains"][0]["interfaces"]
+    assert told["domains"][0]["running"]
+    target = interface["live"]["target"]
+    link = next(link for link in told["links"] if link["name"] == target)
+    assert (link["kind"], link["parent"], link["mode"], link["mac"]) == ("macvtap", "eth0", "bridge", A)
+    assert link["unfit"].startswith(f"{target} is itself a macvtap link")
+
+
+def test_links_by_what_makes_them_unfit_as_parents(hv: Hypervisor) -> None:
+    hv.run("ip", "link", "add", "br7", "type", "bridge")
+    hv.run("ip", "link", "add", "port7", "type", "veth", "peer", "name", "far7")
+    try:
+        hv.run("ip", "link", "set", "port7", "master", "br7")
+        hv.run("ip", "link", "property", "add", "dev", "br7", "altname", "lan7")
+        links = {link["name"]: link for link in look(hv)["links"]}
+    finally:
+        hv.run("ip", "link", "del", "port7")
+        hv.run("ip", "link", "del", "br7")
+    assert links["port7"]["unfit"].startswith("port7 is a port of the bridge br7")
+    assert (links["port7"]["master"], links["br7"]["kind"], links["br7"]["altnames"]) == ("br7", "bridge", ["lan7"])
+    assert links["br7"]["unfit"] is None
+
+
+def test_no_daemon_is_no_failure(hv: Hypervisor) -> None:
+    told = look(hv, uri="qemu+unix:///system?socket=/nowhere")
+    assert told["domains"] == []
+    assert told["libvirt"]["available"] is False
+    assert told["libvirt"]["version"] is None
+    assert told["libvirt"]["reason"].startswith("cannot connect to 'qemu+unix:///system?socket=/nowhere'")
+    assert told["links"]
+
+
+def test_it_changes_nothing(started: Hypervisor) -> None:
+    def state() -> tuple[t.Any, ...]:
+        # The carrier comes a moment after the guest.
+        links = [{**link, "operstate": "", "flags": []} for link in json.loads(started.run("ip", "-d", "-j", "link"))]
+        return links, started.dump("web1"), started.dump("web1", live=True)
+
+    before = state()
+    look(started)
+    assert state() == before

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The playbook preflight over the lab's hypervisors, with conflicts made on purpose and without."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pathlib
+import re
+import typing as t
+
+import installed
+import pytest
+import yaml
+from direct_iface import domain, nic
+from installed import Fleet, changed
+from labkit import switch
+
+A, B = "52:54:00:00:01:01", "52:54:00:00:02:01"
+CLEAN: dict[str, t.Any] = {
+    "vars": {"macvtap_domains_source": "eth0", "macvtap_links_parent": "eth0"},
+    "hosts": {
+        "hv1": {"macvtap_domains_interfaces": [{"domain": "web1", "mac": A}]},
+        "hv2": {
+            "macvtap_domains_interfaces": [{"domain": "web2", "mac": B}],
+            "macvtap_links_links": [{"name": "spare0", "mac": "52:54:00:00:02:02"}],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+    """Two hypervisors with a domain each, of which web1 is stored as it is declared."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for the lab")
+    with installed.fleet(tmp_path_factory.mktemp("home"), ("hv1", "hv2")) as made:
+        made.on("hv1", "virsh", "define", "/dev/stdin", stdin=domain("web1", nic(A)))
+        made.on("hv2", "virsh", "define", "/dev/stdin", stdin=domain("web2"))
+        made.on("hv2", "ip", "link", "add", "br0", "type", "bridge")
+        made.on("hv2", "ip", "link", "add", "port0", "type", "veth", "peer", "name", "far0")
+        made.on("hv2", "ip", "link", "set", "port0", "master", "br0")
+        yield made
+
+
+def state(fleet: Fleet) -> list[t.Any]:
+    told: list[t.Any] = []
+    for hv, name in (("hv1", "web1"), ("hv2", "web2")):
+        links = json.loads(fleet.on(hv, "ip", "-d", "-j", "link"))
+        # The carrier comes and goes by itself.
+        told += [{**link, "operstate": "", "flags": []} for link in links]
+        told.append(fleet.on(hv, "virsh", "dumpxml", "--inactive", name))
+    return told
+
+
+def inventory(path: pathlib.Path, said: t.Mapping[str, t.Any]) -> pathlib.Path:
+    file = path / "inventory.yml"
+    file.write_text(yaml.safe_dump({"hypervisors": said}))
+    return file
+
+
+@pytest.fixture
+def spoilt() -> dict[str, t.Any]:
+    """web2 is to have the address of web1, and a link is to be on the port of a bridge."""
+    said = copy.deepcopy(CLEAN)
+    said["hosts"]["hv2"]["macvtap_domains_interfaces"][0]["mac"] = A
+    said["hosts"]["hv2"]["macvtap_links_links"][0]["parent"] = "port0"
+    return said
+
+
+def test_a_clean_fleet_passes_with_nothing_said_and_nothing_changed(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    before, report = state(fleet), tmp_path / "preflight.json"
+    done = fleet.play("preflight", "-e", f"macvtap_preflight_json={report}", inventory=inventory(tmp_path, CLEAN))
+    assert changed(done) == [0, 0]
+    assert not re.search(r"TASK \[Show the conflicts\] \*+\nok", done.stdout)
+    assert json.loads(report.read_text()) == {"conflicts": [], "gaps": [], "hosts": ["hv1", "hv2"]}
+    assert state(fleet) == before
+
+
+def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_begins(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    before, report = state(fleet), tmp_path / "preflight.json"
+    done = fleet.play(
+        "site", "-e", f"macvtap_preflight_json={report}", inventory=inventory(tmp_path, spoilt), check=False
+    )
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert re.search(rf"mac +hv1 +web1 +{A} +declared, stored", said), said
+    assert re.search(rf" +hv2 +web2 +{A} +declared", said)
+    assert f"{A} is used twice on one network" in said
+    assert re.search(r"parent +hv2 +spare0 +declared", said)
+    assert "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead" in said
+    assert "Conflicts: 2. See the table above" in said
+    assert "macvtap_kernel" not in done.stdout
+    assert changed(done) == [0, 0]
+    assert state(fleet) == before
+    conflicts = json.loads(report.read_text())["conflicts"]
+    assert [(one["kind"], [place["host"] for place in one["where"]]) for one in conflicts] == [
+        ("parent", ["hv2"]),
+        ("mac", ["hv1", "hv2"]),
+    ]
+
+
+def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    spoilt["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    file = inventory(tmp_path, spoilt)
+    said = fleet.play("preflight", inventory=file, check=False).stdout
+    assert "Not looked at: hv0: cannot be reached" in said
+    assert f"{A} is used twice on one network" in said
+    limited = fleet.play("preflight", "--limit", "hv1", inventory=file)
+    assert "Not compared: hosts outside of --limit hv1" in limited.stdout
+
+
+def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out(
+    fleet: Fleet, tmp_path: pathlib.Path
+) -> None:
+    file = inventory(tmp_path, CLEAN)
+    done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
+    assert re.search(r"Not looked at: hv2: its domains, since cannot connect to", done.stdout)
+    left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
+    assert "hv1" not in re.findall(r"^ok: \[(\w+)\]", left_out.stdout.split("TASK [Gathering Facts]")[0], re.MULTILINE)
+
+
+@pytest.mark.parametrize("reflects", [False, True])
+def test_vepa_is_a_conflict_where_the_switch_does_not_reflect(
+    fleet: Fleet, tmp_path: pathlib.Path, reflects: bool
+) -> None:
+    said = copy.deepcopy(CLEAN)
+    said["hosts"]["hv1"]["macvtap_domains_interfaces"][0]["mode"] = "vepa"
+    switch.set_hairpin(fleet.lab, fleet.lab.hypervisor("hv1"), reflects)
+    done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    assert (done.returncode == 0) == reflects, done.stdout
+    assert ("mode vepa on eth0, whose switch port does not reflect frames" in done.stdout) != reflects
+    assert "Conflicts: 1." in done.stdout or reflects

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The filters over a fleet, as a playbook uses them."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from fleet import declared, found, mac
+
+errors = pytest.importorskip("ansible.errors")
+
+from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
+    conflict_table,
+    fleet_conflicts,
+    fleet_gaps,
+)
+
+FLEET = {
+    "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(number=1)},
+    "hv2": {"declared": declared({"domain": "web2", "mac": mac(1)}), "found": found(number=2, version=None)},
+    "hv3": {"declared": {}, "found": {"unreachable": True, "msg": "no route"}},
+}
+TABLE = """\
+   kind  host  domain  NIC or link        seen
+1  mac   hv1   web1    52:54:00:00:00:01  declared
+         hv2   web2    52:54:00:00:00:01  declared
+   52:54:00:00:00:01 is used twice on one network
+   -> Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment
+Not looked at: hv2: its domains, since no daemon
+Not looked at: hv3: cannot be reached: no route"""
+
+
+def test_they_are_filters() -> None:
+    for module in (fleet_conflicts, fleet_gaps, conflict_table):
+        (name,) = module.FilterModule().filters()
+        assert module.__name__.endswith(f".{name}")
+
+
+def test_the_table_has_a_row_for_each_place_and_names_what_was_not_compared() -> None:
+    conflicts = fleet_conflicts.fleet_conflicts(FLEET)
+    assert conflict_table.conflict_table(conflicts, fleet_gaps.fleet_gaps(FLEET)) == TABLE
+    assert conflict_table.conflict_table([]) == ""
+
+
+@pytest.mark.parametrize("what", [[], "hv1", {"hv1": None}, None])
+def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: a dictionary of hosts is needed"):
+        fleet_conflicts.fleet_conflicts(what)
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: a dictionary of hosts is needed"):
+        fleet_gaps.fleet_gaps(what)
+
+
+@pytest.mark.parametrize("what", [1, [1], [{}], None])
+def test_what_are_no_conflicts_is_refused(what: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match="as fleet_conflicts returns them"):
+        conflict_table.conflict_table(what)
