@@ -135,6 +135,36 @@ def test_an_interrupted_virtual_machine_leaves_nothing() -> None:
     assert traces(name) == []
 
 
+def test_the_switch_has_the_vlans_that_were_asked_for() -> None:
+    name = f"vlan{os.getpid()}"
+    # An ARP request with a tag, and who answers it; this machine's kernel need not know VLANs.
+    ask = """if True:
+        import socket, struct, sys
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        sock.setsockopt(263, 8, 1)
+        sock.bind(("eth0", 3))
+        sock.settimeout(float(sys.argv[3]))
+        mac = sock.getsockname()[4]
+        arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x800, 6, 4, 1, mac, bytes(4), bytes(6), socket.inet_aton(sys.argv[2]))
+        sock.send(b"\\xff" * 6 + mac + struct.pack("!HHH", 0x8100, int(sys.argv[1]), 0x806) + arp)
+        while True:
+            data, ancillary, _flags, address = sock.recvmsg(2000, 100)
+            if address[2] != socket.PACKET_OUTGOING and data[12:14] == b"\\x08\\x06" and data[20:22] == b"\\x00\\x02":
+                print(struct.unpack_from("@H", ancillary[0][2], 16)[0], socket.inet_ntoa(data[28:32]))
+                break
+    """
+    try:
+        lab("create", "--name", name, "--hypervisors", "hv1", "--vlans", "20,30")
+        assert status(name)["switch"]["vlans"] == {"lan20": "198.51.100.1/26", "lan30": "198.51.100.65/26"}
+        argv = ["exec", "--name", name, "hv1", "--", "/usr/bin/python3", "-c", ask]
+        assert lab(*argv, "20", "198.51.100.1", "10").stdout == "20 198.51.100.1\n"
+        assert lab(*argv, "30", "198.51.100.65", "10").stdout == "30 198.51.100.65\n"
+        assert "TimeoutError" in lab(*argv, "21", "198.51.100.1", "1", check=False).stderr
+    finally:
+        lab("destroy", "--name", name)
+    assert traces(name) == []
+
+
 def test_a_killed_create_is_cleared_away() -> None:
     name = f"dead{os.getpid()}"
     argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--hypervisors", "hv1"]

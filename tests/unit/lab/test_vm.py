@@ -14,6 +14,7 @@ from support import ROOT
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
+import tapgap
 import vlantag
 from labkit import guest, model, ssh, switch, vm, vmimage
 from labkit.shell import LabError
@@ -120,6 +121,16 @@ def test_a_frame_is_of_the_vlan_that_the_kernel_says(status: int, tci: int, tpid
     data = vlantag.AUXDATA.pack(status, 64, 64, 0, 14, tci, tpid)
     assert vlantag.vlan_of([(vlantag.SOL_PACKET, vlantag.PACKET_AUXDATA, data)]) == vlan
     assert vlantag.vlan_of([]) is None
+
+
+def test_a_gap_is_between_frames_that_were_heard() -> None:
+    sent = [number / 10 for number in range(40)]
+    lost = {12, 13, 14, 20}
+    heard = set(range(40)) - lost
+    assert tapgap.summary(sent, heard) == {"sent": 40, "heard": 36, "gap_ms": 400, "resumed": True}
+    assert tapgap.summary(sent, set(range(20)))["resumed"] is False
+    assert tapgap.summary(sent, set(range(20)))["gap_ms"] == 2000
+    assert tapgap.summary(sent, set()) == {"sent": 40, "heard": 0, "gap_ms": 3900, "resumed": False}
 
 
 def test_it_lives_on_the_switch() -> None:
