@@ -179,17 +179,23 @@ def _stored(desired: Desired, before: Nic) -> tuple[Iface, list[str]]:
 
 
 def _merged(values: t.Mapping[str, str], given: t.Mapping[str, str | None]) -> dict[str, str]:
-    """Give ``values`` what is ``given``; what is taken away (None) takes the rest of its element along."""
-    gone = tuple(f"{name.rpartition('.')[0]}." for name, value in given.items() if value is None and "." in name)
-    if given.get("virtualport.type") not in {None, values.get("virtualport.type")}:
-        # libvirt refuses the parameters of one type in another.
-        gone = (*gone, "virtualport.")
+    """Give ``values`` what is ``given``; what is taken away takes the rest of its element along."""
+    gone = _gone(values, given)
     merged = {name: value for name, value in values.items() if not (gone and name.startswith(gone))}
     merged.update((name, value) for name, value in given.items() if value is not None)
     for name, value in given.items():
         if value is None:
             merged.pop(name, None)
     return merged
+
+
+def _gone(values: t.Mapping[str, str], given: t.Mapping[str, str | None]) -> tuple[str, ...]:
+    """Return how the names of all fields begin that what is ``given`` takes away (None), or leaves no sense in."""
+    gone = tuple(f"{name.rpartition('.')[0]}." for name, value in given.items() if value is None and "." in name)
+    if given.get("virtualport.type") not in {None, values.get("virtualport.type")}:
+        # libvirt refuses the parameters of one type in another.
+        gone = (*gone, "virtualport.")
+    return gone
 
 
 def _without_dropped(values: dict[str, str], given: t.Container[str]) -> dict[str, str]:
@@ -208,8 +214,12 @@ def _live(
     if not running or live is None:
         plugs = running and Impact.LIVE in allowed
         return (stored if plugs else None), {}
-    declared = {"type", *desired.given}
-    due = {name: need(name, live, stored, host) for name in differing(live, stored, host.links) if name in declared}
+    declared, gone = {"type", *desired.given}, _gone(live.values, dict(desired.given))
+    due = {
+        name: need(name, live, stored, host)
+        for name in differing(live, stored, host.links)
+        if name in declared or (gone and name.startswith(gone))
+    }
     if "type" in due and Impact.REPLUG not in allowed:
         # The running one is another thing, of which nothing is to be changed.
         return live, {}

@@ -140,6 +140,15 @@ def test_the_impact_of_each_field_at_each_level(field: str) -> None:
     assert impacts(desired, host(stopped(STORED), links=LINKS)) == {field: "config"}
 
 
+def test_what_goes_with_a_field_that_is_taken_away_goes_live_with_it() -> None:
+    limit = {"bandwidth.inbound.average": "10", "bandwidth.inbound.peak": "20"}
+    limited = running([changed(STORED, **limit)], [changed(LIVE, **limit)])
+    clear = replace(want(), given={"bandwidth.inbound.average": None})
+    assert impacts(clear, host(limited)) == dict.fromkeys(limit, "live")
+    assert restart(clear, host(limited)) == ()
+    assert impacts(clear, host(limited), level="none") == dict.fromkeys(limit, "restart")
+
+
 @pytest.mark.parametrize(
     ("version", "trust", "bandwidth"),
     [
