@@ -58,8 +58,8 @@ _UNIT_DIR = "/etc/systemd/system"
 _PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
 
 
-def observe(links: Links, root: str = "/") -> Host:
-    """Return what there is on this host, with ``links``.
+def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str = "/") -> Host:
+    """Return what there is on this host, with its ``links`` and their ``addresses``.
 
     :raises MacvtapError: a file that cannot be read.
     """
@@ -69,6 +69,7 @@ def observe(links: Links, root: str = "/") -> Host:
     names, sourced = _interfaces(root)
     return Host(
         links=links,
+        addresses=addresses,
         files=_ours(root),
         networkd=by_networkd,
         networkmanager=frozenset() if NETWORKMANAGER in masked else frozenset(_networkmanager(root)),
@@ -123,7 +124,7 @@ def _change_mode(path: str, mode: int) -> None:
 def _link(path: str, target: str) -> None:
     directory = os.path.dirname(path)
     try:
-        os.makedirs(directory, exist_ok=True)
+        _files.make_directory(directory)
         with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
             made = os.path.join(passing, "link")
             os.symlink(target, made)
