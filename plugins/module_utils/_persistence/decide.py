@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, caveats, networkd, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import refusals as refuse
@@ -18,23 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 
 # What a user declares and is kept as it was said.
-_SAME = (
-    "mtu",
-    "txqueuelen",
-    "promiscuous",
-    "nodst",
-    "bcqueuelen",
-    "bclim",
-    "group",
-    "alias",
-    "tx_queues",
-    "rx_queues",
-    "addrgenmode",
-    "allmulticast",
-    "tap_owner",
-    "tap_group",
-    "tap_mode",
-)
+_AS_SAID = (*(name for name in SAME if name != "altnames"), "tap_owner", "tap_group", "tap_mode")
 
 
 @dataclass(frozen=True)
@@ -144,7 +128,7 @@ class _Deciding:
             mac=mac,
             source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
             altnames=tuple(sorted(want.altnames or ())),
-            **{option: getattr(want, option) for option in _SAME},
+            **{option: getattr(want, option) for option in _AS_SAID},
         )
         self._keep(kept, declared.backend, parent)
 
