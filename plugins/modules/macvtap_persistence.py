@@ -241,7 +241,7 @@ options:
     description: Link group.
     type: int
   alias:
-    description: Alias, with no quote, backslash or control character.
+    description: Alias, with no quote, backtick, backslash or control character.
     type: str
   altnames:
     description: Alternative names.
@@ -440,12 +440,15 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     def plan(there: Host) -> Plan[File]:
         return planner.plan(declared, there, purge=params["purge"])
 
+    def check(steps: t.Sequence[Step[File]]) -> None:
+        validators.check(steps, lambda command, text: _run(module, command, text), module.tmpdir)
+
     # What was there before is put back whatever a tool says of it.
     unchecked = iter((True,))
 
     def apply(steps: t.Sequence[Step[File]]) -> None:
         if next(unchecked, False):
-            validators.check(steps, lambda command, text: _run(module, command, text), module.tmpdir)
+            check(steps)
         host.apply(steps)
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
@@ -457,6 +460,8 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
             undo=planner.undo,
             check_mode=module.check_mode,
         )
+    if module.check_mode:
+        check(outcome.plan.steps)
     touched = {step.target for step in outcome.plan.steps}
     if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
         warnings += _reload(module)
