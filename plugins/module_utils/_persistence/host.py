@@ -89,6 +89,8 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
 
     :raises MacvtapError: one that cannot be; others may have been.
     """
+    if steps:
+        _clear(root)
     for step in steps:
         path = _under(root, step.target)
         if step.after is None:
@@ -101,6 +103,17 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
             _link(path, step.after.target)
         else:
             _write(path, step.after)
+
+
+def _clear(root: str) -> None:
+    """Remove what runs that were killed had not put in place yet; the lock keeps any other from being at it."""
+    for directory in {os.path.dirname(pattern) for pattern in _OURS}:
+        for path in glob.glob(_under(root, f"{directory}/.macvtap-????????")):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
 
 def _under(root: str, path: str) -> str:
