@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -80,6 +81,22 @@ def run_module(
     except (IndexError, ValueError) as exc:
         raise AssertionError(f"no result from {name}: {done.stdout!r} {done.stderr!r}") from exc
     return {**result, "rc": done.returncode}
+
+
+@contextlib.contextmanager
+def running_module(
+    name: str, params: t.Mapping[str, t.Any], *, prefix: t.Sequence[str] = (), **how: t.Any
+) -> t.Iterator[subprocess.Popen[str]]:
+    """Start the module and let the caller wait for it, or kill it; ``how`` is for Popen."""
+    command = [*prefix, *module_command(name)]
+    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **how}
+    environment = module_environment()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment, **outputs) as process:
+        assert process.stdin is not None
+        process.stdin.write(module_input(params))
+        process.stdin.close()
+        process.stdin = None
+        yield process
 
 
 def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

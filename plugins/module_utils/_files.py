@@ -45,7 +45,7 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        os.makedirs(directory, exist_ok=True)
+        make_directory(directory)
         # None of those who read such directories reads a hidden file.
         descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".macvtap-")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -61,6 +61,16 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
         if isinstance(exc, OSError):
             raise MacvtapError(f"{path} cannot be written: {exc.strerror or exc}", path=option) from exc
         raise
+
+
+def make_directory(path: str) -> None:
+    """Make the directory ``path`` and those above it, which any user may read whatever the umask: networkd does."""
+    if os.path.isdir(path):
+        return
+    make_directory(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o755)  # noqa: S103  # as /etc is
 
 
 def _make_alike(path: str, descriptor: int, mode: int) -> None:

@@ -241,7 +241,7 @@ options:
     description: Link group.
     type: int
   alias:
-    description: Alias, with no quote, backslash or control character.
+    description: Alias, with no quote, backtick, backslash or control character.
     type: str
   altnames:
     description: Alternative names.
@@ -291,7 +291,8 @@ options:
       - V(auto), whoever manages the parent now; if nobody does, the only one of the three that starts at boot; and if
         there are none or several, nobody, with a warning. A link on one of O(vlans) goes with that VLAN.
       - V(networkd), systemd-networkd; where it configures the parent already, in a drop-in of that C(.network) file,
-        which must not be another link's as well, and where nobody configures the parent, with a file of its own.
+        which must not be another link's as well, and where nobody configures the parent, with a file of its own; not
+        where the parent has addresses of the host, which networkd would take away then.
       - V(networkmanager), a profile for each link.
       - V(ifupdown), a file in C(/etc/network/interfaces.d).
       - V(none), nobody. What has been written for the link goes.
@@ -439,19 +440,28 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     def plan(there: Host) -> Plan[File]:
         return planner.plan(declared, there, purge=params["purge"])
 
-    def apply(steps: t.Sequence[Step[File]]) -> None:
+    def check(steps: t.Sequence[Step[File]]) -> None:
         validators.check(steps, lambda command, text: _run(module, command, text), module.tmpdir)
+
+    # What was there before is put back whatever a tool says of it.
+    unchecked = iter((True,))
+
+    def apply(steps: t.Sequence[Step[File]]) -> None:
+        if next(unchecked, False):
+            check(steps)
         host.apply(steps)
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session:
         outcome = converge(
-            observe=lambda: host.observe(session.observe((), parents=parents)),
+            observe=lambda: host.observe(session.observe((), parents=parents), session.observe_addresses()),
             plan=plan,
             apply=apply,
             undo=planner.undo,
             check_mode=module.check_mode,
         )
+    if module.check_mode:
+        check(outcome.plan.steps)
     touched = {step.target for step in outcome.plan.steps}
     if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
         warnings += _reload(module)
@@ -513,6 +523,8 @@ def main() -> None:
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,
     )
+    # validators knows what the tools say in English.
+    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     _glue.run(module, macvtap_persistence)
 
 

@@ -18,7 +18,7 @@ import direct_iface
 import pytest
 from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
 from labkit import cells
-from support import MODULES, ansible_path, module_command, module_environment, module_input, run_module
+from support import MODULES, ansible_path, module_command, run_module, running_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -99,22 +99,15 @@ def check_whole(hv: Hypervisor) -> list[str]:
     return found
 
 
-@contextlib.contextmanager
-def running(hv: Hypervisor, side: str) -> t.Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*hv.prefix, *module_command("libvirt_direct_iface")],
-        stdin=subprocess.PIPE,
+def running(hv: Hypervisor, side: str) -> t.ContextManager[subprocess.Popen[str]]:
+    return running_module(
+        "libvirt_direct_iface",
+        task(side),
+        prefix=hv.prefix,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        env=module_environment(),
         start_new_session=True,
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(module_input(task(side)))
-        process.stdin.close()
-        process.stdin = None
-        yield process
+    )
 
 
 def duration(module: Module, side: str) -> float:

@@ -9,7 +9,7 @@ import subprocess
 import time
 import typing as t
 
-from support import module_command, module_environment, module_input
+from support import running_module
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -76,17 +76,7 @@ def seen(netns: Namespace) -> Seen:
 def run_and_kill(netns: Namespace, side: str, moment: float) -> bool:
     """Start a run, kill it after ``moment`` seconds, and say whether it was still running."""
     started = time.monotonic()
-    with subprocess.Popen(
-        [*netns.prefix, *module_command("macvtap_link")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=module_environment(),
-    ) as process:
-        assert process.stdin is not None
-        process.stdin.write(module_input(task(side)))
-        process.stdin.close()
+    with running_module("macvtap_link", task(side), prefix=netns.prefix) as process:
         try:
             process.wait(max(0.0, started + moment - time.monotonic()))
         except subprocess.TimeoutExpired:

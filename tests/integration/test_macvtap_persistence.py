@@ -231,6 +231,40 @@ def test_a_file_of_somebody_else_is_left_alone(host: Host) -> None:
     assert host.sh("cat /etc/udev/rules.d/90-macvtap.rules") == "# mine\n"
 
 
+def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) -> None:
+    host.networkd()
+    host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
+    host.sh("ip addr add 192.0.2.1/24 dev up1")
+    before = host.files()
+    try:
+        for check in (True, False):
+            refused = host.run(links=[LINK, {"name": "up1", "parent": "eth0"}], check=check)["msg"]
+            assert refused.startswith("links[1].name: up1 is a name of up1, ")
+            refused = host.run(links=[{**LINK, "parent": "up1"}], backend="networkd", check=check)["msg"]
+            assert refused.startswith("links[0].backend: up1 has addresses of the host (192.0.2.1/24) ")
+            refused = host.run(vlans=[{"parent": "lo", "id": 20}], backend="networkd", check=check)["msg"]
+            assert refused.startswith("vlans[0].parent: lo is the loopback link")
+        assert host.files() == before
+    finally:
+        host.sh("ip addr flush dev up1")
+
+
+def test_check_mode_asks_the_tools_that_will_read_the_files(host: Host) -> None:
+    host.ifupdown()
+    host.sh("mkdir -p /run/fake; printf '#!/bin/sh\\necho no such stanza >&2; exit 1\\n' > /run/fake/ifquery")
+    host.sh("chmod +x /run/fake/ifquery")
+    before = host.files()
+    for check in (True, False):
+        failed = run_module(
+            "macvtap_persistence",
+            LINK,
+            prefix=[*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"],
+            check=check,
+        )
+        assert "ifquery does not take what was to be written to /etc/network/interfaces.d/macvtap: no" in failed["msg"]
+    assert host.files() == before
+
+
 def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
     host.networkd(systemd=True)
     ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
@@ -280,8 +314,10 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: 
             if "/.macvtap-" not in path:
                 assert host.sh(f"cat {path}") in sides[path]
     assert killed > 1
-    ok(host.run(**both[0]))
+    for side in reversed(both):
+        ok(host.run(**side))
     assert ok(host.run(**both[0]))["changed"] is False
+    assert "/.macvtap-" not in host.sh("find /etc -name '.macvtap-*'")
 
 
 def test_where_nobody_manages_the_parent_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:

@@ -15,7 +15,7 @@ import time
 import typing as t
 
 import pytest
-from support import PYTHONS, module_command, module_environment, module_input
+from support import PYTHONS, module_command, module_environment, module_input, running_module
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -88,18 +88,9 @@ def running(netns: Namespace, code: str, link: str) -> t.Iterator[t.IO[str]]:
 @contextlib.contextmanager
 def asking(netns: Namespace, **params: t.Any) -> t.Iterator[subprocess.Popen[str]]:
     """Start a run that goes on for long, where the switch does not reflect."""
-    with subprocess.Popen(
-        [*netns.prefix, *module_command("reflective_relay_info")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=module_environment(),
-    ) as process:
+    given = {"parent": "eth0", "timeout": 10_000, "count": 6, **params}
+    with running_module("reflective_relay_info", given, prefix=netns.prefix) as process:
         try:
-            assert process.stdin is not None
-            process.stdin.write(module_input({"parent": "eth0", "timeout": 10_000, "count": 6, **params}))
-            process.stdin.close()
             yield process
         finally:
             process.kill()

@@ -76,6 +76,8 @@ def opened(uri: str, *, read_only: bool) -> t.Iterator[Connection]:
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
+    if "\0" in uri:
+        raise MacvtapError(f"{uri!r} is no address of libvirt's", path="uri")
     libvirt = _deps.load("libvirt")
     # libvirt prints every error to stderr otherwise, beside raising it.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)

@@ -109,6 +109,24 @@ class Link:
 Links = t.Mapping[str, Link]  # by their keys
 
 
+# What a user declares and a link has under the same name.
+SAME = (
+    "mtu",
+    "txqueuelen",
+    "promiscuous",
+    "nodst",
+    "bcqueuelen",
+    "bclim",
+    "group",
+    "alias",
+    "altnames",
+    "tx_queues",
+    "rx_queues",
+    "addrgenmode",
+    "allmulticast",
+)
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).

@@ -120,7 +120,14 @@ def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
     return int(params["group"])
 
 
+def check_number(value: int | None, path: str) -> None:
+    """Refuse what Ansible takes for a number and is none: yes in YAML."""
+    if isinstance(value, bool):
+        raise MacvtapError(f"{value} is no number", path=path)
+
+
 def check_range(value: int | None, least: int, most: int, path: str) -> None:
+    check_number(value, path)
     if value is not None and not least <= value <= most:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
@@ -153,7 +160,7 @@ def check_name(name: str, most: int, path: str) -> None:
     if size > most:
         raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {most}; shorten it", path=path)
     # dev_valid_name(), and % because the kernel takes a new link's name for a template (mt%d).
-    if name in {"", ".", ".."} or re.search(r"[/:%\s]", name):
+    if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
         raise MacvtapError(f"'{name}' cannot name a link: no white space, no / : % and not . or ..", path=path)
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    SAME,
     Holder,
     Link,
     Links,
@@ -25,22 +26,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
-# What a user declares and a link has under the same name.
-_SAME = (
-    "mtu",
-    "txqueuelen",
-    "promiscuous",
-    "nodst",
-    "bcqueuelen",
-    "bclim",
-    "group",
-    "alias",
-    "altnames",
-    "tx_queues",
-    "rx_queues",
-    "addrgenmode",
-    "allmulticast",
-)
 _RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
@@ -157,7 +142,7 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
     differs.update((name, value) for name, value in (("mode", mode), ("up", up)) if value != getattr(base, name))
     if mac != base.mac:
         differs["mac"] = mac
-    for name in _SAME:
+    for name in SAME:
         value = getattr(want, name)
         if value is not None and value != getattr(base, name):
             differs[name] = value

@@ -49,6 +49,7 @@ def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
 def _id(given: int | None, path: str) -> int:
     if given is None:
         raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
+    options.check_number(given, path)
     # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
     why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
     if not 1 <= given <= 4094:

@@ -48,7 +48,7 @@ def check(want: WantedVlan, before: Link | None, after: Link, final: Links) -> N
     """Refuse what the kernel would refuse of ``after``, which is to be made or changed, among the ``final`` links."""
     parent = final[after.parent or ""]
     if before is None or not stays(before, after):
-        _check_parent(join_path(want.path, "parent"), parent, final)
+        check_parent(join_path(want.path, "parent"), parent, final)
         twins = [link.name for link in final.values() if link is not after and identity(link) == identity(after)]
         if twins:
             raise MacvtapError(
@@ -69,7 +69,8 @@ def check(want: WantedVlan, before: Link | None, after: Link, final: Links) -> N
         )
 
 
-def _check_parent(path: str, parent: Link, links: Links) -> None:
+def check_parent(path: str, parent: Link, links: Links) -> None:
+    """Refuse a parent, said in the option ``path``, that is of no use to a VLAN."""
     if parent.kind == "macvtap":
         real = f" ({parent.parent})" if parent.parent else ""
         raise MacvtapError(

@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import networkd, networkmanager, shared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     IFUPDOWN,
     INTERFACES,
@@ -23,7 +24,21 @@ def of_parent(parent: Link, host: Host) -> str | None:
     managing = _managing(parent, host)
     if managing is not None:
         return managing
-    return host.enabled[0] if len(host.enabled) == 1 else None
+    written = keeping(parent, host)
+    if written is not None:
+        return written
+    only = host.enabled[0] if len(host.enabled) == 1 else None
+    return None if only == NETWORKD and host.addresses.get(parent.index) else only
+
+
+def keeping(parent: Link, host: Host) -> str | None:
+    """Return who will make ``parent`` at the next boot by a file of ours, None if there is none for it."""
+    own = {networkd.netdev_file(parent.name): NETWORKD, networkmanager.keyfile(parent.name): NETWORKMANAGER}
+    for path, manager in own.items():
+        if path in host.files and host.files[path].ours:
+            return manager
+    stanzas = host.files.get(INTERFACES_FILE)
+    return IFUPDOWN if stanzas and stanzas.ours and parent.name in shared.parse(stanzas.text)[1] else None
 
 
 def _managing(parent: Link, host: Host) -> str | None:
@@ -50,6 +65,8 @@ def check(backend: str, parent: Link, host: Host, path: str) -> None:
 
 
 def _check_networkd(parent: Link, host: Host, path: str) -> None:
+    if keeping(parent, host) == NETWORKD:
+        return
     state = host.networkd.get(parent.index)
     option = join_path(path, "backend")
     if state is None:
@@ -64,6 +81,14 @@ def _check_networkd(parent: Link, host: Host, path: str) -> None:
             raise MacvtapError(
                 f"{parent.name} is managed by {other}, and networkd would take it away from there at the next boot; "
                 f"say backend: {other}",
+                path=option,
+            )
+        addresses = host.addresses.get(parent.index)
+        if addresses:
+            raise MacvtapError(
+                f"{parent.name} has addresses of the host ({', '.join(addresses)}) that networkd has no file for, and "
+                "at the next boot it would take them away. Say another backend, or give networkd a .network file of "
+                f"your own for {parent.name}",
                 path=option,
             )
         return

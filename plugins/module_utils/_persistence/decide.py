@@ -9,31 +9,16 @@ from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals, vlan_model, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, networkd, words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, caveats, networkd, words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import refusals as refuse
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, Host, Kept, Parent
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 
 # What a user declares and is kept as it was said.
-_SAME = (
-    "mtu",
-    "txqueuelen",
-    "promiscuous",
-    "nodst",
-    "bcqueuelen",
-    "bclim",
-    "group",
-    "alias",
-    "tx_queues",
-    "rx_queues",
-    "addrgenmode",
-    "allmulticast",
-    "tap_owner",
-    "tap_group",
-    "tap_mode",
-)
+_AS_SAID = (*(name for name in SAME if name != "altnames"), "tap_owner", "tap_group", "tap_mode")
 
 
 @dataclass(frozen=True)
@@ -62,19 +47,25 @@ class _Deciding:
         self.kept: list[Kept] = []
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
+        # Where each thing is declared, and each VLAN link that goes.
+        self.declared: dict[str, str] = {}
+        self.going: dict[str, str] = {}
         self.unmanaged: dict[str, list[str]] = {}
 
     def vlan(self, declared: Declared, want: WantedVlan) -> None:
         if want.state == "absent":
-            self.backends[self._name_of_absent(want)] = None
+            self._absent_vlan(want)
             return
         parent = parents.resolve(want, self.links)
+        self._once(f"VLAN {want.id} ({want.protocol}) of {parent.name}", want.path, "id")
         link = vlans.found(want, self.links)
         if link is not None and not vlan_model.is_ours(link) and link.name not in self.ours:
             # Another manager has made it, and will at the next boot.
+            self._once(link.name, want.path)
             self.backends[link.name] = None
             return
         name = vlans.name_of(want, parent)
+        self._once(name, want.path)
         self.vlans.add(name)
         kept = Kept(
             name,
@@ -91,6 +82,21 @@ class _Deciding:
         self._keep(kept, declared.backend, parent)
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name))
 
+    def _absent_vlan(self, want: WantedVlan) -> None:
+        name = self._name_of_absent(want)
+        self._once(name, want.path)
+        self.backends[name] = None
+        link = self.links.get(name)
+        if link is not None and vlan_model.is_ours(link):
+            self.going[name] = want.path
+
+    def _once(self, what: str, path: str, option: str = "name") -> None:
+        if what in self.declared:
+            raise MacvtapError(
+                f"{what} is declared twice, here and in {self.declared[what]}", path=join_path(path, option)
+            )
+        self.declared[what] = path
+
     def _name_of_absent(self, want: WantedVlan) -> str:
         try:
             return vlans.name_of(want, parents.resolve(want, self.links))
@@ -98,8 +104,9 @@ class _Deciding:
             return want.name or f"{want.parent}.{want.id}"
 
     def macvtap(self, declared: Declared, want: Wanted) -> None:
+        self._once(want.key, want.path)
         if want.state == "absent":
-            self.backends[want.name] = None
+            self.backends.setdefault(want.name, None)
             return
         if want.netns is not None:
             self._refuse_netns(declared, want)
@@ -121,7 +128,7 @@ class _Deciding:
             mac=mac,
             source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
             altnames=tuple(sorted(want.altnames or ())),
-            **{option: getattr(want, option) for option in _SAME},
+            **{option: getattr(want, option) for option in _AS_SAID},
         )
         self._keep(kept, declared.backend, parent)
 
@@ -129,13 +136,21 @@ class _Deciding:
         said = f"no network manager makes a link in the network namespace {want.netns}"
         if declared.backend not in ("auto", "none"):
             raise MacvtapError(f"{said}; say backend: none for this link", path=join_path(want.path, "netns"))
-        self.backends[want.name] = None
+        # Here there may be another link of this name.
+        self.backends.setdefault(want.name, None)
         if declared.backend == "auto":
             self.warnings.append(f"{want.name} will not be there after a reboot: {said}. Say backend: none for it")
 
     def _parent_link(self, want: Wanted, link: Link | None) -> Link:
         if want.parent is not None:
-            return parents.resolve(want, self.links)
+            said = parents.resolve(want, self.links)
+            if said.name in self.going:
+                raise MacvtapError(
+                    f"{said.name} is declared absent in {self.going[said.name]}; say another link, or state: absent "
+                    "here too",
+                    path=join_path(want.path, "parent"),
+                )
+            return said
         parent = self.links.get((link.parent if link else None) or "")
         if parent is None:
             raise MacvtapError(
@@ -147,7 +162,10 @@ class _Deciding:
     def _parent(self, want: Wanted | WantedVlan, link: Link) -> Parent:
         said = want.parent
         state = self.host.networkd.get(link.index)
-        file = networkd.network_file(link.name) if link.name in self.vlans else state.file if state else None
+        declared = link.name in self.backends
+        keeping = self.backends[link.name] if declared else backends.keeping(link, self.host)
+        # networkd will use its own file, also where it has not read that yet.
+        file = networkd.network_file(link.name) if keeping == NETWORKD else state.file if state else None
         if said is None or said == link.name:
             return Parent(link.name, link.kind, "name", link.name, file)
         if parents.is_pci(said):
@@ -167,33 +185,15 @@ class _Deciding:
         if chosen in (None, "none"):
             self.backends[kept.name] = None
             return
-        words.check_name(kept.name, join_path(kept.path, "name"))
-        words.check_name(parent.name, join_path(kept.path, "parent"))
-        for index, altname in enumerate(kept.altnames):
-            words.check_name(altname, join_path(kept.path, f"altnames[{index}]"))
-        words.check_text(kept.alias or "", join_path(kept.path, "alias"))
+        refuse.check(kept, parent, self.host, ours=kept.name in self.ours)
         if not (own_vlan and self.backends.get(parent.name) == chosen):
             backends.check(str(chosen), parent, self.host, kept.path)
         self.backends[kept.name] = chosen
         self.kept.append(kept)
-        self.warnings += _not_kept(kept)
-        if chosen == NETWORKD:
-            self.warnings += _follows_name(kept, self.host, parent)
-        self.warnings += _grabbed(kept, str(chosen), self.host)
-
-    def _tell_unmanaged(self) -> None:
-        if not self.unmanaged:
-            return
-        links = [name for names in self.unmanaged.values() for name in names]
-        self.warnings.append(
-            f"{refusals.some(links)} will not be there after a reboot: none of networkd, NetworkManager and ifupdown "
-            f"manages {refusals.some(sorted(self.unmanaged))}, nor is just one of them started at boot. Say which "
-            "(backend, in the role macvtap_links_persistence): networkd, networkmanager or ifupdown; or none, if that "
-            "is meant"
-        )
+        self.warnings += caveats.of(kept, str(chosen), self.host, parent)
 
     def decided(self) -> Decided:
-        self._tell_unmanaged()
+        self.warnings += caveats.unmanaged(self.unmanaged)
         return Decided(self.backends, tuple(self.kept), tuple(self.warnings))
 
 
@@ -214,35 +214,3 @@ def decide(declared: t.Sequence[Declared], host: Host, ours: t.Collection[str] =
 
 def _up(state: str) -> bool | None:
     return {"up": True, "down": False}.get(state)
-
-
-def _not_kept(kept: Kept) -> t.Iterator[str]:
-    if kept.bclim is not None:
-        yield f"{kept.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"
-    if kept.promiscuous is False and kept.mode != "passthru":
-        yield (
-            f"{kept.name}: promiscuous: false says nothing in mode {kept.mode}, and is not kept over a reboot. Leave "
-            "it out"
-        )
-
-
-def _follows_name(kept: Kept, host: Host, parent: Link) -> t.Iterator[str]:
-    state = host.networkd.get(parent.index)
-    if kept.parent.by in ("mac", "pci") and state is not None and parent.name in state.names:
-        yield (
-            f"{kept.name}: its parent is said by an address ({kept.parent.said}), but networkd knows the link by its "
-            f"name, {parent.name}, in {state.file}, and finds it by that at the next boot. Match by the address there"
-        )
-
-
-def _grabbed(kept: Kept, backend: str, host: Host) -> t.Iterator[str]:
-    link = host.links.get(kept.name)
-    state = host.networkd.get(link.index) if link else None
-    if state is None or not state.managed or state.file in (None, networkd.network_file(kept.name)):
-        return
-    what = (
-        "Its own file comes before that one from the next boot, or from networkctl reload, on"
-        if backend == NETWORKD
-        else "Match less there, or give it a file with Unmanaged=yes in [Link] that comes before"
-    )
-    yield f"{kept.name}: networkd has taken it for its own, by {state.file}, which matches it too. {what}"

@@ -58,8 +58,8 @@ _UNIT_DIR = "/etc/systemd/system"
 _PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
 
 
-def observe(links: Links, root: str = "/") -> Host:
-    """Return what there is on this host, with ``links``.
+def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str = "/") -> Host:
+    """Return what there is on this host, with its ``links`` and their ``addresses``.
 
     :raises MacvtapError: a file that cannot be read.
     """
@@ -69,6 +69,7 @@ def observe(links: Links, root: str = "/") -> Host:
     names, sourced = _interfaces(root)
     return Host(
         links=links,
+        addresses=addresses,
         files=_ours(root),
         networkd=by_networkd,
         networkmanager=frozenset() if NETWORKMANAGER in masked else frozenset(_networkmanager(root)),
@@ -88,6 +89,8 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
 
     :raises MacvtapError: one that cannot be; others may have been.
     """
+    if steps:
+        _clear(root)
     for step in steps:
         path = _under(root, step.target)
         if step.after is None:
@@ -100,6 +103,17 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
             _link(path, step.after.target)
         else:
             _write(path, step.after)
+
+
+def _clear(root: str) -> None:
+    """Remove what runs that were killed had not put in place yet; the lock keeps any other from being at it."""
+    for directory in {os.path.dirname(pattern) for pattern in _OURS}:
+        for path in glob.glob(_under(root, f"{directory}/.macvtap-????????")):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
 
 def _under(root: str, path: str) -> str:
@@ -123,7 +137,7 @@ def _change_mode(path: str, mode: int) -> None:
 def _link(path: str, target: str) -> None:
     directory = os.path.dirname(path)
     try:
-        os.makedirs(directory, exist_ok=True)
+        _files.make_directory(directory)
         with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
             made = os.path.join(passing, "link")
             os.symlink(target, made)

@@ -136,5 +136,7 @@ class Host:
     # Whether /etc/network/interfaces reads the directory that our file is in.
     interfaces_sourced: bool = False
     systemd: bool = False
+    # IP addresses of the host, by the index of the link that has them.
+    addresses: t.Mapping[int, t.Sequence[str]] = field(default_factory=dict)
     # The program, for udev, which knows no PATH.
     ip: str = "/sbin/ip"

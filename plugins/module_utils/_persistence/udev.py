@@ -21,7 +21,11 @@ def render(kept: Kept, left: t.Collection[str], ip: str) -> tuple[Piece, ...]:
 def _of_link(kept: Kept, left: t.Collection[str], ip: str) -> str:
     attributes = {"alias": "ifalias", "group": "netdev_group", "txqueuelen": "tx_queue_len"}
     values = {name: getattr(kept, name) for name in attributes if name in left}
-    said = [f'ATTR{{{attributes[name]}}}="{_escape(str(value))}"' for name, value in values.items() if value]
+    said = [
+        f'ATTR{{{attributes[name]}}}="{_escape(str(value))}"'
+        for name, value in values.items()
+        if value not in (None, "")
+    ]
     rest = set(left) - set(attributes)
     said += [f'RUN+="{_escape(shlex.join([ip, *words]))}"' for words in commands.settings(kept, rest)]
     return ", ".join([f'ACTION=="add", SUBSYSTEM=="net", KERNEL=="{kept.name}"', *said]) if said else ""

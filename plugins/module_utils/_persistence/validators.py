@@ -49,7 +49,7 @@ def _check(file: File, run: Run, directory: str | None) -> None:
     # By its name systemd-analyze and udevadm know what it is.
     with tempfile.TemporaryDirectory(dir=directory) as passing:
         path = os.path.join(passing, os.path.basename(file.path))
-        with open(path, "w", encoding="utf-8") as copy:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as copy:
             copy.write(file.text)
         answer = run([word.format(path) for word in command], file.text if command is _KEYFILE else None)
     if answer is None:

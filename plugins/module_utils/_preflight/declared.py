@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _m
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place
@@ -156,6 +157,7 @@ def _needed(value: str | None, path: str) -> str:
 
 
 def _number(value: t.Any, path: str) -> int | None:
+    link_options.check_number(value, path)
     try:
         return None if value is None else int(value)
     except (TypeError, ValueError) as exc:

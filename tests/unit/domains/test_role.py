@@ -18,13 +18,3 @@ def test_an_interface_has_every_option_of_the_module() -> None:
     assert specs["main"]["options"] == specs["absent"]["options"]
     declared = specs["main"]["options"]["macvtap_domains_interfaces"]["options"]
     assert shape(declared) == shape(documented["interfaces"]["suboptions"])
-
-
-def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme() -> None:
-    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == defaults
-    readme, tasks = ((ROLE / path).read_text() for path in ("README.md", "tasks/main.yml"))
-    for name in specs:
-        assert f"| `{name}` |" in readme
-        assert name in tasks

@@ -33,13 +33,3 @@ def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_mak
         made = yaml.safe_load(module.DOCUMENTATION)["options"][option]["suboptions"]
         own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "backend"}
         assert shape(own) == shape(made)
-
-
-def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme() -> None:
-    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == defaults
-    readme, tasks = ((ROLE / path).read_text() for path in ("README.md", "tasks/main.yml"))
-    for name in specs:
-        assert f"| `{name}` |" in readme
-        assert name in tasks

@@ -37,7 +37,7 @@ class Root:
         there.symlink_to(target)
 
     def observe(self) -> host.Host:
-        return host.observe({}, str(self.path))
+        return host.observe({}, {}, str(self.path))
 
 
 @pytest.fixture
@@ -164,3 +164,22 @@ def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, 
     validators.check(steps, lambda _command, _text: None, str(tmp_path))
     assert asked == [program] * 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_have_written_into_our_files_is_checked_and_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
+    text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
+    steps = [planner.step_between(None, File(UDEV_FILE, text))]
+    validators.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
+    host.apply(steps, str(tmp_path))
+    assert host.observe({}, {}, str(tmp_path)).files[UDEV_FILE].text == text
+
+
+def test_networkd_may_read_what_is_written_whatever_the_umask(root: Root) -> None:
+    paths = ["/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", "/etc/systemd/network/50-macvtap-mt0.netdev"]
+    before = os.umask(0o077)
+    try:
+        host.apply([planner.step_between(None, File(path, HEADER + "\n")) for path in paths], str(root.path))
+    finally:
+        os.umask(before)
+    made = [root.path / "etc", *(root.path / "etc").rglob("*")]
+    assert {there.stat().st_mode & 0o777 for there in made} == {0o755, 0o644}

@@ -282,6 +282,78 @@ def test_what_cannot_be_written_is_an_error_at_its_option() -> None:
     refused("links[0].queues", "networkd cannot keep 4 transmit", HOST, link(tx_queues=4))
 
 
+def test_nothing_is_written_for_a_link_that_something_else_makes() -> None:
+    # A file of ours for it would take its addresses away at the next boot.
+    refused("links[0].name", "a name of eth3, a physical", HOST, link("eth3", path="links[0]"))
+    refused("links[0].name", "a name of eth3, a physical", HOST, link("lan-d", path="links[0]"))
+    refused("vlans[0].name", "a name of eth3, a physical", HOST, vlan(name="eth3"))
+    bridge = Link("br0", 9, "bridge")
+    refused("links[0].name", "a name of br0, a bridge link", replace(HOST, links={**LINKS, "br0": bridge}), link("br0"))
+
+
+def test_an_alternative_name_may_become_the_name_of_another_macvtap_link() -> None:
+    there = Link("mt1", 9, "macvtap", parent="eth0", parent_index=2, mode="bridge", altnames=frozenset({"mt0"}))
+    assert planner.plan([link("mt0")], replace(HOST, links={**LINKS, "mt1": there})).changed
+
+
+@pytest.mark.parametrize("backend", ["auto", "networkd"])
+def test_nothing_is_written_on_a_parent_that_the_kernel_would_refuse(backend: str) -> None:
+    links = {
+        **LINKS,
+        "lo": Link("lo", 1, loopback=True),
+        "mt9": Link("mt9", 9, "macvtap", parent="eth0", parent_index=2),
+        "port": Link("port", 10, master="br0"),
+        "br0": Link("br0", 11, "bridge"),
+    }
+    host = replace(HOST, links=links, networkd={**HOST.networkd, **{n: NetworkdLink(False) for n in (1, 9, 10)}})
+    host = replace(host, enabled=("networkd",))
+    for parent, why in (("lo", "loopback"), ("mt9", "itself a macvtap"), ("port", "port of the bridge br0")):
+        refused("links[0].parent", why, host, link(parent=parent, backend=backend))
+        refused("vlans[0].parent", "macvtap link" if parent == "mt9" else why, host, vlan(parent, backend=backend))
+
+
+def test_what_is_declared_twice_is_an_error() -> None:
+    refused("links[0].name", "declared twice", HOST, link("mt0"), link("mt0", state="absent"))
+    refused("links[0].name", "declared twice", HOST, link("mt0"), link("mt0", "eth1", backend="none"))
+    refused("links[0].name", "twice, here and in vlans", HOST, vlan(name="mt0"), link("mt0"))
+    refused("vlans[0].id", "VLAN 20", HOST, vlan(name="a"), vlan(name="b"))
+    refused("vlans[0].name", "declared twice", HOST, vlan(name="a"), vlan(id=30, name="a", state="absent"))
+    # In another network namespace it is another link.
+    assert backends(HOST, link("mt0"), link("mt0", netns="x", backend="none")) == {"mt0": "networkd"}
+    assert backends(HOST, link("mt0", netns="x", backend="none"), link("mt0")) == {"mt0": "networkd"}
+
+
+def test_no_link_is_kept_on_a_vlan_that_goes() -> None:
+    there = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
+    going = vlan(name="lan20", state="absent")
+    host = replace(HOST, links={**LINKS, "lan20": there})
+    refused("links[0].parent", "absent in vlans", host, going, link("mt0", "lan20"))
+    # vlan_link leaves it where it is.
+    host = replace(HOST, links={**LINKS, "lan20": replace(there, alias=None)}, enabled=("networkmanager",))
+    assert backends(host, going, link("mt0", "lan20"))["mt0"] == "networkmanager"
+
+
+def test_networkd_takes_no_addresses_away() -> None:
+    host = replace(HOST, enabled=("networkd",), addresses={5: ["192.0.2.5/24"]})
+    refused("links[0].backend", r"eth3 has addresses .*\(192.0.2.5/24\)", host, link("mt0", "eth3", "networkd"))
+    assert backends(host, link("mt0", "eth3")) == {"mt0": None}
+    assert "leave its addresses alone" in warnings(host, link("mt0", "eth3"))[0]
+    assert backends(replace(host, addresses={2: ["192.0.2.2/24"]}), link("mt0"), link("mt1", "eth3", mac=None)) == {
+        "mt0": "networkd",
+        "mt1": "networkd",
+    }
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
+def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(parent: str) -> None:
+    ours = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
+    at_once = after(HOST, vlan(parent, name="lan20"), link("mt0", "lan20"))
+    first = after(HOST, vlan(parent, name="lan20"))
+    # The managers have not read their files yet.
+    first = replace(first, links={**LINKS, "lan20": ours}, networkd={**HOST.networkd, 9: NetworkdLink(False)})
+    assert after(first, link("mt0", "lan20")).files == at_once.files
+
+
 def test_what_does_no_harm_is_a_warning() -> None:
     assert "network namespace guests" in warnings(HOST, link(netns="guests"))[0]
     assert warnings(HOST, link(netns="guests", backend="none")) == ()

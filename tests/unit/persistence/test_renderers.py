@@ -308,6 +308,11 @@ def test_udev_sets_the_permissions_of_the_tap_and_what_the_manager_has_no_words_
     )
 
 
+def test_udev_sets_a_queue_of_no_length_as_well() -> None:
+    (piece,) = udev.render(kept(txqueuelen=0, alias=""), networkd.render(kept()).left, "/sbin/ip")
+    assert piece.text.endswith('KERNEL=="mt0", ATTR{tx_queue_len}="0"\n')
+
+
 def test_udev_has_no_rule_where_there_is_nothing_to_set() -> None:
     assert udev.render(kept(), networkd.render(kept()).left, "/sbin/ip") == ()
 

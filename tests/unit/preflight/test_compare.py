@@ -395,6 +395,7 @@ def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
         (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
         (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: say it"),
         (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is no number"),
+        (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is no number"),
         (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
     ],
 )

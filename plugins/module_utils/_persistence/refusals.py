@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is not written down, because it would harm the host at the next boot or make nothing. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Host, Kept
+
+
+def check(kept: Kept, parent: Link, host: Host, *, ours: bool) -> None:
+    """Refuse what no file may say; ``ours`` says that files of ours are for a link of this name already.
+
+    :raises MacvtapError: at the option.
+    """
+    _check_texts(kept, parent)
+    _check_name(kept, host.links, ours=ours)
+    # One that is still to be made is as it was declared.
+    if parent.index:
+        check_parent = refusals.check_parent if kept.kind == "macvtap" else vlan_refusals.check_parent
+        check_parent(join_path(kept.path, "parent"), parent, host.links)
+
+
+def _check_texts(kept: Kept, parent: Link) -> None:
+    words.check_name(kept.name, join_path(kept.path, "name"))
+    words.check_name(parent.name, join_path(kept.path, "parent"))
+    for index, altname in enumerate(kept.altnames):
+        words.check_name(altname, join_path(kept.path, f"altnames[{index}]"))
+    for option, text in (("alias", kept.alias), ("tap.owner", kept.tap_owner), ("tap.group", kept.tap_group)):
+        words.check_text(text or "", join_path(kept.path, option))
+
+
+def _check_name(kept: Kept, links: Links, *, ours: bool) -> None:
+    """Refuse the name of a link that something else makes: our file for it would take its addresses away."""
+    named = links.get(kept.name)
+    if named is not None:
+        fits = named.kind == kept.kind and (kept.kind == "macvtap" or ours or vlan_model.is_ours(named))
+        other = None if fits else named
+    else:
+        # networkd and ifupdown know links by these names too. One of a macvtap link may be on its way to this one.
+        having = (link for link in links.values() if kept.name in link.altnames and link.netns is None)
+        other = next((link for link in having if link.kind != "macvtap"), None)
+    if other is not None:
+        raise MacvtapError(
+            f"{kept.name} is a name of {other.name}, {refusals.kind_of(other)} that something else makes. Choose "
+            "another name",
+            path=join_path(kept.path, "name"),
+        )

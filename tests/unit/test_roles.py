@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What every role has to say of its variables."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import yaml
+from support import ROOT
+
+
+@pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda role: role.name)
+def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role: pathlib.Path) -> None:
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((role / "defaults/main.yml").read_text())
+    # What follows from the host's facts is no value to be documented.
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == plain
+    readme, tasks = ((role / path).read_text() for path in ("README.md", "tasks/main.yml"))
+    for name in specs:
+        assert f"| `{name}` |" in readme
+        assert name in tasks
