@@ -68,16 +68,16 @@ def _boxes(rows: Rows) -> t.Iterator[str]:
 
 
 def _lines(rows: Rows) -> t.Iterator[str]:
-    paths: dict[str, list[str]] = {"": [], "broken": [], "head": []}
+    paths: dict[str, list[str]] = {"line": [], "broken": [], "head": []}
     for row, line in enumerate(rows):
         for column, character in enumerate(line):
             x, y = _middle(row, column)
             ends = [(x + dx * WIDTH, y + dy * HEIGHT) for dx, dy in (ENDS[side] for side in SIDES.get(character, ""))]
             if character in ROUND:
                 (x1, y1), (x2, y2) = ends
-                paths[""].append(f"M{x1:g} {y1:g}Q{x:g} {y:g} {x2:g} {y2:g}")
+                paths["line"].append(f"M{x1:g} {y1:g}Q{x:g} {y:g} {x2:g} {y2:g}")
                 continue
-            paths["broken" if character in BROKEN else ""] += [f"M{x:g} {y:g}L{x1:g} {y1:g}" for x1, y1 in ends]
+            paths["broken" if character in BROKEN else "line"] += [f"M{x:g} {y:g}L{x1:g} {y1:g}" for x1, y1 in ends]
             if character in HEADS:
                 dx, dy = ENDS[HEADS[character]]
                 tip, back = (x + dx * 8, y + dy * 8), (x - dx * 8, y - dy * 8)
@@ -85,7 +85,7 @@ def _lines(rows: Rows) -> t.Iterator[str]:
                 paths["head"].append(f"M{tip[0]:g} {tip[1]:g}{wings}")
     for kind, found in paths.items():
         if found:
-            yield f'<path{f" class={chr(34)}{kind}{chr(34)}" if kind else ""} d="{"".join(found)}"/>'
+            yield f'<path class="{kind}" d="{"".join(found)}"/>'
 
 
 def _words(rows: Rows) -> t.Iterator[str]:
