@@ -93,7 +93,7 @@ def is_said(message: str) -> bool:
     """Whether the source has this text; what is put into it is not most of it."""
     for pattern in patterns():
         match = pattern.fullmatch(message.removesuffix(": …"))
-        if match and sum(map(len, match.groups())) <= len(message) * 0.5:
+        if match and sum(map(len, match.groups())) <= len(message) * 0.6:
             return True
     return False
 
