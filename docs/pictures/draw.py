@@ -25,14 +25,15 @@ SIDES = {
 ENDS = {"l": (-0.5, 0.0), "r": (0.5, 0.0), "u": (0.0, -0.5), "d": (0.0, 0.5)}
 HEADS = {"◀": "l", "▶": "r", "▲": "u", "▼": "d"}
 ROUND, BROKEN = "╭╮╰╯", "╌╎"
-# Colours that can be told from white and from black: a picture in a page is on the page's ground.
+# With a ground of its own: a page may be light where the reader's system is dark, and the other way round.
 STYLE = """
 text { font: 14px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2328; white-space: pre }
 path { fill: none; stroke: #57606a; stroke-width: 1.5 } .head { fill: #57606a; stroke: none }
-.box { fill: #3b82f6; fill-opacity: .1; stroke: none } .broken { stroke: #d1242f; stroke-dasharray: 4 3 }
-.yes { fill: #1a7f37; font-weight: bold } .no { fill: #d1242f; font-weight: bold }
+.ground { fill: #ffffff } .box { fill: #3b82f6; fill-opacity: .1; stroke: none }
+.broken { stroke: #d1242f; stroke-dasharray: 4 3 } .yes { fill: #1a7f37; font-weight: bold }
+.no { fill: #d1242f; font-weight: bold }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } path { stroke: #9198a1 } .head { fill: #9198a1 }
+.ground { fill: #161b22 } text { fill: #e6edf3 } path { stroke: #9198a1 } .head { fill: #9198a1 }
 .broken { stroke: #ff7b72 } .yes { fill: #3fb950 } .no { fill: #ff7b72 } }
 """
 Rows = t.Sequence[str]
@@ -49,7 +50,8 @@ def draw(text: str) -> str:
     height = len(rows) * HEIGHT + 2 * MARGIN
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
-    body = [*_boxes(rows), *_lines(rows), *_words(rows)]
+    ground = '<rect class="ground" width="100%" height="100%" rx="6"/>'
+    body = [ground, *_boxes(rows), *_lines(rows), *_words(rows)]
     return "\n".join([head, f"<title>{html.escape(title)}</title>", f"<style>{STYLE}</style>", *body, "</svg>", ""])
 
 

@@ -21,7 +21,13 @@ if t.TYPE_CHECKING:
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 # These take a kernel whose macvtap is a module, and one with VLANs, as the lab's virtual machine has them; and a user
 # without privileges, for which see test_unprivileged.py.
-ELSEWHERE = ("Unknown device type", "Network is down", "Operation not supported", "Operation not permitted")
+ELSEWHERE = (
+    "Unknown device type",
+    "Network is down",
+    "Operation not supported",
+    "Operation not permitted",
+    "Permission denied",
+)
 
 MAKE = "link add {} link {} type macvtap mode {}"
 # What is done before, what is done then, and what ip says.
