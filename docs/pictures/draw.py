@@ -63,9 +63,8 @@ def _boxes(rows: Rows) -> t.Iterator[str]:
     for row, line in enumerate(rows):
         for column in (at for at, character in enumerate(line) if character == "╭"):
             right = line.index("╮", column)
-            # What the box ends with is the first corner below its beginning.
-            bottom = next(at for at in range(row + 1, len(rows)) if rows[at][column : column + 1] == "╰")
-            (x, y), (to_x, to_y) = _middle(row, column), _middle(bottom, right)
+            below = [at for at in range(row + 1, len(rows)) if rows[at][column : column + 1] == "╰"]
+            (x, y), (to_x, to_y) = _middle(row, column), _middle(below[0], right)
             yield f'<rect class="box" x="{x:g}" y="{y:g}" width="{to_x - x:g}" height="{to_y - y:g}" rx="6"/>'
 
 
