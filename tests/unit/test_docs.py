@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The pages: links lead somewhere, pictures are what their texts say, and messages are those of the source."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pathlib
+import re
+import runpy
+import typing as t
+import xml.etree.ElementTree as ET
+
+import pytest
+from support import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
+PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.txt"))
+# What stands for a value in a message, and how little text a message may have to be known by.
+VALUE, LEAST = "\0", 12
+
+
+def relative(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def section(page: str, heading: str) -> str:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (found,) = re.findall(rf"(?ms)^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text)
+    return str(found)
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """The anchors that a page's headings get where it is shown."""
+    headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_links_and_pictures_are_there(page: pathlib.Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _hash, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_can_be_found() -> None:
+    linked = {
+        (page.parent / link).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    }
+    assert {*PAGES} - linked - {ROOT / "README.md"} == set()
+    assert {path.with_suffix(".svg") for path in PICTURES} <= linked
+
+
+@pytest.mark.parametrize("text", PICTURES, ids=relative)
+def test_a_picture_is_what_its_text_says(text: pathlib.Path) -> None:
+    draw = runpy.run_path(str(text.parent / "draw.py"))["draw"]
+    svg = text.with_suffix(".svg").read_text(encoding="utf-8")
+    assert draw(text.read_text(encoding="utf-8")) == svg, "run docs/pictures/draw.py"
+    title = ET.fromstring(svg).find("{http://www.w3.org/2000/svg}title")  # noqa: S314
+    assert title is not None
+    assert title.text
+
+
+def template(node: ast.AST) -> str | None:
+    """Return a text of the source with VALUE for what is put in, None if it is none."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(template(part) or VALUE for part in node.values)
+    return None
+
+
+@functools.lru_cache
+def patterns() -> tuple[re.Pattern[str], ...]:
+    """What the collection can say: its texts, and what they begin with up to a comma or the like."""
+    found: set[str] = set()
+    for path in (ROOT / "plugins").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = template(node)
+            if text and "\n" not in text:
+                ends = {match.start() for match in re.finditer(r"[.,;:] |$", text)}
+                found |= {text[:end] for end in ends if len(text[:end].replace(VALUE, "")) >= LEAST}
+    return tuple(re.compile(re.escape(text).replace(re.escape(VALUE), "(.+?)")) for text in sorted(found))
+
+
+def is_said(message: str) -> bool:
+    """Whether the source has this text; what is put into it is not most of it."""
+    for pattern in patterns():
+        match = pattern.fullmatch(message.removesuffix(": …"))
+        if match and sum(map(len, match.groups())) <= len(message) * 0.6:
+            return True
+    return False
+
+
+def quoted() -> t.Iterator[t.Any]:
+    for message in re.findall(r"(?m)^\| `([^`]+)` \|", section("troubleshooting.md", "From this collection")):
+        yield pytest.param(message, id=message[:40])
+    for page in ("modes.md", "migrating.md"):
+        shown = re.findall(r"(?m)^    (.*)$", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+        for line in shown:
+            if not re.match(r"(ansible|ansible-playbook|ip|sed|virsh) ", line):
+                yield pytest.param(line, id=f"{page}: {line[:30]}")
+
+
+@pytest.mark.parametrize("message", list(quoted()))
+def test_a_quoted_message_is_one_of_the_sources(message: str) -> None:
+    assert is_said(message), message
+
+
+def test_messages_were_found_and_others_are_told_apart() -> None:
+    assert len(list(quoted())) > 15
+    assert not is_said("eth0 is a port of the bridge br0, which takes some of its frames")
+    assert not is_said("there is no switch eth1 on this host")
