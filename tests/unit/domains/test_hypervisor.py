@@ -97,3 +97,8 @@ def test_errors_are_ours_and_nothing_goes_to_stderr(capfd: pytest.CaptureFixture
     with refused, hypervisor.connect("qemu+unix:///system?socket=/none", timeout=1):
         pass
     assert capfd.readouterr().err == ""
+
+
+def test_what_libvirt_takes_for_no_address_at_all_is_said_at_its_option() -> None:
+    with pytest.raises(MacvtapError, match="is no address of libvirt's"), hypervisor.connect("qemu:\0", read_only=True):
+        pass
