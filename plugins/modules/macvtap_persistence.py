@@ -289,7 +289,8 @@ options:
     description:
       - Who makes the links at the next boot.
       - V(auto), whoever manages the parent now; if nobody does, the only one of the three that starts at boot; and if
-        there are none or several, nobody, with a warning. A link on one of O(vlans) goes with that VLAN.
+        there are none or several, nobody, with a warning; what has been written for the link before then stays. A link
+        on one of O(vlans) goes with that VLAN.
       - V(networkd), systemd-networkd; where it configures the parent already, in a drop-in of that C(.network) file,
         which must not be another link's as well, and where nobody configures the parent, with a file of its own; not
         where the parent has addresses of the host, which networkd would take away then.

@@ -20,6 +20,15 @@ def of(kept: Kept, backend: str, host: Host, parent: Link) -> t.Iterator[str]:
     yield from _grabbed(kept, backend, host)
 
 
+def left(kept: Kept, parent: Link) -> t.Iterator[str]:
+    """Yield that what is written for a link stays, since nobody can tell now who is to keep it."""
+    yield (
+        f"{kept.name}: nothing tells now which of networkd, NetworkManager and ifupdown manages {parent.name}, so what "
+        "has been written for it before stays as it is. Start the manager and run again, or say which (backend, in the "
+        "role macvtap_links_persistence)"
+    )
+
+
 def unmanaged(links: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:
     """Yield one warning of all links that nobody keeps, which are given by their parents."""
     if links:

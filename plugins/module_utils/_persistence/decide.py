@@ -36,6 +36,8 @@ class Decided:
     backends: t.Mapping[str, str | None]
     kept: tuple[Kept, ...]
     warnings: tuple[str, ...]
+    left: frozenset[str] = frozenset()
+    """Declared links for which what is written stays as it is."""
 
 
 class _Deciding:
@@ -45,6 +47,7 @@ class _Deciding:
         self.links = dict(host.links)
         self.backends: dict[str, str | None] = {}
         self.kept: list[Kept] = []
+        self.left: set[str] = set()
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
         # Where each thing is declared, and each VLAN link that goes.
@@ -180,6 +183,12 @@ class _Deciding:
         chosen: str | None = backend
         if backend == "auto":
             chosen = self.backends.get(parent.name) if own_vlan else backends.of_parent(parent, self.host)
+            if chosen is None and kept.name in self.ours:
+                # The manager may be down for a moment: what it is to do at the next boot is not lost for that.
+                self.backends[kept.name] = backends.keeping(Link(kept.name), self.host)
+                self.left.add(kept.name)
+                self.warnings += caveats.left(kept, parent)
+                return
             if chosen is None and not own_vlan:
                 self.unmanaged.setdefault(parent.name, []).append(kept.name)
         if chosen in (None, "none"):
@@ -194,7 +203,7 @@ class _Deciding:
 
     def decided(self) -> Decided:
         self.warnings += caveats.unmanaged(self.unmanaged)
-        return Decided(self.backends, tuple(self.kept), tuple(self.warnings))
+        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), frozenset(self.left))
 
 
 def decide(declared: t.Sequence[Declared], host: Host, ours: t.Collection[str] = ()) -> Decided:

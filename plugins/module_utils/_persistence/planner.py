@@ -130,11 +130,16 @@ def _wanted(
     whole: dict[str, File] = {}
     heads: dict[str, str] = {}
     blocks: dict[str, shared.Blocks] = {}
+    settled = set(decided.backends) - decided.left
+
+    def stays(name: str) -> bool:
+        return name in decided.left or (not purge and name not in settled)
+
     for path, file in ours.items():
         if is_shared(path):
             heads[path], there = shared.parse(file.text)
-            blocks[path] = {name: one for name, one in there.items() if not purge and name not in decided.backends}
-        elif not purge and path != UNIT_LINK and not set(_names(file)) & set(decided.backends):
+            blocks[path] = {name: one for name, one in there.items() if stays(name)}
+        elif path != UNIT_LINK and all(map(stays, _names(file))) and not (purge and not _names(file)):
             whole[path] = file
     warnings: list[str] = []
     for kept in decided.kept:

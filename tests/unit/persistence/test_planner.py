@@ -116,6 +116,21 @@ def test_where_that_is_not_known_nothing_is_written_and_one_warning_says_so() ->
     assert "macvtap_links_persistence" in warning
 
 
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_was_written_stays_while_nobody_can_tell_who_manages_the_parent(purge: bool) -> None:
+    declared = [vlan(), link("mt0", "eth0.20"), link("mt1", "eth0")]
+    written = after(HOST, *declared)
+    made = Link("eth0.20", 9, "vlan", parent="eth0", parent_index=2, alias=MARK, vlan_id=20, vlan_protocol="802.1Q")
+    silent = replace(written, networkd={}, links={**LINKS, "eth0.20": made})
+    planned = planner.plan([*declared[:2], link("mt1", "eth0", mac="52:54:00:00:00:99")], silent, purge=purge)
+    assert not planned.changed
+    assert "stays as it is" in " ".join(planned.warnings)
+    assert backends(silent, *declared) == {"eth0.20": "networkd", "mt0": "networkd", "mt1": "networkd"}
+    # What is undeclared goes all the same, and so does what is said to.
+    assert planner.plan([link("mt1", "eth0")], silent, purge=True).changed
+    assert after(silent, *(replace(one, backend="none") for one in declared)).files == {}
+
+
 def test_none_is_silent_and_takes_away_what_was_written() -> None:
     assert planner.plan([link(backend="none", parent="eth3")], HOST) == planner.Plan()
     kept = after(HOST, link())
