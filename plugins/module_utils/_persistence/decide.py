@@ -116,9 +116,9 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
+        has = link.mode if link else None
         # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
-        declared_mode = want.mode if want.mode != AUTO else (link.mode if link else None) or "bridge"
-        mode = declared_mode or (link.mode if link else None) or "vepa"
+        mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
         mac = None if mode == "passthru" else want.mac or (link.mac if link else None)
         kept = Kept(
             want.name,

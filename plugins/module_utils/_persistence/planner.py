@@ -115,7 +115,7 @@ def _view(file: File | None) -> str:
     return f"link to {file.target}" if file.target else file.text
 
 
-def _names(file: File) -> t.Iterable[str]:
+def _names(file: File) -> t.Collection[str]:
     """Return the links that a file of ours is for."""
     if is_shared(file.path):
         return shared.parse(file.text)[1]
@@ -139,8 +139,10 @@ def _wanted(
         if is_shared(path):
             heads[path], there = shared.parse(file.text)
             blocks[path] = {name: one for name, one in there.items() if stays(name)}
-        elif path != UNIT_LINK and all(map(stays, _names(file))) and not (purge and not _names(file)):
-            whole[path] = file
+        elif path != UNIT_LINK:
+            names = _names(file)
+            if all(map(stays, names)) if names else not purge:
+                whole[path] = file
     warnings: list[str] = []
     for kept in decided.kept:
         rendered = _RENDER[str(decided.backends[kept.name])](kept)
