@@ -409,6 +409,7 @@ files:
 """
 
 import contextlib
+import functools
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -425,7 +426,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     File,
     Host,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
 
@@ -439,30 +440,20 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     warnings: list[str] = []
 
     def plan(there: Host) -> Plan[File]:
-        return planner.plan(declared, there, purge=params["purge"])
-
-    def check(steps: t.Sequence[Step[File]]) -> None:
-        validators.check(steps, lambda command, text: _run(module, command, text), module.tmpdir)
-
-    # What was there before is put back whatever a tool says of it.
-    unchecked = iter((True,))
-
-    def apply(steps: t.Sequence[Step[File]]) -> None:
-        if next(unchecked, False):
-            check(steps)
-        host.apply(steps)
+        planned = planner.plan(declared, there, purge=params["purge"])
+        # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
+        validators.check(planned.steps, functools.partial(_run, module), module.tmpdir)
+        return planned
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session:
         outcome = converge(
             observe=lambda: host.observe(session.observe((), parents=parents), session.observe_addresses()),
             plan=plan,
-            apply=apply,
+            apply=host.apply,
             undo=planner.undo,
             check_mode=module.check_mode,
         )
-    if module.check_mode:
-        check(outcome.plan.steps)
     touched = {step.target for step in outcome.plan.steps}
     if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
         warnings += _reload(module)
