@@ -25,8 +25,8 @@ options:
       declared:
         description:
           - The host's variables of the roles P(linuxvirt.macvtap.macvtap_kernel#role),
-            P(linuxvirt.macvtap.macvtap_links#role) and P(linuxvirt.macvtap.macvtap_domains#role). V(null) is as good as
-            left out.
+            P(linuxvirt.macvtap.macvtap_links#role), P(linuxvirt.macvtap.macvtap_domains#role) and
+            P(linuxvirt.macvtap.macvtap_host_access#role). V(null) is as good as left out.
           - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one.
         type: dict
       found:
@@ -69,7 +69,8 @@ _value:
         - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read;
           a V(parent) that is missing or that no macvtap link can be on; an V(mtu) above that of the parent;
           mode V(vepa) on a switch that does not reflect; a domain that can live on several hosts and is connected
-          otherwise there (V(migration)); the same V(mac) address twice in one segment.
+          otherwise there (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in one
+          segment.
       type: str
     message:
       description: What was declared or found.

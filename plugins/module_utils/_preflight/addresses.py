@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The same MAC address twice in one layer-2 segment. Pure."""
+"""The same MAC address, or the same IP address of a host, twice in one layer-2 segment. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,26 @@ _REMEDY = (
 _PASSTHRU = ("passthru", "passthrough")
 
 
-def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+def conflicts(fleet: t.Collection[Host]) -> t.Iterator[Conflict]:
+    yield from _mac_conflicts(fleet)
+    yield from _companion_conflicts(fleet)
+
+
+def _companion_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+    """Find addresses that several companions are to have: those of a group of hosts, declared for all of them."""
+    used: dict[tuple[str, str], list[Place]] = {}
+    for host in fleet:
+        for companion in host.companions:
+            for address in companion.addresses if companion.state != "absent" else ():
+                place = Place(host.name, link=companion.name, seen="declared")
+                used.setdefault((host.segment, address), []).append(place)
+    for (segment, address), where in used.items():
+        if len(where) > 1:
+            message = f"{address} is the address of {len(where)} companions {_in(segment)}"
+            yield Conflict("address", message, "Declare addresses for each host by itself", tuple(where), segment)
+
+
+def _mac_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
     used: dict[tuple[str, str], list[tuple[Owner, Holder, str]]] = {}
     for host in fleet:
         for mac, owner, holder in _claims(host):

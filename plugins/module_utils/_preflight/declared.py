@@ -9,6 +9,8 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -33,6 +35,10 @@ DEFAULTS: Said = {
     "macvtap_domains_mode": "bridge",
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
+    "macvtap_host_access_companions": [],
+    "macvtap_host_access_state": "present",
+    "macvtap_host_access_guests": [],
+    "macvtap_host_access_dhcp4": False,
 }
 # What decides which NIC is meant and where it is; all else of an interface is libvirt_direct_iface's to refuse.
 _TEXTS = ("domain", "mac", "state", "source", "mode", "target", "alias", "mac_prefix")
@@ -46,6 +52,8 @@ def changed_live_from(field: fields.Field) -> int:
 _VERSIONED = tuple({f.name.split(".")[0] for f in fields.FIELDS if f.added or changed_live_from(f)})
 _LINK_TEXTS = ("name", "state", "parent", "mode", "mac")
 _VLAN_TEXTS = ("name", "state", "parent", "mac", "protocol")
+_COMPANION_TEXTS = ("name", "state", "parent", "mac")
+_COMPANION_LISTS = ("addresses", "guests")
 
 
 class Variables:
@@ -90,6 +98,19 @@ class Variables:
             with _Noted(self.problems, Place(self._host, link=text["name"], seen="declared")):
                 numbers = {name: _number(options[name], join_path(path, name)) for name in ("id", "mtu")}
                 found.append(vlan_options.wanted(path, {**text, **numbers}))
+        return tuple(found)
+
+    def companions(self) -> tuple[Companion, ...]:
+        """Return the companions of macvtap_host_access."""
+        names = ("state", "parent", "mtu", "dhcp4", *_COMPANION_LISTS)
+        top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
+        found = []
+        for path, options in self._entries("macvtap_host_access_companions", top, access_options.COMPANION_OPTIONS):
+            text = _texts(options, _COMPANION_TEXTS)
+            with _Noted(self.problems, Place(self._host, link=text["name"], seen="declared")):
+                lists = {name: _list(options[name], join_path(path, name)) for name in _COMPANION_LISTS}
+                mtu, dhcp4 = _number(options["mtu"], join_path(path, "mtu")), _flag(options["dhcp4"])
+                found.append(access_options.wanted(path, {**text, **lists, "mtu": mtu, "dhcp4": dhcp4}))
         return tuple(found)
 
     def interfaces(self) -> tuple[Entry, ...]:
@@ -162,6 +183,14 @@ def _number(value: t.Any, path: str) -> int | None:
         return None if value is None else int(value)
     except (TypeError, ValueError) as exc:
         raise MacvtapError(f"{value!r} is no number", path=path) from exc
+
+
+def _list(value: t.Any, path: str) -> list[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, t.Sequence):
+        raise MacvtapError(f"a list is needed, and found is {value!r}", path=path)
+    return [str(one) for one in value]
 
 
 def _flag(value: t.Any) -> bool:

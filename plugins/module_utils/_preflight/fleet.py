@@ -9,6 +9,7 @@ import re
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
@@ -18,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Nic, Place
 
 # What of the variable macvtap_segment is left out.
 ONE_SEGMENT = "all"
@@ -62,13 +63,15 @@ def _read(name: str, said: Said) -> _Read:
     variables = Variables(name, said.get("declared") or {})
     found = said.get("found") or {}
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
+    companions = variables.companions()
     host = Host(
         name=name,
         segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
         kernel_required=variables.flag("macvtap_kernel_required"),
         live_level=str(variables.get("macvtap_domains_live")),
         vlans=declared_vlans,
-        declared_links=declared_links,
+        declared_links=(*declared_links, *map(_as_link, companions)),
+        companions=companions,
         problems=tuple(variables.problems),
     )
     if not _no_host(found):
@@ -84,6 +87,11 @@ def _read(name: str, said: Said) -> _Read:
             purged_links=_purged(found["links"], variables),
         )
     return host, interfaces, variables.flag("macvtap_domains_purge")
+
+
+def _as_link(companion: Companion) -> DeclaredLink:
+    absent = companion.state == "absent"
+    return DeclaredLink(companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent)
 
 
 def _no_host(found: Said) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # In the order of a table: what keeps a host out altogether comes first.
-KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac")
+KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac", "address")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class DeclaredLink:
-    """A macvtap link that the role macvtap_links is to make."""
+    """A macvtap link that the role macvtap_links is to make, or a companion of macvtap_host_access."""
 
     name: str
     parent: str | None = None
@@ -101,8 +102,8 @@ class Host:
     """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
     ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
-    parents, by their names; among the links are the VLAN links that are still to be made. ``problems`` are declarations
-    that cannot be read.
+    parents, by their names; among the links are the VLAN links that are still to be made. Companions are among the
+    declared links too. ``problems`` are declarations that cannot be read.
     """
 
     name: str
@@ -119,5 +120,6 @@ class Host:
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     vlans: tuple[WantedVlan, ...] = ()
+    companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
     problems: tuple[tuple[Place, str], ...] = ()
