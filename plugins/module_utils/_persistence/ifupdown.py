@@ -8,8 +8,10 @@ import re
 import shlex
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, sysctls
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
     INTERFACES_FILE,
     Kept,
     Parent,
@@ -50,11 +52,37 @@ def render(kept: Kept) -> Rendered:
     else:
         # All at once, so that what Ansible or an earlier ifup has made is left as it is.
         lines.append(f"pre-up {there} || {{ {' && '.join([f'ip {made}', *rest])}; }}")
+    if kept.kind == COMPANION:
+        lines += [f"pre-up {one}" for one in _settings(kept)]
     lines.append(f"post-up ip link set dev {kept.name} {'up' if kept.up else 'down'}")
+    if kept.kind == COMPANION:
+        lines += [f"post-up {one}" for one in _stack(kept)]
     stanza = "".join(f"    {line}\n" for line in lines)
     return Rendered(
         (Piece(INTERFACES_FILE, f"auto {kept.name}\niface {kept.name} inet manual\n{stanza}", shared=True),)
     )
+
+
+def _settings(kept: Kept) -> t.Iterator[str]:
+    """Yield what sets them before the link is up, and where nothing else does, without systemd."""
+    for path, value in sysctls.values(kept.name).items():
+        # A kernel may have no IPv6.
+        yield f"test ! -e /proc/sys/{path} || echo {value} > /proc/sys/{path}"
+
+
+def _stack(kept: Kept) -> t.Iterator[str]:
+    """Yield what gives a companion its addresses and its routes."""
+    # Where dhcp4 would be said.
+    yield from (f"ip {shlex.join(commands.address(kept, address))}" for address in kept.addresses)
+    routes = {version: [one for one in kept.routes if family(one.destination) == version] for version in (4, 6)}
+    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[4])
+    if routes[6]:
+        # Whose source is an address that the kernel still asks for on the LAN, it takes no route.
+        yield (
+            f"for n in $(seq 60); do ip -6 address show dev {kept.name} tentative | grep -q inet6 || break; sleep 0.1; "
+            "done"
+        )
+    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[6])
 
 
 def _again(kept: Kept) -> t.Iterator[str]:
