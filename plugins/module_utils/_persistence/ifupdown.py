@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, sysctls
@@ -77,12 +78,13 @@ def _stack(kept: Kept) -> t.Iterator[str]:
     routes = {version: [one for one in kept.routes if family(one.destination) == version] for version in (4, 6)}
     yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[4])
     if routes[6]:
-        # Whose source is an address that the kernel still asks for on the LAN, it takes no route.
-        yield (
-            f"for n in $(seq 60); do ip -6 address show dev {kept.name} tentative | grep -q inet6 || break; sleep 0.1; "
-            "done"
-        )
-    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[6])
+        # With a source that it still asks others on the LAN for, the kernel takes no route.
+        asks = f"ip -6 address show dev {kept.name} tentative | grep -q inet6"
+        yield f"for n in $(seq 12); do {asks} || break; sleep 0.5; done"
+    for route in routes[6]:
+        # While no cable is in, it does not come to that, and chooses the source by itself.
+        said = [shlex.join(commands.route(kept, one)) for one in (route, replace(route, source=None))]
+        yield " || ".join(f"ip {one}" for one in said)
 
 
 def _again(kept: Kept) -> t.Iterator[str]:
