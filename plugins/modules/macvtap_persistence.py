@@ -42,7 +42,7 @@ options:
   name:
     description:
       - Name of the macvtap link.
-      - Give at least one of this, O(links), O(vlans) and O(purge).
+      - Give at least one of this, O(links), O(vlans), O(companions) and O(purge).
     type: str
   links:
     description:
@@ -185,6 +185,50 @@ options:
         type: str
         choices: [auto, networkd, networkmanager, ifupdown, none]
         aliases: [persistence]
+  companions:
+    description:
+      - The host's companions of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
+        module's own options O(parent) and O(backend) are the entries' defaults.
+      - O(purge) removes nothing that is written for companions; O(companions[].state=absent) does.
+      - Nothing waits for companions at boot.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the companion.
+        type: str
+        required: true
+      state:
+        description: With V(present) it is there after a reboot, and up. With V(absent), what has been written for it
+          goes. Left out, it is V(present).
+        type: str
+        choices: [present, absent]
+      parent:
+        description: As O(parent).
+        type: str
+        aliases: [link, lower, base_iface]
+      mac:
+        description: MAC address. Left out, it is the one that the companion has now.
+        type: str
+      mtu:
+        description: MTU. Left out, it is the parent's.
+        type: int
+      addresses:
+        description: Its IP addresses, with no prefix length, or that of a single address.
+        type: list
+        elements: str
+      guests:
+        description: Addresses and networks of guests, which are routed over it.
+        type: list
+        elements: str
+      dhcp4:
+        description: Whether the manager gets it an IPv4 address by DHCP.
+        type: bool
+      backend:
+        description: See O(backend).
+        type: str
+        choices: [auto, networkd, networkmanager, ifupdown, none]
+        aliases: [persistence]
   state:
     description:
       - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
@@ -302,7 +346,8 @@ options:
     default: auto
     aliases: [persistence]
   purge:
-    description: Remove what this module has written for links that are not declared in this task, whatever their group.
+    description: Remove what this module has written for macvtap and VLAN links that are not declared in this task,
+      whatever their group.
     type: bool
     default: false
   lock_timeout:
@@ -415,6 +460,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, options, vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
@@ -433,9 +479,9 @@ _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases
 
 def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
-    if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans")):
-        raise MacvtapError("there is nothing to be done: say name, links, vlans or purge")
-    declared = [*_vlans(params), *_links(params)]
+    if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "companions")):
+        raise MacvtapError("there is nothing to be done: say name, links, vlans, companions or purge")
+    declared = [*_vlans(params), *_links(params), *_companions(params)]
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     warnings: list[str] = []
 
@@ -475,9 +521,20 @@ def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for index, given in enumerate(params["vlans"] or ()):
-        defaults = {option: given[option] or params[option] for option in ("parent", "backend")}
-        yield Declared(vlan_options.wanted(f"vlans[{index}]", {**given, **defaults}), defaults["backend"])
+    for path, given in _beside(params, "vlans"):
+        yield Declared(vlan_options.wanted(path, given), given["backend"])
+
+
+def _companions(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
+    for path, given in _beside(params, "companions"):
+        yield Declared(access_options.wanted(path, given), given["backend"])
+
+
+def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
+    for index, given in enumerate(params[option] or ()):
+        defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
+        yield f"{option}[{index}]", {**given, **defaults}
 
 
 def _run(module: AnsibleModule, command: t.Sequence[str], text: str | None) -> tuple[int, str] | None:
@@ -497,6 +554,7 @@ def _reload(module: AnsibleModule) -> t.Iterator[str]:
 
 def main() -> None:
     links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
+    companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
     own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
     module = AnsibleModule(
         argument_spec={
@@ -507,6 +565,7 @@ def main() -> None:
                 "elements": "dict",
                 "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
             },
+            "companions": {"type": "list", "elements": "dict", "options": companions},
             **own,
             "backend": {**_BACKEND, "default": "auto"},
             "purge": {"type": "bool", "default": False},

@@ -49,7 +49,7 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     said = {option: options.get(option) for option in COMPANION_OPTIONS}
     if said["name"] is None:
         raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
-    link_options.check_name(said["name"], NAME_BYTES, join_path(path, "name"))
+    _check_name(said["name"], join_path(path, "name"))
     link_options.check_range(said["mtu"], *link_options.RANGES["mtu"], join_path(path, "mtu"))
     want = Wanted(
         name=said["name"],
@@ -66,6 +66,13 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
         _check_families(want)
         _check_mtu(want)
     return want
+
+
+def _check_name(name: str, path: str) -> None:
+    link_options.check_name(name, NAME_BYTES, path)
+    # Below /proc/sys/net/ipv4/conf, where these two are not links.
+    if name in {"all", "default"}:
+        raise MacvtapError(f"{name} is what the kernel calls the settings of all links. Choose another name", path=path)
 
 
 def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str], path: str) -> tuple[str, ...]:
@@ -88,8 +95,8 @@ def _address(given: str, path: str) -> str:
         raise MacvtapError(f"'{given}' is no IP address, such as 192.0.2.250 or 2001:db8::250", path=path) from None
     if slash and length != str(address.max_prefixlen):
         raise MacvtapError(
-            f"'{given}' has a prefix length, by which the host would send to that whole network over the companion; only "
-            f"guests' addresses are routed over it. Say {text}, and the guests in guests",
+            f"'{given}' has a prefix length, by which the host would send to that whole network over the companion. "
+            f"Only guests' addresses are routed over it: say {text}, and the guests in guests",
             path=path,
         )
     _check_ordinary(given, ipaddress.ip_network(address), path)

@@ -25,7 +25,7 @@ def left(kept: Kept, parent: Link) -> t.Iterator[str]:
     yield (
         f"{kept.name}: nothing tells now which of networkd, NetworkManager and ifupdown manages {parent.name}, so what "
         "has been written for it before stays as it is. Start the manager and run again, or say which (backend, in the "
-        "role macvtap_links_persistence)"
+        "roles macvtap_links_persistence and macvtap_host_access_persistence)"
     )
 
 
@@ -36,8 +36,8 @@ def unmanaged(links: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:
         yield (
             f"{refusals.some(names)} will not be there after a reboot: none of networkd, NetworkManager and ifupdown "
             f"manages {refusals.some(sorted(links))}, nor is just one of them started at boot that would leave its "
-            "addresses alone. Say which (backend, in the role macvtap_links_persistence): networkd, networkmanager or "
-            "ifupdown; or none, if that is meant"
+            "addresses alone. Say which (backend, in the roles macvtap_links_persistence and "
+            "macvtap_host_access_persistence): networkd, networkmanager or ifupdown; or none, if that is meant"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept, Route
 
 # A request of iproute2 has room for 1024 bytes.
 _MACS_AT_ONCE = 40
@@ -57,8 +57,19 @@ def settings(kept: Kept, what: t.Collection[str]) -> t.Iterator[list[str]]:
             yield ["link", "set", "dev", kept.name, "type", "macvtap", "macaddr", "add", mac]
 
 
+def address(kept: Kept, given: str) -> list[str]:
+    """Return the words that give a companion an address, which it may have already."""
+    return ["address", "replace", given, "dev", kept.name]
+
+
+def route(kept: Kept, given: Route) -> list[str]:
+    """Return the words that lead to guests over a companion; nothing is to be done where something does already."""
+    words = ["route", "replace", given.destination, "dev", kept.name, "proto", "static"]
+    return [*words, "src", given.source] if given.source else words
+
+
 def _type(kept: Kept) -> list[str]:
-    words = ["type", "macvtap", "mode", kept.mode or "vepa"]
+    words = ["type", kept.kind, "mode", kept.mode or "vepa"]
     # At once: either flag alone would take the other one away.
     words += ["nopromisc"] if _nopromisc(kept) else []
     words += ["nodst"] if kept.nodst else []

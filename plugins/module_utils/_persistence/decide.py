@@ -8,24 +8,33 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import backends, caveats, networkd, words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    backends,
+    caveats,
+    networkd,
+    whole,
+    words,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import refusals as refuse
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD, Host, Kept, Parent
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
-
-# What a user declares and is kept as it was said.
-_AS_SAID = (*(name for name in SAME if name != "altnames"), "tap_owner", "tap_group", "tap_mode")
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
+    NETWORKD,
+    Host,
+    Kept,
+    Parent,
+)
 
 
 @dataclass(frozen=True)
 class Declared:
     """A link as the user declared it, and which of the backends is to keep it."""
 
-    want: t.Union[Wanted, WantedVlan]
+    want: t.Union[Wanted, WantedVlan, WantedCompanion]
     backend: str
 
 
@@ -38,10 +47,12 @@ class Decided:
     warnings: tuple[str, ...]
     left: frozenset[str] = frozenset()
     """Declared links for which what is written stays as it is."""
+    companions: frozenset[str] = frozenset()
+    """The declared links that are companions."""
 
 
 class _Deciding:
-    def __init__(self, host: Host, ours: t.Collection[str]) -> None:
+    def __init__(self, host: Host, ours: t.Mapping[str, str]) -> None:
         self.host = host
         self.ours = ours
         self.links = dict(host.links)
@@ -50,6 +61,7 @@ class _Deciding:
         self.left: set[str] = set()
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
+        self.companions: set[str] = set()
         # Where each thing is declared, and each VLAN link that goes.
         self.declared: dict[str, str] = {}
         self.going: dict[str, str] = {}
@@ -62,7 +74,7 @@ class _Deciding:
         parent = parents.resolve(want, self.links)
         self._once(f"VLAN {want.id} ({want.protocol}) of {parent.name}", want.path, "id")
         link = vlans.found(want, self.links)
-        if link is not None and not vlan_model.is_ours(link) and link.name not in self.ours:
+        if link is not None and not vlan_model.is_ours(link) and self.ours.get(link.name) in (None, COMPANION):
             # Another manager has made it, and will at the next boot.
             self._once(link.name, want.path)
             self.backends[link.name] = None
@@ -70,18 +82,7 @@ class _Deciding:
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
         self.vlans.add(name)
-        kept = Kept(
-            name,
-            "vlan",
-            self._parent(want, parent),
-            path=want.path,
-            up=_up(want.state),
-            vlan_id=want.id,
-            protocol=want.protocol,
-            mac=want.mac,
-            mtu=want.mtu,
-            alias=vlan_model.MARK,
-        )
+        kept = whole.vlan(want, name, self._parent(want, parent))
         self._keep(kept, declared.backend, parent)
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name))
 
@@ -116,24 +117,18 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
-        has = link.mode if link else None
-        # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
-        mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
-        mac = None if mode == "passthru" else want.mac or (link.mac if link else None)
-        kept = Kept(
-            want.name,
-            "macvtap",
-            self._parent(want, parent),
-            path=want.path,
-            up=_up(want.state),
-            mode=mode,
-            # One that the kernel chooses would be another one at each boot.
-            mac=mac,
-            source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
-            altnames=tuple(sorted(want.altnames or ())),
-            **{option: getattr(want, option) for option in _AS_SAID},
-        )
+        kept = whole.macvtap(want, self._parent(want, parent), link)
         self._keep(kept, declared.backend, parent)
+
+    def companion(self, declared: Declared, want: WantedCompanion) -> None:
+        self._once(want.name, want.path)
+        self.companions.add(want.name)
+        if want.state == "absent":
+            self.backends.setdefault(want.name, None)
+            return
+        link = self.links.get(want.name)
+        parent = self._parent_link(want, link)
+        self._keep(whole.companion(want, self._parent(want, parent), link), declared.backend, parent)
 
     def _refuse_netns(self, declared: Declared, want: Wanted) -> None:
         said = f"no network manager makes a link in the network namespace {want.netns}"
@@ -144,9 +139,9 @@ class _Deciding:
         if declared.backend == "auto":
             self.warnings.append(f"{want.name} will not be there after a reboot: {said}. Say backend: none for it")
 
-    def _parent_link(self, want: Wanted, link: Link | None) -> Link:
+    def _parent_link(self, want: Wanted | WantedCompanion, link: Link | None) -> Link:
         if want.parent is not None:
-            said = parents.resolve(want, self.links)
+            said = parents.find(want.parent, self.links, path=join_path(want.path, "parent"), but=want.name)
             if said.name in self.going:
                 raise MacvtapError(
                     f"{said.name} is declared absent in {self.going[said.name]}; say another link, or state: absent "
@@ -162,7 +157,7 @@ class _Deciding:
             )
         return parent
 
-    def _parent(self, want: Wanted | WantedVlan, link: Link) -> Parent:
+    def _parent(self, want: Wanted | WantedVlan | WantedCompanion, link: Link) -> Parent:
         said = want.parent
         state = self.host.networkd.get(link.index)
         declared = link.name in self.backends
@@ -183,7 +178,7 @@ class _Deciding:
         chosen: str | None = backend
         if backend == "auto":
             chosen = self.backends.get(parent.name) if own_vlan else backends.of_parent(parent, self.host)
-            if chosen is None and kept.name in self.ours:
+            if chosen is None and self._is_written(kept):
                 # The manager may be down for a moment: what it is to do at the next boot is not lost for that.
                 self.backends[kept.name] = backends.keeping(Link(kept.name), self.host)
                 self.left.add(kept.name)
@@ -194,20 +189,28 @@ class _Deciding:
         if chosen in (None, "none"):
             self.backends[kept.name] = None
             return
-        refuse.check(kept, parent, self.host, ours=kept.name in self.ours)
+        refuse.check(kept, parent, self.host, written=self.ours.get(kept.name))
         if not (own_vlan and self.backends.get(parent.name) == chosen):
             backends.check(str(chosen), parent, self.host, kept.path)
         self.backends[kept.name] = chosen
         self.kept.append(kept)
         self.warnings += caveats.of(kept, str(chosen), self.host, parent)
 
+    def _is_written(self, kept: Kept) -> bool:
+        """Say whether files of ours are for this link, and not for one of its name that is none of its kind."""
+        kind = self.ours.get(kept.name)
+        return kind is not None and (kind == COMPANION) == (kept.kind == COMPANION)
+
     def decided(self) -> Decided:
         self.warnings += caveats.unmanaged(self.unmanaged)
-        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), frozenset(self.left))
+        left, declared = frozenset(self.left), frozenset(self.companions)
+        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), left, declared)
 
 
-def decide(declared: t.Sequence[Declared], host: Host, ours: t.Collection[str] = ()) -> Decided:
-    """Decide what of the ``declared`` links is kept, and by whom; ``ours`` are the links that files of ours are for.
+def decide(declared: t.Sequence[Declared], host: Host, ours: t.Mapping[str, str]) -> Decided:
+    """Decide what of the ``declared`` links is kept, and by whom.
+
+    ``ours`` are the links that files of ours are for, with their kind, or nothing where a file does not say it.
 
     :raises MacvtapError: something that its manager could not keep.
     """
@@ -218,8 +221,7 @@ def decide(declared: t.Sequence[Declared], host: Host, ours: t.Collection[str] =
     for one in declared:
         if isinstance(one.want, Wanted):
             deciding.macvtap(one, one.want)
+    for one in declared:
+        if isinstance(one.want, WantedCompanion):
+            deciding.companion(one, one.want)
     return deciding.decided()
-
-
-def _up(state: str) -> bool | None:
-    return {"up": True, "down": False}.get(state)

@@ -29,6 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     NETWORKD_DIR,
     NETWORKMANAGER,
     NETWORKMANAGER_DIR,
+    SYSCTL_FILE,
     UDEV_FILE,
     UNIT_FILE,
     UNIT_LINK,
@@ -46,6 +47,7 @@ _OURS = (
     f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection",
     INTERFACES_FILE,
     UDEV_FILE,
+    SYSCTL_FILE,
     UNIT_FILE,
     UNIT_LINK,
 )

@@ -7,9 +7,12 @@ from __future__ import annotations
 import re
 import shlex
 import typing as t
+from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, sysctls
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
     INTERFACES_FILE,
     Kept,
     Parent,
@@ -50,11 +53,38 @@ def render(kept: Kept) -> Rendered:
     else:
         # All at once, so that what Ansible or an earlier ifup has made is left as it is.
         lines.append(f"pre-up {there} || {{ {' && '.join([f'ip {made}', *rest])}; }}")
+    if kept.kind == COMPANION:
+        lines += [f"pre-up {one}" for one in _settings(kept)]
     lines.append(f"post-up ip link set dev {kept.name} {'up' if kept.up else 'down'}")
+    if kept.kind == COMPANION:
+        lines += [f"post-up {one}" for one in _stack(kept)]
     stanza = "".join(f"    {line}\n" for line in lines)
     return Rendered(
         (Piece(INTERFACES_FILE, f"auto {kept.name}\niface {kept.name} inet manual\n{stanza}", shared=True),)
     )
+
+
+def _settings(kept: Kept) -> t.Iterator[str]:
+    """Yield what sets them before the link is up, and where nothing else does, without systemd."""
+    for path, value in sysctls.values(kept.name).items():
+        # A kernel may have no IPv6.
+        yield f"test ! -e /proc/sys/{path} || echo {value} > /proc/sys/{path}"
+
+
+def _stack(kept: Kept) -> t.Iterator[str]:
+    """Yield what gives a companion its addresses and its routes."""
+    # Where dhcp4 would be said.
+    yield from (f"ip {shlex.join(commands.address(kept, address))}" for address in kept.addresses)
+    routes = {version: [one for one in kept.routes if family(one.destination) == version] for version in (4, 6)}
+    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[4])
+    if routes[6]:
+        # With a source that it still asks others on the LAN for, the kernel takes no route.
+        asks = f"ip -6 address show dev {kept.name} tentative | grep -q inet6"
+        yield f"for n in $(seq 12); do {asks} || break; sleep 0.5; done"
+    for route in routes[6]:
+        # While no cable is in, it does not come to that, and chooses the source by itself.
+        said = [shlex.join(commands.route(kept, one)) for one in (route, replace(route, source=None))]
+        yield " || ".join(f"ip {one}" for one in said)
 
 
 def _again(kept: Kept) -> t.Iterator[str]:

@@ -21,10 +21,14 @@ NETWORKMANAGER_DIR = "/etc/NetworkManager/system-connections"
 INTERFACES = "/etc/network/interfaces"
 INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
 UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
+SYSCTL_FILE = "/etc/sysctl.d/90-macvtap.conf"
 UNIT = "macvtap-links.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 DROP_IN = "50-macvtap.conf"
+
+# The kind of link that a companion is.
+COMPANION = "macvlan"
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,20 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Route:
+    """Guests, a network with its prefix's length, that a companion leads to; ``source`` None: the kernel's choice."""
+
+    destination: str
+    source: str | None = None
+
+
+@dataclass(frozen=True)
 class Kept:
     """A link as it is to be after a reboot; None and empty mean what the kernel chooses.
 
-    ``kind`` is macvtap or vlan, ``path`` where the user declared it. ``up`` None: nobody brings it up or down.
+    ``kind`` is macvtap, vlan or (a companion) macvlan, ``path`` where the user declared it. ``up`` None: nobody brings
+    it up or down. A companion alone has ``addresses``, with their prefix's length, and ``routes``; ``dhcp4`` says that
+    the manager is to get it an IPv4 address.
     """
 
     name: str
@@ -102,6 +116,9 @@ class Kept:
     tap_owner: str | None = None
     tap_group: str | None = None
     tap_mode: int | None = None
+    addresses: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dhcp4: bool = False
 
 
 @dataclass(frozen=True)

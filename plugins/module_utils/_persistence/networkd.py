@@ -8,11 +8,14 @@ Measured with systemd 252 over a reboot; it is lenient with what it does not kno
 from __future__ import annotations
 
 import os
+import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
     DROP_IN,
-    HEADER,
     NETWORKD_DIR,
     Kept,
     Parent,
@@ -53,7 +56,7 @@ def render(kept: Kept) -> Rendered:
 
 
 def _netdev(kept: Kept) -> str:
-    lines = [HEADER, "[NetDev]", f"Name={kept.name}", f"Kind={kept.kind}"]
+    lines = [*shared.own_head(kept), "[NetDev]", f"Name={kept.name}", f"Kind={kept.kind}"]
     if kept.mac:
         lines.append(f"MACAddress={kept.mac}")
     if kept.mtu:
@@ -63,18 +66,20 @@ def _netdev(kept: Kept) -> str:
         # The other one is what it takes by itself.
         lines += ["Protocol=802.1ad"] if kept.protocol == "802.1ad" else []
     else:
-        lines += ["", "[MACVTAP]", f"Mode={kept.mode}"]
+        lines += ["", f"[{kept.kind.upper()}]", f"Mode={kept.mode}"]
         lines += [f"SourceMACAddress={' '.join(kept.source_macs)}"] if kept.source_macs else []
     return "\n".join(lines) + "\n"
 
 
 def _network(kept: Kept) -> str:
     """Return the link's own file: without it, one that matches all links would give it addresses."""
-    lines = [HEADER, "[Match]", f"Name={kept.name}", "", "[Link]", "RequiredForOnline=no"]
+    lines = [*shared.own_head(kept), "[Match]", f"Name={kept.name}", "", "[Link]", "RequiredForOnline=no"]
     if kept.up is not True:
         lines.append("ActivationPolicy=" + ("down" if kept.up is False else "manual"))
     if kept.allmulticast:
         lines.append("AllMulticast=yes")
+    if kept.kind == COMPANION:
+        return "\n".join([*lines, "", *_stack(kept), ""])
     how = _LINK_LOCAL.get(kept.addrgenmode or "none")
     lines += ["", "[Network]", "DHCP=no", f"LinkLocalAddressing={'ipv6' if how else 'no'}"]
     if how:
@@ -82,9 +87,22 @@ def _network(kept: Kept) -> str:
     return "\n".join([*lines, "IPv6AcceptRA=no", ""])
 
 
+def _stack(kept: Kept) -> t.Iterator[str]:
+    """Yield what gives a companion its addresses and its routes."""
+    # Where dhcp4 would be said.
+    yield from ("[Network]", "DHCP=no", "LinkLocalAddressing=ipv6", "IPv6AcceptRA=no")
+    yield from (f"Address={address}" for address in kept.addresses)
+    for route in kept.routes:
+        yield from ("", "[Route]", f"Destination={route.destination}", "Protocol=static")
+        if route.source:
+            yield f"PreferredSource={route.source}"
+        if family(route.destination) == 4:
+            # IPv6 has none.
+            yield "Scope=link"
+
+
 def _of_parent(kept: Kept) -> Piece:
-    key = "VLAN" if kept.kind == "vlan" else "MACVTAP"
-    line = f"[Network]\n{key}={kept.name}\n"
+    line = f"[Network]\n{kept.kind.upper()}={kept.name}\n"
     file = kept.parent.network_file
     if file is None:
         return Piece(parent_file(kept.parent), line, shared=True, head=_parent_head(kept))

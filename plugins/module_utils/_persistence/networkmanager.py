@@ -7,8 +7,10 @@ from __future__ import annotations
 import typing as t
 import uuid
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    HEADER,
+    COMPANION,
     NETWORKMANAGER_DIR,
     Kept,
     Piece,
@@ -33,7 +35,7 @@ def render(kept: Kept) -> Rendered:
 
     :raises MacvtapError: it cannot make such a link.
     """
-    if kept.kind == "macvtap" and kept.mode not in _MODES:
+    if kept.kind != "vlan" and kept.mode not in _MODES:
         raise cannot(kept, "mode", f"mode {kept.mode}", "NetworkManager", _OTHERS)
     if kept.tx_queues not in (None, 1) or kept.rx_queues not in (None, 1):
         numbers = f"{kept.tx_queues or 1} transmit and {kept.rx_queues or 1} receive queues"
@@ -60,6 +62,24 @@ def _warnings(kept: Kept) -> t.Iterator[str]:
         )
 
 
+def _stack(kept: Kept, version: int) -> dict[str, t.Any]:
+    """Return the addresses and routes of a companion, with the metric that the kernel gives to a route without one."""
+    said: dict[str, t.Any] = {"method": "manual"}
+    if version == 6:
+        said["addr-gen-mode"] = 0
+    addresses = [address for address in kept.addresses if family(address) == version]
+    if not addresses:
+        # Where dhcp4 would be said. The link-local address is what neighbours are found by.
+        return {**said, "method": "link-local" if version == 6 else "disabled"}
+    said.update((f"address{number}", address) for number, address in enumerate(addresses, 1))
+    nowhere, metric = ("::", 1024) if version == 6 else ("0.0.0.0", 0)  # noqa: S104  # no gateway
+    routes = [route for route in kept.routes if family(route.destination) == version]
+    for number, route in enumerate(routes, 1):
+        said[f"route{number}"] = f"{route.destination},{nowhere},{metric}"
+        said[f"route{number}_options"] = f"src={route.source}" if route.source else None
+    return {**said, "never-default": "true"}
+
+
 def _profile(kept: Kept) -> str:
     parent = kept.parent
     vlan = kept.kind == "vlan"
@@ -83,14 +103,14 @@ def _profile(kept: Kept) -> str:
                 else {
                     "mode": _MODES[kept.mode or "vepa"],
                     "promiscuous": "false" if kept.promiscuous is False and kept.mode == "passthru" else None,
-                    "tap": "true",
+                    "tap": "true" if kept.kind == "macvtap" else None,
                 }
             ),
         },
-        "ipv4": {"method": "disabled"},
-        "ipv6": {"method": "disabled"},
+        "ipv4": _stack(kept, 4) if kept.kind == COMPANION else {"method": "disabled"},
+        "ipv6": _stack(kept, 6) if kept.kind == COMPANION else {"method": "disabled"},
     }
-    lines = [HEADER]
+    lines = shared.own_head(kept)
     for section, pairs in sections.items():
         said = [f"{key}={value}" for key, value in pairs.items() if value is not None]
         lines += [f"[{section}]", *said, ""] if said else []

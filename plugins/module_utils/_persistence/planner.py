@@ -15,15 +15,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
     networkmanager,
     ordering,
     shared,
+    sysctls,
     udev,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Decided, Declared, decide
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
     DROP_IN,
     IFUPDOWN,
     INTERFACES_FILE,
     NETWORKD,
     NETWORKMANAGER,
+    SYSCTL_FILE,
     UDEV_FILE,
     UNIT_FILE,
     UNIT_LINK,
@@ -31,6 +34,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Host,
     Kept,
     Piece,
+    Rendered,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
@@ -44,7 +48,7 @@ _OWN = re.compile(
 
 
 def is_shared(path: str) -> bool:
-    fixed = (INTERFACES_FILE, UDEV_FILE, UNIT_FILE)
+    fixed = (INTERFACES_FILE, SYSCTL_FILE, UDEV_FILE, UNIT_FILE)
     return path in fixed or path.endswith(f".network.d/{DROP_IN}") or networkd.is_parent_file(path)
 
 
@@ -70,7 +74,11 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
 
 
 def decided_of(declared: t.Sequence[Declared], host: Host) -> Decided:
-    return decide(declared, host, {name for file in host.files.values() if file.ours for name in _names(file)})
+    kinds: dict[str, str] = {}
+    for file in host.files.values():
+        for name, kind in (_links(file) if file.ours else {}).items():
+            kinds[name] = kind or kinds.get(name, "")
+    return decide(declared, host, kinds)
 
 
 def foreseen(planned: Plan[File], host: Host) -> dict[str, File]:
@@ -115,12 +123,13 @@ def _view(file: File | None) -> str:
     return f"link to {file.target}" if file.target else file.text
 
 
-def _names(file: File) -> t.Collection[str]:
-    """Return the links that a file of ours is for."""
+def _links(file: File) -> t.Mapping[str, str]:
+    """Return the links that a file of ours is for, with their kind where the file says it."""
+    marked = {name: kind for name, (kind, _text) in shared.parse(file.text)[1].items()}
     if is_shared(file.path):
-        return shared.parse(file.text)[1]
+        return marked
     found = _OWN.fullmatch(file.path)
-    return [name for name in found.groups() if name] if found else ()
+    return {name: marked.get(name, "") for name in found.groups() if name} if found else {}
 
 
 def _wanted(
@@ -132,23 +141,26 @@ def _wanted(
     blocks: dict[str, shared.Blocks] = {}
     settled = set(decided.backends) - decided.left
 
-    def stays(name: str) -> bool:
-        return name in decided.left or (not purge and name not in settled)
+    def stays(name: str, kind: str) -> bool:
+        if name in decided.left:
+            return True
+        if kind == COMPANION:
+            return name not in decided.companions
+        return not purge and (name not in settled or name in decided.companions)
 
     for path, file in ours.items():
         if is_shared(path):
             heads[path], there = shared.parse(file.text)
-            blocks[path] = {name: one for name, one in there.items() if stays(name)}
+            blocks[path] = {name: one for name, one in there.items() if stays(name, one[0])}
         elif path != UNIT_LINK:
-            names = _names(file)
-            if all(map(stays, names)) if names else not purge:
+            links = _links(file)
+            if all(stays(name, kind) for name, kind in links.items()) if links else not purge:
                 whole[path] = file
     warnings: list[str] = []
     for kept in decided.kept:
         rendered = _RENDER[str(decided.backends[kept.name])](kept)
         warnings += rendered.warnings
-        pieces = (*rendered.pieces, *udev.render(kept, rendered.left, host.ip))
-        for piece in (*pieces, ordering.render(kept)) if host.systemd else pieces:
+        for piece in (*rendered.pieces, *_of_every_manager(kept, rendered, host)):
             if piece.shared:
                 heads[piece.path] = piece.head
                 _add(blocks.setdefault(piece.path, {}), kept, piece)
@@ -160,6 +172,15 @@ def _wanted(
     if UNIT_FILE in whole:
         whole[UNIT_LINK] = File(UNIT_LINK, target=UNIT_FILE)
     return whole, warnings
+
+
+def _of_every_manager(kept: Kept, rendered: Rendered, host: Host) -> t.Iterator[Piece]:
+    yield from udev.render(kept, rendered.left, host.ip)
+    if kept.kind == COMPANION:
+        yield sysctls.render(kept)
+    elif host.systemd:
+        # No guest is on a companion.
+        yield ordering.render(kept)
 
 
 def _add(blocks: shared.Blocks, kept: Kept, piece: Piece) -> None:

@@ -4,23 +4,30 @@
 
 from __future__ import annotations
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import words
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Host, Kept
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Host, Kept
+
+# The alias of what is ours. Of macvtap links all are of a kind with those that are declared.
+_MARKS = {"vlan": vlan_model.MARK, COMPANION: access_model.MARK}
 
 
-def check(kept: Kept, parent: Link, host: Host, *, ours: bool) -> None:
-    """Refuse what no file may say; ``ours`` says that files of ours are for a link of this name already.
+def check(kept: Kept, parent: Link, host: Host, *, written: str | None) -> None:
+    """Refuse what no file may say.
+
+    ``written`` is the kind of link that files of ours with this name are for ("": not told), None if there are none.
 
     :raises MacvtapError: at the option.
     """
     _check_texts(kept, parent)
-    _check_name(kept, host.links, ours=ours)
+    _check_written(kept, written)
+    _check_name(kept, host.links, ours=written is not None)
     # One that is still to be made is as it was declared.
     if parent.index:
-        check_parent = refusals.check_parent if kept.kind == "macvtap" else vlan_refusals.check_parent
+        check_parent = vlan_refusals.check_parent if kept.kind == "vlan" else refusals.check_parent
         check_parent(join_path(kept.path, "parent"), parent, host.links)
 
 
@@ -33,11 +40,21 @@ def _check_texts(kept: Kept, parent: Link) -> None:
         words.check_text(text or "", join_path(kept.path, option))
 
 
+def _check_written(kept: Kept, written: str | None) -> None:
+    if written is not None and (written == COMPANION) != (kept.kind == COMPANION):
+        what = ("a companion", "companions") if written == COMPANION else ("a link", "links or vlans")
+        raise MacvtapError(
+            f"what is written for {kept.name} is {what[0]}'s. Choose another name, or say state: absent for it in "
+            f"{what[1]} first",
+            path=join_path(kept.path, "name"),
+        )
+
+
 def _check_name(kept: Kept, links: Links, *, ours: bool) -> None:
     """Refuse the name of a link that something else makes: our file for it would take its addresses away."""
     named = links.get(kept.name)
     if named is not None:
-        fits = named.kind == kept.kind and (kept.kind == "macvtap" or ours or vlan_model.is_ours(named))
+        fits = named.kind == kept.kind and (kept.kind not in _MARKS or ours or named.alias == _MARKS[kept.kind])
         other = None if fits else named
     else:
         # networkd and ifupdown know links by these names too. One of a macvtap link may be on its way to this one.

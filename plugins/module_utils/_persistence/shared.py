@@ -7,13 +7,26 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import HEADER
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, HEADER, Kept
 
-# VLANs first: macvtap links are on them, and ifupdown goes from top to bottom.
-_KINDS = ("vlan", "macvtap")
-_MARK = re.compile(r"^# (vlan|macvtap) (\S+)\n", re.MULTILINE)
+# VLANs first: the others are on them, and ifupdown goes from top to bottom.
+_KINDS = ("vlan", "macvtap", COMPANION)
+_MARK = re.compile(rf"^# ({'|'.join(_KINDS)}) (\S+)\n", re.MULTILINE)
 
 Blocks = t.Dict[str, t.Tuple[str, str]]  # kind and text, by the name of the link
+
+
+def mark(kind: str, name: str) -> str:
+    """Return the line that the block of a link begins with."""
+    return f"# {kind} {name}"
+
+
+def own_head(kept: Kept) -> list[str]:
+    """Return what a file begins with that is the link's alone.
+
+    With a companion's goes its mark: who declares all links, and has the others removed, does not mean companions.
+    """
+    return [HEADER, mark(kept.kind, kept.name)] if kept.kind == COMPANION else [HEADER]
 
 
 def parse(text: str) -> tuple[str, Blocks]:
@@ -27,5 +40,5 @@ def parse(text: str) -> tuple[str, Blocks]:
 def render(head: str, blocks: Blocks) -> str:
     """Return the text of the whole file; :func:`parse` gives the same again."""
     ordered = sorted(blocks.items(), key=lambda item: (_KINDS.index(item[1][0]), item[0]))
-    parts = [f"# {kind} {name}\n{body.rstrip(chr(10))}\n" for name, (kind, body) in ordered]
+    parts = [f"{mark(kind, name)}\n{body.rstrip(chr(10))}\n" for name, (kind, body) in ordered]
     return "\n".join([f"{HEADER}\n", *([head + "\n"] if head else []), *parts])

@@ -24,6 +24,8 @@ def wanted(**given: t.Any) -> Wanted:
         ({"name": ""}, r"name: '' cannot name a link"),
         ({"name": "h%d"}, r"name: 'h%d' cannot name a link"),
         ({"name": "a" * 16}, r"name: 'a{16}' has 16 bytes and the kernel allows 15"),
+        ({"name": "all"}, r"name: all is what the kernel calls the settings of all links"),
+        ({"name": "default"}, r"name: default is what the kernel calls"),
         ({"mac": "01:00:5e:00:00:01"}, r"mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"mtu": 67}, r"mtu: 67 is not between 68 and 65535"),
         ({"mtu": True}, r"mtu: True is no number$"),

@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     HEADER,
     INTERFACES_FILE,
+    SYSCTL_FILE,
     UDEV_FILE,
     UNIT_FILE,
     File,
@@ -109,6 +110,7 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
         File("/etc/systemd/network/50-macvtap-mt0.netdev", HEADER + "\nx\n"),
         File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n"),
         File("/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection", HEADER + "\n", 0o600),
+        File(SYSCTL_FILE, HEADER + "\n"),
         File(UNIT_FILE, HEADER + "\n"),
         File("/etc/systemd/system/multi-user.target.wants/macvtap-links.service", target=UNIT_FILE),
     ]

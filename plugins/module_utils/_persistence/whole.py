@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is to be kept of a link: what was declared of it, and what it has now. Pure."""
+
+from __future__ import annotations
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
+    Kept,
+    Parent,
+    Route,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
+
+# What a user declares and is kept as it was said.
+_AS_SAID = (*(name for name in SAME if name != "altnames"), "tap_owner", "tap_group", "tap_mode")
+
+
+def vlan(want: WantedVlan, name: str, parent: Parent) -> Kept:
+    return Kept(
+        name,
+        "vlan",
+        parent,
+        path=want.path,
+        up=_up(want.state),
+        vlan_id=want.id,
+        protocol=want.protocol,
+        mac=want.mac,
+        mtu=want.mtu,
+        alias=vlan_model.MARK,
+    )
+
+
+def macvtap(want: Wanted, parent: Parent, link: Link | None) -> Kept:
+    """Return the macvtap link as it is to be; ``link`` is what has its name now."""
+    has = link.mode if link else None
+    # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
+    mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
+    return Kept(
+        want.name,
+        "macvtap",
+        parent,
+        path=want.path,
+        up=_up(want.state),
+        mode=mode,
+        mac=None if mode == "passthru" else _mac(want, link),
+        source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
+        altnames=tuple(sorted(want.altnames or ())),
+        **{option: getattr(want, option) for option in _AS_SAID},
+    )
+
+
+def companion(want: WantedCompanion, parent: Parent, link: Link | None) -> Kept:
+    """Return the companion as it is to be; ``link`` is what has its name now."""
+    return Kept(
+        want.name,
+        COMPANION,
+        parent,
+        path=want.path,
+        mode="bridge",
+        mac=_mac(want, link),
+        mtu=want.mtu,
+        alias=MARK,
+        # Not a network's: the kernel would route all of it over the companion.
+        addresses=tuple(f"{address}/{128 if family(address) == 6 else 32}" for address in want.addresses),
+        routes=tuple(Route(guests, _source(want, guests)) for guests in want.guests),
+        dhcp4=want.dhcp4,
+    )
+
+
+def _source(want: WantedCompanion, guests: str) -> str | None:
+    return next((address for address in want.addresses if family(address) == family(guests)), None)
+
+
+def _mac(want: Wanted | WantedCompanion, link: Link | None) -> str | None:
+    # One that the kernel chooses would be another one at each boot.
+    return want.mac or (link.mac if link else None)
+
+
+def _up(state: str) -> bool | None:
+    return {"up": True, "down": False}.get(state)

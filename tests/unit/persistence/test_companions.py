@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Companions: what each manager is told, which has been seen to take it, and what comes, stays and goes."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import HEADER, Host, NetworkdLink
+
+ETC = "/etc/systemd/network"
+KEYFILE = "/etc/NetworkManager/system-connections/macvtap-host0.nmconnection"
+INTERFACES = "/etc/network/interfaces.d/macvtap"
+UDEV = "/etc/udev/rules.d/90-macvtap.rules"
+SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
+MAC = "52:54:00:00:00:07"
+# One parent for each manager, and one for none.
+LINKS = {
+    link.name: link
+    for link in (
+        Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500),
+        Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1500),
+        Link("eth2", 4, mac="02:00:00:00:00:04", mtu=1500),
+        Link("eth3", 5, mac="02:00:00:00:00:05", mtu=1500, pci="0000:04:00.0"),
+    )
+}
+HOST = Host(
+    LINKS,
+    networkd={2: NetworkdLink(True, f"{ETC}/20-eth0.network", ("eth0",)), 5: NetworkdLink(False)},
+    networkmanager=frozenset({3}),
+    ifupdown=frozenset({"eth2"}),
+    enabled=("networkd", "networkmanager", "ifupdown"),
+    interfaces_sourced=True,
+    systemd=True,
+)
+
+
+def companion(parent: str | None = "eth0", name: str = "host0", backend: str = "auto", **fields: t.Any) -> Declared:
+    given: dict[str, t.Any] = {
+        "path": "companions[0]",
+        "mac": MAC,
+        "addresses": ("192.0.2.250", "2001:db8::250"),
+        "guests": ("192.0.2.16/28", "192.0.2.77/32", "2001:db8::77/128"),
+        **fields,
+    }
+    return Declared(Wanted(name, parent=parent, **given), backend)
+
+
+def link(name: str = "mt0", parent: str = "eth0", **fields: t.Any) -> Declared:
+    return Declared(WantedLink(name, path="links[0]", parent=parent, mode="bridge", **fields), "auto")
+
+
+def vlan(parent: str = "eth0", **fields: t.Any) -> Declared:
+    return Declared(WantedVlan(parent, 20, path="vlans[0]", **fields), "auto")
+
+
+def after(host: Host, *declared: Declared, purge: bool = False) -> Host:
+    """Return the host once the plan is done."""
+    return replace(host, files=planner.foreseen(planner.plan(declared, host, purge=purge), host))
+
+
+def text(host: Host, path: str) -> str:
+    return host.files[path].text
+
+
+def refused(path: str, why: str, host: Host, *declared: Declared) -> None:
+    with pytest.raises(MacvtapError, match=why) as caught:
+        planner.plan(declared, host)
+    assert caught.value.path == path
+
+
+# what
+
+
+def test_networkd_makes_the_companion_its_addresses_and_its_routes() -> None:
+    host = after(HOST, companion(mtu=1400))
+    assert {path: file.text for path, file in host.files.items() if path.startswith(ETC)} == {
+        f"{ETC}/50-macvtap-host0.netdev": f"""\
+{HEADER}
+# macvlan host0
+[NetDev]
+Name=host0
+Kind=macvlan
+MACAddress={MAC}
+MTUBytes=1400
+
+[MACVLAN]
+Mode=bridge
+""",
+        f"{ETC}/05-macvtap-host0.network": f"""\
+{HEADER}
+# macvlan host0
+[Match]
+Name=host0
+
+[Link]
+RequiredForOnline=no
+
+[Network]
+DHCP=no
+LinkLocalAddressing=ipv6
+IPv6AcceptRA=no
+Address=192.0.2.250/32
+Address=2001:db8::250/128
+
+[Route]
+Destination=192.0.2.16/28
+Protocol=static
+PreferredSource=192.0.2.250
+Scope=link
+
+[Route]
+Destination=192.0.2.77/32
+Protocol=static
+PreferredSource=192.0.2.250
+Scope=link
+
+[Route]
+Destination=2001:db8::77/128
+Protocol=static
+PreferredSource=2001:db8::250
+""",
+        f"{ETC}/20-eth0.network.d/50-macvtap.conf": (f"{HEADER}\n\n# macvlan host0\n[Network]\nMACVLAN=host0\n"),
+    }
+
+
+def test_networkmanager_makes_the_companion_its_addresses_and_its_routes() -> None:
+    host = after(HOST, companion("eth1", mtu=1400))
+    assert host.files[KEYFILE].mode == 0o600
+    said = text(host, KEYFILE)
+    uuid = said.split("uuid=")[1].split("\n")[0]
+    assert (
+        said
+        == f"""\
+{HEADER}
+# macvlan host0
+[connection]
+id=macvtap-host0
+uuid={uuid}
+type=macvlan
+interface-name=host0
+
+[ethernet]
+cloned-mac-address={MAC}
+mtu=1400
+
+[macvlan]
+parent=eth1
+mode=2
+
+[ipv4]
+method=manual
+address1=192.0.2.250/32
+route1=192.0.2.16/28,0.0.0.0,0
+route1_options=src=192.0.2.250
+route2=192.0.2.77/32,0.0.0.0,0
+route2_options=src=192.0.2.250
+never-default=true
+
+[ipv6]
+method=manual
+addr-gen-mode=0
+address1=2001:db8::250/128
+route1=2001:db8::77/128,::,1024
+route1_options=src=2001:db8::250
+never-default=true
+"""
+    )
+
+
+def test_networkmanager_gives_a_companion_no_more_than_was_declared() -> None:
+    only4 = text(after(HOST, companion("eth1", addresses=("192.0.2.250",), guests=("192.0.2.77/32",))), KEYFILE)
+    assert only4.endswith("[ipv6]\nmethod=link-local\naddr-gen-mode=0\n")
+    only6 = text(after(HOST, companion("eth1", addresses=("2001:db8::250",), guests=())), KEYFILE)
+    assert "[ipv4]\nmethod=disabled\n" in only6
+    assert "route" not in only6
+
+
+def test_ifupdown_makes_the_companion_its_addresses_and_its_routes() -> None:
+    assert text(after(HOST, companion("eth2")), INTERFACES) == (
+        f"""\
+{HEADER}
+
+# macvlan host0
+auto host0
+iface host0 inet manual
+    pre-up ip link set dev eth2 up
+    pre-up test -e /sys/class/net/host0 || {{ ip link add link eth2 name host0 address {MAC} type macvlan mode bridge \
+&& ip link set dev host0 alias 'linuxvirt.macvtap host access'; }}
+    pre-up test ! -e /proc/sys/net/ipv4/conf/host0/arp_filter || echo 1 > /proc/sys/net/ipv4/conf/host0/arp_filter
+    pre-up test ! -e /proc/sys/net/ipv4/conf/host0/arp_announce || echo 2 > /proc/sys/net/ipv4/conf/host0/arp_announce
+    pre-up test ! -e /proc/sys/net/ipv6/conf/host0/accept_ra || echo 0 > /proc/sys/net/ipv6/conf/host0/accept_ra
+    pre-up test ! -e /proc/sys/net/ipv6/conf/host0/autoconf || echo 0 > /proc/sys/net/ipv6/conf/host0/autoconf
+    post-up ip link set dev host0 up
+    post-up ip address replace 192.0.2.250/32 dev host0
+    post-up ip address replace 2001:db8::250/128 dev host0
+    post-up ip route replace 192.0.2.16/28 dev host0 proto static src 192.0.2.250
+    post-up ip route replace 192.0.2.77/32 dev host0 proto static src 192.0.2.250
+    post-up for n in $(seq 12); do ip -6 address show dev host0 tentative | grep -q inet6 || break; sleep 0.5; done
+    post-up ip route replace 2001:db8::77/128 dev host0 proto static src 2001:db8::250 || \
+ip route replace 2001:db8::77/128 dev host0 proto static
+"""
+    )
+
+
+def test_ifupdown_waits_for_nothing_where_there_are_no_ipv6_guests() -> None:
+    assert "sleep" not in text(after(HOST, companion("eth2", guests=("192.0.2.77/32",))), INTERFACES)
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
+def test_the_kernel_is_told_what_a_companion_answers_and_hears_whoever_makes_it(parent: str) -> None:
+    assert text(after(HOST, companion(parent, name="host.a")), SYSCTL) == (
+        f"{HEADER}\n\n# macvlan host.a\n-net/ipv4/conf/host.a/arp_filter = 1\n-net/ipv4/conf/host.a/arp_announce = 2\n"
+        "-net/ipv6/conf/host.a/accept_ra = 0\n-net/ipv6/conf/host.a/autoconf = 0\n"
+    )
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1"])
+def test_a_companion_has_its_mark_by_which_it_is_told_from_others(parent: str) -> None:
+    assert f'KERNEL=="host0", ATTR{{ifalias}}="{MARK}"\n' in text(after(HOST, companion(parent)), UDEV)
+
+
+def test_each_route_has_the_first_address_of_its_family_as_its_source() -> None:
+    more = ("2001:db8::1", "192.0.2.9", "192.0.2.8")
+    said = text(after(HOST, companion(addresses=more)), f"{ETC}/05-macvtap-host0.network")
+    assert [line for line in said.splitlines() if line.startswith("PreferredSource")] == [
+        "PreferredSource=192.0.2.9",
+        "PreferredSource=192.0.2.9",
+        "PreferredSource=2001:db8::1",
+    ]
+
+
+def test_a_companion_keeps_the_mac_address_that_it_has() -> None:
+    there = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac="02:00:00:00:00:99", alias=MARK)
+    host = after(replace(HOST, links={**LINKS, "host0": there}), companion(parent=None, mac=None))
+    assert "MACAddress=02:00:00:00:00:99\n" in text(host, f"{ETC}/50-macvtap-host0.netdev")
+
+
+def test_libvirt_does_not_wait_for_companions() -> None:
+    assert not [path for path in after(HOST, companion()).files if path.startswith("/etc/systemd/system")]
+
+
+def test_a_companion_may_be_on_a_vlan_whether_that_is_declared_with_it_or_was_before() -> None:
+    together = after(HOST, vlan(), companion("eth0.20"))
+    assert "MACVLAN=host0\n" in text(together, f"{ETC}/05-macvtap-eth0.20.network.d/50-macvtap.conf")
+    made = Link("eth0.20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias="linuxvirt.macvtap")
+    first = after(replace(HOST, links={**LINKS, "eth0.20": made}), vlan())
+    assert after(first, companion("eth0.20")).files == together.files
+
+
+# what stays and goes
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2", "eth3"])
+def test_purging_links_leaves_companions_and_absent_takes_them(parent: str) -> None:
+    backend = "networkd" if parent == "eth3" else "auto"
+    alone = after(HOST, companion(parent, backend=backend))
+    beside = after(alone, link("mt0", parent if parent != "eth3" else "eth0"), vlan())
+    assert set(alone.files) < set(beside.files)
+    assert after(beside, purge=True).files == alone.files
+    # Even a link of the same name that is declared absent is not the companion.
+    assert after(beside, link("host0", state="absent"), purge=True).files == alone.files
+    links = after(HOST, link("mt0", parent if parent != "eth3" else "eth0"), vlan())
+    assert after(beside, companion(state="absent")).files == links.files
+    assert after(alone, companion(state="absent", parent=None)).files == {}
+    assert after(alone, companion(parent, backend="none")).files == {}
+
+
+def test_a_companion_that_is_absent_does_not_take_the_link_of_that_name() -> None:
+    links = after(HOST, link("host0"))
+    assert not planner.plan([companion(state="absent")], links).changed
+
+
+def test_a_companion_that_moves_to_another_manager_leaves_nothing_behind() -> None:
+    host = after(after(HOST, companion()), companion("eth1"))
+    assert set(host.files) == {KEYFILE, UDEV, SYSCTL}
+    assert set(after(host, companion("eth2")).files) == {INTERFACES, SYSCTL}
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_was_written_stays_while_nobody_can_tell_who_manages_the_parent(purge: bool) -> None:
+    written = after(HOST, companion())
+    silent = replace(written, networkd={})
+    planned = planner.plan([companion(mac="52:54:00:00:00:99")], silent, purge=purge)
+    assert not planned.changed
+    assert "stays as it is" in " ".join(planned.warnings)
+
+
+@given(
+    st.sampled_from(["eth0", "eth1", "eth2"]),
+    st.sampled_from(["eth0", "eth1", "eth2"]),
+    st.sampled_from(["present", "absent"]),
+    st.booleans(),
+)
+def test_what_is_written_is_found_as_declared_again(first: str, second: str, state: str, purge: bool) -> None:
+    others = [link("mt0", first), vlan(second)]
+    host = after(after(HOST, companion(first)), *others, purge=purge)
+    once = after(host, companion(second, state=state))
+    assert not planner.plan([*others, companion(second, state=state)], once, purge=purge).changed
+    assert once.files == after(HOST, *others, companion(second, state=state)).files
+
+
+# what cannot be
+
+
+def test_nothing_is_written_for_a_link_that_something_else_makes() -> None:
+    refused("companions[0].name", "a name of eth3, a physical", HOST, companion(name="eth3"))
+    for kind, alias in (("macvlan", None), ("macvlan", "mine"), ("macvtap", MARK)):
+        theirs = Link("host0", 9, kind, "eth0", 2, mode="bridge", alias=alias)
+        host = replace(HOST, links={**LINKS, "host0": theirs})
+        refused("companions[0].name", f"a name of host0, a {kind} link that something else", host, companion())
+
+
+def test_what_is_written_for_a_link_is_no_companions_nor_the_other_way_round() -> None:
+    refused("companions[0].name", "written for mt0 is a link's", after(HOST, link()), companion(name="mt0"))
+    refused("links[0].name", "written for host0 is a companion's", after(HOST, companion()), link("host0"))
+    refused("vlans[0].name", "written for host0 is a companion's", after(HOST, companion()), vlan(name="host0"))
+    refused("companions[0].name", "declared twice, here and in links", HOST, link("host0"), companion())
+
+
+def test_the_hosts_addresses_stay_where_networkd_has_no_file_for_them() -> None:
+    host = replace(HOST, addresses={5: ["192.0.2.1/24"]})
+    refused("companions[0].backend", "has addresses of the host", host, companion("eth3", backend="networkd"))
+    silent = replace(host, enabled=("networkd",))
+    assert not planner.plan([companion("eth3")], silent).changed
+
+
+@pytest.mark.parametrize(
+    ("parent", "why"), [("mt9", "itself a macvtap"), ("lo", "loopback"), ("eth7", "there is no link eth7")]
+)
+def test_a_parent_that_can_carry_none_is_an_error(parent: str, why: str) -> None:
+    links = {**LINKS, "lo": Link("lo", 1, loopback=True), "mt9": Link("mt9", 9, "macvtap", "eth0", 2)}
+    refused("companions[0].parent", why, replace(HOST, links=links), companion(parent, backend="ifupdown"))
+
+
+def test_a_parent_must_be_known() -> None:
+    refused("companions[0].parent", "must be known", HOST, companion(parent=None))
+    gone = vlan(name="lan20", state="absent")
+    made = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias="linuxvirt.macvtap")
+    host = replace(HOST, links={**LINKS, "lan20": made})
+    refused("companions[0].parent", "absent in vlans", host, gone, companion("lan20"))
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [("02:00:00:00:00:05", "PermanentMACAddress=02:00:00:00:00:05"), ("0000:04:00.0", "Path=pci-0000:04:00.0")],
+)
+def test_a_parent_is_found_by_what_was_said(said: str, line: str) -> None:
+    host = after(HOST, companion(said, backend="networkd"))
+    assert f"[Match]\n{line}\n" in text(host, f"{ETC}/70-macvtap-parent-eth3.network")
