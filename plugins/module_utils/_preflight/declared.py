@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.common.validation import check_type_list
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac
@@ -188,9 +189,10 @@ def _number(value: t.Any, path: str) -> int | None:
 def _list(value: t.Any, path: str) -> list[str] | None:
     if value is None:
         return None
-    if isinstance(value, (str, bytes)) or not isinstance(value, t.Sequence):
-        raise MacvtapError(f"a list is needed, and found is {value!r}", path=path)
-    return [str(one) for one in value]
+    try:
+        return [str(one) for one in check_type_list(value)]
+    except TypeError as exc:
+        raise MacvtapError(f"a list is needed, and found is {value!r}", path=path) from exc
 
 
 def _flag(value: t.Any) -> bool:

@@ -114,9 +114,9 @@ def test_a_companion_has_a_mac_address_like_any_link() -> None:
             "macvtap_host_access_companions[0].addresses[0]: '192.0.2.9/24' has a prefix length",
         ),
         (
-            companion(guests="192.0.2.77"),
+            companion(guests={"web1": "192.0.2.77"}),
             "declaration",
-            "macvtap_host_access_companions[0].guests: a list is needed, and found is '192.0.2.77'",
+            "macvtap_host_access_companions[0].guests: a list is needed, and found is {'web1': '192.0.2.77'}",
         ),
     ],
 )
