@@ -4,12 +4,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 
 # The alias of a companion, by which this collection knows its own.
 MARK = "linuxvirt.macvtap host access"
+# The link group of one that is being made. The kernel takes no alias with the request that makes a link, but a group:
+# so one that a killed run has left without its alias is known all the same. Any other number would do.
+HALF_MADE = 0x6D766C6E
 
 STATES = ("present", "absent")
+
+# What is set on a companion before it comes up, by its file below /proc/sys/net/FAMILY/conf/NAME. Measured with frames:
+# see docs/architecture.md.
+SETTINGS: t.Mapping[str, int] = {
+    # It answers those only that are routed over it. Else everybody on the LAN gets two answers for the host's address.
+    "ipv4/arp_filter": 1,
+    # It asks with an address of its own. Else the LAN learns the host's ordinary address at the companion's MAC.
+    "ipv4/arp_announce": 2,
+    # A router on the LAN gives it no second default route, and no address.
+    "ipv6/accept_ra": 0,
+    "ipv6/autoconf": 0,
+}
+
+# include/uapi/linux/rtnetlink.h
+KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
+SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+UNICAST = 1
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,120 @@ class Wanted:
     dhcp4: bool = False
 
 
+@dataclass(frozen=True)
+class Address:
+    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it."""
+
+    address: str
+    prefix: int
+    failed: bool = False
+    index: int = field(default=0, compare=False)
+    tentative: bool = field(default=False, compare=False)
+    link_local: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of the main table; ``index`` is that of its link, 0 where there is none or it goes without saying.
+
+    ``metric`` 0 is the kernel's choice in one that is still to be made.
+    """
+
+    destination: str
+    index: int = 0
+    gateway: str | None = None
+    source: str | None = None
+    metric: int = 0
+    protocol: int = STATIC
+    scope: int = SCOPE_UNIVERSE
+    kind: int = UNICAST
+
+    def __str__(self) -> str:
+        said = f"{self.destination}{f' via {self.gateway}' if self.gateway else ''}"
+        scope = " scope global" if family(self.destination) == 4 and self.scope == SCOPE_UNIVERSE else ""
+        return f"{said}{f' src {self.source}' if self.source else ''}{scope}"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Somebody's connection to this host, over which Ansible runs."""
+
+    local: str
+    peer: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """What is observed; ``settings`` are those of the companions, by their names."""
+
+    links: Links
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    settings: t.Mapping[str, t.Mapping[str, int]] = field(default_factory=dict)
+    connections: tuple[Connection, ...] = ()
+    ipv6: bool = True
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A companion with what is on it, less what the kernel puts there by itself and what the host's manager may.
+
+    With ``dhcp4`` these are its IPv4 addresses, and the routes that came with them.
+    """
+
+    link: Link
+    settings: t.Mapping[str, int]
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dhcp4: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.link.key
+
+    @property
+    def state(self) -> str:
+        return self.link.state
+
+
 def family(address: str) -> int:
     """Return 4 or 6 for an address or network in its canonical form."""
     return 6 if ":" in address else 4
+
+
+def is_ours(link: Link) -> bool:
+    half_made = link.group == HALF_MADE and not link.alias and not link.up
+    return link.kind == "macvlan" and (link.alias == MARK or half_made)
+
+
+def fields(companion: Companion) -> dict[str, t.Any]:
+    """Return what can be declared of a companion and what follows from that, as plain values that JSON has."""
+    link = companion.link
+    return {
+        "parent": link.parent,
+        "mode": link.mode,
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "state": link.state,
+        "addresses": [str(address) for address in companion.addresses],
+        "guests": [str(route) for route in companion.routes],
+        **{name.partition("/")[2]: value for name, value in companion.settings.items()},
+    }
+
+
+def report(companion: Companion) -> dict[str, t.Any]:
+    """Return the companion as modules return it."""
+    link = companion.link
+    return {
+        "name": link.name,
+        "ifindex": link.index or None,
+        "parent": link.parent,
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "state": link.state,
+        "addresses": [address.address for address in companion.addresses],
+        "guests": [route.destination for route in companion.routes],
+    }

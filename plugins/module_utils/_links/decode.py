@@ -13,7 +13,12 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, tap
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    ADDRGENMODES,
+    MACVLAN_KINDS,
+    MODES,
+    Link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
 
 # include/uapi/linux/if_link.h
@@ -120,8 +125,8 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     # With IFLA_LINK_NETNSID the index is one of another namespace.
     lower = 0 if _LINK_NETNSID in attrs else _U32(get(_LINK, _ZERO))[0]
     particular: dict[str, t.Any] = {}
-    if kind == "macvtap":
-        particular = _macvtap(info.get(_INFO_DATA, b""), get(_AF_SPEC, b""))
+    if kind in MACVLAN_KINDS:
+        particular = _macvlan(info.get(_INFO_DATA, b""), get(_AF_SPEC, b""))
     elif kind == "vlan":
         particular = _vlan(info.get(_INFO_DATA, b""))
     return Link(
@@ -151,7 +156,7 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     )
 
 
-def _macvtap(data: bytes, af_spec: bytes) -> dict[str, t.Any]:
+def _macvlan(data: bytes, af_spec: bytes) -> dict[str, t.Any]:
     attrs = rtnetlink.attributes(data, 0, len(data))
     flags = int.from_bytes(attrs.get(_FLAGS, b""), sys.byteorder)
     listed = attrs.get(_MACADDR_DATA)

@@ -11,19 +11,33 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
     HEADER,
+    IFADDR,
     IFINFO,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REQUEST,
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELLINKPROP,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWLINKPROP,
+    RTM_NEWROUTE,
+    RTMSG,
 )
 
 # Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
+
+
+def require() -> None:
+    """Load what writes requests, so that a run for which it is missing does nothing at all.
+
+    :raises MissingLibraryError: pyroute2 is not installed.
+    """
+    _message_class("ifinfmsg")
 
 
 def create(attrs: Attributes, flags: int, mask: int, *, index: int = 0) -> bytes:
@@ -55,27 +69,52 @@ def kind(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
     return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)))
 
 
-def macvlan(*data: tuple[str, t.Any]) -> tuple[str, Attributes]:
-    return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", "macvlan"), ("IFLA_INFO_DATA", data)))
+def macvlan(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
+    """As :func:`kind` for macvtap or macvlan, which have the same attributes under names of their own: ``MODE``."""
+    return kind(name, *((f"IFLA_{name.upper()}_{attribute}", value) for attribute, value in data))
 
 
 def addrgenmode(mode: int) -> tuple[str, Attributes]:
     return ("IFLA_AF_SPEC", (("AF_INET6", (("IFLA_INET6_ADDR_GEN_MODE", mode),)),))
 
 
+def address(index: int, given: str, prefix: int, *, add: bool) -> bytes:
+    """Ask for the IP address on the link ``index``, or for its removal."""
+    head = IFADDR.pack(_family(given), prefix, 0, 0, index)
+    attrs = (("IFA_LOCAL", given), ("IFA_ADDRESS", given))
+    how = NLM_F_CREATE | NLM_F_EXCL if add else 0
+    return _whole(RTM_NEWADDR if add else RTM_DELADDR, how, head, "ifaddrmsg", attrs)
+
+
+def route(head: t.Sequence[int], attrs: Attributes, *, add: bool) -> bytes:
+    """Ask for a route, or for its removal; ``head`` are the fields of rtmsg."""
+    how = NLM_F_CREATE | NLM_F_EXCL if add else 0
+    return _whole(RTM_NEWROUTE if add else RTM_DELROUTE, how, RTMSG.pack(*head), "rtmsg", attrs)
+
+
+def _family(given: str) -> int:
+    return socket.AF_INET6 if ":" in given else socket.AF_INET
+
+
 def _encode(message: int, how: int, index: int, attrs: Attributes = (), bits: tuple[int, int] = (0, 0)) -> bytes:
     """Return a whole message; ``bits`` are the link's flags and which of them are meant."""
-    body = IFINFO.pack(socket.AF_UNSPEC, 0, index, *bits) + b"".join(_attribute(*attr) for attr in attrs)
+    return _whole(message, how, IFINFO.pack(socket.AF_UNSPEC, 0, index, *bits), "ifinfmsg", attrs)
+
+
+def _whole(message: int, how: int, head: bytes, what: str, attrs: Attributes) -> bytes:
+    body = head + b"".join(_attribute(what, head[0], len(head), *attr) for attr in attrs)
     return HEADER.pack(HEADER.size + len(body), message, NLM_F_REQUEST | NLM_F_ACK | how, 0, 0) + body
 
 
 # A batch mostly asks the same of each link, its name and its address apart.
 @functools.lru_cache(maxsize=1024)
-def _attribute(name: str, value: t.Any) -> bytes:
-    message = _message_class()()
+def _attribute(what: str, family: int, size: int, name: str, value: t.Any) -> bytes:
+    """Return one attribute of a message with a head of ``size`` bytes; how addresses are written goes by ``family``."""
+    message = _message_class(what)()
+    message["family"] = family
     message["attrs"] = _nested(((name, value),))
     message.encode()
-    encoded = bytes(message.data)[HEADER.size + IFINFO.size :]
+    encoded = bytes(message.data)[HEADER.size + size :]
     # The attribute is padded if it is not the last of a message, and here each is.
     return encoded.ljust((len(encoded) + 3) & ~3, b"\0")
 
@@ -85,8 +124,10 @@ def _nested(attrs: Attributes) -> list[list[t.Any]]:
 
 
 @functools.cache
-def _message_class() -> t.Any:
+def _message_class(what: str) -> t.Any:
     """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
+    if what != "ifinfmsg":
+        return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)
     ifinfmsg = _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg").ifinfmsg
     base = ifinfmsg.ifinfo.macvtap_data
     known = list(base.nla_map)

@@ -131,7 +131,8 @@ SAME = (
 class Wanted:
     """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
 
-    ``path`` is where the user wrote it (``links[3]``, or "" for the module's own options).
+    ``path`` is where the user wrote it (``links[3]``, or "" for the module's own options). ``kind`` is macvtap or
+    macvlan: in the kernel, the one is the other with a tap.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Wanted:
     tap_mode: int | None = None
     tap_repair: bool = False
     netns: str | None = None
+    kind: str = "macvtap"
 
     @property
     def key(self) -> str:

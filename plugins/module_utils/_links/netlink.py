@@ -26,7 +26,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 # What a kernel needs for links of a kind: its option, and the module that it is otherwise.
-_KERNEL_OPTIONS = {"macvtap": ("CONFIG_MACVTAP", "macvtap"), "vlan": ("CONFIG_VLAN_8021Q", "8021q")}
+_KERNEL_OPTIONS = {
+    "macvtap": ("CONFIG_MACVTAP", "macvtap"),
+    "macvlan": ("CONFIG_MACVLAN", "macvlan"),
+    "vlan": ("CONFIG_VLAN_8021Q", "8021q"),
+}
 
 
 class Session:
@@ -81,6 +85,8 @@ class Session:
         going = [step for step in steps if step.before and (step.after is None or step.recreates)]
         changing = [step for step in steps if step.before and step.after and not step.recreates]
         coming = [step for step in steps if step.after and (step.before is None or step.recreates)]
+        if changing or coming:
+            messages.require()
         for name in self._sockets:
             self._remove(name, [step for step in going if step.before and step.before.netns == name])
         self._send(list(requests.make_way(changing)))

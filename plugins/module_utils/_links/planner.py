@@ -34,16 +34,16 @@ def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = 
 
     With ``purge_group`` every macvtap link of that link group that is not in ``wanted`` is removed.
 
-    :raises MacvtapError: the kernel would refuse it, or it would touch a link that is no macvtap.
+    :raises MacvtapError: the kernel would refuse it, or it would touch a link of another kind.
     """
     refusals.check_declared_once(wanted)
     steps = []
     final = dict(links)
     for want in wanted:
         before = links.get(want.key)
-        if before is not None and before.kind != "macvtap":
+        if before is not None and before.kind != want.kind:
             raise MacvtapError(
-                f"{want.name} exists and is no macvtap link but {refusals.kind_of(before)}; it is left alone. "
+                f"{want.name} exists and is no {want.kind} link but {refusals.kind_of(before)}; it is left alone. "
                 "Choose another name",
                 path=join_path(want.path, "name"),
             )
@@ -100,7 +100,7 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
     """Return the step from one state of a link to another, with its changes field by field."""
-    return between(before, after, fields, _impact, also=_repair(before, after), path=path)
+    return between(before, after, fields, impact, also=_repair(before, after), path=path)
 
 
 def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
@@ -109,7 +109,8 @@ def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
     return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
 
 
-def _impact(before: Link, field: str, value: t.Any) -> Impact:
+def impact(before: Link, field: str, value: t.Any) -> Impact:
+    """Return what it takes to give ``field`` of a link that exists a new value."""
     # The kernel answers "success" to a new IFLA_LINK or number of queues and ignores it; macvlan_changelink() gives
     # EINVAL for a mode to or from passthru.
     if field in _RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
@@ -130,7 +131,7 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
             f"the link {want.name} does not exist, and to make it its parent must be known; say parent",
             path=join_path(want.path, "parent"),
         )
-    base = before or Link(want.name, kind="macvtap", mode="vepa", netns=want.netns)
+    base = before or Link(want.name, kind=want.kind, mode="vepa", netns=want.netns)
     parent = resolve(want, links) if want.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent:

@@ -49,14 +49,14 @@ def _particular(link: Link) -> tuple[str, messages.Attributes]:
     if link.kind == "vlan":
         protocol = PROTOCOLS[link.vlan_protocol or "802.1Q"]
         return messages.kind("vlan", ("IFLA_VLAN_ID", link.vlan_id), ("IFLA_VLAN_PROTOCOL", protocol))
-    data: list[tuple[str, t.Any]] = [("IFLA_MACVTAP_MODE", MODES[link.mode or "vepa"])]
+    data: list[tuple[str, t.Any]] = [("MODE", MODES[link.mode or "vepa"])]
     if link.promiscuous is False or link.nodst:
-        data.append(("IFLA_MACVTAP_FLAGS", _macvtap_flags(link)))
+        data.append(("FLAGS", _macvlan_flags(link)))
     data += _shared(link)
     if link.source_macs:
         listed = tuple(("IFLA_MACVLAN_MACADDR", mac) for mac in sorted(link.source_macs))
-        data += [("IFLA_MACVTAP_MACADDR_MODE", _MACADDR_SET), ("IFLA_MACVTAP_MACADDR_DATA", listed)]
-    return messages.kind("macvtap", *data)
+        data += [("MACADDR_MODE", _MACADDR_SET), ("MACADDR_DATA", listed)]
+    return messages.macvlan(link.kind, *data)
 
 
 def comes_up_later(link: Link) -> bool:
@@ -96,16 +96,16 @@ def _passing_address() -> str:
 def change(step: Step[Link]) -> t.Iterator[bytes]:
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
     index = before.index
-    # The promiscuity of the parent changes with this flag only while the link is up: see planner._impact.
-    flags = messages.kind("macvtap", ("IFLA_MACVTAP_FLAGS", _macvtap_flags(after)))
-    new_flags = _macvtap_flags(before) != _macvtap_flags(after)
+    # The promiscuity of the parent changes with this flag only while the link is up: see planner.impact.
+    flags = ("FLAGS", _macvlan_flags(after))
+    new_flags = _macvlan_flags(before) != _macvlan_flags(after)
     if new_flags and before.up:
-        yield messages.change(index, (flags,))
+        yield messages.change(index, (messages.macvlan(after.kind, flags),))
     if after.addrgenmode and after.addrgenmode != before.addrgenmode:
         yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[after.addrgenmode]),))
-    data = [("IFLA_MACVTAP_MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
+    data = [("MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
     data += _shared(after, before)
-    attrs: list[tuple[str, t.Any]] = [messages.kind("macvtap", *data)] if data else []
+    attrs: list[tuple[str, t.Any]] = [messages.macvlan(after.kind, *data)] if data else []
     given = (
         ("IFLA_ADDRESS", before.mac, after.mac),
         ("IFLA_MTU", before.mtu, after.mtu),
@@ -118,29 +118,30 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     if attrs or mask:
         yield messages.change(index, tuple(attrs), bits, mask)
     if new_flags and not before.up:
-        yield messages.change(index, (flags,))
+        yield messages.change(index, (messages.macvlan(after.kind, flags),))
     if after.mode == "source":
         had = before.source_macs if before.mode == "source" else frozenset()
-        yield from _source_macs(index, had, after.source_macs)
+        yield from _source_macs(after, index, had)
     for name in sorted(after.altnames - before.altnames):
         yield messages.altname(index, name, add=True)
 
 
-def _source_macs(index: int, had: frozenset[str], wanted: frozenset[str]) -> t.Iterator[bytes]:
+def _source_macs(link: Link, index: int, had: frozenset[str]) -> t.Iterator[bytes]:
     # One by one, and what is new first: who is allowed before and after is allowed all the time.
+    wanted = link.source_macs
     for how, macs in ((_MACADDR_ADD, wanted - had), (_MACADDR_DEL, had - wanted)):
         for mac in sorted(macs):
-            data = (("IFLA_MACVTAP_MACADDR_MODE", how), ("IFLA_MACVTAP_MACADDR", mac))
-            yield messages.change(index, (messages.kind("macvtap", *data),))
+            data = (("MACADDR_MODE", how), ("MACADDR", mac))
+            yield messages.change(index, (messages.macvlan(link.kind, *data),))
 
 
 def _shared(after: Link, before: Link | None = None) -> list[tuple[str, t.Any]]:
-    pairs = (("IFLA_MACVTAP_BC_QUEUE_LEN", "bcqueuelen"), ("IFLA_MACVTAP_BC_CUTOFF", "bclim"))
+    pairs = (("BC_QUEUE_LEN", "bcqueuelen"), ("BC_CUTOFF", "bclim"))
     values = ((name, getattr(after, field), getattr(before, field, None)) for name, field in pairs)
     return [(name, new) for name, new, old in values if new is not None and new != old]
 
 
-def _macvtap_flags(link: Link) -> int:
+def _macvlan_flags(link: Link) -> int:
     return (_NOPROMISC if link.promiscuous is False else 0) | (_NODST if link.nodst else 0)
 
 

@@ -21,7 +21,7 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
-_RTM_GETADDR = 22
+RTM_NEWADDR, RTM_DELADDR, _RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 20, 21, 22, 24, 25, 26
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
 
@@ -30,6 +30,8 @@ IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
 IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index of the link
+# Family, lengths of the destination and of the source, type of service, table, protocol, scope, type, flags.
+RTMSG = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -75,6 +77,11 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
 def dump_addresses(sock: socket.socket) -> list[bytes]:
     """Return the body (ifaddrmsg and attributes) of every IP address's message."""
     return _dump(sock, _RTM_GETADDR, IFADDR.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+
+
+def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
+    """Return the body (rtmsg and attributes) of every route's message."""
+    return _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
 def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:

@@ -10,20 +10,34 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 
+class _Thing(t.Protocol):
+    """A link, or one with what is on it."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+
+ThingT = t.TypeVar("ThingT", bound=_Thing)
+
+
 def between(  # noqa: PLR0913  # what differs between the kinds of link
-    before: Link | None,
-    after: Link | None,
-    fields: t.Callable[[Link], dict[str, t.Any]],
-    impact: t.Callable[[Link, str, t.Any], Impact],
+    before: ThingT | None,
+    after: ThingT | None,
+    fields: t.Callable[[ThingT], dict[str, t.Any]],
+    impact: t.Callable[[ThingT, str, t.Any], Impact],
     *,
     also: t.Sequence[Change] = (),
     path: str = "",
-) -> Step[Link]:
+) -> Step[ThingT]:
     """Return the step with its changes field by field, and those of ``also``.
 
     ``fields`` says what can be declared of the link, ``impact`` what it takes to give one that exists a new value.
     """
-    target = (after or before or Link("")).key
+    thing = before if after is None else after
+    target = "" if thing is None else thing.key
     if before is after:
         return Step(target, before, after, ())
     old = {} if before is None else fields(before)
@@ -40,7 +54,7 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
     return Step(target, before, after, (*changes, *also), _view(old), _view(new), path)
 
 
-def in_order(steps: t.Iterable[Step[Link]], warnings: tuple[str, ...] = ()) -> Plan[Link]:
+def in_order(steps: t.Iterable[Step[ThingT]], warnings: tuple[str, ...] = ()) -> Plan[ThingT]:
     # What goes makes room (an address, a passthru's parent, a VLAN's number) for what comes.
     return Plan(tuple(sorted(steps, key=lambda step: 0 if step.removes else 1 if step.before else 2)), warnings)
 

@@ -162,7 +162,7 @@ def _create(parent: Link, namespace: int, number: int, mac: str) -> bytes:
         ("IFLA_ADDRESS", mac),
         ("IFLA_GROUP", _GROUP),
         ("IFLA_NET_NS_FD", namespace),
-        messages.macvlan(("IFLA_MACVLAN_MODE", MODES["vepa"])),
+        messages.macvlan("macvlan", ("MODE", MODES["vepa"])),
     )
     return messages.create(attrs, 0, 0, index=_FIRST_INDEX + number)
 

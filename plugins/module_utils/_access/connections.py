@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Over which connections Ansible runs here: those of the processes that this one comes from."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import struct
+import sys
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Connection
+
+_ESTABLISHED = "01"
+_SERVERS = ("sshd", "sshd-session", "dropbear")
+
+
+def find(environment: t.Mapping[str, str] = os.environ) -> tuple[Connection, ...]:
+    """Return the connections of this process's ancestors, and that which SSH says in the environment.
+
+    A task that Ansible has sent to the background has no such ancestors: then every SSH session of the host counts.
+    """
+    established = _established()
+    found = _held(_ancestors(), established) | _said(environment.get("SSH_CONNECTION", ""))
+    return tuple(sorted(found or _held(_servers(), established), key=str))
+
+
+def _said(words: str) -> set[Connection]:
+    parts = words.split()
+    if len(parts) != 4:
+        return set()
+    try:
+        return {Connection(_plain(parts[2]), _plain(parts[0]))}
+    except ValueError:
+        return set()
+
+
+def _held(pids: t.Iterable[str], established: t.Mapping[str, Connection]) -> set[Connection]:
+    found = set()
+    for pid in pids if established else ():
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:  # the process has ended
+            continue
+        for descriptor in descriptors:
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            except OSError:
+                continue
+            match = re.fullmatch(r"socket:\[([0-9]+)\]", target)
+            if match and match[1] in established:
+                found.add(established[match[1]])
+    return found
+
+
+def _ancestors() -> t.Iterator[str]:
+    pid = str(os.getpid())
+    while pid != "0":
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                # The name, in parentheses, may have any character in it.
+                pid = file.read().rpartition(")")[2].split()[1]
+        except OSError:
+            return
+
+
+def _servers() -> t.Iterator[str]:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                if file.read().strip() in _SERVERS:
+                    yield pid
+        except OSError:
+            continue
+
+
+def _established() -> dict[str, Connection]:
+    """Return the established TCP connections of this network namespace by their sockets' inodes."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/self/net/{name}", encoding="ascii") as file:
+                lines = file.read().splitlines()[1:]
+        except OSError:  # no IPv6
+            continue
+        for line in lines:
+            words = line.split()
+            if words[3] == _ESTABLISHED:
+                found[words[9]] = Connection(_address(words[1]), _address(words[2]))
+    return found
+
+
+def _address(words: str) -> str:
+    # As numbers of 32 bits in the machine's own order.
+    digits = words.partition(":")[0]
+    data = b"".join(struct.pack(">I", int(digits[at : at + 8], 16)) for at in range(0, len(digits), 8))
+    if sys.byteorder == "little":
+        data = b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
+    return _plain(socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data))
+
+
+def _plain(text: str) -> str:
+    """Return the address as routes and links have it: without a zone, and an IPv4 one as such, not as IPv6."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)

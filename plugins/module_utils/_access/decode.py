@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the kernel's messages say of IP addresses and routes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SCOPE_LINK, Address, Route
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
+
+# include/uapi/linux/if_addr.h
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_DADFAILED, _TENTATIVE = 0x08, 0x40
+# include/uapi/linux/rtnetlink.h
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = (
+    1, 4, 5, 6, 7, 9, 15, 18,
+)  # fmt: skip
+_MAIN, _CLONED = 254, 0x200
+_U32 = struct.Struct("=I").unpack_from
+_NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index of the link
+
+
+def addresses(bodies: t.Sequence[bytes]) -> tuple[Address, ...]:
+    return tuple(_address(body) for body in bodies if body[0] in (socket.AF_INET, socket.AF_INET6))
+
+
+def routes(bodies: t.Sequence[bytes]) -> tuple[Route, ...]:
+    """Return the routes of the main table, those with several next hops once for each."""
+    return tuple(route for body in bodies for route in _routes(body))
+
+
+def _address(body: bytes) -> Address:
+    family, prefix, flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
+    attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
+    flags = _U32(attrs[_IFA_FLAGS])[0] if _IFA_FLAGS in attrs else flags
+    # Of a point-to-point link the first is its own, the second that of its peer.
+    address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
+    return Address(
+        socket.inet_ntop(family, address),
+        prefix,
+        failed=bool(flags & _DADFAILED),
+        index=index,
+        tentative=bool(flags & _TENTATIVE),
+        link_local=family == socket.AF_INET6 and scope == SCOPE_LINK,
+    )
+
+
+def _routes(body: bytes) -> t.Iterator[Route]:
+    family, length, _source, _tos, table, protocol, scope, kind, flags = rtnetlink.RTMSG.unpack_from(body)
+    attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
+    table = _U32(attrs[_RTA_TABLE])[0] if _RTA_TABLE in attrs else table
+    if table != _MAIN or flags & _CLONED:
+        return
+    nothing = bytes(4 if family == socket.AF_INET else 16)
+    source = attrs.get(_RTA_PREFSRC)
+    for index, gateway in _next_hops(attrs):
+        yield Route(
+            f"{socket.inet_ntop(family, attrs.get(_RTA_DST, nothing))}/{length}",
+            index,
+            gateway,
+            socket.inet_ntop(family, source) if source else None,
+            _U32(attrs[_RTA_PRIORITY])[0] if _RTA_PRIORITY in attrs else 0,
+            protocol,
+            scope,
+            kind,
+        )
+
+
+def _next_hops(attrs: t.Mapping[int, bytes]) -> t.Iterator[tuple[int, str | None]]:
+    data = attrs.get(_RTA_MULTIPATH)
+    if data is None:
+        yield (_U32(attrs[_RTA_OIF])[0] if _RTA_OIF in attrs else 0), _gateway(attrs)
+        return
+    at = 0
+    while at + _NEXT_HOP.size <= len(data):
+        length, _flags, _hops, index = _NEXT_HOP.unpack_from(data, at)
+        if length < _NEXT_HOP.size:
+            return
+        yield index, _gateway(rtnetlink.attributes(data, at + _NEXT_HOP.size, at + length))
+        at += (length + 3) & ~3
+
+
+def _gateway(attrs: t.Mapping[int, bytes]) -> str | None:
+    # RTA_VIA: a family, and an address of it; an IPv4 route by way of an IPv6 router.
+    data = attrs.get(_RTA_GATEWAY, attrs.get(_RTA_VIA, b"")[2:])
+    if len(data) not in (4, 16):
+        return None
+    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Companions with their addresses and routes: reads them, and carries out the steps of a Plan."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    HALF_MADE,
+    SETTINGS,
+    Companion,
+    Host,
+    Route,
+    family,
+    is_ours,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
+
+_SYSCTL = "/proc/sys/net"
+_MAIN = 254
+_GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
+# Duplicate address detection: up to a second before it begins, and as a rule one more.
+_DETECTION_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+
+# A step, what is asked for in words, and the request.
+Asked = t.Tuple[Step[Companion], str, bytes]
+
+
+class Access:
+    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one."""
+
+    def __init__(self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str]) -> None:
+        self._session = session
+        self._socket = sock
+        self._parents = parents
+
+    def observe(self) -> Host:
+        links = self._session.observe((), parents=self._parents)
+        return Host(
+            links,
+            decode.addresses(rtnetlink.dump_addresses(self._socket)),
+            decode.routes(
+                [
+                    body
+                    for family_number in (socket.AF_INET, socket.AF_INET6)
+                    for body in rtnetlink.dump_routes(self._socket, family_number)
+                ]
+            ),
+            {name: _settings(name) for name, link in links.items() if is_ours(link)},
+            connections.find(),
+            ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
+        )
+
+    def apply(self, steps: t.Sequence[Step[Companion]]) -> None:
+        """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
+
+        :raises MacvtapError: the kernel refuses something, or somebody has an address.
+        :raises MissingLibraryError: pyroute2 is not installed.
+        """
+        messages.require()
+        staying = [step for step in steps if step.after is not None]
+        self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
+        for step in staying:
+            _set(step)
+        made = self._session.observe(())
+        self._session.apply([_whole(step, made) for step in staying])
+        links = self._session.observe(())
+        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
+        for step in staying:
+            _probe(step, links)
+        self._ask([asked for step in staying for asked in _arriving(step, links[step.target].index)])
+        self._settle(staying, links)
+
+    def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
+        answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
+        for (step, words, _request), answer in zip(asked, answers):
+            if answer is not None and answer.code not in gone:
+                raise MacvtapError(f"the kernel refused to {words}: {answer}", path=step.path)
+
+    def _settle(self, steps: t.Sequence[Step[Companion]], links: Links) -> None:
+        """Wait until the kernel knows of each new IPv6 address whether somebody else has it."""
+        new = {
+            (links[step.target].index, address.address): step
+            for step in steps
+            for address in _new(step)
+            if family(address.address) == 6 and links[step.target].carrier
+        }
+        deadline = time.monotonic() + _DETECTION_SECONDS
+        while new:
+            found = {(a.index, a.address): a for a in decode.addresses(rtnetlink.dump_addresses(self._socket))}
+            for key, step in list(new.items()):
+                state = found.get(key)
+                if state is None or state.failed:
+                    raise MacvtapError(_TAKEN.format(key[1], step.target, ""), path=step.path)
+                if not state.tentative:
+                    del new[key]
+            if new and time.monotonic() > deadline:
+                waiting = ", ".join(address for _index, address in new)
+                raise MacvtapError(f"the kernel does not come to know whether somebody else has {waiting}")
+            time.sleep(_POLL_SECONDS if new else 0)
+
+
+_TAKEN = "somebody else on the LAN has {0} already{2}, so that {1} cannot have it; choose another address"
+
+
+def _comes(step: Step[Companion]) -> bool:
+    return step.before is None or step.recreates
+
+
+def _half(step: Step[Companion]) -> Step[Link]:
+    """Return the step that removes the link, or makes it down and not yet as one of ours."""
+    before, after = step.before, step.after
+    half = None if after is None else replace(after.link, up=False, alias=None, group=HALF_MADE)
+    return _link_step(step, before.link if before else None, half, step.changes)
+
+
+def _whole(step: Step[Companion], made: Links) -> Step[Link]:
+    """Return the step that makes the link, which is there, what it is to be."""
+    link, now = t.cast("Companion", step.after).link, made[step.target]
+    whole = replace(link, index=now.index, altnames=now.altnames, group=link.group or 0)
+    return _link_step(step, now, whole, [one for one in step.changes if one.impact is not Impact.RECREATE])
+
+
+def _link_step(
+    step: Step[Companion], before: Link | None, after: Link | None, changes: t.Sequence[Change]
+) -> Step[Link]:
+    return Step(step.target, before, after, tuple(changes), path=step.path)
+
+
+def _settings(name: str) -> dict[str, int]:
+    found = {}
+    for setting in SETTINGS:
+        try:
+            with open(_file(name, setting), encoding="ascii") as file:
+                found[setting] = int(file.read())
+        except OSError:  # the link has gone, or there is no IPv6
+            continue
+    return found
+
+
+def _set(step: Step[Companion]) -> None:
+    companion = t.cast("Companion", step.after)
+    now = _settings(step.target)
+    for setting, value in companion.settings.items():
+        path = _file(step.target, setting)
+        try:
+            if now.get(setting) != value:
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(str(value))
+        except OSError as exc:
+            raise MacvtapError(f"{path} cannot be set to {value}: {exc.strerror}", path=step.path) from exc
+
+
+def _file(name: str, setting: str) -> str:
+    family_name, _slash, file = setting.partition("/")
+    return f"{_SYSCTL}/{family_name}/conf/{name}/{file}"
+
+
+def _new(step: Step[Companion]) -> list[t.Any]:
+    had = () if _comes(step) else t.cast("Companion", step.before).addresses
+    return [address for address in t.cast("Companion", step.after).addresses if address not in had]
+
+
+def _probe(step: Step[Companion], links: Links) -> None:
+    link = links[step.target]
+    new = [address.address for address in _new(step) if family(address.address) == 4]
+    if not new or not link.carrier:
+        return
+    try:
+        found = arp.holder(link.name, link.mac or "", new)
+    except OSError as exc:
+        raise MacvtapError(
+            f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}", path=step.path
+        ) from exc
+    if found is not None:
+        raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
+
+
+def _leaving(step: Step[Companion]) -> t.Iterator[Asked]:
+    before, after = t.cast("Companion", step.before), t.cast("Companion", step.after)
+    index = before.link.index
+    # Routes first: some would go with the address that they say as a source.
+    for route in before.routes:
+        if route not in after.routes:
+            yield step, f"take the route to {route} from {step.target}", _route(route, index, add=False)
+    for address in before.addresses:
+        if address not in after.addresses:
+            request = messages.address(index, address.address, address.prefix, add=False)
+            yield step, f"take {address} from {step.target}", request
+
+
+def _arriving(step: Step[Companion], index: int) -> t.Iterator[Asked]:
+    for address in _new(step):
+        request = messages.address(index, address.address, address.prefix, add=True)
+        yield step, f"give {address} to {step.target}", request
+    had = () if _comes(step) else t.cast("Companion", step.before).routes
+    for route in t.cast("Companion", step.after).routes:
+        if route not in had:
+            yield step, f"route {route} over {step.target}", _route(route, index, add=True)
+
+
+def _route(route: Route, index: int, *, add: bool) -> bytes:
+    destination, _slash, length = route.destination.partition("/")
+    number = socket.AF_INET if family(destination) == 4 else socket.AF_INET6
+    attrs = [("RTA_DST", destination), ("RTA_OIF", index)]
+    given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
+    attrs += [(name, value) for name, value in given.items() if value]
+    return messages.route(
+        (number, int(length), 0, 0, _MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
+    )

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What must be done to make companions as declared, with their addresses and routes. Pure.
+
+The links themselves are planned as macvtap links are, by _links/planner.py.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    DHCP,
+    HALF_MADE,
+    KERNEL_ROUTES,
+    MARK,
+    SCOPE_LINK,
+    SCOPE_UNIVERSE,
+    SETTINGS,
+    UNICAST,
+    Address,
+    Companion,
+    Host,
+    Route,
+    Wanted,
+    family,
+    fields,
+    is_ours,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, foreseen, in_order
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
+
+
+def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
+    """Plan the way from ``host`` to ``wanted``.
+
+    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or take away a way by which the
+        host is reached.
+    """
+    refusals.check_declared_once(wanted)
+    for want in wanted:
+        refusals.check_name(want, host)
+    links = foreseen(planner.plan([_link(want, host) for want in wanted], host.links), host.links)
+    steps = []
+    for want in wanted:
+        before = found(want.name, host, dhcp4=want.dhcp4)
+        steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
+    changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
+    refusals.check(changing, host)
+    return in_order(steps, _warnings(changing, host))
+
+
+def undo(steps: t.Sequence[Step[Companion]], host: Host) -> Plan[Companion]:
+    """Plan the way from ``host`` back to what ``steps`` started from."""
+    return in_order(_way_back(step, host) for step in steps)
+
+
+def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
+    """Return the companion of this name, None if there is none that is ours."""
+    link = host.links.get(name)
+    if link is None or not is_ours(link):
+        return None
+    managers = (*KERNEL_ROUTES, DHCP) if dhcp4 else KERNEL_ROUTES
+    return Companion(
+        link,
+        host.settings.get(name, {}),
+        tuple(
+            address
+            for address in host.addresses
+            if address.index == link.index and not address.link_local and not (dhcp4 and family(address.address) == 4)
+        ),
+        tuple(
+            replace(route, index=0)
+            for route in host.routes
+            if route.index == link.index
+            and route.protocol not in (managers if family(route.destination) == 4 else KERNEL_ROUTES)
+        ),
+        dhcp4=dhcp4,
+    )
+
+
+def _link(want: Wanted, host: Host) -> WantedLink:
+    now = host.links.get(want.name)
+    return WantedLink(
+        want.name,
+        want.path,
+        "absent" if want.state == "absent" else "up",
+        want.parent,
+        "bridge",
+        want.mac,
+        want.mtu,
+        alias=MARK,
+        group=0 if now is not None and now.group == HALF_MADE else None,
+        kind="macvlan",
+    )
+
+
+def _between(before: Companion | None, after: Companion | None, path: str) -> Step[Companion]:
+    return between(before, after, fields, _impact, path=path)
+
+
+def _impact(before: Companion, field: str, value: t.Any) -> Impact:
+    return planner.impact(before.link, field, value)
+
+
+def _way_back(step: Step[Companion], host: Host) -> Step[Companion]:
+    known = step.after or step.before
+    now = found(step.target, host, dhcp4=bool(known and known.dhcp4))
+    return _between(now, step.before, step.path)
+
+
+def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host) -> Companion | None:
+    """Return the companion as it is to be: ``before`` itself where that is as declared already."""
+    if want.state == "absent" or link is None:
+        return None
+    settings = {name: value for name, value in SETTINGS.items() if host.ipv6 or not name.startswith("ipv6/")}
+    addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
+    routes = tuple(_route(guests, want) for guests in want.guests)
+    if before is None:
+        return Companion(link, settings, addresses, routes, want.dhcp4)
+    if set(addresses) == set(before.addresses):
+        addresses = before.addresses
+    if link.parent_index == before.link.parent_index:
+        routes = _kept(routes, before.routes)
+    after = Companion(link, settings, addresses, routes, want.dhcp4)
+    return before if after == before else after
+
+
+def _route(guests: str, want: Wanted) -> Route:
+    if family(guests) == 6:
+        # Without a source: the kernel takes none whose duplicate address detection is not over, which it never is while
+        # the parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
+        return Route(guests, scope=SCOPE_UNIVERSE)
+    source = next((address for address in want.addresses if family(address) == 4), None)
+    return Route(guests, source=source, scope=SCOPE_LINK)
+
+
+def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, ...]:
+    """Return ``routes`` with those that are there already in their places, whoever has made them."""
+    settled = tuple(next((route for route in there if _serves(route, wanted)), wanted) for wanted in routes)
+    return there if set(settled) == set(there) else settled
+
+
+def _serves(route: Route, wanted: Route) -> bool:
+    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope
+    return route.destination == wanted.destination and plain and wanted.source in (None, route.source)
+
+
+def _warnings(changing: t.Sequence[tuple[Wanted, Step[Companion]]], host: Host) -> tuple[str, ...]:
+    unasked = []
+    for want, step in changing:
+        parent = host.links.get((step.after.link.parent if step.after else None) or "")
+        if want.addresses and parent is not None and not parent.carrier:
+            unasked.append(f"{want.name} ({parent.name})")
+    if not unasked:
+        return ()
+    return (
+        f"{some(unasked)}: the parent has no carrier, so nobody could be asked whether the addresses are taken, and "
+        "the kernel uses those of IPv6 only when it has one",
+    )
