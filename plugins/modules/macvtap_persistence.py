@@ -23,8 +23,8 @@ description:
     C(autoconf)) in a file in C(/etc/sysctl.d).
   - What a manager cannot keep fails the task, or is warned of where it does no harm. A link without a declared MAC
     address keeps the one that it has now.
-  - It judges no address and no route. M(linuxvirt.macvtap.macvtap_host_access) does, and refuses those that would cut
-    the host off; so run that first, with the same companions.
+  - Addresses and routes of companions that would cut the host off after the next boot are refused, as
+    M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
   - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
     M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
@@ -469,13 +469,20 @@ files:
 import contextlib
 import functools
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, options, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    netlink,
+    options,
+    rtnetlink,
+    vlan_options,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
@@ -505,9 +512,15 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         return planned
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session:
+    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+        access = Access(session, sock, parents)
+
+        def observe() -> Host:
+            there = host.observe(session.observe((), parents=parents), session.observe_addresses())
+            return replace(there, access=access.observe()) if params["companions"] else there
+
         outcome = converge(
-            observe=lambda: host.observe(session.observe((), parents=parents), session.observe_addresses()),
+            observe=observe,
             plan=plan,
             apply=host.apply,
             undo=planner.undo,

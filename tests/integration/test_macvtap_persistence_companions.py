@@ -152,3 +152,24 @@ def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
         failed = run_module("macvtap_persistence", {"companions": [{**COMPANION, **bad}]}, prefix=host.hv.prefix)
         assert failed["msg"].startswith(f"{path}: "), failed["msg"]
     assert host.files() == {}
+
+
+def test_nothing_is_written_that_would_lead_the_hosts_own_address_away(host: Host) -> None:
+    host.networkd()
+    host.sh("ip addr add 192.0.2.1/24 dev up1")
+    try:
+        for check in (True, False):
+            for bad, why in (
+                ({"guests": ["192.0.2.0/30"]}, "guests[0]: 192.0.2.0/30 contains an address of the host itself"),
+                (
+                    {"addresses": ["192.0.2.1"], "guests": []},
+                    "addresses[0]: 192.0.2.1 is an address of the host already",
+                ),
+            ):
+                failed = run_module(
+                    "macvtap_persistence", {"companions": [{**COMPANION, **bad}]}, prefix=host.hv.prefix, check=check
+                )
+                assert failed["msg"].startswith(f"companions[0].{why}, "), failed["msg"]
+        assert host.files() == {}
+    finally:
+        host.sh("ip addr flush dev up1")
