@@ -2,27 +2,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write macvtap and VLAN links down, so that they are there after a reboot."""
+"""Write macvtap and VLAN links and companions down, so that they are there after a reboot."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_persistence
-short_description: Write macvtap and VLAN links down, so that they are there after a reboot
+short_description: Write macvtap and VLAN links and companions down, so that they are there after a reboot
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Writes the files by which systemd-networkd, NetworkManager or ifupdown makes the links at the next boot, as
-    M(linuxvirt.macvtap.macvtap_link) and M(linuxvirt.macvtap.vlan_link) make them now, for all links in one task. It
-    takes the same entries as these modules, and changes no link.
+    M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and M(linuxvirt.macvtap.macvtap_host_access) make
+    them now, for all links in one task. It takes the same entries as these modules, and changes no link.
   - Permissions of taps, and what a manager has no words for (alias, alternative names, link group), are given to the
     links by a udev rule when they appear.
   - On hosts with systemd a unit, C(macvtap-links.service), lets libvirt start its guests only when the links are there.
     A link that does not come costs systemd's time-out (90 seconds), and not the guests.
+  - With a companion go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
+    C(autoconf)) in a file in C(/etc/sysctl.d).
   - What a manager cannot keep fails the task, or is warned of where it does no harm. A link without a declared MAC
     address keeps the one that it has now.
+  - Addresses and routes of companions that would cut the host off after the next boot are refused, as
+    M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
   - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
-    M(linuxvirt.macvtap.macvtap_link) makes the links.
+    M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
@@ -214,7 +218,7 @@ options:
         description: MTU. Left out, it is the parent's.
         type: int
       addresses:
-        description: Its IP addresses, with no prefix length, or that of a single address.
+        description: Its IP addresses, with no prefix length or that of a single address (V(/32) or V(/128)).
         type: list
         elements: str
       guests:
@@ -357,6 +361,7 @@ options:
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
   - module: linuxvirt.macvtap.vlan_link
+  - module: linuxvirt.macvtap.macvtap_host_access
 """
 
 EXAMPLES = r"""
@@ -387,7 +392,15 @@ EXAMPLES = r"""
           group: kvm
           mode: "0660"
 
-- name: Nothing of it any longer
+- name: The host's companion on eth0, for two guests
+  linuxvirt.macvtap.macvtap_persistence:
+    companions:
+      - name: host0
+        parent: eth0
+        addresses: [192.0.2.250, "2001:db8::250"]
+        guests: [192.0.2.77, "2001:db8::77"]
+
+- name: No macvtap and VLAN links any longer
   linuxvirt.macvtap.macvtap_persistence:
     purge: true
 """
@@ -426,7 +439,7 @@ changes:
       after: file
       impact: none
 links:
-  description: The declared links.
+  description: The declared links, companions among them.
   returned: success
   type: list
   elements: dict
@@ -456,13 +469,20 @@ files:
 import contextlib
 import functools
 import typing as t
+from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, options, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    netlink,
+    options,
+    rtnetlink,
+    vlan_options,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
@@ -492,9 +512,15 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         return planned
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session:
+    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+        access = Access(session, sock, parents)
+
+        def observe() -> Host:
+            there = host.observe(session.observe((), parents=parents), session.observe_addresses())
+            return replace(there, access=access.observe()) if params["companions"] else there
+
         outcome = converge(
-            observe=lambda: host.observe(session.observe((), parents=parents), session.observe_addresses()),
+            observe=observe,
             plan=plan,
             apply=host.apply,
             undo=planner.undo,

@@ -333,7 +333,7 @@ def test_where_nobody_manages_the_parent_it_writes_nothing_and_says_how_to_choos
 
 def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
     host.networkd()
-    assert "say name, links, vlans or purge" in host.run()["msg"]
+    assert "say name, links, vlans, companions or purge" in host.run()["msg"]
     bad = {**LINK, "alias": 'a "b"'}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")

@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
     backends,
     caveats,
     networkd,
+    reach,
     whole,
     words,
 )
@@ -61,7 +62,7 @@ class _Deciding:
         self.left: set[str] = set()
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
-        self.companions: set[str] = set()
+        self.companions: dict[str, WantedCompanion] = {}
         # Where each thing is declared, and each VLAN link that goes.
         self.declared: dict[str, str] = {}
         self.going: dict[str, str] = {}
@@ -122,7 +123,7 @@ class _Deciding:
 
     def companion(self, declared: Declared, want: WantedCompanion) -> None:
         self._once(want.name, want.path)
-        self.companions.add(want.name)
+        self.companions[want.name] = want
         if want.state == "absent":
             self.backends.setdefault(want.name, None)
             return
@@ -201,6 +202,14 @@ class _Deciding:
         kind = self.ours.get(kept.name)
         return kind is not None and (kind == COMPANION) == (kept.kind == COMPANION)
 
+    def check_reach(self) -> None:
+        kept = {one.name: one for one in self.kept}
+        declared = [
+            (want, kept.get(name)) for name, want in self.companions.items() if want.state == "absent" or name in kept
+        ]
+        if self.host.access is not None:
+            reach.check(declared, self.host.access)
+
     def decided(self) -> Decided:
         self.warnings += caveats.unmanaged(self.unmanaged)
         left, declared = frozenset(self.left), frozenset(self.companions)
@@ -224,4 +233,5 @@ def decide(declared: t.Sequence[Declared], host: Host, ours: t.Mapping[str, str]
     for one in declared:
         if isinstance(one.want, WantedCompanion):
             deciding.companion(one, one.want)
+    deciding.check_reach()
     return deciding.decided()

@@ -7,9 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 import typing as t
-from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, sysctls
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
@@ -75,16 +73,7 @@ def _stack(kept: Kept) -> t.Iterator[str]:
     """Yield what gives a companion its addresses and its routes."""
     # Where dhcp4 would be said.
     yield from (f"ip {shlex.join(commands.address(kept, address))}" for address in kept.addresses)
-    routes = {version: [one for one in kept.routes if family(one.destination) == version] for version in (4, 6)}
-    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in routes[4])
-    if routes[6]:
-        # With a source that it still asks others on the LAN for, the kernel takes no route.
-        asks = f"ip -6 address show dev {kept.name} tentative | grep -q inet6"
-        yield f"for n in $(seq 12); do {asks} || break; sleep 0.5; done"
-    for route in routes[6]:
-        # While no cable is in, it does not come to that, and chooses the source by itself.
-        said = [shlex.join(commands.route(kept, one)) for one in (route, replace(route, source=None))]
-        yield " || ".join(f"ip {one}" for one in said)
+    yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in kept.routes)
 
 
 def _again(kept: Kept) -> t.Iterator[str]:

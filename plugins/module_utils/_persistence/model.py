@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 
 NETWORKD, NETWORKMANAGER, IFUPDOWN = "networkd", "networkmanager", "ifupdown"
@@ -155,5 +156,7 @@ class Host:
     systemd: bool = False
     # IP addresses of the host, by the index of the link that has them.
     addresses: t.Mapping[int, t.Sequence[str]] = field(default_factory=dict)
+    # What companions are judged by, where any are declared.
+    access: access_model.Host | None = None
     # The program, for udev, which knows no PATH.
     ip: str = "/sbin/ip"

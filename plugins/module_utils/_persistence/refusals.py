@@ -11,8 +11,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Host, Kept
 
-# The alias of what is ours. Of macvtap links all are of a kind with those that are declared.
-_MARKS = {"vlan": vlan_model.MARK, COMPANION: access_model.MARK}
+# By its alias. A macvtap link has none of ours.
+_IS_OURS = {"vlan": vlan_model.is_ours, COMPANION: access_model.is_ours}
 
 
 def check(kept: Kept, parent: Link, host: Host, *, written: str | None) -> None:
@@ -54,7 +54,8 @@ def _check_name(kept: Kept, links: Links, *, ours: bool) -> None:
     """Refuse the name of a link that something else makes: our file for it would take its addresses away."""
     named = links.get(kept.name)
     if named is not None:
-        fits = named.kind == kept.kind and (kept.kind not in _MARKS or ours or named.alias == _MARKS[kept.kind])
+        is_ours = _IS_OURS.get(kept.kind)
+        fits = named.kind == kept.kind and (ours or is_ours is None or is_ours(named))
         other = None if fits else named
     else:
         # networkd and ifupdown know links by these names too. One of a macvtap link may be on its way to this one.

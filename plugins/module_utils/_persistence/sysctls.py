@@ -7,20 +7,13 @@ A file of sysctl.d and not SYSCTL in the udev rule, which loses to what another 
 
 from __future__ import annotations
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SETTINGS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SYSCTL_FILE, Kept, Piece
-
-# No second answer to who asks for an address that is on another link, no asking for guests in the name of one; and
-# addresses and routes of what was declared alone.
-_SETTINGS = {"ipv4": {"arp_filter": 1, "arp_announce": 2}, "ipv6": {"accept_ra": 0, "autoconf": 0}}
 
 
 def values(name: str) -> dict[str, int]:
     """Return the settings of the link by their paths below /proc/sys."""
-    return {
-        f"net/{family}/conf/{name}/{setting}": value
-        for family, settings in _SETTINGS.items()
-        for setting, value in settings.items()
-    }
+    return {f"net/{setting.replace('/', f'/conf/{name}/')}": value for setting, value in SETTINGS.items()}
 
 
 def render(kept: Kept) -> Piece:

@@ -74,7 +74,8 @@ def companion(want: WantedCompanion, parent: Parent, link: Link | None) -> Kept:
 
 
 def _source(want: WantedCompanion, guests: str) -> str | None:
-    return next((address for address in want.addresses if family(address) == family(guests)), None)
+    """Return what macvtap_host_access gives the route as its source; why none with IPv6, is said there."""
+    return next((address for address in want.addresses if family(address) == family(guests) == 4), None)
 
 
 def _mac(want: Wanted | WantedCompanion, link: Link | None) -> str | None:

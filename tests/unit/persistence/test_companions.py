@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    MARK,
+    Address,
+    Connection,
+    Route,
+    Wanted,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
@@ -130,7 +137,6 @@ Scope=link
 [Route]
 Destination=2001:db8::77/128
 Protocol=static
-PreferredSource=2001:db8::250
 """,
         f"{ETC}/20-eth0.network.d/50-macvtap.conf": (f"{HEADER}\n\n# macvlan host0\n[Network]\nMACVLAN=host0\n"),
     }
@@ -174,7 +180,6 @@ method=manual
 addr-gen-mode=0
 address1=2001:db8::250/128
 route1=2001:db8::77/128,::,1024
-route1_options=src=2001:db8::250
 never-default=true
 """
     )
@@ -208,15 +213,9 @@ iface host0 inet manual
     post-up ip address replace 2001:db8::250/128 dev host0
     post-up ip route replace 192.0.2.16/28 dev host0 proto static src 192.0.2.250
     post-up ip route replace 192.0.2.77/32 dev host0 proto static src 192.0.2.250
-    post-up for n in $(seq 12); do ip -6 address show dev host0 tentative | grep -q inet6 || break; sleep 0.5; done
-    post-up ip route replace 2001:db8::77/128 dev host0 proto static src 2001:db8::250 || \
-ip route replace 2001:db8::77/128 dev host0 proto static
+    post-up ip route replace 2001:db8::77/128 dev host0 proto static
 """
     )
-
-
-def test_ifupdown_waits_for_nothing_where_there_are_no_ipv6_guests() -> None:
-    assert "sleep" not in text(after(HOST, companion("eth2", guests=("192.0.2.77/32",))), INTERFACES)
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
@@ -232,13 +231,12 @@ def test_a_companion_has_its_mark_by_which_it_is_told_from_others(parent: str) -
     assert f'KERNEL=="host0", ATTR{{ifalias}}="{MARK}"\n' in text(after(HOST, companion(parent)), UDEV)
 
 
-def test_each_route_has_the_first_address_of_its_family_as_its_source() -> None:
+def test_each_ipv4_route_has_the_first_ipv4_address_as_its_source() -> None:
     more = ("2001:db8::1", "192.0.2.9", "192.0.2.8")
     said = text(after(HOST, companion(addresses=more)), f"{ETC}/05-macvtap-host0.network")
     assert [line for line in said.splitlines() if line.startswith("PreferredSource")] == [
         "PreferredSource=192.0.2.9",
         "PreferredSource=192.0.2.9",
-        "PreferredSource=2001:db8::1",
     ]
 
 
@@ -328,6 +326,52 @@ def test_what_is_written_for_a_link_is_no_companions_nor_the_other_way_round() -
     refused("links[0].name", "written for host0 is a companion's", after(HOST, companion()), link("host0"))
     refused("vlans[0].name", "written for host0 is a companion's", after(HOST, companion()), vlan(name="host0"))
     refused("companions[0].name", "declared twice, here and in links", HOST, link("host0"), companion())
+
+
+REACHED = AccessHost(
+    LINKS,
+    addresses=(Address("192.0.2.1", 24, index=2), Address("2001:db8::1", 64, index=2)),
+    routes=(Route("0.0.0.0/0", 2, "192.0.2.254"), Route("192.0.2.0/24", 2, protocol=2), Route("10.0.0.0/8", 3)),
+    connections=(Connection("192.0.2.1", "192.0.2.99"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "why"),
+    [
+        (
+            {"addresses": ("192.0.2.1",), "guests": ()},
+            "addresses[0]",
+            "192.0.2.1 is an address of the host already, of eth0",
+        ),
+        ({"guests": ("192.0.2.96/29",)}, "guests[0]", "contains 192.0.2.99, whom Ansible connects from"),
+        ({"guests": ("192.0.2.240/28",)}, "guests[0]", "contains a router"),
+        ({"guests": ("2001:db8::/125",)}, "guests[0]", "contains an address of the host itself"),
+        ({"guests": ("10.0.0.0/8",)}, "guests[0]", "routed over eth1 already"),
+    ],
+)
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
+def test_nothing_is_written_that_would_cut_the_host_off(
+    parent: str, fields: dict[str, t.Any], path: str, why: str
+) -> None:
+    refused(f"companions[0].{path}", why, replace(HOST, access=REACHED), companion(parent, **fields))
+    assert planner.plan([companion(parent)], replace(HOST, access=REACHED)).changed
+
+
+def test_a_companion_that_ansible_runs_over_stays_written() -> None:
+    there = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=MARK)
+    access = replace(
+        REACHED,
+        links={**LINKS, "host0": there},
+        addresses=(*REACHED.addresses, Address("192.0.2.250", 32, index=9)),
+        routes=(*REACHED.routes, Route("192.0.2.77/32", 9, source="192.0.2.250")),
+        connections=(Connection("192.0.2.250", "192.0.2.77"),),
+    )
+    host = replace(after(HOST, companion()), links=access.links, access=access)
+    refused("companions[0]", "removing it would cut it off", host, companion(state="absent"))
+    refused("companions[0].guests", "192.0.2.77.*would be cut off", host, companion(guests=()))
+    refused("companions[0].addresses", "taking away 192.0.2.250", host, companion(addresses=("192.0.2.251",)))
+    assert not planner.plan([companion()], host).changed
 
 
 def test_the_hosts_addresses_stay_where_networkd_has_no_file_for_them() -> None:

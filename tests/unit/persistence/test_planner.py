@@ -407,8 +407,8 @@ def test_what_is_written_is_found_as_declared_again(
     host = after(replace(HOST, systemd=systemd), *vlans, *first)
     once = after(host, *vlans, *second, purge=purge)
     assert not planner.plan([*vlans, *second], once, purge=purge).changed
-    # Whatever was there before, what is declared looks the same.
+    # Whatever was there before, what is declared looks the same; but for what nobody can tell now who is to keep it.
     fresh = after(replace(HOST, systemd=systemd), *vlans, *second)
-    if purge:
+    if purge and not planner.decided_of([*vlans, *second], host).left:
         assert once.files == fresh.files
     assert after(once, purge=True).files == {}

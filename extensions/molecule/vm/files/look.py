@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""On the virtual machine: what there is of macvtap and VLAN links, and of what should bring them back, as JSON."""
+"""On the virtual machine: what there is of links and companions, and of what should bring them back, as JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ import subprocess
 import typing as t
 
 MODULES = {"macvtap", "macvlan", "tap", "8021q"}
+SETTINGS = (
+    "ipv4/conf/{}/arp_filter",
+    "ipv4/conf/{}/arp_announce",
+    "ipv6/conf/{}/accept_ra",
+    "ipv6/conf/{}/autoconf",
+)
 PLACES = (
     "/etc/systemd/network/*macvtap*",
     "/etc/systemd/network/*.d/*macvtap*",
     "/etc/NetworkManager/system-connections/*macvtap*",
     "/etc/network/interfaces.d/*macvtap*",
     "/etc/udev/rules.d/*macvtap*",
+    "/etc/sysctl.d/*macvtap*",
     "/etc/systemd/system/*macvtap*",
     "/etc/systemd/system/*/*macvtap*",
 )
@@ -52,6 +59,36 @@ def links() -> dict[str, t.Any]:
     return found
 
 
+def companions() -> dict[str, t.Any]:
+    found = {}
+    for link in json.loads(said("ip", "-d", "-j", "address", "show")):
+        if link.get("linkinfo", {}).get("info_kind") != "macvlan":
+            continue
+        name = link["ifname"]
+        routes = [
+            f"{route['dst']} {route['protocol']} {route.get('prefsrc')}"
+            for family in ("-4", "-6")
+            for route in json.loads(said("ip", family, "-j", "route", "show", "dev", name))
+            # Those that the kernel makes of the addresses.
+            if route["protocol"] != "kernel"
+        ]
+        found[name] = {
+            "parent": link["link"],
+            "up": "UP" in link["flags"],
+            "mode": link["linkinfo"]["info_data"]["mode"],
+            "mac": link["address"],
+            "mtu": link["mtu"],
+            "alias": link.get("ifalias"),
+            "addresses": [
+                f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"] if one["scope"] == "global"
+            ],
+            "link_local": any(one["scope"] == "link" for one in link["addr_info"]),
+            "routes": routes,
+            "settings": [int(said("cat", f"/proc/sys/net/{path.format(name)}")) for path in SETTINGS],
+        }
+    return found
+
+
 def modules() -> list[str]:
     with open("/proc/modules") as file:
         return sorted(MODULES & {line.split()[0] for line in file})
@@ -64,6 +101,7 @@ print(
             "system": said("systemctl", "is-system-running"),
             "modules": modules(),
             "links": links(),
+            "companions": companions(),
             "files": sorted(path for place in PLACES for path in glob.glob(place)),
             "active_slave": said("cat", "/sys/class/net/bond0/bonding/active_slave"),
         }

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Companions really written down, and what ifupdown is told really run, on a hypervisor of the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+import pytest
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+ETC = "/etc/systemd/network"
+INTERFACES = "/etc/network/interfaces.d/macvtap"
+UDEV = "/etc/udev/rules.d/90-macvtap.rules"
+SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
+COMPANION: dict[str, t.Any] = {
+    "name": "host-0",
+    "parent": "eth0",
+    "mac": "52:54:00:00:00:07",
+    "addresses": ["192.0.2.41", "2001:db8:1::41"],
+    "guests": ["192.0.2.20/31", "2001:db8:1::21", "192.0.2.22"],
+}
+FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf '%p %m\n' | sort"
+SETTINGS = ("ipv4/conf/host-0/arp_filter", "ipv4/conf/host-0/arp_announce", "ipv6/conf/host-0/accept_ra")
+
+
+class Host:
+    """The hypervisor, with a network manager of which there is only what it would leave in /run."""
+
+    def __init__(self, hv: Hypervisor) -> None:
+        self.hv = hv
+
+    def sh(self, script: str) -> str:
+        return self.hv.run("sh", "-ec", script)
+
+    def run(self, *, check: bool = False, diff: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        done = run_module("macvtap_persistence", params, prefix=self.hv.prefix, check=check, diff=diff)
+        assert done["rc"] == 0, done
+        return done
+
+    def files(self) -> dict[str, str]:
+        return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
+
+    def networkd(self) -> None:
+        self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network; mkdir -p /run/systemd/netif/links")
+        self.sh(
+            f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
+            " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
+        )
+
+    def ifupdown(self) -> None:
+        self.sh("mkdir -p /etc/network; echo 'source /etc/network/interfaces.d/*' > /etc/network/interfaces")
+
+
+@pytest.fixture
+def host(hv: Hypervisor) -> t.Iterator[Host]:
+    made = Host(hv)
+    made.sh(f"mkdir -p {ETC}; touch -d '1 second ago' /run/mark")
+    yield made
+    made.sh(
+        "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
+        f"{ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* {SYSCTL}"
+    )
+
+
+def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> None:
+    host.networkd()
+    foreseen = host.run(check=True, diff=True, companions=[COMPANION])
+    assert host.files() == {}
+    done = host.run(diff=True, companions=[COMPANION])
+    assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
+    assert done["links"] == [{"name": "host-0", "backend": "networkd"}]
+    assert host.files() == dict.fromkeys(
+        [
+            f"{ETC}/05-macvtap-host-0.network",
+            f"{ETC}/20-eth0.network.d/50-macvtap.conf",
+            f"{ETC}/50-macvtap-host-0.netdev",
+            SYSCTL,
+            UDEV,
+        ],
+        "644",
+    )
+    assert sorted(host.files()) == done["files"]
+    again = host.run(companions=[COMPANION])
+    assert (again["changed"], again["changes"]) == (False, [])
+
+
+def test_links_and_companions_come_and_go_each_by_its_own_calls(host: Host) -> None:
+    host.networkd()
+    link = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
+    host.run(companions=[COMPANION])
+    alone = host.files(), host.sh(f"cat {' '.join(host.files())}")
+    host.run(links=[link], purge=True)
+    beside = host.files()
+    assert len(beside) > len(alone[0])
+    host.run(purge=True)
+    assert (host.files(), host.sh(f"cat {' '.join(host.files())}")) == alone
+    host.run(links=[link], purge=True)
+    host.run(companions=[{"name": "host-0", "state": "absent"}])
+    assert set(host.files()) == {path for path in beside if "host-0" not in path} - {SYSCTL, UDEV}
+    host.run(purge=True)
+    assert host.files() == {}
+
+
+def test_what_ifupdown_runs_makes_the_companion_as_declared(host: Host) -> None:
+    host.ifupdown()
+    host.run(companions=[COMPANION], backend="ifupdown")
+    commands = re.findall(r"^    (?:pre|post)-up (.*)$", host.sh(f"cat {INTERFACES}"), re.MULTILINE)
+    # With the companion there, as after a run of the role, the same again harms nothing.
+    for _time in range(2):
+        for command in commands:
+            host.sh(command)
+        (link,) = json.loads(host.sh("ip -d -j address show dev host-0"))
+        data = link["linkinfo"]
+        assert (data["info_kind"], data["info_data"]["mode"], link["link"]) == ("macvlan", "bridge", "eth0")
+        assert (link["address"], link["ifalias"]) == (COMPANION["mac"], "linuxvirt.macvtap host access")
+        assert "UP" in link["flags"]
+        own = [one for one in link["addr_info"] if one["scope"] == "global"]
+        assert [(one["local"], one["prefixlen"]) for one in own] == [("192.0.2.41", 32), ("2001:db8:1::41", 128)]
+        assert host.sh(f"cd /proc/sys/net; cat {' '.join(SETTINGS)}").split() == ["1", "2", "0"]
+        routes = [
+            one
+            for family in ("-4", "-6")
+            for one in json.loads(host.sh(f"ip {family} -j route show dev host-0"))
+            # Of the companion's own addresses the kernel makes some.
+            if one["protocol"] != "kernel"
+        ]
+        assert [(one["dst"], one.get("prefsrc")) for one in routes] == [
+            ("192.0.2.20/31", "192.0.2.41"),
+            ("192.0.2.22", "192.0.2.41"),
+            ("2001:db8:1::21", None),
+        ]
+        assert {one["protocol"] for one in routes} == {"static"}
+
+
+def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
+    host.networkd()
+    for bad, path in (
+        ({"addresses": ["192.0.2.41/24"]}, "companions[0].addresses[0]"),
+        ({"guests": ["0.0.0.0/0"]}, "companions[0].guests[0]"),
+        ({"name": "host*"}, "companions[0].name"),
+        ({"parent": "lo", "backend": "networkd"}, "companions[0].parent"),
+    ):
+        failed = run_module("macvtap_persistence", {"companions": [{**COMPANION, **bad}]}, prefix=host.hv.prefix)
+        assert failed["msg"].startswith(f"{path}: "), failed["msg"]
+    assert host.files() == {}
+
+
+def test_nothing_is_written_that_would_lead_the_hosts_own_address_away(host: Host) -> None:
+    host.networkd()
+    host.sh("ip addr add 192.0.2.1/24 dev up1")
+    try:
+        for check in (True, False):
+            for bad, why in (
+                ({"guests": ["192.0.2.0/30"]}, "guests[0]: 192.0.2.0/30 contains an address of the host itself"),
+                (
+                    {"addresses": ["192.0.2.1"], "guests": []},
+                    "addresses[0]: 192.0.2.1 is an address of the host already",
+                ),
+            ):
+                failed = run_module(
+                    "macvtap_persistence", {"companions": [{**COMPANION, **bad}]}, prefix=host.hv.prefix, check=check
+                )
+                assert failed["msg"].startswith(f"companions[0].{why}, "), failed["msg"]
+        assert host.files() == {}
+    finally:
+        host.sh("ip addr flush dev up1")
