@@ -221,6 +221,9 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
 def test_a_mac_address_that_is_taken(lan: Lan) -> None:
     said = lan.refuses({**ACCESS, "mac": lans.HOST[0]})
     assert said.startswith(f"mac: {lans.HOST[0]} is the address of eth0, the parent itself")
+    assert lan.host.pings("192.0.2.9")
+    said = lan.refuses({**ACCESS, "mac": lans.PEER[0]})
+    assert said.startswith(f"mac: {lans.PEER[0]} is the address of 192.0.2.9, and what is for that would come here")
 
 
 def test_a_parent_without_carrier(lan: Lan) -> None:
@@ -263,9 +266,9 @@ def test_what_a_lease_brought_stays(lan: Lan) -> None:
         ({"name": "../x"}, r"^name: '\.\./x' cannot name a link"),
         ({"name": "all"}, r"^name: all is what the kernel calls"),
         ({"mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
-        ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is an address of"),
+        ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is an address of the host"),
         ({"addresses": ["192.0.2.250/24"]}, r"^addresses\[0\]: '192.0.2.250/24' has a prefix length"),
-        ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is an address of the host already"),
+        ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is an address of the host"),
         ({"addresses": ["192.0.2.254"], "guests": []}, r"^addresses\[0\]: 192.0.2.254 is a router's"),
         ({"guests": ["0.0.0.0/0"]}, r"^guests\[0\]: 0.0.0.0/0 is a default route"),
         ({"guests": ["192.0.2.77", "192.0.2.0/24"]}, r"^guests\[1\]: 192.0.2.0/24 contains an address of the host"),
