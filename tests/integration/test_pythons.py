@@ -53,6 +53,15 @@ def test_a_link_comes_and_goes(netns: Namespace, python: str) -> None:
     assert netns.run({"name": "mt0", "state": "absent"}, python=python)["changed"]
 
 
+def test_a_companion_comes_and_goes(netns: Namespace, python: str) -> None:
+    wanted = {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250", "2001:db8::250"]}
+    wanted["guests"] = ["192.0.2.77", "2001:db8::/120"]
+    assert netns.run(wanted, module="macvtap_host_access", python=python)["changed"]
+    assert not netns.run(wanted, module="macvtap_host_access", python=python, diff=True)["changed"]
+    gone = {"name": "host0", "state": "absent"}
+    assert netns.run(gone, module="macvtap_host_access", python=python)["changed"]
+
+
 def test_a_switch_is_asked(netns: Namespace, python: str) -> None:
     for method in ("lower", "endpoints"):
         told = netns.run({"parent": "eth0", "method": method}, module="reflective_relay_info", python=python)

@@ -18,6 +18,7 @@ _DADFAILED, _TENTATIVE = 0x08, 0x40
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = (
     1, 4, 5, 6, 7, 9, 15, 18,
 )  # fmt: skip
+_NDA_DST, _NDA_LLADDR = 1, 2  # include/uapi/linux/neighbour.h
 _MAIN, _CLONED = 254, 0x200
 _U32 = struct.Struct("=I").unpack_from
 _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index of the link
@@ -30,6 +31,17 @@ def addresses(bodies: t.Sequence[bytes]) -> tuple[Address, ...]:
 def routes(bodies: t.Sequence[bytes]) -> tuple[Route, ...]:
     """Return the routes of the main table, those with several next hops once for each."""
     return tuple(route for body in bodies for route in _routes(body))
+
+
+def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
+    """Return which IP address the host has last seen at each MAC address."""
+    found = {}
+    for body in bodies:
+        attrs = rtnetlink.attributes(body, rtnetlink.NDMSG_BYTES, len(body))
+        address, mac = attrs.get(_NDA_DST, b""), attrs.get(_NDA_LLADDR, b"")
+        if len(address) in (4, 16) and len(mac) == 6:
+            found[mac.hex(":")] = _text(address)
+    return found
 
 
 def _address(body: bytes) -> Address:
@@ -86,6 +98,8 @@ def _next_hops(attrs: t.Mapping[int, bytes]) -> t.Iterator[tuple[int, str | None
 def _gateway(attrs: t.Mapping[int, bytes]) -> str | None:
     # RTA_VIA: a family, and an address of it; an IPv4 route by way of an IPv6 router.
     data = attrs.get(_RTA_GATEWAY, attrs.get(_RTA_VIA, b"")[2:])
-    if len(data) not in (4, 16):
-        return None
+    return _text(data) if len(data) in (4, 16) else None
+
+
+def _text(data: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)

@@ -59,6 +59,7 @@ class Access:
             ),
             {name: _settings(name) for name, link in links.items() if is_ours(link)},
             connections.find(),
+            decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
         )
 
@@ -79,7 +80,7 @@ class Access:
         self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         for step in staying:
             _probe(step, links)
-        self._ask([asked for step in staying for asked in _arriving(step, links[step.target].index)])
+        self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
 
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
@@ -91,10 +92,10 @@ class Access:
     def _settle(self, steps: t.Sequence[Step[Companion]], links: Links) -> None:
         """Wait until the kernel knows of each new IPv6 address whether somebody else has it."""
         new = {
-            (links[step.target].index, address.address): step
+            (_there(step, links).index, address.address): step
             for step in steps
             for address in _new(step)
-            if family(address.address) == 6 and links[step.target].carrier
+            if family(address.address) == 6 and _there(step, links).carrier
         }
         deadline = time.monotonic() + _DETECTION_SECONDS
         while new:
@@ -118,6 +119,13 @@ def _comes(step: Step[Companion]) -> bool:
     return step.before is None or step.recreates
 
 
+def _there(step: Step[Companion], links: Links) -> Link:
+    link = links.get(step.target)
+    if link is None:
+        raise MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
+    return link
+
+
 def _half(step: Step[Companion]) -> Step[Link]:
     """Return the step that removes the link, or makes it down and not yet as one of ours."""
     before, after = step.before, step.after
@@ -127,7 +135,7 @@ def _half(step: Step[Companion]) -> Step[Link]:
 
 def _whole(step: Step[Companion], made: Links) -> Step[Link]:
     """Return the step that makes the link, which is there, what it is to be."""
-    link, now = t.cast("Companion", step.after).link, made[step.target]
+    link, now = t.cast("Companion", step.after).link, _there(step, made)
     whole = replace(link, index=now.index, altnames=now.altnames, group=link.group or 0)
     return _link_step(step, now, whole, [one for one in step.changes if one.impact is not Impact.RECREATE])
 
@@ -173,7 +181,7 @@ def _new(step: Step[Companion]) -> list[t.Any]:
 
 
 def _probe(step: Step[Companion], links: Links) -> None:
-    link = links[step.target]
+    link = _there(step, links)
     new = [address.address for address in _new(step) if family(address.address) == 4]
     if not new or not link.carrier:
         return

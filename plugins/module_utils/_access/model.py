@@ -101,13 +101,14 @@ class Connection:
 
 @dataclass(frozen=True)
 class Host:
-    """What is observed; ``settings`` are those of the companions, by their names."""
+    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses."""
 
     links: Links
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     settings: t.Mapping[str, t.Mapping[str, int]] = field(default_factory=dict)
     connections: tuple[Connection, ...] = ()
+    neighbours: t.Mapping[str, str] = field(default_factory=dict)
     ipv6: bool = True
 
 

@@ -57,6 +57,7 @@ def check(changing: t.Sequence[Case], host: Host) -> None:
     final_held, final_ways = _final(changing, held, ways)
     for want, step in changing:
         if step.after is not None:
+            _check_mac(want, step, host)
             _check_addresses(want, step, host, final_held, ways)
             _check_guests(want, step, final_held, final_ways)
     for connection in host.connections:
@@ -84,6 +85,20 @@ def _is_among(route: Route, routes: t.Sequence[Route]) -> bool:
     return any(
         (one.destination, one.gateway, one.metric) == (route.destination, route.gateway, route.metric) for one in routes
     )
+
+
+def _check_mac(want: Wanted, step: Step[Companion], host: Host) -> None:
+    """Refuse somebody else's MAC address: the switch would send here what is for them, a router's frames included."""
+    if want.mac is None or (step.before is not None and step.before.link.mac == want.mac):
+        return
+    link = next((one.name for one in host.links.values() if one.mac == want.mac and one.name != want.name), None)
+    whose = f"the link {link}" if link else host.neighbours.get(want.mac)
+    if whose is not None:
+        raise MacvtapError(
+            f"{want.mac} is the address of {whose}, and what is for that would come here. Choose another one, or leave "
+            "it out",
+            path=join_path(want.path, "mac"),
+        )
 
 
 def _check_addresses(want: Wanted, step: Step[Companion], host: Host, held: Held, ways: Ways) -> None:

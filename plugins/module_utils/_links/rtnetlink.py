@@ -22,6 +22,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
 RTM_NEWADDR, RTM_DELADDR, _RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 20, 21, 22, 24, 25, 26
+_RTM_GETNEIGH = 30
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
 
@@ -32,6 +33,7 @@ IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
 IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index of the link
 # Family, lengths of the destination and of the source, type of service, table, protocol, scope, type, flags.
 RTMSG = struct.Struct("=BBBBBBBBI")
+NDMSG_BYTES = 12
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
@@ -82,6 +84,11 @@ def dump_addresses(sock: socket.socket) -> list[bytes]:
 def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
     """Return the body (rtmsg and attributes) of every route's message."""
     return _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def dump_neighbours(sock: socket.socket) -> list[bytes]:
+    """Return the body (ndmsg and attributes) of every neighbour's message."""
+    return _dump(sock, _RTM_GETNEIGH, bytes(NDMSG_BYTES))
 
 
 def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:

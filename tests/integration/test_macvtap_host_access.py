@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""macvtap_host_access against the real kernel: who reaches whom, and that nothing is half done."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+import lan as lans
+import pytest
+from lan import ACCESS, COMPANION, Lan
+from support import PYTHONS
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+
+
+@pytest.fixture(scope="module")
+def _lan() -> t.Iterator[Lan]:
+    with lans.made() as made:
+        yield made
+
+
+@pytest.fixture
+def lan(_lan: Lan) -> t.Iterator[Lan]:
+    yield _lan
+    _lan.clear()
+
+
+def reached(lan: Lan) -> dict[str, bool]:
+    """Who reaches whom, in words; the neighbours' tables are emptied before."""
+    found = {}
+    for to in ("192.0.2.77", "2001:db8::77"):
+        lan.host.forget()
+        found[f"host to {to}"] = lan.host.pings(to)
+    for to in ("192.0.2.250", "2001:db8::250", "192.0.2.1"):
+        lan.guest.forget()
+        found[f"guest to {to}"] = lan.guest.pings(to)
+    return found
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("kind", ["macvlan", "macvtap"])
+def test_host_and_guest_reach_each_other(lan: Lan, kind: str, python: str) -> None:
+    lan.start_guest(kind)
+    assert set(reached(lan).values()) == {False}
+    bare = lan.state()
+
+    told = lan.done(check=True, python=python)
+    assert lan.state() == bare
+    done = lan.done(python=python)
+    assert told["changes"] == done["changes"]
+    assert set(reached(lan).values()) == {True}
+    # And everybody else as before.
+    assert lan.host.pings("192.0.2.9")
+    assert lan.peer.pings("192.0.2.1")
+    assert lan.peer.pings("2001:db8::1")
+
+    whole = lan.state()
+    again = lan.done(python=python, diff=True)
+    assert (again["changed"], again["changes"], again["diff"]) == (False, [], [])
+    assert lan.state() == whole
+
+    assert lan.done({"name": "host0", "state": "absent"}, python=python)["changed"]
+    assert lan.state() == bare
+    assert set(reached(lan).values()) == {False}
+    assert not lan.done({"name": "host0", "state": "absent"}, python=python)["changed"]
+
+
+def test_what_is_returned(lan: Lan) -> None:
+    told = lan.done(check=True, diff=True)
+    companion = {
+        "name": "host0",
+        "ifindex": None,
+        "parent": "eth0",
+        "mac": COMPANION[0],
+        "mtu": None,
+        "state": "up",
+        "addresses": ["192.0.2.250", "2001:db8::250"],
+        "guests": ["192.0.2.77/32", "2001:db8::77/128"],
+    }
+    assert told["companions"] == [companion]
+    assert "addresses: ['192.0.2.250/32', '2001:db8::250/128']\n" in told["diff"][0]["after"]
+    (found,) = lan.done()["companions"]
+    assert found == {**companion, "ifindex": found["ifindex"], "mtu": 1500}
+    assert found["ifindex"]
+    assert lan.done({"name": "host0", "state": "absent"})["companions"] == []
+
+
+def test_what_is_declared_is_whole(lan: Lan) -> None:
+    lan.done()
+    index = lan.done()["companions"][0]["ifindex"]
+    lan.host.ip("address", "add", "192.0.2.251/32", "dev", "host0")
+    lan.host.ip("address", "add", "2001:db8::251/128", "dev", "host0")
+    lan.host.ip("route", "add", "192.0.2.78", "dev", "host0")
+    lan.host.ip("-6", "route", "add", "2001:db8:5::/48", "via", "2001:db8::77", "dev", "host0")
+    lan.host.sysctl("host0", "ipv4/arp_filter", 0)
+    lan.host.sysctl("host0", "ipv6/accept_ra", 1)
+    lan.host.ip("link", "set", "host0", "mtu", "1400")
+    lan.host.ip("link", "set", "host0", "type", "macvlan", "mode", "private")
+    done = lan.done({**ACCESS, "mtu": 1300})
+    assert {change["field"] for change in done["changes"]} == {
+        "mode", "mtu", "addresses", "guests", "arp_filter", "accept_ra",
+    }  # fmt: skip
+    (found,) = done["companions"]
+    assert (found["ifindex"], found["mtu"], found["addresses"]) == (index, 1300, ACCESS["addresses"])
+    assert "host0" not in lan.host.ip("-6", "route", "show", "2001:db8:5::/48")
+    assert lan.host.sysctl("host0", "ipv4/arp_filter") == 1
+    # Its link-local address is the kernel's, and neighbour discovery needs it.
+    assert "fe80::" in lan.host.ip("address", "show", "host0")
+
+    other = {**ACCESS, "addresses": ["192.0.2.249"], "guests": ["192.0.2.16/28", "192.0.2.77"]}
+    assert lan.done(other)["companions"][0]["ifindex"] == index
+    routes = lan.host.ip("route", "show", "dev", "host0").splitlines()
+    assert sorted(line.strip() for line in routes) == [
+        "192.0.2.16/28 proto static scope link src 192.0.2.249",
+        "192.0.2.77 proto static scope link src 192.0.2.249",
+    ]
+    assert "2001:db8" not in lan.host.ip("address", "show", "host0")
+    assert not lan.done(other)["changed"]
+
+
+def test_a_link_that_is_down_or_has_lost_its_routes_is_mended(lan: Lan) -> None:
+    lan.start_guest()
+    lan.done()
+    lan.host.ip("link", "set", "host0", "down")
+    assert lan.done()["changed"]
+    assert set(reached(lan).values()) == {True}
+
+
+def test_another_parent_makes_it_anew(lan: Lan) -> None:
+    lan.done()
+    lan.host.ip("link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    for link in ("eth1", "far1"):
+        lan.host.ip("link", "set", link, "up")
+    done = lan.done({**ACCESS, "parent": "eth1"})
+    assert ("parent", "recreate") in {(change["field"], change["impact"]) for change in done["changes"]}
+    assert done["companions"][0]["parent"] == "eth1"
+    assert not lan.done({**ACCESS, "parent": "eth1"})["changed"]
+    # Without the parent it stays where it is.
+    assert not lan.done({name: value for name, value in ACCESS.items() if name != "parent"})["changed"]
+
+
+def test_several_at_once(lan: Lan) -> None:
+    two = [
+        {"name": "host0", "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]},
+        {"name": "host1", "addresses": ["192.0.2.251"], "guests": ["192.0.2.78"]},
+    ]
+    assert len(lan.done({"parent": "eth0", "companions": two})["companions"]) == 2
+    # An address and a guest move from one to the other.
+    swapped = [{**two[0], "addresses": ["192.0.2.251"]}, {**two[1], "addresses": ["192.0.2.250"]}]
+    assert lan.done({"companions": swapped})["changed"]
+    swapped = [{**swapped[0], "guests": ["192.0.2.78"]}, {**swapped[1], "guests": ["192.0.2.77"]}]
+    assert lan.done({"companions": swapped})["changed"]
+    assert not lan.done({"companions": swapped})["changed"]
+    gone = [{"name": "host0", "state": "absent"}, {"name": "host1", "state": "absent"}, {"name": "nosuch0"}]
+    assert lan.done({"state": "absent", "companions": gone})["companions"] == []
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "macvtap", "bridge"])
+def test_what_is_not_ours_is_left_alone(lan: Lan, kind: str) -> None:
+    on = ["link", "eth0"] if kind != "bridge" else []
+    lan.host.ip("link", "add", *on, "name", "host0", "type", kind)
+    for state in ("present", "absent"):
+        assert re.search(
+            r"^name: host0 exists and is no companion but a \w+ link", lan.refuses({**ACCESS, "state": state})
+        )
+
+
+def test_a_companion_is_no_macvtap_link(lan: Lan) -> None:
+    from support import run_module
+
+    lan.done()
+    before = lan.state()
+    for params in ({"name": "host0", "parent": "eth0"}, {"name": "host0", "state": "absent"}):
+        failed = run_module("macvtap_link", params, prefix=lan.host.prefix)
+        assert "host0 exists and is no macvtap link but a macvlan link" in failed["msg"]
+    lan.host.ip("link", "set", "host0", "group", "7")
+    purged = run_module("macvtap_link", {"links": [], "purge": True, "group": 7}, prefix=lan.host.prefix)
+    assert not purged["changed"]
+    assert run_module("macvtap_link_info", {}, prefix=lan.host.prefix)["links"] == []
+    lan.host.ip("link", "set", "host0", "group", "0")
+    assert lan.state() == before
+
+
+def test_an_address_that_somebody_has_is_refused(lan: Lan) -> None:
+    lan.start_guest()
+    for machine, mac in ((lan.guest, lans.GUEST[0]), (lan.peer, lans.PEER[0])):
+        machine.ip("address", "add", "192.0.2.250/24", "dev", "eth0")
+        said = lan.refuses(ACCESS)
+        assert f"somebody else on the LAN has 192.0.2.250 already (at {mac})" in said
+        assert said.endswith("The host is as it was before")
+        machine.ip("address", "del", "192.0.2.250/24", "dev", "eth0")
+        machine.ip("address", "add", "2001:db8::250/64", "dev", "eth0", "nodad")
+        said = lan.refuses(ACCESS)
+        assert "somebody else on the LAN has 2001:db8::250 already, so that host0 cannot have it" in said
+        assert said.endswith("The host is as it was before")
+        machine.ip("address", "del", "2001:db8::250/64", "dev", "eth0")
+    assert lan.done()["changed"]
+
+
+def test_what_was_there_is_put_back(lan: Lan) -> None:
+    lan.start_guest()
+    lan.done()
+    whole = lan.state()
+    lan.peer.ip("address", "add", "2001:db8::251/64", "dev", "eth0", "nodad")
+    other = {**ACCESS, "mac": "52:54:00:00:00:fb", "mtu": 1300, "addresses": ["192.0.2.249", "2001:db8::251"]}
+    lan.host.sysctl("host0", "ipv4/arp_announce", 1)
+    assert "somebody else on the LAN has 2001:db8::251" in lan.refuses(other)
+    assert lan.state() == whole
+    assert lan.host.sysctl("host0", "ipv4/arp_announce") == 1
+    assert set(reached(lan).values()) == {True}
+    # Also what was removed, by a task of which something else fails.
+    both = {"companions": [{"name": "host0", "state": "absent"}, {**other, "name": "host1", "mtu": 1500}]}
+    said = lan.access(both)["msg"]
+    assert "The host is as it was before" in said, said
+    assert set(reached(lan).values()) == {True}
+
+
+def test_a_mac_address_that_is_taken(lan: Lan) -> None:
+    said = lan.refuses({**ACCESS, "mac": lans.HOST[0]})
+    assert said.startswith(f"mac: {lans.HOST[0]} is the address of eth0, the parent itself")
+    assert lan.host.pings("192.0.2.9")
+    said = lan.refuses({**ACCESS, "mac": lans.PEER[0]})
+    assert said.startswith(f"mac: {lans.PEER[0]} is the address of 192.0.2.9, and what is for that would come here")
+
+
+def test_a_parent_without_carrier(lan: Lan) -> None:
+    lan.start_guest()
+    lan.switch.ip("link", "set", "to-host", "down")
+    done = lan.done()
+    (warning,) = done["warnings"]
+    assert "host0 (eth0): the parent has no carrier, so nobody could be asked" in str(warning)
+    assert not lan.done()["changed"]
+    lan.switch.ip("link", "set", "to-host", "up")
+    assert set(reached(lan).values()) == {True} or set(reached(lan).values()) == {True}
+    assert not lan.done()["changed"]
+
+
+def test_what_a_lease_brought_stays(lan: Lan) -> None:
+    wanted = {**ACCESS, "addresses": ["2001:db8::250"], "dhcp4": True}
+    lan.done(wanted)
+    lan.host.ip("address", "add", "192.0.2.133/32", "dev", "host0", "valid_lft", "600", "preferred_lft", "600")
+    lan.host.ip("route", "add", "198.51.100.9", "via", "192.0.2.77", "dev", "host0", "proto", "dhcp", "onlink")
+    lan.host.ip("route", "add", "198.51.100.10", "dev", "host0")
+    (change,) = lan.done(wanted)["changes"]
+    assert change["field"] == "guests"
+    assert "192.0.2.133" in lan.host.ip("address", "show", "host0")
+    routes = lan.host.ip("route", "show", "dev", "host0")
+    assert "198.51.100.9 " in routes
+    assert "198.51.100.10 " not in routes
+    assert not lan.done(wanted)["changed"]
+    # Without the option it is what it is elsewhere: not declared.
+    assert lan.done({**wanted, "dhcp4": False, "guests": ["2001:db8::77"]})["changed"]
+    assert "192.0.2.133" not in lan.host.ip("address", "show", "host0")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"parent": "nosuch0"}, r"^parent: there is no link nosuch0 on this host"),
+        ({"parent": "lo"}, r"^parent: lo is the loopback link"),
+        ({"parent": None}, r"^parent: the link host0 does not exist, and to make it its parent must be known"),
+        ({"name": "eth0"}, r"^name: eth0 exists and is no companion but a veth link"),
+        ({"name": "../x"}, r"^name: '\.\./x' cannot name a link"),
+        ({"name": "all"}, r"^name: all is what the kernel calls"),
+        ({"mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
+        ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is an address of the host"),
+        ({"addresses": ["192.0.2.250/24"]}, r"^addresses\[0\]: '192.0.2.250/24' has a prefix length"),
+        ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is an address of the host"),
+        ({"addresses": ["192.0.2.254"], "guests": []}, r"^addresses\[0\]: 192.0.2.254 is a router's"),
+        ({"guests": ["0.0.0.0/0"]}, r"^guests\[0\]: 0.0.0.0/0 is a default route"),
+        ({"guests": ["192.0.2.77", "192.0.2.0/24"]}, r"^guests\[1\]: 192.0.2.0/24 contains an address of the host"),
+        ({"guests": ["192.0.2.0/30"]}, r"^guests\[0\]: 192.0.2.0/30 contains an address of the host itself, 192"),
+        ({"guests": ["192.0.2.252/30"]}, r"^guests\[0\]: 192.0.2.252/30 contains a router by .*, 192.0.2.254\."),
+        ({"guests": ["192.0.2.254"]}, r"^guests\[0\]: 192.0.2.254/32 contains a router by .*, 192.0.2.254\."),
+        ({"guests": ["2001:db8::/64"]}, r"^guests\[0\]: 2001:db8::/64 contains an address of the host"),
+        ({"guests": ["198.51.100.0/24"]}, r"^guests\[0\]: 198.51.100.0/24 is routed over eth0 already"),
+        ({"guests": ["203.0.113.0/24"]}, r"^guests\[0\]: 203.0.113.0/24 is routed over nothing already"),
+        ({"addresses": [], "guests": ["192.0.2.77"]}, r"^guests\[0\]: 192.0.2.77/32 is IPv4, and the companion has no"),
+        ({"name": None}, r"one of the following is required: name, companions"),
+        ({"companions": []}, r"mutually exclusive: name\|companions"),
+    ],
+)  # fmt: skip
+def test_odd_input_is_refused_with_the_option(lan: Lan, given: dict[str, t.Any], message: str) -> None:
+    lan.host.ip("route", "add", "default", "via", "192.0.2.254")
+    lan.host.ip("route", "add", "198.51.100.0/24", "via", "192.0.2.253")
+    lan.host.ip("route", "add", "blackhole", "203.0.113.0/24")
+    params = {name: value for name, value in {**ACCESS, **given}.items() if value is not None}
+    assert re.search(message, lan.refuses(params))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A run that is killed at any moment leaves a host that the next run brings where it was to be."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+import typing as t
+
+import lan as lans
+import pytest
+from lan import ACCESS, Lan
+from support import running_module
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+
+KILLS = 16
+# IPv4 alone: the detection of IPv6 duplicates takes seconds in which nothing else happens.
+SIDES: t.Dict[str, t.List[t.Dict[str, t.Any]]] = {
+    "a": [
+        {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250"], "guests": ["192.0.2.77", "192.0.2.78"]},
+        {"name": "host1", "parent": "eth0", "addresses": ["192.0.2.251"], "guests": ["192.0.2.80/29"]},
+        {"name": "host2", "state": "absent"},
+    ],
+    "b": [
+        {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.249"], "guests": ["192.0.2.77"], "mtu": 1400},
+        {"name": "host1", "state": "absent"},
+        {"name": "host2", "parent": "eth0", "addresses": ["192.0.2.251"], "guests": ["192.0.2.78", "192.0.2.80/29"]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def lan() -> t.Iterator[Lan]:
+    with lans.made() as made:
+        yield made
+
+
+def task(side: str) -> dict[str, t.Any]:
+    return {"companions": SIDES[side], "lock_timeout": 1}
+
+
+def ordinary(lan: Lan) -> list[str]:
+    """What the host is managed by."""
+    return [
+        lan.host.ip("-o", "address", "show", "dev", "eth0"),
+        lan.host.ip("route", "show", "dev", "eth0"),
+        *(str(lan.host.sysctl("eth0", f"ipv4/{name}")) for name in ("arp_filter", "arp_announce")),
+    ]
+
+
+def shown(lan: Lan) -> list[str]:
+    """What the companions are, but for what the kernel chooses."""
+    links = [
+        line.split()[0] + line.split()[1] for line in lan.host.ip("-br", "link", "show", "type", "macvlan").splitlines()
+    ]
+    addresses = [" ".join(line.split()[1:4]) for line in lan.host.ip("-4", "-o", "address").splitlines()]
+    return sorted([*links, *addresses, *lan.host.ip("route").splitlines()])
+
+
+def test_a_run_killed_at_any_moment(lan: Lan) -> None:
+    whole = {}
+    for side in "ab":
+        started = time.monotonic()
+        lan.done(task(side))
+        duration = time.monotonic() - started
+        whole[side] = shown(lan)
+    uplink = ordinary(lan)
+    chance, killed, halfway = random.Random(5), 0, 0
+    moments = [duration * (number + chance.random()) / KILLS for number in range(KILLS)]
+    chance.shuffle(moments)
+    for number, moment in enumerate(moments):
+        side, other = ("ab", "ba")[number % 2]
+        with running_module("macvtap_host_access", task(side), prefix=lan.host.prefix) as process:
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                killed += 1
+        assert ordinary(lan) == uplink
+        halfway += shown(lan) not in (whole[side], whole[other])
+        lan.done(task(side))
+        assert not lan.done(task(side))["changed"]
+        assert shown(lan) == whole[side]
+        assert ordinary(lan) == uplink
+    # Else it would not have shown anything.
+    assert killed >= KILLS // 2
+    assert halfway >= 3
+    lan.done({"state": "absent", "companions": [{"name": name} for name in ("host0", "host1", "host2")]})
+    assert "host" not in lan.host.ip("link", "show")
+
+
+def test_one_that_was_left_half_made_is_finished_or_removed(lan: Lan) -> None:
+    for wanted in (ACCESS, {"name": "host0", "state": "absent"}):
+        lan.host.ip(
+            "link", "add", "host0", "link", "eth0", "group", str(0x6D766C6E), "type", "macvlan", "mode", "bridge"
+        )
+        assert lan.done(wanted)["changed"]
+        assert not lan.done(wanted)["changed"]
+        if wanted is ACCESS:
+            assert "group default" in lan.host.ip("link", "show", "host0")
+            lan.done({"name": "host0", "state": "absent"})

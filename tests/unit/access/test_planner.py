@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The planner of companions: what changes, what is refused, and what is left alone, with plain values."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    DHCP,
+    HALF_MADE,
+    MARK,
+    SCOPE_LINK,
+    SETTINGS,
+    Address,
+    Companion,
+    Connection,
+    Host,
+    Route,
+    Wanted,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
+
+LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
+ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, carrier=True, altnames=frozenset({"uplink"}))
+ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1500, up=True, carrier=True)
+HOST0 = Link("host0", 10, "macvlan", "eth0", 2, "bridge", "02:00:00:00:00:fa", 1500, up=True, alias=MARK, group=0)
+KERNEL, RA = 2, 9
+OF_ETH0 = (
+    Address("192.0.2.1", 24, index=2),
+    Address("2001:db8::1", 64, index=2),
+    Address("fe80::2", 64, index=2, link_local=True),
+)
+OF_HOST0 = (
+    Address("192.0.2.250", 32, index=10),
+    Address("2001:db8::250", 128, index=10),
+    Address("fe80::fa", 64, index=10, link_local=True),
+)
+WAYS = (
+    Route("0.0.0.0/0", 2, "192.0.2.254"),
+    Route("192.0.2.0/24", 2, source="192.0.2.1", protocol=KERNEL, scope=SCOPE_LINK),
+    Route("::/0", 2, "fe80::1", metric=1024, protocol=RA),
+    Route("2001:db8::/64", 2, metric=256, protocol=KERNEL),
+)
+OVER_HOST0 = (
+    Route("192.0.2.77/32", 10, source="192.0.2.250", scope=SCOPE_LINK),
+    Route("2001:db8::77/128", 10, metric=1024),
+    Route("2001:db8::250/128", 10, metric=256, protocol=KERNEL),
+    Route("fe80::/64", 10, metric=256, protocol=KERNEL),
+)
+BARE = Host({link.name: link for link in (LO, ETH0, ETH1)}, OF_ETH0, WAYS)
+WITH = Host({**BARE.links, "host0": HOST0}, OF_ETH0 + OF_HOST0, WAYS + OVER_HOST0, {"host0": SETTINGS})
+
+
+def want(**given: t.Any) -> Wanted:
+    usual = {
+        "parent": "eth0",
+        "addresses": ("192.0.2.250", "2001:db8::250"),
+        "guests": ("192.0.2.77/32", "2001:db8::77/128"),
+    }
+    return Wanted(**{"name": "host0", "path": "companions[3]", **usual, **given})
+
+
+ABSENT = want(state="absent")
+
+
+def plan(wanted: Wanted, host: Host) -> Plan[Companion]:
+    return planner.plan([wanted], host)
+
+
+def changes(wanted: Wanted, host: Host) -> list[t.Any]:
+    return [(change.field, change.before, change.after) for change in plan(wanted, host).changes]
+
+
+def refused(wanted: Wanted, host: Host) -> str:
+    with pytest.raises(MacvtapError) as caught:
+        plan(wanted, host)
+    return str(caught.value)
+
+
+def also(host: Host, *more: Address | Route | Connection) -> Host:
+    return replace(
+        host,
+        addresses=host.addresses + tuple(one for one in more if isinstance(one, Address)),
+        routes=host.routes + tuple(one for one in more if isinstance(one, Route)),
+        connections=tuple(one for one in more if isinstance(one, Connection)),
+    )
+
+
+def test_a_new_one_is_one_change() -> None:
+    (step,) = plan(want(), BARE).steps
+    assert [(change.field, change.before, change.after) for change in step.changes] == [("state", "absent", "up")]
+    assert step.after is not None
+    assert (step.after.link.kind, step.after.link.mode, step.after.link.alias) == ("macvlan", "bridge", MARK)
+    assert step.after.settings == SETTINGS
+
+
+@pytest.mark.parametrize("wanted", [want(), want(parent=None), want(parent="uplink"), want(mtu=1500, mac=HOST0.mac)])
+def test_what_is_as_declared_is_left_alone(wanted: Wanted) -> None:
+    assert not plan(wanted, WITH).changed
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        # As NetworkManager, ifupdown and systemd-networkd make them.
+        Route("192.0.2.77/32", 10, source="192.0.2.250", scope=SCOPE_LINK, metric=410),
+        Route("192.0.2.77/32", 10, source="192.0.2.250", scope=SCOPE_LINK, protocol=3),
+    ],
+)
+def test_a_route_that_does_is_left_whoever_has_made_it(route: Route) -> None:
+    others = tuple(one for one in WITH.routes if one.destination != route.destination)
+    assert not plan(want(), replace(WITH, routes=(*others, route))).changed
+    v6 = Route("2001:db8::77/128", 10, source="2001:db8::250", metric=410)
+    others = tuple(one for one in WITH.routes if one.destination != v6.destination)
+    assert not plan(want(), replace(WITH, routes=(*others, v6))).changed
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        (Address("192.0.2.251", 32, index=10), "addresses"),
+        (Address("192.0.2.250", 24, index=10), "addresses"),
+        (Address("2001:db8:7::5", 64, index=10), "addresses"),
+        (Route("192.0.2.78/32", 10), "guests"),
+        (Route("192.0.2.77/32", 10, metric=7), "guests"),
+        (Route("::/0", 10, "fe80::1", metric=1024, protocol=RA), "guests"),
+    ],
+)
+def test_what_is_not_declared_goes(more: Address | Route, field: str) -> None:
+    assert [change[0] for change in changes(want(), also(WITH, more))] == [field]
+
+
+def test_an_address_that_somebody_else_has_turned_out_to_have_is_given_anew() -> None:
+    failed = tuple(replace(one, failed=one.address == "2001:db8::250") for one in WITH.addresses)
+    ((field, before, after),) = changes(want(), replace(WITH, addresses=failed))
+    assert (field, set(before) - set(after)) == ("addresses", {"2001:db8::250/128 (somebody else has it)"})
+
+
+def test_settings_are_put_right() -> None:
+    host = replace(WITH, settings={"host0": {**SETTINGS, "ipv6/accept_ra": 1}})
+    assert changes(want(), host) == [("accept_ra", 1, 0)]
+
+
+def test_without_ipv6_there_is_nothing_of_it() -> None:
+    host = replace(BARE, ipv6=False)
+    wanted = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
+    (step,) = plan(wanted, host).steps
+    assert step.after is not None
+    assert set(step.after.settings) == {"ipv4/arp_filter", "ipv4/arp_announce"}
+    assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel has not" in refused(want(), host)
+
+
+def test_what_a_lease_brought_stays() -> None:
+    wanted = want(addresses=("2001:db8::250",), dhcp4=True)
+    leased = also(WITH, Address("192.0.2.133", 24, index=10), Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP))
+    assert not plan(wanted, leased).changed
+    assert [change[0] for change in changes(want(), leased)] == ["addresses", "guests"]
+
+
+def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:
+    (step,) = plan(want(parent="eth1"), WITH).steps
+    assert step.recreates
+    assert step.after is not None
+    assert step.after.routes == (
+        Route("192.0.2.77/32", source="192.0.2.250", scope=SCOPE_LINK),
+        Route("2001:db8::77/128"),
+    )
+
+
+def test_one_that_a_killed_run_left_is_ours() -> None:
+    half = replace(HOST0, alias="", group=HALF_MADE, up=False)
+    host = replace(BARE, links={**BARE.links, "host0": half}, settings={"host0": SETTINGS})
+    assert ("state", "down", "up") in changes(want(), host)
+    assert plan(want(), host).steps[0].after.link.group == 0  # type: ignore[union-attr]
+    assert changes(ABSENT, host) == [("state", "down", "absent")]
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        replace(HOST0, alias=""),
+        replace(HOST0, alias="", group=HALF_MADE),
+        replace(HOST0, kind="macvtap"),
+        replace(HOST0, kind="", alias=MARK),
+    ],
+)
+def test_what_is_not_ours_is_left_alone(theirs: Link) -> None:
+    host = replace(WITH, links={**WITH.links, "host0": theirs})
+    for wanted in (want(), ABSENT):
+        assert "companions[3].name: host0 exists and is no companion but" in refused(wanted, host)
+
+
+def test_the_way_back() -> None:
+    for wanted, host in ((want(guests=()), WITH), (ABSENT, WITH), (want(parent="eth1", mtu=1400), WITH)):
+        planned = plan(wanted, host)
+        assert not planner.undo(planned.steps, host).changed
+        gone = replace(BARE, settings={})
+        (step,) = planner.undo(planned.steps, gone).steps
+        assert (step.before, step.after) == (None, planned.steps[0].before)
+    made = plan(want(), BARE).steps
+    assert planner.undo(made, WITH).steps[0].removes
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"addresses": ("192.0.2.1",)}, "addresses[0]: 192.0.2.1 is an address of the host already, of eth0"),
+        ({"addresses": ("192.0.2.254",)}, "addresses[0]: 192.0.2.254 is a router's"),
+        ({"addresses": ("203.0.113.5",)}, "addresses[0]: 203.0.113.5 is whom Ansible connects from"),
+        ({"guests": ("192.0.2.0/30",)}, "guests[0]: 192.0.2.0/30 contains an address of the host itself, 192.0.2.1 of"),
+        ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router by which this host reaches"),
+        ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, whom Ansible connects from"),
+        ({"guests": ("198.51.100.0/24",)}, "guests[0]: 198.51.100.0/24 is routed over eth1 already"),
+        ({"guests": ("100.64.0.0/10",)}, "guests[0]: 100.64.0.0/10 is routed over nothing already"),
+        ({"mtu": 9000}, "mtu: 9000 exceeds the mtu of its parent"),
+        ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the address of eth0, the parent"),
+        ({"mac": ETH1.mac}, "mac: 02:00:00:00:00:03 is the address of the link eth1"),
+        ({"mac": "02:00:00:00:00:fe"}, "mac: 02:00:00:00:00:fe is the address of 192.0.2.254, and what is for that"),
+        ({"parent": "lo"}, "parent: lo is the loopback link"),
+        ({"parent": None}, "parent: the link host0 does not exist"),
+    ],
+)
+def test_what_would_harm_the_host_is_refused(given: dict[str, t.Any], message: str) -> None:
+    host = also(
+        BARE, Connection("192.0.2.1", "203.0.113.5"), Route("198.51.100.0/24", 3), Route("100.64.0.0/10", kind=6)
+    )
+    host = replace(host, neighbours={"02:00:00:00:00:fe": "192.0.2.254"})
+    assert refused(want(**given), host).startswith(f"companions[3].{message}")
+
+
+# From a guest by the companion's address or the host's, and from the LAN by the companion's.
+OVER_IT = [
+    Connection("192.0.2.250", "192.0.2.77"),
+    Connection("192.0.2.1", "192.0.2.77"),
+    Connection("2001:db8::250", "2001:db8::77"),
+    Connection("192.0.2.250", "203.0.113.5"),
+    Connection("fe80::fa", "fe80::5"),
+]
+
+
+@pytest.mark.parametrize("connection", OVER_IT, ids=str)
+@pytest.mark.parametrize("wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")], ids=str)
+def test_what_ansible_runs_over_stays(connection: Connection, wanted: Wanted) -> None:
+    said = refused(wanted, also(WITH, connection))
+    assert (
+        f"the connection from {connection.peer} to {connection.local}, by which Ansible runs, goes over host0" in said
+    )
+
+
+@pytest.mark.parametrize(
+    "wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb"), want(guests=())], ids=str
+)
+@pytest.mark.parametrize(
+    "connection", [Connection("192.0.2.1", "203.0.113.5"), Connection("fe80::2", "fe80::5")], ids=str
+)
+def test_what_ansible_does_not_run_over_may_go(connection: Connection, wanted: Wanted) -> None:
+    assert plan(wanted, also(WITH, connection)).changed
+
+
+def test_the_way_to_the_peer_stays() -> None:
+    peer = Connection("192.0.2.1", "192.0.2.77")
+    assert "192.0.2.77, which is routed over host0, and would be cut off" in refused(want(guests=()), also(WITH, peer))
+    # A wider route that has it too takes its place.
+    assert plan(want(guests=("192.0.2.64/27",)), also(WITH, peer)).changed
+    assert "and taking away 192.0.2.250 would" in refused(
+        want(addresses=("192.0.2.251", "2001:db8::250")), also(WITH, Connection("192.0.2.250", "203.0.113.5"))
+    )
+
+
+def test_each_once() -> None:
+    twice = [want(), want(name="host1", path="companions[4]")]
+    with pytest.raises(
+        MacvtapError, match=r"^companions\[4\]\.addresses\[0\]: 192.0.2.250 is declared twice, .*\[0\]$"
+    ):
+        planner.plan(twice, BARE)
+
+
+def test_a_parent_without_carrier_is_told() -> None:
+    dark = replace(BARE, links={**BARE.links, "eth0": replace(ETH0, carrier=False)})
+    assert "host0 (eth0): the parent has no carrier" in plan(want(), dark).warnings[0]
+    assert plan(want(), BARE).warnings == ()
