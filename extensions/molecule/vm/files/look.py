@@ -89,6 +89,11 @@ def companions() -> dict[str, t.Any]:
     return found
 
 
+def having_ipv4() -> list[str]:
+    found = json.loads(said("ip", "-4", "-j", "address", "show", "scope", "global"))
+    return sorted(link["ifname"] for link in found if link.get("addr_info"))
+
+
 def modules() -> list[str]:
     with open("/proc/modules") as file:
         return sorted(MODULES & {line.split()[0] for line in file})
@@ -102,6 +107,7 @@ print(
             "modules": modules(),
             "links": links(),
             "companions": companions(),
+            "having_ipv4": having_ipv4(),
             "files": sorted(path for place in PLACES for path in glob.glob(place)),
             "active_slave": said("cat", "/sys/class/net/bond0/bonding/active_slave"),
         }
