@@ -21,6 +21,8 @@ NETWORKMANAGER_DIR = "/etc/NetworkManager/system-connections"
 INTERFACES = "/etc/network/interfaces"
 INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
 UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
+# Of the links that libvirt makes, which are libvirt_direct_iface's and of no concern to macvtap_persistence.
+GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
 UNIT = "macvtap-links.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"

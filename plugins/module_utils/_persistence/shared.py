@@ -10,10 +10,10 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import HEADER
 
 # VLANs first: macvtap links are on them, and ifupdown goes from top to bottom.
-_KINDS = ("vlan", "macvtap")
-_MARK = re.compile(r"^# (vlan|macvtap) (\S+)\n", re.MULTILINE)
+_KINDS = ("vlan", "macvtap", "guest")
+_MARK = re.compile(r"^# (vlan|macvtap|guest) (\S+)\n", re.MULTILINE)
 
-Blocks = t.Dict[str, t.Tuple[str, str]]  # kind and text, by the name of the link
+Blocks = t.Dict[str, t.Tuple[str, str]]  # kind and text, by the name of the link, or the address of a guest's
 
 
 def parse(text: str) -> tuple[str, Blocks]:
