@@ -668,7 +668,7 @@ def keeping(domain: Domain, *macs: str, **more: t.Any) -> Host:
 def test_allmulticast_of_a_running_guest(
     given: str | None, live: str, macs: list[str], level: str, expected: list[t.Any]
 ) -> None:
-    desired = want(**({"allmulticast": given} if given else {}))
+    desired = replace(want(), given={"allmulticast": given} if given else {})
     on = keeping(running([STORED], [heard(LIVE, live)]), *macs)
     planned = planner.plan([desired], on, level=level)
     assert changes(planned) == expected
@@ -748,7 +748,7 @@ def test_trust_is_refused_of_a_card_that_does_not_tell_its_filters() -> None:
     for given in ({"model": "e1000e", "trust_guest_rx_filters": "yes"}, {"trust_guest_rx_filters": "yes"}):
         on = host(stopped(changed(STORED, model="e1000e")))
         with pytest.raises(MacvtapError, match=r"\.trust_guest_rx_filters: QEMU does not tell .* model e1000e"):
-            planner.plan([want(**given)], on)
+            planner.plan([replace(want(), given=given)], on)
     # What is so already is no business of this task.
     had = changed(STORED, model="e1000e", trust_guest_rx_filters="yes")
     assert not planner.plan([want(trust_guest_rx_filters="yes")], host(stopped(had))).changed
