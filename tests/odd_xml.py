@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, Field
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, Field
 
 _Tree = t.Dict[t.Tuple[str, ...], t.Dict[str, str]]
 
@@ -45,7 +45,7 @@ _TEXT = st.sampled_from(["eth0", "it's", 'a "b"', "<&gt;>", "\r", "\n\t", " "]) 
     max_size=12,
 )
 # Most of what can go wrong in writing goes wrong with these.
-_FREE = [field for field in FIELDS if field.kind == "str" and not field.choices and field.name != "address"]
+_FREE = [field for field in IN_XML if field.kind == "str" and not field.choices and field.name != "address"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def value_of(field: Field) -> st.SearchStrategy[str]:
 
 
 def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
-    chosen = st.lists(st.sampled_from(_FREE) | st.sampled_from(FIELDS), max_size=most, unique=True)
+    chosen = st.lists(st.sampled_from(_FREE) | st.sampled_from(IN_XML), max_size=most, unique=True)
     return chosen.flatmap(lambda fields: st.fixed_dictionaries({field.name: value_of(field) for field in fields}))
 
 
@@ -115,7 +115,7 @@ def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]])
 
 def _values(rng: random.Random) -> dict[str, str]:
     found = {}
-    for field in rng.sample(FIELDS, rng.randint(0, 12)):
+    for field in rng.sample(IN_XML, rng.randint(0, 12)):
         if field.name == "address":
             found[field.name] = f"0000:{rng.randrange(256):02x}:{rng.randrange(32):02x}.{rng.randrange(8)}"
         elif field.kind == "int":
@@ -146,7 +146,7 @@ def _nic(rng: random.Random, kind: str, mac: str, wanted: t.Mapping[str, str]) -
     tree: _Tree = {(): {"type": kind}, ("mac",): {"address": mac.upper()}}
     if _ORIGINS.get(kind):
         tree["source",] = dict(_ORIGINS[kind])
-    for field in FIELDS:
+    for field in IN_XML:
         if field.name in wanted and (kind == "direct" or field.name not in {"source", "mode"}):
             for length in range(1, len(field.element)):
                 tree.setdefault(field.element[:length], {})

@@ -31,6 +31,15 @@ def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any
     module.exit_json(**result, **_invocation(module))
 
 
+def command(module: AnsibleModule, words: t.Sequence[str], text: str | None = None) -> tuple[int, str] | None:
+    """Run a program with ``text`` as its input; return its status and what it says, None if it is not installed."""
+    program = module.get_bin_path(words[0])
+    if program is None:
+        return None
+    code, out, err = module.run_command([program, *words[1:]], data=text, handle_exceptions=False)
+    return code, err or out
+
+
 def _invocation(module: AnsibleModule) -> dict[str, t.Any]:
     # Ansible would return every option of every entry, most of them null: at 1,000 links several times the result.
     return {"invocation": {"module_args": _given(module.params)}}

@@ -118,9 +118,26 @@ options:
     choices: [up, down]
   trust_guest_rx_filters: &trust
     description:
-      - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link.
-      - Before libvirt 10.1 it takes a replug.
+      - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link. So the
+        guest decides what its link hears, and by which MAC address.
+      - Only a V(virtio) card tells how it is set; for another one it is refused.
+      - Before libvirt 10.1 it takes a replug. From then on it is changed in the running guest, with a warning, since
+        libvirt sets the link only when the guest next changes its filters, and takes nothing back.
+      - O(allmulticast) is another way to hear multicast, with no say for the guest. An interface cannot have both.
     type: bool
+  allmulticast: &allmulticast
+    description:
+      - Whether the macvtap link hears all multicast groups. Otherwise it hears those that the host knows of, not those
+        that the guest joins, and so no IPv6 neighbour discovery for addresses that are not made from the MAC address.
+      - A running guest's link gets it at once, and the guest does not notice.
+      - libvirt's configuration has no word for it. So that the link has it whenever the guest starts, a rule for the
+        interface's MAC address is written to C(/etc/udev/rules.d/90-macvtap-domains.rules), and removed with
+        V(false) or with the interface. On a host without udev it lasts until the guest stops, with a warning.
+      - Refused where neither can be reached, with O(xml_file), a remote O(uri) or C(qemu:///session); and with
+        O(trust_guest_rx_filters), by which libvirt takes it off again.
+      - Left as it is if this is left out.
+    type: bool
+    version_added: 0.2.0
   virtualport: &virtualport
     description: How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
     type: dict
@@ -228,6 +245,7 @@ options:
       target: *target
       link_state: *link_state
       trust_guest_rx_filters: *trust
+      allmulticast: *allmulticast
       virtualport: *virtualport
       vlan: *vlan
       bandwidth: *bandwidth
@@ -339,7 +357,7 @@ attributes:
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 0.7 or newer, to change the mode of a running guest's interface
+  - pyroute2 0.7 or newer, to change the mode or allmulticast of a running guest's interface
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link
@@ -414,6 +432,12 @@ EXAMPLES = r"""
     source: eth0
     mode: bridge
 
+- name: A guest with IPv6 privacy addresses, mDNS, VRRP or OSPF hears what is meant for it
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: web1
+    mac: "52:54:00:10:00:01"
+    allmulticast: true
+
 - name: Say which guests have to be restarted
   ansible.builtin.debug:
     msg: "{{ item.domain }}: {{ item.fields | join(', ') }} of {{ item.mac }} will change at its next start"
@@ -474,15 +498,15 @@ interfaces:
       type: dict
     live:
       description:
-        - The same of the interface as the running guest has it, with the name of its link as C(target) and the mode
-          that the link really has; null where there is none.
+        - The same of the interface as the running guest has it, with the name of its link as C(target), and the mode
+          and C(allmulticast) that the link really has; null where there is none.
       type: dict
   sample:
     - domain: web1
       mac: "52:54:00:10:00:01"
       state: present
-      stored: {source: eth0, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
-      live: {source: eth0, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false, target: macvtap0}
+      stored: {source: eth0, mode: bridge, model: virtio, link_state: up, allmulticast: false}
+      live: {source: eth0, mode: bridge, model: virtio, link_state: up, allmulticast: false, target: macvtap0}
 restart_required:
   description:
     - Interfaces that a running guest has otherwise than they are stored, and in which fields; V(state) where it has one
@@ -560,12 +584,19 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     fields,
     hypervisor,
     impact,
+    keeping,
     planner,
     resolution,
     schema,
     xmlfile,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    Desired,
+    Host,
+    Iface,
+    Nic,
+    StaleError,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
@@ -598,7 +629,8 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
 def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
-        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"]) as hv:
+        keeper = keeping.Keeper(lambda command: _glue.command(module, command))
+        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], keeper=keeper) as hv:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
@@ -670,8 +702,14 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
         if before is None or after is None:
             continue
         shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
-        steps.append(replace(step, before_view=element.view(shown[0]), after_view=element.view(shown[1])))
+        outside = [change.field for change in step.changes if change.field in fields.OUTSIDE]
+        views = [element.view(one) + _outside_view(one, outside) for one in shown]
+        steps.append(replace(step, before_view=views[0], after_view=views[1]))
     return replace(plan, steps=tuple(steps))
+
+
+def _outside_view(iface: Iface | None, names: t.Iterable[str]) -> str:
+    return "".join(f"\n{name}: {iface.get(name) or 'no'}" for name in names) if iface else ""
 
 
 def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:

@@ -132,13 +132,14 @@ domains:
         stored:
           description:
             - The interface's fields in the stored configuration, as the options of
-              M(linuxvirt.macvtap.libvirt_direct_iface) have them; V(null) if it is not stored.
+              M(linuxvirt.macvtap.libvirt_direct_iface) have them; V(null) if it is not stored. C(allmulticast) is
+              whether udev gives it to the link when the guest starts.
           type: dict
           returned: always
         live:
           description:
-            - The same of the running guest, with the name of its link as C(target) and the mode that the link really
-              has; V(null) if the guest does not run or has not got the interface.
+            - The same of the running guest, with the name of its link as C(target), and the mode and C(allmulticast)
+              that the link really has; V(null) if the guest does not run or has not got the interface.
           type: dict
           returned: always
         differences:
@@ -274,13 +275,20 @@ domains:
       pid: 4711
       interfaces:
         - mac: "52:54:00:10:00:01"
-          stored: {source: eth0, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
+          stored:
+            source: eth0
+            mode: bridge
+            model: virtio
+            link_state: up
+            trust_guest_rx_filters: false
+            allmulticast: true
           live:
             source: eth0
             mode: private
             model: virtio
             link_state: up
             trust_guest_rx_filters: false
+            allmulticast: true
             target: macvtap0
             alias: net0
           differences:

@@ -508,7 +508,7 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     def plan(there: Host) -> Plan[File]:
         planned = planner.plan(declared, there, purge=params["purge"])
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        validators.check(planned.steps, functools.partial(_run, module), module.tmpdir)
+        validators.check(planned.steps, functools.partial(_glue.command, module), module.tmpdir)
         return planned
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
@@ -563,17 +563,9 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
         yield f"{option}[{index}]", {**given, **defaults}
 
 
-def _run(module: AnsibleModule, command: t.Sequence[str], text: str | None) -> tuple[int, str] | None:
-    program = module.get_bin_path(command[0])
-    if program is None:
-        return None
-    code, out, err = module.run_command([program, *command[1:]], data=text, handle_exceptions=False)
-    return code, err or out
-
-
 def _reload(module: AnsibleModule) -> t.Iterator[str]:
     """Have systemd read its units again, which starts, stops and disturbs none."""
-    answer = _run(module, ["systemctl", "daemon-reload"], None)
+    answer = _glue.command(module, ["systemctl", "daemon-reload"], None)
     if answer is not None and answer[0] != 0:
         yield f"systemd knows {UNIT_FILE} from the next boot on; systemctl daemon-reload failed: {answer[1].strip()}"
 

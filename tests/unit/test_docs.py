@@ -101,7 +101,7 @@ def is_said(message: str) -> bool:
 def quoted() -> t.Iterator[t.Any]:
     for message in re.findall(r"(?m)^\| `([^`]+)` \|", section("troubleshooting.md", "From this collection")):
         yield pytest.param(message, id=message[:40])
-    for page in ("modes.md", "migrating.md"):
+    for page in ("modes.md", "migrating.md", "multicast.md"):
         shown = re.findall(r"(?m)^    (.*)$", (ROOT / "docs" / page).read_text(encoding="utf-8"))
         for line in shown:
             if not re.match(r"(ansible|ansible-playbook|ip|sed|virsh) ", line):

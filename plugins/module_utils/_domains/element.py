@@ -50,7 +50,7 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
             found.setdefault((child.name, inner.name), inner.attributes)
     kind = element.attributes.get("type", "")
     values = {}
-    for field in fields.FIELDS:
+    for field in fields.IN_XML:
         attributes = found.get(field.element)
         value = field.read(attributes) if attributes is not None else None
         if value is None and (kind == "direct" or field.name != "mode"):
@@ -78,7 +78,7 @@ def render(iface: Iface) -> str:
     if was.type != iface.type:
         return _converted(text, element, iface)
     wanted: dict[_Element, dict[str, str | None]] = {}
-    for field in fields.FIELDS:
+    for field in fields.IN_XML:
         value = iface.get(field.name)
         if value != was.get(field.name):
             names = field.write(value if value is not None else was.values[field.name])
@@ -86,7 +86,7 @@ def render(iface: Iface) -> str:
     if not wanted:
         return iface.xml
     # An element that loses all its fields goes, with whatever else is in it.
-    kept = {part for f in fields.FIELDS if f.name in iface.values for part in _prefixes(f.element)}
+    kept = {part for f in fields.IN_XML if f.name in iface.values for part in _prefixes(f.element)}
     gone = {part for path in wanted for part in _prefixes(path) if part not in kept}
     located: spans.Element | None = element
     if gone:
@@ -95,6 +95,14 @@ def render(iface: Iface) -> str:
         if path in kept or not path:
             text, located = _set(text, path, values, located), None
     return text.decode()
+
+
+def same(one: Iface | None, other: Iface | None) -> bool:
+    """Whether libvirt would see no difference."""
+    if one is None or other is None:
+        return one is other
+    alike = all(one.get(field.name) == other.get(field.name) for field in fields.IN_XML)
+    return alike and (one.mac, one.type, one.xml) == (other.mac, other.type, other.xml)
 
 
 def pluggable(iface: Iface, *, address: bool = True) -> str:
@@ -133,7 +141,7 @@ def lost_by_conversion(iface: Iface) -> list[str]:
 def _new(iface: Iface) -> str:
     tree: dict[_Element, dict[str, str]] = {("mac",): {"address": iface.mac}}
     own: dict[str, str] = {"type": iface.type}
-    for field in fields.FIELDS:
+    for field in fields.IN_XML:
         value = iface.get(field.name)
         if value is None or (value == field.implied and field.name != "mode"):
             continue

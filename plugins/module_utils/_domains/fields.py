@@ -32,7 +32,8 @@ class Field:
     ``not_with`` of libvirt (as it counts: 10.0.0 is 10000000) a replug. ``implied`` is what libvirt takes it for
     where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
     takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
-    ones drop it without a word.
+    ones drop it without a word. ``outside`` is what libvirt has no word for: a running guest's link has it, and for
+    the next start it is written down elsewhere.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Field:
     choices: tuple[str, ...] = ()
     cleared_by: str | int | None = None
     added: int = 0
+    outside: bool = False
 
     def text(self, value: t.Any) -> str | None:
         """Return the option's value as libvirt writes it, None for one that takes the element away."""
@@ -98,6 +100,7 @@ FIELDS: tuple[Field, ...] = (
         range(_FORGETFUL.stop),
         implied="no",
     ),
+    Field("allmulticast", (), "", "bool", Impact.LIVE, implied="no", outside=True),
     Field("source", ("source",), "dev"),
     # The kernel changes it under a running guest, but libvirt does not: see impact.need().
     Field("mode", ("source",), "mode", choices=_MODES, implied="vepa"),
@@ -135,6 +138,9 @@ FIELDS: tuple[Field, ...] = (
     Field("acpi_index", ("acpi",), "index", "int", cleared_by=0),
     Field("address", ("address",), "", cleared_by=""),
 )
+# Those that the element has.
+IN_XML = tuple(field for field in FIELDS if not field.outside)
+OUTSIDE = tuple(field.name for field in FIELDS if field.outside)
 BY_NAME: t.Mapping[str, Field] = {field.name: field for field in FIELDS}
 _PARTS = tuple((field.name, field.name.split(".")) for field in FIELDS)
 # libvirt gives these to what has none, for as long as it runs.

@@ -66,11 +66,16 @@ class Guests:
 
     def _update(self, task: Task) -> None:
         updates = task.updates()
-        mode = updates.pop("mode", None)
-        if mode is not None and task.before.live is not None:
-            hostlinks.set_mode(task.before.live.get("target") or "", mode, task.path)
-        if not updates:
-            return
+        of_link: dict[str, str | None] = {
+            name: updates.pop(name) for name in ("mode", "allmulticast") if name in updates
+        }
+        if updates:
+            self._update_by_libvirt(task, updates)
+        # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
+        if of_link and task.before.live is not None:
+            hostlinks.change(task.before.live.get("target") or "", of_link, task.path)
+
+    def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None]) -> None:
         nic = task.after
         with self._on.said(f"cannot change {nic.mac} of the running domain {nic.domain!r}", task.path):
             handle = self._on.handle.lookupByName(nic.domain)
@@ -120,7 +125,8 @@ class Guests:
         with self._on.said(f"cannot add {nic.mac} to the running domain {nic.domain!r}", path):
             handle = self._on.handle.lookupByName(nic.domain)
             iface = nic.live
-            if iface == nic.stored:
+            hears_all = iface is not None and iface.get("allmulticast") == "yes"
+            if element.same(iface, nic.stored):
                 # With the address that libvirt gave it when it was stored, so that a restart does not move it.
                 iface = next((i for i in xml.interfaces(self._on.stored_xml(handle)) if i.mac == nic.mac), iface)
             if iface is None:
@@ -135,3 +141,6 @@ class Guests:
                     f"{nic.domain} {nic.mac}: the slot that is stored for it is not free in the running guest, so it "
                     "is in another one until the domain is stopped and started; the guest may then name it otherwise"
                 )
+            made = self._on.live(handle, nic.mac) if hears_all else None
+        if made is not None:
+            hostlinks.change(made.get("target") or "", {"allmulticast": "yes"}, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
@@ -15,6 +15,32 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 # The kernel's words and libvirt's.
 _LIBVIRTS = {"passthru": "passthrough"}
+
+
+def seen(host: Host, sources: t.Collection[str], kept: frozenset[str] | None, unkept: str) -> Host:
+    """Return ``host`` with this host's links, and its domains' interfaces with what they have of these.
+
+    ``kept`` and ``unkept`` are as Host has them.
+    """
+    live = [iface for domain in host.domains.values() for iface in domain.live if iface.type == "direct"]
+    stored = {source for d in host.domains.values() for iface in d.stored if (source := iface.get("source"))}
+    targets = {name for iface in live if (name := iface.get("target"))}
+    links, held, complete = observe(targets, {*sources, *stored})
+    domains = {
+        name: replace(
+            domain,
+            stored=tuple(_with_kept(iface, kept) for iface in domain.stored),
+            live=tuple(with_link(iface, links) for iface in domain.live),
+        )
+        for name, domain in host.domains.items()
+    }
+    return replace(host, domains=domains, links=links, holders=held, all_holders=complete, kept=kept, unkept=unkept)
+
+
+def _with_kept(iface: Iface, kept: frozenset[str] | None) -> Iface:
+    if iface.type != "direct" or kept is None:
+        return iface
+    return replace(iface, values={**iface.values, "allmulticast": "yes" if iface.mac in kept else "no"})
 
 
 def observe(
@@ -32,18 +58,19 @@ def observe(
     return links, by_name, complete
 
 
-def with_effective_mode(iface: Iface, links: Links) -> Iface:
-    """Return the running interface with the mode that the kernel has, where libvirt's XML says another one."""
+def with_link(iface: Iface, links: Links) -> Iface:
+    """Return the running interface with what its link has: the mode, which libvirt may not know, and allmulticast."""
     link = links.get(iface.get("target") or "")
     if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
         return iface
     mode = _LIBVIRTS.get(link.mode, link.mode)
     said = iface.get("mode")
-    return iface if mode == said else replace(iface, values={**iface.values, "mode": mode}, stale_mode=said)
+    values = {**iface.values, "mode": mode, "allmulticast": "yes" if link.allmulticast else "no"}
+    return replace(iface, values=values, stale_mode=None if mode == said else said)
 
 
-def set_mode(name: str, mode: str, path: str) -> None:
-    """Give the link another mode under the running guest.
+def change(name: str, values: t.Mapping[str, str | None], path: str) -> None:
+    """Give the link under a running guest another mode or allmulticast, whichever is in ``values``.
 
     :raises MacvtapError: the kernel refuses, or there is no such link.
     """
@@ -51,8 +78,9 @@ def set_mode(name: str, mode: str, path: str) -> None:
         link = session.observe((), parents=()).get(name)
         if link is None or link.kind != "macvtap":
             raise MacvtapError(f"the macvtap link {name} has gone while this ran", path=path)
-        change = Change(name, "mode", link.mode, mode, Impact.IN_PLACE)
-        session.apply([Step(name, link, replace(link, mode=mode), (change,), path=path)])
+        wanted: dict[str, t.Any] = {n: text == "yes" if n == "allmulticast" else text for n, text in values.items()}
+        changes = (Change(name, n, getattr(link, n), value, Impact.IN_PLACE) for n, value in wanted.items())
+        session.apply([Step(name, link, replace(link, **wanted), tuple(changes), path=path)])
 
 
 def fault(iface: Iface, domain: str, links: Links, held: t.Mapping[str, tuple[Holder, ...]]) -> str | None:

@@ -9,9 +9,10 @@ import typing as t
 from concurrent import futures
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests, Task
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
@@ -24,13 +25,15 @@ _WORTH_THREADS = 8
 
 
 @contextlib.contextmanager
-def connect(uri: str, *, timeout: float = 0, read_only: bool = False) -> t.Iterator[Hypervisor]:
+def connect(
+    uri: str, *, timeout: float = 0, read_only: bool = False, keeper: Keeper | None = None
+) -> t.Iterator[Hypervisor]:
     """Connect to libvirt at ``uri``; ``timeout`` is how many seconds a guest has to let go of NICs.
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
     with opened(uri, read_only=read_only) as connection:
-        yield Hypervisor(connection, timeout)
+        yield Hypervisor(connection, timeout, keeper or Keeper())
 
 
 class _Listed(t.NamedTuple):
@@ -44,8 +47,9 @@ class _Listed(t.NamedTuple):
 class Hypervisor:
     """A connection, and what this run has done over it so far."""
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(self, connection: Connection, timeout: float, keeper: Keeper) -> None:
         self._on = connection
+        self._keeper = keeper
         self._guests = Guests(connection, timeout)
         self._handles: dict[str, t.Any] = {}
         # What this run found of each domain's stored configuration, and made of it, to notice another editor.
@@ -63,7 +67,7 @@ class Hypervisor:
 
     @property
     def warnings(self) -> list[str]:
-        return self._guests.warnings
+        return [*self._keeper.warnings, *self._guests.warnings]
 
     def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
         """Read the domains of these ``names`` (None: all); those that do not exist are left out.
@@ -81,7 +85,7 @@ class Hypervisor:
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(wanted) else tuple(sorted(there))
         host = Host(self._on.uri, domains, known, self._version)
-        return _with_links(host, sources) if self._local else host
+        return hostlinks.seen(host, sources, *self._keeper.observe()) if self._local else host
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the addresses and the links' names that its other domains have."""
@@ -114,6 +118,9 @@ class Hypervisor:
         for task in tasks:
             by_domain.setdefault(task.after.domain, []).append(task)
         stored = _side_by_side(self._store, list(by_domain.values()))
+        if self._local:
+            # Before the links that come, which udev then gives it as well.
+            self._keeper.apply(_kept(tasks))
         self._guests.bring(tasks)
         self._check_links([task for task in tasks if task.comes or "mode" in task.updates()])
         self._read_back = {name: made for name, made in zip(by_domain, stored) if made is not None}
@@ -159,7 +166,7 @@ class Hypervisor:
         """Store what changes of one domain, and return what libvirt has made of that, None if nothing changes."""
         path, after = tasks[0].path, tasks[0].after
         name = after.domain
-        changing = [task for task in tasks if task.before.stored != task.after.stored]
+        changing = [task for task in tasks if not element.same(task.before.stored, task.after.stored)]
         if not changing:
             return None
         if after.document and name not in self._defined:
@@ -194,6 +201,17 @@ class Hypervisor:
                     raise MacvtapError(f"{name} {iface.mac}: {said}", path=task.path)
 
 
+def _kept(tasks: t.Sequence[Task]) -> dict[str, bool]:
+    """Return of which addresses it is to be written down, or no longer, that their links get all multicast."""
+    found: dict[str, bool] = {}
+    for task in tasks:
+        was, wanted = (nic.stored and nic.stored.get("allmulticast") for nic in (task.before, task.after))
+        if wanted != was:
+            # An address that one domain gives to another has it if either says so.
+            found[task.after.mac] = found.get(task.after.mac, False) or wanted == "yes"
+    return found
+
+
 def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
     """Return what ``do`` makes of each item: libvirt stores several domains at once, each of them written to the disk.
 
@@ -222,17 +240,3 @@ def _refuse_stale(document: str, tasks: t.Sequence[Task]) -> None:
                 "this ran, again and again. Find out who else is editing it",
                 path=task.path,
             )
-
-
-def _with_links(host: Host, sources: t.Collection[str]) -> Host:
-    live = [iface for domain in host.domains.values() for iface in domain.live if iface.type == "direct"]
-    stored = {source for d in host.domains.values() for iface in d.stored if (source := iface.get("source"))}
-    targets = {name for iface in live if (name := iface.get("target"))}
-    links, held, complete = hostlinks.observe(targets, {*sources, *stored})
-    domains = {
-        name: replace(domain, live=tuple(hostlinks.with_effective_mode(iface, links) for iface in domain.live))
-        if domain.live
-        else domain
-        for name, domain in host.domains.items()
-    }
-    return replace(host, domains=domains, links=links, holders=held, all_holders=complete)

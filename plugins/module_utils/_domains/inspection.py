@@ -62,7 +62,7 @@ def differences(
         return [{"field": "state", "stored": _presence(stored), "live": _presence(live)}]
     return [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
-        for name in impact.differing(live, stored, links)
+        for name in impact.unsettled(live, stored, links)
     ]
 
 

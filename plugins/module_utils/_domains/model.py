@@ -84,7 +84,8 @@ class Host:
     libvirt's host is another one than ours, and ``holders`` who holds the taps of running guests open, by link;
     ``all_holders`` is whether every process could be looked into. ``version`` is libvirt's. ``macs`` has the addresses
     of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
-    that those have stored for their links.
+    that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
+    None where that cannot be written down on this host, and ``unkept`` says why.
     """
 
     uri: str
@@ -96,6 +97,8 @@ class Host:
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None
     targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: frozenset[str] | None = None
+    unkept: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
+# What a live change of it does not do: seen with libvirt 11.3.
+_OF_TRUST = {
+    True: "libvirt sets the link as the guest's card is set when the guest next changes that: when it joins or leaves "
+    "a multicast group, say. Until then nothing more is heard",
+    False: "what the guest's card was set to stays on its link until the guest stops: groups, and being promiscuous",
+}
+
 
 def plan(
     declared: t.Sequence[Desired],
@@ -47,7 +54,7 @@ def plan(
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *_stale(steps)))
+    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *_caveats(steps)))
 
 
 def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
@@ -97,15 +104,20 @@ def _before(now: Iface | None, was: Iface | None, made: Iface | None) -> Iface |
     return now if values == now.values else replace(now, values=values)
 
 
-def _stale(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
+def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
+    """What the user should know of what changes in running guests."""
     for step in steps:
         for change in step.changes:
-            if change.field == "mode" and change.impact is Impact.LIVE and step.before and step.before.live:
+            if change.impact is not Impact.LIVE or not (step.before and step.before.live):
+                continue
+            if change.field == "mode":
                 yield (
                     f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
                     f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "
                     "started"
                 )
+            elif change.field == "trust_guest_rx_filters":
+                yield f"{step.target}: {_OF_TRUST[bool(change.after)]}"
 
 
 def _changes(resolved: Resolved) -> tuple[Change, ...]:
@@ -138,11 +150,11 @@ def _changes(resolved: Resolved) -> tuple[Change, ...]:
 
 def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
     """What changes in the running guest alone, because it is stored so already."""
-    live, stored = resolved.before.live, resolved.after.stored
-    if live is None or stored is None:
+    before, after = resolved.before.live, resolved.after.live
+    if before is None or after is None or resolved.after.stored is None:
         return []
     return [
-        _change(resolved.before, name, _value(live, name), _value(stored, name), impact)
+        _change(resolved.before, name, _value(before, name), _value(after, name), impact)
         for name, impact in resolved.live_changes.items()
         if name not in told
     ]

@@ -7,8 +7,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, own
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import LEVELS, differing, need
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, own
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
+    LEVELS,
+    differing,
+    need,
+    unsettled,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select, unknown
@@ -21,6 +26,8 @@ DEFAULT_MODE = "vepa"
 DEFAULT_MODEL = "virtio"
 # What an interface of another type has and means something else by.
 _OF_THE_OTHER_TYPE = ("source", "mode", "virtualport", "vlan")
+# What libvirt has no word for.
+_KEPT_OUTSIDE = "allmulticast"
 # NICs, by domain and MAC, that this run has asked a guest to let go of, and which it still holds.
 Unanswered = t.Collection[t.Tuple[str, str]]
 
@@ -45,7 +52,7 @@ class Resolved:
             return ()
         if live is None or stored is None:
             return ("state",)
-        return tuple(differing(live, stored, self.links))
+        return tuple(unsettled(live, stored, self.links, self.desired.given))
 
 
 def resolve(
@@ -109,8 +116,18 @@ def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: st
     stored, warnings = _stored(desired, before)
     asked = (domain.name, before.mac) in unanswered
     live, live_changes = _live(desired, before, stored, host, LEVELS[level] if not asked else frozenset())
+    if host.kept is None and _KEPT_OUTSIDE in stored.values:
+        # The running link can have it, and no more than that.
+        stored = replace(stored, values={n: text for n, text in stored.values.items() if n != _KEPT_OUTSIDE})
+        if desired.given.get(_KEPT_OUTSIDE) == "yes":
+            warnings.append(_unkept(before, host, running=domain.running))
     after = Nic(domain.name, before.mac, stored, live)
     return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
+
+
+def _unkept(nic: Nic, host: Host, *, running: bool) -> str:
+    lasts = "lasts only until the guest stops" if running else "is not set when the guest starts"
+    return f"{target(nic)}: {_KEPT_OUTSIDE} {lasts}: {host.unkept}. Run again whenever it has started"
 
 
 def _check_type(desired: Desired, before: Nic) -> None:
@@ -163,14 +180,15 @@ def _stored(desired: Desired, before: Nic) -> tuple[Iface, list[str]]:
         others = (*_OF_THE_OTHER_TYPE, *(("target",) if was.type == "ethernet" else ()))
         base = {name: text for name, text in was.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and before.live.type == "direct":
-        base = {name: value for name, value in own(before.live.values).items() if name != "address"}
+        others = ("address", _KEPT_OUTSIDE)
+        base = {name: value for name, value in own(before.live.values).items() if name not in others}
     warnings = []
     if given.get("mode") is None and "mode" not in base:
         warnings.append(
             f"{target(before)}: mode is not given, so it is {DEFAULT_MODE} as libvirt has it, which works only on "
             "a switch whose port reflects frames (reflective relay); bridge works on every switch"
         )
-    implied = {field.name: field.implied for field in FIELDS if field.implied is not None}
+    implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
     defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if was is None else {})}
     values = _without_dropped(_merged({**defaults, **base}, given), given)
     if was is not None:

@@ -36,6 +36,11 @@ def is_local(uri: str) -> bool:
     return parts.driver == "qemu" and parts.uses_socket_file
 
 
+def is_session(uri: str) -> bool:
+    """Whether ``uri`` is a user's own libvirt, which cannot make macvtap links."""
+    return _parse(uri).path == "/session"
+
+
 def advice(uri: str, said: str) -> str:
     """Return what to do about the error ``said`` that libvirt gives for a connection to ``uri``, "" if unknown."""
     parts = _parse(uri)

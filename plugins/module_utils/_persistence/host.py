@@ -82,8 +82,13 @@ def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str 
         ),
         interfaces_sourced=sourced,
         systemd=systemd,
-        ip=shutil.which("ip", path=_PROGRAMS) or "/sbin/ip",
+        ip=ip_program(),
     )
+
+
+def ip_program() -> str:
+    """Return the path of ``ip``, for udev, which knows no PATH."""
+    return shutil.which("ip", path=_PROGRAMS) or "/sbin/ip"
 
 
 def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:

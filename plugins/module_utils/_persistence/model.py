@@ -23,6 +23,8 @@ INTERFACES = "/etc/network/interfaces"
 INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
 UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL_FILE = "/etc/sysctl.d/90-macvtap.conf"
+# Of the links that libvirt makes, which are libvirt_direct_iface's and of no concern to macvtap_persistence.
+GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
 UNIT = "macvtap-links.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"

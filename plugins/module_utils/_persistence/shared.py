@@ -10,10 +10,10 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, HEADER, Kept
 
 # VLANs first: the others are on them, and ifupdown goes from top to bottom.
-_KINDS = ("vlan", "macvtap", COMPANION)
+_KINDS = ("vlan", "macvtap", COMPANION, "guest")
 _MARK = re.compile(rf"^# ({'|'.join(_KINDS)}) (\S+)\n", re.MULTILINE)
 
-Blocks = t.Dict[str, t.Tuple[str, str]]  # kind and text, by the name of the link
+Blocks = t.Dict[str, t.Tuple[str, str]]  # kind and text, by the name of the link, or the address of a guest's
 
 
 def mark(kind: str, name: str) -> str:

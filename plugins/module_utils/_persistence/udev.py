@@ -18,6 +18,17 @@ def render(kept: Kept, left: t.Collection[str], ip: str) -> tuple[Piece, ...]:
     return (Piece(UDEV_FILE, "".join(f"{rule}\n" for rule in rules), shared=True),) if rules else ()
 
 
+def of_guest(mac: str, ip: str) -> str:
+    """Return the rule that gives all multicast to the macvtap link that a guest's NIC gets whenever it starts.
+
+    By the address, since libvirt makes up another name each time; and when its tap appears, which is when the link is
+    there, and which no link of another kind with that address has.
+    """
+    command = _escape(shlex.join([ip, "link", "set", "dev"]))
+    matches = f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}"'
+    return f'{matches}, RUN+="{command} $id allmulticast on"\n'
+
+
 def _of_link(kept: Kept, left: t.Collection[str], ip: str) -> str:
     attributes = {"alias": "ifalias", "group": "netdev_group", "txqueuelen": "tx_queue_len"}
     values = {name: getattr(kept, name) for name in attributes if name in left}

@@ -2,6 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import replace
 
@@ -631,3 +632,143 @@ def test_every_level_allows_more_than_the_one_before() -> None:
     none, update, replug = impact.LEVELS.values()
     assert none < update < replug
     assert Impact.RESTART not in replug
+
+
+# Multicast, of which libvirt's configuration knows nothing: the link has it, and udev gives it to the next one.
+
+
+def heard(iface: Iface, text: str = "yes") -> Iface:
+    return changed(iface, allmulticast=text)
+
+
+def keeping(domain: Domain, *macs: str, **more: t.Any) -> Host:
+    """A host with udev, and rules for these addresses."""
+    said = dict.fromkeys(macs, "yes")
+    stored = tuple(heard(iface, said.get(iface.mac, "no")) for iface in domain.stored)
+    return host(replace(domain, stored=stored), **{"links": LINKS, "kept": frozenset(macs), **more})
+
+
+@pytest.mark.parametrize(
+    ("given", "live", "macs", "level", "expected"),
+    [
+        ("yes", "no", [], "update", [("allmulticast", False, True, "live")]),
+        ("yes", "no", [], "none", [("allmulticast", False, True, "restart")]),
+        # Somebody has set it by hand: it is written down, and no more.
+        ("yes", "yes", [], "update", [("allmulticast", False, True, "config")]),
+        # A link that was made before its rule.
+        ("yes", "no", [MAC], "update", [("allmulticast", False, True, "live")]),
+        ("yes", "yes", [MAC], "update", []),
+        ("no", "yes", [MAC], "update", [("allmulticast", True, False, "live")]),
+        ("no", "yes", [], "update", [("allmulticast", True, False, "live")]),
+        ("no", "no", [], "update", []),
+        (None, "yes", [], "update", []),
+        (None, "no", [MAC], "update", []),
+    ],
+)
+def test_allmulticast_of_a_running_guest(
+    given: str | None, live: str, macs: list[str], level: str, expected: list[t.Any]
+) -> None:
+    desired = replace(want(), given={"allmulticast": given} if given else {})
+    on = keeping(running([STORED], [heard(LIVE, live)]), *macs)
+    planned = planner.plan([desired], on, level=level)
+    assert changes(planned) == expected
+    assert planned.warnings == ()
+
+
+def test_allmulticast_of_a_guest_that_does_not_run() -> None:
+    planned = planner.plan([want(allmulticast="yes")], keeping(stopped(STORED)))
+    assert changes(planned) == [("allmulticast", False, True, "config")]
+    assert not planner.plan([want(allmulticast="yes")], keeping(stopped(STORED), MAC)).changed
+
+
+def test_a_link_that_hears_all_is_no_reason_to_restart_unless_somebody_said_so() -> None:
+    on = keeping(running([STORED], [heard(LIVE)]))
+    assert restart(want(), on) == ()
+    assert restart(want(allmulticast="no"), on, level="none") == ("allmulticast",)
+    assert restart(want(), keeping(running([STORED], [heard(LIVE, "no")]), MAC)) == ("allmulticast",)
+
+
+def test_allmulticast_lasts_until_the_guest_stops_where_it_cannot_be_written_down() -> None:
+    on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, unkept="there is no udev")
+    planned = planner.plan([want(allmulticast="yes")], on)
+    assert changes(planned) == [("allmulticast", False, True, "live")]
+    (warning,) = planned.warnings
+    assert "lasts only until the guest stops: there is no udev" in warning
+    done = host(running([STORED], [heard(LIVE)]), links=LINKS, unkept="there is no udev")
+    again = planner.plan([want(allmulticast="yes")], done)
+    assert (again.changed, again.warnings, restart(want(allmulticast="yes"), done)) == (False, (warning,), ())
+    (off,) = planner.plan([want(allmulticast="yes")], host(stopped(STORED), links=LINKS, unkept="no udev")).warnings
+    assert "is not set when the guest starts: no udev" in off
+
+
+@pytest.mark.parametrize(("level", "live"), [("update", "yes"), ("none", None)])
+def test_a_new_interface_is_made_with_it(level: str, live: str | None) -> None:
+    (step,) = planner.plan(
+        [want(mac=OTHER, source="eth0", mode="bridge", allmulticast="yes")],
+        keeping(running([STORED], [LIVE]), macs={}),
+        level=level,
+    ).steps
+    assert step.after is not None
+    assert step.after.stored is not None
+    assert step.after.stored.get("allmulticast") == "yes"
+    assert (step.after.live and step.after.live.get("allmulticast")) == live
+
+
+@pytest.mark.parametrize(
+    "uri_and_links", [("qemu+ssh://far/system", None), ("file /x.xml", None), ("qemu:///session", LINKS)]
+)
+def test_allmulticast_is_refused_where_the_link_is_out_of_reach(uri_and_links: tuple[str, Links | None]) -> None:
+    uri, links = uri_and_links
+    on = replace(host(stopped(STORED)), uri=uri, links=links)
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\].allmulticast: .* with {re.escape(uri)}\. Leave it out"):
+        planner.plan([want(allmulticast="yes")], on)
+
+
+def test_allmulticast_and_trust_are_not_for_one_interface() -> None:
+    trusting = running([changed(STORED, trust_guest_rx_filters="yes")], [LIVE])
+    for declared, on in (
+        (want(allmulticast="yes"), keeping(trusting)),
+        (want(allmulticast="yes", trust_guest_rx_filters="yes"), keeping(running([STORED], [LIVE]))),
+        (want(allmulticast="yes", trust_guest_rx_filters="yes"), host(stopped(STORED), links=LINKS)),
+    ):
+        with pytest.raises(MacvtapError, match=r"\.allmulticast: .* takes allmulticast off again"):
+            planner.plan([declared], on)
+
+
+def test_allmulticast_waits_for_libvirt_to_trust_the_running_guest_no_longer() -> None:
+    trust = {"trust_guest_rx_filters": "yes"}
+    on = keeping(running([changed(STORED, **trust)], [heard(changed(LIVE, **trust), "no")]))
+    given = want(allmulticast="yes", trust_guest_rx_filters="no")
+    assert set(impacts(given, on).values()) == {"restart"}
+    assert set(impacts(given, on, level="replug").values()) == {"replug"}
+    assert set(impacts(given, replace(on, version=11_003_000)).values()) == {"live"}
+
+
+def test_trust_is_refused_of_a_card_that_does_not_tell_its_filters() -> None:
+    for given in ({"model": "e1000e", "trust_guest_rx_filters": "yes"}, {"trust_guest_rx_filters": "yes"}):
+        on = host(stopped(changed(STORED, model="e1000e")))
+        with pytest.raises(MacvtapError, match=r"\.trust_guest_rx_filters: QEMU does not tell .* model e1000e"):
+            planner.plan([replace(want(), given=given)], on)
+    # What is so already is no business of this task.
+    had = changed(STORED, model="e1000e", trust_guest_rx_filters="yes")
+    assert not planner.plan([want(trust_guest_rx_filters="yes")], host(stopped(had))).changed
+
+
+@pytest.mark.parametrize(("text", "said"), [("yes", "next changes that"), ("no", "stays on its link")])
+def test_what_a_live_change_of_trust_does_not_do_is_said(text: str, said: str) -> None:
+    other = {"trust_guest_rx_filters": "no" if text == "yes" else "yes"}
+    on = host(running([changed(STORED, **other)], [changed(LIVE, **other)]), links=LINKS, version=11_003_000)
+    (warning,) = planner.plan([want(trust_guest_rx_filters=text)], on).warnings
+    assert said in warning
+
+
+def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
+    before = keeping(running([STORED], [heard(LIVE, "no")]))
+    steps = planner.plan([want(allmulticast="yes")], before).steps
+    assert not planner.undo(steps, before).changed
+    for macs, live in (([MAC], "yes"), ([MAC], "no"), ([], "yes")):
+        (step,) = planner.undo(steps, keeping(running([STORED], [heard(LIVE, live)]), *macs)).steps
+        assert step.after is not None
+        assert step.after.stored is not None
+        assert step.after.live is not None
+        assert (step.after.stored.get("allmulticast"), step.after.live.get("allmulticast")) == ("no", "no")

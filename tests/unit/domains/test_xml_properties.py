@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element as elements
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import spans, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, IN_XML
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DOMAIN = "<domain><devices>{}</devices></domain>"
-IMPLIED = {field.name for field in FIELDS if field.implied is not None}
+IMPLIED = {field.name for field in IN_XML if field.implied is not None}
 GONE = ("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "ip", "route", "guest", "backend")
 
 
@@ -37,11 +37,11 @@ def parsed(element: str) -> ElementTree.Element:
 
 def rest(element: ElementTree.Element, path: tuple[str, ...] = ()) -> list[t.Any]:
     """What is in an interface besides its fields: comments, unknown elements and attributes."""
-    fields = [field for field in FIELDS if field.element == path]
+    fields = [field for field in IN_XML if field.element == path]
     own = {name for field in fields for name in field.write("0:0:0.0" if field.name == "address" else "")}
     found: list[t.Any] = [(path, name, value) for name, value in element.attrib.items() if name not in own]
     for child in element:
-        if isinstance(child.tag, str) and any(f.element[: len(path) + 1] == (*path, child.tag) for f in FIELDS):
+        if isinstance(child.tag, str) and any(f.element[: len(path) + 1] == (*path, child.tag) for f in IN_XML):
             found += rest(child, (*path, child.tag))
         else:
             child.tail = None
@@ -71,7 +71,7 @@ def test_every_interface_is_found_as_it_is(odd: odd_xml.Odd) -> None:
     assert [iface.mac for iface in found] == [odd_xml.mac_of(index) for index in range(len(odd.nics))]
     for iface in found:
         tree = parsed(iface.xml)
-        for field in FIELDS:
+        for field in IN_XML:
             element = tree.find("/".join(field.element)) if field.element else tree
             value = field.read(element.attrib) if element is not None else None
             implied = field.implied if iface.type == "direct" or field.name != "mode" else None
@@ -96,10 +96,10 @@ def test_fields_are_set_and_taken_away(odd: odd_xml.Odd, at: int, given_: dict[s
     # An element that loses all its fields takes along what else is in it; everything else stays.
     emptied = {
         path
-        for field in FIELDS
+        for field in IN_XML
         for path in [field.element[:length] for length in range(1, len(field.element) + 1)]
-        if any(f.name in iface.values for f in FIELDS if f.element[: len(path)] == path)
-        and not any(f.name in values for f in FIELDS if f.element[: len(path)] == path)
+        if any(f.name in iface.values for f in IN_XML if f.element[: len(path)] == path)
+        and not any(f.name in values for f in IN_XML if f.element[: len(path)] == path)
     }
     kept = [
         one
@@ -164,7 +164,7 @@ def test_one_is_removed_and_another_one_added(odd: odd_xml.Odd, at: int, values:
     assert [one.xml for one in xml.interfaces(removed)] == others
     # It takes at most the white space in front of it along.
     assert re.sub(r"\s", "", removed) == re.sub(r"\s", "", odd.with_nic(index, ""))
-    values = {**{field.name: field.implied for field in FIELDS if field.implied}, "source": "eth0", **values}
+    values = {**{field.name: field.implied for field in IN_XML if field.implied}, "source": "eth0", **values}
     new = Iface("52:54:00:00:ff:ff", values=values)
     added = xml.edit(odd.text, [(None, new)])
     *same, now = xml.interfaces(added)

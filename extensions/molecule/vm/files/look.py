@@ -36,12 +36,21 @@ def said(*argv: str) -> str:
     return subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
+def shown() -> list[dict[str, t.Any]]:
+    found: list[dict[str, t.Any]] = json.loads(said("ip", "-d", "-j", "link", "show"))
+    return [link for link in found if link.get("linkinfo", {}).get("info_kind") in ("macvtap", "vlan")]
+
+
+def of_guest(link: dict[str, t.Any]) -> bool:
+    """Whether it is of libvirt's own making, for a guest that runs."""
+    return str(link["ifname"]).startswith("macvtap")
+
+
 def links() -> dict[str, t.Any]:
     found = {}
-    for link in json.loads(said("ip", "-d", "-j", "link", "show")):
-        kind = link.get("linkinfo", {}).get("info_kind")
-        # Of libvirt's own making, for a guest that runs.
-        if kind not in ("macvtap", "vlan") or link["ifname"].startswith("macvtap"):
+    for link in shown():
+        kind = link["linkinfo"]["info_kind"]
+        if of_guest(link):
             continue
         data = link["linkinfo"]["info_data"]
         what = {"parent": link["link"], "up": "UP" in link["flags"], "mtu": link["mtu"]}
@@ -108,6 +117,7 @@ print(
             "links": links(),
             "companions": companions(),
             "having_ipv4": having_ipv4(),
+            "guests": {link["address"]: "ALLMULTI" in link["flags"] for link in shown() if of_guest(link)},
             "files": sorted(path for place in PLACES for path in glob.glob(place)),
             "active_slave": said("cat", "/sys/class/net/bond0/bonding/active_slave"),
         }

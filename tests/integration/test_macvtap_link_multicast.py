@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a link lets through that is for others' MAC addresses, or for groups that the host has not joined."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from conftest import Namespace
+
+pytestmark = pytest.mark.root
+
+GROUP, STRANGER, NEIGHBOURS = "33:33:00:00:4d:63", "02:00:00:00:00:99", "33:33:00:00:00:01"
+NAME, PARENT = "mt0", "low0"
+
+# Opens the tap, sends from behind the parent to each address, and says which of them came.
+_TALK = """
+import fcntl, os, select, socket, struct, sys, time
+name, far, *addresses = sys.argv[1:]
+tap = os.open(f"/dev/tap{socket.if_nametoindex(name)}", os.O_RDWR | os.O_NONBLOCK)
+fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"", 0x1002))  # TUNSETIFF: IFF_TAP, IFF_NO_PI
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((far, 0))
+for address in addresses:
+    out.send((bytes.fromhex(address.replace(":", "")) + b"\\2\\0\\0\\0\\0\\x77\\x88\\xb5test").ljust(60, b"\\0"))
+until = time.monotonic() + 0.5
+while time.monotonic() < until:
+    if select.select([tap], [], [], 0.1)[0]:
+        frame = os.read(tap, 2000)
+        if frame[12:18] == b"\\x88\\xb5test":
+            print(frame[:6].hex(":"))
+"""
+
+
+def heard(netns: Namespace) -> set[str]:
+    """The addresses, beside the link's own, for which frames get through."""
+    mac = str(netns.link(NAME)["address"])
+    command = [*netns.prefix, sys.executable, "-c", _TALK, NAME, "lowfar0", mac, GROUP, STRANGER, NEIGHBOURS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    # What everybody hears was heard, so that nobody else's silence is of another kind.
+    assert {mac, NEIGHBOURS} <= {*done}
+    return {*done} - {mac, NEIGHBOURS}
+
+
+def parent(netns: Namespace) -> tuple[bool, bool]:
+    """Whether the parent takes in frames for others, and all groups."""
+    flags = netns.links("dev", PARENT)[0]
+    return flags["promiscuity"] > 0, flags["allmulti"] > 0
+
+
+@pytest.mark.parametrize("mode", ["bridge", "vepa", "private"])
+def test_a_link_hears_foreign_groups_with_allmulticast_alone(netns: Namespace, lower: str, mode: str) -> None:
+    for on in (False, True, False):
+        done = netns.run({"name": NAME, "parent": lower, "mode": mode, "allmulticast": on})
+        assert done["rc"] == 0, done
+        assert heard(netns) == ({GROUP} if on else set())
+        assert parent(netns)[1] is on
+
+
+def test_a_promiscuous_link_hears_what_allmulticast_gives_it_and_no_more(netns: Namespace, lower: str) -> None:
+    netns.run({"name": NAME, "parent": lower, "mode": "bridge"})
+    netns.ip("link", "set", NAME, "promisc", "on")
+    assert heard(netns) == {GROUP}
+    assert parent(netns) == (True, False)
+
+
+@pytest.mark.parametrize("promiscuous", [True, False])
+def test_passthru_is_no_way_to_hear_foreign_groups(netns: Namespace, lower: str, promiscuous: bool) -> None:
+    declared = {"name": NAME, "parent": lower, "mode": "passthru", "promiscuous": promiscuous}
+    assert netns.run(declared)["rc"] == 0
+    # The parent, a veth link, lets in everything in any case.
+    assert heard(netns) == {STRANGER}
+    assert parent(netns) == (promiscuous, False)
+    assert netns.run({**declared, "allmulticast": True})["rc"] == 0
+    assert heard(netns) == {GROUP, STRANGER}
+    assert parent(netns) == (promiscuous, True)
