@@ -18,7 +18,8 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
     # What follows from the host's facts is no value to be documented.
     plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
     assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == plain
-    readme, tasks = ((role / path).read_text() for path in ("README.md", "tasks/main.yml"))
+    readme = (role / "README.md").read_text()
+    used = "".join(path.read_text() for path in (*role.glob("tasks/main.yml"), *role.glob("vars/main.yml")))
     for name in specs:
         assert f"| `{name}` |" in readme
-        assert name in tasks
+        assert name in used

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The role macvtap_host_access takes whatever the modules take."""
+
+from __future__ import annotations
+
+import yaml
+from support import ROOT, shape
+
+from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_host_access, macvtap_persistence
+
+ROLE = ROOT / "roles/macvtap_host_access"
+
+
+def test_a_companion_has_every_option_of_the_modules() -> None:
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+    assert specs["main"]["options"] == specs["absent"]["options"]
+    declared = specs["main"]["options"]["macvtap_host_access_companions"]["options"]
+    made = yaml.safe_load(macvtap_host_access.DOCUMENTATION)["options"]["companions"]["suboptions"]
+    written = yaml.safe_load(macvtap_persistence.DOCUMENTATION)["options"]["companions"]["suboptions"]
+    # Said of each companion for the next boot, and not to the module that makes them now.
+    kept, backend = declared.pop("persistence"), written.pop("backend")
+    assert shape(declared) == shape(made) == shape(written)
+    assert "persistence" in backend["aliases"]
+    assert kept["choices"] == backend["choices"]
+
+
+def test_what_a_companion_leaves_out_can_be_said_for_all() -> None:
+    whole = yaml.safe_load((ROLE / "vars/main.yml").read_text())["macvtap_host_access_left_out"]
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    # A name and a MAC address are one companion's.
+    assert {*whole, "name", "mac"} == set(specs["macvtap_host_access_companions"]["options"])
+    assert {f"macvtap_host_access_{name}" for name in whole} == set(specs) - {"macvtap_host_access_companions"}
