@@ -164,12 +164,13 @@ def test_a_router_on_the_lan_gives_the_companion_nothing(lan: Lan) -> None:
     assert any(line.startswith("default") and "dev eth0" in line for line in routes())
     assert [line for line in routes() if "host0" in line] == []
     assert "2001:db8:7:" not in lan.host.ip("address", "show", "host0")
-    # Where it may, it takes a route and an address.
+    # Where it may, it takes a route, and where that may be, an address.
     for setting in ("accept_ra", "autoconf"):
+        assert "2001:db8:7:" not in lan.host.ip("address", "show", "host0")
         lan.host.sysctl("host0", f"ipv6/{setting}", 1)
-    lan.peer.tool("advertise", "eth0", "2001:db8:7::")
-    time.sleep(0.5)
-    assert any(line.startswith("default") and "dev host0" in line for line in routes())
+        lan.peer.tool("advertise", "eth0", "2001:db8:7::")
+        time.sleep(0.5)
+        assert any(line.startswith("default") and "dev host0" in line for line in routes())
     assert "2001:db8:7:" in lan.host.ip("address", "show", "host0")
     # Which the next run takes from it.
     assert lan.done()["changed"]

@@ -24,7 +24,7 @@ SETTINGS: t.Mapping[str, int] = {
     "ipv4/arp_filter": 1,
     # It asks with an address of its own. Else the LAN learns the host's ordinary address at the companion's MAC.
     "ipv4/arp_announce": 2,
-    # A router on the LAN gives it no second default route, and no address.
+    # A router on the LAN gives it no second default route, and no address where something else sets accept_ra.
     "ipv6/accept_ra": 0,
     "ipv6/autoconf": 0,
 }
