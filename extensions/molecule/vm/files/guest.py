@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """On the virtual machine: a guest on a parent, which host and guest reach each other over a companion; as JSON.
 
-``guest.py PARENT GUEST,… COMPANION,…`` has a link in a network namespace for the guest, which is what it is to the
+``guest.py PARENT MAC GUEST,… COMPANION,…`` has a link in a network namespace for the guest, which is what it is to the
 kernel, with its addresses (and prefixes' lengths), and pings both ways: the guest's addresses, and the companion's.
 """
 
@@ -42,10 +42,12 @@ def talk(guests: t.Sequence[str], companions: t.Sequence[str]) -> dict[str, t.An
     }
 
 
-def main(parent: str, guests: str, companions: str) -> None:
+def main(parent: str, mac: str, guests: str, companions: str) -> None:
     said("ip", "netns", "add", NETNS)
     try:
-        said("ip", "link", "add", "link", parent, "name", "guest0", "netns", NETNS, "type", "macvlan", "mode", "bridge")
+        # With the same MAC address each time, which the host may have in its table.
+        link = ["name", "guest0", "netns", NETNS, "address", mac, "type", "macvlan", "mode", "bridge"]
+        said("ip", "link", "add", "link", parent, *link)
         # What it gets of the LAN's router it would speak from, and the host does not route that over the companion.
         said(*GUEST, "sysctl", "-qw", "net.ipv6.conf.guest0.accept_ra=0")
         said("ip", "-n", NETNS, "link", "set", "guest0", "up")
