@@ -13,6 +13,7 @@ import direct_iface
 import pytest
 from direct_iface import A, Module, Result, impacts, nic, ok
 from labkit import cells, model
+from support import run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -118,8 +119,12 @@ def test_a_running_guest_hears_its_groups_with_allmulticast_and_only_then(guest:
     done = ok(module(domain="web1", mac=A, allmulticast=True))
     assert done["changes"] == foreseen["changes"]
     assert impacts(done) == {"allmulticast": "live"}
+    assert "\nallmulticast: yes" in done["diff"][0]["after"]
     assert (guest.answers(), guest.hears()) == (True, True)
     assert done["interfaces"][0]["live"]["allmulticast"] is True
+    (told,) = run_module("libvirt_direct_iface_info", {}, prefix=guest.hv.prefix)["domains"]
+    assert told["interfaces"][0]["live"]["allmulticast"] is True
+    assert told["interfaces"][0]["differences"] == []
     # This hypervisor has no udev, which would set it at the next start.
     assert "lasts only until the guest stops: there is no udev" in str(done["warnings"])
     again = ok(module(domain="web1", mac=A, allmulticast=True))
