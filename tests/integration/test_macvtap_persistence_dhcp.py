@@ -99,7 +99,7 @@ def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Hos
     (lease,) = done["leases"]
     assert (lease["address"], lease["disturbed"]) == (None, ["eth0"])
     assert {ETC, f"{ETC}/20-eth0.network"} <= set(lease["unread"])
-    assert "It comes with the next boot, or when you run networkctl reload" in json.dumps(done["warnings"])
+    assert "The address comes with the next boot, or when you run networkctl reload" in json.dumps(done["warnings"])
     assert {OWN, DROP_IN} <= set(host.files())
     assert persist(host)["changed"] is False
 

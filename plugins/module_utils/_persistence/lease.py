@@ -62,9 +62,9 @@ def _step(lease: Lease) -> Step[Lease]:
 
 
 def _warning(lease: Lease) -> str:
-    links = f" ({refusals.some(lease.disturbed)})" if lease.disturbed else ""
+    whose = f" (of {refusals.some(lease.disturbed)}, and what else they are for)" if lease.disturbed else ""
     return (
-        f"{lease.name} has no IPv4 address yet: networkd is not told of it now, since networkctl reload would take the "
-        f"addresses of links{links} away for a moment whose files may have changed since networkd read them "
-        f"({refusals.some(lease.unread)}). It comes with the next boot, or when you run networkctl reload"
+        f"{lease.name} has no IPv4 address yet: networkd can only be told to read all its files again, and then takes "
+        "away for a moment the addresses of each link whose files have changed, which may be so since it started: "
+        f"{refusals.some(lease.unread)}{whose}. The address comes with the next boot, or when you run networkctl reload"
     )
