@@ -27,6 +27,9 @@ description:
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
   - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
     M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
+  - The one thing that is done now is that the manager is told of a companion with O(companions[].dhcp4), which is there
+    and has no IPv4 address yet, and that its address is waited for, a minute at most. One that has an address is left
+    alone.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
@@ -226,7 +229,16 @@ options:
         type: list
         elements: str
       dhcp4:
-        description: Whether the manager gets it an IPv4 address by DHCP.
+        description:
+          - Whether the manager gets it an IPv4 address by DHCP. Of the lease only the address is taken, no route, name
+            server, domain, time server, MTU or name of the host; and the host does not say its name.
+          - NetworkManager and ifupdown are told of the companion alone, so that it gets its address at once. ifupdown
+            needs C(dhclient) (on Debian in C(isc-dhcp-client)).
+          - networkd can only be told to read all its files again, and would then take away for a moment the addresses
+            of each link whose files have changed since it read them. So it is told only if no other file of its own has
+            changed since it started, before the other files are written. Else the address comes with the next boot, or
+            with C(networkctl reload), which is warned of and returned in RV(leases).
+          - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
         type: bool
       backend:
         description: See O(backend).
@@ -407,17 +419,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, file by file.
+  description: What was changed, or in check mode would be, file by file, and which companions got an address.
   returned: success
   type: list
   elements: dict
   contains:
     target:
-      description: Path of the file.
+      description: Path of the file, or name of the companion.
       type: str
       returned: always
     field:
-      description: V(state) for a file that comes or goes, V(content) or V(mode).
+      description: V(state) for a file that comes or goes, V(content) or V(mode). V(address) of a companion.
       type: str
       returned: always
     before:
@@ -429,7 +441,7 @@ changes:
       type: str
       returned: always
     impact:
-      description: V(none).
+      description: V(none) of a file, V(in_place) of a companion.
       type: str
       returned: always
   sample:
@@ -455,6 +467,35 @@ links:
   sample:
     - name: macvtap0
       backend: networkd
+leases:
+  description: The declared companions with O(companions[].dhcp4) that a manager keeps.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the companion.
+      type: str
+      returned: always
+    address:
+      description: Its IPv4 address, V(null) while it has none.
+      type: str
+      returned: always
+    unread:
+      description: The files for which networkd is not told of it now, since they may have changed since it read them.
+      type: list
+      elements: str
+      returned: always
+    disturbed:
+      description: The links that C(networkctl reload) would configure anew, as far as the files tell.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - name: host0
+      address: 192.0.2.130
+      unread: []
+      disturbed: []
 files:
   description: All files of this module on the host, as they are now, or in check mode as they would be.
   returned: success
@@ -484,14 +525,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     vlan_options,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, leases, planner, validators
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Decided, Declared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.lease import Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     BACKENDS,
+    NETWORKD,
     UNIT_FILE,
     File,
     Host,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.taking import Taking, unread
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
@@ -503,17 +547,21 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         raise MacvtapError("there is nothing to be done: say name, links, vlans, companions or purge")
     declared = [*_vlans(params), *_links(params), *_companions(params)]
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
-    warnings: list[str] = []
+    run = functools.partial(_glue.command, module)
 
     def plan(there: Host) -> Plan[File]:
         planned = planner.plan(declared, there, purge=params["purge"])
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        validators.check(planned.steps, functools.partial(_glue.command, module), module.tmpdir)
+        validators.check(planned.steps, run, module.tmpdir)
+        if taking.leases is None:
+            # Of the host as it was found.
+            taking.leases = _leases(planner.decided_of(declared, there), there, planned, run)
         return planned
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents)
+        taking = Taking(run, session.observe_addresses)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents), session.observe_addresses())
@@ -522,21 +570,39 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         outcome = converge(
             observe=observe,
             plan=plan,
-            apply=host.apply,
+            apply=taking.write,
             undo=planner.undo,
             check_mode=module.check_mode,
         )
+        told = taking.leases or Leases()
+        addresses = told.addresses if module.check_mode else taking.finish()
+    warnings = taking.warnings
     touched = {step.target for step in outcome.plan.steps}
     if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
         warnings += _reload(module)
+    taken: Plan[t.Any] = told.plan
     decided = planner.decided_of(declared, outcome.host)
     files = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host.files
     return {
-        **outcome.plan.result(diff=module._diff),
+        **Plan((*outcome.plan.steps, *taken.steps)).result(diff=module._diff),
         "links": [{"name": name, "backend": backend} for name, backend in decided.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
-        "warnings": [*outcome.plan.warnings, *warnings],
+        "leases": [
+            {
+                "name": lease.name,
+                "address": addresses[lease.name],
+                "unread": list(lease.unread),
+                "disturbed": list(lease.disturbed),
+            }
+            for lease in told.leases
+        ],
+        "warnings": [*outcome.plan.warnings, *taken.warnings, *warnings],
     }
+
+
+def _leases(decided: Decided, there: Host, planned: Plan[File], run: validators.Run) -> Leases:
+    by_networkd = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
+    return leases.plan(decided, there, planned.steps, unread(run) if by_networkd else ())
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:

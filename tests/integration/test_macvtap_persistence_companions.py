@@ -10,6 +10,7 @@ import re
 import typing as t
 
 import pytest
+from managed import ETC, Host
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -17,7 +18,6 @@ if t.TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-ETC = "/etc/systemd/network"
 INTERFACES = "/etc/network/interfaces.d/macvtap"
 UDEV = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
@@ -28,36 +28,7 @@ COMPANION: dict[str, t.Any] = {
     "addresses": ["192.0.2.41", "2001:db8:1::41"],
     "guests": ["192.0.2.20/31", "2001:db8:1::21", "192.0.2.22"],
 }
-FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf '%p %m\n' | sort"
 SETTINGS = ("ipv4/conf/host-0/arp_filter", "ipv4/conf/host-0/arp_announce", "ipv6/conf/host-0/accept_ra")
-
-
-class Host:
-    """The hypervisor, with a network manager of which there is only what it would leave in /run."""
-
-    def __init__(self, hv: Hypervisor) -> None:
-        self.hv = hv
-
-    def sh(self, script: str) -> str:
-        return self.hv.run("sh", "-ec", script)
-
-    def run(self, *, check: bool = False, diff: bool = False, **params: t.Any) -> dict[str, t.Any]:
-        done = run_module("macvtap_persistence", params, prefix=self.hv.prefix, check=check, diff=diff)
-        assert done["rc"] == 0, done
-        return done
-
-    def files(self) -> dict[str, str]:
-        return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
-
-    def networkd(self) -> None:
-        self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network; mkdir -p /run/systemd/netif/links")
-        self.sh(
-            f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
-            " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
-        )
-
-    def ifupdown(self) -> None:
-        self.sh("mkdir -p /etc/network; echo 'source /etc/network/interfaces.d/*' > /etc/network/interfaces")
 
 
 @pytest.fixture

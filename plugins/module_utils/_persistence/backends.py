@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     NETWORKD,
     NETWORKMANAGER,
     Host,
+    Kept,
 )
 
 
@@ -62,6 +63,27 @@ def check(backend: str, parent: Link, host: Host, path: str) -> None:
         )
     if backend == NETWORKD:
         _check_networkd(parent, host, path)
+
+
+def check_lease(kept: Kept, backend: str | None, host: Host) -> None:
+    """Refuse a companion whose address nobody would get.
+
+    :raises MacvtapError: saying what it needs.
+    """
+    if not kept.dhcp4:
+        return
+    if backend is None:
+        raise MacvtapError(
+            f"nobody keeps {kept.name}, and so nobody gets it an address. Say a backend that does, or leave dhcp4 out "
+            "and give it one in addresses",
+            path=join_path(kept.path, "dhcp4"),
+        )
+    if backend == IFUPDOWN and not host.dhclient:
+        raise MacvtapError(
+            "ifupdown gets an address by dhclient, which is not installed here. Install it (Debian: isc-dhcp-client), "
+            "or leave dhcp4 out and give the companion one in addresses, or say another backend",
+            path=join_path(kept.path, "dhcp4"),
+        )
 
 
 def _check_networkd(parent: Link, host: Host, path: str) -> None:

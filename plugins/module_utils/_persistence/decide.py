@@ -129,7 +129,7 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
-        self._keep(whole.companion(want, self._parent(want, parent), link), declared.backend, parent)
+        self._keep(whole.companion(want, self._parent(want, parent), link, parent), declared.backend, parent)
 
     def _refuse_netns(self, declared: Declared, want: Wanted) -> None:
         said = f"no network manager makes a link in the network namespace {want.netns}"
@@ -187,15 +187,17 @@ class _Deciding:
                 return
             if chosen is None and not own_vlan:
                 self.unmanaged.setdefault(parent.name, []).append(kept.name)
-        if chosen in (None, "none"):
+        chosen = None if chosen == "none" else chosen
+        backends.check_lease(kept, chosen, self.host)
+        if chosen is None:
             self.backends[kept.name] = None
             return
         refuse.check(kept, parent, self.host, written=self.ours.get(kept.name))
         if not (own_vlan and self.backends.get(parent.name) == chosen):
-            backends.check(str(chosen), parent, self.host, kept.path)
+            backends.check(chosen, parent, self.host, kept.path)
         self.backends[kept.name] = chosen
         self.kept.append(kept)
-        self.warnings += caveats.of(kept, str(chosen), self.host, parent)
+        self.warnings += caveats.of(kept, chosen, self.host, parent)
 
     def _is_written(self, kept: Kept) -> bool:
         """Say whether files of ours are for this link, and not for one of its name that is none of its kind."""

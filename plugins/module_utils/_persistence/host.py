@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     DROP_IN,
+    HOOK_FILE,
     IFUPDOWN,
     INTERFACES,
     INTERFACES_FILE,
@@ -46,6 +47,7 @@ _OURS = (
     f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
     f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection",
     INTERFACES_FILE,
+    HOOK_FILE,
     UDEV_FILE,
     SYSCTL_FILE,
     UNIT_FILE,
@@ -69,13 +71,16 @@ def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str 
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
     by_networkd = {} if NETWORKD in masked else _networkd(root)
     names, sourced = _interfaces(root)
+    ifstate = frozenset() if IFUPDOWN in masked else frozenset(_ifstate(root))
     return Host(
         links=links,
         addresses=addresses,
         files=_ours(root),
         networkd=by_networkd,
         networkmanager=frozenset() if NETWORKMANAGER in masked else frozenset(_networkmanager(root)),
-        ifupdown=frozenset() if IFUPDOWN in masked else frozenset(names | _ifstate(root)),
+        ifupdown=frozenset() if IFUPDOWN in masked else ifstate | names,
+        ifstate=ifstate,
+        dhclient=shutil.which("dhclient", path=_PROGRAMS) is not None,
         # Of networkd nothing can be known that does not run.
         enabled=tuple(
             name for name in _enabled(root, systemd=systemd) if name not in masked and (name != NETWORKD or by_networkd)

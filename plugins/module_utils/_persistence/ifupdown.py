@@ -8,7 +8,7 @@ import re
 import shlex
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, sysctls
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands, dhclient, sysctls
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     INTERFACES_FILE,
@@ -56,10 +56,13 @@ def render(kept: Kept) -> Rendered:
     lines.append(f"post-up ip link set dev {kept.name} {'up' if kept.up else 'down'}")
     if kept.kind == COMPANION:
         lines += [f"post-up {one}" for one in _stack(kept)]
+    if kept.dhcp4:
+        lines += [f"post-up {dhclient.start(kept)}", f"pre-down {dhclient.stop(kept)}"]
     stanza = "".join(f"    {line}\n" for line in lines)
-    return Rendered(
-        (Piece(INTERFACES_FILE, f"auto {kept.name}\niface {kept.name} inet manual\n{stanza}", shared=True),)
-    )
+    pieces = [Piece(INTERFACES_FILE, f"auto {kept.name}\niface {kept.name} inet manual\n{stanza}", shared=True)]
+    if kept.dhcp4:
+        pieces.append(dhclient.hook(kept))
+    return Rendered(tuple(pieces))
 
 
 def _settings(kept: Kept) -> t.Iterator[str]:
@@ -71,7 +74,6 @@ def _settings(kept: Kept) -> t.Iterator[str]:
 
 def _stack(kept: Kept) -> t.Iterator[str]:
     """Yield what gives a companion its addresses and its routes."""
-    # Where dhcp4 would be said.
     yield from (f"ip {shlex.join(commands.address(kept, address))}" for address in kept.addresses)
     yield from (f"ip {shlex.join(commands.route(kept, route))}" for route in kept.routes)
 

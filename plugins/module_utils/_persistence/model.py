@@ -25,6 +25,8 @@ UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL_FILE = "/etc/sysctl.d/90-macvtap.conf"
 # Of the links that libvirt makes, which are libvirt_direct_iface's and of no concern to macvtap_persistence.
 GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
+# Read by Debian's script of dhclient.
+HOOK_FILE = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
 UNIT = "macvtap-links.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
@@ -32,6 +34,8 @@ DROP_IN = "50-macvtap.conf"
 
 # The kind of link that a companion is.
 COMPANION = "macvlan"
+# Where no rule leads: the routing table for what else a lease would route over a companion.
+LEASE_TABLE = 1836479600
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Kept:
 
     ``kind`` is macvtap, vlan or (a companion) macvlan, ``path`` where the user declared it. ``up`` None: nobody brings
     it up or down. A companion alone has ``addresses``, with their prefix's length, and ``routes``; ``dhcp4`` says that
-    the manager is to get it an IPv4 address.
+    the manager is to get it an IPv4 address, and ``lease_mtu`` is the MTU that it keeps then, whatever the lease says.
     """
 
     name: str
@@ -122,6 +126,7 @@ class Kept:
     addresses: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     dhcp4: bool = False
+    lease_mtu: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,10 @@ class Host:
     networkd: t.Mapping[int, NetworkdLink] = field(default_factory=dict)
     networkmanager: frozenset[int] = frozenset()
     ifupdown: frozenset[str] = frozenset()
+    # What it has brought up.
+    ifstate: frozenset[str] = frozenset()
+    # Whether the DHCP client is installed that ifupdown's stanzas run.
+    dhclient: bool = False
     # The managers that start at boot.
     enabled: tuple[str, ...] = ()
     # Whether /etc/network/interfaces reads the directory that our file is in.

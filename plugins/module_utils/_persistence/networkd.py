@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     DROP_IN,
+    LEASE_TABLE,
     NETWORKD_DIR,
     Kept,
     Parent,
@@ -27,6 +28,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.wor
 # What udev has to set.
 _LEFT = frozenset({"alias", "altnames", "flags", "group", "txqueuelen"})
 _LINK_LOCAL = {"eui64": "eui64", "stable_secret": "stable-privacy", "random": "random"}
+# What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
+_NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Routes", "Gateway")
 _PARENT_PREFIX = "70-macvtap-parent-"
 _MATCH = {"name": "Name", "altname": "Name", "mac": "PermanentMACAddress", "pci": "Path"}
 
@@ -89,9 +92,12 @@ def _network(kept: Kept) -> str:
 
 def _stack(kept: Kept) -> t.Iterator[str]:
     """Yield what gives a companion its addresses and its routes."""
-    # Where dhcp4 would be said.
-    yield from ("[Network]", "DHCP=no", "LinkLocalAddressing=ipv6", "IPv6AcceptRA=no")
+    yield from ("[Network]", f"DHCP={'ipv4' if kept.dhcp4 else 'no'}", "LinkLocalAddressing=ipv6", "IPv6AcceptRA=no")
     yield from (f"Address={address}" for address in kept.addresses)
+    if kept.dhcp4:
+        yield from ("", "[DHCPv4]", *(f"Use{what}=no" for what in _NOT_TAKEN), "SendHostname=no")
+        # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the LAN's.
+        yield f"RouteTable={LEASE_TABLE}"
     for route in kept.routes:
         yield from ("", "[Route]", f"Destination={route.destination}", "Protocol=static")
         if route.source:

@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
+    LEASE_TABLE,
     NETWORKMANAGER_DIR,
     Kept,
     Piece,
@@ -23,11 +24,24 @@ _MODES = {"vepa": 1, "bridge": 2, "private": 3, "passthru": 4}
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
 # What udev has to set.
 _LEFT = frozenset({"alias", "allmulticast", "altnames", "flags", "group", "txqueuelen"})
+# With a table of its own the lease's network is not routed either; and the host's name on the LAN stays that of its
+# ordinary address.
+_LEASE = {
+    "method": "auto",
+    "ignore-auto-routes": "true",
+    "ignore-auto-dns": "true",
+    "dhcp-send-hostname": "false",
+    "route-table": LEASE_TABLE,
+}
 _OTHERS = "say backend: networkd or ifupdown, or none"
 
 
 def keyfile(name: str) -> str:
-    return f"{NETWORKMANAGER_DIR}/macvtap-{name}.nmconnection"
+    return f"{NETWORKMANAGER_DIR}/{profile(name)}.nmconnection"
+
+
+def profile(name: str) -> str:
+    return f"macvtap-{name}"
 
 
 def render(kept: Kept) -> Rendered:
@@ -67,16 +81,21 @@ def _stack(kept: Kept, version: int) -> dict[str, t.Any]:
     said: dict[str, t.Any] = {"method": "manual"}
     if version == 6:
         said["addr-gen-mode"] = 0
+    if version == 4 and kept.dhcp4:
+        said.update(_LEASE)
     addresses = [address for address in kept.addresses if family(address) == version]
-    if not addresses:
-        # Where dhcp4 would be said. The link-local address is what neighbours are found by.
+    if said["method"] == "manual" and not addresses:
+        # The link-local address is what neighbours are found by.
         return {**said, "method": "link-local" if version == 6 else "disabled"}
     said.update((f"address{number}", address) for number, address in enumerate(addresses, 1))
     nowhere, metric = ("::", 1024) if version == 6 else ("0.0.0.0", 0)  # noqa: S104  # no gateway
     routes = [route for route in kept.routes if family(route.destination) == version]
     for number, route in enumerate(routes, 1):
         said[f"route{number}"] = f"{route.destination},{nowhere},{metric}"
-        said[f"route{number}_options"] = f"src={route.source}" if route.source else None
+        options = [f"src={route.source}"] if route.source else []
+        # The one that the profile's others do not go to.
+        options += ["table=254"] if said["method"] == "auto" else []
+        said[f"route{number}_options"] = ",".join(options) or None
     return {**said, "never-default": "true"}
 
 
@@ -85,7 +104,7 @@ def _profile(kept: Kept) -> str:
     vlan = kept.kind == "vlan"
     sections: dict[str, dict[str, t.Any]] = {
         "connection": {
-            "id": f"macvtap-{kept.name}",
+            "id": profile(kept.name),
             "uuid": str(uuid.uuid5(_NAMESPACE, f"{kept.name} {parent.said or parent.name}")),
             "type": "vlan" if vlan else "macvlan",
             "interface-name": kept.name,
@@ -93,7 +112,8 @@ def _profile(kept: Kept) -> str:
         "ethernet": {
             "mac-address": parent.said.upper() if parent.by == "mac" else None,
             "cloned-mac-address": kept.mac.upper() if kept.mac else None,
-            "mtu": kept.mtu,
+            # A profile without one takes the lease's.
+            "mtu": kept.mtu or kept.lease_mtu,
         },
         "vlan" if vlan else "macvlan": {
             "parent": parent.name if parent.by == "name" else None,

@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.dec
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     DROP_IN,
+    HOOK_FILE,
     IFUPDOWN,
     INTERFACES_FILE,
     NETWORKD,
@@ -48,7 +49,7 @@ _OWN = re.compile(
 
 
 def is_shared(path: str) -> bool:
-    fixed = (INTERFACES_FILE, SYSCTL_FILE, UDEV_FILE, UNIT_FILE)
+    fixed = (INTERFACES_FILE, HOOK_FILE, SYSCTL_FILE, UDEV_FILE, UNIT_FILE)
     return path in fixed or path.endswith(f".network.d/{DROP_IN}") or networkd.is_parent_file(path)
 
 

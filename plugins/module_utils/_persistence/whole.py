@@ -55,8 +55,8 @@ def macvtap(want: Wanted, parent: Parent, link: Link | None) -> Kept:
     )
 
 
-def companion(want: WantedCompanion, parent: Parent, link: Link | None) -> Kept:
-    """Return the companion as it is to be; ``link`` is what has its name now."""
+def companion(want: WantedCompanion, parent: Parent, link: Link | None, below: Link) -> Kept:
+    """Return the companion as it is to be; ``link`` is what has its name now, and ``below`` its parent."""
     return Kept(
         want.name,
         COMPANION,
@@ -70,6 +70,7 @@ def companion(want: WantedCompanion, parent: Parent, link: Link | None) -> Kept:
         addresses=tuple(f"{address}/{128 if family(address) == 6 else 32}" for address in want.addresses),
         routes=tuple(Route(guests, _source(want, guests)) for guests in want.guests),
         dhcp4=want.dhcp4,
+        lease_mtu=(link or below).mtu if want.dhcp4 else None,
     )
 
 

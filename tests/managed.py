@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A hypervisor of the lab with a network manager of which there is only what it would leave in /run and /etc."""
+
+from __future__ import annotations
+
+import typing as t
+
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+ETC = "/etc/systemd/network"
+FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf '%p %m\n' | sort"
+
+
+class Host:
+    """The hypervisor, with a network manager of which there is only what it would leave in /run."""
+
+    def __init__(self, hv: Hypervisor) -> None:
+        self.hv = hv
+
+    def sh(self, script: str) -> str:
+        return self.hv.run("sh", "-ec", script)
+
+    def run(self, *, check: bool = False, diff: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        done = run_module("macvtap_persistence", params, prefix=self.hv.prefix, check=check, diff=diff)
+        assert done["rc"] == 0, done
+        return done
+
+    def files(self) -> dict[str, str]:
+        return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
+
+    def networkd(self) -> None:
+        self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network; mkdir -p /run/systemd/netif/links")
+        self.sh(
+            f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
+            " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
+        )
+
+    def ifupdown(self) -> None:
+        self.sh("mkdir -p /etc/network; echo 'source /etc/network/interfaces.d/*' > /etc/network/interfaces")
