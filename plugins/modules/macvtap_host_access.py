@@ -34,7 +34,7 @@ description:
   - The whole task is done or nothing of it is. What the kernel would refuse is refused before anything is done, and
     when a step fails nevertheless, what was there before is put back. In the end all is read back, and the task fails
     if it is not as declared.
-  - What this module makes does not outlast a reboot.
+  - What this module makes does not outlast a reboot; M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
   - pyroute2 (0.7.2 or newer), where something is to be changed
   - a kernel with macvlan links (C(CONFIG_MACVLAN)), which every kernel with macvtap has
