@@ -84,11 +84,11 @@ class Lan:
     def __init__(self, switch: Machine, host: Machine, guest: Machine, peer: Machine) -> None:
         self.switch, self.host, self.guest, self.peer = switch, host, guest, peer
 
-    def access(self, params: t.Mapping[str, t.Any] = ACCESS, **how: t.Any) -> Result:
+    def access(self, params: t.Mapping[str, t.Any] | None = None, **how: t.Any) -> Result:
         how = {"prefix": self.host.prefix, **how}
-        return run_module("macvtap_host_access", params, **how)
+        return run_module("macvtap_host_access", ACCESS if params is None else params, **how)
 
-    def done(self, params: t.Mapping[str, t.Any] = ACCESS, **how: t.Any) -> Result:
+    def done(self, params: t.Mapping[str, t.Any] | None = None, **how: t.Any) -> Result:
         result = self.access(params, **how)
         assert not result.get("failed"), result
         return result

@@ -18,13 +18,13 @@ _ESTABLISHED = "01"
 _SERVERS = ("sshd", "sshd-session", "dropbear")
 
 
-def find(environment: t.Mapping[str, str] = os.environ) -> tuple[Connection, ...]:
+def find() -> tuple[Connection, ...]:
     """Return the connections of this process's ancestors, and that which SSH says in the environment.
 
     A task that Ansible has sent to the background has no such ancestors: then every SSH session of the host counts.
     """
     established = _established()
-    found = _held(_ancestors(), established) | _said(environment.get("SSH_CONNECTION", ""))
+    found = _held(_ancestors(), established) | _said(os.environ.get("SSH_CONNECTION", ""))
     return tuple(sorted(found or _held(_servers(), established), key=str))
 
 
