@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from support import run_module
@@ -41,3 +42,16 @@ class Host:
 
     def ifupdown(self) -> None:
         self.sh("mkdir -p /etc/network; echo 'source /etc/network/interfaces.d/*' > /etc/network/interfaces")
+
+
+@contextlib.contextmanager
+def lent(hv: Hypervisor) -> t.Iterator[Host]:
+    """Lend the hypervisor to one test, and take away what that has made of links, files and managers."""
+    made = Host(hv)
+    made.sh(f"mkdir -p {ETC}; touch -d '1 second ago' /run/mark")
+    yield made
+    made.sh(
+        "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
+        f"/run/network /run/fake {ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* "
+        "/etc/sysctl.d/*macvtap*"
+    )

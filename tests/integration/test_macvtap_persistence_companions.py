@@ -10,7 +10,7 @@ import re
 import typing as t
 
 import pytest
-from managed import ETC, Host
+from managed import ETC, Host, lent
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -33,13 +33,8 @@ SETTINGS = ("ipv4/conf/host-0/arp_filter", "ipv4/conf/host-0/arp_announce", "ipv
 
 @pytest.fixture
 def host(hv: Hypervisor) -> t.Iterator[Host]:
-    made = Host(hv)
-    made.sh(f"mkdir -p {ETC}; touch -d '1 second ago' /run/mark")
-    yield made
-    made.sh(
-        "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
-        f"{ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* {SYSCTL}"
-    )
+    with lent(hv) as made:
+        yield made
 
 
 def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> None:

@@ -13,7 +13,7 @@ import os
 import typing as t
 
 import pytest
-from managed import ETC, Host
+from managed import ETC, Host, lent
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -31,13 +31,8 @@ TOLD = "/run/fake/told"
 
 @pytest.fixture
 def host(hv: Hypervisor) -> t.Iterator[Host]:
-    made = Host(hv)
-    made.sh(f"mkdir -p {ETC}; touch -d '1 second ago' /run/mark")
-    yield made
-    made.sh(
-        "ip link del host-0 2>/dev/null || true; rm -rf /run/systemd /run/NetworkManager /run/network /run/fake "
-        f"{ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* /etc/sysctl.d/*macvtap*"
-    )
+    with lent(hv) as made:
+        yield made
 
 
 def make_companion(host: Host) -> None:
