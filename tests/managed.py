@@ -17,7 +17,7 @@ FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf 
 
 
 class Host:
-    """The hypervisor, with a network manager of which there is only what it would leave in /run."""
+    """``run`` runs macvtap_persistence on it; ``files`` are those of ours that it has written."""
 
     def __init__(self, hv: Hypervisor) -> None:
         self.hv = hv
@@ -49,9 +49,11 @@ def lent(hv: Hypervisor) -> t.Iterator[Host]:
     """Lend the hypervisor to one test, and take away what that has made of links, files and managers."""
     made = Host(hv)
     made.sh(f"mkdir -p {ETC}; touch -d '1 second ago' /run/mark")
-    yield made
-    made.sh(
-        "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
-        f"/run/network /run/fake {ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* "
-        "/etc/sysctl.d/*macvtap*"
-    )
+    try:
+        yield made
+    finally:
+        made.sh(
+            "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
+            f"/run/network /run/fake {ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* "
+            "/etc/sysctl.d/*macvtap*"
+        )
