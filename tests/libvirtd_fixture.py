@@ -16,9 +16,9 @@ from support import OTHER_ROOT, ROOT, ansible_path
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import cells, guest, image, lifecycle, model, switch
-from labkit.hypervisor import MACHINE, System
+from labkit.hypervisor import System
 
-SYSTEM = System(Path(OTHER_ROOT), (ROOT, Path(ansible_path()))) if OTHER_ROOT else MACHINE
+SYSTEM = System(Path(OTHER_ROOT or "/"), (ROOT, Path(ansible_path())))
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,23 @@ def another_system(root: str, shown: t.Sequence[str]) -> None:
     subprocess.run(["umount", "--lazy", "/machine"], check=True)
 
 
-def own_root(overlays: t.Sequence[str]) -> None:
-    """An own /run and /tmp, and writes to the overlaid directories go to memory instead of to the machine."""
+def own_root(overlays: t.Sequence[str], shown: t.Sequence[str]) -> None:
+    """An own /run and /tmp, and writes to the overlaid directories go to memory instead of to the machine.
+
+    What is ``shown`` is there all the same, in /tmp too: a checkout may well be there.
+    """
     # The names of other namespaces are nothing to this one, and a copy of their mounts would keep them alive.
     subprocess.run(["umount", "--lazy", "/run/netns"], check=False, stderr=subprocess.DEVNULL)
     mount("-t", "tmpfs", "-o", "mode=755", "lab", "/run")
+    below = [source for source in shown if source.startswith("/tmp/")]  # noqa: S108
+    hidden = {source: Path("/run/shown", str(index)) for index, source in enumerate(below)}
+    for source, aside in hidden.items():
+        aside.mkdir(parents=True)
+        mount("--rbind", source, str(aside))
     mount("-t", "tmpfs", "-o", "mode=1777", "lab", "/tmp")  # noqa: S108
+    for source, aside in hidden.items():
+        Path(source).mkdir(parents=True, exist_ok=True)
+        mount("--move", str(aside), source)
     for directory in overlays:
         upper, work = (Path("/run/overlay", directory.strip("/"), kind) for kind in ("upper", "work"))
         upper.mkdir(parents=True)
@@ -64,7 +75,7 @@ def lay_out(spec: dict[str, t.Any]) -> None:
     if another:
         another_system(spec["root"], spec["shown"])
     if another or spec["overlays"]:
-        own_root(spec["overlays"])
+        own_root(spec["overlays"], spec["shown"])
     mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
     # sysfs shows the links of the network namespace that mounted it.
     mount("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sysfs", "/sys")

@@ -28,9 +28,10 @@ class Spec(t.TypedDict):
     removed: list[str]
     files: dict[str, tuple[int, str]]
     start: list[list[str]]
-    # Another system's root directory in place of the machine's, and which of the machine's directories it has.
-    root: t.NotRequired[str]
+    # Which of the machine's directories a cell with a root of its own shows all the same.
     shown: t.NotRequired[list[str]]
+    # Another system's root directory in place of the machine's.
+    root: t.NotRequired[str]
 
 
 def add_netns(cell: Cell) -> None:

@@ -39,7 +39,7 @@ auth_unix_rw = "none"
 class System:
     """What a hypervisor runs in place of the machine's own system, and which of the machine's directories it sees."""
 
-    root: Path
+    root: Path = Path("/")
     shown: tuple[Path, ...] = ()
 
     @property
@@ -48,7 +48,7 @@ class System:
         return next(name for name in ("virtqemud", "libvirtd") if (self.root / "usr/sbin" / name).exists())
 
 
-MACHINE = System(Path("/"))
+MACHINE = System()
 
 
 def create(lab: Lab, hv: Cell, index_count: int, system: System = MACHINE) -> None:
@@ -84,8 +84,8 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
         },
         # With -d each returns when it can be talked to.
         "start": [["/usr/sbin/virtlogd", "-d"], [f"/usr/sbin/{system.daemon}", "-d"]],
+        "shown": [str(path) for path in system.shown],
     }
-    if system != MACHINE:
+    if system.root != MACHINE.root:
         made["root"], made["overlays"] = str(system.root), []
-        made["shown"] = [str(path) for path in system.shown]
     return made
