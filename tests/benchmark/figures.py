@@ -52,6 +52,11 @@ class Figure:
             return None
         return self.value >= self.target if self.at_least else self.value <= self.target
 
+    @property
+    def allowed(self) -> str:
+        """The target in words."""
+        return "–" if self.target is None else f"{'≥' if self.at_least else '≤'} {self.target:g} {self.unit}"
+
 
 @dataclass(frozen=True)
 class Sample:

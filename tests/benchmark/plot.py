@@ -41,8 +41,10 @@ def _bars(figures: t.Sequence[Figure]) -> t.Iterator[str]:
     """Each figure as a share of what its target allows, on a logarithmic scale; left of the line it is met."""
     shares = [_share(figure) for figure in figures]
     low, high = min([0.1, *shares]) / 1.5, max([3.0, *shares]) * 1.5
-    to_x = _scale(low, high, _LABELS, _WIDTH - 110)
-    yield _text(0, 18, "Figures against their targets (the line; shorter is better)", "title")
+    to_x = _scale(low, high, _LABELS, _WIDTH - 170)
+    yield _text(
+        0, 18, "Figures against their targets (the line, and in brackets; a bar left of the line meets it)", "title"
+    )
     bottom = 34 + _BAR * len(figures)
     for number, (figure, share) in enumerate(zip(figures, shares)):
         y, value = 34 + _BAR * number, figure.value or 0.0
@@ -53,7 +55,7 @@ def _bars(figures: t.Sequence[Figure]) -> t.Iterator[str]:
         yield _text(
             max(to_x(share), to_x(1)) + 6,
             y + 16,
-            f"{value:.{0 if value >= 100 else 2}f} {figure.unit}",
+            f"{value:.{0 if value >= 100 else 2}f} {figure.unit} ({figure.allowed})",
             "small",
         )
     yield f'<line class="target" x1="{to_x(1):.0f}" x2="{to_x(1):.0f}" y1="30" y2="{bottom}"/>'
@@ -92,12 +94,17 @@ def _growth(curves: t.Mapping[str, _Curve], top: int) -> t.Iterator[str]:
         y = to_y(10.0**power)
         yield f'<line class="axis" x1="{left}" x2="{right}" y1="{y:.0f}" y2="{y:.0f}"/>'
         yield _text(0, y + 4, f"{10.0**power:g} s", "small")
+    ends = []
     for title, key, colour in _LINES:
         curve = {links: max(cost, 1e-3) for links, cost in curves.get(key, {}).items()}
         if curve:
             path = " ".join(f"{to_x(links):.0f},{to_y(cost):.0f}" for links, cost in sorted(curve.items()))
             yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
-            yield _text(right + 8, to_y(curve[max(curve)]) + 4, title, "small")
+            ends.append((to_y(curve[max(curve)]) + 4, title))
+    lowest = 0.0
+    for y, title in sorted(ends):
+        lowest = max(y, lowest + 14)
+        yield _text(right + 8, lowest, title, "small")
 
 
 def _curves(figures: t.Sequence[Figure]) -> dict[str, _Curve]:

@@ -52,7 +52,7 @@ def circumstances(session: Session) -> dict[str, t.Any]:
 def table(figures: t.Sequence[Figure]) -> str:
     rows = [("figure", "value", "target", "met", "rounds")]
     rows += [
-        (f.what, _value(f), _target(f), {None: "", True: "yes", False: "NO"}[f.met], str(f.rounds)) for f in figures
+        (f.what, _value(f), f.allowed, {None: "", True: "yes", False: "NO"}[f.met], str(f.rounds)) for f in figures
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -78,12 +78,6 @@ def save(module: str, figures: t.Sequence[Figure], about: t.Mapping[str, t.Any],
 
 def _value(figure: Figure) -> str:
     return "–" if figure.value is None else f"{figure.value:.2f} {figure.unit}"
-
-
-def _target(figure: Figure) -> str:
-    if figure.target is None:
-        return "–"
-    return f"{'≥' if figure.at_least else '≤'} {figure.target:g} {figure.unit}"
 
 
 def _rounded(value: t.Any) -> t.Any:
