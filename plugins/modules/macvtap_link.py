@@ -336,7 +336,7 @@ EXAMPLES = r"""
         mac: 52:54:00:00:00:03
         mtu: 1400
 
-- name: A link that a guest's multicast passes, and that the host's own stack keeps off
+- name: A link that passes all multicast to its guest, and that the host's own stack does not use
   linuxvirt.macvtap.macvtap_link:
     name: macvtap1
     parent: eth0
