@@ -243,6 +243,10 @@ options:
     description:
       - Whether the link lets all multicast frames through to the guest, and not only those of groups that the host has
         joined on the link. Guests that use multicast (mDNS, VRRP, IPv6 with addresses not made from the MAC) need it.
+      - In mode V(passthru) the kernel passes it on to the parent only while the link is up. So V(true) is refused
+        there for a link that is to be down, a link that is set down loses it, and where the parent's own count
+        (C(allmulti)) does not show it, or the kernel does not tell that count (before Linux 6.0), V(false) makes a
+        link that is up anew.
     type: bool
   netns:
     description:

@@ -8,11 +8,13 @@ on Linux 6.18 and read in drivers/net/macvlan.c and macvtap.c. What the kernel w
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     SAME,
     Holder,
@@ -25,8 +27,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
-
-_RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
 def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
@@ -100,26 +100,14 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
     """Return the step from one state of a link to another, with its changes field by field."""
-    return between(before, after, fields, impact, also=_repair(before, after), path=path)
+    cost = functools.partial(impact, up=after is None or after.up)
+    return between(before, after, fields, cost, also=_repair(before, after), path=path)
 
 
 def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
     if not (after and after.tap and after.tap.repair and before and before.tap and before.tap.fault):
         return ()
     return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
-
-
-def impact(before: Link, field: str, value: t.Any) -> Impact:
-    """Return what it takes to give ``field`` of a link that exists a new value."""
-    # The kernel answers "success" to a new IFLA_LINK or number of queues and ignores it; macvlan_changelink() gives
-    # EINVAL for a mode to or from passthru.
-    if field in _RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
-        return Impact.RECREATE
-    # On a link in mode passthru that is down, macvlan_changelink() takes from the parent's promiscuity what was
-    # never added: it becomes 4294967295 and stays so.
-    if field == "promiscuous" and before.mode == "passthru" and not before.up:
-        return Impact.RECREATE
-    return Impact.IN_PLACE
 
 
 def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
@@ -147,6 +135,16 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
         value = getattr(want, name)
         if value is not None and value != getattr(base, name):
             differs[name] = value
+    refusals.check_allmulticast(want, mode, up=up, parent=parent)
+    if (
+        mode == "passthru"
+        and not up
+        and want.allmulticast is None
+        and base.allmulticast
+        and (base.mode != mode or base.up)
+    ):
+        # It would have no effect when the link comes up, and damage the parent's count if it is taken off then.
+        differs["allmulticast"] = False
     if "parent" in differs:
         # The limit is the parent's, shared by all of its links: this one brings none along.
         differs["bclim"] = want.bclim
