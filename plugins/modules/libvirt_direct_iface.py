@@ -570,8 +570,8 @@ reflective_relay:
         method: lower
         frames: 2
         ethertype: "0x88b5"
-        source: 52:54:00:ab:cd:ef
-        destination: 52:54:00:ab:cd:ef
+        source: "52:54:00:ab:cd:ef"
+        destination: "52:54:00:ab:cd:ef"
 backup_file:
   description: The copy of O(xml_file) as it was before.
   returned: with O(backup=true), if the file was changed

@@ -333,11 +333,11 @@ EXAMPLES = r"""
       mode: "0660"
     links:
       - name: web1
-        mac: 52:54:00:00:00:01
+        mac: "52:54:00:00:00:01"
       - name: web2
-        mac: 52:54:00:00:00:02
+        mac: "52:54:00:00:00:02"
       - name: db1
-        mac: 52:54:00:00:00:03
+        mac: "52:54:00:00:00:03"
         mtu: 1400
 
 - name: A link that a guest's multicast passes, and that the host's own stack keeps off
@@ -354,8 +354,8 @@ EXAMPLES = r"""
     parent: eth0
     mode: source
     source_macs:
-      - 52:54:00:00:00:01
-      - 52:54:00:00:00:02
+      - "52:54:00:00:00:01"
+      - "52:54:00:00:00:02"
 
 - name: New links in the mode that suits the switch
   linuxvirt.macvtap.macvtap_link:
@@ -495,7 +495,7 @@ links:
       ifindex: 12
       parent: eth0
       mode: bridge
-      mac: 52:54:00:00:00:01
+      mac: "52:54:00:00:00:01"
       mtu: 1500
       state: up
       tap:
@@ -520,8 +520,8 @@ reflective_relay:
         method: lower
         frames: 2
         ethertype: "0x88b5"
-        source: 52:54:00:ab:cd:ef
-        destination: 52:54:00:ab:cd:ef
+        source: "52:54:00:ab:cd:ef"
+        destination: "52:54:00:ab:cd:ef"
 """
 
 import contextlib
