@@ -112,7 +112,7 @@ def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: st
         if desired.present:
             raise MacvtapError(said, path=join_path(desired.path, "domain"))
         nothing = Nic(desired.domain, desired.mac or "")
-        left = replace(nothing, left=nothing.mac in host.rules)
+        left = replace(nothing, left=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
         what = "only the rule for its address is removed" if left.left else f"nothing to remove {desired.key} from"
         return Resolved(desired, left, nothing, False, {}, (f"{said}: {what}",))
     if not domain.persistent:
@@ -165,8 +165,9 @@ def _without_others_rule(one: Resolved, host: Host, leaving: t.Collection[tuple[
     others = multicast.others(one.before, host, leaving)
     if not others:
         return one
-    said = f"{target(one.before)}: {multicast.left_to(others)}"
-    return replace(one, before=multicast.without_rule(one.before), warnings=(*one.warnings, said))
+    # Of what was gone before, the rule is the others' alone.
+    said = () if one.before.stored is None else (f"{target(one.before)}: {multicast.left_to(others)}",)
+    return replace(one, before=multicast.without_rule(one.before), warnings=(*one.warnings, *said))
 
 
 def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, level: str) -> t.Iterator[Resolved]:

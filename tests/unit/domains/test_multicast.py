@@ -188,6 +188,14 @@ def test_the_addresses_of_all_domains_matter_where_a_rule_may_go() -> None:
 
 
 @pytest.mark.parametrize("domain", ["web1", "gone"])
+def test_a_rule_that_is_anothers_alone_is_no_business_of_what_is_gone(domain: str) -> None:
+    on = keeping(stopped(STORED), OTHER, macs={OTHER: ("twin",)})
+    plan = planner.plan([want(domain, OTHER, present=False)], on)
+    assert not plan.changed
+    assert "rule" not in str(plan.warnings)
+
+
+@pytest.mark.parametrize("domain", ["web1", "gone"])
 def test_a_rule_that_is_left_over_goes_with_absent_and_comes_back(domain: str) -> None:
     on = keeping(stopped(STORED), OTHER, macs={})
     plan = planner.plan([want(domain, OTHER, present=False)], on)
