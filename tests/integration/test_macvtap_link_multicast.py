@@ -126,8 +126,12 @@ def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_pa
     assert ok(netns.run({"name": NAME, "allmulticast": False})) == {"allmulticast": "recreate"}
     assert allmulti(netns) == 0
     without_effect(up=True)
-    ok(netns.run({"name": NAME, "state": "down"}))
+    told = netns.run({"name": NAME, "allmulticast": True})
+    assert (told["changed"], "no more groups than before" in str(told["warnings"])) == (False, True)
+    ok(netns.run({"name": NAME, "state": "down", "allmulticast": False}))
     assert ("ALLMULTI" in netns.link(NAME)["flags"], allmulti(netns)) == (False, 0)
+    ok(netns.run({"name": NAME, "allmulticast": True}))
+    assert allmulti(netns) == 1
     # As the kernel alone has it.
     without_effect(up=True)
     netns.ip("link", "set", NAME, "allmulticast", "off")

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     SAME,
@@ -60,7 +61,7 @@ def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = 
     touched = {step.target for step in steps if step.changes and step.after}
     if touched:
         refusals.check([want for want in wanted if want.key in touched], final)
-    return in_order(steps, _warnings(wanted, links, steps))
+    return in_order(steps, warnings(wanted, links, steps))
 
 
 def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
@@ -220,27 +221,3 @@ def _purge(
         if link.kind == "macvtap" and link.group == group and link.netns is None and link.name not in declared:
             final.pop(link.name, None)
             yield step_between(link, None, path="purge")
-
-
-def _warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
-    """Gather what a user should know; one sentence each, however many links it is about."""
-    staying = [want for want in wanted if want.state != "absent"]
-    vepa = [w.key for w in staying if w.mode is None and w.key not in links]
-    anew = [step.target for step in steps if step.recreates]
-    public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
-    faulty = [
-        f"{link.tap.path} of {link.name} {link.tap.fault}"
-        for link in (links.get(w.key) for w in staying if not w.tap_repair)
-        if link and link.tap and link.tap.fault
-    ]
-    told = [
-        (
-            vepa,
-            "no mode was given for these new links; they get the kernel's default, vepa, with which guests of one host "
-            "reach each other only through a switch with reflective relay. Say mode: bridge for any other switch",
-        ),
-        (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
-        (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
-        (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
-    ]
-    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)

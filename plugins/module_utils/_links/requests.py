@@ -134,7 +134,7 @@ def _passing_address() -> str:
 def change(step: Step[Link]) -> t.Iterator[bytes]:
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
     index = before.index
-    # The promiscuity of the parent changes with this flag only while the link is up: see planner.impact.
+    # The promiscuity of the parent changes with this flag only while the link is up: see impacts.py.
     flags = ("FLAGS", _macvlan_flags(after))
     new_flags = _macvlan_flags(before) != _macvlan_flags(after)
     first, last = apart(before, after) if before.mode == "passthru" else (False, None)

@@ -553,6 +553,16 @@ def test_allmulticast_of_a_passthru_link_that_is_to_be_down_is_refused(wanted: W
     assert caught.value.path == "links[3].allmulticast"
 
 
+def test_a_passthru_link_whose_flag_has_no_effect_is_told() -> None:
+    def told(link: Link) -> tuple[str, ...]:
+        return planner.plan([pt0(allmulticast=True)], host(link)).warnings
+
+    assert "no more groups than before" in told(replace(HEARING, parent_allmulti=0))[0]
+    for count in (1, None):
+        assert told(replace(HEARING, parent_allmulti=count)) == ()
+    assert told(replace(HEARING, parent_allmulti=0, up=False)) == ()
+
+
 def test_a_parent_whose_count_is_broken_is_refused() -> None:
     broken = {**host(MT0), "eth0": replace(ETH0, allmulti=4294967295)}
     for wanted, path in ((new(), "links[3].parent"), (mt0(allmulticast=True), "links[3].allmulticast")):
