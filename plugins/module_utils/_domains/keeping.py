@@ -68,9 +68,7 @@ class Keeper:
         if not self._differs(wanted):
             return
         for directory in (os.path.dirname(self._file), os.path.join(self._root, "run")):
-            while not os.path.lexists(directory):
-                directory = os.path.dirname(directory)  # noqa: PLW2901
-            if not os.access(directory, os.W_OK | os.X_OK):
+            if not os.access(_nearest(directory), os.W_OK | os.X_OK):
                 said = f"its rule in {GUESTS_FILE} is to change, and this user may not write there. Say become: true"
                 raise MacvtapError(said, path=path)
 
@@ -144,3 +142,8 @@ class Keeper:
                 f"udev reads {GUESTS_FILE} by itself within three seconds; udevadm control --reload failed: "
                 f"{answer[1].strip()}"
             )
+
+
+def _nearest(directory: str) -> str:
+    """Return the directory, or the first above it that there is."""
+    return directory if os.path.lexists(directory) else _nearest(os.path.dirname(directory))
