@@ -16,8 +16,18 @@ _POLL_SECONDS = 0.05
 
 
 @contextlib.contextmanager
-def held(name: str, *, timeout: float, directory: str = "/run") -> t.Iterator[None]:
+def held(
+    name: str,
+    *,
+    timeout: float,
+    directory: str = "/run",
+    doing: str = "changing links",
+    option: str = "lock_timeout",
+) -> t.Iterator[None]:
     """Hold the host's lock of this ``name``, waiting up to ``timeout`` seconds for another run to end.
+
+    The errors say by ``doing`` what it is held for, and have the path of the ``option`` that is at fault, where the
+    user cannot say how long to wait.
 
     The kernel lets go of it when the process ends, however it ends; the file stays, for taking it away could give two
     runs a lock each.
@@ -28,9 +38,19 @@ def held(name: str, *, timeout: float, directory: str = "/run") -> t.Iterator[No
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
-        raise MacvtapError(f"cannot lock {path}: {exc.strerror}. Changing links needs root") from exc
+        said = f"cannot lock {path}: {exc.strerror}. {doing.capitalize()} needs root"
+        raise MacvtapError(said, path="" if option == "lock_timeout" else option) from exc
     try:
-        _take(file, path, time.monotonic() + timeout)
+        try:
+            _take(file, time.monotonic() + timeout)
+        except BlockingIOError as exc:
+            by_user = option == "lock_timeout"
+            remedy = "Wait for it, or give lock_timeout more seconds" if by_user else "Run again when it has"
+            pid = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise MacvtapError(
+                f"another run (pid {pid}) is {doing} on this host and holds {path}; it has not ended in time. {remedy}",
+                path=option,
+            ) from exc
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -38,18 +58,13 @@ def held(name: str, *, timeout: float, directory: str = "/run") -> t.Iterator[No
         os.close(file)
 
 
-def _take(file: int, path: str, deadline: float) -> None:
+def _take(file: int, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
+        except BlockingIOError:
             if time.monotonic() >= deadline:
-                pid = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise MacvtapError(
-                    f"another run (pid {pid}) is changing links on this host and holds {path}; it has not ended in "
-                    "time. Wait for it, or give lock_timeout more seconds",
-                    path="lock_timeout",
-                ) from exc
+                raise
             time.sleep(_POLL_SECONDS)
         else:
             return

@@ -120,10 +120,12 @@ options:
     description:
       - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link. So the
         guest decides what its link hears, and by which MAC address.
-      - Only a V(virtio) card tells how it is set; for another one it is refused.
+      - Only a V(virtio) card tells how it is set; for another one it is refused, and so is another O(model) for an
+        interface that has this.
       - Before libvirt 10.1 it takes a replug. From then on it is changed in the running guest, with a warning, since
         libvirt sets the link only when the guest next changes its filters, and takes nothing back.
-      - O(allmulticast) is another way to hear multicast, with no say for the guest. An interface cannot have both.
+      - O(allmulticast) is another way to hear multicast, with no say for the guest. An interface cannot have both,
+        declared or stored.
     type: bool
   allmulticast: &allmulticast
     description:
@@ -132,9 +134,16 @@ options:
       - A running guest's link gets it at once, and the guest does not notice.
       - libvirt's configuration has no word for it. So that the link has it whenever the guest starts, a rule for the
         interface's MAC address is written to C(/etc/udev/rules.d/90-macvtap-domains.rules), and removed with
-        V(false) or with the interface. On a host without udev it lasts until the guest stops, with a warning.
-      - Refused where neither can be reached, with O(xml_file), a remote O(uri) or C(qemu:///session); and with
-        O(trust_guest_rx_filters), by which libvirt takes it off again.
+        V(false) or with the interface. On a host without udev, or where that file is not this collection's or cannot be
+        read, it lasts until the guest stops, with a warning.
+      - A rule goes by the address. Where another domain has the same one, V(false) is refused, and O(state=absent) and
+        O(purge) leave the rule, with a warning. O(state=absent) with a O(mac) removes the rule that a domain has left
+        which was undefined by other means.
+      - Refused where neither can be reached, with O(xml_file), a remote O(uri) or C(qemu:///session); with
+        O(trust_guest_rx_filters), by which libvirt takes it off again; and in mode V(passthrough), in which the source
+        hears no more by what its link gets before it is up. There V(false) takes the rule away, and the running guest's
+        link keeps it until a restart.
+      - With V(false) the link of a running guest that libvirt trusts keeps what the guest has set.
       - Left as it is if this is left out.
     type: bool
     version_added: 0.2.0
@@ -357,7 +366,7 @@ attributes:
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 0.7 or newer, to change the mode or allmulticast of a running guest's interface
+  - pyroute2 0.7 or newer, to change the mode or allmulticast of a running guest's interface; without it nothing is done
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link
@@ -561,8 +570,8 @@ reflective_relay:
         method: lower
         frames: 2
         ethertype: "0x88b5"
-        source: 52:54:00:ab:cd:ef
-        destination: 52:54:00:ab:cd:ef
+        source: "52:54:00:ab:cd:ef"
+        destination: "52:54:00:ab:cd:ef"
 backup_file:
   description: The copy of O(xml_file) as it was before.
   returned: with O(backup=true), if the file was changed
@@ -593,7 +602,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     Desired,
     Host,
-    Iface,
     Nic,
     StaleError,
 )
@@ -655,10 +663,15 @@ def _converge(
         planned = replace(planned, warnings=(*planned.warnings, *told))
         if module._diff:
             planned = _with_views(planned)
-        return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
+        if isinstance(hv, xmlfile.DomainFile):
+            return _checked(planned)
+        if module.check_mode:
+            hv.require(planned.steps)
+        return planned
 
     def complete(host: Host) -> Host:
-        return hv.with_macs(host) if host.macs is None and resolution.adds(declared, host) else host
+        needed = host.macs is None and resolution.needs_all(declared, host, purge=module.params["purge"])
+        return hv.with_macs(host) if needed else host
 
     outcome = _plan.converge(
         lambda: complete(hv.observe((desired.domain for desired in declared), sources)),
@@ -702,14 +715,19 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
         if before is None or after is None:
             continue
         shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
-        outside = [change.field for change in step.changes if change.field in fields.OUTSIDE]
-        views = [element.view(one) + _outside_view(one, outside) for one in shown]
+        outside = {
+            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE
+        }
+        views = [
+            element.view(one) + "".join(_outside_view(name, values[side]) for name, values in outside.items())
+            for side, one in enumerate(shown)
+        ]
         steps.append(replace(step, before_view=views[0], after_view=views[1]))
     return replace(plan, steps=tuple(steps))
 
 
-def _outside_view(iface: Iface | None, names: t.Iterable[str]) -> str:
-    return "".join(f"\n{name}: {iface.get(name) or 'no'}" for name in names) if iface else ""
+def _outside_view(name: str, value: bool | None) -> str:
+    return "" if value is None else f"\n{name}: {'yes' if value else 'no'}"
 
 
 def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:

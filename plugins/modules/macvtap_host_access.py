@@ -254,7 +254,7 @@ companions:
     - name: host0
       ifindex: 12
       parent: eth0
-      mac: 52:54:00:00:00:fa
+      mac: "52:54:00:00:00:fa"
       mtu: 1500
       state: up
       addresses: [192.0.2.250]

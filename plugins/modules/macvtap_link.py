@@ -243,6 +243,10 @@ options:
     description:
       - Whether the link lets all multicast frames through to the guest, and not only those of groups that the host has
         joined on the link. Guests that use multicast (mDNS, VRRP, IPv6 with addresses not made from the MAC) need it.
+      - In mode V(passthru) the kernel passes it on to the parent only while the link is up. So V(true) is refused
+        there for a link that is to be down, a link that is set down loses it, and where the parent's own count
+        (C(allmulti)) does not show it, or the kernel does not tell that count (before Linux 6.0), V(false) makes a
+        link that is up anew.
     type: bool
   netns:
     description:
@@ -329,11 +333,11 @@ EXAMPLES = r"""
       mode: "0660"
     links:
       - name: web1
-        mac: 52:54:00:00:00:01
+        mac: "52:54:00:00:00:01"
       - name: web2
-        mac: 52:54:00:00:00:02
+        mac: "52:54:00:00:00:02"
       - name: db1
-        mac: 52:54:00:00:00:03
+        mac: "52:54:00:00:00:03"
         mtu: 1400
 
 - name: A link that passes all multicast to its guest, and that the host's own stack does not use
@@ -350,8 +354,8 @@ EXAMPLES = r"""
     parent: eth0
     mode: source
     source_macs:
-      - 52:54:00:00:00:01
-      - 52:54:00:00:00:02
+      - "52:54:00:00:00:01"
+      - "52:54:00:00:00:02"
 
 - name: New links in the mode that suits the switch
   linuxvirt.macvtap.macvtap_link:
@@ -491,7 +495,7 @@ links:
       ifindex: 12
       parent: eth0
       mode: bridge
-      mac: 52:54:00:00:00:01
+      mac: "52:54:00:00:00:01"
       mtu: 1500
       state: up
       tap:
@@ -516,8 +520,8 @@ reflective_relay:
         method: lower
         frames: 2
         ethertype: "0x88b5"
-        source: 52:54:00:ab:cd:ef
-        destination: 52:54:00:ab:cd:ef
+        source: "52:54:00:ab:cd:ef"
+        destination: "52:54:00:ab:cd:ef"
 """
 
 import contextlib

@@ -135,7 +135,7 @@ links:
       ifindex: 12
       parent: eth0
       mode: bridge
-      mac: 52:54:00:00:00:01
+      mac: "52:54:00:00:00:01"
       mtu: 1500
       state: up
       carrier: true

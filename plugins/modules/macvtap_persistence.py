@@ -393,7 +393,7 @@ EXAMPLES = r"""
   linuxvirt.macvtap.macvtap_persistence:
     backend: networkd
     vlans:
-      - parent: 52:54:00:12:34:56
+      - parent: "52:54:00:12:34:56"
         id: 20
         name: lan20
     links:

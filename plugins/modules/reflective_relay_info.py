@@ -152,8 +152,8 @@ parents:
         method: lower
         frames: 2
         ethertype: "0x88b5"
-        source: 52:54:00:ab:cd:ef
-        destination: 52:54:00:ab:cd:ef
+        source: "52:54:00:ab:cd:ef"
+        destination: "52:54:00:ab:cd:ef"
 reflective_relay:
   description: That of the one link.
   returned: with O(parent)

@@ -151,7 +151,7 @@ EXAMPLES = r"""
 
 - name: Several, on an uplink that has another name on each host
   linuxvirt.macvtap.vlan_link:
-    parent: 52:54:00:00:00:01
+    parent: "52:54:00:00:00:01"
     vlans:
       - id: 20
         name: office
@@ -249,7 +249,7 @@ vlans:
       parent: eth0
       id: 20
       protocol: 802.1Q
-      mac: 52:54:00:00:00:01
+      mac: "52:54:00:00:00:01"
       mtu: 1500
       state: up
       ours: true

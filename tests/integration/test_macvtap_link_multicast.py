@@ -79,3 +79,62 @@ def test_passthru_is_no_way_to_hear_foreign_groups(netns: Namespace, lower: str,
     assert netns.run({**declared, "allmulticast": True})["rc"] == 0
     assert heard(netns) == {GROUP, STRANGER}
     assert parent(netns) == (promiscuous, True)
+
+
+def allmulti(netns: Namespace) -> int:
+    return int(netns.links("dev", PARENT)[0]["allmulti"])
+
+
+def ok(done: dict[str, t.Any]) -> dict[str, str]:
+    assert done["rc"] == 0, done
+    return {change["field"]: change["impact"] for change in done["changes"]}
+
+
+def test_the_parents_count_follows_a_passthru_link_and_never_goes_below_zero(netns: Namespace, lower: str) -> None:
+    link = {"name": NAME, "parent": lower, "mode": "passthru"}
+    ok(netns.run({**link, "allmulticast": True}))
+    assert allmulti(netns) == 1
+    assert ok(netns.run({**link, "allmulticast": False})) == {"allmulticast": "in_place"}
+    assert allmulti(netns) == 0
+    ok(netns.run({**link, "allmulticast": True}))
+    # What is set down leaves nothing behind, nor what is removed or made anew.
+    assert ok(netns.run({**link, "state": "down"})) == {"state": "in_place", "allmulticast": "in_place"}
+    assert allmulti(netns) == 0
+    ok(netns.run({**link, "allmulticast": True}))
+    assert ok(netns.run({**link, "queues": {"tx": 2, "rx": 2}}))["queues.tx"] == "recreate"
+    assert allmulti(netns) == 1
+    ok(netns.run({"name": NAME, "state": "absent"}))
+    assert allmulti(netns) == 0
+    netns.refuses({**link, "allmulticast": True, "state": "down"}, r"^allmulticast: .*Say state: up")
+
+
+def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_parent(
+    netns: Namespace, lower: str
+) -> None:
+    def without_effect(*, up: bool) -> None:
+        netns.run({"name": NAME, "state": "absent"})
+        netns.ip("link", "add", "link", lower, "name", NAME, "type", "macvtap", "mode", "passthru")
+        netns.ip("link", "set", NAME, "allmulticast", "on")
+        if up:
+            netns.ip("link", "set", NAME, "up")
+        assert allmulti(netns) == 0
+
+    without_effect(up=False)
+    ok(netns.run({"name": NAME}))
+    assert ("ALLMULTI" in netns.link(NAME)["flags"], allmulti(netns)) == (True, 1)
+    without_effect(up=True)
+    assert ok(netns.run({"name": NAME, "allmulticast": False})) == {"allmulticast": "recreate"}
+    assert allmulti(netns) == 0
+    without_effect(up=True)
+    told = netns.run({"name": NAME, "allmulticast": True})
+    assert (told["changed"], "no more groups than before" in str(told["warnings"])) == (False, True)
+    ok(netns.run({"name": NAME, "state": "down", "allmulticast": False}))
+    assert ("ALLMULTI" in netns.link(NAME)["flags"], allmulti(netns)) == (False, 0)
+    ok(netns.run({"name": NAME, "allmulticast": True}))
+    assert allmulti(netns) == 1
+    # As the kernel alone has it.
+    without_effect(up=True)
+    netns.ip("link", "set", NAME, "allmulticast", "off")
+    assert allmulti(netns) == 4294967295
+    netns.ip("link", "del", NAME)
+    netns.refuses({"name": NAME, "parent": lower, "mode": "bridge"}, rf"^parent: the allmulti of {lower} is 4294967295")

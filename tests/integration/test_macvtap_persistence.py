@@ -179,6 +179,8 @@ def test_what_ifupdown_runs_makes_the_link_as_declared(host: Host, more: dict[st
     for command in commands:
         host.sh(command)
     as_declared(host, **more)
+    # In every mode the parent takes in what the link is to hear.
+    assert " allmulti 1 " in host.sh(f"ip -d link show {more.get('parent', 'eth0')}") or more.get("state") == "down"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,14 @@ def test_what_ifupdown_runs_makes_the_link_as_declared(host: Host, more: dict[st
     [
         {},
         {"mode": "source", "nodst": True},
-        {"mode": "passthru", "mac": None, "promiscuous": False, "parent": "up1", "state": "down"},
+        {
+            "mode": "passthru",
+            "mac": None,
+            "promiscuous": False,
+            "parent": "up1",
+            "state": "down",
+            "allmulticast": False,
+        },
     ],
 )
 def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, more: dict[str, t.Any]) -> None:
@@ -206,7 +215,9 @@ def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, 
         host.sh(command.replace("%%", "%").replace("$$", "$"))
     # What is said in networkd's own file.
     host.sh(
-        "ip link set dev mt-0 allmulticast on addrgenmode none" + (" up" if declared.get("state") != "down" else "")
+        "ip link set dev mt-0 addrgenmode none"
+        + (" allmulticast on" if declared["allmulticast"] else "")
+        + (" up" if declared.get("state") != "down" else "")
     )
     as_declared(host, **more)
 

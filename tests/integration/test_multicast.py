@@ -174,6 +174,20 @@ def test_a_guest_that_is_trusted_sets_its_link_itself(guest: Guest, module: Modu
     assert "33:33:00:00:4d:63" in groups
 
 
+def test_a_trusted_guest_in_mode_passthrough_hears_its_groups(hv: Hypervisor) -> None:
+    passing = nic(A, mode="passthrough")
+    hv.define_guest("web1", passing)
+    hv.virsh("start", "web1")
+    # Not asserted of its group, which came through in 2 runs out of 5 for a reason that is not known.
+    assert not Guest(hv).answers()
+    hv.virsh("destroy", "web1")
+    hv.virsh("undefine", "web1")
+    hv.define_guest("web1", passing.replace("type='direct'", "type='direct' trustGuestRxFilters='yes'", 1))
+    hv.virsh("start", "web1")
+    guest = Guest(hv)
+    assert (guest.answers(), guest.hears()) == (True, True)
+
+
 def test_libvirt_takes_allmulticast_off_the_link_of_a_guest_that_it_trusts(hv: Hypervisor, module: Module) -> None:
     hv.define_guest("web1", nic(A).replace("type='direct'", "type='direct' trustGuestRxFilters='yes'", 1))
     hv.virsh("start", "web1")

@@ -13,6 +13,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
+import yaml
 from support import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
@@ -65,6 +66,39 @@ def test_a_picture_is_what_its_text_says(text: pathlib.Path) -> None:
     title = ET.fromstring(svg).find("{http://www.w3.org/2000/svg}title")  # noqa: S314
     assert title is not None
     assert title.text
+
+
+def yaml_of_the_docs() -> t.Iterator[t.Any]:
+    """What is shown as YAML: in the pages, and in what plugins say of themselves."""
+    for page in PAGES:
+        for number, text in enumerate(re.findall(r"(?ms)^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"))):
+            yield pytest.param(text, id=f"{relative(page)} {number}")
+    for path in sorted((ROOT / "plugins").rglob("*.py")):
+        for name, text in re.findall(
+            r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r?"""(.*?)^"""', path.read_text(encoding="utf-8")
+        ):
+            yield pytest.param(text, id=f"{relative(path)} {name}")
+
+
+def numbers(value: t.Any) -> t.Iterator[int]:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int):
+        yield value
+
+
+@pytest.mark.parametrize("text", list(yaml_of_the_docs()))
+def test_no_address_is_shown_that_yaml_takes_for_a_number(text: str) -> None:
+    # 52:54:00:00:00:01 counts seconds, to the base of 60.
+    assert [number for number in numbers([*yaml.safe_load_all(text)]) if number > 10**9] == []
+
+
+def test_yaml_was_found_and_an_address_without_quotes_is_a_number() -> None:
+    assert len(list(yaml_of_the_docs())) > 40
+    assert next(numbers(yaml.safe_load("- {mac: 52:54:00:00:00:01}"))) > 10**9
 
 
 def template(node: ast.AST) -> str | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection, uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
@@ -36,7 +36,7 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
         changed = {n for n, v in stored.values.items() if was is None or was.type != stored.type or was.get(n) != v}
         if changed:
             _check_values(desired, stored, changed)
-        _check_multicast(desired, stored, changed, host)
+        multicast.check(desired, before, stored, changed=changed, host=host, leaving=leaving)
         name = stored.get("target")
         if name and "target" in changed:
             link = selection.link_of(name, host.links or {})
@@ -86,34 +86,6 @@ def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -
         raise MacvtapError(
             "a parameter needs the type that it is one of; say 802.1Qbg or 802.1Qbh",
             path=join_path(desired.path, "virtualport.type"),
-        )
-
-
-def _check_multicast(desired: Desired, stored: Iface, changed: set[str], host: Host) -> None:
-    said = desired.given.get("allmulticast")
-    path = join_path(desired.path, "allmulticast")
-    if said is not None and (host.links is None or uris.is_session(host.uri)):
-        where = (
-            "a user's own libvirt has no running guest with one" if host.links is not None else "that is out of reach"
-        )
-        raise MacvtapError(
-            f"libvirt's configuration has no word for it: it is set on the running guest's link, and {where} with "
-            f"{host.uri}. Leave it out",
-            path=path,
-        )
-    trusts = stored.get("trust_guest_rx_filters") == "yes"
-    if said == "yes" and trusts:
-        raise MacvtapError(
-            "where libvirt trusts the guest's filters (trust_guest_rx_filters) it sets the link as the guest's card is "
-            "set, and takes allmulticast off again when that changes. Say one of the two, and false for the other",
-            path=path,
-        )
-    model = stored.get("model") or "rtl8139"
-    if trusts and not model.startswith("virtio") and changed & {"trust_guest_rx_filters", "model"}:
-        raise MacvtapError(
-            f"QEMU does not tell how the filters of a card of model {model} are set, so that nothing would come of it: "
-            "only virtio does. Say model: virtio, or allmulticast: true instead of this",
-            path=join_path(desired.path, "trust_guest_rx_filters"),
         )
 
 

@@ -11,8 +11,12 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
 
 _POLL_SECONDS = (0.005, 0.05)
+# What is changed on the link, behind libvirt.
+_OF_LINK = ("mode", "allmulticast")
 
 
 class Task(t.NamedTuple):
@@ -31,6 +35,13 @@ class Task(t.NamedTuple):
     def comes(self) -> bool:
         return bool(self.after.live) and (self.replugs or not self.before.live)
 
+    @property
+    def changes_link(self) -> bool:
+        """Whether something is changed on the link itself."""
+        live = self.after.live
+        hears = live is not None and live.get("allmulticast") == "yes"
+        return (self.comes and hears) or not self.updates().keys().isdisjoint(_OF_LINK)
+
     def updates(self) -> dict[str, str | None]:
         """What changes of an interface that stays in the running guest."""
         before, after = self.before.live, self.after.live
@@ -38,6 +49,32 @@ class Task(t.NamedTuple):
             return {}
         names = {*before.values, *after.values}
         return {name: after.get(name) for name in names if before.get(name) != after.get(name)}
+
+
+def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
+    return [
+        Task(step.path, step.before, step.after, any(c.impact is Impact.REPLUG for c in step.changes))
+        for step in steps
+        if step.before and step.after
+    ]
+
+
+def rules_of(tasks: t.Sequence[Task]) -> tuple[dict[str, bool], str]:
+    """Return of which addresses it is to be written down, or no longer, that their links get all multicast.
+
+    And the path of the option that is the first to say so.
+    """
+    found: dict[str, bool] = {}
+    path = ""
+    for task in tasks:
+        was, wanted = (
+            "yes" if nic.left else nic.stored and nic.stored.get("allmulticast") for nic in (task.before, task.after)
+        )
+        if wanted != was:
+            path = path or join_path(task.path, "allmulticast" if task.after.stored else "state")
+            # An address that one domain gives to another has it if either says so.
+            found[task.after.mac] = found.get(task.after.mac, False) or wanted == "yes"
+    return found, path
 
 
 class Guests:
@@ -66,14 +103,12 @@ class Guests:
 
     def _update(self, task: Task) -> None:
         updates = task.updates()
-        of_link: dict[str, str | None] = {
-            name: updates.pop(name) for name in ("mode", "allmulticast") if name in updates
-        }
+        of_link: dict[str, str | None] = {name: updates.pop(name) for name in _OF_LINK if name in updates}
         if updates:
             self._update_by_libvirt(task, updates)
         # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
         if of_link and task.before.live is not None:
-            hostlinks.change(task.before.live.get("target") or "", of_link, task.path)
+            hostlinks.change(task.before.live, of_link, task.path)
 
     def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None]) -> None:
         nic = task.after
@@ -143,4 +178,4 @@ class Guests:
                 )
             made = self._on.live(handle, nic.mac) if hears_all else None
         if made is not None:
-            hostlinks.change(made.get("target") or "", {"allmulticast": "yes"}, path)
+            hostlinks.change(made, {"allmulticast": "yes"}, path)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, own_link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
@@ -17,10 +18,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 _LIBVIRTS = {"passthru": "passthrough"}
 
 
-def seen(host: Host, sources: t.Collection[str], kept: frozenset[str] | None, unkept: str) -> Host:
+def seen(host: Host, sources: t.Collection[str], rules: Rules) -> Host:
     """Return ``host`` with this host's links, and its domains' interfaces with what they have of these.
 
-    ``kept`` and ``unkept`` are as Host has them.
+    ``rules`` is what is written down for the links to come.
     """
     live = [iface for domain in host.domains.values() for iface in domain.live if iface.type == "direct"]
     stored = {source for d in host.domains.values() for iface in d.stored if (source := iface.get("source"))}
@@ -29,18 +30,19 @@ def seen(host: Host, sources: t.Collection[str], kept: frozenset[str] | None, un
     domains = {
         name: replace(
             domain,
-            stored=tuple(_with_kept(iface, kept) for iface in domain.stored),
+            stored=tuple(_with_kept(iface, rules) for iface in domain.stored),
             live=tuple(with_link(iface, links) for iface in domain.live),
         )
         for name, domain in host.domains.items()
     }
-    return replace(host, domains=domains, links=links, holders=held, all_holders=complete, kept=kept, unkept=unkept)
+    return replace(host, domains=domains, links=links, holders=held, all_holders=complete, **rules._asdict())
 
 
-def _with_kept(iface: Iface, kept: frozenset[str] | None) -> Iface:
-    if iface.type != "direct" or kept is None:
+def _with_kept(iface: Iface, rules: Rules) -> Iface:
+    # Of what somebody else has written it is not known what it does.
+    if iface.type != "direct" or rules.kept is None or iface.mac in rules.edited:
         return iface
-    return replace(iface, values={**iface.values, "allmulticast": "yes" if iface.mac in kept else "no"})
+    return replace(iface, values={**iface.values, "allmulticast": "yes" if iface.mac in rules.kept else "no"})
 
 
 def observe(
@@ -60,8 +62,8 @@ def observe(
 
 def with_link(iface: Iface, links: Links) -> Iface:
     """Return the running interface with what its link has: the mode, which libvirt may not know, and allmulticast."""
-    link = links.get(iface.get("target") or "")
-    if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
+    link = own_link(iface, links)
+    if link is None or link.mode is None:
         return iface
     mode = _LIBVIRTS.get(link.mode, link.mode)
     said = iface.get("mode")
@@ -69,15 +71,27 @@ def with_link(iface: Iface, links: Links) -> Iface:
     return replace(iface, values=values, stale_mode=None if mode == said else said)
 
 
-def change(name: str, values: t.Mapping[str, str | None], path: str) -> None:
-    """Give the link under a running guest another mode or allmulticast, whichever is in ``values``.
+def require() -> None:
+    """Load what :func:`change` needs.
+
+    :raises MissingLibraryError: it is not installed.
+    """
+    messages.require()
+
+
+def change(iface: Iface, values: t.Mapping[str, str | None], path: str) -> None:
+    """Give the link under a running guest's interface another mode or allmulticast, whichever is in ``values``.
 
     :raises MacvtapError: the kernel refuses, or there is no such link.
     """
+    name = iface.get("target") or ""
     with netlink.session() as session:
-        link = session.observe((), parents=()).get(name)
-        if link is None or link.kind != "macvtap":
-            raise MacvtapError(f"the macvtap link {name} has gone while this ran", path=path)
+        link = own_link(iface, session.observe((), parents=()))
+        if link is None:
+            raise MacvtapError(
+                f"the macvtap link {name} has gone while this ran, or is another one, without the address {iface.mac}",
+                path=path,
+            )
         wanted: dict[str, t.Any] = {n: text == "yes" if n == "allmulticast" else text for n, text in values.items()}
         changes = (Change(name, n, getattr(link, n), value, Impact.IN_PLACE) for n, value in wanted.items())
         session.apply([Step(name, link, replace(link, **wanted), tuple(changes), path=path)])

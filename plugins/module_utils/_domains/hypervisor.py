@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests, Task
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests, Task, rules_of, tasks_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 _T = t.TypeVar("_T")
 _R = t.TypeVar("_R")
@@ -58,7 +58,10 @@ class Hypervisor:
         self._read_back: dict[str, str] = {}
         with connection.said("cannot ask libvirt what it is"):
             self._version = int(connection.handle.getLibVersion())
-            self._local = uris.is_local(connection.handle.getURI())
+            uri = connection.handle.getURI()
+        self._local = uris.is_local(uri)
+        # A user's own libvirt has no running guest with such an interface, and the rules are those of other guests.
+        self._keeps = self._local and not uris.is_session(uri)
 
     @property
     def unanswered(self) -> set[tuple[str, str]]:
@@ -85,7 +88,9 @@ class Hypervisor:
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(wanted) else tuple(sorted(there))
         host = Host(self._on.uri, domains, known, self._version)
-        return hostlinks.seen(host, sources, *self._keeper.observe()) if self._local else host
+        if not self._local:
+            return host
+        return hostlinks.seen(host, sources, self._keeper.observe() if self._keeps else Rules(None))
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the addresses and the links' names that its other domains have."""
@@ -109,21 +114,31 @@ class Hypervisor:
 
     def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
         """Store first, then unplug, then plug: a MAC can move from one running guest to another in one run."""
-        tasks = [
-            Task(step.path, step.before, step.after, any(c.impact is Impact.REPLUG for c in step.changes))
-            for step in steps
-            if step.before and step.after
-        ]
+        self.require(steps)
+        tasks = tasks_of(steps)
         by_domain: dict[str, list[Task]] = {}
         for task in tasks:
             by_domain.setdefault(task.after.domain, []).append(task)
         stored = _side_by_side(self._store, list(by_domain.values()))
-        if self._local:
+        if self._keeps:
             # Before the links that come, which udev then gives it as well.
-            self._keeper.apply(_kept(tasks))
+            back = any(task.after.document or task.after.left for task in tasks)
+            self._keeper.apply(*rules_of(tasks), back=back)
         self._guests.bring(tasks)
-        self._check_links([task for task in tasks if task.comes or "mode" in task.updates()])
+        self._check_links([task for task in tasks if task.comes or task.changes_link])
         self._read_back = {name: made for name, made in zip(by_domain, stored) if made is not None}
+
+    def require(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Look whether ``steps`` can be done, before anything is.
+
+        :raises MissingLibraryError: what changes links is not installed.
+        :raises MacvtapError: the rules cannot be written by this user.
+        """
+        tasks = tasks_of(steps)
+        if any(task.changes_link for task in tasks):
+            hostlinks.require()
+        if self._keeps:
+            self._keeper.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
         """Return all domains by name: three calls, where asking each domain costs three for each."""
@@ -199,17 +214,6 @@ class Hypervisor:
                 said = hostlinks.fault(iface, name, host.links, host.holders)
                 if said:
                     raise MacvtapError(f"{name} {iface.mac}: {said}", path=task.path)
-
-
-def _kept(tasks: t.Sequence[Task]) -> dict[str, bool]:
-    """Return of which addresses it is to be written down, or no longer, that their links get all multicast."""
-    found: dict[str, bool] = {}
-    for task in tasks:
-        was, wanted = (nic.stored and nic.stored.get("allmulticast") for nic in (task.before, task.after))
-        if wanted != was:
-            # An address that one domain gives to another has it if either says so.
-            found[task.after.mac] = found.get(task.after.mac, False) or wanted == "yes"
-    return found
 
 
 def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS, is_libvirts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, own_link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
@@ -42,7 +42,13 @@ def unsettled(live: Iface, stored: Iface, links: Links | None, given: t.Collecti
     """
     kept = stored.get("allmulticast")
     told = kept == "yes" or (kept is not None and "allmulticast" in given)
+    told = told and not is_the_guests("allmulticast", live)
     return [name for name in differing(live, stored, links) if told or name != "allmulticast"]
+
+
+def is_the_guests(name: str, live: Iface) -> bool:
+    """Whether the link of a guest that libvirt trusts has it as the guest's card is set."""
+    return name == "allmulticast" and live.get(name) == live.get("trust_guest_rx_filters") == "yes"
 
 
 def need(name: str, live: Iface, wanted: Iface, host: Host) -> Impact:
@@ -54,6 +60,9 @@ def need(name: str, live: Iface, wanted: Iface, host: Host) -> Impact:
         reachable = _is_reachable(live, host)
         return Impact.LIVE if reachable and "passthrough" not in (live.get(name), wanted.get(name)) else Impact.REPLUG
     if name == "allmulticast":
+        if live.get("mode") == "passthrough":
+            # Taken off while the link is up, it drives the parent's count below zero, which the rule has not raised.
+            return Impact.REPLUG if wanted.get(name) == "yes" else Impact.RESTART
         trusts = "trust_guest_rx_filters"
         # As long as libvirt sets the link as the guest's card is set, it takes this off again.
         trusted = wanted.get(name) == live.get(trusts) == "yes" and _of_element(trusts, host) is not Impact.LIVE
@@ -62,7 +71,7 @@ def need(name: str, live: Iface, wanted: Iface, host: Host) -> Impact:
 
 
 def _is_reachable(live: Iface, host: Host) -> bool:
-    return host.links is not None and (live.get("target") or "") in host.links
+    return host.links is not None and own_link(live, host.links) is not None
 
 
 def _of_element(name: str, host: Host) -> Impact:

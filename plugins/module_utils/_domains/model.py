@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 
 # What an interface can be found by.
 SELECTORS = ("mac", "alias", "target", "source")
@@ -85,7 +85,8 @@ class Host:
     ``all_holders`` is whether every process could be looked into. ``version`` is libvirt's. ``macs`` has the addresses
     of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
-    None where that cannot be written down on this host, and ``unkept`` says why.
+    None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
+    somebody has changed.
     """
 
     uri: str
@@ -99,13 +100,34 @@ class Host:
     targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: frozenset[str] | None = None
     unkept: str = ""
+    edited: frozenset[str] = frozenset()
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """The addresses for whose links there is a rule, whatever it says."""
+        return (self.kept or frozenset()) | self.edited
+
+
+def own_link(iface: Iface, links: Links) -> Link | None:
+    """Return the macvtap link of a running guest's interface, None where that of its name is another one's.
+
+    It may have been renamed, and another link have got its name; or libvirt be in another network namespace. One in
+    mode passthru has its parent's address.
+    """
+    link = links.get(iface.get("target") or "")
+    if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
+        return None
+    same = link.mac == iface.mac or (link.mode == "passthru" and iface.get("mode") == "passthrough")
+    return link if same else None
 
 
 @dataclass(frozen=True)
 class Nic:
     """One NIC of a domain: as it is stored and as the running guest has it, None where it is not there.
 
-    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned.
+    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned. ``left`` is
+    whether there is a rule for its address of which ``stored`` does not tell: that of a NIC that is not stored, or one
+    that somebody has changed.
     """
 
     domain: str
@@ -113,3 +135,4 @@ class Nic:
     stored: Iface | None = None
     live: Iface | None = None
     document: str = field(default="", repr=False, compare=False)
+    left: bool = False

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, need
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests, need
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
@@ -68,16 +68,19 @@ def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
         if was is None or made is None:
             continue
         domain = host.domains.get(was.domain)
-        if domain is None:
+        if domain is None and (was.stored or made.stored):
             raise MacvtapError(f"domain {was.domain!r} is gone", path=step.path)
-        now = nic_of(domain, was.mac, step.path)
+        now = nic_of(domain, was.mac, step.path) if domain else Nic(was.domain, was.mac)
+        now = replace(now, left=was.left and was.mac in host.rules)
         stored = _before(now.stored, was.stored, made.stored)
         changes = []
+        if was.left and not now.left and host.kept is not None:
+            changes.append(_change(now, "allmulticast", None, True, Impact.CONFIG))
         if now.stored != stored:
             changes.append(_change(now, "stored", now.stored, stored, Impact.CONFIG))
-        if domain.running and (now.live is None) != (was.live is None):
+        if domain and domain.running and (now.live is None) != (was.live is None):
             changes.append(_change(now, "live", now.live, was.live, Impact.LIVE))
-        elif domain.running and now.live and was.live and made.live:
+        elif domain and domain.running and now.live and was.live and made.live:
             for name in differing(now.live, was.live, host.links):
                 if name == "type" or was.live.get(name) != made.live.get(name):
                     impact = need(name, now.live, was.live, host)
@@ -135,17 +138,23 @@ def _changes(resolved: Resolved) -> tuple[Change, ...]:
             if text is not None and (text != field.implied or field.name == "mode"):
                 value, none = field.value(text), None
                 said.append(_change(before, field.name, none if added else value, value if added else none, impact))
-        return (*said, *_live_changes(resolved, {}))
+        return (*said, *_rule_changes(resolved), *_live_changes(resolved, {}))
     changes: dict[str, Change] = {}
     if before.stored is not None and after.stored is not None and before.stored != after.stored:
         for name in ("type", *BY_NAME):
             old, new = _value(before.stored, name), _value(after.stored, name)
             if old != new:
                 changes[name] = _change(before, name, old, new, _impact(resolved, name))
-    said = [*changes.values(), *_live_changes(resolved, changes)]
+    said = [*changes.values(), *_rule_changes(resolved), *_live_changes(resolved, changes)]
     if plugs:
         said.append(_change(before, "live", _presence(before.live), _presence(after.live), Impact.LIVE))
     return tuple(said)
+
+
+def _rule_changes(resolved: Resolved) -> list[Change]:
+    """What changes of a rule of which the stored interface does not tell."""
+    gone = resolved.before.left and not resolved.after.left
+    return [_change(resolved.before, "allmulticast", True, None, Impact.CONFIG)] if gone else []
 
 
 def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
@@ -163,6 +172,8 @@ def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
 def _impact(resolved: Resolved, name: str) -> Impact:
     live, stored = resolved.before.live, resolved.after.stored
     if live is None or stored is None or not resolved.running or name not in differing(live, stored, resolved.links):
+        return Impact.CONFIG
+    if is_the_guests(name, resolved.after.live or live):
         return Impact.CONFIG
     return resolved.live_changes.get(name, Impact.RESTART)
 

@@ -7,14 +7,21 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, own
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     LEVELS,
     differing,
+    is_the_guests,
     need,
     unsettled,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
+    gone_with,
+    merged,
+    without_dropped,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select, unknown
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -79,11 +86,14 @@ def resolve(
         found.append(one)
     if purge:
         found += _purged(found, host, unanswered, level)
-    return tuple(found)
+    leaving = {(one.before.domain, one.before.mac) for one in found if one.after.stored is None}
+    return tuple(_without_others_rule(one, host, leaving) for one in found)
 
 
-def adds(declared: t.Sequence[Desired], host: Host) -> bool:
-    """Whether an interface is to be made, so that the addresses of all the host's domains matter."""
+def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False) -> bool:
+    """Whether the addresses of all the host's domains matter: an interface is to be made, or a rule to be removed."""
+    if host.rules and (purge or any(not one.present or one.given.get(_KEPT_OUTSIDE) == "no" for one in declared)):
+        return True
     for desired in declared:
         domain = host.domains.get(desired.domain)
         if domain is not None and desired.present and select(desired, domain, host).stored is None:
@@ -102,7 +112,9 @@ def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: st
         if desired.present:
             raise MacvtapError(said, path=join_path(desired.path, "domain"))
         nothing = Nic(desired.domain, desired.mac or "")
-        return Resolved(desired, nothing, nothing, False, {}, (f"{said}: nothing to remove {desired.key} from",))
+        left = replace(nothing, left=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
+        what = "only the rule for its address is removed" if left.left else f"nothing to remove {desired.key} from"
+        return Resolved(desired, left, nothing, False, {}, (f"{said}: {what}",))
     if not domain.persistent:
         raise MacvtapError(
             f"domain {domain.name!r} is transient: libvirt stores no configuration that could be changed. "
@@ -112,22 +124,17 @@ def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: st
     before = select(desired, domain, host, new)
     _check_type(desired, before)
     if not desired.present:
-        return _removed(desired, before, domain, unanswered, level)
-    stored, warnings = _stored(desired, before)
+        return _removed(desired, before, host, unanswered, level)
+    stored, warnings = _stored(desired, before, host)
     asked = (domain.name, before.mac) in unanswered
     live, live_changes = _live(desired, before, stored, host, LEVELS[level] if not asked else frozenset())
     if host.kept is None and _KEPT_OUTSIDE in stored.values:
         # The running link can have it, and no more than that.
         stored = replace(stored, values={n: text for n, text in stored.values.items() if n != _KEPT_OUTSIDE})
         if desired.given.get(_KEPT_OUTSIDE) == "yes":
-            warnings.append(_unkept(before, host, running=domain.running))
+            warnings.append(f"{target(before)}: {multicast.unkept(host, live, running=domain.running)}")
     after = Nic(domain.name, before.mac, stored, live)
     return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
-
-
-def _unkept(nic: Nic, host: Host, *, running: bool) -> str:
-    lasts = "lasts only until the guest stops" if running else "is not set when the guest starts"
-    return f"{target(nic)}: {_KEPT_OUTSIDE} {lasts}: {host.unkept}. Run again whenever it has started"
 
 
 def _check_type(desired: Desired, before: Nic) -> None:
@@ -142,11 +149,25 @@ def _check_type(desired: Desired, before: Nic) -> None:
     )
 
 
-def _removed(desired: Desired, before: Nic, domain: Domain, unanswered: Unanswered, level: str) -> Resolved:
+def _removed(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+    domain = host.domains[before.domain]
+    before = replace(before, left=multicast.is_left(desired, before, host))
     # A guest that has not answered may still do so: there is nothing more to do about it in this run.
     stays = (domain.name, before.mac) in unanswered or level == "none"
     live = before.live if stays else None
     return Resolved(desired, before, Nic(domain.name, before.mac, None, live), domain.running, {})
+
+
+def _without_others_rule(one: Resolved, host: Host, leaving: t.Collection[tuple[str, str]]) -> Resolved:
+    """Leave the rule of what is removed where another domain has the address."""
+    if one.after.stored is not None or one.before.mac not in host.rules:
+        return one
+    others = multicast.others(one.before, host, leaving)
+    if not others:
+        return one
+    # Of what was gone before, the rule is the others' alone.
+    said = () if one.before.stored is None else (f"{target(one.before)}: {multicast.left_to(others)}",)
+    return replace(one, before=multicast.without_rule(one.before), warnings=(*one.warnings, *said))
 
 
 def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, level: str) -> t.Iterator[Resolved]:
@@ -160,15 +181,15 @@ def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, lev
             nic = nic_of(domain, mac, "purge")
             if target(nic) not in declared and (nic.stored is None or nic.stored.type == "direct"):
                 unwanted = Desired("purge", name, key=mac, mac=mac, present=False)
-                yield _removed(unwanted, nic, domain, unanswered, level)
+                yield _removed(unwanted, nic, host, unanswered, level)
 
 
-def _stored(desired: Desired, before: Nic) -> tuple[Iface, list[str]]:
+def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
     """Return the interface as it is to be stored, and what the user should know of that."""
     was = before.stored
     given = dict(desired.given)
     if was is not None and was.type == "direct":
-        return replace(was, values=_without_dropped(_merged(was.values, given), given)), []
+        return replace(was, values=without_dropped(merged(was.values, given), given)), []
     if given.get("source") is None and (was is not None or before.live is None or before.live.type != "direct"):
         what = f"has no interface {desired.key} yet: adding it" if was is None else f"has {before.mac}: converting it"
         raise MacvtapError(
@@ -188,39 +209,18 @@ def _stored(desired: Desired, before: Nic) -> tuple[Iface, list[str]]:
             f"{target(before)}: mode is not given, so it is {DEFAULT_MODE} as libvirt has it, which works only on "
             "a switch whose port reflects frames (reflective relay); bridge works on every switch"
         )
+    if _KEPT_OUTSIDE not in given and before.mac in (host.kept or ()):
+        base[_KEPT_OUTSIDE] = "yes"
+        warnings.append(
+            f"{target(before)}: there is a rule for this address already, by which its link hears all multicast; "
+            "allmulticast: false removes it"
+        )
     implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
     defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if was is None else {})}
-    values = _without_dropped(_merged({**defaults, **base}, given), given)
+    values = without_dropped(merged({**defaults, **base}, given), given)
     if was is not None:
         return replace(was, type="direct", values=values, origin=None), warnings
     return Iface(before.mac, values=values), warnings
-
-
-def _merged(values: t.Mapping[str, str], given: t.Mapping[str, str | None]) -> dict[str, str]:
-    """Give ``values`` what is ``given``; what is taken away takes the rest of its element along."""
-    gone = _gone(values, given)
-    merged = {name: value for name, value in values.items() if not (gone and name.startswith(gone))}
-    merged.update((name, value) for name, value in given.items() if value is not None)
-    for name, value in given.items():
-        if value is None:
-            merged.pop(name, None)
-    return merged
-
-
-def _gone(values: t.Mapping[str, str], given: t.Mapping[str, str | None]) -> tuple[str, ...]:
-    """Return how the names of all fields begin that what is ``given`` takes away (None), or leaves no sense in."""
-    gone = tuple(f"{name.rpartition('.')[0]}." for name, value in given.items() if value is None and "." in name)
-    if given.get("virtualport.type") not in {None, values.get("virtualport.type")}:
-        # libvirt refuses the parameters of one type in another.
-        gone = (*gone, "virtualport.")
-    return gone
-
-
-def _without_dropped(values: dict[str, str], given: t.Container[str]) -> dict[str, str]:
-    # libvirt drops the whole <driver> of a card that is not virtio. What was asked for is refused instead: fitness.py.
-    if (values.get("model") or "").startswith("virtio"):
-        return values
-    return {name: text for name, text in values.items() if not name.startswith("driver.") or name in given}
 
 
 def _live(
@@ -232,7 +232,7 @@ def _live(
     if not running or live is None:
         plugs = running and Impact.LIVE in allowed
         return (stored if plugs else None), {}
-    declared, gone = {"type", *desired.given}, _gone(live.values, dict(desired.given))
+    declared, gone = {"type", *desired.given}, gone_with(live.values, dict(desired.given))
     due = {
         name: need(name, live, stored, host)
         for name in differing(live, stored, host.links)
@@ -242,7 +242,10 @@ def _live(
         # The running one is another thing, of which nothing is to be changed.
         return live, {}
     done = {name: impact for name, impact in due.items() if impact in allowed}
+    if "trust_guest_rx_filters" not in done and is_the_guests(_KEPT_OUTSIDE, live):
+        done.pop(_KEPT_OUTSIDE, None)
     if Impact.REPLUG in done.values():
         # It comes back as it is stored, in everything.
-        return stored, dict.fromkeys(differing(live, stored, host.links), Impact.REPLUG)
-    return replace(live, values=_merged(live.values, {name: stored.get(name) for name in done})), done
+        back = multicast.hearing_as(live, stored, desired)
+        return back, dict.fromkeys(differing(live, back, host.links), Impact.REPLUG)
+    return replace(live, values=merged(live.values, {name: stored.get(name) for name in done})), done

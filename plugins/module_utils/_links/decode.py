@@ -24,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 # include/uapi/linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
 _AF_SPEC, _GROUP, _PROMISCUITY, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _CARRIER = 26, 27, 30, 31, 32, 33
-_LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS = 37, 52, 56, 57
+_LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 37, 52, 56, 57, 61
 _STATS64 = 23
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
@@ -84,6 +84,13 @@ def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str
         lower = _U32(attrs.get(_LINK, _ZERO))[0] if ours else 0
         found.append(replace(link, netns=netns, parent=own.get(lower), parent_index=lower, master=None))
     return found
+
+
+def with_parents_counts(found: dict[str, Link]) -> None:
+    """Give the links in mode passthru, of this namespace and others, what their parents count."""
+    for key, link in found.items():
+        if link.mode == "passthru" and link.parent in found:
+            found[key] = replace(link, parent_allmulti=found[link.parent].allmulti)
 
 
 def index_by_name(bodies: t.Sequence[bytes]) -> dict[str, int]:
@@ -151,6 +158,7 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         # The kernel keeps the carrier of a link that is down, which nothing passes.
         carrier=bool(flags & rtnetlink.IFF_UP) and get(_CARRIER, b"\0") != b"\0",
         promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
+        allmulti=_U32(attrs[_ALLMULTI])[0] if _ALLMULTI in attrs else None,
         pci=_text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
         **particular,
     )

@@ -59,6 +59,8 @@ class Link:
     ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that is still to be made. ``parent`` is the
     name of the lower link, None where there is none or it is in another network namespace. ``mtu`` is in bytes,
     ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device behind a physical link.
+    ``allmulti`` is how many want all multicast of it, None where the kernel does not tell (before 6.0), and
+    ``parent_allmulti`` that of the parent of a link in mode passthru.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Link:
     wireless: bool = False
     carrier: bool = False
     promiscuity: int = 0
+    allmulti: int | None = None
+    parent_allmulti: int | None = field(default=None, compare=False)
     pci: str | None = None
     netns: str | None = None
 

@@ -64,6 +64,7 @@ class Session:
                 if link.name in macvtaps:
                     link = replace(link, tap=tap.observe(link.name, link.index, devices.get(link.name)))  # noqa: PLW2901
                 found[link.key] = link
+        decode.with_parents_counts(found)
         return found
 
     def observe_counters(self) -> dict[int, dict[str, int]]:
@@ -104,7 +105,7 @@ class Session:
 
     def _finishing(self, step: Step[Link]) -> t.Iterable[bytes]:
         link = step.after
-        if link and (link.alias or link.altnames or requests.comes_up_later(link)):
+        if link and (link.alias or link.altnames or requests.comes_up_later(link) or requests.hears_later(link)):
             return requests.finish(step, self._index_of(step))
         return ()
 
@@ -127,6 +128,7 @@ class Session:
         once.
         """
         indexes = [step.before.index for step in steps if step.before]
+        self._send([(step, request) for step in steps for request in requests.before_removal(step)])
         if len(steps) == 1:
             self._send([(steps[0], messages.delete(indexes[0]))])
         elif steps:

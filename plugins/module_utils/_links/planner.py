@@ -8,11 +8,14 @@ on Linux 6.18 and read in drivers/net/macvlan.c and macvtap.c. What the kernel w
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import warnings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     SAME,
     Holder,
@@ -25,8 +28,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
-
-_RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
 def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
@@ -60,7 +61,7 @@ def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = 
     touched = {step.target for step in steps if step.changes and step.after}
     if touched:
         refusals.check([want for want in wanted if want.key in touched], final)
-    return in_order(steps, _warnings(wanted, links, steps))
+    return in_order(steps, warnings(wanted, links, steps))
 
 
 def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
@@ -100,26 +101,14 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
     """Return the step from one state of a link to another, with its changes field by field."""
-    return between(before, after, fields, impact, also=_repair(before, after), path=path)
+    cost = functools.partial(impact, up=after is None or after.up)
+    return between(before, after, fields, cost, also=_repair(before, after), path=path)
 
 
 def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
     if not (after and after.tap and after.tap.repair and before and before.tap and before.tap.fault):
         return ()
     return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
-
-
-def impact(before: Link, field: str, value: t.Any) -> Impact:
-    """Return what it takes to give ``field`` of a link that exists a new value."""
-    # The kernel answers "success" to a new IFLA_LINK or number of queues and ignores it; macvlan_changelink() gives
-    # EINVAL for a mode to or from passthru.
-    if field in _RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
-        return Impact.RECREATE
-    # On a link in mode passthru that is down, macvlan_changelink() takes from the parent's promiscuity what was
-    # never added: it becomes 4294967295 and stays so.
-    if field == "promiscuous" and before.mode == "passthru" and not before.up:
-        return Impact.RECREATE
-    return Impact.IN_PLACE
 
 
 def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
@@ -147,6 +136,16 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
         value = getattr(want, name)
         if value is not None and value != getattr(base, name):
             differs[name] = value
+    refusals.check_allmulticast(want, mode, up=up, parent=parent)
+    if (
+        mode == "passthru"
+        and not up
+        and want.allmulticast is None
+        and base.allmulticast
+        and (base.mode != mode or base.up)
+    ):
+        # It would have no effect when the link comes up, and damage the parent's count if it is taken off then.
+        differs["allmulticast"] = False
     if "parent" in differs:
         # The limit is the parent's, shared by all of its links: this one brings none along.
         differs["bclim"] = want.bclim
@@ -222,27 +221,3 @@ def _purge(
         if link.kind == "macvtap" and link.group == group and link.netns is None and link.name not in declared:
             final.pop(link.name, None)
             yield step_between(link, None, path="purge")
-
-
-def _warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
-    """Gather what a user should know; one sentence each, however many links it is about."""
-    staying = [want for want in wanted if want.state != "absent"]
-    vepa = [w.key for w in staying if w.mode is None and w.key not in links]
-    anew = [step.target for step in steps if step.recreates]
-    public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
-    faulty = [
-        f"{link.tap.path} of {link.name} {link.tap.fault}"
-        for link in (links.get(w.key) for w in staying if not w.tap_repair)
-        if link and link.tap and link.tap.fault
-    ]
-    told = [
-        (
-            vepa,
-            "no mode was given for these new links; they get the kernel's default, vepa, with which guests of one host "
-            "reach each other only through a switch with reflective relay. Say mode: bridge for any other switch",
-        ),
-        (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
-        (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
-        (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
-    ]
-    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)

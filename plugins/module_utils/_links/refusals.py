@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 
 # Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
 _MASTERS = ("bridge", "bond", "team", "openvswitch")
-_PROMISCUITY_MAX = 1 << 31
+_COUNT_MAX = 1 << 31
 
 # Which links have each name, in each network namespace.
 Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
@@ -35,13 +35,45 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
             path=path,
         )
     check_lower(path, parent, links, "macvtap")
-    if parent.promiscuity >= _PROMISCUITY_MAX:
+    check_counts(path, parent)
+
+
+def check_counts(path: str, parent: Link) -> None:
+    """Refuse a parent, said in the option ``path``, one of whose counts is broken."""
+    for what, count, why, so in (
+        (
+            "promiscuity",
+            parent.promiscuity,
+            "nopromisc was set on a passthru link that was down",
+            "nothing can be opened",
+        ),
+        (
+            "allmulti",
+            parent.allmulti,
+            "allmulticast was taken off a passthru link that had got it while down",
+            "no link with allmulticast comes up",
+        ),
+    ):
+        if count is not None and count >= _COUNT_MAX:
+            raise MacvtapError(
+                f"the {what} of {parent.name} is {count}: a kernel bug has driven it below zero ({why}), and {so} on "
+                "it until it is made anew or the host restarted",
+                path=path,
+            )
+
+
+def check_allmulticast(want: Wanted, mode: str | None, *, up: bool, parent: Link | None) -> None:
+    """Refuse to have a link hear all multicast where the kernel would not let it, or break the parent's count."""
+    path = join_path(want.path, "allmulticast")
+    if want.allmulticast and mode == "passthru" and not up:
         raise MacvtapError(
-            f"the promiscuity of {name} is {parent.promiscuity}: a kernel bug has driven it below zero (nopromisc was "
-            "set on a passthru link that was down), and nothing can be opened on it until it is made anew or the host "
-            "restarted",
+            "the kernel passes this on to the parent of a link in mode passthru only while that link is up, and takes "
+            "from the parent's count what was never added if it is taken off later; the link is to be down. Say "
+            "state: up, or allmulticast: false",
             path=path,
         )
+    if want.allmulticast and parent is not None:
+        check_counts(path, parent)
 
 
 def check_lower(path: str, parent: Link, links: Links, what: str) -> None:

@@ -42,6 +42,8 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
         attrs.append(("IFLA_NET_NS_FD", descriptor))
     if comes_up_later(link):
         flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
+    if hears_later(link):
+        flags, mask = flags & ~rtnetlink.IFF_ALLMULTI, mask & ~rtnetlink.IFF_ALLMULTI
     return messages.create(tuple(attrs), flags, mask)
 
 
@@ -64,6 +66,11 @@ def comes_up_later(link: Link) -> bool:
     return bool(link.addrgenmode or link.netns)
 
 
+def hears_later(link: Link) -> bool:
+    # In mode passthru macvlan_open() does not pass on to the parent what was set before: see apart().
+    return bool(link.mode == "passthru" and link.up and link.allmulticast)
+
+
 def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
     """What a link can be told only when it exists."""
     link = t.cast("Link", step.after)
@@ -75,6 +82,37 @@ def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
         yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[link.addrgenmode]),))
     if link.up and comes_up_later(link):
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
+    if hears_later(link):
+        yield _allmulticast(index, on=True)
+
+
+def before_removal(step: Step[Link]) -> t.Iterator[bytes]:
+    # macvlan_stop() leaves to the parent what a link in mode passthru has added to its count.
+    link = step.before
+    if link and link.mode == "passthru" and link.up and link.allmulticast and link.parent_allmulti:
+        yield _allmulticast(link.index, on=False)
+
+
+def apart(before: Link, after: Link) -> tuple[bool, bool | None]:
+    """Return whether a link in mode passthru loses allmulticast before all else, and what it is told of it after.
+
+    macvlan_open() and macvlan_stop() leave it out of the parent's count there, and macvlan_change_rx_flags() adds or
+    takes 1 while the link is up. So what was set while it was down has no effect, and taken off while it is up drives
+    the count below zero; and what was set while it was up stays on the parent when the link goes down with it.
+    """
+    was, wanted = (
+        bool(before.allmulticast),
+        bool(before.allmulticast if after.allmulticast is None else after.allmulticast),
+    )
+    stays = before.up and after.up and wanted
+    first = was and not stays and bool(before.parent_allmulti if before.up else after.up or not wanted)
+    if wanted and (first or not was):
+        return first, True
+    return first, False if was and not first and not wanted and not after.up else None
+
+
+def _allmulticast(index: int, *, on: bool) -> bytes:
+    return messages.change(index, (), rtnetlink.IFF_ALLMULTI if on else 0, rtnetlink.IFF_ALLMULTI)
 
 
 def make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], bytes]]:
@@ -96,9 +134,12 @@ def _passing_address() -> str:
 def change(step: Step[Link]) -> t.Iterator[bytes]:
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
     index = before.index
-    # The promiscuity of the parent changes with this flag only while the link is up: see planner.impact.
+    # The promiscuity of the parent changes with this flag only while the link is up: see impacts.py.
     flags = ("FLAGS", _macvlan_flags(after))
     new_flags = _macvlan_flags(before) != _macvlan_flags(after)
+    first, last = apart(before, after) if before.mode == "passthru" else (False, None)
+    if first:
+        yield _allmulticast(index, on=False)
     if new_flags and before.up:
         yield messages.change(index, (messages.macvlan(after.kind, flags),))
     if after.addrgenmode and after.addrgenmode != before.addrgenmode:
@@ -115,8 +156,12 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     )
     attrs += [(name, new) for name, old, new in given if new is not None and new != old]
     bits, mask = _link_flags(after, before)
+    if before.mode == "passthru":
+        bits, mask = bits & ~rtnetlink.IFF_ALLMULTI, mask & ~rtnetlink.IFF_ALLMULTI
     if attrs or mask:
         yield messages.change(index, tuple(attrs), bits, mask)
+    if last is not None:
+        yield _allmulticast(index, on=last)
     if new_flags and not before.up:
         yield messages.change(index, (messages.macvlan(after.kind, flags),))
     if after.mode == "source":

@@ -39,10 +39,15 @@ def settings(kept: Kept, what: t.Collection[str]) -> t.Iterator[list[str]]:
         words += ["alias", kept.alias]
     if "addrgenmode" in what and kept.addrgenmode:
         words += ["addrgenmode", kept.addrgenmode]
-    if "allmulticast" in what and kept.allmulticast:
+    hears = bool("allmulticast" in what and kept.allmulticast)
+    if hears and kept.mode != "passthru":
         words += ["allmulticast", "on"]
     if words:
         yield ["link", "set", "dev", kept.name, *words]
+    if hears and kept.mode == "passthru" and kept.up is not False:
+        # macvlan_open() does not pass it on to the parent, and what was never added is taken off its count later.
+        yield ["link", "set", "dev", kept.name, "up"]
+        yield ["link", "set", "dev", kept.name, "allmulticast", "on"]
     if "altnames" in what and kept.altnames:
         yield ["link", "property", "add", "dev", kept.name, *(w for name in kept.altnames for w in ("altname", name))]
     if "flags" in what and (kept.nodst or _nopromisc(kept) or kept.bcqueuelen is not None):

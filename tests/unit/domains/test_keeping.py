@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeping
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+PATH = "interfaces[2].allmulticast"
 
 
 class Udev:
@@ -23,17 +28,31 @@ class Udev:
         self.told: list[list[str]] = []
         self.answer: tuple[int, str] | None = (0, "")
         self.file = root / "etc/udev/rules.d/90-macvtap-domains.rules"
-        (root / "run/udev").mkdir(parents=True)
-        (root / "run/udev/control").touch()
-        self.keeper = keeping.Keeper(self._run, str(root))
+        self.control = root / "run/udev/control"
+        self.control.parent.mkdir(parents=True)
+        os.mknod(self.control, stat.S_IFSOCK | 0o600)
+        self.ip = root / "ip"
+        self.ip.touch(mode=0o755)
+        self.keeper = self.another()
+
+    def another(self) -> keeping.Keeper:
+        """What another run has."""
+        return keeping.Keeper(self._run, str(self.root), str(self.ip))
 
     def _run(self, command: t.Sequence[str]) -> tuple[int, str] | None:
         self.told.append(list(command))
         return self.answer
 
     def has(self) -> set[str] | None:
-        kept, _why = self.keeper.observe()
+        kept = self.keeper.observe().kept
         return None if kept is None else set(kept)
+
+    def edit(self) -> str:
+        """Change the first rule and write something above, as a person does."""
+        head, _line, rest = self.file.read_text().partition("\n")
+        rest = rest.replace("allmulticast on", "allmulticast off", 1)
+        self.file.write_text(f"{head}\n# by hand\n{rest}")
+        return self.file.read_text()
 
 
 @pytest.fixture
@@ -58,12 +77,48 @@ def test_a_rule_comes_and_goes_with_its_address_and_the_file_with_the_last(udev:
     assert udev.keeper.warnings == []
 
 
-def test_a_rule_that_somebody_has_changed_is_written_anew(udev: Udev) -> None:
+def test_a_rule_that_somebody_has_changed_is_known_as_that_and_goes_or_is_written_anew(udev: Udev) -> None:
     udev.keeper.apply({A: True, B: True})
-    udev.file.write_text(udev.file.read_text().replace("allmulticast on", "allmulticast off", 1))
-    assert udev.has() == {B}
+    edited = udev.edit()
+    assert udev.keeper.observe() == Rules(frozenset({B}), "", frozenset({A}))
     udev.keeper.apply({A: True})
+    assert udev.keeper.observe() == Rules(frozenset({A, B}))
+    udev.file.write_text(edited)
+    udev.keeper.apply({A: False})
+    assert udev.keeper.observe() == Rules(frozenset({B}))
+
+
+def test_what_a_person_has_written_stays_when_the_last_rule_goes(udev: Udev) -> None:
+    udev.keeper.apply({A: True})
+    udev.edit()
+    udev.keeper.apply({A: False})
+    assert udev.file.read_text().endswith("\n# by hand\n")
+
+
+@pytest.mark.parametrize("wanted", [{A: False}, {A: True}, {A: True, B: False}, {B: False}])
+def test_the_way_back_leads_to_the_very_text_that_was_there(udev: Udev, wanted: dict[str, bool]) -> None:
+    udev.keeper.apply({A: True, B: True})
+    edited = udev.edit()
+    run = udev.another()
+    run.apply(wanted)
+    assert udev.file.read_text() != edited
+    run.apply(dict.fromkeys(wanted, False), back=True)
+    assert udev.file.read_text() == edited
+
+
+def test_the_way_back_leaves_what_somebody_else_has_written_meanwhile(udev: Udev) -> None:
+    udev.another().apply({A: True})
+    udev.edit()
+    udev.keeper.apply({A: False})
+    udev.another().apply({B: True})
+    udev.keeper.apply({A: True}, back=True)
     assert udev.has() == {A, B}
+
+
+def test_the_way_back_from_the_first_rule_leaves_no_file(udev: Udev) -> None:
+    udev.keeper.apply({A: True})
+    udev.keeper.apply({A: False}, back=True)
+    assert not udev.file.exists()
 
 
 def test_a_host_without_rules_is_left_without_files(udev: Udev) -> None:
@@ -81,18 +136,39 @@ def test_a_file_of_somebody_elses_is_left_alone(udev: Udev, what: str) -> None:
         udev.file.symlink_to("/dev/null")
     else:
         udev.file.write_text("# mine\n")
-    kept, why = udev.keeper.observe()
-    assert kept is None
-    assert "90-macvtap-domains.rules is somebody else's" in why
+    rules = udev.keeper.observe()
+    assert rules.kept is None
+    assert "90-macvtap-domains.rules is somebody else's" in rules.unkept
     udev.keeper.apply({A: True})
     assert udev.file.is_symlink() if what == "mask" else udev.file.read_text() == "# mine\n"
 
 
-def test_without_udev_nothing_is_written_and_it_says_why(tmp_path: Path) -> None:
-    keeper = keeping.Keeper(root=str(tmp_path))
-    assert keeper.observe() == (None, "there is no udev on this host to set it at the next start")
-    keeper.apply({A: True})
-    assert not list(tmp_path.iterdir())
+def test_a_file_that_cannot_be_read_is_no_reason_to_fail(udev: Udev) -> None:
+    udev.file.mkdir(parents=True)
+    rules = udev.keeper.observe()
+    assert rules.kept is None
+    assert rules.unkept.endswith("90-macvtap-domains.rules cannot be read: Is a directory")
+    udev.keeper.require({A: True}, PATH)
+    udev.keeper.apply({A: True})
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file"])
+def test_without_udev_nothing_is_written_and_it_says_why(udev: Udev, what: str) -> None:
+    # A file is what a daemon has left that was killed, copied with an image.
+    udev.control.unlink()
+    if what == "a file":
+        udev.control.touch()
+    assert udev.keeper.observe() == Rules(None, "there is no udev on this host to set it at the next start")
+    udev.keeper.apply({A: True})
+    assert not udev.file.exists()
+
+
+def test_without_ip_nothing_is_written_and_it_says_why(udev: Udev) -> None:
+    udev.ip.unlink()
+    rules = udev.keeper.observe()
+    assert (rules.kept, "the program ip, by which udev would set it, is not installed" in rules.unkept) == (None, True)
+    udev.keeper.apply({A: True})
+    assert not udev.file.exists()
 
 
 def test_that_udev_did_not_read_the_rules_is_told(udev: Udev) -> None:
@@ -104,5 +180,29 @@ def test_that_udev_did_not_read_the_rules_is_told(udev: Udev) -> None:
 
 def test_a_file_that_cannot_be_written_is_an_error(udev: Udev) -> None:
     (udev.root / "etc").write_text("no directory")
-    with pytest.raises(MacvtapError, match=r"90-macvtap-domains\.rules cannot be written"):
-        udev.keeper.apply({A: True})
+    with pytest.raises(MacvtapError, match=r"90-macvtap-domains\.rules cannot be written") as caught:
+        udev.keeper.apply({A: True}, PATH)
+    assert caught.value.path == PATH
+
+
+def test_another_run_that_does_not_end_is_named_with_the_option(udev: Udev, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_LOCK_SECONDS", 0)
+    with _lock.held("rules", timeout=0, directory=str(udev.root / "run")):
+        # What differs in nothing needs no lock.
+        udev.keeper.apply({A: False}, PATH)
+        with pytest.raises(MacvtapError, match=r"is writing rules for guests' links on this host") as caught:
+            udev.keeper.apply({A: True}, PATH)
+    assert caught.value.path == PATH
+    assert "lock_timeout" not in caught.value.message
+
+
+@pytest.mark.parametrize("which", ["etc", "run"])
+def test_a_user_who_may_not_write_rules_is_told_before_anything_is_done(
+    udev: Udev, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    (udev.root / "etc").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _mode: str(path) != str(udev.root / which))
+    udev.keeper.require({A: False}, PATH)
+    with pytest.raises(MacvtapError, match=r"may not write there\. Say become: true") as caught:
+        udev.keeper.require({A: True}, PATH)
+    assert caught.value.path == PATH

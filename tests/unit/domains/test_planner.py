@@ -623,9 +623,9 @@ def test_undo_has_nothing_to_do_where_nothing_was_done() -> None:
 
 
 def test_addresses_of_the_others_matter_only_where_one_is_added() -> None:
-    assert resolution.adds([want(source="eth0")], host(stopped()))
-    assert not resolution.adds([want(source="eth0")], host(stopped(STORED)))
-    assert not resolution.adds([want(present=False), want(domain="gone")], host(stopped()))
+    assert resolution.needs_all([want(source="eth0")], host(stopped()))
+    assert not resolution.needs_all([want(source="eth0")], host(stopped(STORED)))
+    assert not resolution.needs_all([want(present=False), want(domain="gone")], host(stopped()))
 
 
 def test_every_level_allows_more_than_the_one_before() -> None:

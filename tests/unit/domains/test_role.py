@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from support import ROOT, shape
 
@@ -18,3 +19,13 @@ def test_an_interface_has_every_option_of_the_module() -> None:
     assert specs["main"]["options"] == specs["absent"]["options"]
     declared = specs["main"]["options"]["macvtap_domains_interfaces"]["options"]
     assert shape(declared) == shape(documented["interfaces"]["suboptions"])
+
+
+@pytest.mark.parametrize("option", ["allmulticast", "trust_guest_rx_filters"])
+def test_either_way_to_hear_multicast_can_be_said_for_all_interfaces(option: str) -> None:
+    variable = f"macvtap_domains_{option}"
+    (task,) = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
+    assert task["linuxvirt.macvtap.libvirt_direct_iface"][option] == f"{{{{ {variable} | default(omit) }}}}"
+    specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
+    assert specs["main"]["options"][variable]["type"] == "bool"
+    assert f"| `{variable}` |" in (ROLE / "README.md").read_text()

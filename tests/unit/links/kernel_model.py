@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import replace
 from functools import partial
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import requests as adapter
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
@@ -28,7 +29,7 @@ DEFAULTS: dict[str, t.Any] = {
     "allmulticast": False,
 }
 # What changes on a link that exists, with nothing to heed.
-FREE = ("txqueuelen", "nodst", "bcqueuelen", "group", "alias", "addrgenmode", "allmulticast")
+FREE = ("txqueuelen", "nodst", "bcqueuelen", "group", "alias", "addrgenmode")
 
 
 class RefusedError(Exception):
@@ -62,6 +63,9 @@ class FakeKernel:
         changing = [(step.before, step.after) for step in steps if step.before and step.after and not step.recreates]
         coming = [step.after for step in steps if step.after and (step.before is None or step.recreates)]
         for step in going:
+            link = step.before
+            if link and link.mode == "passthru" and link.up and link.allmulticast and link.parent_allmulti:
+                yield partial(self._set_allmulticast, step.target, on=False)
             yield partial(self._set, step.target, group=SCRATCH_GROUP)
         if going:
             yield partial(self._delete_group, SCRATCH_GROUP)
@@ -75,6 +79,8 @@ class FakeKernel:
             yield partial(self._set_source_macs, before, after)
             yield partial(self._add_altnames, before.name, after.altnames - before.altnames)
         yield from (partial(self._create, link) for link in coming)
+        hearing = [link for link in coming if adapter.hears_later(link)]
+        yield from (partial(self._set_allmulticast, link.name, on=True) for link in hearing)
         yield from (partial(self._add_altnames, link.name, link.altnames) for link in coming)
 
     def _set(self, name: str, **fields: t.Any) -> None:
@@ -84,6 +90,8 @@ class FakeKernel:
         for link in [link for link in self.links.values() if link.group == group]:
             if link.up and link.mode == "passthru" and link.promiscuous:
                 self._promiscuity(link, -1)
+            if link.up and link.mode != "passthru" and link.allmulticast:
+                self._allmulti(link, -1)
             del self.links[link.name]
 
     def _create(self, wanted: Link) -> None:
@@ -108,6 +116,8 @@ class FakeKernel:
         fields["mac"] = parent.mac if wanted.mode == "passthru" else wanted.mac or self._new_mac()
         fields["mtu"] = parent.mtu if wanted.mtu is None else wanted.mtu
         fields["bclim"] = siblings[0].bclim if siblings else 1
+        if adapter.hears_later(wanted):
+            fields["allmulticast"] = False
         link = replace(
             wanted,
             index=next(self._numbers),
@@ -115,6 +125,7 @@ class FakeKernel:
             parent_index=parent.index,
             up=False,
             altnames=frozenset(),
+            parent_allmulti=parent.allmulti if wanted.mode == "passthru" else None,
             **fields,
         )
         self._check_mtu(link)
@@ -130,6 +141,10 @@ class FakeKernel:
         name = before.name
         if after.mode != before.mode and "passthru" in (before.mode, after.mode):
             raise RefusedError("EINVAL")
+        passing = before.mode == "passthru"
+        first, last = adapter.apart(before, after) if passing else (False, after.allmulticast)
+        if first:
+            self._set_allmulticast(name, on=False)
         if before.up:
             self._set_promiscuous(name, after)
         if after.mode is not None and after.mode != before.mode:
@@ -146,6 +161,8 @@ class FakeKernel:
         # Another parent and other queues: "success", and nothing.
         if after.up != before.up:
             self._set_up(name, up=after.up)
+        if last is not None:
+            self._set_allmulticast(name, on=last)
         if not before.up:
             self._set_promiscuous(name, after)
 
@@ -167,7 +184,25 @@ class FakeKernel:
             self._check_address(link, str(link.mac))
         if link.mode == "passthru" and link.promiscuous:
             self._promiscuity(link, 1 if up else -1)
+        if link.mode != "passthru" and link.allmulticast:
+            self._allmulti(link, 1 if up else -1)
         self._set(name, up=up)
+
+    def _set_allmulticast(self, name: str, *, on: bool) -> None:
+        link = self.links[name]
+        self._set(name, allmulticast=on)
+        # macvlan_change_rx_flags(): of one that is down the parent hears nothing, and macvlan_open() makes up for it
+        # in every mode but passthru.
+        if link.up and link.allmulticast != on:
+            self._allmulti(link, 1 if on else -1)
+
+    def _allmulti(self, link: Link, by: int) -> None:
+        parent = self.links[str(link.parent)]
+        count = ((parent.allmulti or 0) + by) % (1 << 32)
+        self._set(parent.name, allmulti=count)
+        for sibling in self._on(parent):
+            if sibling.mode == "passthru":
+                self._set(sibling.name, parent_allmulti=count)
 
     def _promiscuity(self, link: Link, by: int) -> None:
         parent = self.links[str(link.parent)]

@@ -507,3 +507,66 @@ def test_a_diff_shows_that_a_link_leaves_its_parent_as_promiscuous_as_it_is() ->
     (diff,) = planner.plan([mt0(promiscuous=False)], host(replace(MT0, promiscuous=True))).result(diff=True)["diff"]
     assert "promiscuous: False" in diff["after"]
     assert "promiscuous: True" in diff["before"]
+
+
+# All multicast in mode passthru, which macvlan_open() and macvlan_stop() leave out of the parent's count.
+
+HEARING = replace(PASS, allmulticast=True, parent_allmulti=1)
+
+
+def pt0(**fields: t.Any) -> Wanted:
+    return Wanted("pt0", "links[3]", **fields)
+
+
+@pytest.mark.parametrize("count", [0, None])
+def test_allmulticast_is_taken_off_a_passthru_link_only_if_the_parent_counts_it(count: int | None) -> None:
+    taken = ("allmulticast", True, False)
+    assert changes(pt0(allmulticast=False), HEARING) == [(*taken, Impact.IN_PLACE)]
+    uncounted = replace(HEARING, parent_allmulti=count)
+    assert changes(pt0(allmulticast=False), uncounted) == [(*taken, Impact.RECREATE)]
+    assert changes(pt0(allmulticast=False, state="present"), replace(uncounted, up=False)) == [
+        (*taken, Impact.IN_PLACE)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 0, None])
+@pytest.mark.parametrize("allmulticast", [None, False])
+def test_a_passthru_link_that_is_set_down_is_without_allmulticast(count: int | None, allmulticast: bool | None) -> None:
+    assert changes(pt0(state="down", allmulticast=allmulticast), replace(HEARING, parent_allmulti=count)) == [
+        ("state", "up", "down", Impact.IN_PLACE),
+        ("allmulticast", True, False, Impact.IN_PLACE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "more"),
+    [
+        (new(mode="passthru", allmulticast=True, state="present"), ()),
+        (new(mode="passthru", allmulticast=True, state="down"), ()),
+        (pt0(allmulticast=True, state="down"), (HEARING,)),
+        (pt0(allmulticast=True, state="present"), (replace(HEARING, up=False),)),
+    ],
+)
+def test_allmulticast_of_a_passthru_link_that_is_to_be_down_is_refused(wanted: Wanted, more: tuple[Link, ...]) -> None:
+    with pytest.raises(MacvtapError, match=r"only while that link is up.* Say state: up") as caught:
+        planner.plan([wanted], host(*more))
+    assert caught.value.path == "links[3].allmulticast"
+
+
+def test_a_passthru_link_whose_flag_has_no_effect_is_told() -> None:
+    def told(link: Link) -> tuple[str, ...]:
+        return planner.plan([pt0(allmulticast=True)], host(link)).warnings
+
+    assert "no more groups than before" in told(replace(HEARING, parent_allmulti=0))[0]
+    for count in (1, None):
+        assert told(replace(HEARING, parent_allmulti=count)) == ()
+    assert told(replace(HEARING, parent_allmulti=0, up=False)) == ()
+
+
+def test_a_parent_whose_count_is_broken_is_refused() -> None:
+    broken = {**host(MT0), "eth0": replace(ETH0, allmulti=4294967295)}
+    for wanted, path in ((new(), "links[3].parent"), (mt0(allmulticast=True), "links[3].allmulticast")):
+        with pytest.raises(MacvtapError, match="the allmulti of eth0 is 4294967295: a kernel bug") as caught:
+            planner.plan([wanted], broken)
+        assert caught.value.path == path
+    assert planner.plan([mt0(group=9)], broken).changed

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    commands,
     ifupdown,
     networkd,
     networkmanager,
@@ -229,6 +230,13 @@ ip link property add dev mt0 altname a altname b; }}
     post-up ip link set dev mt0 up
 """
     }
+
+
+@pytest.mark.parametrize(("up", "said"), [(None, True), (True, True), (False, False)])
+def test_a_link_in_mode_passthru_is_up_before_it_is_to_hear_all_multicast(up: bool | None, said: bool) -> None:
+    told = [*commands.settings(kept(mode="passthru", allmulticast=True, up=up), {"allmulticast"})]
+    link = ["link", "set", "dev", "mt0"]
+    assert told == ([[*link, "up"], [*link, "allmulticast", "on"]] if said else [])
 
 
 def test_ifupdown_gives_a_vlan_that_it_has_made_by_its_name_what_is_missing() -> None:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a user should know of links that are as declared, or will be. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+
+def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
+    """Gather what a user should know; one sentence each, however many links it is about."""
+    staying = [want for want in wanted if want.state != "absent"]
+    vepa = [w.key for w in staying if w.mode is None and w.key not in links]
+    anew = [step.target for step in steps if step.recreates]
+    public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
+    faulty = [
+        f"{link.tap.path} of {link.name} {link.tap.fault}"
+        for link in (links.get(w.key) for w in staying if not w.tap_repair)
+        if link and link.tap and link.tap.fault
+    ]
+    # The parent hears nothing of it (macvlan_open).
+    deaf = [w.key for w in staying if w.allmulticast and w.key not in anew and _is_deaf(links.get(w.key))]
+    told = [
+        (
+            deaf,
+            "allmulticast was set while the link was down, which in mode passthru has no effect on the parent: it lets "
+            "in no more groups than before. Set the link down, with allmulticast: false, and up again",
+        ),
+        (
+            vepa,
+            "no mode was given for these new links; they get the kernel's default, vepa, with which guests of one host "
+            "reach each other only through a switch with reflective relay. Say mode: bridge for any other switch",
+        ),
+        (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
+        (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
+        (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
+    ]
+    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
+
+
+def _is_deaf(link: Link | None) -> bool:
+    # Of one that is set up the flag is set anew.
+    passing = link is not None and link.mode == "passthru"
+    return bool(passing and link and link.up and link.allmulticast and link.parent_allmulti == 0)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""allmulticast with what it does not go with, and its rules where somebody else has a part in them."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import guests, planner, resolution
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
+
+from .test_planner import (
+    LINKS,
+    LIVE,
+    MAC,
+    OTHER,
+    STORED,
+    changed,
+    changes,
+    heard,
+    host,
+    impacts,
+    keeping,
+    restart,
+    running,
+    stopped,
+    want,
+)
+
+TRUSTS: dict[str, t.Any] = {"trust_guest_rx_filters": "yes"}
+PASSES = {"mode": "passthrough"}
+PASSING = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mode="passthru")}
+
+
+def refused(desired: Desired, on: Host, match: str) -> str:
+    with pytest.raises(MacvtapError, match=match) as caught:
+        planner.plan([desired], on)
+    return caught.value.path.removeprefix("interfaces[2].")
+
+
+def rules_after(plan: Plan[t.Any]) -> dict[str, bool]:
+    return guests.rules_of(guests.tasks_of(plan.steps))[0]
+
+
+# Mode passthrough, in which the rule has no effect and taking it off does harm.
+
+
+@pytest.mark.parametrize(
+    ("desired", "on", "path"),
+    [
+        (want(allmulticast="yes", mode="passthrough"), keeping(stopped(STORED)), "allmulticast"),
+        (want(allmulticast="yes"), keeping(stopped(changed(STORED, **PASSES))), "allmulticast"),
+        (want(allmulticast="yes"), host(stopped(changed(STORED, **PASSES)), links=LINKS), "allmulticast"),
+        (want(allmulticast="yes"), keeping(stopped(changed(STORED, **PASSES)), MAC), "allmulticast"),
+        (want(mode="passthrough"), keeping(stopped(STORED), MAC), "mode"),
+        (want(mac=OTHER, source="eth0", mode="passthrough"), keeping(stopped(STORED), OTHER, macs={}), "mode"),
+    ],
+)
+def test_allmulticast_is_refused_in_mode_passthrough(desired: Desired, on: Host, path: str) -> None:
+    assert refused(desired, on, "in mode passthrough .* trust_guest_rx_filters: true") == path
+
+
+def test_a_rule_goes_with_a_change_to_mode_passthrough_if_that_is_said() -> None:
+    plan = planner.plan([want(mode="passthrough", allmulticast="no")], keeping(stopped(STORED), MAC))
+    assert changes(plan) == [
+        ("allmulticast", True, False, "config"),
+        ("mode", "bridge", "passthrough", "config"),
+    ]
+
+
+@pytest.mark.parametrize("level", ["update", "replug"])
+@pytest.mark.parametrize("macs", [[], [MAC]])
+def test_a_running_passthrough_guests_link_never_loses_it(level: str, macs: list[str]) -> None:
+    on = keeping(running([changed(STORED, **PASSES)], [heard(changed(LIVE, **PASSES))]), *macs, links=PASSING)
+    plan = planner.plan([want(allmulticast="no")], on, level=level)
+    assert changes(plan) == ([("allmulticast", True, False, "restart")] if macs else [])
+    assert restart(want(allmulticast="no"), on, level=level) == ("allmulticast",)
+    assert all(step.before and step.after and step.before.live == step.after.live for step in plan.steps)
+
+
+# A guest that libvirt trusts sets its link itself.
+
+
+@pytest.mark.parametrize(
+    ("given", "trusting", "macs", "path"),
+    [
+        ({"allmulticast": "yes"}, True, [], "allmulticast"),
+        ({"allmulticast": "yes", **TRUSTS}, False, [], "allmulticast"),
+        (TRUSTS, False, [MAC], "trust_guest_rx_filters"),
+    ],
+)
+def test_allmulticast_and_trust_are_refused_of_one_interface_with_the_option_that_was_given(
+    given: dict[str, str | None], trusting: bool, macs: list[str], path: str
+) -> None:
+    on = keeping(stopped(changed(STORED, **TRUSTS) if trusting else STORED), *macs)
+    stored = "" if len(given) == 2 else ".* is what it has already"
+    assert refused(replace(want(), given=given), on, f"takes allmulticast off again{stored}") == path
+
+
+def test_the_card_of_a_trusted_guest_is_refused_with_the_option_that_was_given() -> None:
+    on = keeping(stopped(changed(STORED, **TRUSTS)))
+    assert refused(want(model="e1000e"), on, "QEMU does not tell") == "model"
+
+
+@pytest.mark.parametrize("macs", [[], [MAC]])
+def test_what_a_trusted_guest_has_set_on_its_link_is_its_own_business(macs: list[str]) -> None:
+    trusting = running([changed(STORED, **TRUSTS)], [heard(changed(LIVE, **TRUSTS))])
+    on = keeping(trusting, *macs)
+    declared = want(allmulticast="no", **TRUSTS)
+    assert changes(planner.plan([declared], on)) == ([("allmulticast", True, False, "config")] if macs else [])
+    assert restart(declared, on) == ()
+    # Until it is trusted no longer.
+    declared = want(allmulticast="no", trust_guest_rx_filters="no")
+    on = replace(on, version=11_003_000)
+    assert impacts(declared, on) == {"allmulticast": "live", "trust_guest_rx_filters": "live"}
+    assert impacts(declared, replace(on, version=9_000_000))["trust_guest_rx_filters"] == "restart"
+
+
+# A link of the guest's target's name that is not the guest's.
+
+
+@pytest.mark.parametrize(
+    ("mac", "mode", "said", "own"),
+    [
+        (MAC, "bridge", "bridge", True),
+        (OTHER, "bridge", "bridge", False),
+        (OTHER, "passthru", "passthrough", True),
+        (OTHER, "passthru", "bridge", False),
+        (MAC, None, "bridge", False),
+    ],
+)
+def test_a_link_is_the_guests_by_its_address(mac: str, mode: str | None, said: str, own: bool) -> None:
+    links = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac=mac, mode=mode)}
+    iface = changed(LIVE, mode=said)
+    assert (own_link(iface, links) is not None) is own
+    if not own and said == "bridge":
+        on = keeping(running([STORED], [iface]), links=links)
+        for desired in (want(allmulticast="yes"), want(mode="private")):
+            assert set(impacts(desired, on).values()) == {"restart"}
+
+
+# Rules go by the address, which another domain may have.
+
+TWIN = {"macs": {MAC: ("twin",)}}
+
+
+@pytest.mark.parametrize("purge", [True, False])
+def test_a_rule_is_left_to_another_domain_that_has_the_address(purge: bool) -> None:
+    declared = want(mac=OTHER, present=False) if purge else want(present=False)
+    plan = planner.plan([declared], keeping(stopped(STORED), MAC, **TWIN), purge=purge)
+    assert "allmulticast" not in {field for field, *_rest in changes(plan)}
+    assert rules_after(plan) == {}
+    (warning,) = plan.warnings
+    assert "is left, since it goes by the address, which an interface of domain twin has too" in warning
+    assert rules_after(planner.plan([declared], keeping(stopped(STORED), MAC, macs={}), purge=purge)) == {MAC: False}
+
+
+def test_a_rule_that_another_domain_has_too_is_not_taken_by_allmulticast_false() -> None:
+    on = keeping(stopped(STORED), MAC, **TWIN)
+    assert refused(want(allmulticast="no"), on, "an interface of domain twin has too") == "allmulticast"
+    assert not planner.plan([want(allmulticast="no")], keeping(stopped(STORED), **TWIN)).changed
+
+
+def test_a_rule_goes_when_all_who_have_the_address_go() -> None:
+    twin = Domain("web2", stored=(heard(STORED),))
+    on = keeping(stopped(STORED), MAC, macs={})
+    on = replace(on, domains={**on.domains, "web2": twin})
+    gone = [want(present=False), replace(want("web2", present=False), path="interfaces[3]")]
+    assert rules_after(planner.plan(gone, on)) == {MAC: False}
+    assert rules_after(planner.plan(gone[:1], on)) == {}
+
+
+def test_the_addresses_of_all_domains_matter_where_a_rule_may_go() -> None:
+    on = keeping(stopped(STORED), MAC)
+    assert resolution.needs_all([want(present=False)], on)
+    assert resolution.needs_all([want(allmulticast="no")], on)
+    assert resolution.needs_all([want()], on, purge=True)
+    assert not resolution.needs_all([want()], on)
+    assert not resolution.needs_all([want(present=False)], keeping(stopped(STORED)), purge=True)
+
+
+# Rules that are left over, or that somebody has changed.
+
+
+@pytest.mark.parametrize("domain", ["web1", "gone"])
+def test_a_rule_that_is_anothers_alone_is_no_business_of_what_is_gone(domain: str) -> None:
+    on = keeping(stopped(STORED), OTHER, macs={OTHER: ("twin",)})
+    plan = planner.plan([want(domain, OTHER, present=False)], on)
+    assert not plan.changed
+    assert "rule" not in str(plan.warnings)
+
+
+@pytest.mark.parametrize("domain", ["web1", "gone"])
+def test_a_rule_that_is_left_over_goes_with_absent_and_comes_back(domain: str) -> None:
+    on = keeping(stopped(STORED), OTHER, macs={})
+    plan = planner.plan([want(domain, OTHER, present=False)], on)
+    assert changes(plan) == [("allmulticast", True, None, "config")]
+    assert rules_after(plan) == {OTHER: False}
+    without = keeping(stopped(STORED), macs={})
+    assert not planner.plan([want(domain, OTHER, present=False)], without).changed
+    back = planner.undo(plan.steps, without)
+    assert rules_after(back) == {OTHER: True}
+    assert all(step.after and step.after.left for step in back.steps)
+    assert not planner.undo(plan.steps, on).changed
+    assert not planner.plan(
+        [want(domain, OTHER, present=False)], keeping(stopped(STORED), OTHER, macs={OTHER: ("b",)})
+    ).changed
+
+
+def test_a_new_interface_with_a_rule_from_earlier_says_so() -> None:
+    plan = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], keeping(stopped(STORED), OTHER, macs={}))
+    assert ("allmulticast", None, True, "config") in changes(plan)
+    assert "there is a rule for this address already" in plan.warnings[0]
+    off = want(mac=OTHER, source="eth0", mode="bridge", allmulticast="no")
+    assert rules_after(planner.plan([off], keeping(stopped(STORED), OTHER, macs={}))) == {OTHER: False}
+
+
+def test_a_rule_that_somebody_has_changed_goes_with_false_and_with_the_interface_and_is_left_alone_else() -> None:
+    on = host(stopped(STORED), links=LINKS, kept=frozenset(), edited=frozenset({MAC}), macs={})
+    assert not planner.plan([want()], on).changed
+    for text, value in (("no", False), ("yes", True)):
+        plan = planner.plan([want(allmulticast=text)], on)
+        assert changes(plan) == [("allmulticast", None, value, "config")]
+        assert rules_after(plan) == {MAC: value}
+    assert rules_after(planner.plan([want(present=False)], on)) == {MAC: False}
+
+
+# Hosts without udev.
+
+
+def test_what_is_not_set_at_all_is_not_said_to_last() -> None:
+    on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, unkept="there is no udev")
+    (warning,) = planner.plan([want(allmulticast="yes")], on, level="none").warnings
+    assert "is set neither now nor when the guest starts: there is no udev" in warning
+
+
+@pytest.mark.parametrize(
+    ("live", "given", "expected"),
+    [
+        ({"allmulticast": "yes"}, {}, True),
+        ({"allmulticast": "yes"}, {"allmulticast": "no"}, False),
+        ({"allmulticast": "no"}, {}, False),
+        ({"allmulticast": "yes", **TRUSTS}, {}, False),
+    ],
+)
+def test_a_replug_for_something_else_leaves_what_nobody_has_asked_to_change(
+    live: dict[str, str], given: dict[str, t.Any], expected: bool
+) -> None:
+    on = host(running([STORED], [changed(LIVE, **live)]), links=LINKS, unkept="there is no udev")
+    (step,) = planner.plan([want(alias="ua-lan", **given)], on, level="replug").steps
+    assert step.after is not None
+    assert step.after.live is not None
+    assert (step.after.live.get("allmulticast") == "yes") is expected
+    assert Impact.REPLUG in {change.impact for change in step.changes}
