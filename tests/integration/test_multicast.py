@@ -178,7 +178,7 @@ def test_a_trusted_guest_in_mode_passthrough_hears_its_groups(hv: Hypervisor) ->
     passing = nic(A, mode="passthrough")
     hv.define_guest("web1", passing)
     hv.virsh("start", "web1")
-    # Not asserted of its group, which came through in 2 runs out of 5 for a reason that is not known.
+    # Not asserted of its group, which came through once, for a reason that is not known.
     assert not Guest(hv).answers()
     hv.virsh("destroy", "web1")
     hv.virsh("undefine", "web1")
