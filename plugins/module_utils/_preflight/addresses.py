@@ -82,18 +82,32 @@ def _claims(host: Host) -> t.Iterator[Claim]:
     declared = {link.name: link for link in host.declared_links}
     # The links of running guests are their NICs, also of those that are to go.
     guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
+    lent = _lent(host)
     for link in host.links.values():
         if link.kind not in MACVLAN_KINDS or link.name in guests or link.mode == "passthru" or link.mac is None:
             continue
-        if link.name in declared or link.name in host.purged_links:
+        if link.name in declared or link.name in host.purged_links or (link.name, link.mac) in lent:
+            continue
+        # Any of them may be a guest's where nobody could say whose it is.
+        if host.version is None and link.kind == "macvtap":
             continue
         yield link.mac, ("link", host.name, link.name), Place(host.name, link=link.name, seen="found")
     for wanted in declared.values():
         existing = host.links.get(wanted.name)
         mac = wanted.mac or (existing.mac if existing is not None else None)
-        if mac and not wanted.absent and wanted.mode != "passthru":
+        if mac and not wanted.absent and wanted.mode != "passthru" and (wanted.name, mac) not in lent:
             yield mac, ("link", host.name, wanted.name), wanted
     yield from _own(host)
+
+
+def _lent(host: Host) -> set[tuple[str | None, str]]:
+    """Return the links, by name and address, that are made for a NIC of type ethernet, which has the same address."""
+    return {
+        (iface.get("target"), iface.mac)
+        for domain in host.domains.values()
+        for iface in (*domain.stored, *domain.live)
+        if iface.type == "ethernet"
+    }
 
 
 def _own(host: Host) -> t.Iterator[Claim]:

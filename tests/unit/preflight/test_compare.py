@@ -172,6 +172,12 @@ def test_an_address_of_a_nic_and_of_a_link_on_one_host() -> None:
     assert places(conflict) == [f"hv1 web1 {A} declared", "hv1 spare0 declared"]
 
 
+def test_a_link_made_for_a_guest_that_has_another_address_than_the_guest() -> None:
+    there = found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})))
+    conflict = only((declared(links=[{"name": "mt0", "mac": B}]), there), (declared(nic("web2", mac=B)), H2))
+    assert places(conflict) == ["hv1 mt0 declared", f"hv2 web2 {B} declared"]
+
+
 def test_found_things_alone_can_be_in_conflict() -> None:
     conflict = only(
         (NOTHING, found(web("a", U1, iface(A)), number=1)), (NOTHING, found(web("b", U2, iface(A)), number=2))
@@ -216,6 +222,19 @@ def test_the_parents_own_address_for_a_guest() -> None:
             declared(nic(source="br0", mac=A), links=[{"name": "x0", "parent": "eth0"}]),
             found(uplink(1, "br0", kind="bridge")),
         ),
+        # A guest's link, where libvirt cannot be asked whose it is.
+        (declared(nic(mac=A)), found(macvtap("macvtap0", A), version=None)),
+        (NOTHING, found(macvtap("macvtap0", A), Link("mv0", 11, "macvlan", "eth0", 2, "bridge", A), version=None)),
+        # A link that is made for a guest which does not make its own.
+        (declared(links=[{"name": "mt0", "mac": A}]), found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})))),
+        (
+            declared(links=[{"name": "mt0", "mac": A}]),
+            found(
+                web("web1", U1, live=[Iface(A, "ethernet", {"target": "mt0"})]),
+                macvtap("mt0", A),
+            ),
+        ),
+        (NOTHING, found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})), macvtap("mt0", A))),
         # What only the guest's own network has.
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "user")))),
     ],
