@@ -33,6 +33,9 @@ options:
         description: What M(linuxvirt.macvtap.macvtap_host_info) has returned there. What is declared of a host that it
           could not run on is compared all the same.
         type: dict
+      unreadable:
+        description: Why the host's variables could not be read, which is a conflict of it. Left out where they could.
+        type: str
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 seealso:

@@ -123,7 +123,45 @@ def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out
     done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
     assert re.search(r"Not looked at: hv2: its domains, since cannot connect to", done.stdout)
     left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
-    assert "hv1" not in re.findall(r"^ok: \[(\w+)\]", left_out.stdout.split("TASK [Gathering Facts]")[0], re.MULTILINE)
+    looked, _rest = left_out.stdout.split("TASK [Compare the hosts]")
+    assert re.findall(r"^(\w+): \[(\w+)\]", looked, re.MULTILINE).count(("skipping", "hv1")) == 2
+    assert not re.search(r"^ok: ", looked, re.MULTILINE)
+
+
+def test_a_host_that_is_left_out_is_named_and_leaves_out_no_other(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    # Tasks that run once go by the variables of the first host.
+    spoilt["hosts"]["hv1"]["macvtap_preflight"] = False
+    done = fleet.play("site", inventory=inventory(tmp_path, spoilt), check=False)
+    assert re.search(r"parent +hv2 +spare0 +declared", done.stdout), done.stdout
+    assert "Conflicts: 1." in done.stdout + done.stderr
+    assert "Not compared, as macvtap_preflight is false there: hv1" in done.stdout
+    assert "macvtap_kernel" not in done.stdout
+    alone = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False)
+    assert "Conflicts: 2." in alone.stdout + alone.stderr
+
+
+def test_a_host_whose_variables_cannot_be_read_stops_site_and_hides_no_other(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    spoilt["hosts"]["hv1"]["macvtap_host_access_addresses"] = ["{{ nowhere }}"]
+    report = tmp_path / "preflight.json"
+    options = ("--check", "-e", f"macvtap_preflight_json={report}")
+    done = fleet.play("site", *options, inventory=inventory(tmp_path, spoilt), check=False)
+    assert re.search(r"declaration +hv1\W+a variable cannot be read: 'nowhere' is undefined", done.stdout), done.stdout
+    assert re.search(r"parent +hv2 +spare0 +declared", done.stdout)
+    assert "macvtap_kernel" not in done.stdout
+    # In check mode too, since the file is no host's.
+    assert {one["kind"] for one in json.loads(report.read_text())["conflicts"]} == {"declaration", "parent", "mac"}
+
+
+def test_a_fleet_of_which_no_host_could_be_looked_at_fails(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    nobody = {"hosts": {"hv0": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}
+    done = fleet.play("preflight", "--limit", "hv0", inventory=inventory(tmp_path, nobody), check=False)
+    assert done.returncode != 0
+    assert "Not looked at: hv0: cannot be reached" in done.stdout
+    assert "No host could be looked at" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("reflects", [False, True])

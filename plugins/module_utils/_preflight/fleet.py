@@ -25,6 +25,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 ONE_SEGMENT = "all"
 # By these a guest sees no network of its host's.
 _APART = {"user", "internal", "mcast", "server", "client", "udp"}
+# What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
+_BEFORE = re.compile(
+    r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
+)
 _Read = t.Tuple[Host, t.Tuple[Entry, ...], bool]
 
 
@@ -47,6 +51,9 @@ def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
     require(fleet)
     told = []
     for name, said in fleet.items():
+        if said.get("unreadable"):
+            # It is a conflict, and what was not found of it follows from that.
+            continue
         found = said.get("found") or {}
         for what, reason in (("host", _no_host(found)), ("libvirt", _no_libvirt(found))):
             if reason:
@@ -64,6 +71,8 @@ def _read(name: str, said: Said) -> _Read:
     found = said.get("found") or {}
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     companions = variables.companions()
+    if said.get("unreadable"):
+        variables.problems.append((Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
     host = Host(
         name=name,
         segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
@@ -98,9 +107,12 @@ def _no_host(found: Said) -> str:
     if "links" in found:
         return ""
     words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
-    # What ansible-core puts before every failure from 2.19 on.
-    said = re.sub(r"^Task failed: ", "", str(found.get("msg") or "").strip()).splitlines()
-    return f"{words}: {said[0]}" if said else words
+    said = _first_line(found.get("msg"))
+    return f"{words}: {said}" if said else words
+
+
+def _first_line(message: t.Any) -> str:
+    return (_BEFORE.sub("", str(message or "").strip()).splitlines() or [""])[0]
 
 
 def _no_libvirt(found: Said) -> str:

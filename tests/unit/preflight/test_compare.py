@@ -514,6 +514,28 @@ def test_a_host_whose_libvirt_does_not_answer_is_named() -> None:
     assert compare.gaps(fleet(*hosts)) == [{"host": "hv1", "what": "libvirt", "reason": "no daemon"}]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'nowhere' is undefined",
+        "Task failed: Finalization of task args for 'ansible.builtin.set_fact' failed: Error while resolving value for "
+        "'macvtap_preflight_host': 'nowhere' is undefined\nmore",
+    ],
+)
+def test_a_host_whose_variables_cannot_be_read_is_a_conflict_and_what_was_found_of_it_is_compared(message: str) -> None:
+    hosts = fleet((declared(nic(mac=A)), H1))
+    hosts["hv2"] = {"found": found(web("db1", U2, iface(A)), number=2), "unreadable": message}
+    hosts["hv3"] = {"found": {}, "unreadable": message}
+    got = compare.conflicts(hosts)
+    assert [(one.kind, one.where[0].host) for one in got] == [
+        ("declaration", "hv2"),
+        ("declaration", "hv3"),
+        ("mac", "hv1"),
+    ]
+    assert got[0].message == "a variable cannot be read: 'nowhere' is undefined"
+    assert compare.gaps(hosts) == []
+
+
 def test_an_empty_fleet() -> None:
     assert compare.conflicts({}) == []
     assert compare.gaps({}) == []
@@ -530,7 +552,7 @@ def test_the_defaults_are_those_of_the_roles() -> None:
 
 
 def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
-    tasks = yaml.safe_load((ROOT / "playbooks/preflight.yml").read_text())[0]["tasks"]
+    tasks = yaml.safe_load((ROOT / "playbooks/preflight.yml").read_text())[0]["tasks"][0]["block"]
     handed = next(task["ansible.builtin.set_fact"] for task in tasks if "ansible.builtin.set_fact" in task)
     variables = set(handed["macvtap_preflight_host"]["declared"])
     assert variables == {*DEFAULTS, "macvtap_segment"} | {
