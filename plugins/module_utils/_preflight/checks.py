@@ -7,15 +7,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import Field
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import (
-    changed_live_from,
-    wanted_versions,
-)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
 
 # Kind, message and remedy: places with the same are one conflict of their host.
@@ -97,10 +93,7 @@ def _parent(host: Host, named: str, word: str) -> Link:
 
 
 def _mtu(nic: Nic, host: Host) -> int | None:
-    """Return the MTU that is declared of a NIC, or that of the running guest's link."""
-    declared = nic.options.get("mtu")
-    if declared is not None:
-        return int(declared)
+    """Return the MTU of the running guest's link."""
     link = host.links.get((nic.live and nic.live.get("target")) or "")
     return link.mtu if link is not None and link.kind == "macvtap" else None
 
@@ -109,20 +102,9 @@ def _libvirt(nic: Nic, host: Host) -> t.Iterator[_Said]:
     if host.version is None:
         return
     has = f"libvirt {inspection.version_text(host.version)}"
-    for field, value in wanted_versions(nic.options):
-        if field.added > host.version:
+    for name, value in (nic.given or {}).items():
+        field = BY_NAME[name]
+        if field.added > host.version and value is not None:
             needed = inspection.version_text(field.added)
-            message = f"{has} has no {field.name}, which came with {needed}"
-            yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {field.name} out"
-        elif changed_live_from(field) > host.version and host.live_level == "update" and _differs(nic, field, value):
-            yield (
-                "libvirt",
-                f"{has} cannot change {field.name} of a running guest; "
-                f"{inspection.version_text(changed_live_from(field))} can",
-                "Say macvtap_domains_live: replug (a short interruption) or none (it waits for the guest's restart), "
-                "or install a newer libvirt",
-            )
-
-
-def _differs(nic: Nic, field: Field, value: t.Any) -> bool:
-    return nic.live is not None and (nic.live.get(field.name) or field.implied) != field.text(value)
+            message = f"{has} has no {name}, which came with {needed}"
+            yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {name} out"

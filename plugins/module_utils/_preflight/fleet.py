@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pa
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Nic, Place
 
 # What of the variable macvtap_segment is left out.
@@ -29,7 +29,8 @@ _APART = {"user", "internal", "mcast", "server", "client", "udp"}
 _BEFORE = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
 )
-_Read = t.Tuple[Host, t.Tuple[Entry, ...], bool]
+_T = t.TypeVar("_T")
+_Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
 def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
@@ -38,9 +39,9 @@ def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
     require(fleet)
-    read = [_read(name, said) for name, said in fleet.items()]
-    identity = _Identities(host for host, _entries, _purge in read)
-    return tuple(_with_nics(host, entries, identity, purge=purge) for host, entries, purge in read)
+    read = [_of(name, said, _read) for name, said in fleet.items()]
+    identity = _Identities(host for host, _declared, _purge in read)
+    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
 
 def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
@@ -49,21 +50,35 @@ def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
     require(fleet)
-    told = []
-    for name, said in fleet.items():
-        if said.get("unreadable"):
-            # It is a conflict, and what was not found of it follows from that.
-            continue
-        found = said.get("found") or {}
-        for what, reason in (("host", _no_host(found)), ("libvirt", _no_libvirt(found))):
-            if reason:
-                told.append({"host": name, "what": what, "reason": reason})
-    return told
+    return [gap for name, said in fleet.items() for gap in _of(name, said, _gaps)]
 
 
 def require(fleet: t.Any) -> None:
-    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
-        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
+    needed = "a dictionary of hosts is needed, each of them one with declared and found"
+    if not isinstance(fleet, t.Mapping):
+        raise MacvtapError(needed)
+    for name, said in fleet.items():
+        parts = (said.get("declared"), said.get("found")) if isinstance(said, t.Mapping) else (said or "nothing",)
+        for part in parts:
+            if part is not None and not isinstance(part, t.Mapping):
+                raise MacvtapError(f"{needed}, and that of {name} has {part!r}")
+
+
+def _of(name: t.Any, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
+    try:
+        return read(str(name), said)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        problem = f"{type(exc).__name__}: {exc}"
+        raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from exc
+
+
+def _gaps(name: str, said: Said) -> list[dict[str, str]]:
+    if said.get("unreadable"):
+        # It is a conflict, and what was not found of it follows from that.
+        return []
+    found = said.get("found") or {}
+    reasons = (("host", _no_host(found)), ("libvirt", _no_libvirt(found)))
+    return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 
 
 def _read(name: str, said: Said) -> _Read:
@@ -76,8 +91,7 @@ def _read(name: str, said: Said) -> _Read:
     host = Host(
         name=name,
         segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
-        kernel_required=variables.flag("macvtap_kernel_required"),
-        live_level=str(variables.get("macvtap_domains_live")),
+        kernel_required=variables.get("macvtap_kernel_required"),
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, companions)),
         companions=companions,
@@ -95,12 +109,14 @@ def _read(name: str, said: Said) -> _Read:
             domains=report.read_domains(found.get("domains") or ()),
             purged_links=_purged(found["links"], variables),
         )
-    return host, interfaces, variables.flag("macvtap_domains_purge")
+    return host, interfaces, variables.get("macvtap_domains_purge")
 
 
 def _as_link(companion: Companion) -> DeclaredLink:
     absent = companion.state == "absent"
-    return DeclaredLink(companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent)
+    return DeclaredLink(
+        companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent, companion.path
+    )
 
 
 def _no_host(found: Said) -> str:
@@ -144,7 +160,7 @@ def _with_vlans(links: Links, wanted: t.Iterable[WantedVlan]) -> Links:
 
 def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
     group = variables.get("macvtap_links_group")
-    if not variables.flag("macvtap_links_purge") or not group:
+    if not variables.get("macvtap_links_purge") or not group:
         return frozenset()
     return frozenset(
         link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
@@ -176,7 +192,7 @@ class _Identities:
         return self.uuid(host, name) or name
 
 
-def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *, purge: bool) -> Host:
+def _with_nics(host: Host, entries: t.Sequence[Desired], identity: _Identities, *, purge: bool) -> Host:
     nics: dict[tuple[str, str, int], Nic] = {}
     for domain in host.domains.values():
         seen: dict[str, int] = {}
@@ -188,7 +204,7 @@ def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *,
     problems = list(host.problems)
     made: set[str] = set()
     observed = DomainHost("", host.domains, links=host.links or None)
-    for index, (desired, options) in enumerate(entries):
+    for index, desired in enumerate(entries):
         try:
             mac = _mac_of(desired, host, observed, identity, made)
         except MacvtapError as exc:
@@ -203,7 +219,7 @@ def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *,
             continue
         there = nics.get(key)
         stored, live = (there.stored, there.live) if there is not None else (None, None)
-        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given, options)
+        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given)
     if purge:
         named = {domain for domain, _mac, _number in declared}
         nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}

@@ -54,6 +54,7 @@ class DeclaredLink:
     mac: str | None = None
     mtu: int | None = None
     absent: bool = False
+    path: str = ""
 
     def place(self, host: str) -> Place:
         return Place(host, link=self.name, seen="declared")
@@ -74,7 +75,6 @@ class Nic:
     stored: Iface | None = None
     live: Iface | None = None
     given: t.Mapping[str, str | None] | None = None
-    options: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def found(self) -> Iface | None:
@@ -116,7 +116,6 @@ class Host:
     unfit: t.Mapping[str, str] = field(default_factory=dict)
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
-    live_level: str = "update"
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     vlans: tuple[WantedVlan, ...] = ()

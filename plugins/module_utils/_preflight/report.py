@@ -94,9 +94,5 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
 
 def _read_iface(mac: str, said: Said) -> Iface:
     # The rest of its values takes longer to read than all else that is done with a fleet.
-    kept = ("source", "mode", "target", "alias", *(field.name for field in _CHANGED_LIVE))
-    values = {name: fields.BY_NAME[name].text(said[name]) for name in kept if said.get(name) is not None}
-    return Iface(mac, said.get("type") or "", {name: text for name, text in values.items() if text}, said.get("origin"))
-
-
-_CHANGED_LIVE = tuple(field for field in fields.FIELDS if field.not_with and "." not in field.name)
+    values = {name: said[name] for name in ("source", "mode", "target", "alias") if said.get(name)}
+    return Iface(mac, said.get("type") or "", values, said.get("origin"))

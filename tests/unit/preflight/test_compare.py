@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import DEFAULTS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict
 
@@ -347,7 +347,8 @@ def test_an_mtu_above_the_parents() -> None:
     conflict = only((declared(links=[{"name": "x0", "mtu": "9000"}], links_mtu=1500), H1))
     assert (conflict.kind, conflict.message) == ("mtu", "mtu 9000 exceeds that of the parent eth0 (1500)")
     assert only((declared(links=[{"name": "x0"}], links_mtu=9000), H1)).kind == "mtu"
-    assert only((declared(nic(mac=A, mtu=9000)), H1)).kind == "mtu"
+    # libvirt takes none at all.
+    assert only((declared(nic(mac=A, mtu=1400)), H1)).kind == "declaration"
     assert conflicts((declared(links=[{"name": "x0", "mtu": 1500}]), H1)) == []
 
 
@@ -399,30 +400,8 @@ def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Sa
     assert [one.message for one in got] == ([message] if message else [])
 
 
-@pytest.mark.parametrize(
-    ("version", "value", "live", "level", "kinds"),
-    [
-        ("9.0.0", True, "no", "update", ["libvirt"]),
-        ("9.0.0", "yes", "no", None, ["libvirt"]),
-        ("9.0.0", True, "yes", "update", []),
-        ("9.0.0", False, None, "update", []),
-        ("9.0.0", True, "no", "replug", []),
-        ("9.0.0", True, "no", "none", []),
-        ("10.0.0", True, "no", "update", ["libvirt"]),
-        ("10.1.0", True, "no", "update", []),
-    ],
-)
-def test_a_libvirt_too_old_to_change_a_running_guest(
-    version: str, value: t.Any, live: str | None, level: str | None, kinds: list[str]
-) -> None:
-    has = iface(A, **({"trust_guest_rx_filters": live} if live else {}))
-    there = found(web("web1", U1, iface(A), live=[has]), version=version)
-    said = declared(nic(mac=A, trust_guest_rx_filters=value), domains_live=level)
-    assert [one.kind for one in conflicts((said, there))] == kinds
-
-
-def test_a_guest_that_does_not_run_takes_what_is_stored() -> None:
-    there = found(web("web1", U1, iface(A)))
+def test_what_a_running_guest_cannot_take_waits_for_its_restart_and_is_no_conflict() -> None:
+    there = found(web("web1", U1, iface(A), live=[iface(A, trust_guest_rx_filters="no")]), version="9.0.0")
     assert conflicts((declared(nic(mac=A, trust_guest_rx_filters=True)), there)) == []
 
 
@@ -480,13 +459,49 @@ def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
         (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is no number"),
         (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is no number"),
         (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
+        (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
+        (declared(links=[{"name": "x0", "mode": "brige"}]), "macvtap_links_links[0].mode: 'brige' is none of vepa, "),
+        (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: there is no such option"),
+        (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: a list is needed, and found is"),
+        (declared(nic(mac=B, driver="vhost")), "[0].driver: a dictionary is needed, and found is 'vhost'"),
+        (declared(nic(mac=B, driver={"queue": 2})), "[0].driver.queue: there is no such option; did you mean queues?"),
+        (declared(nic(mac=B, driver={"queues": "two"})), "[0].driver.queues: 'two' is no number"),
+        (declared(nic(mac=B, convert="maybe")), "[0].convert: 'maybe' is neither true nor false"),
+        (declared(nic(mac=B, source=["eth0"])), "[0].source: a text is needed, and found is ['eth0']"),
+        (declared(nic(mac=B, state="gone")), "[0].state: 'gone' is none of present, absent"),
+        (declared(nic(mac=B, acpi_index=99999)), "[0].acpi_index: 99999 is not between 0 and 16383"),
+        (declared(nic(mac=B), nic(mac=B, mode="private")), "[1].mac: 52:54:00:00:00:02 is declared twice: "),
+        (declared(links=[{"name": "x0"}, {"name": "x0"}]), "[1].name: x0 is declared twice, here and in "),
+        (
+            declared(
+                host_access_companions=2 * [{"name": "h0", "addresses": ["192.0.2.9"]}], host_access_parent="eth0"
+            ),
+            "macvtap_host_access_companions[1].name: h0 is declared twice, here and in ",
+        ),
+        (declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]), "[0].protocol: 'x' is none of 802.1Q, "),
+        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is none of vepa, "),
+        (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
+        (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is no number"),
     ],
 )
 def test_a_declaration_that_cannot_be_read_is_named_and_the_others_are_compared(said: Said, message: str) -> None:
     other = declared(nic("a", mac=A), nic("b", mac=A))
     got = conflicts((said, H1), (other, H2))
+    assert {one.kind for one in got} >= {"declaration", "mac"}
+    (told,) = [one for one in got if one.kind == "declaration"]
+    assert message in told.message
+
+
+def test_values_are_read_as_ansible_reads_options() -> None:
+    there = found(version="8.2.0")
+    conflict = only((declared(nic(mac=A, driver="name=vhost,rss=yes", trust_guest_rx_filters="no")), there))
+    assert conflict.message == "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"
+    assert conflicts((declared(nic(mac=A), links=[{"name": "x0", "mtu": "1500", "altnames": "a,b"}]), H1)) == []
+
+
+def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() -> None:
+    got = conflicts((declared(nic(mac=A, comment="x")), H1), (declared(nic("db1", mac=A)), H2))
     assert [one.kind for one in got] == ["declaration", "mac"]
-    assert message in got[0].message
 
 
 def test_several_interfaces_that_are_meant() -> None:
@@ -549,6 +564,42 @@ def test_the_defaults_are_those_of_the_roles() -> None:
     for role in ("kernel", "links", "domains", "host_access"):
         roles |= yaml.safe_load((ROOT / f"roles/macvtap_{role}/defaults/main.yml").read_text())
     assert {name: roles[name] for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("role", "variable", "spec"),
+    [
+        ("links", "links", options.LINK),
+        ("links", "vlans", options.VLAN),
+        ("domains", "interfaces", options.INTERFACE),
+        ("host_access", "companions", options.COMPANION),
+    ],
+)
+def test_entries_are_read_by_what_the_role_takes(role: str, variable: str, spec: options.Spec) -> None:
+    said = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
+    entry = said["argument_specs"]["main"]["options"][f"macvtap_{role}_{variable}"]["options"]
+    assert shape(entry) == shape(spec)
+
+
+def test_variables_are_read_by_what_the_roles_take() -> None:
+    for name, option in options.VARIABLES.items():
+        role = next(
+            role for role in ("kernel", "links", "domains", "host_access") if name.startswith(f"macvtap_{role}")
+        )
+        said = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
+        assert shape({name: said["argument_specs"]["main"]["options"][name]}) == shape({name: option})
+
+
+def shape(spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what decides which values are taken."""
+    return {
+        name: (
+            option["type"].replace("raw", "str"),
+            sorted(map(str, option.get("choices", ()))),
+            shape(option.get("options") or {}),
+        )
+        for name, option in spec.items()
+    }
 
 
 def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -50,6 +51,29 @@ def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
         fleet_conflicts.fleet_conflicts(what)
     with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: a dictionary of hosts is needed"):
         fleet_gaps.fleet_gaps(what)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ({"declared": "x"}, "and that of hv1 has 'x'"),
+        ({"found": ["x"]}, "and that of hv1 has ['x']"),
+        ({"found": {"links": None}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [], "domains": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [], "libvirt": "x"}}, "what was found of hv1 is not what macvtap_host_info returns"),
+    ],
+)
+def test_what_is_no_host_of_a_fleet_is_refused_by_its_name(host: t.Any, message: str) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=re.escape(message)):
+        fleet_conflicts.fleet_conflicts({"hv1": host, "hv2": FLEET["hv2"]})
+
+
+def test_names_that_yaml_has_read_as_numbers_are_names() -> None:
+    bad = {"declared": declared(links=[{"mac": mac(1)}])}
+    got = fleet_conflicts.fleet_conflicts({1: bad, "b": bad, 2.5: {}})
+    assert [conflict["where"][0]["host"] for conflict in got] == ["1", "b"]
+    assert [gap["host"] for gap in fleet_gaps.fleet_gaps({1: {}, "b": {}})] == ["1", "b"]
 
 
 @pytest.mark.parametrize("what", [1, [1], [{}], None])
