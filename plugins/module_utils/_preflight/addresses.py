@@ -8,7 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT, on_wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     Conflict,
     DeclaredLink,
@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
     Nic,
     Place,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.nics import on_wire
 
 # What has an address: a NIC of a domain, on whatever hosts; a link; or a host with all its links of that address.
 Owner = t.Tuple[str, ...]

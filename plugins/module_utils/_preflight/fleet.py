@@ -10,21 +10,18 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto, parents, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
 # What of the variable macvtap_segment is left out.
 ONE_SEGMENT = "all"
-# By these a guest sees no network of its host's.
-_APART = {"user", "internal", "mcast", "server", "client", "udp"}
 # What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
 _BEFORE = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
@@ -40,8 +37,8 @@ def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
     """
     require(fleet)
     read = [_of(name, said, _read) for name, said in fleet.items()]
-    identity = _Identities(host for host, _declared, _purge in read)
-    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
+    identity = nics.Identities([host for host, _declared, _purge in read])
+    return tuple(nics.with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
 
 def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
@@ -92,18 +89,23 @@ def _read(name: str, said: Said) -> _Read:
         name=name,
         segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
         kernel_required=variables.get("macvtap_kernel_required"),
+        nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, companions)),
         companions=companions,
         problems=tuple(variables.problems),
     )
     if not _no_host(found):
+        links = _with_vlans(report.read_links(found["links"]), declared_vlans)
+        follow = variables.get("macvtap_links_auto") == "always"
         host = replace(
             host,
             found=True,
+            uri=(found.get("libvirt") or {}).get("uri") or "",
             kernel=found.get("kernel") or {},
             version=_version((found.get("libvirt") or {}).get("version")),
-            links=_with_vlans(report.read_links(found["links"]), declared_vlans),
+            links=links,
+            declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
             domains=report.read_domains(found.get("domains") or ()),
@@ -117,6 +119,17 @@ def _as_link(companion: Companion) -> DeclaredLink:
     return DeclaredLink(
         companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent, companion.path
     )
+
+
+def _settled(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
+    """Return the declared link with the mode that it keeps where auto leaves it alone."""
+    if link.mode != choice.AUTO or link.absent:
+        return link
+    # What is wrong with its parent is told by checks.py.
+    with contextlib.suppress(MacvtapError):
+        (case,) = auto.cases([Wanted(link.name, parent=link.parent, mode=link.mode)], links, check=False)
+        return replace(link, mode=choice.left(case, always=always) or link.mode)
+    return link
 
 
 def _no_host(found: Said) -> str:
@@ -165,79 +178,3 @@ def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
     return frozenset(
         link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
     )
-
-
-class _Identities:
-    """Which domains of several hosts are one that can live on each of them.
-
-    Those of one UUID; and where it is known on one of the hosts only, those of one name.
-    """
-
-    def __init__(self, found: t.Iterable[Host]) -> None:
-        self._known: dict[str, set[str]] = {}
-        for host in found:
-            for domain in host.domains.values():
-                if domain.uuid:
-                    self._known.setdefault(domain.name, set()).add(domain.uuid)
-
-    def uuid(self, host: Host, name: str) -> str:
-        """Return the domain's UUID, "" if it is not known."""
-        domain = host.domains.get(name)
-        if domain is not None and domain.uuid:
-            return domain.uuid
-        known = self._known.get(name, ())
-        return next(iter(known)) if len(known) == 1 else ""
-
-    def of(self, host: Host, name: str) -> str:
-        return self.uuid(host, name) or name
-
-
-def _with_nics(host: Host, entries: t.Sequence[Desired], identity: _Identities, *, purge: bool) -> Host:
-    nics: dict[tuple[str, str, int], Nic] = {}
-    for domain in host.domains.values():
-        seen: dict[str, int] = {}
-        for stored, live in inspection.pairs(domain):
-            mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
-            number = seen[mac] = seen.get(mac, -1) + 1
-            nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
-    declared: set[tuple[str, str, int]] = set()
-    problems = list(host.problems)
-    made: set[str] = set()
-    observed = DomainHost("", host.domains, links=host.links or None)
-    for index, desired in enumerate(entries):
-        try:
-            mac = _mac_of(desired, host, observed, identity, made)
-        except MacvtapError as exc:
-            problems.append((Place(host.name, desired.domain, desired.mac, seen="declared"), str(exc)))
-            continue
-        made.add(mac)
-        # An address that is not known yet is no other's.
-        key = (desired.domain, mac, 0 if mac else index)
-        declared.add(key)
-        if not desired.present:
-            nics.pop(key, None)
-            continue
-        there = nics.get(key)
-        stored, live = (there.stored, there.live) if there is not None else (None, None)
-        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given)
-    if purge:
-        named = {domain for domain, _mac, _number in declared}
-        nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}
-    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
-
-
-def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: _Identities, made: t.Collection[str]) -> str:
-    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
-    if desired.mac:
-        return desired.mac
-    domain = host.domains.get(desired.domain)
-    if domain is None:
-        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
-        if not domain.uuid:
-            # It is the UUID that an address is made of.
-            return ""
-    return selection.select(desired, domain, observed, made).mac
-
-
-def on_wire(nic: Nic) -> bool:
-    return nic.type not in _APART

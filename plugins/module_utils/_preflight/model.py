@@ -65,7 +65,8 @@ class Nic:
     """One NIC of a domain on one host: as stored and live there, and what is declared of it (None: nothing).
 
     ``identity`` is the domain's, the same on every host on which it can live. ``mac`` is "" where it is not known yet;
-    ``number`` tells NICs of one domain with the same address apart.
+    ``number`` tells NICs of one domain with the same address apart. One that is declared not ``by_mac`` but by its
+    alias, target or source has the address that was found, or gets one. The mode auto is one that the switch decides.
     """
 
     domain: str
@@ -75,6 +76,7 @@ class Nic:
     stored: Iface | None = None
     live: Iface | None = None
     given: t.Mapping[str, str | None] | None = None
+    by_mac: bool = True
 
     @property
     def found(self) -> Iface | None:
@@ -103,7 +105,8 @@ class Host:
 
     ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
     parents, by their names; among the links are the VLAN links that are still to be made. Companions are among the
-    declared links too. ``problems`` are declarations that cannot be read.
+    declared links too. With ``nics_follow``, mode auto is about existing NICs as well. ``problems`` are declarations
+    that cannot be read, or carried out.
     """
 
     name: str
@@ -111,11 +114,13 @@ class Host:
     found: bool = False
     kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
     kernel_required: bool = True
+    uri: str = ""
     version: int | None = None
     links: Links = field(default_factory=dict)
     unfit: t.Mapping[str, str] = field(default_factory=dict)
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
+    nics_follow: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     vlans: tuple[WantedVlan, ...] = ()

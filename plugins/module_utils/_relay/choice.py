@@ -64,6 +64,11 @@ def modes(cases: t.Sequence[Case], answers: Answers, *, always: bool) -> dict[st
     return found
 
 
+def left(case: Case, *, always: bool) -> str | None:
+    """Return the mode that is left as it is where ``case`` says auto, None where the switch decides."""
+    return None if _open(case, always) else case.had
+
+
 def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: bool) -> tuple[str, ...]:
     """Say where nothing is known, and where mode vepa will not do what it is for."""
     made: dict[str, list[str]] = {}

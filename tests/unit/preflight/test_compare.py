@@ -439,6 +439,40 @@ def test_a_mode_that_the_switch_decides_is_not_known_yet() -> None:
     assert only(auto, (elsewhere, found(uplink(3, "eth1"), number=2))).kind == "migration"
 
 
+def test_a_mode_that_auto_leaves_as_it_is_counts() -> None:
+    auto = declared(nic(mac=A, mode="auto"))
+    vepa, bridge = found(web("web1", U1, iface(A, mode="vepa"))), found(web("web1", U1, iface(A)), number=2)
+    assert only((auto, vepa), (auto, bridge)).kind == "migration"
+    # Where the switch decides of all, they may well come to be the same.
+    follow = declared(nic(mac=A, mode="auto"), domains_auto="always")
+    assert conflicts((follow, vepa), (follow, bridge)) == []
+    private = found(web("web1", U1, iface(A, mode="private")), number=2)
+    assert only((follow, vepa), (follow, private)).kind == "migration"
+
+
+@pytest.mark.parametrize("follow", ["new", "always"])
+def test_a_mode_that_auto_leaves_as_it_is_needs_a_switch_that_reflects(follow: str) -> None:
+    links = [{"name": "x0", "mode": "auto"}]
+    said = declared(nic(mac=A, mode="auto"), links=links, domains_auto=follow, links_auto=follow)
+    there = found(
+        web("web1", U1, iface(A, mode="vepa")), macvtap("x0", B, "vepa"), uplink(3, "eth1"), relay={"eth0": False}
+    )
+    got = conflicts((said, there))
+    assert [one.kind for one in got] == (["vepa"] if follow == "new" else [])
+    assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared, stored"]] * len(got)
+    # On another parent it is another switch that decides.
+    assert conflicts(({**said, "macvtap_domains_source": "eth1", "macvtap_links_parent": "eth1"}, there)) == []
+
+
+def test_a_passthru_link_that_auto_leaves_as_it_is_has_its_parents_address() -> None:
+    own = uplink(1).mac or ""
+    for follow in ("new", "always"):
+        nics = declared(nic(mac=own, mode="auto"), domains_auto=follow)
+        assert conflicts((nics, found(web("web1", U1, iface(own, mode="passthrough"))))) == []
+        links = declared(links=[{"name": "x0", "mode": "auto"}], links_auto=follow)
+        assert conflicts((links, found(macvtap("x0", own, "passthru")))) == []
+
+
 def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
     hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
     assert conflicts(*hosts) == []
