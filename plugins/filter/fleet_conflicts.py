@@ -72,7 +72,7 @@ _value:
         - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read;
           a V(parent) that is missing or that no macvtap link can be on; an V(mtu) above that of the parent;
           mode V(vepa) on a switch that does not reflect; a domain that can live on several hosts and is connected
-          otherwise there (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in one
+          otherwise there, or not with all of its declared NICs (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in one
           segment.
       type: str
     message:

@@ -87,7 +87,7 @@ class Nic:
         return "direct" if self.given is not None or self.found is None else self.found.type
 
     def final(self, name: str) -> str | None:
-        """Return the source or the mode that it is to have: the declared one, else that which it has."""
+        """Return the source, mode, alias or target that it is to have: the declared one, else that which it has."""
         said = (self.given or {}).get(name)
         if said is not None:
             return said

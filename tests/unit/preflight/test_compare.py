@@ -424,6 +424,83 @@ def test_a_domain_that_could_not_migrate(other: tuple[Said, Said]) -> None:
     assert [place.host for place in conflict.where] == ["hv1", "hv2"]
 
 
+def two(one: Said, other: Said) -> list[tuple[Said, Said]]:
+    """Return two hosts with eth0 and eth1 and with web1, which has no NIC yet, and what they declare of it."""
+    return [(said, found(web("web1", U1), uplink(n + 2, "eth1"), number=n)) for n, said in ((1, one), (2, other))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        # The addresses are made of the sources, and so are not the same.
+        (
+            nic(),
+            nic(source="eth1"),
+            "an interface that is not declared by its address is on eth0 in mode bridge on hv1",
+        ),
+        (nic(alias="ua-lan"), nic(alias="ua-lan", source="eth1"), "ua-lan is on eth0 in mode bridge on hv1; on eth1"),
+        (
+            nic(alias="ua-a", target="web0"),
+            nic(target="web0", source="eth1"),
+            "web0 is on eth0 in mode bridge on hv1; ",
+        ),
+        (nic(mac=A), nic(source="eth1"), "an interface that is not declared by its address is on eth0 in mode bridge"),
+    ],
+)
+def test_a_domain_that_could_not_migrate_whose_addresses_are_not_declared(one: Said, other: Said, message: str) -> None:
+    for swapped, hosts in enumerate((two(declared(one), declared(other)), two(declared(other), declared(one)))):
+        conflict = only(*hosts)
+        assert conflict.kind == "migration"
+        assert swapped or f"web1 could not migrate: {message}" in conflict.message
+        assert [place.host for place in conflict.where] == ["hv1", "hv2"]
+
+
+def test_a_domain_that_could_not_migrate_and_whose_uuid_nobody_knows() -> None:
+    hosts = [(declared(nic(mode=mode)), found(number=n, version=None)) for n, mode in ((1, "bridge"), (2, "vepa"))]
+    assert "is on eth0 in mode bridge on hv1; on eth0 in mode vepa on hv2" in only(*hosts).message
+
+
+def test_a_nic_that_is_declared_on_one_host_and_missing_on_another() -> None:
+    conflict = only(*two(declared(nic(mac=A), nic(mac=B)), declared(nic(mac=A))))
+    assert conflict.message == f"web1 could not migrate: {B} is on eth0 in mode bridge on hv1; missing on hv2"
+    assert places(conflict) == [f"hv1 web1 {B} declared", "hv2 web1"]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        # Another order, and another way of saying which.
+        two(declared(nic(), nic(source="eth1")), declared(nic(source="eth1"), nic())),
+        two(declared(nic(mac=A), nic(source="eth1")), declared(nic(source="eth1"), nic(mac=A))),
+        two(declared(nic(mac=A)), declared(nic())),
+        # What is there without having been declared.
+        [
+            (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
+            (declared(nic(mac=A)), found(web("web1", U1, iface(B)), number=2)),
+        ],
+        # Each host has made an address of its own.
+        [
+            (declared(nic()), found(web("web1", U1, iface(A)))),
+            (declared(nic()), found(web("web1", U1, iface(B)), number=2)),
+        ],
+        # Where nobody knows what else the domain has, or nobody declares what it is to have.
+        [
+            (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
+            (declared(nic(mac=A)), found(number=2, version=None)),
+        ],
+        [(declared(nic(mac=A)), found(web("web1", U1))), (NOTHING, found(web("web1", U1), number=2))],
+        [(declared(nic(mac=A)), H1), (declared(nic(mac=A)), {"unreachable": True})],
+        [
+            (declared(nic(mac=A)), found(web("web1", U1, iface(A), iface(B)))),
+            (declared(nic(mac=A)), found(web("web1", U1, iface(A)), number=2)),
+        ],
+    ],
+)
+def test_a_domain_that_could_migrate(hosts: list[tuple[Said, Said]]) -> None:
+    assert conflicts(*hosts) == []
+    assert conflicts(*reversed(hosts)) == []
+
+
 def test_what_is_declared_counts_for_a_migration_and_not_what_is_stored_so_far() -> None:
     there = found(web("web1", U1, iface(A, mode="vepa")), number=2)
     assert (
