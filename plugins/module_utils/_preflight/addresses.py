@@ -8,7 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import ONE_SEGMENT
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     Conflict,
     DeclaredLink,
@@ -22,7 +22,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.nics 
 Owner = t.Tuple[str, ...]
 # Who has it there. Its place is made only where there is a conflict: of thousands there is none.
 Holder = t.Union[Nic, DeclaredLink, Place]
-Claim = t.Tuple[str, Owner, Holder]
+# The segment, the address, whose it is.
+Claim = t.Tuple[str, str, Owner, Holder]
 _REMEDY = (
     "Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment"
 )
@@ -31,6 +32,8 @@ _PASSTHRU = ("passthru", "passthrough")
 
 def conflicts(fleet: t.Collection[Host]) -> t.Iterator[Conflict]:
     yield from _mac_conflicts(fleet)
+    for host in fleet:
+        yield from _refused(host)
     yield from _companion_conflicts(fleet)
 
 
@@ -41,7 +44,7 @@ def _companion_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
         for companion in host.companions:
             for address in companion.addresses if companion.state != "absent" else ():
                 place = Place(host.name, link=companion.name, seen="declared")
-                used.setdefault((host.segment, address), []).append(place)
+                used.setdefault((segments.behind(host, companion.parent), address), []).append(place)
     for (segment, address), where in used.items():
         if len(where) > 1:
             message = f"{address} is the address of {len(where)} companions {_in(segment)}"
@@ -51,8 +54,8 @@ def _companion_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
 def _mac_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
     used: dict[tuple[str, str], list[tuple[Owner, Holder, str]]] = {}
     for host in fleet:
-        for mac, owner, holder in _claims(host):
-            used.setdefault((host.segment, mac), []).append((owner, holder, host.name))
+        for segment, mac, owner, holder in _claims(host):
+            used.setdefault((segment, mac), []).append((owner, holder, host.name))
     for (segment, mac), claims in used.items():
         if len(claims) == 1:
             continue
@@ -71,15 +74,35 @@ def _mac_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
             )
 
 
+def _refused(host: Host) -> t.Iterator[Conflict]:
+    """Find addresses of two domains of a host in segments of their own: libvirt_direct_iface makes no second one."""
+    having: dict[str, list[Nic]] = {}
+    for nic in host.nics if host.segments else ():
+        if nic.mac and on_wire(nic):
+            having.setdefault(nic.mac, []).append(nic)
+    for mac, nics in having.items():
+        apart = len({segments.of_nic(host, nic) for nic in nics}) == len({nic.domain for nic in nics}) == len(nics) > 1
+        declared = [nic for nic in nics if nic.given is not None]
+        # What is stored already is not looked at, if it is declared but once.
+        if apart and (len(declared) > 1 or any(nic.stored is None for nic in declared)):
+            yield Conflict(
+                "mac",
+                f"{mac} is used by {len(nics)} domains of one host, which libvirt_direct_iface refuses on any network",
+                "Give all but one another address (the filter mac_address makes them)",
+                tuple(nic.place(host.name) for nic in nics),
+                host.segment,
+            )
+
+
 def _in(segment: str) -> str:
-    return "on one network" if segment == ONE_SEGMENT else f"in the segment {segment}"
+    return "on one network" if segment == segments.ONE else f"in the segment {segment}"
 
 
 def _claims(host: Host) -> t.Iterator[Claim]:
     """Return each address that is used on ``host``, or will be, with whose it is."""
     for nic in host.nics:
         if nic.mac and on_wire(nic):
-            yield nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic
+            yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic
     declared = {link.name: link for link in host.declared_links}
     # The links of running guests are their NICs, also of those that are to go.
     guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
@@ -92,12 +115,18 @@ def _claims(host: Host) -> t.Iterator[Claim]:
         # Any of them may be a guest's where nobody could say whose it is.
         if host.version is None and link.kind == "macvtap":
             continue
-        yield link.mac, ("link", host.name, link.name), Place(host.name, link=link.name, seen="found")
+        yield (
+            segments.behind(host, link.parent),
+            link.mac,
+            ("link", host.name, link.name),
+            Place(host.name, link=link.name, seen="found"),
+        )
     for wanted in declared.values():
         existing = host.links.get(wanted.name)
         mac = wanted.mac or (existing.mac if existing is not None else None)
         if mac and not wanted.absent and wanted.mode != "passthru" and (wanted.name, mac) not in lent:
-            yield mac, ("link", host.name, wanted.name), wanted
+            parent = wanted.parent or (existing.parent if existing is not None else None)
+            yield segments.behind(host, parent), mac, ("link", host.name, wanted.name), wanted
     yield from _own(host)
 
 
@@ -126,7 +155,8 @@ def _own(host: Host) -> t.Iterator[Claim]:
         if parent is None or parent.mac is None or parent.kind in MACVLAN_KINDS:
             continue
         if parent.name not in shared:
-            yield parent.mac, ("host", host.name), Place(host.name, link=parent.name, seen="parent")
+            mine = Place(host.name, link=parent.name, seen="parent")
+            yield segments.behind(host, parent.name), parent.mac, ("host", host.name), mine
 
 
 def _named(host: Host, name: str) -> str:

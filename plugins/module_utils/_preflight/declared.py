@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import op
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place
 
 Said = t.Mapping[str, t.Any]
@@ -59,6 +59,12 @@ class Variables:
 
     def get(self, name: str) -> t.Any:
         return self._said.get(name, DEFAULTS.get(name))
+
+    def segments(self) -> tuple[str, dict[str, str]]:
+        """Return the host's segment, and those of its links where it names them."""
+        with self._noted(Place(self._host)):
+            return segments.read(self.get(segments.VARIABLE))
+        return segments.read(None)
 
     def links(self) -> tuple[DeclaredLink, ...]:
         """Return the links of macvtap_links."""

@@ -15,13 +15,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto, parents, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
-# What of the variable macvtap_segment is left out.
-ONE_SEGMENT = "all"
 # What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
 _BEFORE = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
@@ -82,12 +80,13 @@ def _read(name: str, said: Said) -> _Read:
     variables = Variables(name, said.get("declared") or {})
     found = said.get("found") or {}
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
-    companions = variables.companions()
+    companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
         variables.problems.append((Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
     host = Host(
         name=name,
-        segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
+        segment=segment,
+        segments=of_links,
         kernel_required=variables.get("macvtap_kernel_required"),
         nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
@@ -105,6 +104,7 @@ def _read(name: str, said: Said) -> _Read:
             kernel=found.get("kernel") or {},
             version=_version((found.get("libvirt") or {}).get("version")),
             links=links,
+            segments=segments.by_links(of_links, links),
             declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},

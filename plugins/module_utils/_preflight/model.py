@@ -103,14 +103,15 @@ class Nic:
 class Host:
     """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
-    ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
-    parents, by their names; among the links are the VLAN links that are still to be made. Companions are among the
-    declared links too. With ``nics_follow``, mode auto is about existing NICs as well. ``problems`` are declarations
-    that cannot be read, or carried out.
+    ``segment`` is that of all its links but those in ``segments``. ``version`` is libvirt's, None where it was not
+    asked. ``unfit`` and ``reflects`` are what was found of links as parents, by their names; among the links are the
+    VLAN links that are still to be made. With ``nics_follow``, mode auto is about existing NICs as well. Companions are
+    among the declared links too. ``problems`` are declarations that cannot be read, or carried out.
     """
 
     name: str
     segment: str
+    segments: t.Mapping[str, str] = field(default_factory=dict)
     found: bool = False
     kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
     kernel_required: bool = True

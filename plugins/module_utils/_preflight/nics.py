@@ -11,11 +11,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
 # By these a guest sees no network of its host's.
-_APART = {"user", "internal", "mcast", "server", "client", "udp"}
+_APART = {"null", "user", "internal", "mcast", "server", "client", "udp"}
 # A NIC by its domain, its address, and which of those with the same.
 _Key = t.Tuple[str, str, int]
 
@@ -23,26 +24,27 @@ _Key = t.Tuple[str, str, int]
 class Identities:
     """Which domains of several hosts are one that can live on each of them.
 
-    Those of one UUID; and where it is known on one of the hosts only, those of one name.
+    Those of one UUID; and where it is known on one of the hosts only, those of one name on hosts that share a network.
     """
 
-    def __init__(self, found: t.Iterable[Host]) -> None:
-        self._known: dict[str, set[str]] = {}
-        for host in found:
+    def __init__(self, hosts: t.Sequence[Host]) -> None:
+        self._sites = segments.sites(hosts)
+        self._known: dict[tuple[str, str], set[str]] = {}
+        for host in hosts:
             for domain in host.domains.values():
                 if domain.uuid:
-                    self._known.setdefault(domain.name, set()).add(domain.uuid)
+                    self._known.setdefault((self._sites[host.name], domain.name), set()).add(domain.uuid)
 
     def uuid(self, host: Host, name: str) -> str:
         """Return the domain's UUID, "" if it is not known."""
         domain = host.domains.get(name)
         if domain is not None and domain.uuid:
             return domain.uuid
-        known = self._known.get(name, ())
+        known = self._known.get((self._sites[host.name], name), ())
         return next(iter(known)) if len(known) == 1 else ""
 
     def of(self, host: Host, name: str) -> str:
-        return self.uuid(host, name) or name
+        return self.uuid(host, name) or f"{self._sites[host.name]}/{name}"
 
 
 def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *, purge: bool) -> Host:

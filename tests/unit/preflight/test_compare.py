@@ -146,6 +146,113 @@ def test_hosts_in_segments_of_their_own_may_have_the_same_address() -> None:
     assert conflict.segment == "lan"
 
 
+TRUNK = {"default": "lan", "eth0.10": "v10", "eth0.20": "v20"}
+
+
+def vlan(number: int, parent: str = "eth0", own: str | None = None) -> Link:
+    name = f"{parent}.{number}"
+    return Link(name, 100 + number, "vlan", parent, 2, None, own or uplink(1).mac, 1500, vlan_id=number)
+
+
+def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
+    return declared(nic(domain, mac=A, source=source), **variables)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        # By the names of the segments, whatever the links are called and wherever they are said.
+        ((on("eth0.10", segment=TRUNK), found(vlan(10))), (on("eth0", "b", segment="v10"), H2)),
+        (
+            (on("eth0.10", segment=TRUNK), found(vlan(10))),
+            (on("bond0.10", "b", segment={"bond0.10": "v10"}), found(vlan(10, "bond0", mac(9)), number=2)),
+        ),
+        ((on("eth0", segment=TRUNK), H1), (on("eth0", "b", segment="lan"), H2)),
+        ((on("eth0.30", segment=TRUNK), found(vlan(30))), (on("eth0", "b", segment="lan"), H2)),
+        ((on("eth0", segment={"02:00:00:00:00:01": "x"}), H1), (on("eth0", "b", segment="x"), H2)),
+        ((on("eth0", segment={"eth1": "x"}), H1), (on("eth0", "b"), H2)),
+        # VLAN links that are still to be made, links, and what is found.
+        (
+            (on("eth0.10", segment=TRUNK, links_vlans=[{"parent": "eth0", "id": 10}]), H1),
+            (declared(links=[{"name": "x0", "mac": A}], segment="v10"), H2),
+        ),
+        (
+            (declared(segment=TRUNK), found(vlan(10), macvtap("x0", A, parent="eth0.10"))),
+            (declared(links=[{"name": "x0", "mac": A}], segment="v10"), H2),
+        ),
+        (
+            (declared(segment={"br0": "v10"}), found(web("a", U1, Iface(A, "bridge", origin="br0")))),
+            (on("eth0", "b", segment="v10"), H2),
+        ),
+        (
+            (
+                declared(segment=TRUNK),
+                found(
+                    web("a", U1, Iface(A, "ethernet", {"target": "mt0"})), vlan(10), macvtap("mt0", A, parent="eth0.10")
+                ),
+            ),
+            (on("eth0", "b", segment="v10"), H2),
+        ),
+        # Of a host that could not be looked at.
+        ((on("eth0.10", segment=TRUNK), {"unreachable": True}), (on("eth0", "b", segment="v10"), H2)),
+    ],
+)
+def test_an_address_twice_in_a_segment_behind_one_of_a_hosts_links(
+    one: tuple[Said, Said], other: tuple[Said, Said]
+) -> None:
+    conflict = only(one, other)
+    assert (conflict.kind, [place.host for place in conflict.where]) == ("mac", ["hv1", "hv2"])
+    apart = {**other[0], "macvtap_segment": "elsewhere"}
+    assert conflicts(one, (apart, other[1])) == []
+
+
+def test_the_segments_of_a_host_may_each_have_an_address_once() -> None:
+    there = found(vlan(10), vlan(20), web("a", U1, iface(A, "eth0.10")), web("b", U2, iface(A, "eth0.20")))
+    assert only((NOTHING, there)).message == f"{A} is used twice on one network"
+    assert conflicts((declared(segment=TRUNK), there)) == []
+    assert conflicts((on("eth0.10", "a", segment=TRUNK), there)) == []
+    nat = {"vnet-a": "a", "vnet-b": "b"}
+    networks = found(*(web(n, u, Iface(A, "network", origin=f"vnet-{n}")) for n, u in (("a", U1), ("b", U2))))
+    assert only((NOTHING, networks)).kind == "mac"
+    assert conflicts((declared(segment=nat), networks)) == []
+
+
+def test_two_domains_of_a_host_with_one_address_are_refused_in_any_segment() -> None:
+    both = declared(nic("a", mac=A, source="eth0.10"), nic("b", mac=A, source="eth0.20"), segment=TRUNK)
+    bare = found(vlan(10), vlan(20))
+    conflict = only((both, bare))
+    assert conflict.message.startswith(f"{A} is used by 2 domains of one host, which libvirt_direct_iface refuses")
+    assert places(conflict) == [f"hv1 a {A} declared", f"hv1 b {A} declared"]
+    stored = found(vlan(10), vlan(20), web("b", U2, iface(A, "eth0.20")))
+    assert only((on("eth0.10", "a", segment=TRUNK), stored)).kind == "mac"
+
+
+def test_companions_are_in_the_segment_behind_their_parent() -> None:
+    tagged = {**companion("192.0.2.9", parent="eth0.10"), "macvtap_segment": TRUNK}
+    there = found(vlan(10))
+    assert conflicts((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "lan"}, H2)) == []
+    conflict = only((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "v10"}, H2))
+    assert conflict.message == "192.0.2.9 is the address of 2 companions in the segment v10"
+
+
+@pytest.mark.parametrize("said", [["lan"], True, {"eth0": None}, {"eth0": ["lan"]}])
+def test_what_is_no_segment(said: t.Any) -> None:
+    conflict = only((declared(segment=said), H1))
+    assert (conflict.kind, places(conflict)) == ("declaration", ["hv1"])
+    assert conflict.message.startswith("macvtap_segment: the name of a segment is needed")
+
+
+def test_domains_of_one_name_on_hosts_that_share_no_network_are_several() -> None:
+    def dns(source: str, segment: t.Any, number: int) -> tuple[Said, Said]:
+        there = found(uplink(number + 5, "eth1"), number=number, version=None)
+        return declared(nic("dns1", mac=A, source=source), segment=segment), there
+
+    assert conflicts(dns("eth0", "dc1", 1), dns("eth1", "dc2", 2)) == []
+    assert only(dns("eth0", "dc1", 1), dns("eth1", {"default": "x", "eth0": "dc1"}, 2)).kind == "migration"
+    # It is on both, and has its address on both.
+    assert conflicts(dns("eth0", "dc1", 1), dns("eth0", {"eth0": "dc1"}, 2)) == []
+
+
 @pytest.mark.parametrize(
     ("there", "seen"),
     [
@@ -237,6 +344,7 @@ def test_the_parents_own_address_for_a_guest() -> None:
         (NOTHING, found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})), macvtap("mt0", A))),
         # What only the guest's own network has.
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "user")))),
+        (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "null")))),
     ],
 )
 def test_what_is_one_thing_is_no_conflict(said: Said, there: Said) -> None:
