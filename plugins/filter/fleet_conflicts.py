@@ -19,7 +19,9 @@ description:
     of these hosts.
 options:
   _input:
-    description: The fleet, a dictionary of the hosts by their names.
+    description:
+      - The fleet, a dictionary of the hosts by their names. What is said of a host may also be JSON text, as
+        P(ansible.builtin.to_json#filter) makes it, which is faster with many hosts.
     type: dict
     required: true
     suboptions:

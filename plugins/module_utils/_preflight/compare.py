@@ -7,18 +7,17 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import gaps, hosts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict
 
 __all__ = ["conflicts", "gaps"]
 
 
-def conflicts(fleet: t.Mapping[str, Said]) -> list[Conflict]:
+def conflicts(fleet: t.Any) -> list[Conflict]:
     """Return what is wrong with ``fleet``, by kind and then by host.
 
     ``fleet`` has of each host, by its name, what is ``declared`` (the roles' variables) and what was ``found`` (the
-    result of macvtap_host_info, or of the attempt).
+    result of macvtap_host_info, or of the attempt), as a dictionary or as JSON text.
     """
     read = hosts(fleet)
     found = [conflict for host in read for conflict in checks.conflicts(host)]

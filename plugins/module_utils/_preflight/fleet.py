@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import typing as t
 from dataclasses import replace
@@ -28,40 +29,46 @@ _T = t.TypeVar("_T")
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
-def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
+def hosts(fleet: t.Any) -> tuple[Host, ...]:
     """Return the hosts of ``fleet``: what is ``declared`` and what was ``found`` of each, by its name.
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    require(fleet)
-    read = [_of(name, said, _read) for name, said in fleet.items()]
+    read = [_of(name, said, _read) for name, said in _plain(fleet).items()]
     identity = nics.Identities([host for host, _declared, _purge in read])
     return tuple(nics.with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
 
-def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
+def gaps(fleet: t.Any) -> list[dict[str, str]]:
     """Return which hosts, and whose domains, nothing was found of, and why.
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    require(fleet)
-    return [gap for name, said in fleet.items() for gap in _of(name, said, _gaps)]
+    return [gap for name, said in _plain(fleet).items() for gap in _of(name, said, _gaps)]
 
 
-def require(fleet: t.Any) -> None:
+def _plain(fleet: t.Any) -> dict[str, Said]:
+    """Return ``fleet`` with what is said of each host, also where that is JSON text."""
     needed = "a dictionary of hosts is needed, each of them one with declared and found"
     if not isinstance(fleet, t.Mapping):
         raise MacvtapError(needed)
-    for name, said in fleet.items():
+    plain = {}
+    for name, text in fleet.items():
+        said = text
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                said = json.loads(text)
         parts = (said.get("declared"), said.get("found")) if isinstance(said, t.Mapping) else (said or "nothing",)
         for part in parts:
             if part is not None and not isinstance(part, t.Mapping):
                 raise MacvtapError(f"{needed}, and that of {name} has {part!r}")
+        plain[str(name)] = said
+    return plain
 
 
-def _of(name: t.Any, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
+def _of(name: str, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
     try:
-        return read(str(name), said)
+        return read(name, said)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         problem = f"{type(exc).__name__}: {exc}"
         raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from exc

@@ -823,8 +823,8 @@ def shape(spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
     tasks = yaml.safe_load((ROOT / "playbooks/preflight.yml").read_text())[0]["tasks"][0]["block"]
-    handed = next(task["ansible.builtin.set_fact"] for task in tasks if "ansible.builtin.set_fact" in task)
-    variables = set(handed["macvtap_preflight_host"]["declared"])
+    handed = next(task["vars"] for task in tasks if "ansible.builtin.set_fact" in task)
+    variables = set(handed["macvtap_preflight_both"]["declared"])
     assert variables == {*DEFAULTS, "macvtap_segment"} | {
         f"macvtap_{name}"
         for name in (

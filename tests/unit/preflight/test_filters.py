@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
@@ -43,6 +44,14 @@ def test_the_table_has_a_row_for_each_place_and_names_what_was_not_compared() ->
     conflicts = fleet_conflicts.fleet_conflicts(FLEET)
     assert conflict_table.conflict_table(conflicts, fleet_gaps.fleet_gaps(FLEET)) == TABLE
     assert conflict_table.conflict_table([]) == ""
+
+
+def test_what_is_said_of_a_host_may_be_json_text() -> None:
+    text = {name: json.dumps(said) for name, said in FLEET.items()}
+    assert fleet_conflicts.fleet_conflicts(text) == fleet_conflicts.fleet_conflicts(FLEET) != []
+    assert fleet_gaps.fleet_gaps(text) == fleet_gaps.fleet_gaps(FLEET) != []
+    with pytest.raises(errors.AnsibleFilterError, match="and that of hv1 has 'hv2'"):
+        fleet_conflicts.fleet_conflicts({"hv1": "hv2"})
 
 
 @pytest.mark.parametrize("what", [[], "hv1", {"hv1": None}, None])
