@@ -9,13 +9,20 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    Conflict,
+    DeclaredLink,
+    Host,
+    Nic,
+    Place,
+)
 
 # Kind, message and remedy: places with the same are one conflict of their host.
 _Said = t.Tuple[str, str, str]
+_CORRECT = "Correct the variable"
 
 
 def conflicts(host: Host) -> t.Iterator[Conflict]:
@@ -28,7 +35,7 @@ def conflicts(host: Host) -> t.Iterator[Conflict]:
 
 def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     for place, message in host.problems:
-        yield ("declaration", message, "Correct the variable"), place
+        yield ("declaration", message, _CORRECT), place
     if not host.found:
         return
     yield from _kernel(host)
@@ -38,18 +45,25 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
             for said in _on_parent(host, vlan.parent, None, vlan.mtu, "parent"):
                 yield said, place
     for wanted in host.declared_links:
-        existing = host.links.get(wanted.name)
-        if not wanted.absent and (wanted.parent or existing):
-            named = wanted.parent or (existing.parent if existing else None) or ""
-            mtu = wanted.mtu or (existing.mtu if existing else None)
-            for said in _on_parent(host, named, wanted.mode, mtu, "parent"):
-                yield said, wanted.place(host.name)
+        for said in _of_link(wanted, host) if not wanted.absent else ():
+            yield said, wanted.place(host.name)
     for nic in host.nics:
         if nic.given is not None:
             for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), "source"):
                 yield said, nic.place(host.name)
             for said in _libvirt(nic, host):
                 yield said, nic.place(host.name)
+
+
+def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
+    existing = host.links.get(wanted.name)
+    if not wanted.parent and existing is None:
+        message = "there is no such link yet, and to make it its parent must be known"
+        yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", _CORRECT
+        return
+    named = wanted.parent or (existing.parent if existing else None)
+    mtu = wanted.mtu or (existing.mtu if existing else None)
+    yield from _on_parent(host, named, wanted.mode, mtu, "parent")
 
 
 def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import auto, inspection, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import auto, inspection, resolution, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -55,12 +55,16 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     made: set[str] = set()
     observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
     for index, desired in enumerate(declared):
+        place = Place(host.name, desired.domain, desired.mac, seen="declared")
         try:
             mac = _mac_of(desired, host, observed, identity, made)
             settled = _settled(desired, observed, always=host.nics_follow)
         except MacvtapError as exc:
-            problems.append((Place(host.name, desired.domain, desired.mac, seen="declared"), str(exc)))
+            problems.append((place, str(exc)))
             continue
+        refused = _refused(desired, mac, observed, meant.get((desired.domain, mac, 0)))
+        if refused and host.version is not None:
+            problems.append((place, refused))
         made.add(mac)
         # An address that is not known yet is no other's.
         key = (desired.domain, mac, 0 if mac else index)
@@ -104,6 +108,23 @@ def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: Identi
             # It is the UUID that an address is made of.
             return ""
     return selection.select(desired, domain, observed, made).mac
+
+
+def _refused(desired: Desired, mac: str, observed: DomainHost, twin: Desired | None) -> str | None:
+    """Say why libvirt_direct_iface would refuse what is ``desired``: its domain or NIC is not there, say; else None.
+
+    ``twin`` declares the NIC with this address as well.
+    """
+    domain = observed.domains.get(desired.domain)
+    if domain is not None and domain.persistent and twin is None:
+        stored = next((iface for iface in domain.stored if iface.mac == mac), None)
+        if stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present:
+            return None
+    try:
+        resolution.resolve([desired] if twin is None else [twin, desired], observed)
+    except MacvtapError as exc:
+        return str(exc)
+    return None
 
 
 def _settled(desired: Desired, observed: DomainHost, *, always: bool) -> Desired:

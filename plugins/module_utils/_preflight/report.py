@@ -86,6 +86,7 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
             name=domain["name"],
             uuid=domain.get("uuid") or "",
             running=bool(domain.get("running")),
+            persistent=domain.get("persistent", True),
             stored=tuple(_read_iface(one["mac"], one["stored"]) for one in interfaces if one.get("stored")),
             live=tuple(_read_iface(one["mac"], one["live"]) for one in interfaces if one.get("live")),
         )

@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, options, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import DEFAULTS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict
 
@@ -28,7 +28,24 @@ U1, U2 = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000
 
 
 def fleet(*hosts: tuple[Said, Said]) -> dict[str, Said]:
-    return {f"hv{n}": {"declared": said, "found": there} for n, (said, there) in enumerate(hosts, 1)}
+    """Return the hosts as a fleet on which each declared domain is there, if need be with no NIC."""
+    uuids = {domain["name"]: domain["uuid"] for _said, there in hosts for domain in there.get("domains", ())}
+    made = {}
+    for number, (said, there) in enumerate(hosts, 1):
+        if there.get("libvirt", {}).get("available"):
+            known = {domain["name"] for domain in there["domains"]}
+            names = {name for name in said_domains(said) if name not in known}
+            bare = [Domain(name, uuids.get(name, f"of {name}")) for name in sorted(names)]
+            there = {**there, "domains": [*there["domains"], *report.domains(bare)]}  # noqa: PLW2901
+        made[f"hv{number}"] = {"declared": said, "found": there}
+    return made
+
+
+def said_domains(said: Said) -> t.Iterator[str]:
+    interfaces = said.get("macvtap_domains_interfaces")
+    for entry in interfaces if isinstance(interfaces, list) else ():
+        if isinstance(entry, dict) and entry.get("domain"):
+            yield entry["domain"]
 
 
 def conflicts(*hosts: tuple[Said, Said]) -> list[Conflict]:
@@ -94,7 +111,7 @@ def test_companions_of_hosts_in_segments_of_their_own_may_have_the_same_address(
 
 
 def test_addresses_for_all_companions_are_of_each_host() -> None:
-    both = declared(host_access_companions=[{"name": "host0"}], host_access_addresses=["192.0.2.9"])
+    both = declared(host_access_companions=[{"name": "host0", "parent": "eth0"}], host_access_addresses=["192.0.2.9"])
     assert only((both, H1), (both, H2)).kind == "address"
 
 
@@ -723,6 +740,47 @@ def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() ->
     assert [one.kind for one in got] == ["declaration", "mac"]
 
 
+@pytest.mark.parametrize(
+    ("said", "there", "message"),
+    [
+        (nic("wbe1", mac=A), web("web1"), "[0].domain: no domain 'wbe1' on qemu:///system (known: web1)"),
+        (nic("web1", mac=A), Domain("web1", U1, True, persistent=False), "[0].domain: domain 'web1' is transient"),
+        (nic(mac=A, source=None), web(), f"[0].source: domain 'web1' has no interface {A} yet: adding it needs"),
+        (nic(mac=A), web("web1", U1, Iface(A, "bridge")), f"[0].mac: domain 'web1' has {A} as an interface of type"),
+        (nic(mac=A, state="absent"), web("web1", U1, Iface(A, "bridge")), "[0].mac: domain 'web1' has"),
+    ],
+)
+def test_what_libvirt_direct_iface_would_refuse_of_a_domain(said: Said, there: Domain, message: str) -> None:
+    whole = declared(said, domains_source=said.pop("source", "eth0"))
+    told = {"hv1": {"declared": whole, "found": found(there)}}
+    (conflict,) = compare.conflicts(told)
+    assert conflict.kind == "declaration"
+    assert message in conflict.message
+    assert places(conflict) == [f"hv1 {said['domain']} {A} declared"]
+    # What nobody has seen may be there.
+    assert compare.conflicts({"hv1": {"declared": whole, "found": found(version=None)}}) == []
+
+
+def test_what_libvirt_direct_iface_takes_of_a_domain() -> None:
+    absent = {"declared": declared(nic("gone", mac=A, state="absent")), "found": H1}
+    assert compare.conflicts({"hv1": absent}) == []
+    assert conflicts((declared(nic(mac=A, convert=True)), found(web("web1", U1, Iface(A, "bridge"))))) == []
+
+
+def test_a_nic_that_is_declared_twice_by_different_things() -> None:
+    conflict = only((declared(nic(mac=A), nic()), found(web("web1", U1, iface(A)))))
+    assert "[1].source: this is the same interface (web1 52:54:00:00:00:01) as" in conflict.message
+
+
+def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
+    orphan = declared(links=[{"name": "x0"}], links_parent=None)
+    conflict = only((orphan, H1))
+    assert conflict.message.startswith("macvtap_links_links[0].parent: there is no such link yet, and to make it")
+    assert places(conflict) == ["hv1 x0 declared"]
+    assert conflicts((orphan, found(macvtap("x0", A)))) == []
+    assert conflicts((orphan, {"unreachable": True})) == []
+
+
 def test_several_interfaces_that_are_meant() -> None:
     there = found(web("web1", U1, iface(A), iface(B)))
     assert "Say which one by its MAC address" in only((declared(nic()), there)).message
@@ -856,6 +914,7 @@ def test_a_fleet_has_exactly_the_conflicts_that_were_made(hosts: int, half: int,
     for number, (host, index) in enumerate(taken):
         address = spoilt[host]["declared"]["macvtap_domains_interfaces"][index]["mac"]
         spoilt[names[0]]["declared"]["macvtap_domains_interfaces"].append({"domain": f"twin{number}", "mac": address})
+        spoilt[names[0]]["found"]["domains"] += report.domains([Domain(f"twin{number}", f"of twin{number}")])
     got = compare.conflicts(spoilt)
     assert [conflict.kind for conflict in got] == ["mac"] * len(taken)
     assert {conflict.where[0].nic for conflict in got} == {

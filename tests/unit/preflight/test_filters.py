@@ -11,6 +11,8 @@ import typing as t
 import pytest
 from fleet import declared, found, mac
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+
 errors = pytest.importorskip("ansible.errors")
 
 from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
@@ -20,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
 )
 
 FLEET = {
-    "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(number=1)},
+    "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(Domain("web1"), number=1)},
     "hv2": {"declared": declared({"domain": "web2", "mac": mac(1)}), "found": found(number=2, version=None)},
     "hv3": {"declared": {}, "found": {"unreachable": True, "msg": "no route"}},
 }
