@@ -175,3 +175,39 @@ def test_vepa_is_a_conflict_where_the_switch_does_not_reflect(
     assert (done.returncode == 0) == reflects, done.stdout
     assert ("mode vepa on eth0, whose switch port does not reflect frames" in done.stdout) != reflects
     assert "Conflicts: 1." in done.stdout or reflects
+
+
+def test_vepa_that_exists_and_is_not_declared_again_is_a_conflict_too(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    said = copy.deepcopy(CLEAN)
+    said["hosts"]["hv2"]["macvtap_links_links"] = [{"name": "spare0", "mode": "auto"}]
+    said["vars"].pop("macvtap_links_parent")
+    switch.set_hairpin(fleet.lab, fleet.lab.hypervisor("hv2"), False)
+    fleet.on("hv2", "ip", "link", "add", "link", "eth0", "name", "spare0", "type", "macvtap", "mode", "vepa")
+    try:
+        done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    finally:
+        fleet.on("hv2", "ip", "link", "del", "spare0")
+    assert re.search(r"vepa +hv2 +spare0 +declared", done.stdout), done.stdout
+    assert "Conflicts: 1." in done.stdout
+
+
+def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    spoilt["hosts"]["hv1"] |= {
+        "macvtap_links_links": 5,
+        "macvtap_links_mtu": "big",
+        "macvtap_host_access_companions": "x",
+    }
+    spoilt["hosts"]["hv1"]["macvtap_domains_interfaces"] += ["web1", {"domain": "web1", "mode": ["vepa"], "source": {}}]
+    said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
+    for message in (
+        "macvtap_links_links: a list is needed, and found is 5",
+        "macvtap_links_mtu: 'big' is no number",
+        "macvtap_host_access_companions: a list is needed, and found is 'x'",
+        "macvtap_domains_interfaces[1]: a dictionary is needed, and found is 'web1'",
+        "macvtap_domains_interfaces[2].mode: a text is needed, and found is ['vepa']",
+        f"{A} is used twice on one network",
+        "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead",
+    ):
+        assert message in said, said

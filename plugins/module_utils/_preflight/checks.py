@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     Conflict,
     DeclaredLink,
@@ -41,15 +42,15 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     yield from _kernel(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
-            place = Place(host.name, link=vlan.name or f"{vlan.parent}.{vlan.id}", seen="declared")
-            for said in _on_parent(host, vlan.parent, None, vlan.mtu, "parent"):
+            place = Place(host.name, link=vlans.name_of(vlan), seen="declared")
+            for said in _on_parent(host, vlan.parent, None, vlan.mtu, unfit=host.unfit_vlan):
                 yield said, place
     for wanted in host.declared_links:
         for said in _of_link(wanted, host) if not wanted.absent else ():
             yield said, wanted.place(host.name)
     for nic in host.nics:
         if nic.given is not None:
-            for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), "source"):
+            for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), word="source"):
                 yield said, nic.place(host.name)
             for said in _libvirt(nic, host):
                 yield said, nic.place(host.name)
@@ -63,7 +64,7 @@ def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
         return
     named = wanted.parent or (existing.parent if existing else None)
     mtu = wanted.mtu or (existing.mtu if existing else None)
-    yield from _on_parent(host, named, wanted.mode, mtu, "parent")
+    yield from _on_parent(host, named, wanted.mode, mtu)
 
 
 def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:
@@ -73,7 +74,15 @@ def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:
         yield ("kernel", reason, str(host.kernel.get("remedy") or "")), Place(host.name)
 
 
-def _on_parent(host: Host, named: str | None, mode: str | None, mtu: int | None, word: str) -> t.Iterator[_Said]:
+def _on_parent(  # noqa: PLR0913  # all of them are what decides
+    host: Host,
+    named: str | None,
+    mode: str | None,
+    mtu: int | None,
+    *,
+    word: str = "parent",
+    unfit: t.Mapping[str, str] | None = None,
+) -> t.Iterator[_Said]:
     if not named:
         return
     try:
@@ -81,8 +90,9 @@ def _on_parent(host: Host, named: str | None, mode: str | None, mtu: int | None,
     except MacvtapError as exc:
         yield "parent", exc.message, f"Declare a {word} that the host has, or give it that link"
         return
-    if parent.name in host.unfit:
-        yield "parent", host.unfit[parent.name], f"Declare another {word}"
+    refusal = (host.unfit if unfit is None else unfit).get(parent.name)
+    if refusal:
+        yield "parent", refusal, f"Declare another {word}"
         return
     if mtu and parent.mtu and mtu > parent.mtu:
         message = f"mtu {mtu} exceeds that of the {word} {parent.name} ({parent.mtu})"

@@ -13,10 +13,9 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto, parents, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
@@ -102,7 +101,7 @@ def _read(name: str, said: Said) -> _Read:
         problems=tuple(variables.problems),
     )
     if not _no_host(found):
-        links = _with_vlans(report.read_links(found["links"]), declared_vlans)
+        links, problems = vlans.made(name, declared_vlans, report.read_links(found["links"]))
         follow = variables.get("macvtap_links_auto") == "always"
         host = replace(
             host,
@@ -113,7 +112,9 @@ def _read(name: str, said: Said) -> _Read:
             links=links,
             segments=segments.by_links(of_links, links),
             declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
+            problems=(*host.problems, *problems),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+            unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
             domains=report.read_domains(found.get("domains") or ()),
             purged_links=_purged(found["links"], variables),
@@ -162,20 +163,6 @@ def _version(text: str | None) -> int | None:
     """Return a version as libvirt counts it, the contrary of inspection.version_text()."""
     parts = re.findall(r"\d+", text or "")[:3]
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
-
-
-def _with_vlans(links: Links, wanted: t.Iterable[WantedVlan]) -> Links:
-    """Return ``links`` and the VLAN links that are made before anything is to be on them."""
-    final = dict(links)
-    for want in wanted:
-        if want.state != "absent":
-            # What is wrong with its parent is told by checks.py.
-            with contextlib.suppress(MacvtapError):
-                parent = parents.resolve(want, final)
-                name = vlans.name_of(want, parent)
-                mac, mtu = want.mac or parent.mac, want.mtu or parent.mtu
-                final.setdefault(name, Link(name, kind="vlan", parent=parent.name, mac=mac, mtu=mtu))
-    return final
 
 
 def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:

@@ -104,9 +104,10 @@ class Host:
     """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
     ``segment`` is that of all its links but those in ``segments``. ``version`` is libvirt's, None where it was not
-    asked. ``unfit`` and ``reflects`` are what was found of links as parents, by their names; among the links are the
-    VLAN links that are still to be made. With ``nics_follow``, mode auto is about existing NICs as well. Companions are
-    among the declared links too. ``problems`` are declarations that cannot be read, or carried out.
+    asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
+    of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
+    mode auto is about existing NICs as well. Companions are among the declared links too. ``problems`` are declarations
+    that cannot be read, or carried out.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Host:
     version: int | None = None
     links: Links = field(default_factory=dict)
     unfit: t.Mapping[str, str] = field(default_factory=dict)
+    unfit_vlan: t.Mapping[str, str] = field(default_factory=dict)
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     nics_follow: bool = False

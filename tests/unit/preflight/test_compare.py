@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import typing as t
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -166,9 +167,11 @@ def test_hosts_in_segments_of_their_own_may_have_the_same_address() -> None:
 TRUNK = {"default": "lan", "eth0.10": "v10", "eth0.20": "v20"}
 
 
-def vlan(number: int, parent: str = "eth0", own: str | None = None) -> Link:
+def vlan(number: int, parent: str = "eth0", own: str | None = None, **values: t.Any) -> Link:
     name = f"{parent}.{number}"
-    return Link(name, 100 + number, "vlan", parent, 2, None, own or uplink(1).mac, 1500, vlan_id=number)
+    own = own or uplink(1).mac
+    made = Link(name, 100 + number, "vlan", parent, 2, None, own, 1500, up=True, vlan_id=number, vlan_protocol="802.1Q")
+    return replace(made, **values)
 
 
 def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
@@ -466,6 +469,73 @@ def test_vlan_links_that_are_still_to_be_made_are_parents() -> None:
         ("parent", ["hv1 dmz0 declared"]),
     ]
     assert only((declared(links_vlans=[{"parent": "eth0", "id": 4095}]), H1)).kind == "declaration"
+
+
+OURS = {"alias": "linuxvirt.macvtap"}
+LAN10: Said = {"parent": "eth0", "id": 10}
+
+
+@pytest.mark.parametrize(
+    ("vlans", "there", "mtu"),
+    [
+        # The MTU rises in the same run, or falls, or is not ours to change.
+        ([{**LAN10, "mtu": 9000}], [vlan(10, **OURS)], 9000),
+        ([{**LAN10, "mtu": 1400}], [vlan(10, mtu=9000, **OURS)], 1400),
+        ([{**LAN10, "mtu": 9000}], [vlan(10)], 1500),
+        ([LAN10], [vlan(10, mtu=1400, **OURS)], 1400),
+        ([LAN10], [], 9000),
+    ],
+)
+def test_the_mtu_of_a_vlan_link_is_that_which_it_will_have(vlans: list[Said], there: list[Link], mtu: int) -> None:
+    for wanted in (mtu, mtu + 1 if mtu < 9000 else 0):
+        links = [{"name": "x0", "parent": "eth0.10", "mtu": wanted or None}]
+        got = conflicts((declared(links=links, links_vlans=vlans), found(uplink(1, mtu=9000), *there)))
+        assert [one.kind for one in got] == (["mtu"] if wanted > mtu else [])
+
+
+@pytest.mark.parametrize(
+    ("vlans", "there", "kind", "message"),
+    [
+        ([{**LAN10, "state": "absent"}], [vlan(10, **OURS)], "parent", "there is no link eth0.10 on this host"),
+        ([LAN10], [vlan(10, name="lan10", **OURS)], "declaration", "VLAN 10 of eth0 is lan10 already"),
+        ([LAN10], [Link("eth0.10", 30, "dummy", mtu=1500)], "declaration", "eth0.10 exists and is no VLAN link"),
+        ([LAN10, {**LAN10, "name": "b0"}], [], "declaration", "VLAN 10 of eth0 is declared twice, here and in"),
+        (
+            [LAN10, {"parent": "eth0.10", "id": 5}],
+            [],
+            "declaration",
+            "eth0.10 is still to be made, by macvtap_links_vlans",
+        ),
+        ([LAN10], [uplink(1, up=False)], "declaration", "its parent eth0 is down, and the kernel sets no VLAN up then"),
+    ],
+)
+def test_a_vlan_link_that_cannot_be(vlans: list[Said], there: list[Link], kind: str, message: str) -> None:
+    said = declared(links=[{"name": "x0", "parent": "eth0.10"}], links_vlans=vlans)
+    conflict = only((said, found(*there)))
+    assert conflict.kind == kind
+    assert message in conflict.message
+
+
+def test_a_vlan_link_that_something_else_has_made_by_another_name_is_used() -> None:
+    there = found(vlan(10, name="lan10"))
+    assert conflicts((declared(nic(mac=A, source="lan10"), links_vlans=[LAN10]), there)) == []
+    conflict = only((declared(nic(mac=A, source="eth0.10"), links_vlans=[LAN10]), there))
+    assert conflict.message.startswith("there is no link eth0.10 on this host")
+
+
+def test_a_vlan_link_with_an_address_of_its_own_is_a_parent_by_that() -> None:
+    there = found(vlan(10, own=B), vlan(20))
+    links: list[Said] = [{"name": "x0", "parent": B}, {"name": "x1", "parent": uplink(1).mac}]
+    assert conflicts((declared(links=links), there)) == []
+
+
+def test_a_vlan_link_may_be_on_a_macvlan_link_and_not_on_a_macvtap_link() -> None:
+    there = found(Link("mv0", 10, "macvlan", "eth0", 2, "bridge", B, 1500, up=True), macvtap("mt0", mac(9), up=True))
+    assert conflicts((declared(links_vlans=[{"parent": "mv0", "id": 5}]), there)) == []
+    conflict = only((declared(links_vlans=[{"parent": "mt0", "id": 5}]), there))
+    assert (conflict.kind, places(conflict)) == ("parent", ["hv1 mt0.5 declared"])
+    assert conflict.message.startswith("mt0 is a macvtap link, whose frames go to the process")
+    assert only((declared(links=[{"name": "x0", "parent": "mv0"}]), there)).kind == "parent"
 
 
 def test_an_mtu_above_the_parents() -> None:
