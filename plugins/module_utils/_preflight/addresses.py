@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    PASSTHRU,
     Conflict,
     DeclaredLink,
     Host,
@@ -27,7 +30,6 @@ Claim = t.Tuple[str, str, Owner, Holder]
 _REMEDY = (
     "Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment"
 )
-_PASSTHRU = ("passthru", "passthrough")
 
 
 def conflicts(fleet: t.Collection[Host]) -> t.Iterator[Conflict]:
@@ -64,11 +66,12 @@ def _mac_conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
         if len(owners) > 1:
             times = {2: "twice"}.get(len(owners), f"{len(owners)} times")
             yield Conflict("mac", f"{mac} is used {times} {_in(segment)}", _REMEDY, where, segment)
-        elif sum("live" in place.seen for place in where) > 1:
+        elif len({place.host for place in where if "live" in place.seen}) > 1:
             yield Conflict(
                 "mac",
                 f"{mac} is used by one domain that runs on several hosts at once, {_in(segment)}",
-                "Stop it on all but one of the hosts, or give the copies UUIDs and addresses of their own",
+                "If it is being migrated just now, wait until that is over; else stop it on all but one of the hosts, "
+                "or give the copies UUIDs and addresses of their own",
                 where,
                 segment,
             )
@@ -100,9 +103,12 @@ def _in(segment: str) -> str:
 
 def _claims(host: Host) -> t.Iterator[Claim]:
     """Return each address that is used on ``host``, or will be, with whose it is."""
+    # The two NICs of a pair for failover (virtio's <teaming>) have one address, and one of them is the host's device.
+    teams = {(nic.domain, nic.mac) for nic in host.nics if nic.type == "hostdev"}
     for nic in host.nics:
         if nic.mac and on_wire(nic):
-            yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(nic.number)), nic
+            number = 0 if (nic.domain, nic.mac) in teams else nic.number
+            yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(number)), nic
     declared = {link.name: link for link in host.declared_links}
     # The links of running guests are their NICs, also of those that are to go.
     guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
@@ -145,13 +151,13 @@ def _own(host: Host) -> t.Iterator[Claim]:
     said = [nic.final("source") for nic in host.nics if nic.type == "direct"]
     said += [link.parent for link in host.declared_links if not link.absent]
     said += [link.parent for link in host.links.values() if link.kind in MACVLAN_KINDS]
-    alone = {nic.final("source") for nic in host.nics if nic.final("mode") in _PASSTHRU}
-    alone |= {link.parent for link in host.declared_links if link.mode in _PASSTHRU}
-    alone |= {link.parent for link in host.links.values() if link.mode in _PASSTHRU}
+    alone = {nic.final("source") for nic in host.nics if nic.final("mode") in PASSTHRU}
+    alone |= {link.parent for link in host.declared_links if link.mode in PASSTHRU}
+    alone |= {link.parent for link in host.links.values() if link.mode in PASSTHRU}
     # A passthru link and its parent have one address, whichever of the two it was.
-    shared = {_named(host, name) for name in alone if name}
+    shared = {parent.name for name in alone if (parent := _find(host, name)) is not None}
     for name in dict.fromkeys(said):
-        parent = link_of(name, host.links) if name else None
+        parent = _find(host, name)
         if parent is None or parent.mac is None or parent.kind in MACVLAN_KINDS:
             continue
         if parent.name not in shared:
@@ -159,6 +165,7 @@ def _own(host: Host) -> t.Iterator[Claim]:
             yield segments.behind(host, parent.name), parent.mac, ("host", host.name), mine
 
 
-def _named(host: Host, name: str) -> str:
-    link: Link | None = link_of(name, host.links)
-    return name if link is None else link.name
+def _find(host: Host, name: str | None) -> Link | None:
+    with contextlib.suppress(MacvtapError):
+        return parents.find(name, host.links, path="") if name else None
+    return None

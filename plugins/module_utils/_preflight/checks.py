@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
@@ -11,9 +12,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    PASSTHRU,
     Conflict,
     DeclaredLink,
     Host,
@@ -40,6 +42,7 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     if not host.found:
         return
     yield from _kernel(host)
+    yield from _alone(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
             place = Place(host.name, link=vlans.name_of(vlan), seen="declared")
@@ -54,6 +57,40 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
                 yield said, nic.place(host.name)
             for said in _libvirt(nic, host):
                 yield said, nic.place(host.name)
+
+
+def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
+    """Find what is declared to be on one parent with a link in mode passthru, which must be the only one there."""
+    on: dict[str, list[tuple[str | None, Place]]] = {}
+    for named, mode, place in _on_links(host):
+        with contextlib.suppress(MacvtapError):
+            on.setdefault(parents.find(named or "", host.links, path="").name, []).append((mode, place))
+    for name, uses in on.items():
+        declared = any("declared" in place.seen for _mode, place in uses)
+        if declared and len(uses) > 1 and any(mode in PASSTHRU for mode, _place in uses):
+            message = f"a link in mode passthru must be the only one on its parent, and {name} is to have {len(uses)}"
+            for _mode, place in uses:
+                yield ("parent", message, "Give the link in mode passthru a parent of its own"), place
+
+
+def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
+    """Return what is to be on links at one time: the parent, the mode and what it is."""
+    declared = {wanted.name: wanted for wanted in host.declared_links}
+    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
+    for link in host.links.values():
+        leaves = link.name in declared or link.name in host.purged_links or link.name in guests
+        if link.kind in MACVLAN_KINDS and not leaves:
+            yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
+    for wanted in declared.values():
+        if not wanted.absent:
+            existing = host.links.get(wanted.name)
+            parent = wanted.parent or (existing.parent if existing is not None else None)
+            yield parent, wanted.mode, wanted.place(host.name)
+    for nic in host.nics:
+        # One that does not run may be meant to take the place of another one that does.
+        domain = host.domains.get(nic.domain)
+        if nic.type == "direct" and domain is not None and domain.running and (nic.live is not None or nic.given):
+            yield nic.final("source"), nic.final("mode"), nic.place(host.name)
 
 
 def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:

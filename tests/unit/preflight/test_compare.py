@@ -305,6 +305,14 @@ def test_a_link_made_for_a_guest_that_has_another_address_than_the_guest() -> No
     assert places(conflict) == ["hv1 mt0 declared", f"hv2 web2 {B} declared"]
 
 
+@pytest.mark.parametrize("parent", ["0000:01:00.0", "01:00.0", "lan0", "02:00:00:00:00:01"])
+def test_a_parents_own_address_however_the_parent_is_said(parent: str) -> None:
+    there = found(uplink(1, pci="0000:01:00.0", altnames=frozenset({"lan0"})))
+    own = declared(nic("web2", mac=uplink(1).mac))
+    conflict = only((declared(links=[{"name": "x0", "parent": parent}]), there), (own, H2))
+    assert places(conflict) == ["hv1 eth0 parent", "hv2 web2 02:00:00:00:00:01 declared"]
+
+
 def test_found_things_alone_can_be_in_conflict() -> None:
     conflict = only(
         (NOTHING, found(web("a", U1, iface(A)), number=1)), (NOTHING, found(web("b", U2, iface(A)), number=2))
@@ -365,6 +373,9 @@ def test_the_parents_own_address_for_a_guest() -> None:
         # What only the guest's own network has.
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "user")))),
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "null")))),
+        # A pair for failover.
+        (NOTHING, found(web("web1", U1, iface(A), Iface(A, "hostdev")))),
+        (NOTHING, found(web("web1", U1, Iface(A, "hostdev"), iface(A), live=[Iface(A, "hostdev"), iface(A)]))),
     ],
 )
 def test_what_is_one_thing_is_no_conflict(said: Said, there: Said) -> None:
@@ -469,6 +480,59 @@ def test_vlan_links_that_are_still_to_be_made_are_parents() -> None:
         ("parent", ["hv1 dmz0 declared"]),
     ]
     assert only((declared(links_vlans=[{"parent": "eth0", "id": 4095}]), H1)).kind == "declaration"
+
+
+def running(*live: Iface, **more: t.Any) -> Domain:
+    return Domain("web1", U1, True, stored=live, live=live, **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "where"),
+    [
+        (
+            declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0"}]),
+            [],
+            ["hv1 p0 declared", "hv1 x0 declared"],
+        ),
+        (declared(links=[{"name": "x0"}]), [macvtap("p0", B, "passthru")], ["hv1 p0 found", "hv1 x0 declared"]),
+        (declared(links=[{"name": "p0", "mode": "passthru"}]), [macvtap("x0", B)], ["hv1 x0 found", "hv1 p0 declared"]),
+        (
+            declared(links=[{"name": "p0", "mode": "passthru"}]),
+            [running(iface(A, target="macvtap0")), macvtap("macvtap0", A)],
+            ["hv1 p0 declared", f"hv1 web1 {A} stored, live"],
+        ),
+        (
+            declared(nic(mac=A), links=[{"name": "p0", "mode": "passthru"}]),
+            [running()],
+            ["hv1 p0 declared", f"hv1 web1 {A} declared"],
+        ),
+    ],
+)
+def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any], where: list[str]) -> None:
+    conflict = only((said, found(*there)))
+    assert (conflict.kind, places(conflict)) == ("parent", where)
+    assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        (declared(links=[{"name": "p0", "mode": "passthru"}]), []),
+        (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "state": "absent"}]), [macvtap("x0", B)]),
+        (declared(links=[{"name": "p0"}, {"name": "x0"}]), [macvtap("p0", B, "passthru")]),
+        (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "parent": "eth1"}]), [uplink(3, "eth1")]),
+        # One of two guests at a time, and one that is to leave.
+        (declared(nic("a", mac=A, mode="passthrough"), nic("b", mac=B)), []),
+        (
+            declared(nic(mac=A, state="absent"), links=[{"name": "p0", "mode": "passthru"}]),
+            [running(iface(A, target="macvtap0")), macvtap("macvtap0", A)],
+        ),
+        # Nothing that is to be, is on it.
+        (declared(), [macvtap("p0", B, "passthru"), running(iface(A))]),
+    ],
+)
+def test_passthru_with_nothing_else_on_its_parent(said: Said, there: list[t.Any]) -> None:
+    assert conflicts((said, found(*there))) == []
 
 
 OURS = {"alias": "linuxvirt.macvtap"}
@@ -587,6 +651,9 @@ def test_a_kernel_without_macvtap() -> None:
         ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"),
         ("8.3.0", {"driver": {"rss": True}}, None),
         ("8.2.0", {"driver": {"queues": 2}}, None),
+        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 has no acpi_index, which came with 7.3.0"),
+        ("7.3.0", {"acpi_index": 5}, None),
+        ("7.2.0", {"acpi_index": 0}, None),
         (None, {"driver": {"rss": True}}, None),
     ],
 )
