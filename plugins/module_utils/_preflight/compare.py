@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import gaps, hosts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict, Host
 
 __all__ = ["conflicts", "gaps"]
 
@@ -20,6 +21,16 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     result of macvtap_host_info, or of the attempt), as a dictionary or as JSON text.
     """
     read = hosts(fleet)
-    found = [conflict for host in read for conflict in checks.conflicts(host)]
-    found += [*migration.conflicts(read), *addresses.conflicts(read)]
+    found = [*_of_each(read), *migration.conflicts(read), *addresses.conflicts(read)]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
+
+
+def _of_each(read: t.Iterable[Host]) -> list[Conflict]:
+    """Return what cannot be on hosts by themselves; what is the same on several, by a group's variable, is one."""
+    found: dict[tuple[str, ...], Conflict] = {}
+    for host in read:
+        for one in checks.conflicts(host):
+            key = (one.kind, one.message, one.remedy, one.segment)
+            there = found.get(key)
+            found[key] = one if there is None else replace(there, where=there.where + one.where)
+    return list(found.values())

@@ -763,6 +763,16 @@ def test_a_domain_that_could_migrate(hosts: list[tuple[Said, Said]]) -> None:
     assert conflicts(*reversed(hosts)) == []
 
 
+def test_what_is_the_same_on_several_hosts_of_a_segment_is_one_conflict() -> None:
+    bad, dmz = (declared(nic(f"w{n}", mac=mac(n), source="eth9"), segment=s) for n, s in ((1, "lan"), (2, "dmz")))
+    other = declared(nic("w3", mac=mac(3), source="eth9"), segment="lan")
+    got = conflicts((bad, H1), (dmz, H2), (other, found(number=3)))
+    assert [(one.segment, [place.host for place in one.where]) for one in got] == [
+        ("lan", ["hv1", "hv3"]),
+        ("dmz", ["hv2"]),
+    ]
+
+
 def test_what_is_declared_counts_for_a_migration_and_not_what_is_stored_so_far() -> None:
     there = found(web("web1", U1, iface(A, mode="vepa")), number=2)
     assert (
@@ -956,10 +966,9 @@ def test_a_host_whose_variables_cannot_be_read_is_a_conflict_and_what_was_found_
     hosts["hv2"] = {"found": found(web("db1", U2, iface(A)), number=2), "unreadable": message}
     hosts["hv3"] = {"found": {}, "unreadable": message}
     got = compare.conflicts(hosts)
-    assert [(one.kind, one.where[0].host) for one in got] == [
-        ("declaration", "hv2"),
-        ("declaration", "hv3"),
-        ("mac", "hv1"),
+    assert [(one.kind, [place.host for place in one.where]) for one in got] == [
+        ("declaration", ["hv2", "hv3"]),
+        ("mac", ["hv1", "hv2"]),
     ]
     assert got[0].message == "a variable cannot be read: 'nowhere' is undefined"
     assert compare.gaps(hosts) == []
