@@ -911,7 +911,10 @@ def test_what_libvirt_direct_iface_would_refuse_of_a_domain(said: Said, there: D
 def test_what_libvirt_direct_iface_takes_of_a_domain() -> None:
     absent = {"declared": declared(nic("gone", mac=A, state="absent")), "found": H1}
     assert compare.conflicts({"hv1": absent}) == []
-    assert conflicts((declared(nic(mac=A, convert=True)), found(web("web1", U1, Iface(A, "bridge"))))) == []
+    for live in ([], [Iface(A, "bridge", {"target": "vnet0"}, "br0")]):
+        there = found(web("web1", U1, Iface(A, "bridge", origin="br0"), live=live))
+        assert conflicts((declared(nic(mac=A, convert=True)), there)) == []
+        assert conflicts((declared(nic(mac=A, convert=True, mode="auto", allmulticast=True)), there)) == []
 
 
 def test_a_nic_that_is_declared_twice_by_different_things() -> None:
