@@ -25,7 +25,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 
 # Kind, message and remedy: places with the same are one conflict of their host.
 _Said = t.Tuple[str, str, str]
-_CORRECT = "Correct the variable"
 
 
 def conflicts(host: Host) -> t.Iterator[Conflict]:
@@ -37,8 +36,8 @@ def conflicts(host: Host) -> t.Iterator[Conflict]:
 
 
 def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
-    for place, message in host.problems:
-        yield ("declaration", message, _CORRECT), place
+    for problem in host.problems:
+        yield ("declaration", problem.message, problem.remedy), problem.place
     if not host.found:
         return
     yield from _kernel(host)
@@ -97,7 +96,7 @@ def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
     existing = host.links.get(wanted.name)
     if not wanted.parent and existing is None:
         message = "there is no such link yet, and to make it its parent must be known"
-        yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", _CORRECT
+        yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
         return
     named = wanted.parent or (existing.parent if existing else None)
     mtu = wanted.mtu or (existing.mtu if existing else None)

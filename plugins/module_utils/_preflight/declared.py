@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place, Problem
 
 Said = t.Mapping[str, t.Any]
 
@@ -50,7 +50,7 @@ class Variables:
     def __init__(self, host: str, said: Said) -> None:
         self._host = host
         self._said = {}
-        self.problems: list[tuple[Place, str]] = []
+        self.problems: list[Problem] = []
         for name, value in said.items():
             if value is not None:
                 with self._noted(Place(host)):
@@ -126,12 +126,14 @@ class Variables:
         """
         said = self.get(variable)
         if isinstance(said, (str, bytes)) or not isinstance(said, t.Sequence):
-            self.problems.append((Place(self._host), f"{variable}: a list is needed, and found is {said!r}"))
+            self.problems.append(Problem(Place(self._host), f"{variable}: a list is needed, and found is {said!r}"))
             return
         for index, entry in enumerate(said):
             path = f"{variable}[{index}]"
             if not isinstance(entry, t.Mapping):
-                self.problems.append((Place(self._host), f"{path}: a dictionary is needed, and found is {entry!r}"))
+                self.problems.append(
+                    Problem(Place(self._host), f"{path}: a dictionary is needed, and found is {entry!r}")
+                )
                 continue
             unknown: list[str] = []
             given: dict[str, t.Any] | None = None
@@ -142,7 +144,7 @@ class Variables:
             )
             with self._noted(place):
                 given = {**top, **options.read(path, entry, spec, unknown)}
-            self.problems += [(place, message) for message in unknown]
+            self.problems += [Problem(place, message) for message in unknown]
             if given is not None:
                 yield path, given
 
@@ -161,7 +163,7 @@ class Variables:
 class _Noted:
     """Notes the error of a declaration, so that the others are compared all the same."""
 
-    def __init__(self, problems: list[tuple[Place, str]], place: Place) -> None:
+    def __init__(self, problems: list[Problem], place: Place) -> None:
         self._problems = problems
         self._place = place
 
@@ -171,7 +173,7 @@ class _Noted:
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
         if not isinstance(error, MacvtapError):
             return False
-        self._problems.append((self._place, str(error)))
+        self._problems.append(Problem(self._place, str(error)))
         return True
 
 

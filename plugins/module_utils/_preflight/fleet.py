@@ -17,7 +17,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import au
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DeclaredLink,
+    Host,
+    Place,
+    Problem,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
 # What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
@@ -70,7 +75,7 @@ def _of(name: str, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
         return read(name, said)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         problem = f"{type(exc).__name__}: {exc}"
-        raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from exc
+        raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from None
 
 
 def _gaps(name: str, said: Said) -> list[dict[str, str]]:
@@ -90,7 +95,7 @@ def _read(name: str, said: Said) -> _Read:
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
-        variables.problems.append((Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
+        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
     host = Host(
         name=name,
         segment=segment,

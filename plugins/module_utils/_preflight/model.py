@@ -32,6 +32,14 @@ class Place:
     seen: str = ""
 
 
+class Problem(t.NamedTuple):
+    """A declaration that cannot be read, or carried out."""
+
+    place: Place
+    message: str
+    remedy: str = "Correct the variable"
+
+
 @dataclass(frozen=True)
 class Conflict:
     """Things that cannot be as they are declared or found, at all or together."""
@@ -131,4 +139,4 @@ class Host:
     vlans: tuple[WantedVlan, ...] = ()
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
-    problems: tuple[tuple[Place, str], ...] = ()
+    problems: tuple[Problem, ...] = ()

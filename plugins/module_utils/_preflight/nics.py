@@ -12,11 +12,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place, Problem
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
 # By these a guest sees no network of its host's.
 _APART = {"null", "user", "internal", "mcast", "server", "client", "udp"}
+_CORRECT = "Correct the variable"
 # A NIC by its domain, its address, and which of those with the same.
 _Key = t.Tuple[str, str, int]
 
@@ -60,11 +61,12 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             mac = _mac_of(desired, host, observed, identity, made)
             settled = _settled(desired, observed, always=host.nics_follow)
         except MacvtapError as exc:
-            problems.append((place, str(exc)))
+            problems.append(Problem(place, str(exc)))
             continue
         refused = _refused(desired, mac, observed, meant.get((desired.domain, mac, 0)))
         if refused and host.version is not None:
-            problems.append((place, refused))
+            remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
+            problems.append(Problem(place, refused, remedy))
         made.add(mac)
         # An address that is not known yet is no other's.
         key = (desired.domain, mac, 0 if mac else index)

@@ -13,18 +13,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pa
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlans as planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Place, Problem
 
 # By the options with what is said of parents in general: checks.py.
 _OF_PARENTS = (".parent", ".mtu")
-_Problem = t.Tuple[Place, str]
 
 
 def name_of(want: WantedVlan) -> str:
     return want.name or f"{want.parent}.{want.id}"
 
 
-def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, list[_Problem]]:
+def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, list[Problem]]:
     """Return ``links`` as the VLAN links leave them that are made before anything is to be on these, and problems."""
     final, error = _planned(wanted, links)
     if error is None:
@@ -33,14 +32,14 @@ def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links
     try:
         vlan_refusals.check_parents_exist(wanted, links)
     except MacvtapError as exc:
-        problems.append((Place(host), str(exc)))
+        problems.append(Problem(Place(host), str(exc)))
     for want in wanted:
         one, refused = _planned([want], links)
         if refused is None:
             final = {**{name: link for name, link in final.items() if name in one or name not in links}, **one}
             continue
         if not refused.path.endswith(_OF_PARENTS):
-            problems.append((_place(host, want), str(refused)))
+            problems.append(Problem(_place(host, want), str(refused)))
         # What is to be on it is looked at as if it were there.
         if want.state != "absent":
             with contextlib.suppress(MacvtapError):
@@ -50,7 +49,7 @@ def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links
                 final = {link.name: link, **final}
     if not problems and not error.path.endswith(_OF_PARENTS):
         # It is what they are together.
-        problems.append((Place(host), str(error)))
+        problems.append(Problem(Place(host), str(error)))
     return final, problems
 
 

@@ -903,6 +903,7 @@ def test_what_libvirt_direct_iface_would_refuse_of_a_domain(said: Said, there: D
     (conflict,) = compare.conflicts(told)
     assert conflict.kind == "declaration"
     assert message in conflict.message
+    assert ("define the domain" in conflict.remedy) == ("no domain" in message)
     assert places(conflict) == [f"hv1 {said['domain']} {A} declared"]
     # What nobody has seen may be there.
     assert compare.conflicts({"hv1": {"declared": whole, "found": found(version=None)}}) == []
