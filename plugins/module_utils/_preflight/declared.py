@@ -52,7 +52,8 @@ class Variables:
         self._said = {}
         self.problems: list[Problem] = []
         for name, value in said.items():
-            if value is not None:
+            # Before 2.19 ansible-core makes an empty text of what is left out.
+            if value is not None and value != "":
                 with self._noted(Place(host)):
                     option = options.VARIABLES.get(name)
                     self._said[name] = value if option is None else options.convert(value, option, name, [])

@@ -993,6 +993,12 @@ def test_the_defaults_are_those_of_the_roles() -> None:
     assert {name: roles[name] for name in DEFAULTS} == DEFAULTS
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_variable_that_is_left_out_is_at_its_default(nothing: str | None) -> None:
+    said = dict.fromkeys((*DEFAULTS, "macvtap_segment", "macvtap_host_access_addresses"), nothing)
+    assert conflicts((said, H1), (declared(links=[{"name": "x0", "mac": A}], links_mode=nothing), H2)) == []
+
+
 @pytest.mark.parametrize(
     ("role", "variable", "spec"),
     [
