@@ -101,6 +101,7 @@ def _read(name: str, said: Said) -> _Read:
         segment=segment,
         segments=of_links,
         kernel_required=variables.get("macvtap_kernel_required"),
+        guests_keep=variables.get("macvtap_domains_live") == "none",
         nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, companions)),

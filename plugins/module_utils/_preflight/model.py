@@ -116,8 +116,8 @@ class Host:
     ``segment`` is that of all its links but those in ``segments``. ``version`` is libvirt's, None where it was not
     asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
     of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
-    mode auto is about existing NICs as well. Companions are among the declared links too. ``problems`` are declarations
-    that cannot be read, or carried out.
+    mode auto is about existing NICs as well; with ``guests_keep``, running guests keep NICs that are to go. Companions
+    are among the declared links too.
     """
 
     name: str
@@ -134,6 +134,7 @@ class Host:
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
     nics_follow: bool = False
+    guests_keep: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     vlans: tuple[WantedVlan, ...] = ()

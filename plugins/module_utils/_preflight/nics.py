@@ -72,7 +72,7 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         key = (desired.domain, mac, 0 if mac else index)
         meant[key] = desired
         if not desired.present:
-            nics.pop(key, None)
+            nics.update(_left(nics, key, host))
             continue
         there = nics.get(key)
         stored, live = (there.stored, there.live) if there is not None else (None, None)
@@ -80,8 +80,15 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         nics[key] = Nic(desired.domain, whose, mac, 0, stored, live, settled.given, desired.by == "mac")
     if purge:
         named = {domain for domain, _mac, _number in meant}
-        nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in meant or nic.type != "direct"}
+        for key in [k for k, nic in nics.items() if k[0] in named and k not in meant and nic.type == "direct"]:
+            nics.update(_left(nics, key, host))
     return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
+
+
+def _left(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:
+    """Take a NIC out of ``nics``, and return what is left of it: a running guest may have it until it stops."""
+    nic = nics.pop(key, None)
+    return {key: replace(nic, stored=None)} if nic is not None and nic.live is not None and host.guests_keep else {}
 
 
 def on_wire(nic: Nic) -> bool:

@@ -313,6 +313,15 @@ def test_a_parents_own_address_however_the_parent_is_said(parent: str) -> None:
     assert places(conflict) == ["hv1 eth0 parent", "hv2 web2 02:00:00:00:00:01 declared"]
 
 
+@pytest.mark.parametrize("said", [declared(nic(mac=A, state="absent")), declared(nic(mac=B), domains_purge=True)])
+def test_a_running_guest_keeps_what_is_to_go_where_nothing_may_change_in_it(said: Said) -> None:
+    there = found(web("web1", U1, iface(A), live=[iface(A, target="macvtap0")]), macvtap("macvtap0", A))
+    other = (declared(nic("web2", mac=A)), H2)
+    assert conflicts((said, there), other) == []
+    conflict = only(({**said, "macvtap_domains_live": "none"}, there), other)
+    assert places(conflict) == [f"hv1 web1 {A} live", f"hv2 web2 {A} declared"]
+
+
 def test_found_things_alone_can_be_in_conflict() -> None:
     conflict = only(
         (NOTHING, found(web("a", U1, iface(A)), number=1)), (NOTHING, found(web("b", U2, iface(A)), number=2))
