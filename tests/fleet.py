@@ -37,7 +37,12 @@ def found(
     return {
         "kernel": {"supported": True},
         "links": reported,
-        "libvirt": {"available": version is not None, "version": version, "reason": None if version else "no daemon"},
+        "libvirt": {
+            "uri": "qemu:///system",
+            "available": version is not None,
+            "version": version,
+            "reason": None if version else "no daemon",
+        },
         "domains": report.domains(thing for thing in more if isinstance(thing, Domain)),
     }
 

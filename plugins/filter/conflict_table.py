@@ -11,7 +11,8 @@ short_description: The conflicts of a fleet as one table
 version_added: 0.2.0
 description:
   - Writes what P(linuxvirt.macvtap.fleet_conflicts#filter) returns as text. Each conflict has a line for each host,
-    domain and NIC or link that it concerns, then what it is, then what to do about it.
+    domain and NIC or link that it concerns, then what it is, then what to do about it. One that concerns more than
+    twelve of them has a line for each host, and for no more than twelve hosts.
 options:
   _input:
     description: The conflicts.

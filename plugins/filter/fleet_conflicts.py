@@ -14,11 +14,14 @@ description:
     conflict with the hosts, domains and NICs that it concerns.
   - The playbook C(linuxvirt.macvtap.preflight) is made of it.
   - What is declared goes by the defaults of the roles where a variable is left out.
-  - A domain of one UUID on several hosts is one that can live on each of them, and so are those of one name as long as
-    not more than one UUID is known of it. Its NICs may have the same addresses on all of these hosts.
+  - A domain of one UUID on several hosts is one that can live on each of them, and so are those of one name, on hosts
+    that share a segment, as long as not more than one UUID is known of it. Its NICs may have the same addresses on all
+    of these hosts.
 options:
   _input:
-    description: The fleet, a dictionary of the hosts by their names.
+    description:
+      - The fleet, a dictionary of the hosts by their names. What is said of a host may also be JSON text, as
+        P(ansible.builtin.to_json#filter) makes it, which is faster with many hosts.
     type: dict
     required: true
     suboptions:
@@ -27,12 +30,16 @@ options:
           - The host's variables of the roles P(linuxvirt.macvtap.macvtap_kernel#role),
             P(linuxvirt.macvtap.macvtap_links#role), P(linuxvirt.macvtap.macvtap_domains#role) and
             P(linuxvirt.macvtap.macvtap_host_access#role). V(null) is as good as left out.
-          - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one.
+          - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one. A
+            dictionary names the segments behind the host's links, by their names, and C(default) that of all others.
         type: dict
       found:
         description: What M(linuxvirt.macvtap.macvtap_host_info) has returned there. What is declared of a host that it
           could not run on is compared all the same.
         type: dict
+      unreadable:
+        description: Why the host's variables could not be read, which is a conflict of it. Left out where they could.
+        type: str
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 seealso:
@@ -66,11 +73,11 @@ _value:
   contains:
     kind:
       description:
-        - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read;
-          a V(parent) that is missing or that no macvtap link can be on; an V(mtu) above that of the parent;
-          mode V(vepa) on a switch that does not reflect; a domain that can live on several hosts and is connected
-          otherwise there (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in one
-          segment.
+        - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read or
+          carried out; a V(parent) that is missing or that no macvtap link can be on; an V(mtu) above the parent's; mode
+          V(vepa) on a switch that does not reflect; a domain that can live on several hosts and is connected otherwise
+          there, or not with all of its declared NICs (V(migration)); the same V(mac) address, or the same IP
+          V(address) of companions, twice in one segment.
       type: str
     message:
       description: What was declared or found.

@@ -10,7 +10,9 @@ name: fleet_gaps
 short_description: Which hosts of a fleet could not be compared
 version_added: 0.2.0
 description:
-  - Says of which hosts nothing was found, as they could not be reached, and of which hosts libvirt was not asked.
+  - Says of which hosts nothing was found, as they could not be reached, and of which hosts libvirt was not asked,
+    if interfaces of domains are declared there.
+  - A host whose variables could not be read is in P(linuxvirt.macvtap.fleet_conflicts#filter), and not here.
 options:
   _input:
     description: The fleet, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes it.

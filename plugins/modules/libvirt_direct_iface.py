@@ -279,9 +279,11 @@ options:
     default: present
   auto:
     description:
-      - The interfaces whose mode O(mode=auto) decides. V(new), those that do not exist yet or are converted, while
-        others keep theirs, and no switch is asked for them. V(always), also those that exist, in which the mode then
-        follows the switch; where nothing can be found out they keep theirs.
+      - The interfaces whose mode O(mode=auto) decides. V(new), those that do not exist yet, are converted or move to
+        another source, while others keep theirs, and no switch is asked for them. V(always), also those that exist, in
+        which the mode then follows the switch; where nothing can be found out they keep theirs.
+      - Interfaces that exist keep a mode other than V(vepa) and V(bridge) in any case, as these do not depend on the
+        switch.
     type: str
     choices: [new, always]
     default: new

@@ -37,10 +37,16 @@ options:
     description:
       - Links behind which the switch is asked whether it reflects frames, as M(linuxvirt.macvtap.reflective_relay_info)
         does by default, which puts two frames on each. By name, alternative name, MAC address or PCI address; one that
-        is not there is left out.
+        is not there, or of which there are several, is left out.
     type: list
     elements: str
     default: []
+  relay_vepa:
+    description:
+      - Ask as well behind each link that has macvtap links in mode V(vepa) on it, or is the source of a domain's
+        interface that is stored or running in this mode.
+    type: bool
+    default: false
 seealso:
   - module: linuxvirt.macvtap.kernel_macvtap_check
   - module: linuxvirt.macvtap.macvtap_link_info
@@ -138,6 +144,10 @@ links:
       description: Name of the link below, V(null) if there is none or it is in another network namespace.
       type: str
       returned: always
+    parent_ifindex:
+      description: Its interface index, V(null) likewise.
+      type: int
+      returned: always
     master:
       description: Name of the bridge, bond or other link that it is a port of, V(null) if of none.
       type: str
@@ -158,6 +168,18 @@ links:
       description: Link group.
       type: int
       returned: always
+    alias:
+      description: Alias, V(null) if it has none.
+      type: str
+      returned: always
+    vlan_id:
+      description: Number of the VLAN of a VLAN link, V(null) of others.
+      type: int
+      returned: always
+    vlan_protocol:
+      description: Tag of a VLAN link, V(802.1Q) or V(802.1ad), V(null) of others.
+      type: str
+      returned: always
     pci:
       description: PCI address of the device behind it, V(null) if there is none.
       type: str
@@ -174,6 +196,10 @@ links:
       description: Why no macvtap link can be on it, V(null) if one can.
       type: str
       returned: always
+    unfit_vlan:
+      description: Why no VLAN link can be on it, V(null) if one can.
+      type: str
+      returned: always
     reflective_relay:
       description:
         - Whether the switch's port behind it reflects frames (reflective relay, hairpin), which mode vepa needs.
@@ -186,15 +212,20 @@ links:
       ifindex: 2
       kind: ""
       parent:
+      parent_ifindex:
       master:
       mode:
       mac: "52:54:00:aa:00:01"
       mtu: 1500
       group: 0
+      alias:
+      vlan_id:
+      vlan_protocol:
       pci: "0000:01:00.0"
       state: up
       carrier: true
       unfit:
+      unfit_vlan:
       reflective_relay:
 libvirt:
   description: Whether libvirt could be asked, and which it is.
@@ -278,6 +309,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
@@ -293,40 +325,36 @@ def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
     with netlink.session() as session:
         # Which of them are wireless is looked up only for those that are named.
         links = session.observe((), parents=tuple(session.observe(())))
+    libvirt, domains = _libvirt(module.params["uri"])
+    relay = module.params["relay"]
+    if module.params["relay_vepa"]:
+        relay = [*relay, *report.below_vepa(links, domains)]
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, judgement.judge(running)),
-        "links": report.links(links, _reflects(module.params["relay"], links)),
-        **_libvirt(module.params["uri"]),
+        "links": report.links(links, _reflects(relay, links)),
+        "libvirt": libvirt,
+        "domains": report.domains(domains),
     }
 
 
 def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
     asked = []
     for index, said in enumerate(relay):
-        with contextlib.suppress(parents.NoSuchLinkError):
+        # What is wrong with it, whoever wants to use it is told.
+        with contextlib.suppress(MacvtapError):
             asked.append(parents.find(said, links, path=f"relay[{index}]"))
     return {name: verdict.reflects for name, verdict in ask.verdicts(asked).items()} if asked else {}
 
 
-def _libvirt(uri: str) -> dict[str, t.Any]:
+def _libvirt(uri: str) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
             host = hv.observe(None)
     except MacvtapError as exc:
-        return {
-            "libvirt": {"uri": uri, "available": False, "version": None, "reason": exc.message},
-            "domains": [],
-        }
-    return {
-        "libvirt": {
-            "uri": uri,
-            "available": True,
-            "version": inspection.version_text(host.version),
-            "reason": None,
-        },
-        "domains": report.domains(host.domains.values()),
-    }
+        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, ()
+    version = inspection.version_text(host.version)
+    return {"uri": uri, "available": True, "version": version, "reason": None}, tuple(host.domains.values())
 
 
 def main() -> None:
@@ -334,6 +362,7 @@ def main() -> None:
         argument_spec={
             "uri": {"type": "str", "default": "qemu:///system"},
             "relay": {"type": "list", "elements": "str", "default": []},
+            "relay_vepa": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

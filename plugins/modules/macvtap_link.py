@@ -275,9 +275,10 @@ options:
         type: bool
   auto:
     description:
-      - The links whose mode O(mode=auto) decides. V(new), those that do not exist yet, while others keep theirs, and no
-        switch is asked for them. V(always), also those that exist, in which the mode then follows the switch; where
-        nothing can be found out they keep theirs.
+      - The links whose mode O(mode=auto) decides. V(new), those that do not exist yet or move to another parent, while
+        others keep theirs, and no switch is asked for them. V(always), also those that exist, in which the mode then
+        follows the switch; where nothing can be found out they keep theirs.
+      - Links that exist keep a mode other than V(vepa) and V(bridge) in any case, as these do not depend on the switch.
     type: str
     choices: [new, always]
     default: new

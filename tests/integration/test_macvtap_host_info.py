@@ -75,6 +75,47 @@ def test_links_by_what_makes_them_unfit_as_parents(hv: Hypervisor) -> None:
     assert links["br7"]["unfit"] is None
 
 
+def test_where_vlan_links_can_be(started: Hypervisor) -> None:
+    told = look(started)
+    target = told["domains"][0]["interfaces"][0]["live"]["target"]
+    links = {link["name"]: link for link in told["links"]}
+    names = ("parent", "parent_ifindex", "vlan_id", "vlan_protocol")
+    assert [links[target][name] for name in names] == ["eth0", links["eth0"]["ifindex"], None, None]
+    assert [links["lo"][name] for name in names] == [None] * 4
+    assert links["eth0"]["unfit_vlan"] is None
+    assert links["lo"]["unfit_vlan"] == "lo is the loopback link; a VLAN needs an Ethernet link"
+    assert links[target]["unfit_vlan"].startswith(f"{target} is a macvtap link, whose frames go to the process")
+
+
+def test_a_link_to_ask_behind_that_is_ambiguous_is_left_out(hv: Hypervisor) -> None:
+    for name in ("twin7", "twin8"):
+        hv.run("ip", "link", "add", name, "address", "02:00:00:00:77:77", "type", "bridge")
+    try:
+        told = look(hv, relay=["02:00:00:00:77:77", "nowhere"])
+    finally:
+        for name in ("twin7", "twin8"):
+            hv.run("ip", "link", "del", name)
+    assert {link["reflective_relay"] for link in told["links"]} == {None}
+
+
+@pytest.mark.parametrize("what", ["link", "stored"])
+def test_the_switch_behind_what_is_in_mode_vepa_is_asked_for(hv: Hypervisor, what: str) -> None:
+    if what == "link":
+        hv.run("ip", "link", "add", "link", "eth0", "name", "v7", "type", "macvtap", "mode", "vepa")
+    else:
+        hv.define(domain("web1", nic(A, mode="vepa")))
+    try:
+        known = [
+            {link["name"]: link["reflective_relay"] for link in look(hv, relay_vepa=on)["links"]}
+            for on in (False, True)
+        ]
+    finally:
+        if what == "link":
+            hv.run("ip", "link", "del", "v7")
+    assert [links["eth0"] for links in known] == [None, False]
+    assert {answer for links in known for name, answer in links.items() if name != "eth0"} == {None}
+
+
 def test_no_daemon_is_no_failure(hv: Hypervisor) -> None:
     told = look(hv, uri="qemu+unix:///system?socket=/nowhere")
     assert told["domains"] == []

@@ -121,9 +121,47 @@ def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out
 ) -> None:
     file = inventory(tmp_path, CLEAN)
     done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
-    assert re.search(r"Not looked at: hv2: its domains, since cannot connect to", done.stdout)
+    assert re.search(r"Not looked at: hv1, hv2: their domains, since cannot connect to", done.stdout)
     left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
-    assert "hv1" not in re.findall(r"^ok: \[(\w+)\]", left_out.stdout.split("TASK [Gathering Facts]")[0], re.MULTILINE)
+    looked, _rest = left_out.stdout.split("TASK [Compare the hosts]")
+    assert re.findall(r"^(\w+): \[(\w+)\]", looked, re.MULTILINE).count(("skipping", "hv1")) == 2
+    assert not re.search(r"^ok: ", looked, re.MULTILINE)
+
+
+def test_a_host_that_is_left_out_is_named_and_leaves_out_no_other(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    # Tasks that run once go by the variables of the first host.
+    spoilt["hosts"]["hv1"]["macvtap_preflight"] = False
+    done = fleet.play("site", inventory=inventory(tmp_path, spoilt), check=False)
+    assert re.search(r"parent +hv2 +spare0 +declared", done.stdout), done.stdout
+    assert "Conflicts: 1." in done.stdout + done.stderr
+    assert "Not compared, as macvtap_preflight is false there: hv1" in done.stdout
+    assert "macvtap_kernel" not in done.stdout
+    alone = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False)
+    assert "Conflicts: 2." in alone.stdout + alone.stderr
+
+
+def test_a_host_whose_variables_cannot_be_read_stops_site_and_hides_no_other(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    spoilt["hosts"]["hv1"]["macvtap_host_access_addresses"] = ["{{ nowhere }}"]
+    report = tmp_path / "preflight.json"
+    options = ("--check", "-e", f"macvtap_preflight_json={report}")
+    done = fleet.play("site", *options, inventory=inventory(tmp_path, spoilt), check=False)
+    assert re.search(r"declaration +hv1\W+a variable cannot be read: 'nowhere' is undefined", done.stdout), done.stdout
+    assert re.search(r"parent +hv2 +spare0 +declared", done.stdout)
+    assert "macvtap_kernel" not in done.stdout
+    # In check mode too, since the file is no host's.
+    assert {one["kind"] for one in json.loads(report.read_text())["conflicts"]} == {"declaration", "parent", "mac"}
+
+
+def test_a_fleet_of_which_no_host_could_be_looked_at_fails(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    nobody = {"hosts": {"hv0": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}
+    done = fleet.play("preflight", "--limit", "hv0", inventory=inventory(tmp_path, nobody), check=False)
+    assert done.returncode != 0
+    assert "Not looked at: hv0: cannot be reached" in done.stdout
+    assert "No host could be looked at" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("reflects", [False, True])
@@ -137,3 +175,39 @@ def test_vepa_is_a_conflict_where_the_switch_does_not_reflect(
     assert (done.returncode == 0) == reflects, done.stdout
     assert ("mode vepa on eth0, whose switch port does not reflect frames" in done.stdout) != reflects
     assert "Conflicts: 1." in done.stdout or reflects
+
+
+def test_vepa_that_exists_and_is_not_declared_again_is_a_conflict_too(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    said = copy.deepcopy(CLEAN)
+    said["hosts"]["hv2"]["macvtap_links_links"] = [{"name": "spare0", "mode": "auto"}]
+    said["vars"].pop("macvtap_links_parent")
+    switch.set_hairpin(fleet.lab, fleet.lab.hypervisor("hv2"), False)
+    fleet.on("hv2", "ip", "link", "add", "link", "eth0", "name", "spare0", "type", "macvtap", "mode", "vepa")
+    try:
+        done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    finally:
+        fleet.on("hv2", "ip", "link", "del", "spare0")
+    assert re.search(r"vepa +hv2 +spare0 +declared", done.stdout), done.stdout
+    assert "Conflicts: 1." in done.stdout
+
+
+def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
+    fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
+) -> None:
+    spoilt["hosts"]["hv1"] |= {
+        "macvtap_links_links": 5,
+        "macvtap_links_mtu": "big",
+        "macvtap_host_access_companions": "x",
+    }
+    spoilt["hosts"]["hv1"]["macvtap_domains_interfaces"] += ["web1", {"domain": "web1", "mode": ["vepa"], "source": {}}]
+    said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
+    for message in (
+        "macvtap_links_links: a list is needed, and found is 5",
+        "macvtap_links_mtu: 'big' is no number",
+        "macvtap_host_access_companions: a list is needed, and found is 'x'",
+        "macvtap_domains_interfaces[1]: a dictionary is needed, and found is 'web1'",
+        "macvtap_domains_interfaces[2].mode: a text is needed, and found is ['vepa']",
+        f"{A} is used twice on one network",
+        "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead",
+    ):
+        assert message in said, said

@@ -36,6 +36,15 @@ def test_other_names_give_other_addresses() -> None:
     assert len(made) == 100
 
 
+def test_a_list_may_come_from_any_filter() -> None:
+    first = mac_address("web1")
+    assert mac_address("web1", taken=(mac for mac in (first,))) == mac_address("web1", taken=[first]) != first
+
+
+def test_names_are_joined() -> None:
+    assert mac_address("a/b") == mac_address("a", "b") != mac_address("ab")
+
+
 def test_what_is_taken_gives_way() -> None:
     first = mac_address("web1")
     second = mac_address("web1", taken=[first.upper()])
@@ -67,6 +76,12 @@ def test_a_prefix_with_no_address_left_is_said() -> None:
         ({"prefix": "52:54:00:00:00:01"}, r"prefix: '52:54:00:00:00:01' is not the first 1 to 5 bytes"),
         ({"prefix": ""}, r"prefix: '' is not the first"),
         ({"taken": "52:54:00:00:00:01"}, r"taken: a list of addresses is needed"),
+        ({"taken": None}, r"taken: a list of addresses is needed, and found is None"),
+        ({"taken": 5}, r"taken: a list of addresses is needed, and found is 5"),
+        ({"taken": {"52:54:00:00:00:01": 1}}, r"taken: a list of addresses is needed"),
+        ({"taken": [None]}, r"taken\[0\]: 'None' is not a MAC address"),
+        ({"taken": [12345]}, r"taken\[0\]: '12345' is not a MAC address.*YAML has read it as a number"),
+        ({"prefix": None}, r"prefix: 'None' is not the first"),
         ({"taken": ["52:54:00:00:00:01", "x"]}, r"taken\[1\]: 'x' is not a MAC address"),
     ],
 )
@@ -75,7 +90,7 @@ def test_what_cannot_be_is_refused(arguments: dict[str, t.Any], said: str) -> No
         mac_address("web1", **arguments)
 
 
-@pytest.mark.parametrize("seed", ["", [], None, {"a": 1}, ["web1", None]])
+@pytest.mark.parametrize("seed", ["", [], None, {"a": 1}, True, 1.5, ["web1", None], ["web1", False]])
 def test_what_is_no_name_is_refused(seed: t.Any) -> None:
     with pytest.raises(errors.AnsibleFilterError, match="it is made from names"):
         mac_address(seed)

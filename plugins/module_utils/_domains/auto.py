@@ -10,7 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
 
 
 def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Case]:
@@ -38,7 +38,10 @@ def _case(desired: Desired, host: Host) -> Case:
     iface = _existing(nic)
     source = desired.given.get("source") or (iface.get("source") if iface else None)
     link = selection.link_of(source, host.links) if host.links is not None else None
-    had = (iface.get("mode") or DEFAULT_MODE) if iface else None
+    had = None
+    if iface is not None:
+        moves = not selection.same_source(source, iface.get("source"), host.links)
+        had = kept(iface.get("mode") or DEFAULT_MODE, moves=moves)
     return Case(desired.path, target(nic), link.name if link else None, desired.given.get("mode"), had)
 
 

@@ -135,7 +135,7 @@ FIELDS: tuple[Field, ...] = (
     Field("rom.enabled", ("rom",), "enabled", "bool", Impact.RESTART),
     Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, words=_ON_OFF),
     Field("rom.file", ("rom",), "file", "str", Impact.RESTART),
-    Field("acpi_index", ("acpi",), "index", "int", cleared_by=0),
+    Field("acpi_index", ("acpi",), "index", "int", cleared_by=0, added=7_003_000),
     Field("address", ("address",), "", cleared_by=""),
 )
 # Those that the element has.

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
 
 
 def cases(wanted: t.Sequence[Wanted], links: Links, *, check: bool) -> list[Case]:
@@ -30,4 +30,5 @@ def settled(wanted: t.Sequence[Wanted], modes: t.Mapping[str, str | None]) -> li
 def _case(want: Wanted, links: Links) -> Case:
     had = links.get(want.key)
     parent = resolve(want, links).name if want.parent is not None else had.parent if had else None
-    return Case(want.path, want.key, parent, want.mode, had.mode if had else None)
+    mode = kept(had.mode, moves=parent != had.parent) if had else None
+    return Case(want.path, want.key, parent, want.mode, mode)

@@ -4,19 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import Field
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import (
-    changed_live_from,
-    wanted_versions,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    PASSTHRU,
+    Conflict,
+    DeclaredLink,
+    Host,
+    Nic,
+    Place,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
 
 # Kind, message and remedy: places with the same are one conflict of their host.
 _Said = t.Tuple[str, str, str]
@@ -31,29 +36,71 @@ def conflicts(host: Host) -> t.Iterator[Conflict]:
 
 
 def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
-    for place, message in host.problems:
-        yield ("declaration", message, "Correct the variable"), place
+    for problem in host.problems:
+        yield ("declaration", problem.message, problem.remedy), problem.place
     if not host.found:
         return
     yield from _kernel(host)
+    yield from _alone(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
-            place = Place(host.name, link=vlan.name or f"{vlan.parent}.{vlan.id}", seen="declared")
-            for said in _on_parent(host, vlan.parent, None, vlan.mtu, "parent"):
+            place = Place(host.name, link=vlans.name_of(vlan), seen="declared")
+            for said in _on_parent(host, vlan.parent, None, vlan.mtu, unfit=host.unfit_vlan):
                 yield said, place
     for wanted in host.declared_links:
-        existing = host.links.get(wanted.name)
-        if not wanted.absent and (wanted.parent or existing):
-            named = wanted.parent or (existing.parent if existing else None) or ""
-            mtu = wanted.mtu or (existing.mtu if existing else None)
-            for said in _on_parent(host, named, wanted.mode, mtu, "parent"):
-                yield said, wanted.place(host.name)
+        for said in _of_link(wanted, host) if not wanted.absent else ():
+            yield said, wanted.place(host.name)
     for nic in host.nics:
         if nic.given is not None:
-            for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), "source"):
+            for said in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), word="source"):
                 yield said, nic.place(host.name)
             for said in _libvirt(nic, host):
                 yield said, nic.place(host.name)
+
+
+def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
+    """Find what is declared to be on one parent with a link in mode passthru, which must be the only one there."""
+    on: dict[str, list[tuple[str | None, Place]]] = {}
+    for named, mode, place in _on_links(host):
+        with contextlib.suppress(MacvtapError):
+            on.setdefault(parents.find(named or "", host.links, path="").name, []).append((mode, place))
+    for name, uses in on.items():
+        declared = any("declared" in place.seen for _mode, place in uses)
+        if declared and len(uses) > 1 and any(mode in PASSTHRU for mode, _place in uses):
+            message = f"a link in mode passthru must be the only one on its parent, and {name} is to have {len(uses)}"
+            for _mode, place in uses:
+                yield ("parent", message, "Give the link in mode passthru a parent of its own"), place
+
+
+def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
+    """Return what is to be on links at one time: the parent, the mode and what it is."""
+    declared = {wanted.name: wanted for wanted in host.declared_links}
+    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
+    for link in host.links.values():
+        leaves = link.name in declared or link.name in host.purged_links or link.name in guests
+        if link.kind in MACVLAN_KINDS and not leaves:
+            yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
+    for wanted in declared.values():
+        if not wanted.absent:
+            existing = host.links.get(wanted.name)
+            parent = wanted.parent or (existing.parent if existing is not None else None)
+            yield parent, wanted.mode, wanted.place(host.name)
+    for nic in host.nics:
+        # One that does not run may be meant to take the place of another one that does.
+        domain = host.domains.get(nic.domain)
+        if nic.type == "direct" and domain is not None and domain.running and (nic.live is not None or nic.given):
+            yield nic.final("source"), nic.final("mode"), nic.place(host.name)
+
+
+def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
+    existing = host.links.get(wanted.name)
+    if not wanted.parent and existing is None:
+        message = "there is no such link yet, and to make it its parent must be known"
+        yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
+        return
+    named = wanted.parent or (existing.parent if existing else None)
+    mtu = wanted.mtu or (existing.mtu if existing else None)
+    yield from _on_parent(host, named, wanted.mode, mtu)
 
 
 def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:
@@ -63,7 +110,15 @@ def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:
         yield ("kernel", reason, str(host.kernel.get("remedy") or "")), Place(host.name)
 
 
-def _on_parent(host: Host, named: str | None, mode: str | None, mtu: int | None, word: str) -> t.Iterator[_Said]:
+def _on_parent(  # noqa: PLR0913  # all of them are what decides
+    host: Host,
+    named: str | None,
+    mode: str | None,
+    mtu: int | None,
+    *,
+    word: str = "parent",
+    unfit: t.Mapping[str, str] | None = None,
+) -> t.Iterator[_Said]:
     if not named:
         return
     try:
@@ -71,8 +126,9 @@ def _on_parent(host: Host, named: str | None, mode: str | None, mtu: int | None,
     except MacvtapError as exc:
         yield "parent", exc.message, f"Declare a {word} that the host has, or give it that link"
         return
-    if parent.name in host.unfit:
-        yield "parent", host.unfit[parent.name], f"Declare another {word}"
+    refusal = (host.unfit if unfit is None else unfit).get(parent.name)
+    if refusal:
+        yield "parent", refusal, f"Declare another {word}"
         return
     if mtu and parent.mtu and mtu > parent.mtu:
         message = f"mtu {mtu} exceeds that of the {word} {parent.name} ({parent.mtu})"
@@ -97,10 +153,7 @@ def _parent(host: Host, named: str, word: str) -> Link:
 
 
 def _mtu(nic: Nic, host: Host) -> int | None:
-    """Return the MTU that is declared of a NIC, or that of the running guest's link."""
-    declared = nic.options.get("mtu")
-    if declared is not None:
-        return int(declared)
+    """Return the MTU of the running guest's link."""
     link = host.links.get((nic.live and nic.live.get("target")) or "")
     return link.mtu if link is not None and link.kind == "macvtap" else None
 
@@ -109,20 +162,9 @@ def _libvirt(nic: Nic, host: Host) -> t.Iterator[_Said]:
     if host.version is None:
         return
     has = f"libvirt {inspection.version_text(host.version)}"
-    for field, value in wanted_versions(nic.options):
-        if field.added > host.version:
+    for name, value in (nic.given or {}).items():
+        field = BY_NAME[name]
+        if field.added > host.version and value is not None:
             needed = inspection.version_text(field.added)
-            message = f"{has} has no {field.name}, which came with {needed}"
-            yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {field.name} out"
-        elif changed_live_from(field) > host.version and host.live_level == "update" and _differs(nic, field, value):
-            yield (
-                "libvirt",
-                f"{has} cannot change {field.name} of a running guest; "
-                f"{inspection.version_text(changed_live_from(field))} can",
-                "Say macvtap_domains_live: replug (a short interruption) or none (it waits for the guest's restart), "
-                "or install a newer libvirt",
-            )
-
-
-def _differs(nic: Nic, field: Field, value: t.Any) -> bool:
-    return nic.live is not None and (nic.live.get(field.name) or field.implied) != field.text(value)
+            message = f"{has} has no {name}, which came with {needed}"
+            yield "libvirt", message, f"Install libvirt {needed} or newer, or leave {name} out"

@@ -6,22 +6,19 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.common.validation import check_type_list
-from ansible.module_utils.parsing.convert_bool import boolean
-
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place, Problem
 
 Said = t.Mapping[str, t.Any]
-Entry = t.Tuple[Desired, Said]
 
 # A playbook without the roles does not see their defaults.
 DEFAULTS: Said = {
@@ -29,11 +26,13 @@ DEFAULTS: Said = {
     "macvtap_links_links": [],
     "macvtap_links_state": "up",
     "macvtap_links_mode": "bridge",
+    "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
     "macvtap_links_vlans": [],
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_mode": "bridge",
+    "macvtap_domains_auto": "new",
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
     "macvtap_host_access_companions": [],
@@ -41,19 +40,7 @@ DEFAULTS: Said = {
     "macvtap_host_access_guests": [],
     "macvtap_host_access_dhcp4": False,
 }
-# What decides which NIC is meant and where it is; all else of an interface is libvirt_direct_iface's to refuse.
-_TEXTS = ("domain", "mac", "state", "source", "mode", "target", "alias", "mac_prefix")
-
-
-def changed_live_from(field: fields.Field) -> int:
-    """Return libvirt's first version that changes the field in a running guest, 0 where no version is too old."""
-    return 0 if field.not_with.start else field.not_with.stop
-
-
-_VERSIONED = tuple({f.name.split(".")[0] for f in fields.FIELDS if f.added or changed_live_from(f)})
-_LINK_TEXTS = ("name", "state", "parent", "mode", "mac")
-_VLAN_TEXTS = ("name", "state", "parent", "mac", "protocol")
-_COMPANION_TEXTS = ("name", "state", "parent", "mac")
+_LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
 _COMPANION_LISTS = ("addresses", "guests")
 
 
@@ -62,43 +49,46 @@ class Variables:
 
     def __init__(self, host: str, said: Said) -> None:
         self._host = host
-        self._said = {name: value for name, value in said.items() if value is not None}
-        self.problems: list[tuple[Place, str]] = []
+        self._said = {}
+        self.problems: list[Problem] = []
+        for name, value in said.items():
+            # Before 2.19 ansible-core makes an empty text of what is left out.
+            if value is not None and value != "":
+                with self._noted(Place(host)):
+                    option = options.VARIABLES.get(name)
+                    self._said[name] = value if option is None else options.convert(value, option, name, [])
 
     def get(self, name: str) -> t.Any:
         return self._said.get(name, DEFAULTS.get(name))
 
-    def flag(self, name: str) -> bool:
-        return _flag(self.get(name))
+    def segments(self) -> tuple[str, dict[str, str]]:
+        """Return the host's segment, and those of its links where it names them."""
+        with self._noted(Place(self._host)):
+            return segments.read(self.get(segments.VARIABLE))
+        return segments.read(None)
 
     def links(self) -> tuple[DeclaredLink, ...]:
         """Return the links of macvtap_links."""
         top = {name: self.get(f"macvtap_links_{name}") for name in ("state", "parent", "mode", "mtu")}
         found = []
-        for path, options in self._entries("macvtap_links_links", {**top}, (*_LINK_TEXTS, "mtu")):
-            text = _texts(options, _LINK_TEXTS)
-            place = Place(self._host, link=text["name"], seen="declared")
-            with _Noted(self.problems, place):
-                found.append(
-                    DeclaredLink(
-                        name=_needed(text["name"], join_path(path, "name")),
-                        parent=text["parent"],
-                        mode=text["mode"],
-                        mac=text["mac"] and _mac.require(text["mac"], path=join_path(path, "mac")),
-                        mtu=_number(options["mtu"], join_path(path, "mtu")),
-                        absent=text["state"] == "absent",
-                    )
-                )
-        return tuple(found)
+        for path, given in self._entries("macvtap_links_links", top, options.LINK, _LINK):
+            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
+                _need(given, path, "name")
+                # Whether there are the owners of a tap, only the host knows.
+                said = {**dict.fromkeys(link_options.LINK_OPTIONS), **given, "tap": None}
+                found.append(link_options.wanted(path, said))
+        self._note_twins(found)
+        return tuple(
+            DeclaredLink(want.name, want.parent, want.mode, want.mac, want.mtu, want.state == "absent", want.path)
+            for want in found
+        )
 
     def vlans(self) -> tuple[WantedVlan, ...]:
         """Return the VLAN links of macvtap_links."""
         found = []
-        for path, options in self._entries("macvtap_links_vlans", {}, (*_VLAN_TEXTS, "id", "mtu")):
-            text = _texts(options, _VLAN_TEXTS)
-            with _Noted(self.problems, Place(self._host, link=text["name"], seen="declared")):
-                numbers = {name: _number(options[name], join_path(path, name)) for name in ("id", "mtu")}
-                found.append(vlan_options.wanted(path, {**text, **numbers}))
+        for path, given in self._entries("macvtap_links_vlans", {}, options.VLAN, _LINK):
+            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
+                found.append(vlan_options.wanted(path, given))
         return tuple(found)
 
     def companions(self) -> tuple[Companion, ...]:
@@ -106,45 +96,75 @@ class Variables:
         names = ("state", "parent", "mtu", "dhcp4", *_COMPANION_LISTS)
         top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
         found = []
-        for path, options in self._entries("macvtap_host_access_companions", top, access_options.COMPANION_OPTIONS):
-            text = _texts(options, _COMPANION_TEXTS)
-            with _Noted(self.problems, Place(self._host, link=text["name"], seen="declared")):
-                lists = {name: _list(options[name], join_path(path, name)) for name in _COMPANION_LISTS}
-                mtu, dhcp4 = _number(options["mtu"], join_path(path, "mtu")), _flag(options["dhcp4"])
-                found.append(access_options.wanted(path, {**text, **lists, "mtu": mtu, "dhcp4": dhcp4}))
+        for path, given in self._entries("macvtap_host_access_companions", top, options.COMPANION, _LINK):
+            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
+                for name in _COMPANION_LISTS:
+                    if given.get(name) is not None:
+                        given[name] = options.convert(given[name], options.COMPANION[name], join_path(path, name), [])
+                found.append(access_options.wanted(path, given))
+        self._note_twins([Wanted(want.name, want.path) for want in found])
         return tuple(found)
 
-    def interfaces(self) -> tuple[Entry, ...]:
-        """Return the interfaces of macvtap_domains, each with all its options."""
+    def interfaces(self) -> tuple[Desired, ...]:
+        """Return the interfaces of macvtap_domains."""
         top = {name: self.get(f"macvtap_domains_{name}") for name in ("state", "source", "mode")}
-        found = []
-        for path, options in self._entries("macvtap_domains_interfaces", top, (*_TEXTS, "mtu", *_VERSIONED)):
-            text = _texts(options, _TEXTS)
-            place = Place(self._host, text["domain"], text["mac"], seen="declared")
-            with _Noted(self.problems, place):
-                options["mtu"] = _number(options["mtu"], join_path(path, "mtu"))
-                (desired,) = declare.declare([(path, text)])
-                found.append((desired, options))
-        return tuple(found)
+        found: dict[tuple[str, str, str], tuple[Desired, Said]] = {}
+        for path, given in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+            with self._noted(Place(self._host, given.get("domain"), given.get("mac"), seen="declared")):
+                (desired,) = declare.declare([(path, given)])
+                key = (desired.domain, desired.by, desired.key)
+                if key in found:
+                    # In words, what is wrong with two of one domain.
+                    declare.declare([(found[key][0].path, found[key][1]), (path, given)])
+                found[key] = (desired, given)
+        return tuple(desired for desired, _given in found.values())
 
-    def _entries(self, variable: str, top: Said, options: t.Iterable[str]) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    def _entries(
+        self, variable: str, top: Said, spec: options.Spec, naming: t.Mapping[str, str]
+    ) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+        """Return the entries of ``variable`` as they can be read, each by its path; ``naming`` has the options that
+        name what they are of, and as what.
+        """
         said = self.get(variable)
         if isinstance(said, (str, bytes)) or not isinstance(said, t.Sequence):
-            self.problems.append((Place(self._host), f"{variable}: a list is needed, and found is {said!r}"))
+            self.problems.append(Problem(Place(self._host), f"{variable}: a list is needed, and found is {said!r}"))
             return
         for index, entry in enumerate(said):
+            path = f"{variable}[{index}]"
             if not isinstance(entry, t.Mapping):
-                message = f"{variable}[{index}]: a dictionary is needed, and found is {entry!r}"
-                self.problems.append((Place(self._host), message))
+                self.problems.append(
+                    Problem(Place(self._host), f"{path}: a dictionary is needed, and found is {entry!r}")
+                )
                 continue
-            ((_path, merged),) = _glue.entries({**top, "one": [entry]}, "one", options)
-            yield f"{variable}[{index}]", merged
+            unknown: list[str] = []
+            given: dict[str, t.Any] | None = None
+            place = Place(
+                self._host,
+                **{what: None if entry.get(name) is None else str(entry[name]) for name, what in naming.items()},
+                seen="declared",
+            )
+            with self._noted(place):
+                given = {**top, **options.read(path, entry, spec, unknown)}
+            self.problems += [Problem(place, message) for message in unknown]
+            if given is not None:
+                yield path, given
+
+    def _note_twins(self, wanted: t.Iterable[Wanted]) -> None:
+        seen: dict[str, Wanted] = {}
+        for want in wanted:
+            if want.name in seen:
+                with self._noted(Place(self._host, link=want.name, seen="declared")):
+                    refusals.check_declared_once([seen[want.name], want])
+            seen[want.name] = want
+
+    def _noted(self, place: Place) -> _Noted:
+        return _Noted(self.problems, place)
 
 
 class _Noted:
     """Notes the error of a declaration, so that the others are compared all the same."""
 
-    def __init__(self, problems: list[tuple[Place, str]], place: Place) -> None:
+    def __init__(self, problems: list[Problem], place: Place) -> None:
         self._problems = problems
         self._place = place
 
@@ -154,46 +174,10 @@ class _Noted:
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
         if not isinstance(error, MacvtapError):
             return False
-        self._problems.append((self._place, str(error)))
+        self._problems.append(Problem(self._place, str(error)))
         return True
 
 
-def wanted_versions(options: Said) -> t.Iterator[tuple[fields.Field, t.Any]]:
-    """Return the fields given in ``options`` that not every libvirt has, with their values."""
-    if any(options.get(name) is not None for name in _VERSIONED):
-        given = fields.flat({name: value for name, value in options.items() if name in _VERSIONED})
-        for name, value in given.items():
-            field = fields.BY_NAME[name]
-            if field.added or changed_live_from(field):
-                yield field, _flag(value) if field.kind == "bool" else value
-
-
-def _texts(options: Said, names: t.Iterable[str]) -> dict[str, t.Any]:
-    return {name: None if options.get(name) is None else str(options[name]) for name in names}
-
-
-def _needed(value: str | None, path: str) -> str:
-    if not value:
-        raise MacvtapError("say it", path=path)
-    return value
-
-
-def _number(value: t.Any, path: str) -> int | None:
-    link_options.check_number(value, path)
-    try:
-        return None if value is None else int(value)
-    except (TypeError, ValueError) as exc:
-        raise MacvtapError(f"{value!r} is no number", path=path) from exc
-
-
-def _list(value: t.Any, path: str) -> list[str] | None:
-    if value is None:
-        return None
-    try:
-        return [str(one) for one in check_type_list(value)]
-    except TypeError as exc:
-        raise MacvtapError(f"a list is needed, and found is {value!r}", path=path) from exc
-
-
-def _flag(value: t.Any) -> bool:
-    return bool(boolean(value, strict=False))
+def _need(given: Said, path: str, name: str) -> None:
+    if not given.get(name):
+        raise MacvtapError("say it", path=join_path(path, name))

@@ -5,102 +5,159 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Entry, Said, Variables
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DeclaredLink,
+    Host,
+    Place,
+    Problem,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
-# What of the variable macvtap_segment is left out.
-ONE_SEGMENT = "all"
-# By these a guest sees no network of its host's.
-_APART = {"user", "internal", "mcast", "server", "client", "udp"}
-_Read = t.Tuple[Host, t.Tuple[Entry, ...], bool]
+# What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
+_BEFORE = re.compile(
+    r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
+)
+_T = t.TypeVar("_T")
+_Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
-def hosts(fleet: t.Mapping[str, Said]) -> tuple[Host, ...]:
+def hosts(fleet: t.Any) -> tuple[Host, ...]:
     """Return the hosts of ``fleet``: what is ``declared`` and what was ``found`` of each, by its name.
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    require(fleet)
-    read = [_read(name, said) for name, said in fleet.items()]
-    identity = _Identities(host for host, _entries, _purge in read)
-    return tuple(_with_nics(host, entries, identity, purge=purge) for host, entries, purge in read)
+    read = [_of(name, said, _read) for name, said in _plain(fleet).items()]
+    identity = nics.Identities([host for host, _declared, _purge in read])
+    return tuple(nics.with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
 
-def gaps(fleet: t.Mapping[str, Said]) -> list[dict[str, str]]:
+def gaps(fleet: t.Any) -> list[dict[str, str]]:
     """Return which hosts, and whose domains, nothing was found of, and why.
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    require(fleet)
-    told = []
-    for name, said in fleet.items():
-        found = said.get("found") or {}
-        for what, reason in (("host", _no_host(found)), ("libvirt", _no_libvirt(found))):
-            if reason:
-                told.append({"host": name, "what": what, "reason": reason})
-    return told
+    return [gap for name, said in _plain(fleet).items() for gap in _of(name, said, _gaps)]
 
 
-def require(fleet: t.Any) -> None:
-    if not isinstance(fleet, t.Mapping) or not all(isinstance(said, t.Mapping) for said in fleet.values()):
-        raise MacvtapError("a dictionary of hosts is needed, each of them one with declared and found")
+def _plain(fleet: t.Any) -> dict[str, Said]:
+    """Return ``fleet`` with what is said of each host, also where that is JSON text."""
+    needed = "a dictionary of hosts is needed, each of them one with declared and found"
+    if not isinstance(fleet, t.Mapping):
+        raise MacvtapError(needed)
+    plain = {}
+    for name, text in fleet.items():
+        said = text
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                said = json.loads(text)
+        parts = (said.get("declared"), said.get("found")) if isinstance(said, t.Mapping) else (said or "nothing",)
+        for part in parts:
+            if part is not None and not isinstance(part, t.Mapping):
+                raise MacvtapError(f"{needed}, and that of {name} has {part!r}")
+        plain[str(name)] = said
+    return plain
+
+
+def _of(name: str, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
+    try:
+        return read(name, said)
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        problem = f"{type(exc).__name__}: {exc}"
+        raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from None
+
+
+def _gaps(name: str, said: Said) -> list[dict[str, str]]:
+    if said.get("unreadable"):
+        # It is a conflict, and what was not found of it follows from that.
+        return []
+    found = said.get("found") or {}
+    # Many a host is no hypervisor, or is to become one.
+    declares = (said.get("declared") or {}).get("macvtap_domains_interfaces")
+    reasons = (("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else ""))
+    return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 
 
 def _read(name: str, said: Said) -> _Read:
     variables = Variables(name, said.get("declared") or {})
     found = said.get("found") or {}
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
-    companions = variables.companions()
+    companions, (segment, of_links) = variables.companions(), variables.segments()
+    if said.get("unreadable"):
+        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
     host = Host(
         name=name,
-        segment=str(variables.get("macvtap_segment") or ONE_SEGMENT),
-        kernel_required=variables.flag("macvtap_kernel_required"),
-        live_level=str(variables.get("macvtap_domains_live")),
+        segment=segment,
+        segments=of_links,
+        kernel_required=variables.get("macvtap_kernel_required"),
+        guests_keep=variables.get("macvtap_domains_live") == "none",
+        nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, companions)),
         companions=companions,
         problems=tuple(variables.problems),
     )
     if not _no_host(found):
+        links, problems = vlans.made(name, declared_vlans, report.read_links(found["links"]))
+        follow = variables.get("macvtap_links_auto") == "always"
         host = replace(
             host,
             found=True,
+            uri=(found.get("libvirt") or {}).get("uri") or "",
             kernel=found.get("kernel") or {},
             version=_version((found.get("libvirt") or {}).get("version")),
-            links=_with_vlans(report.read_links(found["links"]), declared_vlans),
+            links=links,
+            segments=segments.by_links(of_links, links),
+            declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
+            problems=(*host.problems, *problems),
             unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+            unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
             domains=report.read_domains(found.get("domains") or ()),
             purged_links=_purged(found["links"], variables),
         )
-    return host, interfaces, variables.flag("macvtap_domains_purge")
+    return host, interfaces, variables.get("macvtap_domains_purge")
 
 
 def _as_link(companion: Companion) -> DeclaredLink:
     absent = companion.state == "absent"
-    return DeclaredLink(companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent)
+    return DeclaredLink(
+        companion.name, companion.parent, "bridge", companion.mac, companion.mtu, absent, companion.path
+    )
+
+
+def _settled(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
+    """Return the declared link with the mode that it keeps where auto leaves it alone."""
+    if link.mode != choice.AUTO or link.absent:
+        return link
+    # What is wrong with its parent is told by checks.py.
+    with contextlib.suppress(MacvtapError):
+        (case,) = auto.cases([Wanted(link.name, parent=link.parent, mode=link.mode)], links, check=False)
+        return replace(link, mode=choice.left(case, always=always) or link.mode)
+    return link
 
 
 def _no_host(found: Said) -> str:
     if "links" in found:
         return ""
     words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
-    # What ansible-core puts before every failure from 2.19 on.
-    said = re.sub(r"^Task failed: ", "", str(found.get("msg") or "").strip()).splitlines()
-    return f"{words}: {said[0]}" if said else words
+    said = _first_line(found.get("msg"))
+    return f"{words}: {said}" if said else words
+
+
+def _first_line(message: t.Any) -> str:
+    return (_BEFORE.sub("", str(message or "").strip()).splitlines() or [""])[0]
 
 
 def _no_libvirt(found: Said) -> str:
@@ -116,100 +173,10 @@ def _version(text: str | None) -> int | None:
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
-def _with_vlans(links: Links, wanted: t.Iterable[WantedVlan]) -> Links:
-    """Return ``links`` and the VLAN links that are made before anything is to be on them."""
-    final = dict(links)
-    for want in wanted:
-        if want.state != "absent":
-            # What is wrong with its parent is told by checks.py.
-            with contextlib.suppress(MacvtapError):
-                parent = parents.resolve(want, final)
-                name = vlans.name_of(want, parent)
-                mac, mtu = want.mac or parent.mac, want.mtu or parent.mtu
-                final.setdefault(name, Link(name, kind="vlan", parent=parent.name, mac=mac, mtu=mtu))
-    return final
-
-
 def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
     group = variables.get("macvtap_links_group")
-    if not variables.flag("macvtap_links_purge") or not group:
+    if not variables.get("macvtap_links_purge") or not group:
         return frozenset()
     return frozenset(
         link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
     )
-
-
-class _Identities:
-    """Which domains of several hosts are one that can live on each of them.
-
-    Those of one UUID; and where it is known on one of the hosts only, those of one name.
-    """
-
-    def __init__(self, found: t.Iterable[Host]) -> None:
-        self._known: dict[str, set[str]] = {}
-        for host in found:
-            for domain in host.domains.values():
-                if domain.uuid:
-                    self._known.setdefault(domain.name, set()).add(domain.uuid)
-
-    def uuid(self, host: Host, name: str) -> str:
-        """Return the domain's UUID, "" if it is not known."""
-        domain = host.domains.get(name)
-        if domain is not None and domain.uuid:
-            return domain.uuid
-        known = self._known.get(name, ())
-        return next(iter(known)) if len(known) == 1 else ""
-
-    def of(self, host: Host, name: str) -> str:
-        return self.uuid(host, name) or name
-
-
-def _with_nics(host: Host, entries: t.Sequence[Entry], identity: _Identities, *, purge: bool) -> Host:
-    nics: dict[tuple[str, str, int], Nic] = {}
-    for domain in host.domains.values():
-        seen: dict[str, int] = {}
-        for stored, live in inspection.pairs(domain):
-            mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
-            number = seen[mac] = seen.get(mac, -1) + 1
-            nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
-    declared: set[tuple[str, str, int]] = set()
-    problems = list(host.problems)
-    made: set[str] = set()
-    observed = DomainHost("", host.domains, links=host.links or None)
-    for index, (desired, options) in enumerate(entries):
-        try:
-            mac = _mac_of(desired, host, observed, identity, made)
-        except MacvtapError as exc:
-            problems.append((Place(host.name, desired.domain, desired.mac, seen="declared"), str(exc)))
-            continue
-        made.add(mac)
-        # An address that is not known yet is no other's.
-        key = (desired.domain, mac, 0 if mac else index)
-        declared.add(key)
-        if not desired.present:
-            nics.pop(key, None)
-            continue
-        there = nics.get(key)
-        stored, live = (there.stored, there.live) if there is not None else (None, None)
-        nics[key] = Nic(desired.domain, identity.of(host, desired.domain), mac, 0, stored, live, desired.given, options)
-    if purge:
-        named = {domain for domain, _mac, _number in declared}
-        nics = {k: nic for k, nic in nics.items() if k[0] not in named or k in declared or nic.type != "direct"}
-    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
-
-
-def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: _Identities, made: t.Collection[str]) -> str:
-    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
-    if desired.mac:
-        return desired.mac
-    domain = host.domains.get(desired.domain)
-    if domain is None:
-        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
-        if not domain.uuid:
-            # It is the UUID that an address is made of.
-            return ""
-    return selection.select(desired, domain, observed, made).mac
-
-
-def on_wire(nic: Nic) -> bool:
-    return nic.type not in _APART

@@ -14,6 +14,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 
 # In the order of a table: what keeps a host out altogether comes first.
 KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac", "address")
+# The kernel's word and libvirt's.
+PASSTHRU = ("passthru", "passthrough")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Place:
     nic: str | None = None
     link: str | None = None
     seen: str = ""
+
+
+class Problem(t.NamedTuple):
+    """A declaration that cannot be read, or carried out."""
+
+    place: Place
+    message: str
+    remedy: str = "Correct the variable"
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class DeclaredLink:
     mac: str | None = None
     mtu: int | None = None
     absent: bool = False
+    path: str = ""
 
     def place(self, host: str) -> Place:
         return Place(host, link=self.name, seen="declared")
@@ -64,7 +75,8 @@ class Nic:
     """One NIC of a domain on one host: as stored and live there, and what is declared of it (None: nothing).
 
     ``identity`` is the domain's, the same on every host on which it can live. ``mac`` is "" where it is not known yet;
-    ``number`` tells NICs of one domain with the same address apart.
+    ``number`` tells NICs of one domain with the same address apart. One that is declared not ``by_mac`` but by its
+    alias, target or source has the address that was found, or gets one. The mode auto is one that the switch decides.
     """
 
     domain: str
@@ -74,7 +86,7 @@ class Nic:
     stored: Iface | None = None
     live: Iface | None = None
     given: t.Mapping[str, str | None] | None = None
-    options: t.Mapping[str, t.Any] = field(default_factory=dict)
+    by_mac: bool = True
 
     @property
     def found(self) -> Iface | None:
@@ -85,7 +97,7 @@ class Nic:
         return "direct" if self.given is not None or self.found is None else self.found.type
 
     def final(self, name: str) -> str | None:
-        """Return the source or the mode that it is to have: the declared one, else that which it has."""
+        """Return the source, mode, alias or target that it is to have: the declared one, else that which it has."""
         said = (self.given or {}).get(name)
         if said is not None:
             return said
@@ -101,25 +113,31 @@ class Nic:
 class Host:
     """One host: what was ``found`` on it, if anything was, and what is declared of it.
 
-    ``version`` is libvirt's, None where it was not asked. ``unfit`` and ``reflects`` are what was found of links as
-    parents, by their names; among the links are the VLAN links that are still to be made. Companions are among the
-    declared links too. ``problems`` are declarations that cannot be read.
+    ``segment`` is that of all its links but those in ``segments``. ``version`` is libvirt's, None where it was not
+    asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
+    of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
+    mode auto is about existing NICs as well; with ``guests_keep``, running guests keep NICs that are to go. Companions
+    are among the declared links too.
     """
 
     name: str
     segment: str
+    segments: t.Mapping[str, str] = field(default_factory=dict)
     found: bool = False
     kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
     kernel_required: bool = True
+    uri: str = ""
     version: int | None = None
     links: Links = field(default_factory=dict)
     unfit: t.Mapping[str, str] = field(default_factory=dict)
+    unfit_vlan: t.Mapping[str, str] = field(default_factory=dict)
     reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
     domains: t.Mapping[str, Domain] = field(default_factory=dict)
-    live_level: str = "update"
+    nics_follow: bool = False
+    guests_keep: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
     vlans: tuple[WantedVlan, ...] = ()
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
-    problems: tuple[tuple[Place, str], ...] = ()
+    problems: tuple[Problem, ...] = ()

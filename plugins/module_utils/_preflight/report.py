@@ -9,11 +9,11 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 
 # What a link and its report call by the same names.
-_LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "pci")
+_LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "alias", "vlan_id", "vlan_protocol", "pci")
 Said = t.Mapping[str, t.Any]
 
 
@@ -23,23 +23,35 @@ def links(observed: Links, reflects: t.Mapping[str, bool | None]) -> list[dict[s
         {
             **{name: getattr(link, name) for name in _LINK},
             "ifindex": link.index,
+            "parent_ifindex": link.parent_index if link.parent else None,
             "altnames": sorted(link.altnames),
             "state": link.state,
             "carrier": link.carrier,
-            "unfit": unfit(link, observed),
+            "unfit": _refusal(refusals.check_parent, link, observed),
+            "unfit_vlan": _refusal(vlan_refusals.check_parent, link, observed),
             "reflective_relay": reflects.get(link.name),
         }
         for link in sorted(observed.values(), key=lambda link: link.index)
     ]
 
 
-def unfit(link: Link, observed: Links) -> str | None:
-    """Say why the kernel would make no macvtap link on ``link``, or None if it would."""
+def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, observed: Links) -> str | None:
+    """Say why the kernel would make no such link on ``link``, or None if it would."""
     try:
-        refusals.check_parent("", link, observed)
+        check("", link, observed)
     except MacvtapError as exc:
         return exc.message
     return None
+
+
+def below_vepa(observed: Links, domains: t.Iterable[Domain]) -> list[str]:
+    """Return the names of the links that something in mode vepa is on."""
+    on = [link.parent for link in observed.values() if link.mode == "vepa" and link.kind in MACVLAN_KINDS]
+    for domain in domains:
+        ifaces = (iface for iface in (*domain.stored, *domain.live) if iface.type == "direct")
+        # libvirt makes vepa of what says none.
+        on += [iface.get("source") for iface in ifaces if iface.get("mode") in ("vepa", None)]
+    return list(dict.fromkeys(name for name in on if name))
 
 
 def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
@@ -73,7 +85,13 @@ def read_links(said: t.Iterable[Said]) -> Links:
     for link in said:
         values: dict[str, t.Any] = {name: link.get(name) for name in _LINK}
         values["kind"] = values["kind"] or ""
-        found[link["name"]] = Link(**values, altnames=frozenset(link.get("altnames") or ()))
+        found[link["name"]] = Link(
+            **values,
+            index=link.get("ifindex") or 0,
+            parent_index=link.get("parent_ifindex") or 0,
+            altnames=frozenset(link.get("altnames") or ()),
+            up=link.get("state") == "up",
+        )
     return found
 
 
@@ -86,6 +104,7 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
             name=domain["name"],
             uuid=domain.get("uuid") or "",
             running=bool(domain.get("running")),
+            persistent=domain.get("persistent", True),
             stored=tuple(_read_iface(one["mac"], one["stored"]) for one in interfaces if one.get("stored")),
             live=tuple(_read_iface(one["mac"], one["live"]) for one in interfaces if one.get("live")),
         )
@@ -94,9 +113,5 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
 
 def _read_iface(mac: str, said: Said) -> Iface:
     # The rest of its values takes longer to read than all else that is done with a fleet.
-    kept = ("source", "mode", "target", "alias", *(field.name for field in _CHANGED_LIVE))
-    values = {name: fields.BY_NAME[name].text(said[name]) for name in kept if said.get(name) is not None}
-    return Iface(mac, said.get("type") or "", {name: text for name, text in values.items() if text}, said.get("origin"))
-
-
-_CHANGED_LIVE = tuple(field for field in fields.FIELDS if field.not_with and "." not in field.name)
+    values = {name: said[name] for name in ("source", "mode", "target", "alias") if said.get(name)}
+    return Iface(mac, said.get("type") or "", values, said.get("origin"))

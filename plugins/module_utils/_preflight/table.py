@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+# So many places of a conflict have a row each, and so many hosts are named. All are in what fleet_conflicts returns.
+_MOST = 12
 _HEAD = ("", "kind", "host", "domain", "NIC or link", "seen")
 Said = t.Mapping[str, t.Any]
 
@@ -22,28 +24,39 @@ def table(conflicts: t.Sequence[Said], gaps: t.Sequence[Said] = ()) -> str:
         lines.append(f"{indent}{conflict['message']}")
         if conflict["remedy"]:
             lines.append(f"{indent}-> {conflict['remedy']}")
-    lines += [f"Not looked at: {_gap(gap)}" for gap in gaps]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_gaps(gaps)])
 
 
 def _rows(number: int, conflict: Said) -> list[tuple[str, ...]]:
-    return [
-        (
-            "" if index else str(number),
-            "" if index else str(conflict["kind"]),
-            str(place["host"]),
-            str(place.get("domain") or ""),
-            str(place.get("nic") or place.get("link") or ""),
-            str(place.get("seen") or ""),
-        )
-        for index, place in enumerate(conflict["where"])
-    ]
+    first = (str(number), str(conflict["kind"]))
+    return [(*(("", "") if index else first), *row) for index, row in enumerate(_places(conflict["where"]))]
+
+
+def _places(where: t.Sequence[Said]) -> t.Iterator[tuple[str, ...]]:
+    """Return the places of a conflict, of many a row for each host, and of many hosts the first ones."""
+    hosts: dict[str, list[Said]] = {}
+    for place in where:
+        hosts.setdefault(str(place["host"]), []).append(place)
+    for host, places in list(hosts.items())[:_MOST]:
+        if len(places) > 1 and len(where) > _MOST:
+            yield host, "", f"{len(places)} of them", ""
+            continue
+        for place in places:
+            what = place.get("nic") or place.get("link")
+            yield host, *(str(word or "") for word in (place.get("domain"), what, place.get("seen")))
+    if len(hosts) > _MOST:
+        yield f"and {len(hosts) - _MOST} hosts more", "", "", ""
 
 
 def _line(row: t.Sequence[str], widths: t.Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
 
 
-def _gap(gap: Said) -> str:
-    what = "its domains, since " if gap["what"] == "libvirt" else ""
-    return f"{gap['host']}: {what}{gap['reason']}"
+def _gaps(gaps: t.Iterable[Said]) -> t.Iterator[str]:
+    alike: dict[tuple[str, str], list[str]] = {}
+    for gap in gaps:
+        alike.setdefault((gap["what"], gap["reason"]), []).append(str(gap["host"]))
+    for (what, reason), hosts in alike.items():
+        more = f" and {len(hosts) - _MOST} hosts more" if len(hosts) > _MOST else ""
+        whose = f"{'their' if len(hosts) > 1 else 'its'} domains, since " if what == "libvirt" else ""
+        yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {whose}{reason}"

@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model imp
 AUTO = "auto"
 # Whose mode auto decides: the option's words.
 SCOPES = ("new", "always")
-_REFLECTED, _SAFE = "vepa", "bridge"
+_REFLECTED, _SAFE = _OF_THE_SWITCH = ("vepa", "bridge")
 _NO_LINKS = "the links of its host cannot be looked at from here"
 
 
@@ -22,7 +22,7 @@ class Case:
     """A link or a NIC that is declared in the option ``path``.
 
     ``parent`` is the name of the host's link, None where none is known. ``declared`` is a mode, AUTO, or None where
-    none is said; ``had`` is the mode that it has, None where it does not exist yet.
+    none is said; ``had`` is the mode that it has, None where it does not exist yet, as kept() returns it.
     """
 
     path: str
@@ -30,6 +30,14 @@ class Case:
     parent: str | None
     declared: str | None = None
     had: str | None = None
+
+
+def kept(mode: str | None, *, moves: bool) -> str | None:
+    """Return the ``mode`` that a link has, None where what was found of its switch is not true of that which it gets.
+
+    Modes other than vepa and bridge do not depend on the switch: somebody has chosen them for another reason.
+    """
+    return None if moves and mode in _OF_THE_SWITCH else mode
 
 
 def to_ask(cases: t.Sequence[Case], *, always: bool, check: bool) -> set[str]:
@@ -54,6 +62,11 @@ def modes(cases: t.Sequence[Case], answers: Answers, *, always: bool) -> dict[st
             stays = not _open(case, always) or (unknown and case.had is not None)
             found[case.path] = None if stays else _mode(case, answers, always=always)
     return found
+
+
+def left(case: Case, *, always: bool) -> str | None:
+    """Return the mode that is left as it is where ``case`` says auto, None where the switch decides."""
+    return None if _open(case, always) else case.had
 
 
 def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: bool) -> tuple[str, ...]:
@@ -88,7 +101,7 @@ def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: 
 
 
 def _open(case: Case, always: bool) -> bool:
-    return case.declared == AUTO and (always or case.had is None)
+    return case.declared == AUTO and (case.had is None or (always and case.had in _OF_THE_SWITCH))
 
 
 def _mode(case: Case, answers: Answers, *, always: bool) -> str:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import typing as t
 
 import pytest
 from fleet import declared, found, mac
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 
 errors = pytest.importorskip("ansible.errors")
 
@@ -18,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
 )
 
 FLEET = {
-    "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(number=1)},
+    "hv1": {"declared": declared({"domain": "web1", "mac": mac(1)}), "found": found(Domain("web1"), number=1)},
     "hv2": {"declared": declared({"domain": "web2", "mac": mac(1)}), "found": found(number=2, version=None)},
     "hv3": {"declared": {}, "found": {"unreachable": True, "msg": "no route"}},
 }
@@ -44,12 +48,70 @@ def test_the_table_has_a_row_for_each_place_and_names_what_was_not_compared() ->
     assert conflict_table.conflict_table([]) == ""
 
 
+def test_what_is_said_of_a_host_may_be_json_text() -> None:
+    text = {name: json.dumps(said) for name, said in FLEET.items()}
+    assert fleet_conflicts.fleet_conflicts(text) == fleet_conflicts.fleet_conflicts(FLEET) != []
+    assert fleet_gaps.fleet_gaps(text) == fleet_gaps.fleet_gaps(FLEET) != []
+    with pytest.raises(errors.AnsibleFilterError, match="and that of hv1 has 'hv2'"):
+        fleet_conflicts.fleet_conflicts({"hv1": "hv2"})
+
+
+def test_what_is_the_same_on_many_hosts_is_one_conflict_with_few_lines() -> None:
+    def host(number: int) -> dict[str, t.Any]:
+        nics = [
+            {"domain": f"web{number}", "mac": mac(2 * number + n), "source": "eth9"} for n in range(1 + (number < 2))
+        ]
+        there = found(Domain(f"web{number}"), number=number, version="9.0.0" if number < 280 else None)
+        return {"declared": declared(*nics), "found": there}
+
+    told = {f"hv{number}": host(number) for number in range(300)}
+    got = fleet_conflicts.fleet_conflicts(told)
+    assert [(one["kind"], len(one["where"])) for one in got] == [("parent", 302)]
+    lines = conflict_table.conflict_table(got, fleet_gaps.fleet_gaps(told)).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["1", "parent", "hv0", "2", "of", "them"],
+        ["hv1", "2", "of", "them"],
+        ["hv2", "web2", mac(4), "declared"],
+    ]
+    assert [line.strip() for line in lines[13:15]] == ["and 288 hosts more", got[0]["message"]]
+    names = ", ".join(f"hv{number}" for number in range(280, 292))
+    assert lines[16:] == [f"Not looked at: {names} and 8 hosts more: their domains, since no daemon"]
+
+
+def test_a_host_without_libvirt_is_named_where_it_is_needed() -> None:
+    bare = found(version=None)
+    assert fleet_gaps.fleet_gaps({"hv1": {"declared": declared(), "found": bare}, "hv2": {"found": bare}}) == []
+
+
 @pytest.mark.parametrize("what", [[], "hv1", {"hv1": None}, None])
 def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
     with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: a dictionary of hosts is needed"):
         fleet_conflicts.fleet_conflicts(what)
     with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: a dictionary of hosts is needed"):
         fleet_gaps.fleet_gaps(what)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ({"declared": "x"}, "and that of hv1 has 'x'"),
+        ({"found": ["x"]}, "and that of hv1 has ['x']"),
+        ({"found": {"links": None}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [], "domains": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
+        ({"found": {"links": [], "libvirt": "x"}}, "what was found of hv1 is not what macvtap_host_info returns"),
+    ],
+)
+def test_what_is_no_host_of_a_fleet_is_refused_by_its_name(host: t.Any, message: str) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=re.escape(message)):
+        fleet_conflicts.fleet_conflicts({"hv1": host, "hv2": FLEET["hv2"]})
+
+
+def test_names_that_yaml_has_read_as_numbers_are_names() -> None:
+    bad = {"declared": declared(links=[{"mac": mac(1)}])}
+    got = fleet_conflicts.fleet_conflicts({1: bad, "b": bad, 2.5: {}})
+    assert [place["host"] for conflict in got for place in conflict["where"]] == ["1", "b"]
+    assert [gap["host"] for gap in fleet_gaps.fleet_gaps({1: {}, "b": {}})] == ["1", "b"]
 
 
 @pytest.mark.parametrize("what", [1, [1], [{}], None])

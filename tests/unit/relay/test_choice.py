@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -41,7 +42,10 @@ def case(declared: str | None = AUTO, had: str | None = None, parent: str | None
         # unless the user says otherwise,
         ("bridge", True, YES, "vepa"),
         ("vepa", True, NO, "bridge"),
-        ("private", True, NO, "bridge"),
+        # which is about those modes that depend on the switch,
+        ("private", True, NO, None),
+        ("passthru", True, YES, None),
+        ("source", True, YES, None),
         # and then too where nothing is known.
         ("vepa", True, UNKNOWN, None),
         ("vepa", True, {}, None),
@@ -133,6 +137,22 @@ def test_links_on_one_parent_however_it_is_called() -> None:
     assert planned.warnings == ()
 
 
+ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1500, up=True)
+
+
+@pytest.mark.parametrize(("had", "then"), [("bridge", None), ("vepa", None), ("private", "private")])
+def test_what_moves_to_another_switch_is_like_new(had: str, then: str | None) -> None:
+    links = {**LINKS, "eth1": ETH1, "mt0": replace(LINKS["mt0"], mode=had)}
+    (moves,) = links_auto.cases([Wanted("mt0", "links[0]", parent="eth1", mode=AUTO)], links, check=False)
+    (stays,) = links_auto.cases([Wanted("mt0", "links[0]", parent="lan0", mode=AUTO)], links, check=False)
+    assert (moves.parent, moves.had, stays.parent, stays.had) == ("eth1", then, "eth0", had)
+    there = Iface(DIRECT.mac, values={"source": "eth0", "mode": had})
+    host = Host("qemu:///system", {"web1": Domain("web1", stored=(there,))}, links=links, macs={})
+    (moves,) = domains_auto.cases([desired(DIRECT.mac, given={"source": "eth1", "mode": AUTO})], host, check=False)
+    (stays,) = domains_auto.cases([desired(DIRECT.mac)], host, check=False)
+    assert (moves.parent, moves.had, stays.parent, stays.had) == ("eth1", then, "eth0", had)
+
+
 def test_links_that_say_their_mode_are_no_cases() -> None:
     assert links_auto.cases([Wanted("mt1", parent="nowhere", mode="vepa")], LINKS, check=False) == []
 
@@ -160,7 +180,7 @@ def test_interfaces_that_are_new_converted_or_there() -> None:
     for answers, always, modes in (
         (YES, False, ["private", "vepa", "vepa"]),
         (NO, False, ["private", "bridge", "bridge"]),
-        (YES, True, ["vepa", "vepa", "vepa"]),
+        (YES, True, ["private", "vepa", "vepa"]),
         (UNKNOWN, True, ["private", "bridge", "bridge"]),
     ):
         host = on_host(links=LINKS)

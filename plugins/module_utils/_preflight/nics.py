@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The NICs that the domains of a host have or are to have, and which domains of several hosts are one. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import auto, inspection, resolution, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place, Problem
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
+
+# By these a guest sees no network of its host's.
+_APART = {"null", "user", "internal", "mcast", "server", "client", "udp"}
+_CORRECT = "Correct the variable"
+# A NIC by its domain, its address, and which of those with the same.
+_Key = t.Tuple[str, str, int]
+
+
+class Identities:
+    """Which domains of several hosts are one that can live on each of them.
+
+    Those of one UUID; and where it is known on one of the hosts only, those of one name on hosts that share a network.
+    """
+
+    def __init__(self, hosts: t.Sequence[Host]) -> None:
+        self._sites = segments.sites(hosts)
+        self._known: dict[tuple[str, str], set[str]] = {}
+        for host in hosts:
+            for domain in host.domains.values():
+                if domain.uuid:
+                    self._known.setdefault((self._sites[host.name], domain.name), set()).add(domain.uuid)
+
+    def uuid(self, host: Host, name: str) -> str:
+        """Return the domain's UUID, "" if it is not known."""
+        domain = host.domains.get(name)
+        if domain is not None and domain.uuid:
+            return domain.uuid
+        known = self._known.get((self._sites[host.name], name), ())
+        return next(iter(known)) if len(known) == 1 else ""
+
+    def of(self, host: Host, name: str) -> str:
+        return self.uuid(host, name) or f"{self._sites[host.name]}/{name}"
+
+
+def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *, purge: bool) -> Host:
+    """Return ``host`` with its NICs as they are to be, and with what cannot be of those that are declared."""
+    nics = _found(host, identity)
+    meant: dict[_Key, Desired] = {}
+    problems = list(host.problems)
+    made: set[str] = set()
+    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    for index, desired in enumerate(declared):
+        place = Place(host.name, desired.domain, desired.mac, seen="declared")
+        try:
+            mac = _mac_of(desired, host, observed, identity, made)
+            settled = _settled(desired, observed, always=host.nics_follow)
+        except MacvtapError as exc:
+            problems.append(Problem(place, str(exc)))
+            continue
+        refused = _refused(desired, mac, observed, meant.get((desired.domain, mac, 0)))
+        if refused and host.version is not None:
+            remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
+            problems.append(Problem(place, refused, remedy))
+        made.add(mac)
+        # An address that is not known yet is no other's.
+        key = (desired.domain, mac, 0 if mac else index)
+        meant[key] = desired
+        if not desired.present:
+            nics.update(_left(nics, key, host))
+            continue
+        there = nics.get(key)
+        stored, live = (there.stored, there.live) if there is not None else (None, None)
+        whose = identity.of(host, desired.domain)
+        nics[key] = Nic(desired.domain, whose, mac, 0, stored, live, settled.given, desired.by == "mac")
+    if purge:
+        named = {domain for domain, _mac, _number in meant}
+        for key in [k for k, nic in nics.items() if k[0] in named and k not in meant and nic.type == "direct"]:
+            nics.update(_left(nics, key, host))
+    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
+
+
+def _left(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:
+    """Take a NIC out of ``nics``, and return what is left of it: a running guest may have it until it stops."""
+    nic = nics.pop(key, None)
+    return {key: replace(nic, stored=None)} if nic is not None and nic.live is not None and host.guests_keep else {}
+
+
+def on_wire(nic: Nic) -> bool:
+    return nic.type not in _APART
+
+
+def _found(host: Host, identity: Identities) -> dict[_Key, Nic]:
+    nics: dict[_Key, Nic] = {}
+    for domain in host.domains.values():
+        seen: dict[str, int] = {}
+        for stored, live in inspection.pairs(domain):
+            mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
+            number = seen[mac] = seen.get(mac, -1) + 1
+            nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
+    return nics
+
+
+def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: Identities, made: t.Collection[str]) -> str:
+    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
+    if desired.mac:
+        return desired.mac
+    domain = host.domains.get(desired.domain)
+    if domain is None:
+        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
+        if not domain.uuid:
+            # It is the UUID that an address is made of.
+            return ""
+    return selection.select(desired, domain, observed, made).mac
+
+
+def _refused(desired: Desired, mac: str, observed: DomainHost, twin: Desired | None) -> str | None:
+    """Say why libvirt_direct_iface would refuse what is ``desired``: its domain or NIC is not there, say; else None.
+
+    ``twin`` declares the NIC with this address as well.
+    """
+    domain = observed.domains.get(desired.domain)
+    if domain is not None and domain.persistent and twin is None:
+        stored = next((iface for iface in domain.stored if iface.mac == mac), None)
+        if stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present:
+            return None
+    try:
+        resolution.resolve([desired] if twin is None else [twin, desired], observed)
+    except MacvtapError as exc:
+        return str(exc)
+    return None
+
+
+def _settled(desired: Desired, observed: DomainHost, *, always: bool) -> Desired:
+    """Return what is declared with the mode that the NIC keeps where auto leaves it alone."""
+    if desired.given.get("mode") != choice.AUTO:
+        return desired
+    modes = {
+        case.path: choice.left(case, always=always) or choice.AUTO
+        for case in auto.cases([desired], observed, check=False)
+    }
+    return auto.settled([desired], {desired.path: choice.AUTO, **modes})[0]
