@@ -62,7 +62,8 @@ class Variables:
 
     def __init__(self, host: str, said: Said) -> None:
         self._host = host
-        self._said = {name: value for name, value in said.items() if value is not None}
+        # ansible-core before 2.19 makes an empty text of a template that is none, so that it is as good as left out.
+        self._said = {name: value for name, value in said.items() if value not in (None, "")}
         self.problems: list[tuple[Place, str]] = []
 
     def get(self, name: str) -> t.Any:

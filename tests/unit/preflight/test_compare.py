@@ -510,6 +510,11 @@ def test_the_defaults_are_those_of_the_roles() -> None:
     assert {name: roles[name] for name in DEFAULTS} == DEFAULTS
 
 
+def test_an_empty_text_is_a_variable_that_is_left_out() -> None:
+    empty = dict.fromkeys(DEFAULTS, "")
+    assert conflicts((empty, found()), (NOTHING, H2)) == []
+
+
 def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
     tasks = yaml.safe_load((ROOT / "playbooks/preflight.yml").read_text())[0]["tasks"]
     handed = next(task["ansible.builtin.set_fact"] for task in tasks if "ansible.builtin.set_fact" in task)
