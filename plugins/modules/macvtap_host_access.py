@@ -108,7 +108,10 @@ options:
     description: MAC address, unicast. Left out, a companion keeps its own, and the kernel chooses that of a new one.
     type: str
   mtu:
-    description: MTU in bytes, up to the parent's. Left out, a companion keeps its own, and a new one has the parent's.
+    description:
+      - MTU in bytes, up to the parent's. Left out, a companion keeps its own, and a new one has the parent's.
+      - Less than 1280 is refused where the host has IPv6, which the kernel would take from the companion. One that has
+        less since its parent had has no IPv6 until a greater MTU is said.
     type: int
   addresses:
     description:

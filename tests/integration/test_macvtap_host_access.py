@@ -238,6 +238,33 @@ def test_a_parent_without_carrier(lan: Lan) -> None:
     assert not lan.done()["changed"]
 
 
+def test_an_mtu_too_small_for_ipv6(lan: Lan) -> None:
+    v4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
+    message = r"^mtu: 1279 is less than the 1280 bytes that IPv6 needs"
+    assert re.search(message, lan.refuses({**v4, "mtu": 1279}))
+    lan.done(v4)
+    assert re.search(message, lan.refuses({**v4, "mtu": 1279}))
+    # The parent takes it below, and is itself raised again.
+    lan.host.ip("link", "set", "eth0", "mtu", "1200")
+    assert not lan.done(v4)["changed"]
+    assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which needs an MTU", lan.refuses(ACCESS))
+    lan.host.ip("link", "set", "eth0", "mtu", "1500")
+    assert not lan.done(v4)["changed"]
+    assert lan.done({**v4, "mtu": 1500})["changed"]
+    assert not lan.done({**v4, "mtu": 1500})["changed"]
+    assert lan.host.sysctl("host0", "ipv6/accept_ra") == 0
+    assert lan.done(ACCESS)["changed"]
+    assert not lan.done(ACCESS)["changed"]
+    # And it goes whatever it has.
+    lan.host.ip("link", "set", "eth0", "mtu", "1200")
+    try:
+        assert lan.done({"name": "host0", "state": "absent"})["changed"]
+        assert lan.done(v4)["changed"]
+        assert not lan.done(v4)["changed"]
+    finally:
+        lan.host.ip("link", "set", "eth0", "mtu", "1500")
+
+
 def test_what_a_lease_brought_stays(lan: Lan) -> None:
     wanted = {**ACCESS, "addresses": ["2001:db8::250"], "dhcp4": True}
     lan.done(wanted)

@@ -73,9 +73,12 @@ class Access:
         staying = [step for step in steps if step.after is not None]
         self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
         for step in staying:
-            _set(step)
+            _set(step, there=True)
         made = self._session.observe(())
         self._session.apply([_whole(step, made) for step in staying])
+        # Those of IPv6 come with its MTU, as the kernel has them for all links.
+        for step in staying:
+            _set(step)
         links = self._session.observe(())
         self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         for step in staying:
@@ -157,13 +160,14 @@ def _settings(name: str) -> dict[str, int]:
     return found
 
 
-def _set(step: Step[Companion]) -> None:
+def _set(step: Step[Companion], *, there: bool = False) -> None:
+    """Set what the companion is to have, or only what the kernel has a file for already."""
     companion = t.cast("Companion", step.after)
     now = _settings(step.target)
     for setting, value in companion.settings.items():
         path = _file(step.target, setting)
         try:
-            if now.get(setting) != value:
+            if now.get(setting) != value and (setting in now or not there):
                 with open(path, "w", encoding="ascii") as file:
                     file.write(str(value))
         except OSError as exc:

@@ -33,6 +33,8 @@ SETTINGS: t.Mapping[str, int] = {
 KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
+# IPV6_MIN_MTU: on a link with less the kernel has no IPv6, and none of its settings (addrconf_notify()).
+IPV6_MTU = 1280
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,12 @@ def family(address: str) -> int:
 def is_ours(link: Link) -> bool:
     half_made = link.group == HALF_MADE and not link.alias and not link.up
     return link.kind == "macvlan" and (link.alias == MARK or half_made)
+
+
+def mtu_of(link: Link, host: Host) -> int | None:
+    """Return the MTU of a companion, that which the kernel will give it if it is still to be made; None: not known."""
+    parent = host.links.get(link.parent or "")
+    return link.mtu or (parent.mtu if parent else None)
 
 
 def fields(companion: Companion) -> dict[str, t.Any]:

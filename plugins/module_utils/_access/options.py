@@ -8,7 +8,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import STATES, Wanted, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import IPV6_MTU, STATES, Wanted, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES
@@ -168,9 +168,8 @@ def _check_families(want: Wanted) -> None:
 
 
 def _check_mtu(want: Wanted) -> None:
-    # IPV6_MIN_MTU: below it the kernel takes IPv6 off the link.
-    if want.mtu is not None and want.mtu < 1280 and any(family(address) == 6 for address in want.addresses):
+    if want.mtu is not None and want.mtu < IPV6_MTU and any(family(address) == 6 for address in want.addresses):
         raise MacvtapError(
-            f"{want.mtu} is less than the 1280 bytes that IPv6 needs, and there is an IPv6 address in addresses",
+            f"{want.mtu} is less than the {IPV6_MTU} bytes that IPv6 needs, and there is an IPv6 address in addresses",
             path=join_path(want.path, "mtu"),
         )

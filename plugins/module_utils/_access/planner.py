@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import r
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
     HALF_MADE,
+    IPV6_MTU,
     KERNEL_ROUTES,
     MARK,
     SCOPE_LINK,
@@ -28,6 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     family,
     fields,
     is_ours,
+    mtu_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -119,7 +121,8 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
     """Return the companion as it is to be: ``before`` itself where that is as declared already."""
     if want.state == "absent" or link is None:
         return None
-    settings = {name: value for name, value in SETTINGS.items() if host.ipv6 or not name.startswith("ipv6/")}
+    six = host.ipv6 and (mtu_of(link, host) or IPV6_MTU) >= IPV6_MTU
+    settings = {name: value for name, value in SETTINGS.items() if six or not name.startswith("ipv6/")}
     addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
     routes = tuple(_route(guests, want) for guests in want.guests)
     if before is None:

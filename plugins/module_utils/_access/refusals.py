@@ -8,6 +8,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    IPV6_MTU,
     MARK,
     Address,
     Companion,
@@ -17,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     Wanted,
     family,
     is_ours,
+    mtu_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import kind_of
@@ -57,6 +59,7 @@ def check(changing: t.Sequence[Case], host: Host) -> None:
     final_held, final_ways = _final(changing, held, ways)
     for want, step in changing:
         if step.after is not None:
+            _check_mtu(want, host)
             _check_mac(want, step, host)
             _check_addresses(want, step, host, final_held, ways)
             _check_guests(want, step, final_held, final_ways)
@@ -87,6 +90,15 @@ def _is_among(route: Route, routes: t.Sequence[Route]) -> bool:
     )
 
 
+def _check_mtu(want: Wanted, host: Host) -> None:
+    if want.mtu is not None and want.mtu < IPV6_MTU and host.ipv6:
+        raise MacvtapError(
+            f"{want.mtu} is less than the {IPV6_MTU} bytes that IPv6 needs, and the kernel would take all of IPv6 from "
+            "the companion, its settings included. Say that or more, or leave it out",
+            path=join_path(want.path, "mtu"),
+        )
+
+
 def _check_mac(want: Wanted, step: Step[Companion], host: Host) -> None:
     """Refuse somebody else's MAC address: the switch would send here what is for them, a router's frames included."""
     if want.mac is None or (step.before is not None and step.before.link.mac == want.mac):
@@ -107,6 +119,13 @@ def _check_addresses(want: Wanted, step: Step[Companion], host: Host, held: Held
         path = f"{join_path(want.path, 'addresses')}[{index}]"
         if family(address) == 6 and not host.ipv6:
             raise MacvtapError(f"{address} is IPv6, which this host's kernel has not. Leave it out", path=path)
+        mtu = mtu_of(step.after.link, host) if step.after else None
+        if family(address) == 6 and mtu is not None and mtu < IPV6_MTU:
+            raise MacvtapError(
+                f"{address} is IPv6, which needs an MTU of {IPV6_MTU} bytes, and {step.target} has {mtu}, as its "
+                "parent has or had. Raise the parent's, and say mtu here, or leave the address out",
+                path=path,
+            )
         other = next((name for name, one in held if one.address == address and name != step.target), None)
         if other is not None:
             raise MacvtapError(

@@ -157,6 +157,35 @@ def test_without_ipv6_there_is_nothing_of_it() -> None:
     assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel has not" in refused(want(), host)
 
 
+V4 = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
+SETTINGS4 = {name: value for name, value in SETTINGS.items() if name.startswith("ipv4/")}
+
+
+def clamped(companion: int, parent: int, **settings: int) -> Host:
+    links = {"eth0": replace(ETH0, mtu=parent), "host0": replace(HOST0, mtu=companion)}
+    addresses = tuple(one for one in WITH.addresses if one.index != 10 or ":" not in one.address)
+    routes = tuple(one for one in WITH.routes if one.index != 10 or ":" not in one.destination)
+    return Host({**WITH.links, **links}, addresses, routes, {"host0": {**SETTINGS4, **settings}})
+
+
+def test_a_companion_with_less_than_ipv6_needs_has_none_of_it() -> None:
+    for parent in (1200, 1500):
+        assert not plan(V4, clamped(1200, parent)).changed
+        said = refused(want(), clamped(1200, parent))
+        assert "addresses[1]: 2001:db8::250 is IPv6, which needs an MTU of 1280 bytes, and host0 has 1200" in said
+    # Its settings come with the MTU.
+    found = changes(replace(V4, mtu=1500), clamped(1200, 1500))
+    assert found == [("mtu", 1200, 1500), ("accept_ra", None, 0), ("autoconf", None, 0)]
+    # On such a parent a new one has none from the beginning.
+    low = replace(BARE, links={**BARE.links, "eth0": replace(ETH0, mtu=1200)})
+    (step,) = plan(V4, low).steps
+    assert step.after is not None
+    assert step.after.settings == SETTINGS4
+    assert "addresses[1]: 2001:db8::250 is IPv6, which needs" in refused(want(), low)
+    # Without IPv6 there is nothing to lose.
+    assert plan(replace(V4, mtu=1000), replace(BARE, ipv6=False)).changed
+
+
 def test_what_a_lease_brought_stays() -> None:
     wanted = want(addresses=("2001:db8::250",), dhcp4=True)
     leased = also(WITH, Address("192.0.2.133", 24, index=10), Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP))
@@ -219,6 +248,7 @@ def test_the_way_back() -> None:
         ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, whom Ansible connects from"),
         ({"guests": ("198.51.100.0/24",)}, "guests[0]: 198.51.100.0/24 is routed over eth1 already"),
         ({"guests": ("100.64.0.0/10",)}, "guests[0]: 100.64.0.0/10 is routed over nothing already"),
+        ({"mtu": 1279}, "mtu: 1279 is less than the 1280 bytes that IPv6 needs"),
         ({"mtu": 9000}, "mtu: 9000 exceeds the mtu of its parent"),
         ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the address of eth0, the parent"),
         ({"mac": ETH1.mac}, "mac: 02:00:00:00:00:03 is the address of the link eth1"),
