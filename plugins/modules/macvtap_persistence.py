@@ -159,6 +159,7 @@ options:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
         and O(backend) are the entries' defaults.
       - For a VLAN link that something else has made nothing is written.
+      - With O(vlans[].state=absent), one that something else that stays written is on is refused.
     type: list
     elements: dict
     suboptions:
@@ -362,8 +363,10 @@ options:
     default: auto
     aliases: [persistence]
   purge:
-    description: Remove what this module has written for macvtap and VLAN links that are not declared in this task,
-      whatever their group.
+    description:
+      - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
+        their group.
+      - A VLAN link stays written while something else that is written, such as a companion, is on it, with a warning.
     type: bool
     default: false
   lock_timeout:
