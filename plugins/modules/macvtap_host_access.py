@@ -20,8 +20,8 @@ description:
     the parent.
   - It never takes away what Ansible runs over. A companion, an address or a route that the connection of this very run
     needs is neither removed nor changed, and no route is made that would lead that connection elsewhere; there is no
-    option to force that. The connection is known by the processes that the module comes from, their sockets and
-    C(SSH_CONNECTION).
+    option to force that. The kernel is asked which way it goes, before and after, and all is put back where that
+    differs. The connection is known by the processes that the module comes from, their sockets and C(SSH_CONNECTION).
   - Addresses and routes of a companion that are not declared are removed, except what the kernel makes by itself, such
     as the link-local address that IPv6 needs, and with O(dhcp4=true) what the lease brought.
   - What this module makes has the alias C(linuxvirt.macvtap host access), and only what has it is ever changed or

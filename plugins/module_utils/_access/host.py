@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import time
@@ -14,8 +15,11 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     HALF_MADE,
+    MAIN,
     SETTINGS,
+    Address,
     Companion,
+    Connection,
     Host,
     Route,
     family,
@@ -27,7 +31,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 _SYSCTL = "/proc/sys/net"
-_MAIN = 254
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 # Duplicate address detection: up to a second before it begins, and as a rule one more.
 _DETECTION_SECONDS = 15.0
@@ -44,24 +47,51 @@ class Access:
         self._session = session
         self._socket = sock
         self._parents = parents
+        # Those of the beginning, and which way each has gone.
+        self._connections: tuple[Connection, ...] | None = None
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
+        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
+        routes = decode.routes(
+            [
+                body
+                for family_number in (socket.AF_INET, socket.AF_INET6)
+                for body in rtnetlink.dump_routes(self._socket, family_number)
+            ]
+        )
+        found = tuple(self._with_way(connection, addresses) for connection in connections.find())
+        if self._connections is None:
+            self._connections = found
         return Host(
             links,
-            decode.addresses(rtnetlink.dump_addresses(self._socket)),
-            decode.routes(
-                [
-                    body
-                    for family_number in (socket.AF_INET, socket.AF_INET6)
-                    for body in rtnetlink.dump_routes(self._socket, family_number)
-                ]
-            ),
+            addresses,
+            tuple(route for route in routes if route.table == MAIN),
             {name: _settings(name) for name, link in links.items() if is_ours(link)},
-            connections.find(),
+            found,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
+            elsewhere=tuple(route for route in routes if route.table != MAIN),
         )
+
+    def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
+        local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
+        if peer.is_link_local:
+            # Each link leads to some; the one that is meant has the other end.
+            index = next((one.index for one in addresses if one.address == connection.local), 0)
+            return replace(connection, index=index)
+        index, gateway = decode.way(rtnetlink.route_between(self._socket, local.packed, peer.packed))
+        return replace(connection, index=index, gateway=gateway)
+
+    def _check_ways(self) -> None:
+        """Look whether the kernel sends where it sent before to whom Ansible connects from."""
+        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
+        for before in self._connections or ():
+            if before.index and self._with_way(before, addresses) != before:
+                raise MacvtapError(
+                    f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "
+                    "since the kernel sends to there another way now. Run this over another address of the host"
+                )
 
     def apply(self, steps: t.Sequence[Step[Companion]]) -> None:
         """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
@@ -85,6 +115,7 @@ class Access:
             _probe(step, links)
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
+        self._check_ways()
 
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
@@ -229,5 +260,5 @@ def _route(route: Route, index: int, *, add: bool) -> bytes:
     given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
     attrs += [(name, value) for name, value in given.items() if value]
     return messages.route(
-        (number, int(length), 0, 0, _MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
+        (number, int(length), 0, 0, MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
     )

@@ -33,6 +33,7 @@ SETTINGS: t.Mapping[str, int] = {
 KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
+MAIN = 254  # RT_TABLE_MAIN
 # IPV6_MIN_MTU: on a link with less the kernel has no IPv6, and none of its settings (addrconf_notify()).
 IPV6_MTU = 1280
 
@@ -73,9 +74,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main table; ``index`` is that of its link, 0 where there is none or it goes without saying.
+    """A route; ``index`` is that of its link, 0 where there is none or it goes without saying.
 
-    ``metric`` 0 is the kernel's choice in one that is still to be made.
+    ``metric`` 0 is the kernel's choice in one that is still to be made. ``apart`` says what makes it one that is not to
+    be told from others by the rest of the fields, and so not to be removed by them.
     """
 
     destination: str
@@ -86,24 +88,36 @@ class Route:
     protocol: int = STATIC
     scope: int = SCOPE_UNIVERSE
     kind: int = UNICAST
+    table: int = MAIN
+    apart: str = ""
 
     def __str__(self) -> str:
         said = f"{self.destination}{f' via {self.gateway}' if self.gateway else ''}"
         scope = " scope global" if family(self.destination) == 4 and self.scope == SCOPE_UNIVERSE else ""
-        return f"{said}{f' src {self.source}' if self.source else ''}{scope}"
+        apart = f" ({self.apart})" if self.apart else ""
+        return f"{said}{f' src {self.source}' if self.source else ''}{scope}{apart}"
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Somebody's connection to this host, over which Ansible runs."""
+    """Somebody's connection to this host, over which Ansible runs.
+
+    ``index`` is that of the link over which the kernel sends to the peer, by ``gateway`` if that is another machine; 0
+    where it knows no way.
+    """
 
     local: str
     peer: str
+    index: int = 0
+    gateway: str | None = None
 
 
 @dataclass(frozen=True)
 class Host:
-    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses."""
+    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
+
+    ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
+    """
 
     links: Links
     addresses: tuple[Address, ...] = ()
@@ -112,6 +126,7 @@ class Host:
     connections: tuple[Connection, ...] = ()
     neighbours: t.Mapping[str, str] = field(default_factory=dict)
     ipv6: bool = True
+    elsewhere: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True)

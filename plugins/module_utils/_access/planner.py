@@ -55,6 +55,7 @@ def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
         steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
     refusals.check(changing, host)
+    refusals.check_others(changing, host)
     return in_order(steps, _warnings(changing, host))
 
 
@@ -151,7 +152,7 @@ def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, .
 
 
 def _serves(route: Route, wanted: Route) -> bool:
-    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope
+    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope and not route.apart
     return route.destination == wanted.destination and plain and wanted.source in (None, route.source)
 
 

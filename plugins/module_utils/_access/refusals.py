@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     IPV6_MTU,
+    KERNEL_ROUTES,
     MARK,
     Address,
     Companion,
@@ -65,7 +67,8 @@ def check(changing: t.Sequence[Case], host: Host) -> None:
             _check_guests(want, step, final_held, final_ways)
     for connection in host.connections:
         for want, step in changing:
-            _check_stays(want, step, connection, held, ways)
+            over = names.get(connection.index) if connection.index else _over(connection.peer, ways)
+            _check_stays(want, step, connection, held, over)
             _check_way(want, step, connection.peer, ways, final_ways)
 
 
@@ -81,6 +84,9 @@ def _final(changing: t.Sequence[Case], held: Held, ways: Ways) -> tuple[Held, Wa
         if after is not None:
             final_held += [(name, address) for address in after.addresses]
             final_ways += [(name, route) for route in after.routes]
+        left = [address.address for n, address in final_held if n == name]
+        gone = [address.address for n, address in held if n == name and address.address not in left]
+        final_ways = [(n, r) for n, r in final_ways if n != name or not _goes_with(r, gone, left)]
     return final_held, final_ways
 
 
@@ -88,6 +94,42 @@ def _is_among(route: Route, routes: t.Sequence[Route]) -> bool:
     return any(
         (one.destination, one.gateway, one.metric) == (route.destination, route.gateway, route.metric) for one in routes
     )
+
+
+def _goes_with(route: Route, gone: t.Sequence[str], left: t.Sequence[str]) -> bool:
+    """Say whether the kernel has made the route for addresses of its network, none of which is left."""
+    if route.protocol not in KERNEL_ROUTES or any(_has(route.destination, address) for address in left):
+        return False
+    return any(_has(route.destination, address) for address in gone)
+
+
+def check_others(changing: t.Sequence[Case], host: Host) -> None:
+    """Refuse what would take others' routes away: such that go with an address, or that are only one with a link's."""
+    names = {link.index: name for name, link in host.links.items() if link.netns is None}
+    for want, step in changing:
+        before, after, name = step.before, step.after, step.target
+        if before is None:
+            continue
+        going = after is None or step.recreates
+        kept = () if after is None or going else after.addresses
+        own = [address for address in host.addresses if names.get(address.index) == name]
+        gone = {a.address for a in own if going or (a in before.addresses and a not in kept)}
+        for route in (*host.routes, *host.elsewhere):
+            other = names.get(route.index)
+            # fib_sync_down_addr(); of IPv6 a route loses only its source (fib6_remove_prefsrc()).
+            if other != name and route.source in gone and family(route.destination) == 4:
+                raise MacvtapError(
+                    f"the route to {route.destination} over {other or 'no link'} has {route.source} of {name} as its "
+                    "source, and the kernel would remove it with that address. Give it another source, or remove it",
+                    path=join_path(want.path, "addresses") if after else want.path,
+                )
+            theirs = going or replace(route, index=0) in before.routes
+            if other == name and route.apart and theirs:
+                raise MacvtapError(
+                    f"the route to {route.destination} over {name} {route.apart}, so that it would not go alone, or "
+                    "not at all. Something else has made it: remove it first",
+                    path=join_path(want.path, "guests") if after else want.path,
+                )
 
 
 def _check_mtu(want: Wanted, host: Host) -> None:
@@ -170,7 +212,7 @@ def _check_guests(want: Wanted, step: Step[Companion], held: Held, ways: Ways) -
 _SAY_GUESTS = "Say the guests' own addresses"
 
 
-def _check_stays(want: Wanted, step: Step[Companion], connection: Connection, held: Held, ways: Ways) -> None:
+def _check_stays(want: Wanted, step: Step[Companion], connection: Connection, held: Held, over: str | None) -> None:
     """Refuse to take away the companion that somebody's connection runs over, or its address."""
     before, after, local, peer = step.before, step.after, connection.local, connection.peer
     if before is None:
@@ -183,7 +225,7 @@ def _check_stays(want: Wanted, step: Step[Companion], connection: Connection, he
     elif any(change.field == "mac" for change in step.changes):
         deed = "changing its MAC address"
     own = {address.address for name, address in held if name == step.target}
-    if deed is not None and (local in own or _over(peer, ways) == step.target):
+    if deed is not None and (local in own or over == step.target):
         raise MacvtapError(
             f"{_SSH.format(peer, local, step.target)}, and {deed} would cut it off. {_MEND}", path=want.path
         )

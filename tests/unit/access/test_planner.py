@@ -304,6 +304,62 @@ def test_the_way_to_the_peer_stays() -> None:
     )
 
 
+def test_the_way_is_the_one_that_the_kernel_takes() -> None:
+    # By another table, or a rule: the main table leads elsewhere.
+    over = Connection("192.0.2.1", "203.0.113.5", index=10, gateway="192.0.2.77")
+    for wanted in (ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")):
+        assert "the connection from 203.0.113.5 to 192.0.2.1, by which Ansible runs, goes over host0" in refused(
+            wanted, also(WITH, over)
+        )
+    # And the other way round.
+    beside = Connection("192.0.2.1", "192.0.2.77", index=2)
+    assert plan(ABSENT, also(WITH, replace(beside, peer="203.0.113.5"))).changed
+
+
+def test_a_route_of_the_kernels_goes_with_its_address() -> None:
+    undeclared = (Address("10.1.1.5", 24, index=10), Route("10.1.1.0/24", 10, protocol=KERNEL, scope=SCOPE_LINK))
+    assert plan(want(), also(WITH, *undeclared)).changed
+    connection = Connection("192.0.2.1", "10.1.1.9", index=10)
+    said = refused(want(), also(WITH, *undeclared, connection))
+    assert "guests: Ansible connects from 10.1.1.9, which is routed over host0, and would be cut off" in said
+    # Of two addresses the other one keeps it.
+    kept = want(addresses=("192.0.2.250", "2001:db8::250", "10.1.1.6"))
+    two = (*undeclared, Address("10.1.1.6", 32, index=10))
+    assert plan(kept, also(WITH, *two, connection)).changed
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
+    theirs = Route("203.0.113.0/24", 2, "192.0.2.9", source="192.0.2.250")
+    host = also(WITH, theirs)
+    host = replace(WITH, elsewhere=(replace(theirs, table=100),)) if elsewhere else host
+    for wanted, path in (
+        (ABSENT, "companions[3]"),
+        (want(parent="eth1"), "companions[3].addresses"),
+        (want(addresses=("192.0.2.251", "2001:db8::250")), "companions[3].addresses"),
+    ):
+        said = refused(wanted, host)
+        assert said.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has 192.0.2.250 of host0 as its source")
+    assert plan(want(guests=()), host).changed
+    # Of IPv6 they lose no more than that.
+    six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
+    assert plan(ABSENT, six).changed
+
+
+def test_a_route_that_would_not_go_alone_is_left() -> None:
+    apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="goes by several next hops")
+    for wanted, path in ((want(), "companions[3].guests"), (ABSENT, "companions[3]")):
+        said = refused(wanted, also(WITH, apart))
+        assert said.startswith(f"{path}: the route to 198.51.100.0/24 over host0 goes by several next hops, so that it")
+    other = replace(WITH, elsewhere=(replace(apart, table=100),))
+    assert not plan(want(), other).changed
+    assert refused(ABSENT, other).startswith("companions[3]: the route to 198.51.100.0/24 over host0 goes by several")
+    # Nor is one taken for what was declared.
+    tos = replace(OVER_HOST0[0], apart="has the type of service 0x10")
+    host = replace(WITH, routes=(*WAYS, tos, *OVER_HOST0[1:]))
+    assert "the route to 192.0.2.77/32 over host0 has the type of service 0x10" in refused(want(), host)
+
+
 def test_each_once() -> None:
     twice = [want(), want(name="host1", path="companions[4]")]
     with pytest.raises(
