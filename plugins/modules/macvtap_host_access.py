@@ -21,7 +21,10 @@ description:
   - It never takes away what Ansible runs over. A companion, an address or a route that the connection of this very run
     needs is neither removed nor changed, and no route is made that would lead that connection elsewhere; there is no
     option to force that. The kernel is asked which way it goes, before and after, and all is put back where that
-    differs. The connection is known by the processes that the module comes from, their sockets and C(SSH_CONNECTION).
+    differs.
+  - The connection is known by the processes that the module comes from, their sockets and C(SSH_CONNECTION). Where none
+    of these is an SSH server, all SSH sessions of the host are taken for it, and where there is none to be seen, all
+    connections that others have made to the host.
   - Addresses and routes of a companion that are not declared are removed, except what the kernel makes by itself, such
     as the link-local address that IPv6 needs, and with O(dhcp4=true) what the lease brought.
   - What this module makes has the alias C(linuxvirt.macvtap host access), and only what has it is ever changed or

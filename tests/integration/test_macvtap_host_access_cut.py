@@ -284,19 +284,57 @@ def test_over_link_local_addresses(lan: Lan) -> None:
     assert lan.state() == before
 
 
-def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path) -> None:
-    port, ready = next(PORTS), str(tmp_path / "ready")
+@contextlib.contextmanager
+def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
+    """Let a process called ``name`` hold a connection from the guest to the companion, which is to live to the end."""
+    port, ready = next(PORTS), str(directory / "session")
     with contextlib.ExitStack() as stack:
         client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]
         stack.enter_context(subprocess.Popen(client))
-        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, "sshd"]
+        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, name]
         process = stack.enter_context(
             subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "connected\n"
-        assert "removing it would cut it off" in lan.refuses(ABSENT)
-        process.stdin.close()
-        assert process.wait(30) == 0
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
+STALE = ["env", "SSH_CONNECTION=192.0.2.9 4000 192.0.2.1 22"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("sshd", []),
+        # As in a terminal whose own session is over.
+        ("sshd", STALE),
+        # An SSH server of a name that nobody knows.
+        ("tinysshd", STALE),
+        # A container that has the host's network, and sees no process of the host.
+        ("sshd", ["unshare", "--pid", "--fork", "--mount-proc"]),
+    ],
+)
+def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path, name: str, prefix: list[str]) -> None:
+    with session(lan, tmp_path, name):
+        assert "removing it would cut it off" in lan.refuses(ABSENT, prefix=[*lan.host.prefix, *prefix])
     assert lan.done(ABSENT)["changed"]
+
+
+def test_an_ancestor_s_other_connection_does_not_hide_the_session(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
+    """As that of ansible-playbook to another machine."""
+    with session(lan, tmp_path, "sshd"):
+        said = "^the connection from 192.0.2.77 to 192.0.2.250, by which Ansible runs, goes over host0, and removing"
+        connected(lan.peer, "192.0.2.1").refused(ABSENT, said)
+
+
+def test_a_connection_of_somebody_else_is_nothing_to_ansible(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
+    with session(lan, tmp_path, "nfsd"):
+        before = lan.state()
+        assert connected(lan.peer, "192.0.2.1").access(ABSENT, check=True)["changed"]
+        assert lan.state() == before
