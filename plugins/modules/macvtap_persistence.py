@@ -29,7 +29,7 @@ description:
     M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
   - The one thing that is done now is that the manager is told of a companion with O(companions[].dhcp4), which is there
     and has no IPv4 address yet, and that its address is waited for, a minute at most. One that has an address is left
-    alone.
+    alone. And of one that is declared V(absent), or static, the DHCP client is ended and the profile forgotten.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
@@ -240,6 +240,9 @@ options:
             changed since it started, before the other files are written. Else the address comes with the next boot, or
             with C(networkctl reload), which is warned of and returned in RV(leases).
           - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
+          - A companion that is there, and that this is said of no longer, keeps no client. NetworkManager activates its
+            profile anew, networkd is told as above, and of ifupdown's the client is ended and its lease given back.
+            What is left for the sake of other links, or of the connection that Ansible runs over, is warned of.
         type: bool
       backend:
         description: See O(backend).
@@ -604,7 +607,8 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _leases(decided: Decided, there: Host, planned: Plan[File], run: validators.Run) -> Leases:
-    by_networkd = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
+    asked = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
+    by_networkd = asked or leases.ending(planned.steps, there)
     return leases.plan(decided, there, planned.steps, unread(run) if by_networkd else ())
 
 

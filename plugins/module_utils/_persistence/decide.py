@@ -51,7 +51,7 @@ class Decided:
     companions: frozenset[str] = frozenset()
     """The declared links that are companions."""
     absent: t.Mapping[str, str] = field(default_factory=dict)
-    """The VLAN links that are declared absent, with where."""
+    """The VLAN links and companions that are declared absent, with where."""
 
 
 class _Deciding:
@@ -65,7 +65,7 @@ class _Deciding:
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
         self.companions: dict[str, WantedCompanion] = {}
-        # Where each thing is declared, and each VLAN link that goes.
+        # Where each thing is declared, and each VLAN link that goes; and all that is declared absent.
         self.declared: dict[str, str] = {}
         self.going: dict[str, str] = {}
         self.absent: dict[str, str] = {}
@@ -129,6 +129,7 @@ class _Deciding:
         self._once(want.name, want.path)
         self.companions[want.name] = want
         if want.state == "absent":
+            self.absent[want.name] = want.path
             self.backends.setdefault(want.name, None)
             return
         link = self.links.get(want.name)

@@ -202,7 +202,7 @@ def _on_what_goes(
     """Yield what to know of links that are not to be written any longer, and that others are on which are."""
     written = {name for file in ours.values() for name in _links(file)}
     for name in sorted(written & needed.keys()):
-        if name in decided.absent:
+        if name in decided.absent and name not in decided.companions:
             refusals.check_unused(name, needed[name], decided.absent[name])
         elif name not in decided.backends:
             yield from caveats.needed(name, needed[name]) if purge else ()

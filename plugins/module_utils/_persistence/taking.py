@@ -77,7 +77,7 @@ class Taking:
                 self._try(command)
             if leases.first:
                 host.apply([step for step in steps if step.target in leases.first])
-                self._tell(RELOAD, "networkd gets companions no address for it")
+                self._tell(RELOAD, "networkd does not know what is new of companions")
                 steps = [step for step in steps if step.target not in leases.first]
         host.apply(steps)
 
