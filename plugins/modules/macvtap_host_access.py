@@ -135,8 +135,9 @@ options:
     elements: str
   dhcp4:
     description:
-      - Leave the companion's IPv4 addresses, and the routes that come with a lease, to what manages the host's network.
-        This module asks for no lease by itself.
+      - Leave the IPv4 addresses that the companion has by DHCP, and the routes that come with a lease, to what manages
+        the host's network. This module asks for no lease by itself.
+      - They are told from others, which go, by their time, or by what the manager has noted of the lease.
     type: bool
     default: false
   lock_timeout:

@@ -567,7 +567,7 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents)
-        taking = Taking(run, session.observe_addresses)
+        taking = Taking(run, access.addresses)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents), session.observe_addresses())

@@ -278,9 +278,37 @@ def test_what_a_lease_brought_stays(lan: Lan) -> None:
     assert "198.51.100.9 " in routes
     assert "198.51.100.10 " not in routes
     assert not lan.done(wanted)["changed"]
+    # One for ever looks like any other to the kernel, and is known by what the manager has noted.
+    index = lan.host.run("cat", "/sys/class/net/host0/ifindex").stdout.strip()
+    lan.host.ip(
+        "address", "change", "192.0.2.133/32", "dev", "host0", "valid_lft", "forever", "preferred_lft", "forever"
+    )
+    lease = f"/run/systemd/netif/leases/{index}"
+    write = (
+        f'mount -t tmpfs none /run; mkdir -p {os.path.dirname(lease)}; echo ADDRESS=192.0.2.133 > {lease}; exec "$@"'
+    )
+    noted = [*lan.host.prefix, "unshare", "--mount", "sh", "-c", write, "sh"]
+    assert not lan.done(wanted, prefix=noted)["changed"]
+    assert lan.done(wanted, check=True)["changed"]
     # Without the option it is what it is elsewhere: not declared.
     assert lan.done({**wanted, "dhcp4": False, "guests": ["2001:db8::77"]})["changed"]
     assert "192.0.2.133" not in lan.host.ip("address", "show", "host0")
+
+
+def test_a_companion_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) -> None:
+    lan.done()
+    wanted = {**ACCESS, "addresses": ["2001:db8::250"], "dhcp4": True}
+    changes = lan.done(wanted)["changes"]
+    assert [change["field"] for change in changes] == ["addresses", "guests"]
+    assert "192.0.2.250" not in lan.host.ip("address", "show", "host0")
+    assert lan.host.ip("-4", "route", "show", "dev", "host0").split() == [
+        "192.0.2.77",
+        "proto",
+        "static",
+        "scope",
+        "link",
+    ]
+    assert not lan.done(wanted)["changed"]
 
 
 @pytest.mark.parametrize(

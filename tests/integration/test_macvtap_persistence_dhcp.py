@@ -27,6 +27,7 @@ DROP_IN = f"{ETC}/20-eth0.network.d/50-macvtap.conf"
 HOOK = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
 # What has been told, and which files were there then.
 TOLD = "/run/fake/told"
+LEASE = "ip address add 192.0.2.130/32 dev host-0 valid_lft 600 preferred_lft 600"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def tool(host: Host, name: str, script: str) -> None:
     host.sh(f"mkdir -p /run/fake; cat > /run/fake/{name} <<'END'\n#!/bin/sh\n{script}\nEND\nchmod +x /run/fake/{name}")
 
 
-def networkctl(host: Host, *, started: str, script: str = "ip address add 192.0.2.130/24 dev host-0") -> None:
+def networkctl(host: Host, *, started: str, script: str = LEASE) -> None:
     host.sh(f"rm -rf /run/fake {ETC}/*macvtap*")
     tool(host, "systemctl", f'echo "{started}"')
     tool(host, "networkctl", f'(echo "$@"; find {ETC} -type f) >> {TOLD}; {script}')
@@ -147,7 +148,7 @@ def test_ifupdown_s_client_is_ended_while_the_companion_is_there(host: Host, lat
     # Both while its hook is there.
     for name in ("ifdown", "dhclient"):
         tool(host, name, f'echo {name} "$@" >> {TOLD}; ls {HOOK} >> {TOLD}')
-    tool(host, "ifup", "ip address add 192.0.2.130/32 dev host-0; echo host-0=host-0 >> /run/network/ifstate")
+    tool(host, "ifup", f"{LEASE}; echo host-0=host-0 >> /run/network/ifstate")
     host.sh("mkdir -p /run/network")
     assert persist(host, backend="ifupdown")["leases"][0]["address"] == "192.0.2.130"
     release = "-cf /dev/null -pf /run/dhclient.host-0.pid -lf /var/lib/dhcp/dhclient.host-0.leases host-0"

@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rt
 
 # include/uapi/linux/if_addr.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_DADFAILED, _TENTATIVE = 0x08, 0x40
+_DADFAILED, _TENTATIVE, _PERMANENT = 0x08, 0x40, 0x80
 # include/uapi/linux/rtnetlink.h
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = (
     1, 4, 5, 6, 7, 9, 15, 18, 30,
@@ -65,6 +65,8 @@ def _address(body: bytes) -> Address:
         index=index,
         tentative=bool(flags & _TENTATIVE),
         link_local=family == socket.AF_INET6 and scope == SCOPE_LINK,
+        # A lease is for a time; one for ever the kernel does not tell from an address that somebody has said.
+        leased=family == socket.AF_INET and not flags & _PERMANENT,
     )
 
 

@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode, leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     HALF_MADE,
     MAIN,
@@ -52,7 +52,7 @@ class Access:
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
-        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
+        addresses = self.addresses(links)
         routes = decode.routes(
             [
                 body
@@ -72,6 +72,16 @@ class Access:
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
+        )
+
+    def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
+        """Return the IP addresses of all links."""
+        links = self._session.observe(()) if links is None else links
+        ours = {link.index: name for name, link in links.items() if is_ours(link)}
+        noted = {index: leases.noted(name, index) for index, name in ours.items()}
+        return tuple(
+            replace(one, leased=True) if one.address in noted.get(one.index, ()) else one
+            for one in decode.addresses(rtnetlink.dump_addresses(self._socket))
         )
 
     def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:

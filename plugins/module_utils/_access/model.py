@@ -59,7 +59,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Address:
-    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it."""
+    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it.
+
+    ``leased``: it has come from a DHCP server. Only of IPv4 that is known.
+    """
 
     address: str
     prefix: int
@@ -67,6 +70,7 @@ class Address:
     index: int = field(default=0, compare=False)
     tentative: bool = field(default=False, compare=False)
     link_local: bool = field(default=False, compare=False)
+    leased: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
@@ -133,7 +137,7 @@ class Host:
 class Companion:
     """A companion with what is on it, less what the kernel puts there by itself and what the host's manager may.
 
-    With ``dhcp4`` these are its IPv4 addresses, and the routes that came with them.
+    With ``dhcp4`` these are the IPv4 addresses that it has from a DHCP server, and the routes that came with them.
     """
 
     link: Link
@@ -154,6 +158,11 @@ class Companion:
 def family(address: str) -> int:
     """Return 4 or 6 for an address or network in its canonical form."""
     return 6 if ":" in address else 4
+
+
+def lease_of(index: int, addresses: t.Iterable[Address]) -> str | None:
+    """Return the address that the link has from a DHCP server."""
+    return next((one.address for one in addresses if one.index == index and one.leased), None)
 
 
 def is_ours(link: Link) -> bool:

@@ -76,7 +76,7 @@ def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
         tuple(
             address
             for address in host.addresses
-            if address.index == link.index and not address.link_local and not (dhcp4 and family(address.address) == 4)
+            if address.index == link.index and not address.link_local and not (dhcp4 and address.leased)
         ),
         tuple(
             replace(route, index=0)
@@ -131,7 +131,9 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
     if set(addresses) == set(before.addresses):
         addresses = before.addresses
     if link.parent_index == before.link.parent_index:
-        routes = _kept(routes, before.routes)
+        gone = {address.address for address in before.addresses} - set(want.addresses)
+        # The kernel would take them with their source.
+        routes = _kept(routes, tuple(route for route in before.routes if route.source not in gone))
     after = Companion(link, settings, addresses, routes, want.dhcp4)
     return before if after == before else after
 

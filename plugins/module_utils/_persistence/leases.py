@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     dhclient,
     networkd,
@@ -128,9 +128,9 @@ def _lease(kept: Kept, manager: str, host: Host, unread: tuple[str, ...], *, rea
     # Who has it otherwise is not to be disturbed; and what is not there comes with the files, or with Ansible.
     if link is None or link.kind != COMPANION or link.alias != MARK:
         return Lease(kept.name, manager, kept.path)
-    found = next((one for one in host.addresses.get(link.index, ()) if family(one) == 4), None)
+    found = lease_of(link.index, host.access.addresses if host.access else ())
     if found is not None:
-        return Lease(kept.name, manager, kept.path, link.index, found.partition("/")[0])
+        return Lease(kept.name, manager, kept.path, link.index, found)
     if manager == NETWORKD:
         state = host.networkd.get(link.index)
         if read and state is not None and state.managed and state.file == networkd.network_file(kept.name):

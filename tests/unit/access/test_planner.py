@@ -188,9 +188,31 @@ def test_a_companion_with_less_than_ipv6_needs_has_none_of_it() -> None:
 
 def test_what_a_lease_brought_stays() -> None:
     wanted = want(addresses=("2001:db8::250",), dhcp4=True)
-    leased = also(WITH, Address("192.0.2.133", 24, index=10), Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP))
+    leased = also(
+        WITH,
+        Address("192.0.2.133", 24, index=10, leased=True),
+        Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP),
+        Route("192.0.2.77/32", 10, scope=SCOPE_LINK),
+    )
+    leased = replace(
+        leased,
+        addresses=tuple(one for one in leased.addresses if one.address != "192.0.2.250"),
+        routes=tuple(one for one in leased.routes if one.source != "192.0.2.250"),
+    )
     assert not plan(wanted, leased).changed
     assert [change[0] for change in changes(want(), leased)] == ["addresses", "guests"]
+
+
+def test_what_was_static_is_no_lease() -> None:
+    wanted = want(addresses=("2001:db8::250",), dhcp4=True)
+    (step,) = plan(wanted, WITH).steps
+    assert [(change.field, change.after) for change in step.changes] == [
+        ("addresses", ["2001:db8::250/128"]),
+        # The kernel would take the route with the address that is its source.
+        ("guests", ["192.0.2.77/32", "2001:db8::77/128"]),
+    ]
+    said = refused(wanted, also(WITH, Connection("192.0.2.250", "203.0.113.5")))
+    assert "goes over host0, and taking away 192.0.2.250 would cut it off" in said
 
 
 def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:

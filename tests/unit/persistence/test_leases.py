@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Connection, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Address, Connection, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -58,11 +58,15 @@ def text(parent: str, path: str, **fields: t.Any) -> str:
     return written(HOST, companion(parent, **fields)).files[path].text
 
 
-def live(*, parent: str = "eth0", address: str | None = None, host: Host = HOST, **fields: t.Any) -> Host:
+def live(
+    *, parent: str = "eth0", address: str | None = None, leased: bool = True, host: Host = HOST, **fields: t.Any
+) -> Host:
     """Return the host with the companion that macvtap_host_access has made on ``parent``."""
     link = Link("host0", 9, kind="macvlan", parent=parent, mac=MAC, mtu=1500, **{"alias": MARK, **fields})
     addresses = {2: ["192.0.2.9/24"], **({9: [address]} if address else {})}
-    return replace(host, links={**LINKS, "host0": link}, addresses=addresses)
+    has = [Address(address.partition("/")[0], 32, index=9, leased=leased)] if address else []
+    access = AccessHost({**LINKS, "host0": link}, tuple(has))
+    return replace(host, links=access.links, addresses=addresses, access=access)
 
 
 def told(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> Leases:
@@ -253,7 +257,14 @@ def test_a_companion_that_has_an_address_is_left_alone(parent: str) -> None:
 
 @pytest.mark.parametrize("parent", LINKS)
 def test_an_ipv6_address_is_none_that_dhcp4_asks_for(parent: str) -> None:
-    assert told(live(parent=parent, address="2001:db8::250/128"), companion(parent)).plan.changed
+    assert told(live(parent=parent, address="2001:db8::250/128", leased=False), companion(parent)).plan.changed
+
+
+@pytest.mark.parametrize("parent", LINKS)
+def test_nor_is_an_address_that_somebody_has_said(parent: str) -> None:
+    found = told(live(parent=parent, address="192.0.2.60/32", leased=False), companion(parent))
+    assert found.plan.changed
+    assert found.addresses == {"host0": None}
 
 
 @pytest.mark.parametrize("parent", LINKS)
@@ -298,7 +309,8 @@ def becomes_static(parent: str, *, over: bool = False, unread: t.Sequence[str] =
     host = live(parent=parent, address="192.0.2.130/32", host=replace(HOST, **fields))
     host = replace(host, files=written(HOST, companion(parent)).files)
     connection = Connection("192.0.2.9", "203.0.113.5", index=9 if over else 2)
-    host = replace(host, access=AccessHost(host.links, connections=(connection,)))
+    assert host.access is not None
+    host = replace(host, access=replace(host.access, connections=(connection,)))
     return told(host, companion(parent, **STATIC), unread=unread)
 
 
