@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
+import subprocess
+import time
 import typing as t
 
 import lan as lans
@@ -263,6 +266,43 @@ def test_an_mtu_too_small_for_ipv6(lan: Lan) -> None:
         assert not lan.done(v4)["changed"]
     finally:
         lan.host.ip("link", "set", "eth0", "mtu", "1500")
+
+
+def test_ipv6_that_is_switched_off(lan: Lan) -> None:
+    v4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
+    lan.host.sysctl("default", "ipv6/disable_ipv6", 1)
+    try:
+        said = lan.refuses(ACCESS)
+        assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which is switched off on new links", said)
+        lan.done(v4)
+        assert not lan.done(v4)["changed"]
+    finally:
+        lan.host.sysctl("default", "ipv6/disable_ipv6", 0)
+    assert "which is switched off on host0" in lan.refuses(ACCESS)
+    lan.host.sysctl("host0", "ipv6/disable_ipv6", 0)
+    assert lan.done(ACCESS)["changed"]
+
+
+def test_guests_are_not_out_of_reach_while_addresses_are_asked_for(lan: Lan) -> None:
+    v4 = {**ACCESS, "addresses": ["192.0.2.250"]}
+    lan.done({**v4, "guests": ["192.0.2.64/27"]})
+    with subprocess.Popen(
+        ["ip", "-n", lan.host.name, "-ts", "-4", "monitor", "route"], stdout=subprocess.PIPE, text=True
+    ) as monitor:
+        assert monitor.stdout is not None
+        lan.done({**v4, "addresses": ["192.0.2.250", "192.0.2.251"], "guests": ["192.0.2.77"]})
+        time.sleep(0.2)
+        monitor.terminate()
+        lines = monitor.stdout.read().splitlines()
+    times = {
+        what: datetime.datetime.fromisoformat(line[1 : line.index("]")])
+        for line in lines
+        for what in ("Deleted 192.0.2.64/27", "] 192.0.2.77")
+        if what in line
+    }
+    assert len(times) == 2, lines
+    # The asking takes longer.
+    assert (times["] 192.0.2.77"] - times["Deleted 192.0.2.64/27"]).total_seconds() < 0.5
 
 
 def test_what_a_lease_brought_stays(lan: Lan) -> None:

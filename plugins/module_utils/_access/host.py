@@ -63,15 +63,17 @@ class Access:
         found = tuple(self._with_way(connection, addresses) for connection in connections.find())
         if self._connections is None:
             self._connections = found
+        ours = [name for name, link in links.items() if is_ours(link)]
         return Host(
             links,
             addresses,
             tuple(route for route in routes if route.table == MAIN),
-            {name: _settings(name) for name, link in links.items() if is_ours(link)},
+            {name: _settings(name) for name in ours},
             found,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
+            without_ipv6=frozenset(name for name in ("default", *ours) if _value(name, "ipv6/disable_ipv6")),
         )
 
     def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
@@ -120,9 +122,10 @@ class Access:
         for step in staying:
             _set(step)
         links = self._session.observe(())
-        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
+        # Before anything leaves: it takes a second, in which nobody is to be without a route.
         for step in staying:
             _probe(step, links)
+        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
         self._check_ways()
@@ -191,14 +194,16 @@ def _link_step(
 
 
 def _settings(name: str) -> dict[str, int]:
-    found = {}
-    for setting in SETTINGS:
-        try:
-            with open(_file(name, setting), encoding="ascii") as file:
-                found[setting] = int(file.read())
-        except OSError:  # the link has gone, or there is no IPv6
-            continue
-    return found
+    found = {setting: _value(name, setting) for setting in SETTINGS}
+    return {setting: value for setting, value in found.items() if value is not None}
+
+
+def _value(name: str, setting: str) -> int | None:
+    try:
+        with open(_file(name, setting), encoding="ascii") as file:
+            return int(file.read())
+    except OSError:  # the link has gone, or there is no IPv6
+        return None
 
 
 def _set(step: Step[Companion], *, there: bool = False) -> None:

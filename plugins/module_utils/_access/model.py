@@ -121,6 +121,7 @@ class Host:
     """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
 
     ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
+    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links.
     """
 
     links: Links
@@ -131,6 +132,7 @@ class Host:
     neighbours: t.Mapping[str, str] = field(default_factory=dict)
     ipv6: bool = True
     elsewhere: tuple[Route, ...] = ()
+    without_ipv6: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,7 @@ def _check_addresses(want: Wanted, step: Step[Companion], host: Host, held: Held
         path = f"{join_path(want.path, 'addresses')}[{index}]"
         if family(address) == 6 and not host.ipv6:
             raise MacvtapError(f"{address} is IPv6, which this host's kernel has not. Leave it out", path=path)
+        _check_switched_on(address, step, host, path)
         mtu = mtu_of(step.after.link, host) if step.after else None
         if family(address) == 6 and mtu is not None and mtu < IPV6_MTU:
             raise MacvtapError(
@@ -173,6 +174,13 @@ def _check_addresses(want: Wanted, step: Step[Companion], host: Host, held: Held
             raise MacvtapError(
                 f"{address} is an address of the host already, of {other}. Give the companion one of its own", path=path
             )
+        network = next((n for n in _networks(held) if address in (str(n[0]), str(n[-1]))), None)
+        if network is not None:
+            raise MacvtapError(
+                f"{address} is the {'first' if address == str(network[0]) else 'last'} of {network}, and means all of "
+                "that. Give the companion an address of its own",
+                path=path,
+            )
         if address in had:
             continue
         if any(route.gateway == address for _name, route in ways):
@@ -184,6 +192,23 @@ def _check_addresses(want: Wanted, step: Step[Companion], host: Host, held: Held
             raise MacvtapError(
                 f"{address} is whom Ansible connects from. Give the companion an address of its own", path=path
             )
+
+
+def _check_switched_on(address: str, step: Step[Companion], host: Host, path: str) -> None:
+    name = step.target if step.before is not None and not step.recreates else "default"
+    if family(address) == 6 and name in host.without_ipv6:
+        raise MacvtapError(
+            f"{address} is IPv6, which is switched off on {'new links' if name == 'default' else name} "
+            f"(net.ipv6.conf.{name}.disable_ipv6). Switch it on, or leave the address out",
+            path=path,
+        )
+
+
+def _networks(held: Held) -> t.Iterator[ipaddress.IPv4Network]:
+    """Yield the networks of IPv4 in which the host is, those of two addresses and of one apart (RFC 3021)."""
+    for _name, one in held:
+        if family(one.address) == 4 and one.prefix < 31:
+            yield ipaddress.IPv4Network((one.address, one.prefix), strict=False)
 
 
 def _check_guests(want: Wanted, step: Step[Companion], held: Held, ways: Ways) -> None:

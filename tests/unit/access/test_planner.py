@@ -264,6 +264,8 @@ def test_the_way_back() -> None:
     [
         ({"addresses": ("192.0.2.1",)}, "addresses[0]: 192.0.2.1 is an address of the host already, of eth0"),
         ({"addresses": ("192.0.2.254",)}, "addresses[0]: 192.0.2.254 is a router's"),
+        ({"addresses": ("192.0.2.0",)}, "addresses[0]: 192.0.2.0 is the first of 192.0.2.0/24, and means all of"),
+        ({"addresses": ("192.0.2.255",)}, "addresses[0]: 192.0.2.255 is the last of 192.0.2.0/24, and means all of"),
         ({"addresses": ("203.0.113.5",)}, "addresses[0]: 203.0.113.5 is whom Ansible connects from"),
         ({"guests": ("192.0.2.0/30",)}, "guests[0]: 192.0.2.0/30 contains an address of the host itself, 192.0.2.1 of"),
         ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router by which this host reaches"),
@@ -366,6 +368,24 @@ def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
     # Of IPv6 they lose no more than that.
     six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
     assert plan(ABSENT, six).changed
+
+
+def test_of_a_network_of_two_both_may_be_had() -> None:
+    host = also(BARE, Address("198.51.100.2", 31, index=3))
+    assert plan(want(addresses=("198.51.100.3",), guests=()), host).changed
+
+
+def test_no_address_where_ipv6_is_switched_off() -> None:
+    off = replace(BARE, without_ipv6=frozenset({"default"}))
+    said = "companions[3].addresses[1]: 2001:db8::250 is IPv6, which is switched off on"
+    assert refused(want(), off).startswith(f"{said} new links (net.ipv6.conf.default.disable_ipv6). Switch it on")
+    assert plan(V4, off).changed
+    # One that is there has a setting of its own, and one that is made anew has not.
+    more = want(addresses=("192.0.2.250", "2001:db8::251"))
+    assert plan(more, replace(WITH, without_ipv6=off.without_ipv6)).changed
+    own = replace(WITH, without_ipv6=frozenset({"host0"}))
+    assert "which is switched off on host0 (net.ipv6.conf.host0.disable_ipv6)" in refused(more, own)
+    assert "on new links" in refused(want(parent="eth1"), replace(WITH, without_ipv6=off.without_ipv6))
 
 
 def test_a_route_that_would_not_go_alone_is_left() -> None:
