@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode, leases
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import (
+    arp,
+    connections,
+    decode,
+    leases,
+    settings,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     HALF_MADE,
     MAIN,
-    SETTINGS,
     Address,
     Companion,
     Connection,
@@ -30,7 +34,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import me
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
-_SYSCTL = "/proc/sys/net"
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 # Duplicate address detection: up to a second before it begins, and as a rule one more.
 _DETECTION_SECONDS = 15.0
@@ -68,12 +71,12 @@ class Access:
             links,
             addresses,
             tuple(route for route in routes if route.table == MAIN),
-            {name: _settings(name) for name in ours},
+            {name: settings.of(name) for name in ours},
             found,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
-            ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
+            ipv6=settings.has_ipv6(),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
-            without_ipv6=frozenset(name for name in ("default", *ours) if _value(name, "ipv6/disable_ipv6")),
+            without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
         )
 
     def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
@@ -115,12 +118,12 @@ class Access:
         staying = [step for step in steps if step.after is not None]
         self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
         for step in staying:
-            _set(step, there=True)
+            settings.apply(step, there=True)
         made = self._session.observe(())
         self._session.apply([_whole(step, made) for step in staying])
         # Those of IPv6 come with its MTU, as the kernel has them for all links.
         for step in staying:
-            _set(step)
+            settings.apply(step)
         links = self._session.observe(())
         # Before anything leaves: it takes a second, in which nobody is to be without a route.
         for step in staying:
@@ -191,38 +194,6 @@ def _link_step(
     step: Step[Companion], before: Link | None, after: Link | None, changes: t.Sequence[Change]
 ) -> Step[Link]:
     return Step(step.target, before, after, tuple(changes), path=step.path)
-
-
-def _settings(name: str) -> dict[str, int]:
-    found = {setting: _value(name, setting) for setting in SETTINGS}
-    return {setting: value for setting, value in found.items() if value is not None}
-
-
-def _value(name: str, setting: str) -> int | None:
-    try:
-        with open(_file(name, setting), encoding="ascii") as file:
-            return int(file.read())
-    except OSError:  # the link has gone, or there is no IPv6
-        return None
-
-
-def _set(step: Step[Companion], *, there: bool = False) -> None:
-    """Set what the companion is to have, or only what the kernel has a file for already."""
-    companion = t.cast("Companion", step.after)
-    now = _settings(step.target)
-    for setting, value in companion.settings.items():
-        path = _file(step.target, setting)
-        try:
-            if now.get(setting) != value and (setting in now or not there):
-                with open(path, "w", encoding="ascii") as file:
-                    file.write(str(value))
-        except OSError as exc:
-            raise MacvtapError(f"{path} cannot be set to {value}: {exc.strerror}", path=step.path) from exc
-
-
-def _file(name: str, setting: str) -> str:
-    family_name, _slash, file = setting.partition("/")
-    return f"{_SYSCTL}/{family_name}/conf/{name}/{file}"
 
 
 def _new(step: Step[Companion]) -> list[t.Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
     HALF_MADE,
@@ -55,7 +55,7 @@ def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
         steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
     refusals.check(changing, host)
-    refusals.check_others(changing, host)
+    ways.check_others(changing, host)
     return in_order(steps, _warnings(changing, host))
 
 
