@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 import typing as t
@@ -59,7 +60,7 @@ def _address(body: bytes) -> Address:
     # Of a point-to-point link the first is its own, the second that of its peer.
     address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
     return Address(
-        socket.inet_ntop(family, address),
+        _text(address),
         prefix,
         failed=bool(flags & _DADFAILED),
         index=index,
@@ -80,10 +81,10 @@ def _routes(body: bytes) -> t.Iterator[Route]:
     source = attrs.get(_RTA_PREFSRC)
     for index, gateway in _next_hops(attrs):
         yield Route(
-            f"{socket.inet_ntop(family, attrs.get(_RTA_DST, nothing))}/{length}",
+            f"{_text(attrs.get(_RTA_DST, nothing))}/{length}",
             index,
             gateway,
-            socket.inet_ntop(family, source) if source else None,
+            _text(source) if source else None,
             _U32(attrs[_RTA_PRIORITY])[0] if _RTA_PRIORITY in attrs else 0,
             protocol,
             scope,
@@ -125,4 +126,5 @@ def _gateway(attrs: t.Mapping[int, bytes]) -> str | None:
 
 
 def _text(data: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+    # As the options' canonical form is: inet_ntop() writes the last 32 bits of some IPv6 addresses as IPv4.
+    return str(ipaddress.ip_address(data))

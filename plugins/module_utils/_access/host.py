@@ -29,7 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     family,
     is_ours,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
@@ -83,11 +83,7 @@ class Access:
         """Return the IP addresses of all links."""
         links = self._session.observe(()) if links is None else links
         ours = {link.index: name for name, link in links.items() if is_ours(link)}
-        noted = {index: leases.noted(name, index) for index, name in ours.items()}
-        return tuple(
-            replace(one, leased=True) if one.address in noted.get(one.index, ()) else one
-            for one in decode.addresses(rtnetlink.dump_addresses(self._socket))
-        )
+        return leases.marked(decode.addresses(rtnetlink.dump_addresses(self._socket)), ours)
 
     def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
         local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
@@ -158,7 +154,11 @@ class Access:
                     del new[key]
             if new and time.monotonic() > deadline:
                 waiting = ", ".join(address for _index, address in new)
-                raise MacvtapError(f"the kernel does not come to know whether somebody else has {waiting}")
+                raise MacvtapError(
+                    f"the kernel has not come to know in {_DETECTION_SECONDS:.0f} seconds whether somebody else has "
+                    f"{waiting}. See that the parent keeps its carrier, and run this again",
+                    path=join_path(next(iter(new.values())).path, "addresses"),
+                )
             time.sleep(_POLL_SECONDS if new else 0)
 
 

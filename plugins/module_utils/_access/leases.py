@@ -7,6 +7,10 @@ from __future__ import annotations
 import glob
 import os
 import re
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address
 
 # Of systemd-networkd by the link's index, of NetworkManager's own client and of dhclient by its name.
 _NOTED = (
@@ -15,6 +19,12 @@ _NOTED = (
     "var/lib/dhcp/dhclient.{name}.leases",
 )
 _ADDRESS = re.compile(r"^(?:ADDRESS=|\s*fixed-address\s+)([0-9.]+)", re.MULTILINE)
+
+
+def marked(addresses: t.Sequence[Address], names: t.Mapping[int, str]) -> tuple[Address, ...]:
+    """Return the addresses, those as leased that their manager has noted of the links that ``names`` are of."""
+    found = {index: noted(name, index) for index, name in names.items()}
+    return tuple(replace(one, leased=True) if one.address in found.get(one.index, ()) else one for one in addresses)
 
 
 def noted(name: str, index: int, root: str = "/") -> frozenset[str]:

@@ -162,6 +162,15 @@ def family(address: str) -> int:
     return 6 if ":" in address else 4
 
 
+def source_of(guests: str, addresses: t.Sequence[str]) -> str | None:
+    """Return what the host sends from to the guests, a network: the first of the companion's IPv4 addresses.
+
+    Of IPv6 nothing: the kernel takes none whose duplicate address detection is not over, which it never is while the
+    parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
+    """
+    return next((address for address in addresses if family(address) == family(guests) == 4), None)
+
+
 def lease_of(index: int, addresses: t.Iterable[Address]) -> str | None:
     """Return the address that the link has from a DHCP server."""
     return next((one.address for one in addresses if one.index == index and one.leased), None)

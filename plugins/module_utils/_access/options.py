@@ -50,6 +50,8 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     if said["name"] is None:
         raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
     _check_name(said["name"], join_path(path, "name"))
+    if said["parent"] == "" and said["state"] != "absent":
+        raise MacvtapError("it is empty. Say the link that the guests are on", path=join_path(path, "parent"))
     link_options.check_range(said["mtu"], *link_options.RANGES["mtu"], join_path(path, "mtu"))
     want = Wanted(
         name=said["name"],
@@ -93,6 +95,8 @@ def _address(given: str, path: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise MacvtapError(f"'{given}' is no IP address, such as 192.0.2.250 or 2001:db8::250", path=path) from None
+    if slash and not length:
+        raise MacvtapError(f"'{given}' ends in a slash, and no prefix length follows. Say {text}", path=path)
     if slash and length != str(address.max_prefixlen):
         raise MacvtapError(
             f"'{given}' has a prefix length, by which the host would send to that whole network over the companion. "

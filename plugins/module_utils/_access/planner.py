@@ -30,6 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     fields,
     is_ours,
     mtu_of,
+    source_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -139,12 +140,8 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
 
 
 def _route(guests: str, want: Wanted) -> Route:
-    if family(guests) == 6:
-        # Without a source: the kernel takes none whose duplicate address detection is not over, which it never is while
-        # the parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
-        return Route(guests, scope=SCOPE_UNIVERSE)
-    source = next((address for address in want.addresses if family(address) == 4), None)
-    return Route(guests, source=source, scope=SCOPE_LINK)
+    scope = SCOPE_LINK if family(guests) == 4 else SCOPE_UNIVERSE
+    return Route(guests, source=source_of(guests, want.addresses), scope=scope)
 
 
 def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, ...]:

@@ -170,6 +170,12 @@ def _check_guests(want: Wanted, step: Step[Companion], held: Held, ways: Ways) -
             raise MacvtapError(
                 f"{guests} contains a router by which this host reaches others, {router}. {SAY_GUESTS}", path=path
             )
-        same = next((name or "nothing" for name, route in others if route.destination == guests), None)
+        same = next(((name, route) for name, route in others if route.destination == guests), None)
         if same is not None:
-            raise MacvtapError(f"{guests} is routed over {same} already. {SAY_GUESTS}", path=path)
+            kind = _NOWHERE.get(same[1].kind)
+            said = f"there is a route of type {kind} to {guests}" if kind else f"{guests} is routed over {same[0]}"
+            raise MacvtapError(f"{said} already. {SAY_GUESTS}", path=path)
+
+
+# RTN_: where nothing is sent to.
+_NOWHERE = {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}

@@ -271,7 +271,7 @@ def test_the_way_back() -> None:
         ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router by which this host reaches"),
         ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, whom Ansible connects from"),
         ({"guests": ("198.51.100.0/24",)}, "guests[0]: 198.51.100.0/24 is routed over eth1 already"),
-        ({"guests": ("100.64.0.0/10",)}, "guests[0]: 100.64.0.0/10 is routed over nothing already"),
+        ({"guests": ("100.64.0.0/10",)}, "guests[0]: there is a route of type blackhole to 100.64.0.0/10 already"),
         ({"mtu": 1279}, "mtu: 1279 is less than the 1280 bytes that IPv6 needs"),
         ({"mtu": 9000}, "mtu: 9000 exceeds the mtu of its parent"),
         ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the address of eth0, the parent"),
