@@ -121,9 +121,10 @@ class Access:
         for step in staying:
             settings.apply(step)
         links = self._session.observe(())
-        # Before anything leaves: it takes a second, in which nobody is to be without a route.
+        # Before anything leaves, as it takes a second. What moves from one companion to another nobody else has.
+        own = {one.address for step in staying if step.before and not _comes(step) for one in step.before.addresses}
         for step in staying:
-            _probe(step, links)
+            _probe(step, links, own)
         self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
@@ -201,17 +202,16 @@ def _new(step: Step[Companion]) -> list[t.Any]:
     return [address for address in t.cast("Companion", step.after).addresses if address not in had]
 
 
-def _probe(step: Step[Companion], links: Links) -> None:
+def _probe(step: Step[Companion], links: Links, own: t.Collection[str]) -> None:
     link = _there(step, links)
-    new = [address.address for address in _new(step) if family(address.address) == 4]
+    new = [one.address for one in _new(step) if family(one.address) == 4 and one.address not in own]
     if not new or not link.carrier:
         return
     try:
         found = arp.holder(link.name, link.mac or "", new)
     except OSError as exc:
-        raise MacvtapError(
-            f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}", path=step.path
-        ) from exc
+        said = f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}"
+        raise MacvtapError(said, path=step.path) from exc
     if found is not None:
         raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
 
