@@ -96,7 +96,7 @@ def _is_server(pid: str) -> bool:
 
 
 def _sockets() -> t.Iterator[_Socket]:
-    """Yield the TCP sockets of this network namespace."""
+    """Yield the TCP sockets of this network namespace that are connected or wait for that."""
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/self/net/{name}", encoding="ascii") as file:
@@ -105,6 +105,8 @@ def _sockets() -> t.Iterator[_Socket]:
             continue
         for line in lines:
             words = line.split()
+            if words[3] not in (_ESTABLISHED, _LISTENING):
+                continue
             connection = Connection(_address(words[1]), _address(words[2]))
             yield _Socket(words[3], words[9], words[1].rpartition(":")[2], connection)
 
