@@ -36,7 +36,11 @@ def command(module: AnsibleModule, words: t.Sequence[str], text: str | None = No
     program = module.get_bin_path(words[0])
     if program is None:
         return None
-    code, out, err = module.run_command([program, *words[1:]], data=text, handle_exceptions=False)
+    try:
+        code, out, err = module.run_command([program, *words[1:]], data=text, handle_exceptions=False)
+    except BrokenPipeError:
+        # It has ended without reading that, as one does that does not know an option; what it says holds all the same.
+        code, out, err = module.run_command([program, *words[1:]], handle_exceptions=False)
     return code, err or out
 
 

@@ -153,6 +153,9 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
         if isinstance(exc, MacvtapError):
             # Of the same class: whoever called tells by it what can be tried again.
             raise type(exc)(f"{exc.message}. {state}", path=exc.path, **exc.details) from exc
+        if isinstance(exc, Exception):
+            # A defect of ours; whoever meets it is to know what has become of the host all the same.
+            raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
         raise
     return Outcome(planned, after)
 
@@ -168,6 +171,8 @@ def _put_back(
         left = undo(steps, observe()).changes
     except MacvtapError as exc:
         return f"Putting back what was there failed as well: {exc}"
+    except Exception as exc:  # pylint: disable=broad-except  # what it came from is not to be lost over it
+        return f"Putting back what was there failed as well: {type(exc).__name__}: {exc}"
     if left:
         return f"Not everything could be put back: {describe(left)}"
     return "The host is as it was before"

@@ -20,8 +20,11 @@ description:
     the parent.
   - It never takes away what Ansible runs over. A companion, an address or a route that the connection of this very run
     needs is neither removed nor changed, and no route is made that would lead that connection elsewhere; there is no
-    option to force that. The connection is known by the processes that the module comes from, their sockets and
-    C(SSH_CONNECTION).
+    option to force that. The kernel is asked which way it goes, before and after, and all is put back where that
+    differs.
+  - The connection is known by the processes that the module comes from, their sockets and C(SSH_CONNECTION). Where none
+    of these is an SSH server, all SSH sessions of the host are taken for it, and where there is none to be seen, all
+    connections that others have made to the host.
   - Addresses and routes of a companion that are not declared are removed, except what the kernel makes by itself, such
     as the link-local address that IPv6 needs, and with O(dhcp4=true) what the lease brought.
   - What this module makes has the alias C(linuxvirt.macvtap host access), and only what has it is ever changed or
@@ -108,7 +111,10 @@ options:
     description: MAC address, unicast. Left out, a companion keeps its own, and the kernel chooses that of a new one.
     type: str
   mtu:
-    description: MTU in bytes, up to the parent's. Left out, a companion keeps its own, and a new one has the parent's.
+    description:
+      - MTU in bytes, up to the parent's. Left out, a companion keeps its own, and a new one has the parent's.
+      - Less than 1280 is refused where the host has IPv6, which the kernel would take from the companion. One that has
+        less since its parent had has no IPv6 until a greater MTU is said.
     type: int
   addresses:
     description:
@@ -129,8 +135,9 @@ options:
     elements: str
   dhcp4:
     description:
-      - Leave the companion's IPv4 addresses, and the routes that come with a lease, to what manages the host's network.
-        This module asks for no lease by itself.
+      - Leave the IPv4 addresses that the companion has by DHCP, and the routes that come with a lease, to what manages
+        the host's network. This module asks for no lease by itself.
+      - They are told from others, which go, by their time, or by what the manager has noted of the lease.
     type: bool
     default: false
   lock_timeout:

@@ -29,7 +29,7 @@ description:
     M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
   - The one thing that is done now is that the manager is told of a companion with O(companions[].dhcp4), which is there
     and has no IPv4 address yet, and that its address is waited for, a minute at most. One that has an address is left
-    alone.
+    alone. And of one that is declared V(absent), or static, the DHCP client is ended and the profile forgotten.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
@@ -159,6 +159,7 @@ options:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
         and O(backend) are the entries' defaults.
       - For a VLAN link that something else has made nothing is written.
+      - With O(vlans[].state=absent), one that something else that stays written is on is refused.
     type: list
     elements: dict
     suboptions:
@@ -239,6 +240,9 @@ options:
             changed since it started, before the other files are written. Else the address comes with the next boot, or
             with C(networkctl reload), which is warned of and returned in RV(leases).
           - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
+          - A companion that is there, and that this is said of no longer, keeps no client. NetworkManager activates its
+            profile anew, networkd is told as above, and of ifupdown's the client is ended and its lease given back.
+            What is left for the sake of other links, or of the connection that Ansible runs over, is warned of.
         type: bool
       backend:
         description: See O(backend).
@@ -362,8 +366,10 @@ options:
     default: auto
     aliases: [persistence]
   purge:
-    description: Remove what this module has written for macvtap and VLAN links that are not declared in this task,
-      whatever their group.
+    description:
+      - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
+        their group.
+      - A VLAN link stays written while something else that is written, such as a companion, is on it, with a warning.
     type: bool
     default: false
   lock_timeout:
@@ -561,7 +567,7 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents)
-        taking = Taking(run, session.observe_addresses)
+        taking = Taking(run, access.addresses)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents), session.observe_addresses())
@@ -601,7 +607,8 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _leases(decided: Decided, there: Host, planned: Plan[File], run: validators.Run) -> Leases:
-    by_networkd = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
+    asked = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
+    by_networkd = asked or leases.ending(planned.steps, there)
     return leases.plan(decided, there, planned.steps, unread(run) if by_networkd else ())
 
 

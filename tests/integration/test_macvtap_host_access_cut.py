@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import typing as t
 from pathlib import Path
 
@@ -172,6 +173,107 @@ def test_from_beyond_a_router(lan: Lan, connected: t.Any) -> None:
         lan.host.ip("route", "del", "default")
 
 
+V4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
+
+
+@contextlib.contextmanager
+def speaking_as(machine: Machine, address: str, network: str) -> t.Iterator[None]:
+    """Let the machine have one more address, and connect to the LAN from that."""
+    own = "77" if machine.name.startswith("access-guest") else "9"
+    machine.ip("address", "add", f"{address}/{network}", "dev", "eth0")
+    machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", address)
+    try:
+        yield
+    finally:
+        machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", f"192.0.2.{own}")
+        machine.ip("address", "del", f"{address}/{network}", "dev", "eth0")
+
+
+def test_by_a_route_that_an_undeclared_address_has_brought(lan: Lan, connected: t.Any) -> None:
+    lan.done(V4)
+    lan.host.ip("address", "add", "10.1.1.5/24", "dev", "host0")
+    with speaking_as(lan.peer, "10.1.1.9", "24"):
+        session = connected(lan.peer, "192.0.2.1")
+        session.refused(V4, "^guests: Ansible connects from 10.1.1.9, which is routed over host0, and would be cut off")
+        session.refused(ABSENT, "^the connection from 10.1.1.9 to 192.0.2.1, by which Ansible runs, goes over host0")
+    assert lan.done(V4)["changed"]
+
+
+def test_by_a_route_whose_source_is_the_companions_address(lan: Lan, connected: t.Any) -> None:
+    lan.done(V4)
+    lan.host.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.9", "dev", "eth0", "src", "192.0.2.250")
+    try:
+        with speaking_as(lan.peer, "203.0.113.5", "32"):
+            session = connected(lan.peer, "192.0.2.1")
+            said = "the route to 203.0.113.0/24 over eth0 has 192.0.2.250 of host0 as its source"
+            session.refused(ABSENT, f"^{said}")
+            session.refused({**V4, "addresses": ["192.0.2.251"]}, f"^addresses: {said}")
+    finally:
+        lan.host.ip("route", "del", "203.0.113.0/24")
+
+
+def test_by_a_table_that_a_rule_leads_to(lan: Lan, connected: t.Any) -> None:
+    lan.done(V4)
+    lan.host.ip("rule", "add", "to", "203.0.113.5", "lookup", "100")
+    lan.host.ip("route", "add", "203.0.113.5", "via", "192.0.2.77", "dev", "host0", "table", "100")
+    try:
+        with speaking_as(lan.guest, "203.0.113.5", "32"):
+            runs = "^the connection from 203.0.113.5 to 192.0.2.1, by which Ansible runs, goes over host0, and removing"
+            connected(lan.guest, "192.0.2.1").refused(ABSENT, runs)
+    finally:
+        lan.host.ip("rule", "del", "to", "203.0.113.5", "lookup", "100")
+        lan.host.ip("route", "flush", "table", "100")
+
+
+def test_by_a_way_that_turns_out_another_in_the_end(lan: Lan, connected: t.Any) -> None:
+    """What nobody could foresee is put back: here something else makes a route while addresses are asked for."""
+    lan.done(ABSENT)
+    before = lan.state()
+
+    def make_route() -> None:
+        up = ["sh", "-c", "until ip -br link show dev host0 2>&1 | grep -q UP; do sleep 0.02; done"]
+        lan.host.run(*up)
+        lan.host.ip("route", "add", "192.0.2.9", "dev", "host0")
+
+    thread = threading.Thread(target=make_route)
+    thread.start()
+    result = connected(lan.peer, "192.0.2.1").access(V4)
+    thread.join()
+    assert result["msg"] == (
+        "the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, would be cut off, since the kernel sends "
+        "to there another way now. Run this over another address of the host. The host is as it was before"
+    )
+    assert lan.state() == before
+
+
+@pytest.mark.parametrize(
+    ("apart", "how"),
+    [
+        (
+            "several next hops",
+            ["nexthop", "via", "192.0.2.77", "dev", "host0", "onlink", "nexthop", "via", "192.0.2.9"],
+        ),
+        (
+            "several next hops",
+            ["nexthop", "via", "192.0.2.9", "nexthop", "via", "192.0.2.77", "dev", "host0", "onlink"],
+        ),
+        ("a nexthop object", ["nhid", "5"]),
+        ("the type of service 0x10", ["tos", "0x10", "via", "192.0.2.77", "dev", "host0", "onlink"]),
+    ],
+)
+def test_a_route_that_would_not_go_alone_is_left(lan: Lan, apart: str, how: list[str]) -> None:
+    lan.done(V4)
+    if "nhid" in how:
+        lan.host.ip("nexthop", "add", "id", "5", "dev", "host0")
+    lan.host.ip("route", "add", "198.51.100.0/24", *how)
+    said = rf"the route to 198.51.100.0/24 over host0 (goes by|has) {apart}, so that it would not go alone"
+    assert re.search(f"^guests: {said}", lan.refuses(V4))
+    assert re.search(f"^{said}", lan.refuses(ABSENT))
+    lan.host.ip("route", "del", "198.51.100.0/24", *(how[:2] if "tos" in how else []))
+    assert not lan.done(V4)["changed"]
+    assert lan.done(ABSENT)["changed"]
+
+
 def test_over_link_local_addresses(lan: Lan) -> None:
     """What only the environment says, as where another user's processes cannot be looked into."""
     own = next(word for word in lan.host.ip("-6", "address", "show", "host0").split() if word.startswith("fe80::"))
@@ -182,19 +284,57 @@ def test_over_link_local_addresses(lan: Lan) -> None:
     assert lan.state() == before
 
 
-def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path) -> None:
-    port, ready = next(PORTS), str(tmp_path / "ready")
+@contextlib.contextmanager
+def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
+    """Let a process called ``name`` hold a connection from the guest to the companion, which is to live to the end."""
+    port, ready = next(PORTS), str(directory / "session")
     with contextlib.ExitStack() as stack:
         client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]
         stack.enter_context(subprocess.Popen(client))
-        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, "sshd"]
+        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, name]
         process = stack.enter_context(
             subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "connected\n"
-        assert "removing it would cut it off" in lan.refuses(ABSENT)
-        process.stdin.close()
-        assert process.wait(30) == 0
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
+STALE = ["env", "SSH_CONNECTION=192.0.2.9 4000 192.0.2.1 22"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("sshd", []),
+        # As in a terminal whose own session is over.
+        ("sshd", STALE),
+        # An SSH server of a name that nobody knows.
+        ("tinysshd", STALE),
+        # A container that has the host's network, and sees no process of the host.
+        ("sshd", ["unshare", "--pid", "--fork", "--mount-proc"]),
+    ],
+)
+def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path, name: str, prefix: list[str]) -> None:
+    with session(lan, tmp_path, name):
+        assert "removing it would cut it off" in lan.refuses(ABSENT, prefix=[*lan.host.prefix, *prefix])
     assert lan.done(ABSENT)["changed"]
+
+
+def test_an_ancestor_s_other_connection_does_not_hide_the_session(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
+    """As that of ansible-playbook to another machine."""
+    with session(lan, tmp_path, "sshd"):
+        said = "^the connection from 192.0.2.77 to 192.0.2.250, by which Ansible runs, goes over host0, and removing"
+        connected(lan.peer, "192.0.2.1").refused(ABSENT, said)
+
+
+def test_a_connection_of_somebody_else_is_nothing_to_ansible(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
+    with session(lan, tmp_path, "nfsd"):
+        before = lan.state()
+        assert connected(lan.peer, "192.0.2.1").access(ABSENT, check=True)["changed"]
+        assert lan.state() == before

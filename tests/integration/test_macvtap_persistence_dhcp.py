@@ -27,6 +27,7 @@ DROP_IN = f"{ETC}/20-eth0.network.d/50-macvtap.conf"
 HOOK = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
 # What has been told, and which files were there then.
 TOLD = "/run/fake/told"
+LEASE = "ip address add 192.0.2.130/32 dev host-0 valid_lft 600 preferred_lft 600"
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def tool(host: Host, name: str, script: str) -> None:
     host.sh(f"mkdir -p /run/fake; cat > /run/fake/{name} <<'END'\n#!/bin/sh\n{script}\nEND\nchmod +x /run/fake/{name}")
 
 
-def networkctl(host: Host, *, started: str, script: str = "ip address add 192.0.2.130/24 dev host-0") -> None:
+def networkctl(host: Host, *, started: str, script: str = LEASE) -> None:
     host.sh(f"rm -rf /run/fake {ETC}/*macvtap*")
     tool(host, "systemctl", f'echo "{started}"')
     tool(host, "networkctl", f'(echo "$@"; find {ETC} -type f) >> {TOLD}; {script}')
@@ -122,6 +123,42 @@ def test_where_a_manager_fails_its_words_are_said_and_the_files_stay(host: Host)
     assert "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection" in host.files()
 
 
+ABSENT: dict[str, t.Any] = {"state": "absent", "dhcp4": None, "guests": None}
+STATIC: dict[str, t.Any] = {"dhcp4": False, "addresses": ["192.0.2.140"]}
+
+
+@pytest.fixture
+def client(host: Host) -> t.Iterator[None]:
+    """Give the host ifupdown and a client, where the module looks for it whatever is in PATH."""
+    host.ifupdown()
+    try:
+        host.sh(
+            "mkdir -p /run/sbin/upper /run/sbin/work; install -m 755 /dev/null /run/sbin/upper/dhclient; "
+            "mount -t overlay -o lowerdir=/usr/sbin,upperdir=/run/sbin/upper,workdir=/run/sbin/work overlay /usr/sbin"
+        )
+        yield
+    finally:
+        host.sh("umount /usr/sbin; rm -rf /run/sbin /etc/dhcp")
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("later", [ABSENT, STATIC], ids=["absent", "static"])
+def test_ifupdown_s_client_is_ended_while_the_companion_is_there(host: Host, later: dict[str, t.Any]) -> None:
+    make_companion(host)
+    # Both while its hook is there.
+    for name in ("ifdown", "dhclient"):
+        tool(host, name, f'echo {name} "$@" >> {TOLD}; ls {HOOK} >> {TOLD}')
+    tool(host, "ifup", f"{LEASE}; echo host-0=host-0 >> /run/network/ifstate")
+    host.sh("mkdir -p /run/network")
+    assert persist(host, backend="ifupdown")["leases"][0]["address"] == "192.0.2.130"
+    release = "-cf /dev/null -pf /run/dhclient.host-0.pid -lf /var/lib/dhcp/dhclient.host-0.leases host-0"
+    said = "ifdown host-0" if later is ABSENT else f"dhclient -4 -r {release}"
+    for changed in (True, False):
+        done = persist(host, backend="ifupdown", **later)
+        assert (done["rc"], done["changed"], told(host)) == (0, changed, [*said.split(), HOOK])
+        assert HOOK not in host.sh("find /etc/dhcp || true")
+
+
 def test_ifupdown_is_refused_without_its_client(host: Host) -> None:
     host.ifupdown()
     make_companion(host)
@@ -131,14 +168,8 @@ def test_ifupdown_is_refused_without_its_client(host: Host) -> None:
 
 
 @pytest.fixture
-def hook(host: Host) -> t.Iterator[t.Callable[..., str]]:
+def hook(host: Host, client: None) -> t.Callable[..., str]:  # noqa: ARG001
     """Return what runs the hook that is written, as Debian's script of dhclient does."""
-    host.ifupdown()
-    # Where the module looks, whatever is in PATH.
-    host.sh(
-        "mkdir -p /run/sbin/upper /run/sbin/work; touch /run/sbin/upper/dhclient; chmod +x /run/sbin/upper/dhclient; "
-        "mount -t overlay -o lowerdir=/usr/sbin,upperdir=/run/sbin/upper,workdir=/run/sbin/work overlay /usr/sbin"
-    )
     made = persist(host, backend="ifupdown", mac="52:54:00:00:00:07")
     assert made["rc"] == 0, made
     make_companion(host)
@@ -149,8 +180,7 @@ def hook(host: Host) -> t.Iterator[t.Callable[..., str]]:
             + f"reason={reason}; . {HOOK}; echo goes on"
         )
 
-    yield run
-    host.sh("umount /usr/sbin; rm -rf /run/sbin /etc/dhcp")
+    return run
 
 
 def test_of_a_lease_dhclient_takes_the_address_alone(host: Host, hook: t.Callable[..., str]) -> None:

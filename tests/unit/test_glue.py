@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import typing as t
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 
 
@@ -28,3 +31,31 @@ def test_dictionaries_are_merged_key_by_key() -> None:
 
 def test_an_empty_list_declares_nothing() -> None:
     assert _glue.entries({"links": [], "name": None}, "links", ["name"]) == []
+
+
+class Module:
+    """Runs programs as AnsibleModule does."""
+
+    def get_bin_path(self, program: str) -> str:
+        return program
+
+    def run_command(
+        self, words: list[str], data: str | None = None, *, handle_exceptions: bool
+    ) -> tuple[int, str, str]:
+        assert not handle_exceptions
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            if data:
+                process.stdin.write(data)
+            said = process.communicate()
+        return process.returncode, *said
+
+
+def test_a_program_that_does_not_read_its_input_has_said_something_all_the_same() -> None:
+    # More than a pipe takes.
+    text = "x" * (1 << 20)
+    words = ["sh", "-c", "echo unknown option >&2; exit 3"]
+    assert _glue.command(t.cast("t.Any", Module()), words, text) == (3, "unknown option\n")
+    assert _glue.command(t.cast("t.Any", Module()), ["wc", "-c"], text) == (0, f"{1 << 20}\n")

@@ -94,6 +94,36 @@ def test_an_interrupt_puts_everything_back_too() -> None:
     assert host.values == {"a": "old"}
 
 
+def test_a_defect_puts_everything_back_and_says_so() -> None:
+    host = Host({"a": "old"})
+    apply = host.apply
+
+    def defective(steps: t.Sequence[Step[str]]) -> None:
+        apply(steps)
+        if steps[0].after == "new":
+            raise KeyError("accept_ra")
+
+    host.apply = defective  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match=r"^KeyError: 'accept_ra'\. The host is as it was before$"):
+        host.run({"a": "new"})
+    assert host.values == {"a": "old"}
+
+
+def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
+    host = Host({"a": "old"})
+
+    def refuses(steps: t.Sequence[Step[str]]) -> None:
+        if steps[0].after == "new":
+            host.values["a"] = "half"
+            raise MacvtapError("the host refused", path="things[a]")
+        raise KeyError("accept_ra")
+
+    host.apply = refuses  # type: ignore[method-assign]
+    said = r"^things\[a\]: the host refused\. Putting back what was there failed as well: KeyError: 'accept_ra'$"
+    with pytest.raises(MacvtapError, match=said):
+        host.run({"a": "new"})
+
+
 def test_what_cannot_be_put_back_is_said() -> None:
     host = Host({"a": "old"}, refuses="a")
     host.ignores = "a"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 import yaml
@@ -23,3 +24,9 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
     for name in specs:
         assert f"| `{name}` |" in readme
         assert name in used
+
+
+@pytest.mark.parametrize("file", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/*/*.yml")))
+def test_no_template_is_none_by_itself(file: str) -> None:
+    # Before ansible-core 2.19 it becomes an empty text, which is no number and no list; within a dictionary it stays.
+    assert not re.findall(r"\w+: [\"']\{\{[^{}]*default\(none\) \}\}", (ROOT / file).read_text())

@@ -14,28 +14,47 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Connection
 
-_ESTABLISHED = "01"
+# include/net/tcp_states.h
+_ESTABLISHED, _LISTENING = "01", "0A"
 _SERVERS = ("sshd", "sshd-session", "dropbear")
 
 
+class _Socket(t.NamedTuple):
+    state: str
+    inode: str
+    port: str
+    connection: Connection
+
+
 def find() -> tuple[Connection, ...]:
-    """Return the connections of this process's ancestors, and that which SSH says in the environment.
+    """Return the connections of this process's ancestors, and that which SSH says in the environment, if it is there.
 
-    A task that Ansible has sent to the background has no such ancestors: then every SSH session of the host counts.
+    A task in the background, and one started from a terminal that has outlived its session, come from no SSH server:
+    then every SSH session of the host counts. Where none is seen, as in a container, every connection that somebody has
+    made to this host does.
     """
-    established = _established()
-    found = _held(_ancestors(), established) | _said(os.environ.get("SSH_CONNECTION", ""))
-    return tuple(sorted(found or _held(_servers(), established), key=str))
+    sockets = list(_sockets())
+    established = {one.inode: one.connection for one in sockets if one.state == _ESTABLISHED}
+    ancestors = list(_ancestors())
+    found = _held(ancestors, established) | _said(os.environ.get("SSH_CONNECTION", ""), established.values())
+    if not _held(filter(_is_server, ancestors), established):
+        found |= _held(filter(_is_server, filter(str.isdigit, os.listdir("/proc"))), established)
+    if not found:
+        ports = {one.port for one in sockets if one.state == _LISTENING}
+        found = {one.connection for one in sockets if one.state == _ESTABLISHED and one.port in ports}
+    return tuple(sorted(found, key=str))
 
 
-def _said(words: str) -> set[Connection]:
+def _said(words: str, established: t.Collection[Connection]) -> set[Connection]:
     parts = words.split()
     if len(parts) != 4:
         return set()
     try:
-        return {Connection(_plain(parts[2]), _plain(parts[0]))}
+        said = Connection(_plain(parts[2]), _plain(parts[0]))
     except ValueError:
         return set()
+    # A terminal keeps what was said to it when it began, and that session may be over.
+    return {said} if said in established or ipaddress.ip_address(said.peer).is_link_local else set()
 
 
 def _held(pids: t.Iterable[str], established: t.Mapping[str, Connection]) -> set[Connection]:
@@ -68,19 +87,16 @@ def _ancestors() -> t.Iterator[str]:
             return
 
 
-def _servers() -> t.Iterator[str]:
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                if file.read().strip() in _SERVERS:
-                    yield pid
-        except OSError:
-            continue
+def _is_server(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip() in _SERVERS
+    except OSError:
+        return False
 
 
-def _established() -> dict[str, Connection]:
-    """Return the established TCP connections of this network namespace by their sockets' inodes."""
-    found = {}
+def _sockets() -> t.Iterator[_Socket]:
+    """Yield the TCP sockets of this network namespace that are connected or wait for that."""
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/self/net/{name}", encoding="ascii") as file:
@@ -89,9 +105,10 @@ def _established() -> dict[str, Connection]:
             continue
         for line in lines:
             words = line.split()
-            if words[3] == _ESTABLISHED:
-                found[words[9]] = Connection(_address(words[1]), _address(words[2]))
-    return found
+            if words[3] not in (_ESTABLISHED, _LISTENING):
+                continue
+            connection = Connection(_address(words[1]), _address(words[2]))
+            yield _Socket(words[3], words[9], words[1].rpartition(":")[2], connection)
 
 
 def _address(words: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 import typing as t
@@ -13,13 +14,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rt
 
 # include/uapi/linux/if_addr.h
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_DADFAILED, _TENTATIVE = 0x08, 0x40
+_DADFAILED, _TENTATIVE, _PERMANENT = 0x08, 0x40, 0x80
 # include/uapi/linux/rtnetlink.h
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = (
-    1, 4, 5, 6, 7, 9, 15, 18,
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = (
+    1, 4, 5, 6, 7, 9, 15, 18, 30,
 )  # fmt: skip
 _NDA_DST, _NDA_LLADDR = 1, 2  # include/uapi/linux/neighbour.h
-_MAIN, _CLONED = 254, 0x200
+_LOCAL, _CLONED = 255, 0x200
 _U32 = struct.Struct("=I").unpack_from
 _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index of the link
 
@@ -29,8 +30,16 @@ def addresses(bodies: t.Sequence[bytes]) -> tuple[Address, ...]:
 
 
 def routes(bodies: t.Sequence[bytes]) -> tuple[Route, ...]:
-    """Return the routes of the main table, those with several next hops once for each."""
+    """Return the routes of all tables but the kernel's own, those with several next hops once for each."""
     return tuple(route for body in bodies for route in _routes(body))
+
+
+def way(body: bytes | None) -> tuple[int, str | None]:
+    """Return the link and the gateway of the one route that the kernel takes, 0 and None if it has none."""
+    if body is None:
+        return 0, None
+    attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
+    return (_U32(attrs[_RTA_OIF])[0] if _RTA_OIF in attrs else 0), _gateway(attrs)
 
 
 def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
@@ -51,34 +60,49 @@ def _address(body: bytes) -> Address:
     # Of a point-to-point link the first is its own, the second that of its peer.
     address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
     return Address(
-        socket.inet_ntop(family, address),
+        _text(address),
         prefix,
         failed=bool(flags & _DADFAILED),
         index=index,
         tentative=bool(flags & _TENTATIVE),
         link_local=family == socket.AF_INET6 and scope == SCOPE_LINK,
+        # A lease is for a time; one for ever the kernel does not tell from an address that somebody has said.
+        leased=family == socket.AF_INET and not flags & _PERMANENT,
     )
 
 
 def _routes(body: bytes) -> t.Iterator[Route]:
-    family, length, _source, _tos, table, protocol, scope, kind, flags = rtnetlink.RTMSG.unpack_from(body)
+    family, length, from_length, tos, table, protocol, scope, kind, flags = rtnetlink.RTMSG.unpack_from(body)
     attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
     table = _U32(attrs[_RTA_TABLE])[0] if _RTA_TABLE in attrs else table
-    if table != _MAIN or flags & _CLONED:
+    if table == _LOCAL or flags & _CLONED:
         return
     nothing = bytes(4 if family == socket.AF_INET else 16)
     source = attrs.get(_RTA_PREFSRC)
     for index, gateway in _next_hops(attrs):
         yield Route(
-            f"{socket.inet_ntop(family, attrs.get(_RTA_DST, nothing))}/{length}",
+            f"{_text(attrs.get(_RTA_DST, nothing))}/{length}",
             index,
             gateway,
-            socket.inet_ntop(family, source) if source else None,
+            _text(source) if source else None,
             _U32(attrs[_RTA_PRIORITY])[0] if _RTA_PRIORITY in attrs else 0,
             protocol,
             scope,
             kind,
+            table,
+            _apart(attrs, tos, from_length),
         )
+
+
+def _apart(attrs: t.Mapping[int, bytes], tos: int, from_length: int) -> str:
+    # RTM_DELROUTE takes a whole route with several next hops, or none, by the first of them (fib_nh_match()).
+    if _RTA_NH_ID in attrs:
+        return "goes by a nexthop object"
+    if _RTA_MULTIPATH in attrs:
+        return "goes by several next hops"
+    if tos:
+        return f"has the type of service {tos:#x}"
+    return "is for one source" if from_length else ""
 
 
 def _next_hops(attrs: t.Mapping[int, bytes]) -> t.Iterator[tuple[int, str | None]]:
@@ -102,4 +126,5 @@ def _gateway(attrs: t.Mapping[int, bytes]) -> str | None:
 
 
 def _text(data: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+    # As the options' canonical form is: inet_ntop() writes the last 32 bits of some IPv6 addresses as IPv4.
+    return str(ipaddress.ip_address(data))

@@ -5,29 +5,35 @@
 from __future__ import annotations
 
 import errno
-import os
+import ipaddress
 import socket
 import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import arp, connections, decode
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import (
+    arp,
+    connections,
+    decode,
+    leases,
+    settings,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     HALF_MADE,
-    SETTINGS,
+    MAIN,
+    Address,
     Companion,
+    Connection,
     Host,
     Route,
     family,
     is_ours,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
-_SYSCTL = "/proc/sys/net"
-_MAIN = 254
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 # Duplicate address detection: up to a second before it begins, and as a rule one more.
 _DETECTION_SECONDS = 15.0
@@ -44,24 +50,59 @@ class Access:
         self._session = session
         self._socket = sock
         self._parents = parents
+        # Those of the beginning, and which way each has gone.
+        self._connections: tuple[Connection, ...] | None = None
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
+        addresses = self.addresses(links)
+        routes = decode.routes(
+            [
+                body
+                for family_number in (socket.AF_INET, socket.AF_INET6)
+                for body in rtnetlink.dump_routes(self._socket, family_number)
+            ]
+        )
+        found = tuple(self._with_way(connection, addresses) for connection in connections.find())
+        if self._connections is None:
+            self._connections = found
+        ours = [name for name, link in links.items() if is_ours(link)]
         return Host(
             links,
-            decode.addresses(rtnetlink.dump_addresses(self._socket)),
-            decode.routes(
-                [
-                    body
-                    for family_number in (socket.AF_INET, socket.AF_INET6)
-                    for body in rtnetlink.dump_routes(self._socket, family_number)
-                ]
-            ),
-            {name: _settings(name) for name, link in links.items() if is_ours(link)},
-            connections.find(),
+            addresses,
+            tuple(route for route in routes if route.table == MAIN),
+            {name: settings.of(name) for name in ours},
+            found,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
-            ipv6=os.path.isdir(f"{_SYSCTL}/ipv6"),
+            ipv6=settings.has_ipv6(),
+            elsewhere=tuple(route for route in routes if route.table != MAIN),
+            without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
         )
+
+    def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
+        """Return the IP addresses of all links."""
+        links = self._session.observe(()) if links is None else links
+        ours = {link.index: name for name, link in links.items() if is_ours(link)}
+        return leases.marked(decode.addresses(rtnetlink.dump_addresses(self._socket)), ours)
+
+    def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
+        local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
+        if peer.is_link_local:
+            # Each link leads to some; the one that is meant has the other end.
+            index = next((one.index for one in addresses if one.address == connection.local), 0)
+            return replace(connection, index=index)
+        index, gateway = decode.way(rtnetlink.route_between(self._socket, local.packed, peer.packed))
+        return replace(connection, index=index, gateway=gateway)
+
+    def _check_ways(self) -> None:
+        """Look whether the kernel sends where it sent before to whom Ansible connects from."""
+        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
+        for before in self._connections or ():
+            if before.index and self._with_way(before, addresses) != before:
+                raise MacvtapError(
+                    f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "
+                    "since the kernel sends to there another way now. Run this over another address of the host"
+                )
 
     def apply(self, steps: t.Sequence[Step[Companion]]) -> None:
         """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
@@ -73,15 +114,21 @@ class Access:
         staying = [step for step in steps if step.after is not None]
         self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
         for step in staying:
-            _set(step)
+            settings.apply(step, there=True)
         made = self._session.observe(())
         self._session.apply([_whole(step, made) for step in staying])
-        links = self._session.observe(())
-        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
+        # Those of IPv6 come with its MTU, as the kernel has them for all links.
         for step in staying:
-            _probe(step, links)
+            settings.apply(step)
+        links = self._session.observe(())
+        # Before anything leaves, as it takes a second. What moves from one companion to another nobody else has.
+        own = {one.address for step in staying if step.before and not _comes(step) for one in step.before.addresses}
+        for step in staying:
+            _probe(step, links, own)
+        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
+        self._check_ways()
 
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
@@ -108,7 +155,11 @@ class Access:
                     del new[key]
             if new and time.monotonic() > deadline:
                 waiting = ", ".join(address for _index, address in new)
-                raise MacvtapError(f"the kernel does not come to know whether somebody else has {waiting}")
+                raise MacvtapError(
+                    f"the kernel has not come to know in {_DETECTION_SECONDS:.0f} seconds whether somebody else has "
+                    f"{waiting}. See that the parent keeps its carrier, and run this again",
+                    path=join_path(next(iter(new.values())).path, "addresses"),
+                )
             time.sleep(_POLL_SECONDS if new else 0)
 
 
@@ -146,51 +197,21 @@ def _link_step(
     return Step(step.target, before, after, tuple(changes), path=step.path)
 
 
-def _settings(name: str) -> dict[str, int]:
-    found = {}
-    for setting in SETTINGS:
-        try:
-            with open(_file(name, setting), encoding="ascii") as file:
-                found[setting] = int(file.read())
-        except OSError:  # the link has gone, or there is no IPv6
-            continue
-    return found
-
-
-def _set(step: Step[Companion]) -> None:
-    companion = t.cast("Companion", step.after)
-    now = _settings(step.target)
-    for setting, value in companion.settings.items():
-        path = _file(step.target, setting)
-        try:
-            if now.get(setting) != value:
-                with open(path, "w", encoding="ascii") as file:
-                    file.write(str(value))
-        except OSError as exc:
-            raise MacvtapError(f"{path} cannot be set to {value}: {exc.strerror}", path=step.path) from exc
-
-
-def _file(name: str, setting: str) -> str:
-    family_name, _slash, file = setting.partition("/")
-    return f"{_SYSCTL}/{family_name}/conf/{name}/{file}"
-
-
 def _new(step: Step[Companion]) -> list[t.Any]:
     had = () if _comes(step) else t.cast("Companion", step.before).addresses
     return [address for address in t.cast("Companion", step.after).addresses if address not in had]
 
 
-def _probe(step: Step[Companion], links: Links) -> None:
+def _probe(step: Step[Companion], links: Links, own: t.Collection[str]) -> None:
     link = _there(step, links)
-    new = [address.address for address in _new(step) if family(address.address) == 4]
+    new = [one.address for one in _new(step) if family(one.address) == 4 and one.address not in own]
     if not new or not link.carrier:
         return
     try:
         found = arp.holder(link.name, link.mac or "", new)
     except OSError as exc:
-        raise MacvtapError(
-            f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}", path=step.path
-        ) from exc
+        said = f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}"
+        raise MacvtapError(said, path=step.path) from exc
     if found is not None:
         raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
 
@@ -225,5 +246,5 @@ def _route(route: Route, index: int, *, add: bool) -> bytes:
     given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
     attrs += [(name, value) for name, value in given.items() if value]
     return messages.route(
-        (number, int(length), 0, 0, _MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
+        (number, int(length), 0, 0, MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
     )

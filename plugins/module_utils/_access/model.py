@@ -33,6 +33,9 @@ SETTINGS: t.Mapping[str, int] = {
 KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
+MAIN = 254  # RT_TABLE_MAIN
+# IPV6_MIN_MTU: on a link with less the kernel has no IPv6, and none of its settings (addrconf_notify()).
+IPV6_MTU = 1280
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Address:
-    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it."""
+    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it.
+
+    ``leased``: it has come from a DHCP server. Only of IPv4 that is known.
+    """
 
     address: str
     prefix: int
@@ -64,6 +70,7 @@ class Address:
     index: int = field(default=0, compare=False)
     tentative: bool = field(default=False, compare=False)
     link_local: bool = field(default=False, compare=False)
+    leased: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
@@ -71,9 +78,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main table; ``index`` is that of its link, 0 where there is none or it goes without saying.
+    """A route; ``index`` is that of its link, 0 where there is none or it goes without saying.
 
-    ``metric`` 0 is the kernel's choice in one that is still to be made.
+    ``metric`` 0 is the kernel's choice in one that is still to be made. ``apart`` says what makes it one that is not to
+    be told from others by the rest of the fields, and so not to be removed by them.
     """
 
     destination: str
@@ -84,24 +92,37 @@ class Route:
     protocol: int = STATIC
     scope: int = SCOPE_UNIVERSE
     kind: int = UNICAST
+    table: int = MAIN
+    apart: str = ""
 
     def __str__(self) -> str:
         said = f"{self.destination}{f' via {self.gateway}' if self.gateway else ''}"
         scope = " scope global" if family(self.destination) == 4 and self.scope == SCOPE_UNIVERSE else ""
-        return f"{said}{f' src {self.source}' if self.source else ''}{scope}"
+        apart = f" ({self.apart})" if self.apart else ""
+        return f"{said}{f' src {self.source}' if self.source else ''}{scope}{apart}"
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Somebody's connection to this host, over which Ansible runs."""
+    """Somebody's connection to this host, over which Ansible runs.
+
+    ``index`` is that of the link over which the kernel sends to the peer, by ``gateway`` if that is another machine; 0
+    where it knows no way.
+    """
 
     local: str
     peer: str
+    index: int = 0
+    gateway: str | None = None
 
 
 @dataclass(frozen=True)
 class Host:
-    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses."""
+    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
+
+    ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
+    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links.
+    """
 
     links: Links
     addresses: tuple[Address, ...] = ()
@@ -110,13 +131,15 @@ class Host:
     connections: tuple[Connection, ...] = ()
     neighbours: t.Mapping[str, str] = field(default_factory=dict)
     ipv6: bool = True
+    elsewhere: tuple[Route, ...] = ()
+    without_ipv6: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Companion:
     """A companion with what is on it, less what the kernel puts there by itself and what the host's manager may.
 
-    With ``dhcp4`` these are its IPv4 addresses, and the routes that came with them.
+    With ``dhcp4`` these are the IPv4 addresses that it has from a DHCP server, and the routes that came with them.
     """
 
     link: Link
@@ -139,9 +162,29 @@ def family(address: str) -> int:
     return 6 if ":" in address else 4
 
 
+def source_of(guests: str, addresses: t.Sequence[str]) -> str | None:
+    """Return what the host sends from to the guests, a network: the first of the companion's IPv4 addresses.
+
+    Of IPv6 nothing: the kernel takes none whose duplicate address detection is not over, which it never is while the
+    parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
+    """
+    return next((address for address in addresses if family(address) == family(guests) == 4), None)
+
+
+def lease_of(index: int, addresses: t.Iterable[Address]) -> str | None:
+    """Return the address that the link has from a DHCP server."""
+    return next((one.address for one in addresses if one.index == index and one.leased), None)
+
+
 def is_ours(link: Link) -> bool:
     half_made = link.group == HALF_MADE and not link.alias and not link.up
     return link.kind == "macvlan" and (link.alias == MARK or half_made)
+
+
+def mtu_of(link: Link, host: Host) -> int | None:
+    """Return the MTU of a companion, that which the kernel will give it if it is still to be made; None: not known."""
+    parent = host.links.get(link.parent or "")
+    return link.mtu or (parent.mtu if parent else None)
 
 
 def fields(companion: Companion) -> dict[str, t.Any]:

@@ -8,7 +8,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import STATES, Wanted, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import IPV6_MTU, STATES, Wanted, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES
@@ -50,6 +50,8 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     if said["name"] is None:
         raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
     _check_name(said["name"], join_path(path, "name"))
+    if said["parent"] == "" and said["state"] != "absent":
+        raise MacvtapError("it is empty. Say the link that the guests are on", path=join_path(path, "parent"))
     link_options.check_range(said["mtu"], *link_options.RANGES["mtu"], join_path(path, "mtu"))
     want = Wanted(
         name=said["name"],
@@ -93,6 +95,8 @@ def _address(given: str, path: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise MacvtapError(f"'{given}' is no IP address, such as 192.0.2.250 or 2001:db8::250", path=path) from None
+    if slash and not length:
+        raise MacvtapError(f"'{given}' ends in a slash, and no prefix length follows. Say {text}", path=path)
     if slash and length != str(address.max_prefixlen):
         raise MacvtapError(
             f"'{given}' has a prefix length, by which the host would send to that whole network over the companion. "
@@ -168,9 +172,8 @@ def _check_families(want: Wanted) -> None:
 
 
 def _check_mtu(want: Wanted) -> None:
-    # IPV6_MIN_MTU: below it the kernel takes IPv6 off the link.
-    if want.mtu is not None and want.mtu < 1280 and any(family(address) == 6 for address in want.addresses):
+    if want.mtu is not None and want.mtu < IPV6_MTU and any(family(address) == 6 for address in want.addresses):
         raise MacvtapError(
-            f"{want.mtu} is less than the 1280 bytes that IPv6 needs, and there is an IPv6 address in addresses",
+            f"{want.mtu} is less than the {IPV6_MTU} bytes that IPv6 needs, and there is an IPv6 address in addresses",
             path=join_path(want.path, "mtu"),
         )

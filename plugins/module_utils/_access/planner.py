@@ -10,10 +10,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
     HALF_MADE,
+    IPV6_MTU,
     KERNEL_ROUTES,
     MARK,
     SCOPE_LINK,
@@ -28,6 +29,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     family,
     fields,
     is_ours,
+    mtu_of,
+    source_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -53,6 +56,7 @@ def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
         steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
     refusals.check(changing, host)
+    ways.check_others(changing, host)
     return in_order(steps, _warnings(changing, host))
 
 
@@ -73,7 +77,7 @@ def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
         tuple(
             address
             for address in host.addresses
-            if address.index == link.index and not address.link_local and not (dhcp4 and family(address.address) == 4)
+            if address.index == link.index and not address.link_local and not (dhcp4 and address.leased)
         ),
         tuple(
             replace(route, index=0)
@@ -119,7 +123,8 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
     """Return the companion as it is to be: ``before`` itself where that is as declared already."""
     if want.state == "absent" or link is None:
         return None
-    settings = {name: value for name, value in SETTINGS.items() if host.ipv6 or not name.startswith("ipv6/")}
+    six = host.ipv6 and (mtu_of(link, host) or IPV6_MTU) >= IPV6_MTU
+    settings = {name: value for name, value in SETTINGS.items() if six or not name.startswith("ipv6/")}
     addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
     routes = tuple(_route(guests, want) for guests in want.guests)
     if before is None:
@@ -127,18 +132,16 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
     if set(addresses) == set(before.addresses):
         addresses = before.addresses
     if link.parent_index == before.link.parent_index:
-        routes = _kept(routes, before.routes)
+        gone = {address.address for address in before.addresses} - set(want.addresses)
+        # The kernel would take them with their source.
+        routes = _kept(routes, tuple(route for route in before.routes if route.source not in gone))
     after = Companion(link, settings, addresses, routes, want.dhcp4)
     return before if after == before else after
 
 
 def _route(guests: str, want: Wanted) -> Route:
-    if family(guests) == 6:
-        # Without a source: the kernel takes none whose duplicate address detection is not over, which it never is while
-        # the parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
-        return Route(guests, scope=SCOPE_UNIVERSE)
-    source = next((address for address in want.addresses if family(address) == 4), None)
-    return Route(guests, source=source, scope=SCOPE_LINK)
+    scope = SCOPE_LINK if family(guests) == 4 else SCOPE_UNIVERSE
+    return Route(guests, source=source_of(guests, want.addresses), scope=scope)
 
 
 def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, ...]:
@@ -148,7 +151,7 @@ def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, .
 
 
 def _serves(route: Route, wanted: Route) -> bool:
-    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope
+    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope and not route.apart
     return route.destination == wanted.destination and plain and wanted.source in (None, route.source)
 
 

@@ -22,6 +22,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINKPROP, RTM_DELLINKPROP = 16, 17, 18, 108, 109
 RTM_NEWADDR, RTM_DELADDR, _RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 20, 21, 22, 24, 25, 26
+_RTA_DST, _RTA_SRC = 1, 2
 _RTM_GETNEIGH = 30
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
@@ -84,6 +85,20 @@ def dump_addresses(sock: socket.socket) -> list[bytes]:
 def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
     """Return the body (rtmsg and attributes) of every route's message."""
     return _dump(sock, _RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:
+    """Return the body (rtmsg and attributes) of the route that the kernel takes between two IP addresses, None if none.
+
+    Of all tables, by the rules for ``source``, which is an address of this host.
+    """
+    family, bits = (socket.AF_INET if len(destination) == 4 else socket.AF_INET6), 8 * len(destination)
+    body = RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
+    body += attribute(_RTA_DST, destination) + attribute(_RTA_SRC, source)
+    sock.send(HEADER.pack(16 + len(body), _RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
+    data = sock.recv(_RECEIVE)
+    length, kind, *_rest = HEADER.unpack_from(data)
+    return None if kind == _NLMSG_ERROR else data[16:length]
 
 
 def dump_neighbours(sock: socket.socket) -> list[bytes]:

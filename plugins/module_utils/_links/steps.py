@@ -47,9 +47,9 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
         changes = [Change(target, "state", old_state, new_state, Impact.NONE)]
     else:
         changes = [
-            Change(target, field, old[field], value, impact(before, field, value))
+            Change(target, field, old.get(field), value, impact(before, field, value))
             for field, value in new.items()
-            if value is not None and value != old[field]
+            if value is not None and value != old.get(field)
         ]
     return Step(target, before, after, (*changes, *also), _view(old), _view(new), path)
 

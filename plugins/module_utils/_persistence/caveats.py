@@ -41,6 +41,22 @@ def unmanaged(links: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:
         )
 
 
+def needed(name: str, on: t.Sequence[str]) -> t.Iterator[str]:
+    """Yield that a link stays written which is not declared, since others are ``on`` it."""
+    yield (
+        f"{name} is not declared, and stays written all the same: it is the parent of {refusals.some(sorted(on))}, "
+        "which would not be made at the next boot without it. Remove that first, or declare this too"
+    )
+
+
+def orphaned(name: str, on: t.Sequence[str]) -> t.Iterator[str]:
+    """Yield that nobody makes a link at the next boot which others are ``on``."""
+    yield (
+        f"{refusals.some(sorted(on))} will not be there after a reboot, though that is written: nobody keeps {name}, "
+        "the parent. Say backend: none for that too, or another one here"
+    )
+
+
 def _not_kept(kept: Kept) -> t.Iterator[str]:
     if kept.bclim is not None:
         yield f"{kept.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"

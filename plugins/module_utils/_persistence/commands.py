@@ -68,7 +68,7 @@ def address(kept: Kept, given: str) -> list[str]:
 
 
 def route(kept: Kept, given: Route) -> list[str]:
-    """Return the words that lead to guests over a companion; nothing is to be done where something does already."""
+    """Return the words that lead to guests over a companion, in place of what leads to them already."""
     words = ["route", "replace", given.destination, "dev", kept.name, "proto", "static"]
     return [*words, "src", given.source] if given.source else words
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
@@ -50,6 +50,8 @@ class Decided:
     """Declared links for which what is written stays as it is."""
     companions: frozenset[str] = frozenset()
     """The declared links that are companions."""
+    absent: t.Mapping[str, str] = field(default_factory=dict)
+    """The VLAN links and companions that are declared absent, with where."""
 
 
 class _Deciding:
@@ -63,9 +65,10 @@ class _Deciding:
         self.warnings: list[str] = []
         self.vlans: set[str] = set()
         self.companions: dict[str, WantedCompanion] = {}
-        # Where each thing is declared, and each VLAN link that goes.
+        # Where each thing is declared, and each VLAN link that goes; and all that is declared absent.
         self.declared: dict[str, str] = {}
         self.going: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
         self.unmanaged: dict[str, list[str]] = {}
 
     def vlan(self, declared: Declared, want: WantedVlan) -> None:
@@ -91,6 +94,7 @@ class _Deciding:
         name = self._name_of_absent(want)
         self._once(name, want.path)
         self.backends[name] = None
+        self.absent[name] = want.path
         link = self.links.get(name)
         if link is not None and vlan_model.is_ours(link):
             self.going[name] = want.path
@@ -125,6 +129,7 @@ class _Deciding:
         self._once(want.name, want.path)
         self.companions[want.name] = want
         if want.state == "absent":
+            self.absent[want.name] = want.path
             self.backends.setdefault(want.name, None)
             return
         link = self.links.get(want.name)
@@ -215,7 +220,7 @@ class _Deciding:
     def decided(self) -> Decided:
         self.warnings += caveats.unmanaged(self.unmanaged)
         left, declared = frozenset(self.left), frozenset(self.companions)
-        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), left, declared)
+        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), left, declared, self.absent)
 
 
 def decide(declared: t.Sequence[Declared], host: Host, ours: t.Mapping[str, str]) -> Decided:

@@ -45,16 +45,21 @@ macvtap_companion() {
 
 def start(kept: Kept) -> str:
     """Return what starts it, and waits for no lease: a boot is not to wait for a server."""
-    return f"dhclient -4 -nw {_files(kept)}"
+    return f"dhclient -4 -nw {_files(kept.name)}"
 
 
 def stop(kept: Kept) -> str:
-    return f"dhclient -4 -r {_files(kept)} || true"
+    return f"{shlex.join(release(kept.name))} || true"
 
 
-def _files(kept: Kept) -> str:
+def release(name: str) -> tuple[str, ...]:
+    """Return the words of the command that ends it, and takes away the address of the lease and nothing else."""
+    return ("dhclient", "-4", "-r", *_files(name).split())
+
+
+def _files(name: str) -> str:
     # With no configuration it does not say the host's name, which on the LAN is to stay that of its ordinary address.
-    return f"-cf /dev/null -pf /run/dhclient.{kept.name}.pid -lf /var/lib/dhcp/dhclient.{kept.name}.leases {kept.name}"
+    return f"-cf /dev/null -pf /run/dhclient.{name}.pid -lf /var/lib/dhcp/dhclient.{name}.leases {name}"
 
 
 def hook(kept: Kept) -> Piece:

@@ -38,13 +38,15 @@ class Lease:
 class Leases:
     """The companions' leases, and what goes with their files: what is done ``before`` they go, and ``after``.
 
-    ``first`` are the files that are written before networkd is told, and all others after.
+    ``first`` are the files that are written before networkd is told, and all others after. ``warnings`` are of clients
+    that nobody ends.
     """
 
     leases: tuple[Lease, ...] = ()
     before: tuple[Command, ...] = ()
     after: tuple[Command, ...] = ()
     first: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> dict[str, str | None]:
@@ -53,7 +55,7 @@ class Leases:
     @property
     def plan(self) -> Plan[Lease]:
         steps = (_step(lease) for lease in self.leases if lease.commands)
-        return Plan(tuple(steps), tuple(_warning(lease) for lease in self.leases if lease.unread))
+        return Plan(tuple(steps), (*(_warning(lease) for lease in self.leases if lease.unread), *self.warnings))
 
 
 def _step(lease: Lease) -> Step[Lease]:
@@ -62,9 +64,16 @@ def _step(lease: Lease) -> Step[Lease]:
 
 
 def _warning(lease: Lease) -> str:
-    whose = f" (of {refusals.some(lease.disturbed)}, and what else they are for)" if lease.disturbed else ""
+    why = why_not_told(lease.unread, lease.disturbed)
     return (
-        f"{lease.name} has no IPv4 address yet: networkd can only be told to read all its files again, and then takes "
-        "away for a moment the addresses of each link whose files have changed, which may be so since it started: "
-        f"{refusals.some(lease.unread)}{whose}. The address comes with the next boot, or when you run networkctl reload"
+        f"{lease.name} has no IPv4 address yet: {why}. The address comes with the next boot, or when you run "
+        "networkctl reload"
+    )
+
+
+def why_not_told(unread: t.Sequence[str], disturbed: t.Sequence[str]) -> str:
+    whose = f" (of {refusals.some(disturbed)}, and what else they are for)" if disturbed else ""
+    return (
+        "networkd can only be told to read all its files again, and then takes away for a moment the addresses of each "
+        f"link whose files have changed, which may be so since it started: {refusals.some(unread)}{whose}"
     )

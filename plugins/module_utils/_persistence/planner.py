@@ -10,10 +10,13 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    below,
+    caveats,
     ifupdown,
     networkd,
     networkmanager,
     ordering,
+    refusals,
     shared,
     sysctls,
     udev,
@@ -141,14 +144,17 @@ def _wanted(
     heads: dict[str, str] = {}
     blocks: dict[str, shared.Blocks] = {}
     settled = set(decided.backends) - decided.left
+    needed: dict[str, list[str]] = {}
 
     def stays(name: str, kind: str) -> bool:
         if name in decided.left:
             return True
         if kind == COMPANION:
             return name not in decided.companions
-        return not purge and (name not in settled or name in decided.companions)
+        return (not purge or name in needed) and (name not in settled or name in decided.companions)
 
+    needed = _needed(decided, ours, stays)
+    warnings = list(_on_what_goes(decided, ours, needed, purge=purge))
     for path, file in ours.items():
         if is_shared(path):
             heads[path], there = shared.parse(file.text)
@@ -157,7 +163,6 @@ def _wanted(
             links = _links(file)
             if all(stays(name, kind) for name, kind in links.items()) if links else not purge:
                 whole[path] = file
-    warnings: list[str] = []
     for kept in decided.kept:
         rendered = _RENDER[str(decided.backends[kept.name])](kept)
         warnings += rendered.warnings
@@ -173,6 +178,36 @@ def _wanted(
     if UNIT_FILE in whole:
         whole[UNIT_LINK] = File(UNIT_LINK, target=UNIT_FILE)
     return whole, warnings
+
+
+def _needed(decided: Decided, ours: t.Mapping[str, File], stays: t.Callable[[str, str], bool]) -> dict[str, list[str]]:
+    """Return the links that others are on which will be written, with those."""
+    parents = below.of(ours.values())
+    kept = {one.name: one.parent.name for one in decided.kept}
+    links = {name: kind for file in ours.values() for name, kind in _links(file).items()}
+    staying = {name for name, kind in links.items() if name not in kept and stays(name, kind)}
+    found: dict[str, list[str]] = {}
+    waiting = [*kept.items(), *((name, parent) for name, parent in parents.items() if name in staying)]
+    for name, parent in waiting:
+        if parent not in found and parent not in kept and parent not in staying and parent in parents:
+            # A VLAN on a VLAN.
+            waiting.append((parent, parents[parent]))
+        found.setdefault(parent, []).append(name)
+    return found
+
+
+def _on_what_goes(
+    decided: Decided, ours: t.Mapping[str, File], needed: t.Mapping[str, t.Sequence[str]], *, purge: bool
+) -> t.Iterator[str]:
+    """Yield what to know of links that are not to be written any longer, and that others are on which are."""
+    written = {name for file in ours.values() for name in _links(file)}
+    for name in sorted(written & needed.keys()):
+        if name in decided.absent and name not in decided.companions:
+            refusals.check_unused(name, needed[name], decided.absent[name])
+        elif name not in decided.backends:
+            yield from caveats.needed(name, needed[name]) if purge else ()
+        elif decided.backends[name] is None:
+            yield from caveats.orphaned(name, needed[name])
 
 
 def _of_every_manager(kept: Kept, rendered: Rendered, host: Host) -> t.Iterator[Piece]:

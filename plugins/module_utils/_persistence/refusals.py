@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
@@ -29,6 +31,18 @@ def check(kept: Kept, parent: Link, host: Host, *, written: str | None) -> None:
     if parent.index:
         check_parent = vlan_refusals.check_parent if kept.kind == "vlan" else refusals.check_parent
         check_parent(join_path(kept.path, "parent"), parent, host.links)
+
+
+def check_unused(name: str, on: t.Sequence[str], path: str) -> None:
+    """Refuse that what is written for a VLAN goes, declared absent at ``path``, from under what is written ``on`` it.
+
+    :raises MacvtapError: in any case.
+    """
+    raise MacvtapError(
+        f"{name} is the parent of {refusals.some(sorted(on))}, and without it that would not be made at the next boot. "
+        "Remove what is written for that first",
+        path=path,
+    )
 
 
 def _check_texts(kept: Kept, parent: Link) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
@@ -55,7 +55,7 @@ def _changed(path: str) -> float:
 class Taking:
     """Writes the files of a run, and has the managers take up what they say of companions."""
 
-    def __init__(self, run: Run, addresses: t.Callable[[], t.Mapping[int, t.Sequence[str]]]) -> None:
+    def __init__(self, run: Run, addresses: t.Callable[[], t.Sequence[Address]]) -> None:
         self.leases: Leases | None = None
         self._run = run
         self._addresses = addresses
@@ -77,7 +77,7 @@ class Taking:
                 self._try(command)
             if leases.first:
                 host.apply([step for step in steps if step.target in leases.first])
-                self._tell(RELOAD, "networkd gets companions no address for it")
+                self._tell(RELOAD, "networkd does not know what is new of companions")
                 steps = [step for step in steps if step.target not in leases.first]
         host.apply(steps)
 
@@ -111,8 +111,7 @@ class Taking:
     def _address(self, lease: Lease) -> str | None:
         if lease.address is not None or lease.index is None:
             return lease.address
-        found = (one for one in self._addresses().get(lease.index, ()) if family(one) == 4)
-        return next((one.partition("/")[0] for one in found), None)
+        return lease_of(lease.index, self._addresses())
 
     def _try(self, command: Command) -> None:
         answer = self._run(command, None)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family, source_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
@@ -68,15 +68,10 @@ def companion(want: WantedCompanion, parent: Parent, link: Link | None, below: L
         alias=MARK,
         # Not a network's: the kernel would route all of it over the companion.
         addresses=tuple(f"{address}/{128 if family(address) == 6 else 32}" for address in want.addresses),
-        routes=tuple(Route(guests, _source(want, guests)) for guests in want.guests),
+        routes=tuple(Route(guests, source_of(guests, want.addresses)) for guests in want.guests),
         dhcp4=want.dhcp4,
         lease_mtu=(link or below).mtu if want.dhcp4 else None,
     )
-
-
-def _source(want: WantedCompanion, guests: str) -> str | None:
-    """Return what macvtap_host_access gives the route as its source; why none with IPv6, is said there."""
-    return next((address for address in want.addresses if family(address) == family(guests) == 4), None)
 
 
 def _mac(want: Wanted | WantedCompanion, link: Link | None) -> str | None:

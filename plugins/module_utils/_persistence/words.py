@@ -9,8 +9,9 @@ import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept
 
-# No pattern, quote, comment, substitution or option of any of the formats; a leading dot would hide the file.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+=@-]*")
+# No pattern, quote, comment, substitution or option of any of the formats; a leading dot would hide the file. A = would
+# end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
 
 
 def check_name(name: str, path: str) -> None:
@@ -18,7 +19,7 @@ def check_name(name: str, path: str) -> None:
     # ifname_valid() of systemd: a number is an index to it.
     if not _NAME.fullmatch(name) or name.isdigit() or name in {"all", "default"}:
         raise MacvtapError(
-            f"'{name}' cannot be written into configuration files: letters, digits and any of _ . , + = @ - can, not "
+            f"'{name}' cannot be written into configuration files: letters, digits and any of _ . , + @ - can, not "
             "digits alone, and not the words all and default. Choose another name, or say backend: none for this link",
             path=path,
         )

@@ -157,11 +157,62 @@ def test_without_ipv6_there_is_nothing_of_it() -> None:
     assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel has not" in refused(want(), host)
 
 
+V4 = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
+SETTINGS4 = {name: value for name, value in SETTINGS.items() if name.startswith("ipv4/")}
+
+
+def clamped(companion: int, parent: int, **settings: int) -> Host:
+    links = {"eth0": replace(ETH0, mtu=parent), "host0": replace(HOST0, mtu=companion)}
+    addresses = tuple(one for one in WITH.addresses if one.index != 10 or ":" not in one.address)
+    routes = tuple(one for one in WITH.routes if one.index != 10 or ":" not in one.destination)
+    return Host({**WITH.links, **links}, addresses, routes, {"host0": {**SETTINGS4, **settings}})
+
+
+def test_a_companion_with_less_than_ipv6_needs_has_none_of_it() -> None:
+    for parent in (1200, 1500):
+        assert not plan(V4, clamped(1200, parent)).changed
+        said = refused(want(), clamped(1200, parent))
+        assert "addresses[1]: 2001:db8::250 is IPv6, which needs an MTU of 1280 bytes, and host0 has 1200" in said
+    # Its settings come with the MTU.
+    found = changes(replace(V4, mtu=1500), clamped(1200, 1500))
+    assert found == [("mtu", 1200, 1500), ("accept_ra", None, 0), ("autoconf", None, 0)]
+    # On such a parent a new one has none from the beginning.
+    low = replace(BARE, links={**BARE.links, "eth0": replace(ETH0, mtu=1200)})
+    (step,) = plan(V4, low).steps
+    assert step.after is not None
+    assert step.after.settings == SETTINGS4
+    assert "addresses[1]: 2001:db8::250 is IPv6, which needs" in refused(want(), low)
+    # Without IPv6 there is nothing to lose.
+    assert plan(replace(V4, mtu=1000), replace(BARE, ipv6=False)).changed
+
+
 def test_what_a_lease_brought_stays() -> None:
     wanted = want(addresses=("2001:db8::250",), dhcp4=True)
-    leased = also(WITH, Address("192.0.2.133", 24, index=10), Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP))
+    leased = also(
+        WITH,
+        Address("192.0.2.133", 24, index=10, leased=True),
+        Route("192.0.2.9/32", 10, "192.0.2.254", protocol=DHCP),
+        Route("192.0.2.77/32", 10, scope=SCOPE_LINK),
+    )
+    leased = replace(
+        leased,
+        addresses=tuple(one for one in leased.addresses if one.address != "192.0.2.250"),
+        routes=tuple(one for one in leased.routes if one.source != "192.0.2.250"),
+    )
     assert not plan(wanted, leased).changed
     assert [change[0] for change in changes(want(), leased)] == ["addresses", "guests"]
+
+
+def test_what_was_static_is_no_lease() -> None:
+    wanted = want(addresses=("2001:db8::250",), dhcp4=True)
+    (step,) = plan(wanted, WITH).steps
+    assert [(change.field, change.after) for change in step.changes] == [
+        ("addresses", ["2001:db8::250/128"]),
+        # The kernel would take the route with the address that is its source.
+        ("guests", ["192.0.2.77/32", "2001:db8::77/128"]),
+    ]
+    said = refused(wanted, also(WITH, Connection("192.0.2.250", "203.0.113.5")))
+    assert "goes over host0, and taking away 192.0.2.250 would cut it off" in said
 
 
 def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:
@@ -213,12 +264,15 @@ def test_the_way_back() -> None:
     [
         ({"addresses": ("192.0.2.1",)}, "addresses[0]: 192.0.2.1 is an address of the host already, of eth0"),
         ({"addresses": ("192.0.2.254",)}, "addresses[0]: 192.0.2.254 is a router's"),
+        ({"addresses": ("192.0.2.0",)}, "addresses[0]: 192.0.2.0 is the first of 192.0.2.0/24, and means all of"),
+        ({"addresses": ("192.0.2.255",)}, "addresses[0]: 192.0.2.255 is the last of 192.0.2.0/24, and means all of"),
         ({"addresses": ("203.0.113.5",)}, "addresses[0]: 203.0.113.5 is whom Ansible connects from"),
         ({"guests": ("192.0.2.0/30",)}, "guests[0]: 192.0.2.0/30 contains an address of the host itself, 192.0.2.1 of"),
         ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router by which this host reaches"),
         ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, whom Ansible connects from"),
         ({"guests": ("198.51.100.0/24",)}, "guests[0]: 198.51.100.0/24 is routed over eth1 already"),
-        ({"guests": ("100.64.0.0/10",)}, "guests[0]: 100.64.0.0/10 is routed over nothing already"),
+        ({"guests": ("100.64.0.0/10",)}, "guests[0]: there is a route of type blackhole to 100.64.0.0/10 already"),
+        ({"mtu": 1279}, "mtu: 1279 is less than the 1280 bytes that IPv6 needs"),
         ({"mtu": 9000}, "mtu: 9000 exceeds the mtu of its parent"),
         ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the address of eth0, the parent"),
         ({"mac": ETH1.mac}, "mac: 02:00:00:00:00:03 is the address of the link eth1"),
@@ -272,6 +326,80 @@ def test_the_way_to_the_peer_stays() -> None:
     assert "and taking away 192.0.2.250 would" in refused(
         want(addresses=("192.0.2.251", "2001:db8::250")), also(WITH, Connection("192.0.2.250", "203.0.113.5"))
     )
+
+
+def test_the_way_is_the_one_that_the_kernel_takes() -> None:
+    # By another table, or a rule: the main table leads elsewhere.
+    over = Connection("192.0.2.1", "203.0.113.5", index=10, gateway="192.0.2.77")
+    for wanted in (ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")):
+        assert "the connection from 203.0.113.5 to 192.0.2.1, by which Ansible runs, goes over host0" in refused(
+            wanted, also(WITH, over)
+        )
+    # And the other way round.
+    beside = Connection("192.0.2.1", "192.0.2.77", index=2)
+    assert plan(ABSENT, also(WITH, replace(beside, peer="203.0.113.5"))).changed
+
+
+def test_a_route_of_the_kernels_goes_with_its_address() -> None:
+    undeclared = (Address("10.1.1.5", 24, index=10), Route("10.1.1.0/24", 10, protocol=KERNEL, scope=SCOPE_LINK))
+    assert plan(want(), also(WITH, *undeclared)).changed
+    connection = Connection("192.0.2.1", "10.1.1.9", index=10)
+    said = refused(want(), also(WITH, *undeclared, connection))
+    assert "guests: Ansible connects from 10.1.1.9, which is routed over host0, and would be cut off" in said
+    # Of two addresses the other one keeps it.
+    kept = want(addresses=("192.0.2.250", "2001:db8::250", "10.1.1.6"))
+    two = (*undeclared, Address("10.1.1.6", 32, index=10))
+    assert plan(kept, also(WITH, *two, connection)).changed
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
+    theirs = Route("203.0.113.0/24", 2, "192.0.2.9", source="192.0.2.250")
+    host = also(WITH, theirs)
+    host = replace(WITH, elsewhere=(replace(theirs, table=100),)) if elsewhere else host
+    for wanted, path in (
+        (ABSENT, "companions[3]"),
+        (want(parent="eth1"), "companions[3].addresses"),
+        (want(addresses=("192.0.2.251", "2001:db8::250")), "companions[3].addresses"),
+    ):
+        said = refused(wanted, host)
+        assert said.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has 192.0.2.250 of host0 as its source")
+    assert plan(want(guests=()), host).changed
+    # Of IPv6 they lose no more than that.
+    six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
+    assert plan(ABSENT, six).changed
+
+
+def test_of_a_network_of_two_both_may_be_had() -> None:
+    host = also(BARE, Address("198.51.100.2", 31, index=3))
+    assert plan(want(addresses=("198.51.100.3",), guests=()), host).changed
+
+
+def test_no_address_where_ipv6_is_switched_off() -> None:
+    off = replace(BARE, without_ipv6=frozenset({"default"}))
+    said = "companions[3].addresses[1]: 2001:db8::250 is IPv6, which is switched off on"
+    assert refused(want(), off).startswith(f"{said} new links (net.ipv6.conf.default.disable_ipv6). Switch it on")
+    assert plan(V4, off).changed
+    # One that is there has a setting of its own, and one that is made anew has not.
+    more = want(addresses=("192.0.2.250", "2001:db8::251"))
+    assert plan(more, replace(WITH, without_ipv6=off.without_ipv6)).changed
+    own = replace(WITH, without_ipv6=frozenset({"host0"}))
+    assert "which is switched off on host0 (net.ipv6.conf.host0.disable_ipv6)" in refused(more, own)
+    assert "on new links" in refused(want(parent="eth1"), replace(WITH, without_ipv6=off.without_ipv6))
+
+
+def test_a_route_that_would_not_go_alone_is_left() -> None:
+    apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="goes by several next hops")
+    for wanted, path in ((want(), "companions[3].guests"), (ABSENT, "companions[3]")):
+        said = refused(wanted, also(WITH, apart))
+        assert said.startswith(f"{path}: the route to 198.51.100.0/24 over host0 goes by several next hops, so that it")
+    other = replace(WITH, elsewhere=(replace(apart, table=100),))
+    assert not plan(want(), other).changed
+    assert refused(ABSENT, other).startswith("companions[3]: the route to 198.51.100.0/24 over host0 goes by several")
+    # Nor is one taken for what was declared.
+    tos = replace(OVER_HOST0[0], apart="has the type of service 0x10")
+    host = replace(WITH, routes=(*WAYS, tos, *OVER_HOST0[1:]))
+    assert "the route to 192.0.2.77/32 over host0 has the type of service 0x10" in refused(want(), host)
 
 
 def test_each_once() -> None:

@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK as VLAN_MARK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
@@ -274,6 +275,46 @@ def test_purging_links_leaves_companions_and_absent_takes_them(parent: str) -> N
     assert after(beside, companion(state="absent")).files == links.files
     assert after(alone, companion(state="absent", parent=None)).files == {}
     assert after(alone, companion(parent, backend="none")).files == {}
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
+def test_a_vlan_stays_while_a_companion_is_written_on_it(parent: str) -> None:
+    lan = vlan(parent, name="lan20")
+    made = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=VLAN_MARK)
+    host = replace(after(HOST, lan, companion("lan20"), link("mt0", parent)), links={**LINKS, "lan20": made})
+    alone = after(HOST, lan, companion("lan20")).files
+    # Of all that is not declared the VLAN stays, and what goes is what nothing is on.
+    purged = planner.plan([], host, purge=True)
+    assert planner.foreseen(purged, host) == alone
+    (warning,) = purged.warnings
+    assert warning.startswith("lan20 is not declared, and stays written all the same: it is the parent of host0, which")
+    assert planner.plan([], after(HOST, lan), purge=True).warnings == ()
+    # Nor does it go alone, but with the companion.
+    going = vlan(parent, name="lan20", state="absent")
+    refused("vlans[0]", "lan20 is the parent of host0, and without it that would not be made", host, going)
+    refused(
+        "vlans[0]", "lan20 is the parent of host0", host, going, companion(state="present", parent=parent, name="b")
+    )
+    assert after(host, going, companion(state="absent")).files == after(HOST, link("mt0", parent)).files
+    assert (
+        after(after(host, companion(parent)), going).files == after(HOST, link("mt0", parent), companion(parent)).files
+    )
+    # Who keeps it no longer is told of the companion.
+    (warning,) = planner.plan([replace(lan, backend="none")], host).warnings
+    assert warning.startswith("host0 will not be there after a reboot, though that is written: nobody keeps lan20")
+
+
+@pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
+def test_a_vlan_of_vlans_stays_while_something_is_written_on_it(parent: str) -> None:
+    outer, inner = vlan(parent, name="lan20"), Declared(WantedVlan("lan20", 30, path="vlans[1]", name="lan30"), "auto")
+    host = after(HOST, outer, inner, companion("lan30"))
+    assert not planner.plan([], host, purge=True).changed
+    refused("vlans[0]", "lan20 is the parent of lan30", host, vlan(parent, name="lan20", state="absent"))
+    # A link that is declared has its parent kept as well.
+    host = after(HOST, outer, link("mt0", "lan20"), link("mt1", parent, mac="52:54:00:00:00:08"))
+    made = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=VLAN_MARK)
+    host = replace(host, links={**LINKS, "lan20": made})
+    assert after(host, link("mt0", "lan20"), purge=True).files == after(HOST, outer, link("mt0", "lan20")).files
 
 
 def test_a_companion_that_is_absent_does_not_take_the_link_of_that_name() -> None:

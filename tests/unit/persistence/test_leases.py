@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Address, Connection, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import leases, planner
@@ -57,11 +58,15 @@ def text(parent: str, path: str, **fields: t.Any) -> str:
     return written(HOST, companion(parent, **fields)).files[path].text
 
 
-def live(*, parent: str = "eth0", address: str | None = None, host: Host = HOST, **fields: t.Any) -> Host:
+def live(
+    *, parent: str = "eth0", address: str | None = None, leased: bool = True, host: Host = HOST, **fields: t.Any
+) -> Host:
     """Return the host with the companion that macvtap_host_access has made on ``parent``."""
     link = Link("host0", 9, kind="macvlan", parent=parent, mac=MAC, mtu=1500, **{"alias": MARK, **fields})
     addresses = {2: ["192.0.2.9/24"], **({9: [address]} if address else {})}
-    return replace(host, links={**LINKS, "host0": link}, addresses=addresses)
+    has = [Address(address.partition("/")[0], 32, index=9, leased=leased)] if address else []
+    access = AccessHost({**LINKS, "host0": link}, tuple(has))
+    return replace(host, links=access.links, addresses=addresses, access=access)
 
 
 def told(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> Leases:
@@ -252,7 +257,14 @@ def test_a_companion_that_has_an_address_is_left_alone(parent: str) -> None:
 
 @pytest.mark.parametrize("parent", LINKS)
 def test_an_ipv6_address_is_none_that_dhcp4_asks_for(parent: str) -> None:
-    assert told(live(parent=parent, address="2001:db8::250/128"), companion(parent)).plan.changed
+    assert told(live(parent=parent, address="2001:db8::250/128", leased=False), companion(parent)).plan.changed
+
+
+@pytest.mark.parametrize("parent", LINKS)
+def test_nor_is_an_address_that_somebody_has_said(parent: str) -> None:
+    found = told(live(parent=parent, address="192.0.2.60/32", leased=False), companion(parent))
+    assert found.plan.changed
+    assert found.addresses == {"host0": None}
 
 
 @pytest.mark.parametrize("parent", LINKS)
@@ -273,13 +285,69 @@ def test_the_client_of_a_companion_that_is_gone_is_ended_while_its_stanza_is_the
     host = replace(written(HOST, companion("eth2")), ifstate=frozenset({"eth2", "host0"}))
     gone = companion("eth2", state="absent")
     assert told(host, gone).before == (("ifdown", "host0"),)
-    # Of one that is still there nobody says that it is to lose its address now.
+    # Of one that is still there, too: it goes in the same run.
     there = live(parent="eth2", host=host)
-    assert told(replace(there, files=host.files), gone).before == ()
+    assert told(replace(there, files=host.files, ifstate=host.ifstate), gone).before == (("ifdown", "host0"),)
 
 
 def test_networkmanager_forgets_a_companion_that_is_gone() -> None:
     host = written(HOST, companion("eth1"))
     gone = companion("eth1", state="absent")
     assert told(host, gone).after == (("nmcli", "connection", "load", KEYFILE),)
-    assert told(replace(live(parent="eth1"), files=host.files), gone).after == ()
+    assert told(replace(live(parent="eth1"), files=host.files), gone).after == (
+        ("nmcli", "connection", "load", KEYFILE),
+    )
+
+
+# what becomes static
+
+
+STATIC: dict[str, t.Any] = {"dhcp4": False, "addresses": ("192.0.2.60",)}
+
+
+def becomes_static(parent: str, *, over: bool = False, unread: t.Sequence[str] = (), **fields: t.Any) -> Leases:
+    host = live(parent=parent, address="192.0.2.130/32", host=replace(HOST, **fields))
+    host = replace(host, files=written(HOST, companion(parent)).files)
+    connection = Connection("192.0.2.9", "203.0.113.5", index=9 if over else 2)
+    assert host.access is not None
+    host = replace(host, access=replace(host.access, connections=(connection,)))
+    return told(host, companion(parent, **STATIC), unread=unread)
+
+
+def test_the_client_of_a_companion_that_becomes_static_is_ended_alone() -> None:
+    found = becomes_static("eth2", ifstate=frozenset({"eth2", "host0"}))
+    client = "-cf /dev/null -pf /run/dhclient.host0.pid -lf /var/lib/dhcp/dhclient.host0.leases host0"
+    assert found.before == (("dhclient", "-4", "-r", *client.split()),)
+    assert (found.after, found.warnings) == ((), ())
+    # Of one that ifupdown has not brought up there is none.
+    assert becomes_static("eth2").before == ()
+
+
+def test_networkmanager_takes_up_that_a_companion_becomes_static() -> None:
+    found = becomes_static("eth1", networkmanager=frozenset({3, 9}))
+    assert found.after == (
+        ("nmcli", "connection", "load", KEYFILE),
+        ("nmcli", "--wait", "60", "connection", "up", "id", "macvtap-host0"),
+    )
+    # Ansible's own connection is not put at risk for it.
+    found = becomes_static("eth1", networkmanager=frozenset({3, 9}), over=True)
+    assert (found.before, found.after) == ((), ())
+    (warning,) = found.plan.warnings
+    assert warning.startswith("host0 keeps its DHCP client until the next boot, or until you run nmcli --wait 60")
+    assert becomes_static("eth1").after == ()
+
+
+def test_networkd_is_told_that_a_companion_becomes_static_where_that_disturbs_no_other_link() -> None:
+    read = {**HOST.networkd, 9: NetworkdLink(True, OWN, ("host0",))}
+    assert becomes_static("eth0", networkd=read).first == {OWN}
+    assert becomes_static("eth0", networkd=read, unread=(OWN,)).first == {OWN}
+    for more in ({"unread": (DROP_IN,)}, {"over": True}):
+        found = becomes_static("eth0", networkd=read, **more)
+        assert found.first == frozenset()
+        (warning,) = found.plan.warnings
+        assert warning.startswith(
+            "host0 keeps its DHCP client until the next boot, or until you run networkctl reload:"
+        )
+    # It has not read the file yet, and so runs no client.
+    found = becomes_static("eth0", unread=(DROP_IN,))
+    assert (found.first, found.warnings) == (frozenset(), ())

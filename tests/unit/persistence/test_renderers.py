@@ -351,7 +351,7 @@ def test_a_link_is_the_device_unit_that_systemd_escape_says(name: str, unit: str
 
 
 @pytest.mark.parametrize(
-    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "all", "mt[0]", "mt\\0", "mtü", "a;b"]
+    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "all", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
 )
 def test_names_that_some_file_would_read_otherwise_are_refused(name: str) -> None:
     with pytest.raises(MacvtapError, match="Choose another name") as caught:
