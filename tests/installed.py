@@ -28,6 +28,8 @@ class Fleet:
     def __init__(self, lab: model.Lab, home: pathlib.Path) -> None:
         self.lab = lab
         self.home = home
+        self.core: pathlib.Path | None = None
+        """Where another ansible-core than that of the virtual environment is, which then runs the playbooks."""
 
     def play(
         self, playbook: str, *more: str, inventory: pathlib.Path = EXAMPLE, check: bool = True
@@ -38,10 +40,11 @@ class Fleet:
             "ANSIBLE_HOME": str(self.home),
             "ANSIBLE_NOCOLOR": "1",
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            **({"PYTHONPATH": str(self.core)} if self.core else {}),
         }
         done = subprocess.run(
             [
-                "ansible-playbook",
+                *(str(BIN / "python"), "-m", "ansible", "playbook"),
                 f"linuxvirt.macvtap.{playbook}",
                 *("-i", str(inventory), "-i", str(self.lab.inventory)),
                 *more,
