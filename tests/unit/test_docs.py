@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import functools
 import pathlib
 import re
@@ -38,6 +39,15 @@ def anchors(page: pathlib.Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+@functools.lru_cache
+def left_out() -> list[str]:
+    return list(yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["build_ignore"])
+
+
+def is_shipped(path: pathlib.Path) -> bool:
+    return not any(fnmatch.fnmatch(path.relative_to(ROOT).parts[0], pattern) for pattern in left_out())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_links_and_pictures_are_there(page: pathlib.Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
@@ -45,6 +55,7 @@ def test_links_and_pictures_are_there(page: pathlib.Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.is_relative_to(ROOT), link
         assert target.exists(), link
+        assert is_shipped(target), f"{link} is not in the built collection"
         assert not anchor or anchor in anchors(target), link
 
 
