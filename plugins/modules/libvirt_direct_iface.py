@@ -62,6 +62,7 @@ options:
     type: str
   driver: &driver
     description: How the host's side of a V(virtio) card works. A card that gets another model loses these.
+    version_added: 0.2.0
     type: dict
     suboptions:
       name:
@@ -111,9 +112,11 @@ options:
         (C(macvtap0), C(vnet0)) are refused, since libvirt drops them, and so are names that another link has, since
         libvirt 9.0 removes that link when it fails to make its own.
       - The empty string leaves the name to libvirt.
+    version_added: 0.2.0
     type: str
   link_state: &link_state
     description: Whether the guest sees a cable plugged in.
+    version_added: 0.2.0
     type: str
     choices: [up, down]
   trust_guest_rx_filters: &trust
@@ -126,6 +129,7 @@ options:
         libvirt sets the link only when the guest next changes its filters, and takes nothing back.
       - O(allmulticast) is another way to hear multicast, with no say for the guest. An interface cannot have both,
         declared or stored.
+    version_added: 0.2.0
     type: bool
   allmulticast: &allmulticast
     description:
@@ -149,6 +153,7 @@ options:
     version_added: 0.2.0
   virtualport: &virtualport
     description: How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
+    version_added: 0.2.0
     type: dict
     suboptions:
       type:
@@ -175,11 +180,13 @@ options:
       - VLAN of the guest's frames. Only a virtual function of a network card (SR-IOV) in mode V(passthrough) can have
         one; for all others it is refused. Use a VLAN link of the host as O(source) instead.
       - V(0) takes it away.
+    version_added: 0.2.0
     type: int
   bandwidth: &bandwidth
     description:
       - Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
       - After libvirt 9.0 and before 10.1 it takes a replug.
+    version_added: 0.2.0
     type: dict
     suboptions:
       inbound: &direction
@@ -198,9 +205,11 @@ options:
       outbound: *direction
   boot_order: &boot_order
     description: The interface's place among the devices that the guest boots from. V(0) takes it away.
+    version_added: 0.2.0
     type: int
   rom: &rom
     description: The card's boot ROM.
+    version_added: 0.2.0
     type: dict
     suboptions:
       enabled:
@@ -214,27 +223,33 @@ options:
         type: str
   alias: &alias
     description: A name of your own for the device, beginning with C(ua-). The empty string takes it away.
+    version_added: 0.2.0
     type: str
   acpi_index: &acpi_index
     description: What a Linux guest names the card by (V(1) gives C(eno1)). V(0) takes it away.
+    version_added: 0.2.0
     type: int
   address: &address
     description:
       - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one for what has none.
+    version_added: 0.2.0
     type: str
   mtu: &mtu
     description:
       - libvirt refuses an MTU for an interface of the type C(direct), and so does this module. Set it on the O(source),
         and inside the guest.
+    version_added: 0.2.0
     type: int
   convert: &convert
     description:
       - Make an interface of another type (C(bridge), C(network), C(ethernet), …) that has this address a direct one.
         Model, alias, PCI address and boot order are kept; what a macvtap link cannot have is taken out, with a warning.
       - Without it such an interface is refused.
+    version_added: 0.2.0
     type: bool
   mac_prefix: &mac_prefix
     description: What an address begins with that is made up, one to five bytes. V(52:54:00) if this is left out.
+    version_added: 0.2.0
     type: str
   interfaces:
     description:
@@ -300,6 +315,7 @@ options:
     description:
       - Remove the direct interfaces of the domains named in this task that are not declared. Interfaces of other types,
         and other domains, are never touched.
+    version_added: 0.2.0
     type: bool
     default: false
   live:
@@ -310,12 +326,14 @@ options:
       - V(replug) also takes an interface out of a running guest and plugs it in again, with the same MAC address,
         model, alias, PCI address and boot order. The guest loses its network for that moment, and what it has set on
         the card.
+    version_added: 0.2.0
     type: str
     choices: [none, update, replug]
     default: update
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
+    version_added: 0.2.0
     type: str
     choices: [rollback, keep]
     default: rollback
@@ -329,9 +347,11 @@ options:
         is, to the byte; the file is replaced at once and wholly, and keeps its owner, mode and SELinux context.
       - What is changed is held against libvirt's schema first, where that and lxml are installed.
       - O(domain) can be left out. If it is given it must be the name of the file's domain.
+    version_added: 0.2.0
     type: path
   backup:
     description: Keep a copy of O(xml_file) as it was before it was changed.
+    version_added: 0.2.0
     type: bool
     default: false
   timeout:

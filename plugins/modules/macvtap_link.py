@@ -185,45 +185,55 @@ options:
     type: int
   txqueuelen:
     description: Length of the transmit queue in packets.
+    version_added: 0.2.0
     type: int
     aliases: [txqlen]
   promiscuous:
     description:
       - Whether a link in mode V(passthru) sets its parent promiscuous. V(false) is C(nopromisc) of C(ip link). In other
         modes the kernel takes the flag and does nothing with it.
+    version_added: 0.2.0
     type: bool
   nodst:
     description:
       - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
         C(ip link)). In other modes the kernel takes the flag and does nothing with it.
+    version_added: 0.2.0
     type: bool
   source_macs:
     description:
       - The addresses that a link in mode V(source) takes frames from, all of them. Those that are missing are added,
         others removed; an empty list empties it.
       - A link that leaves mode V(source) loses its list.
+    version_added: 0.2.0
     type: list
     elements: str
   bcqueuelen:
     description: Length of the queue of broadcast and multicast frames in packets, as this link asks for it. The
       greatest that a link of the parent asks for is in effect.
+    version_added: 0.2.0
     type: int
   bclim:
     description: Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
+    version_added: 0.2.0
     type: int
     aliases: [bc_cutoff]
   group:
     description: Link group, a number. All links are in group 0 that nobody has put into another.
+    version_added: 0.2.0
     type: int
   alias:
     description: Alias of the link, a free text of 255 bytes at most. An empty text removes it.
+    version_added: 0.2.0
     type: str
   altnames:
     description: Alternative names of the link, all of them. An empty list removes those that there are.
+    version_added: 0.2.0
     type: list
     elements: str
   queues:
     description: Numbers of queues. The kernel cannot change them on a link that exists, which is made anew then.
+    version_added: 0.2.0
     type: dict
     suboptions:
       tx:
@@ -237,6 +247,7 @@ options:
       - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.
       - With V(none) the host joins no multicast group of that address on the link either. It is this group through
         which a guest's IPv6 neighbour discovery works by accident, so set O(allmulticast=true) along with V(none).
+    version_added: 0.2.0
     type: str
     choices: [eui64, none, stable_secret, random]
   allmulticast:
@@ -247,12 +258,14 @@ options:
         there for a link that is to be down, a link that is set down loses it, and where the parent's own count
         (C(allmulti)) does not show it, or the kernel does not tell that count (before Linux 6.0), V(false) makes a
         link that is up anew.
+    version_added: 0.2.0
     type: bool
   netns:
     description:
       - The network namespace in which the link is to be, by its name in C(ip netns) or the path of its file. Its parent
         is in the module's own namespace.
       - Left out, the link is in the module's own namespace too. Links of one name in two namespaces are two links.
+    version_added: 0.2.0
     type: str
   tap:
     description: The link's character device C(/dev/tapN), N being the link's index.
@@ -295,6 +308,7 @@ options:
     description:
       - Remove every macvtap link that is in O(group) and not declared in this task, and no other.
       - Needs a O(group) other than 0.
+    version_added: 0.2.0
     type: bool
     default: false
   force:
@@ -303,11 +317,13 @@ options:
     default: false
   on_error:
     description: Whether to put everything back when a step fails, or to keep what was done.
+    version_added: 0.2.0
     type: str
     choices: [rollback, keep]
     default: rollback
   lock_timeout:
     description: How many seconds to wait for another run of this module on the host to end.
+    version_added: 0.2.0
     type: int
     default: 60
 seealso:
