@@ -32,12 +32,20 @@ def check(  # noqa: PLR0913  # what each of the rules is about
     :raises MacvtapError: with the path of an option that was given.
     """
     _check_reach(desired, host)
-    _check_mode(desired, stored, changed)
     _check_source(desired, stored, changed, host)
-    _check_both(desired, stored)
-    _check_card(desired, stored, changed)
+    check_ways(desired, stored, changed)
     if desired.given.get(_ALL) == "no" and before.mac in host.rules:
         _check_others(desired, before, others(before, host, leaving))
+
+
+def check_ways(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
+    """Refuse what would not be heard for what an interface is otherwise, that is to be ``stored``.
+
+    :raises MacvtapError: with the path of an option that was given.
+    """
+    _check_mode(desired, stored, changed)
+    _check_both(desired, stored)
+    _check_card(desired, stored, changed)
 
 
 def others(nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> list[str]:

@@ -107,7 +107,8 @@ class Variables:
 
     def interfaces(self) -> tuple[Desired, ...]:
         """Return the interfaces of macvtap_domains."""
-        top = {name: self.get(f"macvtap_domains_{name}") for name in ("state", "source", "mode")}
+        names = ("state", "source", "mode", *options.NIC_DEFAULTS)
+        top = {name: self.get(f"macvtap_domains_{name}") for name in names}
         found: dict[tuple[str, str, str], tuple[Desired, Said]] = {}
         for path, given in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
             with self._noted(Place(self._host, given.get("domain"), given.get("mac"), seen="declared")):

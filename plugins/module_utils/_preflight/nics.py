@@ -7,8 +7,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import auto, inspection, resolution, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    auto,
+    inspection,
+    multicast,
+    resolution,
+    selection,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
@@ -17,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ch
 
 # By these a guest sees no network of its host's.
 _APART = {"null", "user", "internal", "mcast", "server", "client", "udp"}
+_WAYS = {"allmulticast", "trust_guest_rx_filters"}
 _CORRECT = "Correct the variable"
 # A NIC by its domain, its address, and which of those with the same.
 _Key = t.Tuple[str, str, int]
@@ -125,15 +132,27 @@ def _refused(desired: Desired, mac: str, observed: DomainHost, twin: Desired | N
     ``twin`` declares the NIC with this address as well.
     """
     domain = observed.domains.get(desired.domain)
-    if domain is not None and domain.persistent and twin is None:
-        stored = next((iface for iface in domain.stored if iface.mac == mac), None)
-        if stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present:
-            return None
+    stored = next((iface for iface in domain.stored if iface.mac == mac), None) if domain is not None else None
+    is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
-        resolution.resolve([desired] if twin is None else [twin, desired], observed)
+        if desired.present:
+            _check_multicast(desired, stored)
+        # Quicker than all that the module would look at.
+        if not (domain is not None and domain.persistent and twin is None and is_there):
+            resolution.resolve([desired] if twin is None else [twin, desired], observed)
     except MacvtapError as exc:
         return str(exc)
     return None
+
+
+def _check_multicast(desired: Desired, was: Iface | None) -> None:
+    if not _WAYS & desired.given.keys() and (was is None or not _WAYS & was.values.keys()):
+        return
+    new = {"model": resolution.DEFAULT_MODEL}
+    values = {**(new if was is None else was.values), **{n: text for n, text in desired.given.items() if text}}
+    values = {name: text for name, text in values.items() if desired.given.get(name, text)}
+    changed = {name for name, text in values.items() if was is None or was.get(name) != text}
+    multicast.check_ways(desired, Iface(was.mac if was else desired.mac or "", "direct", values), changed)
 
 
 def _settled(desired: Desired, observed: DomainHost, *, always: bool) -> Desired:

@@ -41,6 +41,8 @@ INTERFACE: Spec = {
     "convert": _FLAG,
     "mac_prefix": _TEXT,
 }
+# What an interface may leave to a variable of the role's that has no default itself.
+NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables that are no lists of entries, and no defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_kernel_required": _FLAG,
@@ -55,6 +57,7 @@ VARIABLES: Spec = {
     "macvtap_domains_source": _TEXT,
     "macvtap_domains_mode": fields.specification()["mode"],
     "macvtap_domains_auto": _SCOPE,
+    **{f"macvtap_domains_{name}": fields.specification()[name] for name in NIC_DEFAULTS},
     "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
     "macvtap_host_access_state": _PRESENCE,

@@ -113,5 +113,6 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
 
 def _read_iface(mac: str, said: Said) -> Iface:
     # The rest of its values takes longer to read than all else that is done with a fleet.
-    values = {name: said[name] for name in ("source", "mode", "target", "alias") if said.get(name)}
+    values = {name: said[name] for name in ("source", "mode", "target", "alias", "model") if said.get(name)}
+    values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if said.get(name) is True)
     return Iface(mac, said.get("type") or "", values, said.get("origin"))

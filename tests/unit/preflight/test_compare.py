@@ -672,8 +672,42 @@ def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Sa
 
 
 def test_what_a_running_guest_cannot_take_waits_for_its_restart_and_is_no_conflict() -> None:
-    there = found(web("web1", U1, iface(A), live=[iface(A, trust_guest_rx_filters="no")]), version="9.0.0")
+    card = iface(A, model="virtio")
+    there = found(web("web1", U1, card, live=[iface(A, trust_guest_rx_filters="no")]), version="9.0.0")
     assert conflicts((declared(nic(mac=A, trust_guest_rx_filters=True)), there)) == []
+
+
+TRUSTED = {"model": "virtio", "trust_guest_rx_filters": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "stored", "message"),
+    [
+        ({"allmulticast": True, "trust_guest_rx_filters": True}, {}, None, "and takes allmulticast off again"),
+        ({"trust_guest_rx_filters": True}, {"domains_allmulticast": True}, None, "and takes allmulticast off again"),
+        ({"allmulticast": True}, {"domains_trust_guest_rx_filters": True}, None, "and takes allmulticast off again"),
+        ({"allmulticast": True}, {}, TRUSTED, "trust_guest_rx_filters is what it has already"),
+        ({"allmulticast": True, "trust_guest_rx_filters": False}, {}, TRUSTED, None),
+        ({"model": "e1000e"}, {}, TRUSTED, "model: QEMU does not tell how the filters of a card of model e1000e"),
+        ({"trust_guest_rx_filters": True}, {"domains_model": "e1000e"}, None, "trust_guest_rx_filters: QEMU does not"),
+        ({"trust_guest_rx_filters": True}, {}, {"model": "e1000e"}, "trust_guest_rx_filters: QEMU does not tell"),
+        ({"trust_guest_rx_filters": True}, {}, None, None),
+        ({"allmulticast": True, "mode": "passthrough"}, {}, None, "allmulticast: in mode passthrough"),
+        ({"allmulticast": True, "state": "absent"}, {"domains_trust_guest_rx_filters": True}, TRUSTED, None),
+        ({}, {}, {**TRUSTED, "allmulticast": "yes"}, None),
+    ],
+)
+def test_ways_to_hear_multicast_that_the_module_would_refuse(
+    options: Said, variables: Said, stored: t.Mapping[str, str] | None, message: str | None
+) -> None:
+    there = found(web("web1", U1, *(() if stored is None else (iface(A, **stored),))))
+    got = conflicts((declared(nic(mac=A, **options), **variables), there))
+    if message is None:
+        assert got == []
+    else:
+        (one,) = got
+        assert (one.kind, places(one)) == ("declaration", [f"hv1 web1 {A} declared"])
+        assert message in one.message
 
 
 # -- migration ---------------------------------------------------------------------------------------------------------
@@ -1055,6 +1089,9 @@ def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
             "links_mtu",
             "links_group",
             "domains_source",
+            "domains_model",
+            "domains_allmulticast",
+            "domains_trust_guest_rx_filters",
             "host_access_parent",
             "host_access_mtu",
             "host_access_addresses",
