@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Fleets held against each other by preflight, as short as tests need it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import replace
+
+from fleet import Said, declared, found, mac, uplink
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict
+
+A, B = mac(1), mac(2)
+U1, U2 = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+
+
+def fleet(*hosts: tuple[Said, Said]) -> dict[str, Said]:
+    """Return the hosts as a fleet on which each declared domain is there, if need be with no NIC."""
+    uuids = {domain["name"]: domain["uuid"] for _said, there in hosts for domain in there.get("domains", ())}
+    made = {}
+    for number, (said, there) in enumerate(hosts, 1):
+        if there.get("libvirt", {}).get("available"):
+            known = {domain["name"] for domain in there["domains"]}
+            names = {name for name in said_domains(said) if name not in known}
+            bare = [Domain(name, uuids.get(name, f"of {name}")) for name in sorted(names)]
+            there = {**there, "domains": [*there["domains"], *report.domains(bare)]}  # noqa: PLW2901
+        made[f"hv{number}"] = {"declared": said, "found": there}
+    return made
+
+
+def said_domains(said: Said) -> t.Iterator[str]:
+    interfaces = said.get("macvtap_domains_interfaces")
+    for entry in interfaces if isinstance(interfaces, list) else ():
+        if isinstance(entry, dict) and entry.get("domain"):
+            yield entry["domain"]
+
+
+def conflicts(*hosts: tuple[Said, Said]) -> list[Conflict]:
+    got = compare.conflicts(fleet(*hosts))
+    json.dumps([one.as_dict() for one in got])
+    return got
+
+
+def only(*hosts: tuple[Said, Said]) -> Conflict:
+    (conflict,) = conflicts(*hosts)
+    return conflict
+
+
+def places(conflict: Conflict) -> list[str]:
+    """Return where it is, a word for each place."""
+    return [" ".join(filter(None, (p.host, p.domain, p.nic or p.link, p.seen))) for p in conflict.where]
+
+
+def web(name: str = "web1", uuid: str = U1, *stored: Iface, live: t.Sequence[Iface] = ()) -> Domain:
+    return Domain(name, uuid, bool(live), stored=stored, live=tuple(live))
+
+
+def nic(domain: str = "web1", **options: t.Any) -> Said:
+    return {"domain": domain, **options}
+
+
+def macvtap(name: str, address: str, mode: str = "bridge", parent: str = "eth0", **values: t.Any) -> Link:
+    return Link(name, 10, "macvtap", parent, 2, mode, address, 1500, **values)
+
+
+def companion(*addresses: str, name: str = "host0", parent: str = "eth0", **more: t.Any) -> Said:
+    entry = {"name": name, "addresses": list(addresses), **more}
+    return declared(host_access_companions=[entry], host_access_parent=parent)
+
+
+def vlan(number: int, parent: str = "eth0", own: str | None = None, **values: t.Any) -> Link:
+    name = f"{parent}.{number}"
+    own = own or uplink(1).mac
+    made = Link(name, 100 + number, "vlan", parent, 2, None, own, 1500, up=True, vlan_id=number, vlan_protocol="802.1Q")
+    return replace(made, **values)
+
+
+NOTHING = declared()
+H1, H2 = found(number=1), found(number=2)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Declarations that cannot be read, and hosts that were not looked at."""
+
+from __future__ import annotations
+
+import pytest
+from compared import H1, H2, NOTHING, U1, U2, A, B, conflicts, fleet, macvtap, nic, only, places, web
+from fleet import Said, declared, found, iface
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (declared(nic(mac="52:54:00")), r"macvtap_domains_interfaces[0].mac: '52:54:00' is not a MAC address"),
+        (declared(nic(mac=3 * 60 + 5)), "YAML has read it as a number"),
+        (declared({"mac": A}), "macvtap_domains_interfaces[0].domain"),
+        (declared("web1"), "macvtap_domains_interfaces[0]: a dictionary is needed, and found is 'web1'"),  # type: ignore[arg-type]
+        (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
+        (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: say it"),
+        (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is no number"),
+        (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is no number"),
+        (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
+        (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
+        (declared(links=[{"name": "x0", "mode": "brige"}]), "macvtap_links_links[0].mode: 'brige' is none of vepa, "),
+        (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: there is no such option"),
+        (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: a list is needed, and found is"),
+        (declared(nic(mac=B, driver="vhost")), "[0].driver: a dictionary is needed, and found is 'vhost'"),
+        (declared(nic(mac=B, driver={"queue": 2})), "[0].driver.queue: there is no such option; did you mean queues?"),
+        (declared(nic(mac=B, driver={"queues": "two"})), "[0].driver.queues: 'two' is no number"),
+        (declared(nic(mac=B, convert="maybe")), "[0].convert: 'maybe' is neither true nor false"),
+        (declared(nic(mac=B, source=["eth0"])), "[0].source: a text is needed, and found is ['eth0']"),
+        (declared(nic(mac=B, state="gone")), "[0].state: 'gone' is none of present, absent"),
+        (declared(nic(mac=B, acpi_index=99999)), "[0].acpi_index: 99999 is not between 0 and 16383"),
+        (declared(nic(mac=B), nic(mac=B, mode="private")), "[1].mac: 52:54:00:00:00:02 is declared twice: "),
+        (declared(links=[{"name": "x0"}, {"name": "x0"}]), "[1].name: x0 is declared twice, here and in "),
+        (
+            declared(
+                host_access_companions=2 * [{"name": "h0", "addresses": ["192.0.2.9"]}], host_access_parent="eth0"
+            ),
+            "macvtap_host_access_companions[1].name: h0 is declared twice, here and in ",
+        ),
+        (declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]), "[0].protocol: 'x' is none of 802.1Q, "),
+        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is none of vepa, "),
+        (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
+        (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is no number"),
+    ],
+)
+def test_a_declaration_that_cannot_be_read_is_named_and_the_others_are_compared(said: Said, message: str) -> None:
+    other = declared(nic("a", mac=A), nic("b", mac=A))
+    got = conflicts((said, H1), (other, H2))
+    assert {one.kind for one in got} >= {"declaration", "mac"}
+    (told,) = [one for one in got if one.kind == "declaration"]
+    assert message in told.message
+
+
+def test_values_are_read_as_ansible_reads_options() -> None:
+    there = found(version="8.2.0")
+    conflict = only((declared(nic(mac=A, driver="name=vhost,rss=yes", trust_guest_rx_filters="no")), there))
+    assert conflict.message == "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"
+    assert conflicts((declared(nic(mac=A), links=[{"name": "x0", "mtu": "1500", "altnames": "a,b"}]), H1)) == []
+
+
+def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() -> None:
+    got = conflicts((declared(nic(mac=A, comment="x")), H1), (declared(nic("db1", mac=A)), H2))
+    assert [one.kind for one in got] == ["declaration", "mac"]
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "message"),
+    [
+        (nic("wbe1", mac=A), web("web1"), "[0].domain: no domain 'wbe1' on qemu:///system (known: web1)"),
+        (nic("web1", mac=A), Domain("web1", U1, True, persistent=False), "[0].domain: domain 'web1' is transient"),
+        (nic(mac=A, source=None), web(), f"[0].source: domain 'web1' has no interface {A} yet: adding it needs"),
+        (nic(mac=A), web("web1", U1, Iface(A, "bridge")), f"[0].mac: domain 'web1' has {A} as an interface of type"),
+        (nic(mac=A, state="absent"), web("web1", U1, Iface(A, "bridge")), "[0].mac: domain 'web1' has"),
+    ],
+)
+def test_what_libvirt_direct_iface_would_refuse_of_a_domain(said: Said, there: Domain, message: str) -> None:
+    whole = declared(said, domains_source=said.pop("source", "eth0"))
+    told = {"hv1": {"declared": whole, "found": found(there)}}
+    (conflict,) = compare.conflicts(told)
+    assert conflict.kind == "declaration"
+    assert message in conflict.message
+    assert ("define the domain" in conflict.remedy) == ("no domain" in message)
+    assert places(conflict) == [f"hv1 {said['domain']} {A} declared"]
+    # What nobody has seen may be there.
+    assert compare.conflicts({"hv1": {"declared": whole, "found": found(version=None)}}) == []
+
+
+def test_what_libvirt_direct_iface_takes_of_a_domain() -> None:
+    absent = {"declared": declared(nic("gone", mac=A, state="absent")), "found": H1}
+    assert compare.conflicts({"hv1": absent}) == []
+    for live in ([], [Iface(A, "bridge", {"target": "vnet0"}, "br0")]):
+        there = found(web("web1", U1, Iface(A, "bridge", origin="br0"), live=live))
+        assert conflicts((declared(nic(mac=A, convert=True)), there)) == []
+        assert conflicts((declared(nic(mac=A, convert=True, mode="auto", allmulticast=True)), there)) == []
+
+
+def test_a_nic_that_is_declared_twice_by_different_things() -> None:
+    conflict = only((declared(nic(mac=A), nic()), found(web("web1", U1, iface(A)))))
+    assert "[1].source: this is the same interface (web1 52:54:00:00:00:01) as" in conflict.message
+
+
+def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
+    orphan = declared(links=[{"name": "x0"}], links_parent=None)
+    conflict = only((orphan, H1))
+    assert conflict.message.startswith("macvtap_links_links[0].parent: there is no such link yet, and to make it")
+    assert places(conflict) == ["hv1 x0 declared"]
+    assert conflicts((orphan, found(macvtap("x0", A)))) == []
+    assert conflicts((orphan, {"unreachable": True})) == []
+
+
+def test_several_interfaces_that_are_meant() -> None:
+    there = found(web("web1", U1, iface(A), iface(B)))
+    assert "Say which one by its MAC address" in only((declared(nic()), there)).message
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ({"unreachable": True, "msg": "Failed to connect\nmore"}, "cannot be reached: Failed to connect"),
+        ({"failed": True, "msg": "Task failed: no Python"}, "could not be looked at: no Python"),
+        ({}, "could not be looked at"),
+    ],
+)
+def test_of_a_host_that_was_not_seen_the_declarations_are_compared_and_it_is_named(there: Said, reason: str) -> None:
+    hosts = ((declared(nic(mac=A, source="eth9")), there), (declared(nic("db1", mac=A)), H2))
+    assert only(*hosts).kind == "mac"
+    assert compare.gaps(fleet(*hosts)) == [{"host": "hv1", "what": "host", "reason": reason}]
+
+
+def test_a_host_whose_libvirt_does_not_answer_is_named() -> None:
+    hosts = ((declared(nic()), found(version=None)), (NOTHING, H2))
+    assert conflicts(*hosts) == []
+    assert compare.gaps(fleet(*hosts)) == [{"host": "hv1", "what": "libvirt", "reason": "no daemon"}]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "'nowhere' is undefined",
+        "Task failed: Finalization of task args for 'ansible.builtin.set_fact' failed: Error while resolving value for "
+        "'macvtap_preflight_host': 'nowhere' is undefined\nmore",
+    ],
+)
+def test_a_host_whose_variables_cannot_be_read_is_a_conflict_and_what_was_found_of_it_is_compared(message: str) -> None:
+    hosts = fleet((declared(nic(mac=A)), H1))
+    hosts["hv2"] = {"found": found(web("db1", U2, iface(A)), number=2), "unreadable": message}
+    hosts["hv3"] = {"found": {}, "unreadable": message}
+    got = compare.conflicts(hosts)
+    assert [(one.kind, [place.host for place in one.where]) for one in got] == [
+        ("declaration", ["hv2", "hv3"]),
+        ("mac", ["hv1", "hv2"]),
+    ]
+    assert got[0].message == "a variable cannot be read: 'nowhere' is undefined"
+    assert compare.gaps(hosts) == []
+
+
+def test_an_empty_fleet() -> None:
+    assert compare.conflicts({}) == []
+    assert compare.gaps({}) == []

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Kernels and libvirts that cannot do what is declared."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from compared import H1, NOTHING, U1, A, conflicts, nic, only, places, web
+from fleet import Said, declared, found, iface
+
+
+def test_a_kernel_without_macvtap() -> None:
+    there = {**H1, "kernel": {"supported": False, "reason": "it has none", "remedy": "Rebuild it"}}
+    conflict = only((NOTHING, there))
+    assert (conflict.kind, conflict.message, conflict.remedy) == ("kernel", "it has none", "Rebuild it")
+    assert places(conflict) == ["hv1"]
+    assert conflicts((declared(kernel_required=False), there)) == []
+    assert only((declared(nic(mac=A), kernel_required="no"), there)).kind == "kernel"
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "message"),
+    [
+        ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"),
+        ("8.3.0", {"driver": {"rss": True}}, None),
+        ("8.2.0", {"driver": {"queues": 2}}, None),
+        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 has no acpi_index, which came with 7.3.0"),
+        ("7.3.0", {"acpi_index": 5}, None),
+        ("7.2.0", {"acpi_index": 0}, None),
+        (None, {"driver": {"rss": True}}, None),
+    ],
+)
+def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Said, message: str | None) -> None:
+    got = conflicts((declared(nic(mac=A, **options)), found(version=version)))
+    assert [one.message for one in got] == ([message] if message else [])
+
+
+def test_what_a_running_guest_cannot_take_waits_for_its_restart_and_is_no_conflict() -> None:
+    card = iface(A, model="virtio")
+    there = found(web("web1", U1, card, live=[iface(A, trust_guest_rx_filters="no")]), version="9.0.0")
+    assert conflicts((declared(nic(mac=A, trust_guest_rx_filters=True)), there)) == []
+
+
+TRUSTED = {"model": "virtio", "trust_guest_rx_filters": "yes"}
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "stored", "message"),
+    [
+        ({"allmulticast": True, "trust_guest_rx_filters": True}, {}, None, "and takes allmulticast off again"),
+        ({"trust_guest_rx_filters": True}, {"domains_allmulticast": True}, None, "and takes allmulticast off again"),
+        ({"allmulticast": True}, {"domains_trust_guest_rx_filters": True}, None, "and takes allmulticast off again"),
+        ({"allmulticast": True}, {}, TRUSTED, "trust_guest_rx_filters is what it has already"),
+        ({"allmulticast": True, "trust_guest_rx_filters": False}, {}, TRUSTED, None),
+        ({"model": "e1000e"}, {}, TRUSTED, "model: QEMU does not tell how the filters of a card of model e1000e"),
+        ({"trust_guest_rx_filters": True}, {"domains_model": "e1000e"}, None, "trust_guest_rx_filters: QEMU does not"),
+        ({"trust_guest_rx_filters": True}, {}, {"model": "e1000e"}, "trust_guest_rx_filters: QEMU does not tell"),
+        ({"trust_guest_rx_filters": True}, {}, None, None),
+        ({"allmulticast": True, "mode": "passthrough"}, {}, None, "allmulticast: in mode passthrough"),
+        ({"allmulticast": True, "state": "absent"}, {"domains_trust_guest_rx_filters": True}, TRUSTED, None),
+        ({}, {}, {**TRUSTED, "allmulticast": "yes"}, None),
+    ],
+)
+def test_ways_to_hear_multicast_that_the_module_would_refuse(
+    options: Said, variables: Said, stored: t.Mapping[str, str] | None, message: str | None
+) -> None:
+    there = found(web("web1", U1, *(() if stored is None else (iface(A, **stored),))))
+    got = conflicts((declared(nic(mac=A, **options), **variables), there))
+    if message is None:
+        assert got == []
+    else:
+        (one,) = got
+        assert (one.kind, places(one)) == ("declaration", [f"hv1 web1 {A} declared"])
+        assert message in one.message

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Domains that could not migrate."""
+
+from __future__ import annotations
+
+import pytest
+from compared import H1, H2, NOTHING, U1, A, B, conflicts, macvtap, nic, only, places, web
+from fleet import Said, declared, found, iface, mac, uplink
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (declared(nic(mac=A, mode="private")), H2),
+        (declared(nic(mac=A), domains_source="eth1"), found(uplink(3, "eth1"), number=2)),
+        (NOTHING, found(web("web1", U1, iface(A, mode="vepa")), number=2)),
+        (NOTHING, found(web("web1", U1, Iface(A, "bridge", origin="br0")), number=2)),
+    ],
+)
+def test_a_domain_that_could_not_migrate(other: tuple[Said, Said]) -> None:
+    conflict = only((declared(nic(mac=A)), H1), other)
+    assert conflict.kind == "migration"
+    assert f"web1 could not migrate: {A} is on eth0 in mode bridge on hv1; " in conflict.message
+    assert [place.host for place in conflict.where] == ["hv1", "hv2"]
+
+
+def two(one: Said, other: Said) -> list[tuple[Said, Said]]:
+    """Return two hosts with eth0 and eth1 and with web1, which has no NIC yet, and what they declare of it."""
+    return [(said, found(web("web1", U1), uplink(n + 2, "eth1"), number=n)) for n, said in ((1, one), (2, other))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        # The addresses are made of the sources, and so are not the same.
+        (
+            nic(),
+            nic(source="eth1"),
+            "an interface that is not declared by its address is on eth0 in mode bridge on hv1",
+        ),
+        (nic(alias="ua-lan"), nic(alias="ua-lan", source="eth1"), "ua-lan is on eth0 in mode bridge on hv1; on eth1"),
+        (
+            nic(alias="ua-a", target="web0"),
+            nic(target="web0", source="eth1"),
+            "web0 is on eth0 in mode bridge on hv1; ",
+        ),
+        (nic(mac=A), nic(source="eth1"), "an interface that is not declared by its address is on eth0 in mode bridge"),
+    ],
+)
+def test_a_domain_that_could_not_migrate_whose_addresses_are_not_declared(one: Said, other: Said, message: str) -> None:
+    for swapped, hosts in enumerate((two(declared(one), declared(other)), two(declared(other), declared(one)))):
+        conflict = only(*hosts)
+        assert conflict.kind == "migration"
+        assert swapped or f"web1 could not migrate: {message}" in conflict.message
+        assert [place.host for place in conflict.where] == ["hv1", "hv2"]
+
+
+def test_a_domain_that_could_not_migrate_and_whose_uuid_nobody_knows() -> None:
+    hosts = [(declared(nic(mode=mode)), found(number=n, version=None)) for n, mode in ((1, "bridge"), (2, "vepa"))]
+    assert "is on eth0 in mode bridge on hv1; on eth0 in mode vepa on hv2" in only(*hosts).message
+
+
+def test_a_nic_that_is_declared_on_one_host_and_missing_on_another() -> None:
+    conflict = only(*two(declared(nic(mac=A), nic(mac=B)), declared(nic(mac=A))))
+    assert conflict.message == f"web1 could not migrate: {B} is on eth0 in mode bridge on hv1; missing on hv2"
+    assert places(conflict) == [f"hv1 web1 {B} declared", "hv2 web1"]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        # Another order, and another way of saying which.
+        two(declared(nic(), nic(source="eth1")), declared(nic(source="eth1"), nic())),
+        two(declared(nic(mac=A), nic(source="eth1")), declared(nic(source="eth1"), nic(mac=A))),
+        two(declared(nic(mac=A)), declared(nic())),
+        # What is there without having been declared.
+        [
+            (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
+            (declared(nic(mac=A)), found(web("web1", U1, iface(B)), number=2)),
+        ],
+        # Each host has made an address of its own.
+        [
+            (declared(nic()), found(web("web1", U1, iface(A)))),
+            (declared(nic()), found(web("web1", U1, iface(B)), number=2)),
+        ],
+        # Where nobody knows what else the domain has, or nobody declares what it is to have.
+        [
+            (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
+            (declared(nic(mac=A)), found(number=2, version=None)),
+        ],
+        [(declared(nic(mac=A)), found(web("web1", U1))), (NOTHING, found(web("web1", U1), number=2))],
+        [(declared(nic(mac=A)), H1), (declared(nic(mac=A)), {"unreachable": True})],
+        [
+            (declared(nic(mac=A)), found(web("web1", U1, iface(A), iface(B)))),
+            (declared(nic(mac=A)), found(web("web1", U1, iface(A)), number=2)),
+        ],
+    ],
+)
+def test_a_domain_that_could_migrate(hosts: list[tuple[Said, Said]]) -> None:
+    assert conflicts(*hosts) == []
+    assert conflicts(*reversed(hosts)) == []
+
+
+def test_what_is_the_same_on_several_hosts_of_a_segment_is_one_conflict() -> None:
+    bad, dmz = (declared(nic(f"w{n}", mac=mac(n), source="eth9"), segment=s) for n, s in ((1, "lan"), (2, "dmz")))
+    other = declared(nic("w3", mac=mac(3), source="eth9"), segment="lan")
+    got = conflicts((bad, H1), (dmz, H2), (other, found(number=3)))
+    assert [(one.segment, [place.host for place in one.where]) for one in got] == [
+        ("lan", ["hv1", "hv3"]),
+        ("dmz", ["hv2"]),
+    ]
+
+
+def test_what_is_declared_counts_for_a_migration_and_not_what_is_stored_so_far() -> None:
+    there = found(web("web1", U1, iface(A, mode="vepa")), number=2)
+    assert (
+        conflicts((declared(nic(mac=A, mode="passthru")), H1), (declared(nic(mac=A, mode="passthrough")), there)) == []
+    )
+
+
+def test_a_mode_that_the_switch_decides_is_not_known_yet() -> None:
+    auto, there = (declared(nic(mac=A, mode="auto")), H1), found(web("web1", U1, iface(A, mode="vepa")), number=2)
+    assert conflicts(auto, (NOTHING, there)) == []
+    assert conflicts(auto, (declared(nic(mac=A, mode="auto")), there)) == []
+    elsewhere = declared(nic(mac=A, source="eth1"))
+    assert only(auto, (elsewhere, found(uplink(3, "eth1"), number=2))).kind == "migration"
+
+
+def test_a_mode_that_auto_leaves_as_it_is_counts() -> None:
+    auto = declared(nic(mac=A, mode="auto"))
+    vepa, bridge = found(web("web1", U1, iface(A, mode="vepa"))), found(web("web1", U1, iface(A)), number=2)
+    assert only((auto, vepa), (auto, bridge)).kind == "migration"
+    # Where the switch decides of all, they may well come to be the same.
+    follow = declared(nic(mac=A, mode="auto"), domains_auto="always")
+    assert conflicts((follow, vepa), (follow, bridge)) == []
+    private = found(web("web1", U1, iface(A, mode="private")), number=2)
+    assert only((follow, vepa), (follow, private)).kind == "migration"
+
+
+@pytest.mark.parametrize("follow", ["new", "always"])
+def test_a_mode_that_auto_leaves_as_it_is_needs_a_switch_that_reflects(follow: str) -> None:
+    links = [{"name": "x0", "mode": "auto"}]
+    said = declared(nic(mac=A, mode="auto"), links=links, domains_auto=follow, links_auto=follow)
+    there = found(
+        web("web1", U1, iface(A, mode="vepa")), macvtap("x0", B, "vepa"), uplink(3, "eth1"), relay={"eth0": False}
+    )
+    got = conflicts((said, there))
+    assert [one.kind for one in got] == (["vepa"] if follow == "new" else [])
+    assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared, stored"]] * len(got)
+    # On another parent it is another switch that decides.
+    assert conflicts(({**said, "macvtap_domains_source": "eth1", "macvtap_links_parent": "eth1"}, there)) == []
+
+
+def test_a_passthru_link_that_auto_leaves_as_it_is_has_its_parents_address() -> None:
+    own = uplink(1).mac or ""
+    for follow in ("new", "always"):
+        nics = declared(nic(mac=own, mode="auto"), domains_auto=follow)
+        assert conflicts((nics, found(web("web1", U1, iface(own, mode="passthrough"))))) == []
+        links = declared(links=[{"name": "x0", "mode": "auto"}], links_auto=follow)
+        assert conflicts((links, found(macvtap("x0", own, "passthru")))) == []
+
+
+def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
+    hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
+    assert conflicts(*hosts) == []

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Parents that are missing or unfit, MTUs, and modes that their switch or their other links do not allow."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from compared import H1, U1, A, B, conflicts, macvtap, nic, only, places, vlan, web
+from fleet import Said, declared, found, iface, mac, uplink
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+
+
+def test_a_parent_that_is_missing_is_one_conflict_for_all_that_want_it() -> None:
+    conflict = only((declared(nic(mac=A, source="eth9"), nic(mac=B, source="eth9")), H1))
+    assert conflict.kind == "parent"
+    assert "there is no link eth9 on this host; did you mean eth0?" in conflict.message
+    assert places(conflict) == [f"hv1 web1 {A} declared", f"hv1 web1 {B} declared"]
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [
+        (uplink(3, "port0", kind="veth", master="br0"), "port0 is a port of the bridge br0"),
+        (Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, hardware=772, loopback=True), "lo is the loopback link"),
+        (uplink(3, "wlan0", wireless=True), "wlan0 is a wireless link"),
+        (macvtap("mt0", mac(9)), "mt0 is itself a macvtap link"),
+    ],
+)
+@pytest.mark.parametrize("role", ["links", "domains"])
+def test_a_parent_that_is_unfit(role: str, parent: Link, message: str) -> None:
+    there = found(parent, uplink(4, "br0", kind="bridge"))
+    link = [{"name": "x0", "parent": parent.name}] if role == "links" else []
+    said = declared(*([] if link else [nic(mac=A, source=parent.name)]), links=link)
+    conflict = only((said, there))
+    assert conflict.kind == "parent"
+    assert message in conflict.message
+
+
+def test_a_parent_by_its_other_names() -> None:
+    there = found(uplink(3, "eth1", altnames=frozenset({"lan0"}), pci="0000:01:00.0"))
+    links = [{"name": f"x{n}", "parent": p} for n, p in enumerate(("lan0", "01:00.0", "02:00:00:00:00:03"))]
+    assert conflicts((declared(nic(mac=A, source="lan0"), links=links), there)) == []
+    # libvirt takes none but names.
+    assert only((declared(nic(mac=A, source="01:00.0"), links=links), there)).kind in {"declaration", "parent"}
+
+
+def test_vlan_links_that_are_still_to_be_made_are_parents() -> None:
+    def said(*vlans: Said, **variables: t.Any) -> Said:
+        links = [{"name": "x0", "parent": "dmz0"}]
+        return declared(nic(mac=A, source="eth0.20"), links=links, links_vlans=list(vlans), **variables)
+
+    lan, dmz = {"parent": "eth0", "id": "20"}, {"parent": "eth0", "id": 30, "name": "dmz0", "mtu": 1400}
+    assert conflicts((said(lan, dmz), H1)) == []
+    assert only((said(lan, dmz, links_mtu=1500), H1)).message == "mtu 1500 exceeds that of the parent dmz0 (1400)"
+    assert places(only((said(lan), H1))) == ["hv1 x0 declared"]
+    assert only((said(lan, {**dmz, "mtu": 9000}), H1)).kind == "mtu"
+    got = conflicts((said(lan, {**dmz, "parent": "eth7"}), H1))
+    assert [(one.kind, places(one)) for one in got] == [
+        ("parent", ["hv1 x0 declared"]),
+        ("parent", ["hv1 dmz0 declared"]),
+    ]
+    assert only((declared(links_vlans=[{"parent": "eth0", "id": 4095}]), H1)).kind == "declaration"
+
+
+def running(*live: Iface, **more: t.Any) -> Domain:
+    return Domain("web1", U1, True, stored=live, live=live, **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "there", "where"),
+    [
+        (
+            declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0"}]),
+            [],
+            ["hv1 p0 declared", "hv1 x0 declared"],
+        ),
+        (declared(links=[{"name": "x0"}]), [macvtap("p0", B, "passthru")], ["hv1 p0 found", "hv1 x0 declared"]),
+        (declared(links=[{"name": "p0", "mode": "passthru"}]), [macvtap("x0", B)], ["hv1 x0 found", "hv1 p0 declared"]),
+        (
+            declared(links=[{"name": "p0", "mode": "passthru"}]),
+            [running(iface(A, target="macvtap0")), macvtap("macvtap0", A)],
+            ["hv1 p0 declared", f"hv1 web1 {A} stored, live"],
+        ),
+        (
+            declared(nic(mac=A), links=[{"name": "p0", "mode": "passthru"}]),
+            [running()],
+            ["hv1 p0 declared", f"hv1 web1 {A} declared"],
+        ),
+    ],
+)
+def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any], where: list[str]) -> None:
+    conflict = only((said, found(*there)))
+    assert (conflict.kind, places(conflict)) == ("parent", where)
+    assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        (declared(links=[{"name": "p0", "mode": "passthru"}]), []),
+        (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "state": "absent"}]), [macvtap("x0", B)]),
+        (declared(links=[{"name": "p0"}, {"name": "x0"}]), [macvtap("p0", B, "passthru")]),
+        (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "parent": "eth1"}]), [uplink(3, "eth1")]),
+        # One of two guests at a time, and one that is to leave.
+        (declared(nic("a", mac=A, mode="passthrough"), nic("b", mac=B)), []),
+        (
+            declared(nic(mac=A, state="absent"), links=[{"name": "p0", "mode": "passthru"}]),
+            [running(iface(A, target="macvtap0")), macvtap("macvtap0", A)],
+        ),
+        # Nothing that is to be, is on it.
+        (declared(), [macvtap("p0", B, "passthru"), running(iface(A))]),
+    ],
+)
+def test_passthru_with_nothing_else_on_its_parent(said: Said, there: list[t.Any]) -> None:
+    assert conflicts((said, found(*there))) == []
+
+
+OURS = {"alias": "linuxvirt.macvtap"}
+LAN10: Said = {"parent": "eth0", "id": 10}
+
+
+@pytest.mark.parametrize(
+    ("vlans", "there", "mtu"),
+    [
+        # The MTU rises in the same run, or falls, or is not ours to change.
+        ([{**LAN10, "mtu": 9000}], [vlan(10, **OURS)], 9000),
+        ([{**LAN10, "mtu": 1400}], [vlan(10, mtu=9000, **OURS)], 1400),
+        ([{**LAN10, "mtu": 9000}], [vlan(10)], 1500),
+        ([LAN10], [vlan(10, mtu=1400, **OURS)], 1400),
+        ([LAN10], [], 9000),
+    ],
+)
+def test_the_mtu_of_a_vlan_link_is_that_which_it_will_have(vlans: list[Said], there: list[Link], mtu: int) -> None:
+    for wanted in (mtu, mtu + 1 if mtu < 9000 else 0):
+        links = [{"name": "x0", "parent": "eth0.10", "mtu": wanted or None}]
+        got = conflicts((declared(links=links, links_vlans=vlans), found(uplink(1, mtu=9000), *there)))
+        assert [one.kind for one in got] == (["mtu"] if wanted > mtu else [])
+
+
+@pytest.mark.parametrize(
+    ("vlans", "there", "kind", "message"),
+    [
+        ([{**LAN10, "state": "absent"}], [vlan(10, **OURS)], "parent", "there is no link eth0.10 on this host"),
+        ([LAN10], [vlan(10, name="lan10", **OURS)], "declaration", "VLAN 10 of eth0 is lan10 already"),
+        ([LAN10], [Link("eth0.10", 30, "dummy", mtu=1500)], "declaration", "eth0.10 exists and is no VLAN link"),
+        ([LAN10, {**LAN10, "name": "b0"}], [], "declaration", "VLAN 10 of eth0 is declared twice, here and in"),
+        (
+            [LAN10, {"parent": "eth0.10", "id": 5}],
+            [],
+            "declaration",
+            "eth0.10 is still to be made, by macvtap_links_vlans",
+        ),
+        ([LAN10], [uplink(1, up=False)], "declaration", "its parent eth0 is down, and the kernel sets no VLAN up then"),
+    ],
+)
+def test_a_vlan_link_that_cannot_be(vlans: list[Said], there: list[Link], kind: str, message: str) -> None:
+    said = declared(links=[{"name": "x0", "parent": "eth0.10"}], links_vlans=vlans)
+    conflict = only((said, found(*there)))
+    assert conflict.kind == kind
+    assert message in conflict.message
+
+
+def test_a_vlan_link_that_something_else_has_made_by_another_name_is_used() -> None:
+    there = found(vlan(10, name="lan10"))
+    assert conflicts((declared(nic(mac=A, source="lan10"), links_vlans=[LAN10]), there)) == []
+    conflict = only((declared(nic(mac=A, source="eth0.10"), links_vlans=[LAN10]), there))
+    assert conflict.message.startswith("there is no link eth0.10 on this host")
+
+
+def test_a_vlan_link_with_an_address_of_its_own_is_a_parent_by_that() -> None:
+    there = found(vlan(10, own=B), vlan(20))
+    links: list[Said] = [{"name": "x0", "parent": B}, {"name": "x1", "parent": uplink(1).mac}]
+    assert conflicts((declared(links=links), there)) == []
+
+
+def test_a_vlan_link_may_be_on_a_macvlan_link_and_not_on_a_macvtap_link() -> None:
+    there = found(Link("mv0", 10, "macvlan", "eth0", 2, "bridge", B, 1500, up=True), macvtap("mt0", mac(9), up=True))
+    assert conflicts((declared(links_vlans=[{"parent": "mv0", "id": 5}]), there)) == []
+    conflict = only((declared(links_vlans=[{"parent": "mt0", "id": 5}]), there))
+    assert (conflict.kind, places(conflict)) == ("parent", ["hv1 mt0.5 declared"])
+    assert conflict.message.startswith("mt0 is a macvtap link, whose frames go to the process")
+    assert only((declared(links=[{"name": "x0", "parent": "mv0"}]), there)).kind == "parent"
+
+
+def test_an_mtu_above_the_parents() -> None:
+    conflict = only((declared(links=[{"name": "x0", "mtu": "9000"}], links_mtu=1500), H1))
+    assert (conflict.kind, conflict.message) == ("mtu", "mtu 9000 exceeds that of the parent eth0 (1500)")
+    assert only((declared(links=[{"name": "x0"}], links_mtu=9000), H1)).kind == "mtu"
+    # libvirt takes none at all.
+    assert only((declared(nic(mac=A, mtu=1400)), H1)).kind == "declaration"
+    assert conflicts((declared(links=[{"name": "x0", "mtu": 1500}]), H1)) == []
+
+
+def test_a_running_guests_mtu_above_that_of_the_source_that_it_is_to_move_to() -> None:
+    there = found(
+        uplink(3, "eth1", mtu=9000),
+        Link("macvtap0", 10, "macvtap", "eth1", 3, "bridge", A, 9000),
+        web("web1", U1, iface(A, "eth1"), live=[iface(A, "eth1", target="macvtap0")]),
+    )
+    assert only((declared(nic(mac=A, source="eth0")), there)).kind == "mtu"
+    assert conflicts((declared(nic(mac=A, source="eth1")), there)) == []
+
+
+@pytest.mark.parametrize(("relay", "kinds"), [(False, ["vepa"]), (True, []), (None, [])])
+def test_vepa_needs_a_switch_that_reflects(relay: bool | None, kinds: list[str]) -> None:
+    there = found(relay={} if relay is None else {"eth0": relay})
+    said = declared(
+        nic(mac=A), nic(mac=B, mode="private"), links=[{"name": "x0"}], domains_mode="vepa", links_mode="vepa"
+    )
+    got = conflicts((said, there))
+    assert [one.kind for one in got] == kinds
+    assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared"]] * len(kinds)
+    assert conflicts((declared(nic(mac=A), links=[{"name": "x0"}]), there)) == []
