@@ -15,7 +15,10 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-GROUP, STRANGER, NEIGHBOURS = "33:33:00:00:4d:63", "02:00:00:00:00:99", "33:33:00:00:00:01"
+STRANGER, NEIGHBOURS = "02:00:00:00:00:99", "33:33:00:00:00:01"
+# Foreign ones. Several, since the kernel knows a link's groups by a hash of 256 values (mc_hash() of macvlan), so that
+# now and then one gets through.
+GROUPS = {"33:33:00:00:4d:63", "33:33:00:01:4d:64", "01:00:5e:00:4d:65"}
 NAME, PARENT = "mt0", "low0"
 
 # Opens the tap, sends from behind the parent to each address, and says which of them came.
@@ -38,13 +41,13 @@ while time.monotonic() < until:
 
 
 def heard(netns: Namespace) -> set[str]:
-    """The addresses, beside the link's own, for which frames get through."""
+    """The addresses, beside the link's own, for which frames get through; of the groups all, or else none."""
     mac = str(netns.link(NAME)["address"])
-    command = [*netns.prefix, sys.executable, "-c", _TALK, NAME, "lowfar0", mac, GROUP, STRANGER, NEIGHBOURS]
-    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    command = [*netns.prefix, sys.executable, "-c", _TALK, NAME, "lowfar0", mac, *GROUPS, STRANGER, NEIGHBOURS]
+    done = {*subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()}
     # What everybody hears was heard, so that nobody else's silence is of another kind.
-    assert {mac, NEIGHBOURS} <= {*done}
-    return {*done} - {mac, NEIGHBOURS}
+    assert {mac, NEIGHBOURS} <= done
+    return done - {mac, NEIGHBOURS} - (set() if done >= GROUPS else GROUPS)
 
 
 def parent(netns: Namespace) -> tuple[bool, bool]:
@@ -58,14 +61,14 @@ def test_a_link_hears_foreign_groups_with_allmulticast_alone(netns: Namespace, l
     for on in (False, True, False):
         done = netns.run({"name": NAME, "parent": lower, "mode": mode, "allmulticast": on})
         assert done["rc"] == 0, done
-        assert heard(netns) == ({GROUP} if on else set())
+        assert heard(netns) == (GROUPS if on else set())
         assert parent(netns)[1] is on
 
 
 def test_a_promiscuous_link_hears_what_allmulticast_gives_it_and_no_more(netns: Namespace, lower: str) -> None:
     netns.run({"name": NAME, "parent": lower, "mode": "bridge"})
     netns.ip("link", "set", NAME, "promisc", "on")
-    assert heard(netns) == {GROUP}
+    assert heard(netns) == GROUPS
     assert parent(netns) == (True, False)
 
 
@@ -77,7 +80,7 @@ def test_passthru_is_no_way_to_hear_foreign_groups(netns: Namespace, lower: str,
     assert heard(netns) == {STRANGER}
     assert parent(netns) == (promiscuous, False)
     assert netns.run({**declared, "allmulticast": True})["rc"] == 0
-    assert heard(netns) == {GROUP, STRANGER}
+    assert heard(netns) == {*GROUPS, STRANGER}
     assert parent(netns) == (promiscuous, True)
 
 
