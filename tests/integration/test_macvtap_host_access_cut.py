@@ -21,8 +21,12 @@ from support import run_module
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
-PORTS = map(str, itertools.count(2200))
+_NUMBERS = itertools.count(2200)
 ABSENT = {"name": "host0", "state": "absent"}
+
+
+def another_port() -> str:
+    return str(next(_NUMBERS))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ class Connected:
         self._lan, self._machine, self._address, self._directory = lan, machine, address, directory
 
     def access(self, params: t.Mapping[str, t.Any], **how: t.Any) -> lans.Result:
-        port = next(PORTS)
+        port = another_port()
         ready = str(self._directory / port)
         client = [*self._machine.prefix, sys.executable, TOOL, "connect", self._address, port, ready]
         with subprocess.Popen(client) as process:
@@ -287,7 +291,7 @@ def test_over_link_local_addresses(lan: Lan) -> None:
 @contextlib.contextmanager
 def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
     """Let a process called ``name`` hold a connection from the guest to the companion, which is to live to the end."""
-    port, ready = next(PORTS), str(directory / "session")
+    port, ready = another_port(), str(directory / "session")
     with contextlib.ExitStack() as stack:
         client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]
         stack.enter_context(subprocess.Popen(client))
