@@ -302,7 +302,6 @@ domains:
           live:
 """
 
-import contextlib
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -339,11 +338,8 @@ def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
-    asked = []
-    for index, said in enumerate(relay):
-        # What is wrong with it, whoever wants to use it is told.
-        with contextlib.suppress(MacvtapError):
-            asked.append(parents.find(said, links, path=f"relay[{index}]"))
+    # What is wrong with the others, whoever wants to use them is told.
+    asked = [link for said in relay if (link := parents.lookup(said, links)) is not None]
     return {name: verdict.reflects for name, verdict in ask.verdicts(asked).items()} if asked else {}
 
 

@@ -63,6 +63,14 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
     return named
 
 
+def lookup(asked: str, links: Links) -> Link | None:
+    """Return the link that is ``asked`` for, None where :func:`find` would refuse."""
+    try:
+        return find(asked, links, path="")
+    except MacvtapError:
+        return None
+
+
 def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
     if len(found) == 1:
         return found[0]

@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     PASSTHRU,
@@ -155,17 +153,11 @@ def _own(host: Host) -> t.Iterator[Claim]:
     alone |= {link.parent for link in host.declared_links if link.mode in PASSTHRU}
     alone |= {link.parent for link in host.links.values() if link.mode in PASSTHRU}
     # A passthru link and its parent have one address, whichever of the two it was.
-    shared = {parent.name for name in alone if (parent := _find(host, name)) is not None}
+    shared = {parent.name for name in alone if name and (parent := parents.lookup(name, host.links)) is not None}
     for name in dict.fromkeys(said):
-        parent = _find(host, name)
+        parent = parents.lookup(name, host.links) if name else None
         if parent is None or parent.mac is None or parent.kind in MACVLAN_KINDS:
             continue
         if parent.name not in shared:
             mine = Place(host.name, link=parent.name, seen="parent")
             yield segments.behind(host, parent.name), parent.mac, ("host", host.name), mine
-
-
-def _find(host: Host, name: str | None) -> Link | None:
-    with contextlib.suppress(MacvtapError):
-        return parents.find(name, host.links, path="") if name else None
-    return None

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
@@ -62,8 +61,9 @@ def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     """Find what is declared to be on one parent with a link in mode passthru, which must be the only one there."""
     on: dict[str, list[tuple[str | None, Place]]] = {}
     for named, mode, place in _on_links(host):
-        with contextlib.suppress(MacvtapError):
-            on.setdefault(parents.find(named or "", host.links, path="").name, []).append((mode, place))
+        parent = parents.lookup(named, host.links) if named else None
+        if parent is not None:
+            on.setdefault(parent.name, []).append((mode, place))
     for name, uses in on.items():
         declared = any("declared" in place.seen for _mode, place in uses)
         if declared and len(uses) > 1 and any(mode in PASSTHRU for mode, _place in uses):

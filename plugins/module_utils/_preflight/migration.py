@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 
@@ -47,9 +48,9 @@ def _conflicts(sides: _Sides, whole: t.Sequence[Host]) -> t.Iterator[Conflict]:
         missing = [host for host in whole if host.name not in having]
     if len(ways) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in ways):
         return
-    told = [f"{_said(way)} on {_some(names)}" for way, names in ways.items()]
+    told = [f"{_said(way)} on {some(names)}" for way, names in ways.items()]
     if missing:
-        told.append(f"missing on {_some([host.name for host in missing])}")
+        told.append(f"missing on {some([host.name for host in missing])}")
     domain = sides[0][1].domain
     yield Conflict(
         "migration",
@@ -124,7 +125,3 @@ def _connected(nic: Nic) -> _Connected:
 def _said(way: _Connected) -> str:
     kind, where, mode = way
     return f"on {where} in mode {mode}" if kind == "direct" else f"of type {kind} ({where})"
-
-
-def _some(names: t.Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

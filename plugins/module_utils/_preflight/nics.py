@@ -10,6 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     inspection,
+    merging,
     multicast,
     resolution,
     selection,
@@ -148,9 +149,7 @@ def _refused(desired: Desired, mac: str, observed: DomainHost, twin: Desired | N
 def _check_multicast(desired: Desired, was: Iface | None) -> None:
     if not _WAYS & desired.given.keys() and (was is None or not _WAYS & was.values.keys()):
         return
-    new = {"model": resolution.DEFAULT_MODEL}
-    values = {**(new if was is None else was.values), **{n: text for n, text in desired.given.items() if text}}
-    values = {name: text for name, text in values.items() if desired.given.get(name, text)}
+    values = merging.merged({"model": resolution.DEFAULT_MODEL} if was is None else was.values, desired.given)
     changed = {name for name, text in values.items() if was is None or was.get(name) != text}
     multicast.check_ways(desired, Iface(was.mac if was else desired.mac or "", "direct", values), changed)
 

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import SCOPES
 
 Spec = t.Mapping[str, t.Mapping[str, t.Any]]
@@ -24,10 +25,7 @@ _FLAG: dict[str, t.Any] = {"type": "bool"}
 _NUMBER: dict[str, t.Any] = {"type": "int"}
 _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
-_PERSISTENCE: dict[str, t.Any] = {
-    "type": "str",
-    "choices": ["auto", "networkd", "networkmanager", "ifupdown", "none"],
-}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # Of the entries of each list. The roles know no aliases.
 LINK: Spec = {"name": _TEXT, **link_options.LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}

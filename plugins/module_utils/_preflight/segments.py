@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -81,6 +80,5 @@ def sites(hosts: t.Iterable[Host]) -> dict[str, str]:
 
 
 def _link(name: str, links: Links) -> str:
-    with contextlib.suppress(MacvtapError):
-        return parents.find(name, links, path="").name
-    return name
+    link = parents.lookup(name, links)
+    return name if link is None else link.name
