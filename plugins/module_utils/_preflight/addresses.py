@@ -108,13 +108,9 @@ def _claims(host: Host) -> t.Iterator[Claim]:
             number = 0 if (nic.domain, nic.mac) in teams else nic.number
             yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(number)), nic
     declared = {link.name: link for link in host.declared_links}
-    # The links of running guests are their NICs, also of those that are to go.
-    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
     lent = _lent(host)
-    for link in host.links.values():
-        if link.kind not in MACVLAN_KINDS or link.name in guests or link.mode == "passthru" or link.mac is None:
-            continue
-        if link.name in declared or link.name in host.purged_links or (link.name, link.mac) in lent:
+    for link in host.beside():
+        if link.mode == "passthru" or link.mac is None or (link.name, link.mac) in lent:
             continue
         # Any of them may be a guest's where nobody could say whose it is.
         if host.version is None and link.kind == "macvtap":
@@ -129,8 +125,7 @@ def _claims(host: Host) -> t.Iterator[Claim]:
         existing = host.links.get(wanted.name)
         mac = wanted.mac or (existing.mac if existing is not None else None)
         if mac and not wanted.absent and wanted.mode != "passthru" and (wanted.name, mac) not in lent:
-            parent = wanted.parent or (existing.parent if existing is not None else None)
-            yield segments.behind(host, parent), mac, ("link", host.name, wanted.name), wanted
+            yield segments.behind(host, host.parent_of(wanted)), mac, ("link", host.name, wanted.name), wanted
     yield from _own(host)
 
 

@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     PASSTHRU,
@@ -74,17 +74,11 @@ def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
 
 def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
     """Return what is to be on links at one time: the parent, the mode and what it is."""
-    declared = {wanted.name: wanted for wanted in host.declared_links}
-    guests = {iface.get("target") for domain in host.domains.values() for iface in domain.live}
-    for link in host.links.values():
-        leaves = link.name in declared or link.name in host.purged_links or link.name in guests
-        if link.kind in MACVLAN_KINDS and not leaves:
-            yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
-    for wanted in declared.values():
+    for link in host.beside():
+        yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
+    for wanted in {wanted.name: wanted for wanted in host.declared_links}.values():
         if not wanted.absent:
-            existing = host.links.get(wanted.name)
-            parent = wanted.parent or (existing.parent if existing is not None else None)
-            yield parent, wanted.mode, wanted.place(host.name)
+            yield host.parent_of(wanted), wanted.mode, wanted.place(host.name)
     for nic in host.nics:
         # One that does not run may be meant to take the place of another one that does.
         domain = host.domains.get(nic.domain)
@@ -98,9 +92,8 @@ def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
         message = "there is no such link yet, and to make it its parent must be known"
         yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
         return
-    named = wanted.parent or (existing.parent if existing else None)
     mtu = wanted.mtu or (existing.mtu if existing else None)
-    yield from _on_parent(host, named, wanted.mode, mtu)
+    yield from _on_parent(host, host.parent_of(wanted), wanted.mode, mtu)
 
 
 def _kernel(host: Host) -> t.Iterator[tuple[_Said, Place]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # In the order of a table: what keeps a host out altogether comes first.
@@ -141,3 +141,17 @@ class Host:
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    def beside(self) -> t.Iterator[Link]:
+        """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""
+        but = {link.name for link in self.declared_links} | self.purged_links
+        # Those of running guests are their NICs, also of those that are to go.
+        guests = {iface.get("target") for domain in self.domains.values() for iface in domain.live}
+        for link in self.links.values():
+            if link.kind in MACVLAN_KINDS and link.name not in but and link.name not in guests:
+                yield link
+
+    def parent_of(self, wanted: DeclaredLink) -> str | None:
+        """Return the parent that a declared link is to have: the declared one, else that which it has."""
+        existing = self.links.get(wanted.name)
+        return wanted.parent or (existing.parent if existing is not None else None)
