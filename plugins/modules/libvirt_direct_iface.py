@@ -19,7 +19,7 @@ description:
     rest of the domain's configuration, stay as they are.
   - The stored configuration is always made right. How much a running guest may feel of it is said by O(live); what
     would take more is listed in RV(restart_required). The module never restarts anything.
-  - If anything fails, the domains that this run has changed already are put back.
+  - If anything fails, the domains that this run has changed already are put back, unless O(on_error=keep).
 options:
   domain:
     description:
@@ -248,7 +248,7 @@ options:
     version_added: 0.2.0
     type: bool
   mac_prefix: &mac_prefix
-    description: What an address begins with that is made up, one to five bytes. V(52:54:00) if this is left out.
+    description: The first bytes, one to five, of an address that the module makes up. V(52:54:00) if left out.
     version_added: 0.2.0
     type: str
   interfaces:
@@ -322,7 +322,7 @@ options:
     description:
       - The most that a running guest may feel. What would take more is stored, and listed in RV(restart_required).
       - V(none) leaves running guests alone.
-      - V(update) changes what the guest does not notice, plugs in what is new and plugs out what is removed.
+      - V(update) changes what the guest does not notice, plugs in what is new and unplugs what is removed.
       - V(replug) also takes an interface out of a running guest and plugs it in again, with the same MAC address,
         model, alias, PCI address and boot order. The guest loses its network for that moment, and what it has set on
         the card.
@@ -388,7 +388,8 @@ attributes:
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 0.7 or newer, to change the mode or allmulticast of a running guest's interface; without it nothing is done
+  - pyroute2 (0.7.2 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
+    done without it
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link

@@ -148,6 +148,10 @@ def test_what_is_plugged_in_has_it_at_once_and_again_after_a_replug(guest: Guest
     done = ok(module(**added, alias="ua-lan", live="replug"))
     assert set(impacts(done).values()) == {"replug"}
     assert "ALLMULTI" in guest.hv.run("ip", "link", "show", link(done))
+    # Where nobody asks for it either: what was plugged in had it.
+    done = ok(module(domain="web1", mac=A, alias="ua-uplink", live="replug"))
+    assert impacts(done) == {"alias": "replug"}
+    assert "ALLMULTI" in guest.hv.run("ip", "link", "show", link(done))
 
 
 def test_a_failed_run_takes_it_back(guest: Guest, module: Module) -> None:

@@ -89,8 +89,9 @@ def hearing_as(live: Iface, stored: Iface, desired: Desired) -> Iface:
 
     Not where libvirt sets it for the guest, or mode passthrough has no use for it.
     """
-    but = {live.get("mode"), stored.get("mode"), live.get(_TRUST), stored.get(_TRUST)} & {"passthrough", "yes"}
-    if _ALL in desired.given or live.get(_ALL) != "yes" or but:
+    passing = "passthrough" in (live.get("mode"), stored.get("mode"))
+    trusted = "yes" in (live.get(_TRUST), stored.get(_TRUST))
+    if _ALL in desired.given or live.get(_ALL) != "yes" or passing or trusted:
         return stored
     return replace(stored, values={**stored.values, _ALL: "yes"})
 

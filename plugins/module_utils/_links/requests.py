@@ -100,10 +100,8 @@ def apart(before: Link, after: Link) -> tuple[bool, bool | None]:
     takes 1 while the link is up. So what was set while it was down has no effect, and taken off while it is up drives
     the count below zero; and what was set while it was up stays on the parent when the link goes down with it.
     """
-    was, wanted = (
-        bool(before.allmulticast),
-        bool(before.allmulticast if after.allmulticast is None else after.allmulticast),
-    )
+    was = bool(before.allmulticast)
+    wanted = was if after.allmulticast is None else after.allmulticast
     stays = before.up and after.up and wanted
     first = was and not stays and bool(before.parent_allmulti if before.up else after.up or not wanted)
     if wanted and (first or not was):

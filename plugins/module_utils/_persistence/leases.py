@@ -85,14 +85,13 @@ def _ended(decided: Decided, steps: t.Sequence[Step[File]], host: Host, unread: 
     """Return what ends the clients of companions that are there and get no lease any longer; a client that nobody ends
     gives the companion its address again.
     """
-    before: list[Command] = []
+    # As far as it is known that ifupdown has started it; its script still has the hook, and takes the address away.
+    before = [
+        dhclient.release(name) for name in _unhooked(steps) if name in host.ifstate and not _goes(name, decided, host)
+    ]
     after: list[Command] = []
     first: set[str] = set()
     warnings = []
-    # As far as it is known that ifupdown has started it; its script still has the hook, and takes the address away.
-    before += [
-        dhclient.release(name) for name in _unhooked(steps) if name in host.ifstate and not _goes(name, decided, host)
-    ]
     for name in _static(steps, host):
         index = host.links[name].index
         by_networkd = any(step.target == networkd.network_file(name) for step in steps)
