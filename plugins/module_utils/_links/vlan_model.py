@@ -32,6 +32,11 @@ class WantedVlan:
     state: str = "up"
     path: str = ""
 
+    @property
+    def said_name(self) -> str:
+        """Its name, as far as the parent is said by that, and not by an alternative name or an address."""
+        return self.name or f"{self.parent}.{self.id}"
+
 
 # What is declared of a link, the link as it is, and as it is to be: the same one where nothing is to be done.
 Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]

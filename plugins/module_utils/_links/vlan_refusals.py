@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 
 def check_parents_exist(wanted: t.Sequence[WantedVlan], links: Links) -> None:
-    made = {want.name or f"{want.parent}.{want.id}": want for want in wanted if want.state != "absent"}
+    made = {want.said_name: want for want in wanted if want.state != "absent"}
     for want in wanted:
         maker = made.get(want.parent)
         if want.state != "absent" and maker is not None and want.parent not in links:

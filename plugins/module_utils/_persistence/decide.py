@@ -110,7 +110,7 @@ class _Deciding:
         try:
             return vlans.name_of(want, parents.resolve(want, self.links))
         except parents.NoSuchLinkError:
-            return want.name or f"{want.parent}.{want.id}"
+            return want.said_name
 
     def macvtap(self, declared: Declared, want: Wanted) -> None:
         self._once(want.key, want.path)

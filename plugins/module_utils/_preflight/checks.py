@@ -12,7 +12,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     PASSTHRU,
     Conflict,
@@ -43,7 +42,7 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     yield from _alone(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
-            place = Place(host.name, link=vlans.name_of(vlan), seen="declared")
+            place = Place(host.name, link=vlan.said_name, seen="declared")
             for said in _on_parent(host, vlan.parent, None, vlan.mtu, unfit=host.unfit_vlan):
                 yield said, place
     for wanted in host.declared_links:

@@ -19,10 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 _OF_PARENTS = (".parent", ".mtu")
 
 
-def name_of(want: WantedVlan) -> str:
-    return want.name or f"{want.parent}.{want.id}"
-
-
 def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, list[Problem]]:
     """Return ``links`` as the VLAN links leave them that are made before anything is to be on these, and problems."""
     final, error = _planned(wanted, links)
@@ -54,7 +50,7 @@ def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links
 
 
 def _place(host: str, want: WantedVlan) -> Place:
-    return Place(host, link=name_of(want), seen="declared")
+    return Place(host, link=want.said_name, seen="declared")
 
 
 def _planned(wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, MacvtapError | None]:
