@@ -19,9 +19,11 @@ class MacvtapError(Exception):
         self.message = message
         self.path = path
         self.details = details
+        self.state = ""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return f"{text}. {self.state}" if self.state else text
 
 
 class MissingLibraryError(MacvtapError):

@@ -9,13 +9,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
 def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
     """Run ``body`` and end the module with what it returns, or with one clear error."""
     try:
-        result = body(module)
+        with _signals.raising():
+            result = body(module)
+    except _signals.Interrupted as exc:
+        module.fail_json(msg=str(exc), **_invocation(module))
     except MissingLibraryError as exc:
         reason = f"on this host. Its package: {exc.hint}"
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)

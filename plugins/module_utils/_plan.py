@@ -13,9 +13,13 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, deferred
 
 ThingT = t.TypeVar("ThingT")
 HostT = t.TypeVar("HostT")
+AnswersT = t.TypeVar("AnswersT")
+
+UNCHANGED = "The host is as it was before"
 
 
 class Impact(str, enum.Enum):
@@ -105,6 +109,41 @@ class Plan(t.Generic[ThingT]):
 
 
 @dataclass(frozen=True)
+class Entry(t.Generic[ThingT]):
+    """One thing that was begun: the step that it belongs to, and the adapter's word for it ("" is the whole step)."""
+
+    step: Step[ThingT]
+    action: str = ""
+
+
+class Journal(t.Generic[ThingT]):
+    """What a run has begun so far, in order. Undo goes by it alone: what it does not have, others have done.
+
+    An adapter records each thing right before it asks for it, since a request that fails, or is cut short by a
+    signal, may have been carried out all the same. Several threads may record at once.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[Entry[ThingT]] = []
+
+    def record(self, step: Step[ThingT], action: str = "") -> None:
+        self._entries.append(Entry(step, action))
+
+    @property
+    def entries(self) -> tuple[Entry[ThingT], ...]:
+        return tuple(self._entries)
+
+    @property
+    def steps(self) -> tuple[Step[ThingT], ...]:
+        """Each step of which anything was begun, once, in the order of the first."""
+        return tuple({id(entry.step): entry.step for entry in self._entries}.values())
+
+    def has(self, step: Step[ThingT], action: str = "") -> bool:
+        """Whether ``action`` of this very step was begun."""
+        return any(entry.step is step and entry.action == action for entry in self._entries)
+
+
+@dataclass(frozen=True)
 class Outcome(t.Generic[ThingT, HostT]):
     """What a run planned, and the host as it was last seen (in check mode: unchanged)."""
 
@@ -114,68 +153,98 @@ class Outcome(t.Generic[ThingT, HostT]):
 
 def converge(  # noqa: PLR0913  # each is one stage of the way
     observe: t.Callable[[], HostT],
-    plan: t.Callable[[HostT], Plan[ThingT]],
-    apply: t.Callable[[t.Sequence[Step[ThingT]]], None],
-    undo: t.Callable[[t.Sequence[Step[ThingT]], HostT], Plan[ThingT]],
+    plan: t.Callable[[HostT, AnswersT], Plan[ThingT]],
+    apply: t.Callable[[t.Sequence[Step[ThingT]], Journal[ThingT]], None],
+    undo: t.Callable[[Journal[ThingT], HostT], Plan[ThingT]],
     *,
     check_mode: bool,
     roll_back: bool = True,
+    inquire: t.Callable[[HostT], AnswersT] | None = None,
+    verify: t.Callable[[Plan[ThingT], HostT, AnswersT], Plan[ThingT]] | None = None,
+    revert: t.Callable[[t.Sequence[Step[ThingT]]], None] | None = None,
 ) -> Outcome[ThingT, HostT]:
     """Make the host as planned, all or nothing (or, without ``roll_back``, as far as it goes).
 
-    ``apply`` may fail at any step. Then the host is observed anew and ``undo(steps, host)`` plans the
-    way back from what is really there to what the steps started from, so that a step that was half
-    done is put back too.
+    ``inquire`` asks the outside (a switch, who holds a tap, a validator), once and before anything is planned;
+    ``plan`` is pure and is given the answers. ``apply`` records in the journal what it begins, and may fail at any
+    step. Then the host is observed anew and ``undo(journal, host)`` plans the inverse of what was begun, and of
+    nothing else, against what is there now; ``revert`` carries that out, and goes on where one thing cannot be put
+    back. ``verify`` says what is left to do once all is done, by the identity that was planned for; left out, it is
+    the plan made again. No signal interrupts the putting back.
 
-    :raises MacvtapError: the host is not as planned. The message ends with whether what was there
-        before has been put back.
+    :raises MacvtapError: the host is not as planned. The message ends with whether what this run changed has been put
+        back.
+    :raises Interrupted: a signal asked to stop, and what this run changed has been put back as far as its ``state``
+        says.
     """
     before = observe()
-    planned = plan(before)
+    answers = t.cast("AnswersT", inquire(before) if inquire else None)
+    planned = plan(before, answers)
     if check_mode or not planned.changed:
         return Outcome(planned, before)
+    journal: Journal[ThingT] = Journal()
     try:
-        apply(planned.steps)
+        apply(planned.steps, journal)
         after = observe()
-        left = plan(after)
+        left = verify(planned, after, answers) if verify else plan(after, answers)
         if left.changed:
             raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
-    except MissingLibraryError:
-        # An adapter loads what it needs before it does anything.
-        raise
     except BaseException as exc:
         # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
-        state = (
-            _put_back(observe, apply, undo, planned.steps)
-            if roll_back
-            else "What could be done has been kept, as asked for"
-        )
-        if isinstance(exc, MacvtapError):
-            # Of the same class: whoever called tells by it what can be tried again.
-            raise type(exc)(f"{exc.message}. {state}", path=exc.path, **exc.details) from exc
-        if isinstance(exc, Exception):
-            # A defect of ours; whoever meets it is to know what has become of the host all the same.
-            raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
+        def settle() -> str:
+            with deferred():
+                if not journal.entries:
+                    return UNCHANGED
+                if not roll_back:
+                    return "What could be done has been kept, as asked for"
+                return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
+
+        try:
+            state = settle()
+        except Interrupted:
+            # Right before signals were deferred. They raise once only.
+            state = settle()
+        _tell(exc, state)
         raise
     return Outcome(planned, after)
 
 
+def _tell(exc: BaseException, state: str) -> None:
+    """Have ``exc`` say what has become of the host.
+
+    :raises RuntimeError: ``exc`` is a defect of ours; whoever meets it is to know that all the same.
+    """
+    if isinstance(exc, MissingLibraryError):
+        # Found out before anything was begun: its text is Ansible's, and says how to mend it.
+        return
+    if isinstance(exc, (MacvtapError, Interrupted)):
+        exc.state = state
+    elif isinstance(exc, Exception):
+        raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
+
+
 def _put_back(
     observe: t.Callable[[], HostT],
-    apply: t.Callable[[t.Sequence[Step[ThingT]]], None],
-    undo: t.Callable[[t.Sequence[Step[ThingT]], HostT], Plan[ThingT]],
-    steps: t.Sequence[Step[ThingT]],
+    undo: t.Callable[[Journal[ThingT], HostT], Plan[ThingT]],
+    revert: t.Callable[[t.Sequence[Step[ThingT]]], None],
+    journal: Journal[ThingT],
 ) -> str:
+    failed = ""
     try:
-        apply(undo(steps, observe()).steps)
-        left = undo(steps, observe()).changes
-    except MacvtapError as exc:
-        return f"Putting back what was there failed as well: {exc}"
+        try:
+            revert(undo(journal, observe()).steps)
+        except MacvtapError as exc:
+            failed = str(exc)
+        left = undo(journal, observe())
     except Exception as exc:  # pylint: disable=broad-except  # what it came from is not to be lost over it
-        return f"Putting back what was there failed as well: {type(exc).__name__}: {exc}"
-    if left:
-        return f"Not everything could be put back: {describe(left)}"
-    return "The host is as it was before"
+        failed = failed or (str(exc) if isinstance(exc, MacvtapError) else f"{type(exc).__name__}: {exc}")
+        return f"Putting back what was there failed as well: {failed}"
+    said = [f"Putting back what was there failed as well: {failed}"] if failed else []
+    if left.changes:
+        said.append(f"Not everything could be put back: {describe(left.changes)}")
+    elif left.warnings and not failed:
+        said.append("What was declared is as it was before")
+    return ". ".join([*said, *left.warnings]) or UNCHANGED
 
 
 def describe(changes: t.Sequence[Change]) -> str:

@@ -285,9 +285,9 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
     probe = try_macvtap if module.params["probe"] and not module.check_mode else None
     outcome = converge(
         functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"], probe=probe),
-        functools.partial(planner.plan, wanted),
+        lambda host, _answers: planner.plan(wanted, host),
         functools.partial(adapter.apply, run=run),
-        planner.undo,
+        lambda journal, host: planner.undo(journal.steps, host),
         check_mode=module.check_mode,
     )
     found = planner.returned(outcome.host, judgement.judge(outcome.host))

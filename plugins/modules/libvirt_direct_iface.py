@@ -674,23 +674,19 @@ def _converge(
     sources = {source for desired in declared if (source := desired.given.get("source"))}
     how = {"level": module.params["live"], "purge": module.params["purge"]}
 
-    def settled(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
+    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
         return auto.settled(declared, modes), told
 
-    def plan(host: Host) -> _plan.Plan[Nic]:
-        decided, told = settled(host)
+    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...]]) -> _plan.Plan[Nic]:
+        decided, told = answers
         planned = planner.plan(decided, host, hv.unanswered, **how)
         planned = replace(planned, warnings=(*planned.warnings, *told))
         if module._diff:
             planned = _with_views(planned)
-        if isinstance(hv, xmlfile.DomainFile):
-            return _checked(planned)
-        if module.check_mode:
-            hv.require(planned.steps)
-        return planned
+        return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
 
     def complete(host: Host) -> Host:
         needed = host.macs is None and resolution.needs_all(declared, host, purge=module.params["purge"])
@@ -700,11 +696,14 @@ def _converge(
         lambda: complete(hv.observe((desired.domain for desired in declared), sources)),
         plan,
         hv.apply,
-        planner.undo,
+        lambda journal, host: planner.undo(journal.steps, host),
+        inquire=inquire,
         check_mode=module.check_mode,
         roll_back=module.params["on_error"] == "rollback",
     )
-    resolved = resolution.resolve(settled(outcome.host)[0], outcome.host, hv.unanswered, **how)
+    if module.check_mode and not isinstance(hv, xmlfile.DomainFile):
+        hv.require(outcome.plan.steps)
+    resolved = resolution.resolve(inquire(outcome.host)[0], outcome.host, hv.unanswered, **how)
     pending = [r for r in resolved if r.before.live and (r.desired.domain, r.before.mac) in hv.unanswered]
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {

@@ -294,9 +294,9 @@ def macvtap_host_access(module: AnsibleModule) -> dict[str, t.Any]:
         access = Access(session, sock, parents)
         outcome = converge(
             observe=access.observe,
-            plan=lambda host: planner.plan(wanted, host),
+            plan=lambda host, _answers: planner.plan(wanted, host),
             apply=access.apply,
-            undo=planner.undo,
+            undo=lambda journal, host: planner.undo(journal.steps, host),
             check_mode=module.check_mode,
         )
     planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}

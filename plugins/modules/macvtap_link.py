@@ -558,11 +558,19 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     planner,
     steps,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+
+
+class _Answers(t.NamedTuple):
+    """What was asked before the plan: the modes that auto stands for, by path, and who holds which link's tap."""
+
+    modes: dict[str, str | None]
+    warnings: tuple[str, ...]
+    holders: dict[str, list[Holder]]
 
 
 def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
@@ -578,25 +586,27 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     answers: dict[str, relay.Verdict] = {}
     how = {"always": params["auto"] == "always", "check": params["check_relay"]}
 
-    def plan(links: Links) -> Plan[Link]:
+    def inquire(links: Links) -> _Answers:
         modes, told = ask.settle(auto.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
-        planned = planner.plan(auto.settled(wanted, modes), links, purge_group=purge_group)
-        planned = replace(planned, warnings=(*planned.warnings, *told))
-        endangered = {link.key: link.tap.device for link in planner.cut_off(planned) if link.tap and link.tap.device}
-        held = holders.find(set(endangered.values()))
-        planner.check_holders(
-            planned, {name: held.get(device, []) for name, device in endangered.items()}, force=params["force"]
-        )
-        return planned
+        # Of all that may go, before it is known which do: one look at the processes whatever their number.
+        devices = {key: link.tap.device for key, link in links.items() if link.tap and link.tap.device}
+        held = holders.find(set(devices.values()))
+        return _Answers(modes, told, {key: held.get(device, []) for key, device in devices.items()})
+
+    def plan(links: Links, told: _Answers) -> Plan[Link]:
+        planned = planner.plan(auto.settled(wanted, told.modes), links, purge_group=purge_group)
+        planner.check_holders(planned, told.holders, force=params["force"])
+        return replace(planned, warnings=(*planned.warnings, *told.warnings))
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session:
         outcome = converge(
             # What is to be purged is not known by its name yet.
             observe=lambda: session.observe(None if purge_group else names, parents=parents),
+            inquire=inquire,
             plan=plan,
             apply=session.apply,
-            undo=planner.undo,
+            undo=lambda journal, links: planner.undo(journal.steps, links),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

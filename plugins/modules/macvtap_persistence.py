@@ -555,14 +555,14 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
-    def plan(there: Host) -> Plan[File]:
-        planned = planner.plan(declared, there, purge=params["purge"])
+    def plan(there: Host, _answers: None) -> Plan[File]:
+        return planner.plan(declared, there, purge=params["purge"])
+
+    def inquire(there: Host) -> None:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
+        planned = plan(there, None)
         validators.check(planned.steps, run, module.tmpdir)
-        if taking.leases is None:
-            # Of the host as it was found.
-            taking.leases = _leases(planner.decided_of(declared, there), there, planned, run)
-        return planned
+        taking.leases = _leases(planner.decided_of(declared, there), there, planned, run)
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
@@ -575,9 +575,10 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
 
         outcome = converge(
             observe=observe,
+            inquire=inquire,
             plan=plan,
             apply=taking.write,
-            undo=planner.undo,
+            undo=lambda journal, there: planner.undo(journal.steps, there),
             check_mode=module.check_mode,
         )
         told = taking.leases or Leases()

@@ -262,10 +262,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, steps, vlan_options, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
 
 
 def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
@@ -277,15 +276,12 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session:
-
-        def plan(links: Links) -> Plan[Link]:
-            return vlans.plan(wanted, links, session.observe_addresses(), force=params["force"])
-
         outcome = converge(
             observe=lambda: session.observe((), parents=parents),
-            plan=plan,
+            inquire=lambda _links: session.observe_addresses(),
+            plan=lambda links, addresses: vlans.plan(wanted, links, addresses, force=params["force"]),
             apply=session.apply,
-            undo=vlans.undo,
+            undo=lambda journal, links: vlans.undo(journal.steps, links),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

@@ -4,12 +4,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import typing as t
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
+    Change,
+    Impact,
+    Journal,
+    Plan,
+    Step,
+    converge,
+)
 
 Shelf = t.Dict[str, str]
 
@@ -30,8 +40,9 @@ class Host:
     def observe(self) -> Shelf:
         return dict(self.values)
 
-    def apply(self, steps: t.Sequence[Step[str]]) -> None:
+    def apply(self, steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
         for one in steps:
+            journal.record(one)
             if one.target == self.refuses and one.after == "new":
                 self.values[one.target] = "half"
                 raise MacvtapError("the host refused", path=f"things[{one.target}]")
@@ -45,9 +56,9 @@ class Host:
     def run(self, wanted: Shelf, *, check_mode: bool = False) -> Plan[str]:
         return converge(
             self.observe,
-            lambda seen: Plan(tuple(step(name, seen.get(name), value) for name, value in wanted.items())),
+            lambda seen, _answers: Plan(tuple(step(name, seen.get(name), value) for name, value in wanted.items())),
             self.apply,
-            lambda steps, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in steps)),
+            lambda journal, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in journal.steps)),
             check_mode=check_mode,
         ).plan
 
@@ -83,8 +94,8 @@ def test_an_interrupt_puts_everything_back_too() -> None:
     host = Host({"a": "old"})
     apply = host.apply
 
-    def interrupted(steps: t.Sequence[Step[str]]) -> None:
-        apply(steps)
+    def interrupted(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        apply(steps, journal)
         if steps[0].after == "new":
             raise KeyboardInterrupt
 
@@ -98,8 +109,8 @@ def test_a_defect_puts_everything_back_and_says_so() -> None:
     host = Host({"a": "old"})
     apply = host.apply
 
-    def defective(steps: t.Sequence[Step[str]]) -> None:
-        apply(steps)
+    def defective(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        apply(steps, journal)
         if steps[0].after == "new":
             raise KeyError("accept_ra")
 
@@ -112,7 +123,8 @@ def test_a_defect_puts_everything_back_and_says_so() -> None:
 def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
     host = Host({"a": "old"})
 
-    def refuses(steps: t.Sequence[Step[str]]) -> None:
+    def refuses(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        journal.record(steps[0])
         if steps[0].after == "new":
             host.values["a"] = "half"
             raise MacvtapError("the host refused", path="things[a]")
@@ -122,6 +134,94 @@ def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
     said = r"^things\[a\]: the host refused\. Putting back what was there failed as well: KeyError: 'accept_ra'$"
     with pytest.raises(MacvtapError, match=said):
         host.run({"a": "new"})
+
+
+def test_only_what_was_begun_is_put_back() -> None:
+    host = Host({"a": "old", "b": "old", "c": "old"}, refuses="b")
+    apply = host.apply
+
+    def meanwhile(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        # Of c this run has done nothing when it fails: what differs there, somebody else has changed.
+        host.values["c"] = "theirs"
+        apply(steps, journal)
+
+    host.apply = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(MacvtapError, match=r"the host refused\. The host is as it was before$"):
+        host.run({"a": "new", "b": "new", "c": "new"})
+    assert host.values == {"a": "old", "b": "old", "c": "theirs"}
+
+
+def test_what_no_step_can_put_back_is_said_too() -> None:
+    host = Host({"a": "old"}, ignores="a")
+
+    def undo(journal: Journal[str], seen: Shelf) -> Plan[str]:
+        back = tuple(step(s.target, seen[s.target], s.before) for s in journal.steps)
+        return Plan(back, ("the addresses of a are gone",))
+
+    said = r"a value: old → new\. What was declared is as it was before\. the addresses of a are gone$"
+    with pytest.raises(MacvtapError, match=said):
+        converge(
+            host.observe,
+            lambda seen, _answers: Plan((step("a", seen["a"], "new"),)),
+            host.apply,
+            undo,
+            check_mode=False,
+        )
+
+
+def test_the_outside_is_asked_once_and_the_plan_is_given_what_it_says() -> None:
+    host, asked = Host({}), []
+
+    def inquire(seen: Shelf) -> str:
+        asked.append(dict(seen))
+        return "answer"
+
+    converge(
+        host.observe,
+        lambda seen, answer: Plan((step("a", seen.get("a"), answer),)),
+        host.apply,
+        lambda journal, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in journal.steps)),
+        inquire=inquire,
+        check_mode=False,
+    )
+    assert (host.values, asked) == ({"a": "answer"}, [{}])
+
+
+def test_what_is_verified_can_be_what_was_planned_for() -> None:
+    host = Host({})
+
+    def verify(planned: Plan[str], seen: Shelf, _answers: None) -> Plan[str]:
+        return Plan(tuple(step(s.target, seen.get(s.target), s.after) for s in planned.steps))
+
+    outcome = converge(
+        host.observe,
+        # Looked up anew by what the user wrote it would be another thing each time.
+        lambda seen, _answers: Plan((step(f"new{len(seen)}", None, "x"),)),
+        host.apply,
+        lambda journal, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in journal.steps)),
+        verify=verify,
+        check_mode=False,
+    )
+    assert (outcome.host, host.values) == ({"new0": "x"}, {"new0": "x"})
+
+
+@pytest.mark.parametrize("number", _signals.SIGNALS)
+def test_a_signal_puts_everything_back_and_a_second_does_not_stop_that(number: signal.Signals) -> None:
+    host = Host({"a": "old"})
+    apply = host.apply
+
+    def signalled(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        # On the way back too.
+        apply(steps, journal)
+        os.kill(os.getpid(), number)
+
+    host.apply = signalled  # type: ignore[method-assign]
+    was = signal.getsignal(number)
+    with pytest.raises(_signals.Interrupted) as stopped, _signals.raising():
+        host.run({"a": "new"})
+    assert str(stopped.value) == f"stopped by {number.name}. The host is as it was before"
+    assert host.values == {"a": "old"}
+    assert signal.getsignal(number) is was
 
 
 def test_what_cannot_be_put_back_is_said() -> None:

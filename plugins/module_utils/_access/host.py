@@ -32,7 +32,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Step
 
 _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 # Duplicate address detection: up to a second before it begins, and as a rule one more.
@@ -104,13 +104,15 @@ class Access:
                     "since the kernel sends to there another way now. Run this over another address of the host"
                 )
 
-    def apply(self, steps: t.Sequence[Step[Companion]]) -> None:
+    def apply(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
         """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
 
         :raises MacvtapError: the kernel refuses something, or somebody has an address.
         :raises MissingLibraryError: pyroute2 is not installed.
         """
         messages.require()
+        for step in steps:
+            journal.record(step)
         staying = [step for step in steps if step.after is not None]
         self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
         for step in staying:

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 _T = t.TypeVar("_T")
 _R = t.TypeVar("_R")
@@ -112,9 +112,12 @@ class Hypervisor:
             targets={target: tuple(names) for target, names in targets.items()},
         )
 
-    def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
+    def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
         """Store first, then unplug, then plug: a MAC can move from one running guest to another in one run."""
         self.require(steps)
+        journal = journal or Journal()
+        for step in steps:
+            journal.record(step)
         tasks = tasks_of(steps)
         by_domain: dict[str, list[Task]] = {}
         for task in tasks:

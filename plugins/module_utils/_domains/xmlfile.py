@@ -18,7 +18,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 Write = t.Callable[[str, bytes], None]
 Backup = t.Callable[[str], str]
@@ -111,7 +111,7 @@ class DomainFile:
         """Return ``host``: the file says nothing of other domains."""
         return host if host.macs is not None else replace(host, macs={})
 
-    def apply(self, steps: t.Sequence[Step[Nic]]) -> None:
+    def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
         """Do all the steps at once: the file has all of them or none.
 
         :raises StaleError: somebody else has written the file since it was observed.
@@ -124,6 +124,9 @@ class DomainFile:
         ]
         if not changing:
             return
+        journal = journal or Journal()
+        for step in steps:
+            journal.record(step)
         before, after = changing[0]
         now = self._read()
         # Only what was observed once has a document: the way back goes to that, to the byte.

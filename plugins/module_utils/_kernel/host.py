@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model im
     Probe,
     Thing,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
 def observe(
@@ -66,9 +66,13 @@ def observe(
     return host
 
 
-def apply(steps: t.Sequence[Step[Thing]], run: modprobe.Run, root: str = "/") -> None:
+def apply(
+    steps: t.Sequence[Step[Thing]], journal: Journal[Thing] | None = None, *, run: modprobe.Run, root: str = "/"
+) -> None:
     """Carry out ``steps``."""
+    journal = journal or Journal()
     for step in steps:
+        journal.record(step)
         if isinstance(step.after, LoadedModule):
             modprobe.call(["modprobe", step.after.name], run, root)
         elif isinstance(step.before, LoadedModule):

@@ -21,9 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Tap
-
-if t.TYPE_CHECKING:
-    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # What a kernel needs for links of a kind: its option, and the module that it is otherwise.
 _KERNEL_OPTIONS = {
@@ -76,7 +74,7 @@ class Session:
         """Return the IP addresses of each link of this namespace by its index, those apart that it has by itself."""
         return decode.addresses(rtnetlink.dump_addresses(self._sockets[None]))
 
-    def apply(self, steps: t.Sequence[Step[Link]]) -> None:
+    def apply(self, steps: t.Sequence[Step[Link]], journal: Journal[Link] | None = None) -> None:
         """Carry out ``steps``: what goes first, then what changes, then what comes.
 
         :raises MacvtapError: the first in the steps' order that the kernel refuses. Others may have been done all the
@@ -88,6 +86,10 @@ class Session:
         coming = [step for step in steps if step.after and (step.before is None or step.recreates)]
         if changing or coming:
             messages.require()
+        journal = journal or Journal()
+        for step in steps:
+            # They are asked for in batches, of which the kernel goes on with the rest when it refuses one.
+            journal.record(step)
         for name in self._sockets:
             self._remove(name, [step for step in going if step.before and step.before.netns == name])
         self._send(list(requests.make_way(changing)))

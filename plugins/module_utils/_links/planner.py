@@ -89,7 +89,7 @@ def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder
     :raises MacvtapError: unless ``force``.
     """
     for step in planned.steps:
-        held = holders.get(step.target, ())
+        held = holders.get(step.target, ()) if step.removes or step.recreates else ()
         if held and not force:
             deed = "removing" if step.removes else "recreating"
             raise MacvtapError(

@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.lea
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validators import Run
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # Where networkd reads; what is not there yet may come.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
@@ -63,11 +63,14 @@ class Taking:
         self._changed = False
         self.warnings: list[str] = []
 
-    def write(self, steps: t.Sequence[Step[File]]) -> None:
+    def write(self, steps: t.Sequence[Step[File]], journal: Journal[File] | None = None) -> None:
         """Write the files, and tell networkd between the companions' own and the others.
 
         :raises MacvtapError: a file cannot be written, or networkd does not read them.
         """
+        journal = journal or Journal()
+        for step in steps:
+            journal.record(step)
         self._changed = bool(steps)
         leases = self.leases or Leases()
         # Once: who goes back disturbs nobody again.

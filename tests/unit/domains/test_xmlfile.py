@@ -62,9 +62,9 @@ def converge(
     )
     return _plan.converge(
         lambda: file.with_macs(file.observe({one.domain for one in declared})),
-        lambda host: planner.plan(declared, host, file.unanswered, **more),
+        lambda host, _answers: planner.plan(declared, host, file.unanswered, **more),
         file.apply,
-        planner.undo,
+        lambda journal, host: planner.undo(journal.steps, host),
         check_mode=check_mode,
     )
 

@@ -37,9 +37,9 @@ def host(tree: t.Callable[[str], Tree]) -> Tree:
 def make_so(host: Tree, run: modprobe.Run, *, check: bool = False) -> Outcome[Thing, Host]:
     return converge(
         host.observe,
-        functools.partial(planner.plan, WANTED),
+        lambda seen, _answers: planner.plan(WANTED, seen),
         functools.partial(adapter.apply, run=run, root=str(host.root)),
-        planner.undo,
+        lambda journal, seen: planner.undo(journal.steps, seen),
         check_mode=check,
     )
 
@@ -148,9 +148,9 @@ def test_installed_kernels(host: Tree) -> None:
 def probing(host: Tree, run: modprobe.Run, probe: Probe) -> Outcome[Thing, Host]:
     return converge(
         functools.partial(host.observe, probe=lambda: probe),
-        functools.partial(planner.plan, Wanted("supported", probe=True)),
+        lambda seen, _answers: planner.plan(Wanted("supported", probe=True), seen),
         functools.partial(adapter.apply, run=run, root=str(host.root)),
-        planner.undo,
+        lambda journal, seen: planner.undo(journal.steps, seen),
         check_mode=False,
     )
 
