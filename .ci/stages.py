@@ -30,7 +30,15 @@ ENVIRONMENT = {
     "NO_COLOR": "1",
 }
 # What takes longest begins first, or it would run alone in the end. All others follow in the order of their names.
-LONGEST_FIRST: tuple[str, ...] = ()
+LONGEST_FIRST = (
+    "molecule, vm",
+    "integration, macvtap_host_access",
+    "integration, pythons",
+    "integration, multicast",
+    "integration, benchmark",
+    "integration, collection",
+    "integration, macvtap_link_kernel",
+)
 # Seconds that an interrupted check has to remove what it has made.
 PATIENCE = 180
 POLL_SECONDS = 0.1

@@ -212,7 +212,7 @@ import runpy, sys, libvirt
 sys.path.append({ansible_path()!r})
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 edits, apply = {list(edits)!r}, Hypervisor.apply
-def raced(self, steps):
+def raced(self, steps, journal=None):
     if edits and any(step.target.startswith("web1 ") for step in steps):
         connection = libvirt.open("qemu:///system")
         document = connection.lookupByName("web1").XMLDesc(3)
@@ -220,7 +220,7 @@ def raced(self, steps):
         assert old in document, document
         connection.defineXML(document.replace(old, new, 1))
         connection.close()
-    apply(self, steps)
+    apply(self, steps, journal)
 Hypervisor.apply = raced
 del sys.argv[1:]
 runpy.run_module({MODULES + ".libvirt_direct_iface"!r}, run_name="__main__", alter_sys=True)
