@@ -93,7 +93,7 @@ def test_a_removal_that_was_rolled_back_is_not_carried_out_later(guest: Hypervis
     )
     assert failed["msg"].endswith(
         "What was declared is as it was before. "
-        f"web1 {B}: the guest was asked to release this NIC and may still do so: it is then attached again as it is "
+        f"web1 {B}: the guest was asked to release this NIC and may still do so. It is then attached again as it is "
         "stored"
     )
     assert [one["mac"] for one in failed["pending"]] == [B]

@@ -78,8 +78,10 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         live, of_live = _live(now, was, made, actions, host)
         changes += of_live
         if now.live is not None and now.mac in domain.pending and actions & {DETACHED, ATTACHED}:
-            again = ": it is then attached again as it is stored" if stored is not None else ""
-            warnings.append(f"{target(was)}: the guest was asked to release this NIC and may still do so{again}")
+            then = "attached again as it is stored" if stored is not None else "gone"
+            warnings.append(
+                f"{target(was)}: the guest was asked to release this NIC and may still do so. It is then {then}"
+            )
     elif domain is not None and domain.running and STORED in actions:
         warnings += _started_meanwhile(now, stored, host)
     if STORED in actions and domain is not None and _differ(stored, was.stored):
