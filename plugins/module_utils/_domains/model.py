@@ -72,6 +72,8 @@ class Domain:
     ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
     ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
+    ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
+    save, with which its next start goes on; None where it has none.
     """
 
     name: str
@@ -84,6 +86,9 @@ class Domain:
     instance: str = ""
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
     pending: frozenset[str] = frozenset()
+    state: str = ""
+    job: str = ""
+    saved: tuple[Iface, ...] | None = None
 
 
 @dataclass(frozen=True)
