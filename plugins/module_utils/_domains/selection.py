@@ -51,6 +51,8 @@ def nic(domain: Domain, mac: str, path: str) -> Nic:
         _only(domain.stored, domain, mac, path),
         _only(domain.live, domain, mac, path) if domain.running else None,
         domain.document,
+        uuid=domain.uuid,
+        instance=domain.instance,
     )
 
 
