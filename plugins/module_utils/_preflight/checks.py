@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import disconnect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     PASSTHRU,
     Conflict,
@@ -40,6 +41,7 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
         return
     yield from _kernel(host)
     yield from _alone(host)
+    yield from disconnect.conflicts(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
             place = Place(host.name, link=vlan.said_name, seen="declared")
