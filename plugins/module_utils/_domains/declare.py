@@ -148,7 +148,13 @@ def _refuse_duplicates(declared: t.Iterable[Desired]) -> None:
     for desired in declared:
         for other in seen.setdefault((desired.by, desired.key), []):
             # In one domain absent and the other present is a NIC that moves; other keys than a MAC are a domain's own.
-            if other.domain == desired.domain or (desired.by == "mac" and other.present and desired.present):
+            # Two NICs of one domain can have one, and are told apart by what else is said of them.
+            told_apart = desired.by == "mac" and any(
+                None not in (one := (desired.given.get(n), other.given.get(n))) and len(set(one)) > 1
+                for n in SELECTORS[1:]
+            )
+            same = other.domain == desired.domain
+            if (same and not told_apart) or (not same and desired.by == "mac" and other.present and desired.present):
                 raise MacvtapError(
                     f"{desired.key} is declared twice: {other.path} has it too, for domain {other.domain!r}",
                     path=join_path(desired.path, desired.by),

@@ -48,7 +48,14 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
         found.setdefault((child.name,), child.attributes)
         for inner in child.children:
             found.setdefault((child.name, inner.name), inner.attributes)
-    kind = element.attributes.get("type", "")
+    source = found.get(("source",), {})
+    kind, network = element.attributes.get("type", ""), source.get("network")
+    if network is not None and kind != "network":
+        # libvirt shows what a running NIC of a network has got of it, such as a link in mode bridge. It is the
+        # network's all the same.
+        kind = "network"
+        for lent in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
+            found.pop(lent, None)
     values = {}
     for field in fields.IN_XML:
         attributes = found.get(field.element)
@@ -57,12 +64,11 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
             value = field.implied
         if value is not None:
             values[field.name] = value
-    source = found.get(("source",), {})
     return Iface(
         mac=found.get(("mac",), {}).get("address", "").lower(),
         type=kind,
         values=values,
-        origin=None if kind == "direct" else source.get("bridge") or source.get("network") or source.get("dev"),
+        origin=None if kind == "direct" else network or source.get("bridge") or source.get("dev"),
         xml=text,
         index=index,
     )

@@ -127,7 +127,7 @@ class Nic:
 
     ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned. ``left`` is
     whether there is a rule for its address of which ``stored`` does not tell: that of a NIC that is not stored, or one
-    that somebody has changed.
+    that somebody has changed. ``shared`` is whether another NIC of the domain has the same address.
     """
 
     domain: str
@@ -136,3 +136,4 @@ class Nic:
     live: Iface | None = None
     document: str = field(default="", repr=False, compare=False)
     left: bool = False
+    shared: bool = field(default=False, repr=False, compare=False)

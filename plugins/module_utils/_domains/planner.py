@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolut
     resolve,
     target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import again
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
@@ -70,7 +70,7 @@ def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
         domain = host.domains.get(was.domain)
         if domain is None and (was.stored or made.stored):
             raise MacvtapError(f"domain {was.domain!r} is gone", path=step.path)
-        now = nic_of(domain, was.mac, step.path) if domain else Nic(was.domain, was.mac)
+        now = again(domain, was, step.path) if domain else Nic(was.domain, was.mac)
         now = replace(now, left=was.left and was.mac in host.rules)
         stored = _before(now.stored, was.stored, made.stored)
         changes = []

@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     PASSTHRU,
     Conflict,
@@ -83,6 +83,11 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
         domain = host.domains.get(nic.domain)
         if nic.type == "direct" and domain is not None and domain.running and (nic.live is not None or nic.given):
             yield nic.final("source"), nic.final("mode"), nic.place(host.name)
+        elif nic.live is not None and nic.type != "direct":
+            # One of a libvirt network has got a link, of which its domain does not say on what it is.
+            link = host.links.get(nic.live.get("target") or "")
+            if link is not None and link.kind in MACVLAN_KINDS:
+                yield link.parent, link.mode, nic.place(host.name)
 
 
 def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:

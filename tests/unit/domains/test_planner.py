@@ -356,7 +356,7 @@ def test_several_that_fit_are_listed() -> None:
         planner.plan([by("source", "eth0")], on)
     assert str(caught.value) == (
         "interfaces[2].source: domain 'web1' has 2 direct interfaces with the source eth0: "
-        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Say which one by its MAC address"
+        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Select one by its MAC address"
     )
 
 
