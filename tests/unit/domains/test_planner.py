@@ -772,3 +772,31 @@ def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
         assert step.after.stored is not None
         assert step.after.live is not None
         assert (step.after.stored.get("allmulticast"), step.after.live.get("allmulticast")) == ("no", "no")
+
+
+DRIFTED = replace(changed(LIVE, mode="private"), stale_mode="bridge")
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "warned"),
+    [
+        (want(mode="private"), LIVE, True),
+        # Back to what libvirt shows anyhow.
+        (want(mode="bridge"), DRIFTED, False),
+        (want(mode="vepa"), DRIFTED, True),
+        (want(present=False), LIVE, False),
+        (want(present=False), changed(LIVE, trust_guest_rx_filters="yes"), False),
+    ],
+)
+def test_a_mode_that_libvirt_does_not_show_is_warned_of(desired: Desired, live: Iface, warned: bool) -> None:
+    plan = planner.plan([desired], host(running([STORED], [live]), links=LINKS, version=11_000_000))
+    assert any(change.impact is Impact.LIVE for change in plan.changes)
+    assert any("virsh dumpxml goes on showing another mode than" in warning for warning in plan.warnings) is warned
+    assert len(plan.warnings) == warned
+
+
+def test_purging_warns_of_no_mode() -> None:
+    other = replace(LIVE, mac=OTHER, values={**LIVE.values, "target": "macvtap1", "mode": "vepa"})
+    on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
+    plan = planner.plan([want()], on, purge=True)
+    assert (plan.changed, plan.warnings) == (True, ())
