@@ -38,6 +38,9 @@ DEFAULT_MODE = "vepa"
 DEFAULT_MODEL = "virtio"
 # What an interface of another type has and means something else by.
 _OF_THE_OTHER_TYPE = ("source", "mode", "virtualport", "vlan")
+# The link that an interface of type ethernet is to find: libvirt could not make one of that name. And what binds a
+# device of the host, which had no model that the guest could keep.
+_ALSO_OF = {"ethernet": ("target",), "hostdev": ("driver", "model")}
 # What libvirt has no word for.
 _KEPT_OUTSIDE = "allmulticast"
 # NICs, by domain and MAC, that this run has asked a guest to let go of, and which it still holds.
@@ -119,6 +122,9 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
         raise meant
     before = meant
     _check_type(desired, before)
+    if not desired.present and before.stored is not None and before.stored.type != "direct":
+        # It was to be converted and has not been: there is no direct one to remove.
+        return Resolved(desired, before, before, domain.running, {})
     if not desired.present:
         return _removed(desired, before, host, unanswered, level)
     stored, warnings = _stored(desired, before, host)
@@ -136,7 +142,7 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
 
 def _check_type(desired: Desired, before: Nic) -> None:
     stored = before.stored
-    if stored is None or stored.type == "direct" or (desired.convert and desired.present):
+    if stored is None or stored.type == "direct" or desired.convert:
         return
     hint = "; convert: true makes it one" if desired.present else ""
     raise MacvtapError(
@@ -193,7 +199,7 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
     was = before.stored
     given = dict(desired.given)
     if was is not None and was.type == "direct":
-        return replace(was, values=without_dropped(merged(was.values, given), given)), []
+        return replace(was, values=without_dropped(merged(was.values, given), given, was.values)), []
     if given.get("source") is None and (was is not None or before.live is None or before.live.type != "direct"):
         what = f"has no interface {desired.key} yet: adding it" if was is None else f"has {before.mac}: converting it"
         raise MacvtapError(
@@ -201,8 +207,7 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
         )
     base: dict[str, str] = {}
     if was is not None:
-        # The link that an interface of type ethernet is to find: libvirt could not make one of that name.
-        others = (*_OF_THE_OTHER_TYPE, *(("target",) if was.type == "ethernet" else ()))
+        others = (*_OF_THE_OTHER_TYPE, *_ALSO_OF.get(was.type, ()))
         base = {name: text for name, text in was.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and before.live.type == "direct":
         others = ("address", _KEPT_OUTSIDE)
@@ -219,9 +224,14 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
             f"{target(before)}: there is a rule for this address already, by which its link hears all multicast; "
             "allmulticast: false removes it"
         )
+    for direction in ("inbound", "outbound"):
+        if f"bandwidth.{direction}.average" not in base:
+            # A floor, which is all that this one had: a link of its own has none.
+            base = {name: text for name, text in base.items() if not name.startswith(f"bandwidth.{direction}.")}
     implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
-    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if was is None else {})}
-    values = without_dropped(merged({**defaults, **base}, given), given)
+    makes = was is None or was.type == "hostdev"
+    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if makes else {})}
+    values = without_dropped(merged({**defaults, **base}, given), given, was.values if was is not None else {})
     if was is not None:
         return replace(was, type="direct", values=values, origin=None), warnings
     return Iface(before.mac, values=values), warnings

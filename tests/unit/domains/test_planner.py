@@ -562,7 +562,10 @@ def test_conversion_needs_a_source_and_is_no_removal() -> None:
     with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs the host's link"):
         planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
     with pytest.raises(MacvtapError, match=r"of type 'direct' only$"):
-        planner.plan([want(convert="yes", present=False)], host(stopped(BRIDGED)))
+        planner.plan([want(present=False)], host(stopped(BRIDGED)))
+    # It was to be converted and has not been, so that the declared direct interface is not there.
+    for on in (stopped(BRIDGED), running([BRIDGED], [changed(BRIDGED, target="vnet0")])):
+        assert planner.plan([want(convert="yes", present=False)], host(on)) == Plan()
 
 
 def test_purge_removes_what_is_direct_and_not_declared() -> None:
