@@ -173,7 +173,7 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
         early = chance.choice(NAMES[: len(NAMES) // 2])
         moment = early if number % 2 else longest * (0.4 + 0.6 * chance.random())
         with at_moment(fleet, side, moment) as process:
-            restart(fleet)
+            fleet.restart()
             said = process.communicate(timeout=120)[0]
         if process.returncode:
             failed += 1
@@ -188,19 +188,6 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
     assert failed >= 1
 
 
-def restart(hv: Hypervisor) -> None:
-    """Kill the hypervisor's own libvirtd, and start it again as it was started."""
-    hv.run("sh", "-c", f"kill -KILL $(cat /run/{hv.daemon}.pid)")
-    deadline = time.monotonic() + 30
-    while True:
-        done = subprocess.run([*hv.prefix, f"/usr/sbin/{hv.daemon}", "-d"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        # It may still hold its lock.
-        assert time.monotonic() < deadline, done.stderr
-        time.sleep(0.05)
-
-
 def beside(hv: Hypervisor, edits: t.Sequence[tuple[str, str]], params: Result) -> Result:
     """Run the module, and let another editor do one of ``edits`` to the stored XML of web1 before each of its attempts.
 
@@ -212,7 +199,7 @@ import runpy, sys, libvirt
 sys.path.append({ansible_path()!r})
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 edits, apply = {list(edits)!r}, Hypervisor.apply
-def raced(self, steps):
+def raced(self, steps, journal):
     if edits and any(step.target.startswith("web1 ") for step in steps):
         connection = libvirt.open("qemu:///system")
         document = connection.lookupByName("web1").XMLDesc(3)
@@ -220,7 +207,7 @@ def raced(self, steps):
         assert old in document, document
         connection.defineXML(document.replace(old, new, 1))
         connection.close()
-    apply(self, steps)
+    apply(self, steps, journal)
 Hypervisor.apply = raced
 del sys.argv[1:]
 runpy.run_module({MODULES + ".libvirt_direct_iface"!r}, run_name="__main__", alter_sys=True)

@@ -119,7 +119,7 @@ class _Assigner:
             # Two that are still to be made cannot be told apart.
             if slot.nic.mac == mac and slot.by is not None and slot.nic.stored is None and slot.nic.live is None:
                 return slot
-        return _Slot(Nic(self._domain.name, mac, None, None, self._domain.document), None)
+        return _Slot(selection.none_yet(self._domain, mac), None)
 
     def _check_next_run(self, place: int, left: t.Sequence[_Slot]) -> None:
         """Have a declaration fail by which another run would find another NIC than its own."""

@@ -15,6 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 # What an interface can be found by.
 SELECTORS = ("mac", "alias", "target", "source")
+# What the journal of a run calls the things that it does to a NIC.
+STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
 
 
 class StaleError(MacvtapError):
@@ -65,7 +67,12 @@ class Iface:
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has."""
+    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has.
+
+    ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
+    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
+    ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
+    """
 
     name: str
     uuid: str = ""
@@ -74,6 +81,9 @@ class Domain:
     document: str = field(default="", repr=False)
     stored: tuple[Iface, ...] = ()
     live: tuple[Iface, ...] = ()
+    instance: str = ""
+    defined: tuple[Iface, ...] | None = field(default=None, repr=False)
+    pending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -125,9 +135,10 @@ def own_link(iface: Iface, links: Links) -> Link | None:
 class Nic:
     """One NIC of a domain: as it is stored and as the running guest has it, None where it is not there.
 
-    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned. ``left`` is
-    whether there is a rule for its address of which ``stored`` does not tell: that of a NIC that is not stored, or one
-    that somebody has changed. ``shared`` is whether another NIC of the domain has the same address.
+    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned; ``uuid`` and
+    ``instance`` are the domain's then. ``left`` is whether there is a rule for its address of which ``stored`` does not
+    tell: that of a NIC that is not stored, or one that somebody has changed. ``shared`` is
+    whether another NIC of the domain has the same address.
     """
 
     domain: str
@@ -136,4 +147,6 @@ class Nic:
     live: Iface | None = None
     document: str = field(default="", repr=False, compare=False)
     left: bool = False
+    uuid: str = field(default="", compare=False)
+    instance: str = field(default="", compare=False)
     shared: bool = field(default=False, repr=False, compare=False)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_libvirts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
@@ -56,7 +57,7 @@ def nic_of(domain: Domain, pair: Pair) -> Nic:
     stored, live = pair
     mac = of_pair(pair).mac
     shared = any(sum(iface.mac == mac for iface in side) > 1 for side in (domain.stored, domain.live))
-    return Nic(domain.name, mac, stored, live if domain.running else None, domain.document, shared=shared)
+    return replace(none_yet(domain, mac), stored=stored, live=live if domain.running else None, shared=shared)
 
 
 def again(domain: Domain, was: Nic, path: str) -> Nic:
@@ -72,8 +73,21 @@ def again(domain: Domain, was: Nic, path: str) -> Nic:
     if len(found) > 1:
         raise _several(domain, [of_pair(pair) for pair in found], "mac", was.mac, path)
     if not found:
-        return Nic(domain.name, was.mac, None, None, domain.document, shared=was.shared)
+        return replace(none_yet(domain, was.mac), shared=was.shared)
     return nic_of(domain, found[0])
+
+
+def none_yet(domain: Domain, mac: str) -> Nic:
+    """Return a NIC that ``domain`` does not have."""
+    return Nic(domain.name, mac, None, None, domain.document, uuid=domain.uuid, instance=domain.instance)
+
+
+def among(ifaces: t.Iterable[Iface], was: Nic) -> Iface | None:
+    """Return that of ``ifaces`` which is the NIC that ``was``, None where it is not among them."""
+    known = was.stored or was.live
+    return next(
+        (i for i in ifaces if i.mac == was.mac and (not was.shared or known is None or _same_device(i, known))), None
+    )
 
 
 def nic(domain: Domain, mac: str, path: str) -> Nic:
