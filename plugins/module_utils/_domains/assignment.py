@@ -100,7 +100,10 @@ class _Assigner:
         slot.by, slot.will_be = place, _will_be(desired, slot)
 
     def _slot(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> _Slot:
-        matching = selection.matching(desired, (iface for _slot, iface in now), self._host.links)
+        there = [iface for _slot, iface in now]
+        matching = selection.matching(desired, there, self._host.links)
+        if desired.meant is not None:
+            matching = [one for one in (selection.among(there, desired.meant),) if one is not None]
         others = [slot for slot, iface in now if slot.by is not None and any(iface is one for one in matching)]
         if len(matching) > 1 and others:
             raise MacvtapError(

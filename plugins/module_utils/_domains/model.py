@@ -29,7 +29,8 @@ class Desired:
 
     ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
     as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
-    made up begins with.
+    made up begins with. ``meant`` is
+    the very NIC where it is known already and its address is not its alone.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Desired:
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
     prefix: str = "52:54:00"
+    meant: Nic | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

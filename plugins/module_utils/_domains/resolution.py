@@ -187,7 +187,7 @@ def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, lev
             if nic.shared:
                 # What is asked of a running guest goes by the address, and so might take the other one.
                 said = f"{target(nic)}: not purged, since another interface of the domain has the same MAC address"
-                yield Resolved(unwanted, nic, nic, domain.running, {}, (said,))
+                yield Resolved(replace(unwanted, present=True), nic, nic, domain.running, {}, (said,))
             else:
                 # What the guest still has as something else, it keeps until it stops.
                 other = nic.live is not None and nic.live.type != "direct"

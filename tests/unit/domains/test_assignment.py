@@ -9,7 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, planner, resolution, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    element,
+    identity,
+    planner,
+    resolution,
+    selection,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -184,6 +190,19 @@ def test_one_of_a_pair_that_is_gone_is_not_its_twin() -> None:
     was = Nic("web1", A, PAIR[1], shared=True)
     assert selection.again(host.domains["web1"], was, "").stored is None
     assert selection.again(on(*PAIR).domains["web1"], was, "").stored is PAIR[1]
+
+
+@pytest.mark.parametrize("desired", [want(alias="ua-b", source="eth7"), replace(want(alias="ua-b"), present=False)])
+def test_one_of_a_pair_is_known_when_all_is_done(desired: Desired) -> None:
+    resolved = resolution.resolve([desired], on(*PAIR))
+    (step,) = planner.plan([desired], on(*PAIR)).steps
+    assert step.after is not None
+    made = [PAIR[0], *([step.after.stored] if step.after.stored else [])]
+    assert not planner.plan(identity.pinned(resolved), on(*made)).changed
+    assert planner.plan(identity.pinned(resolved), on(*PAIR)).changed
+    # So are those that were left.
+    left = resolution.resolve([want(mac=C)], on(*PAIR, iface(C)), purge=True)
+    assert not planner.plan(identity.pinned(left), on(*PAIR, iface(C))).changed
 
 
 OF_A_NETWORK = (
