@@ -675,7 +675,7 @@ _ATTEMPTS = 3
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options)
+    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
