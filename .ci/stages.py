@@ -162,6 +162,8 @@ class Runner:
         self.running: list[Running] = []
         self.passed = 0
         self.failed: list[str] = []
+        # Of an interrupted run, the checks that had not begun.
+        self.unrun = 0
         self.signal: int | None = None
 
     def run(self) -> None:
@@ -227,6 +229,8 @@ class Runner:
                 directory = ROOT / one.check.directory
                 subprocess.run(one.check.cleanup, cwd=directory, env=environment, check=False, start_new_session=True)
             self.failed.append(f"{one.check.name} (interrupted)")
+            self.unrun += len(one.rest)
+        self.unrun += sum(map(len, self.waiting))
 
 
 def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
@@ -265,6 +269,8 @@ def main(names: t.Sequence[str]) -> int:
     for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):
         for one in those:
             say(f"{word}: {one}")
+    if runner.unrun:
+        say(f"not run: {runner.unrun} more")
     say(f"after {time.monotonic() - started:.0f} s")
     say(f"{runner.passed} passed, {len(runner.failed)} failed, {len(plan.skipped)} skipped")
     if runner.signal is not None:
