@@ -184,3 +184,37 @@ def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, mo
     started.run("rm", "/run/dump")
     assert "domain 'web1' is under a job (dump)" in failed["msg"]
     assert stored["changed"]
+
+
+def test_a_run_that_loses_libvirtd_puts_back_what_it_did(started: Hypervisor) -> None:
+    before = started.dump("web1")
+    code = f"""
+import subprocess, time
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
+bring, done = Guests.bring, []
+def raced(self, *arguments, **more):
+    if not done:
+        done.append(subprocess.run(["sh", "-c", "kill -KILL $(cat /run/{started.daemon}.pid)"], check=True))
+        while subprocess.run(["/usr/sbin/{started.daemon}", "-d"], capture_output=True).returncode:
+            time.sleep(0.05)
+    return bring(self, *arguments, **more)
+Guests.bring = raced
+"""
+    failed = run_beside(started, code, {"domain": "web1", "mac": A, "mode": "private"})
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.dump("web1") == before
+
+
+def test_a_source_keeps_its_address_where_nothing_can_be_passed_through(started: Hypervisor) -> None:
+    address = started.run("cat", "/sys/class/net/up1/address")
+    # Somebody takes the source between the plan and the attempt.
+    code = """
+import subprocess
+act = lambda domain: subprocess.run("ip link add mt9 link up1 type macvtap mode bridge".split(), check=True)
+"""
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "passthrough"}
+    failed = run_beside(started, code + ONCE, declared)
+    assert failed["msg"].startswith(f"cannot add {B} to the running domain 'web1'")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.run("cat", "/sys/class/net/up1/address") == address
+    started.run("ip", "link", "del", "mt9")

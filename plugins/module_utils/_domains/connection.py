@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 import typing as t
@@ -182,8 +183,15 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
         said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said)]
+        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+
+
+def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
+    codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
+    if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
+        return True
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
 
 
 def words(exc: t.Any) -> str:

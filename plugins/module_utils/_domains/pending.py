@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+_NAME = "linuxvirt.macvtap"
 _START_SECONDS = 20
 
 
@@ -27,10 +28,12 @@ class Requests:
         self._uri = uri
         self._local = local
         self._library = library
-        self._directory = os.path.join(_lock.directory(), "linuxvirt.macvtap")
+        self._directory = os.path.join(_lock.directory(), _NAME)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
-        self.readable = not os.path.isdir(self._directory) or os.access(self._directory, os.R_OK | os.X_OK)
+        # Those of root are no other user's to see.
+        places = {self._directory, f"/run/{_NAME}"}
+        self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
 
     def outstanding(self) -> dict[str, keeper.State]:
         """Return what is outstanding by the domains' UUIDs."""
@@ -52,6 +55,10 @@ class Requests:
                     self._write(nic, returns=comes)
                 if returns and not self.keeper():
                     self._start()
+        except MacvtapError:
+            for nic, _comes in asked:
+                self.settle(nic)
+            raise
         except OSError as exc:
             if returns:
                 raise MacvtapError(f"cannot write down in {self._directory} what is to come back: {exc}") from exc
