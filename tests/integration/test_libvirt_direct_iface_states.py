@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 import typing as t
@@ -131,23 +130,21 @@ Hypervisor.apply = raced
     assert macs(hv, "web1", live=False) == [A]
 
 
-def test_two_runs_at_once_lose_nothing(hv: Hypervisor) -> None:
+def test_two_runs_wait_for_each_other(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    with contextlib.ExitStack() as stack:
-        runs = [
-            stack.enter_context(
-                running_module(
-                    "libvirt_direct_iface",
-                    {"domain": "web1", "mac": mac, "source": "up1", "mode": "bridge"},
-                    prefix=hv.prefix,
-                    stdout=subprocess.PIPE,
-                )
-            )
-            for mac in (B, C, D)
-        ]
-        said = [run.communicate(timeout=60)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], said
-    assert macs(hv, "web1", live=False) == [A, B, C, D]
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    held = ["flock", "/run/linuxvirt.macvtap.domains.lock", "sh", "-c", "echo; read _"]
+    with subprocess.Popen([*hv.prefix, *held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert "is changing domains on this host and holds" in module(lock_timeout=0, **declared)["msg"]
+        assert module(check=True, lock_timeout=0, **declared)["changed"]
+        with running_module("libvirt_direct_iface", declared, prefix=hv.prefix) as run:
+            time.sleep(1)
+            assert macs(hv, "web1", live=False) == [A]
+            other.communicate(b"\n")
+            assert run.wait(60) == 0
+    assert macs(hv, "web1", live=False) == [A, B]
 
 
 def test_a_managed_save_comes_back_as_it_was_saved(started: Hypervisor, module: Module) -> None:

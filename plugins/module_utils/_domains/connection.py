@@ -115,15 +115,18 @@ class Connection:
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
-        """Return the interfaces of a domain's managed save, None where it has none."""
+        """Return the interfaces of a domain's managed save, none if it cannot be read; None where there is none."""
         try:
             if not domain.hasManagedSaveImage():
                 return None
-            return xml.interfaces(domain.managedSaveGetXMLDesc())
         except self.libvirt.libvirtError as exc:
             if exc.get_error_code() != self.libvirt.VIR_ERR_NO_SUPPORT:
                 raise
             return None
+        try:
+            return xml.interfaces(domain.managedSaveGetXMLDesc())
+        except self.libvirt.libvirtError:
+            return ()
 
     def may_be_the_slot(self, exc: t.Any) -> bool:
         """Whether an error in attaching a NIC may be about where it is to be, so that another place could do."""

@@ -55,10 +55,10 @@ class Requests:
                     self._write(nic, returns=comes)
                 if returns and not self.keeper():
                     self._start()
-        except MacvtapError:
+        except MacvtapError as exc:
             for nic, _comes in asked:
                 self.settle(nic)
-            raise
+            raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
         except OSError as exc:
             if returns:
                 raise MacvtapError(f"cannot write down in {self._directory} what is to come back: {exc}") from exc
@@ -148,7 +148,7 @@ class Requests:
         command = [sys.executable, program, self._directory, "-", *([self._library] if self._library else [])]
         if not self._start_unit(command):
             quiet = subprocess.DEVNULL
-            # Its parent is to be nobody's child: the program's first process would be a zombie of this one.
+            # Nobody waits for it: it is to outlive this process.
             subprocess.Popen(  # pylint: disable=consider-using-with
                 command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
             )
@@ -156,8 +156,8 @@ class Requests:
         while not self.keeper():
             if time.monotonic() > until:
                 raise MacvtapError(
-                    f"the process that would attach NICs again which guests release later does not start: {command}. "
-                    "No guest was asked to release a NIC"
+                    f"the process that would attach NICs again which guests release later does not start: "
+                    f"{' '.join(command)}"
                 )
             time.sleep(0.005)
 
