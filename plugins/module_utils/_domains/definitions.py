@@ -119,10 +119,12 @@ def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
 
 def _refuse_stale(document: str, tasks: t.Sequence[Task]) -> None:
     """Refuse to edit a configuration in which somebody else has just changed the same interface."""
-    now = {iface.mac: iface.xml for iface in xml.interfaces(document)}
+    now: dict[str, set[str]] = {}
+    for iface in xml.interfaces(document):
+        now.setdefault(iface.mac, set()).add(iface.xml)
     for task in tasks:
-        was = task.before.stored.xml if task.before.stored else None
-        if now.get(task.before.mac) != was:
+        there, was = now.get(task.before.mac, set()), task.before.stored
+        if (was.xml not in there) if was else there:
             raise StaleError(_stale(task), path=task.path)
 
 

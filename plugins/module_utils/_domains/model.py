@@ -29,7 +29,8 @@ class Desired:
 
     ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
     as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
-    made up begins with.
+    made up begins with. ``meant`` is
+    the very NIC where it is known already and its address is not its alone.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Desired:
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
     prefix: str = "52:54:00"
+    meant: Nic | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Nic:
 
     ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned; ``uuid`` and
     ``instance`` are the domain's then. ``left`` is whether there is a rule for its address of which ``stored`` does not
-    tell: that of a NIC that is not stored, or one that somebody has changed.
+    tell: that of a NIC that is not stored, or one that somebody has changed. ``shared`` is
+    whether another NIC of the domain has the same address.
     """
 
     domain: str
@@ -153,3 +156,4 @@ class Nic:
     left: bool = False
     uuid: str = field(default="", compare=False)
     instance: str = field(default="", compare=False)
+    shared: bool = field(default=False, repr=False, compare=False)

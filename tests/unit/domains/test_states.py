@@ -86,13 +86,14 @@ def test_an_address_of_a_saved_guest_is_taken() -> None:
 
 
 def test_what_was_planned_for_is_known_by_its_address() -> None:
-    """A second NIC on the source by which the first was found, which another one of the task has made."""
+    """A second NIC on the source by which the first was found, which another editor has made meanwhile."""
     before = host(stopped(STORED), links=LINKS)
-    declared = [by("source", "eth0"), want(mac=OTHER, source="eth0", mode="bridge")]
+    declared = [by("source", "eth0"), want(mac=OTHER, source="eth1", mode="bridge")]
     pins = identity.pinned(resolution.resolve(declared, before))
     assert [(pin.by, pin.mac) for pin in pins] == [("mac", MAC), ("mac", OTHER)]
-    second = replace(STORED, mac=OTHER, values={**STORED.values, "address": "0000:02:00.0"})
-    assert not planner.plan(pins, host(stopped(STORED, second), links=LINKS)).changed
+    second = replace(STORED, mac=OTHER, values={**STORED.values, "source": "eth1", "address": "0000:02:00.0"})
+    theirs = replace(STORED, mac="52:54:00:00:00:77", values={**STORED.values, "address": "0000:03:00.0"})
+    assert not planner.plan(pins, host(stopped(STORED, second, theirs), links=LINKS)).changed
 
 
 def test_a_guest_that_was_started_meanwhile_is_as_planned_if_its_configuration_is() -> None:
