@@ -129,7 +129,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
     assert done["links"] == [{"name": "mt-0", "backend": "systemd"}]
     written = host.files()
     links = {
-        f"{UNITS}/multi-user.target.wants/macvtap-links@eth0.service",
+        f"{UNITS}/multi-user.target.wants/macvtap-links.service",
         f"{UNITS}/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service",
     }
     assert {path: mode for path, mode in written.items() if path not in before} == {
@@ -138,6 +138,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
         f"{LINKS}/eth0": "644",
         PROGRAM: "644",
         f"{UNITS}/macvtap-links@.service": "644",
+        f"{UNITS}/macvtap-links.service": "644",
         **dict.fromkeys(links, "777"),
         "/etc/udev/rules.d/90-macvtap.rules": "644",
     }
