@@ -281,7 +281,8 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
             inquire=lambda _links: session.observe_addresses(),
             plan=lambda links, addresses: vlans.plan(wanted, links, addresses, force=params["force"]),
             apply=session.apply,
-            undo=lambda journal, links: vlans.undo(journal.steps, links),
+            undo=lambda journal, links: vlans.undo(journal, links, session.lost),
+            revert=session.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import socket
+import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
@@ -26,7 +27,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
     RTM_NEWLINKPROP,
     RTM_NEWROUTE,
     RTMSG,
+    attribute,
 )
+
+_IFLA_GROUP = 27
 
 # Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
@@ -53,8 +57,19 @@ def delete(index: int) -> bytes:
     return _encode(RTM_DELLINK, 0, index)
 
 
+def move(index: int, group: int) -> bytes:
+    """Put the link into a link group; the kernel answers only if it refuses."""
+    return _in_group(RTM_NEWLINK, NLM_F_REQUEST, index, group)
+
+
 def delete_group(group: int) -> bytes:
-    return _encode(RTM_DELLINK, 0, 0, (("IFLA_GROUP", group),))
+    return _in_group(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 0, group)
+
+
+def _in_group(message: int, how: int, index: int, group: int) -> bytes:
+    # Not by pyroute2, which removing links does not need.
+    body = IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_GROUP, struct.pack("=I", group))
+    return HEADER.pack(HEADER.size + len(body), message, how, 0, 0) + body
 
 
 def altname(index: int, name: str, *, add: bool) -> bytes:
