@@ -10,6 +10,7 @@ import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
     HEADER,
     IFADDR,
@@ -40,6 +41,7 @@ def require() -> None:
     """Load what writes requests, so that a run for which it is missing does nothing at all.
 
     :raises MissingLibraryError: pyroute2 is not installed.
+    :raises MacvtapError: it is too old.
     """
     _message_class("ifinfmsg")
 
@@ -140,6 +142,16 @@ def _nested(attrs: Attributes) -> list[list[t.Any]]:
 
 @functools.cache
 def _message_class(what: str) -> t.Any:
+    try:
+        return _taught(what)
+    except MissingLibraryError:
+        raise
+    except Exception as exc:  # pylint: disable=broad-except  # older ones lack this and that
+        _deps.check_version("pyroute2", (0, 7, 2), exc)
+        raise
+
+
+def _taught(what: str) -> t.Any:
     """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
     if what != "ifinfmsg":
         return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)
