@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import time
 import typing as t
@@ -13,9 +12,9 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import (
     arp,
-    connections,
     decode,
     leases,
+    reach,
     settings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
@@ -23,7 +22,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     MAIN,
     Address,
     Companion,
-    Connection,
     Host,
     Route,
     family,
@@ -44,35 +42,32 @@ Asked = t.Tuple[Step[Companion], str, bytes]
 
 
 class Access:
-    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one."""
+    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one.
 
-    def __init__(self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str]) -> None:
+    ``allowed``: the connection that Ansible runs over may be cut off.
+    """
+
+    def __init__(
+        self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str], *, allowed: bool = False
+    ) -> None:
         self._session = session
         self._socket = sock
         self._parents = parents
-        # Those of the beginning, and which way each has gone.
-        self._connections: tuple[Connection, ...] | None = None
+        self._ways = reach.Ways(sock)
+        self._allowed = allowed
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
         addresses = self.addresses(links)
-        routes = decode.routes(
-            [
-                body
-                for family_number in (socket.AF_INET, socket.AF_INET6)
-                for body in rtnetlink.dump_routes(self._socket, family_number)
-            ]
-        )
-        found = tuple(self._with_way(connection, addresses) for connection in connections.find())
-        if self._connections is None:
-            self._connections = found
+        found = self._ways.observe(addresses)
+        routes = found.routes
         ours = [name for name, link in links.items() if is_ours(link)]
         return Host(
             links,
             addresses,
             tuple(route for route in routes if route.table == MAIN),
             {name: settings.of(name) for name in ours},
-            found,
+            found.connections,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=settings.has_ipv6(),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
@@ -84,25 +79,6 @@ class Access:
         links = self._session.observe(()) if links is None else links
         ours = {link.index: name for name, link in links.items() if is_ours(link)}
         return leases.marked(decode.addresses(rtnetlink.dump_addresses(self._socket)), ours)
-
-    def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
-        local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
-        if peer.is_link_local:
-            # Each link leads to some; the one that is meant has the other end.
-            index = next((one.index for one in addresses if one.address == connection.local), 0)
-            return replace(connection, index=index)
-        index, gateway = decode.way(rtnetlink.route_between(self._socket, local.packed, peer.packed))
-        return replace(connection, index=index, gateway=gateway)
-
-    def _check_ways(self) -> None:
-        """Look whether the kernel sends where it sent before to whom Ansible connects from."""
-        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
-        for before in self._connections or ():
-            if before.index and self._with_way(before, addresses) != before:
-                raise MacvtapError(
-                    f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "
-                    "since the kernel sends to there another way now. Run this over another address of the host"
-                )
 
     def apply(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
         """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
@@ -130,7 +106,8 @@ class Access:
         self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
-        self._check_ways()
+        if not self._allowed:
+            self._ways.check_unchanged()
 
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])

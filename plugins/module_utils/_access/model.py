@@ -30,7 +30,7 @@ SETTINGS: t.Mapping[str, int] = {
 }
 
 # include/uapi/linux/rtnetlink.h
-KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
+KERNEL_ROUTES, STATIC, RA, DHCP = (1, 2), 4, 9, 16  # RTPROT_: redirect and kernel, static, ra, dhcp
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
 MAIN = 254  # RT_TABLE_MAIN
@@ -61,7 +61,8 @@ class Wanted:
 class Address:
     """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it.
 
-    ``leased``: it has come from a DHCP server. Only of IPv4 that is known.
+    ``leased``: it has come from a DHCP server. Only of IPv4 that is known. ``advertised``: of IPv6, made by the kernel
+    from what a router has advertised.
     """
 
     address: str
@@ -71,6 +72,7 @@ class Address:
     tentative: bool = field(default=False, compare=False)
     link_local: bool = field(default=False, compare=False)
     leased: bool = field(default=False, compare=False)
+    advertised: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
@@ -117,6 +119,15 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """By what the host is reached: its addresses, its routes of all tables but the kernel's own, and Ansible's way."""
+
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    connections: tuple[Connection, ...] = ()
+
+
+@dataclass(frozen=True)
 class Host:
     """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
 
@@ -133,6 +144,10 @@ class Host:
     ipv6: bool = True
     elsewhere: tuple[Route, ...] = ()
     without_ipv6: frozenset[str] = frozenset()
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.addresses, (*self.routes, *self.elsewhere), self.connections)
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
 
-def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
+def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Plan[Companion]:
     """Plan the way from ``host`` to ``wanted``.
 
-    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or take away a way by which the
-        host is reached.
+    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or (unless ``allowed``) cut off
+        the connection that Ansible runs over.
     """
     refusals.check_declared_once(wanted)
     for want in wanted:
@@ -55,9 +55,9 @@ def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
         before = found(want.name, host, dhcp4=want.dhcp4)
         steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
-    refusals.check(changing, host)
+    cut_off = refusals.check(changing, host, allowed=allowed)
     ways.check_others(changing, host)
-    return in_order(steps, _warnings(changing, host))
+    return in_order(steps, (*cut_off, *_warnings(changing, host)))
 
 
 def undo(steps: t.Sequence[Step[Companion]], host: Host) -> Plan[Companion]:

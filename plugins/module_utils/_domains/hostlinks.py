@@ -97,15 +97,18 @@ def change(iface: Iface, values: t.Mapping[str, str | None], path: str) -> None:
         session.apply([Step(name, link, replace(link, **wanted), tuple(changes), path=path)])
 
 
-def fault(iface: Iface, domain: str, links: Links, held: t.Mapping[str, tuple[Holder, ...]]) -> str | None:
-    """Say what is wrong with the link behind an interface that was just plugged in or changed, None if nothing."""
+def fault(iface: Iface, domain: str, host: Host) -> str | None:
+    """Say what is wrong with the link behind an interface that was just attached or changed, None if nothing is.
+
+    Who holds its tap is a matter of those only who may look into every process.
+    """
     name = iface.get("target") or ""
-    link = links.get(name)
+    link, held = (host.links or {}).get(name), host.holders
     if link is None:
         return f"libvirt says that its link is {name}, and there is none"
     if link.mac != iface.mac and link.mode != "passthru":
         return f"its link {name} has the address {link.mac}"
-    if not any(holder.domain == domain for holder in held.get(name, ())):
+    if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
         others = ", ".join(map(str, held.get(name, ()))) or "nobody"
         return f"the domain's QEMU does not hold the tap of its link {name} open, but {others} does{_squatted(link)}"
     return None

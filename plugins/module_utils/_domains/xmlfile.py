@@ -15,8 +15,14 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    STORED,
+    Domain,
+    Host,
+    Nic,
+    StaleError,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -80,6 +86,8 @@ class DomainFile:
         self._backup = backup
         # What this run made of the file, to notice another editor.
         self._written: str | None = None
+        # What it had before, to the byte.
+        self._before: str | None = None
         self.backup_file: str | None = None
         # A file has no guest that could leave a question unanswered.
         self.unanswered: set[tuple[str, str]] = set()
@@ -103,6 +111,13 @@ class DomainFile:
             macs={},
         )
 
+    def outstanding(self, host: Host) -> list[dict[str, t.Any]]:  # noqa: ARG002
+        """Return nothing: a file has no guest."""
+        return []
+
+    def keep(self) -> None:
+        """Do nothing: a file has no guest."""
+
     def names(self) -> tuple[str, ...]:
         """Return the name of the file's domain."""
         return (self._name,)
@@ -124,24 +139,34 @@ class DomainFile:
         ]
         if not changing:
             return
-        journal = journal or Journal()
-        for step in steps:
-            journal.record(step)
-        before, after = changing[0]
+        journal = Journal() if journal is None else journal
         now = self._read()
-        # Only what was observed once has a document: the way back goes to that, to the byte.
-        back = after.document
-        if now != (self._written if back else before.document):
+        if now != changing[0][0].document:
             raise StaleError(
-                f"{self._shown} was written by somebody else while this ran"
-                + (", and is left as it is now" if back else ": nothing was changed in it. Run again"),
+                f"{self._shown} was written by somebody else while this ran: nothing was changed in it. Run again",
                 path=_OPTION,
             )
         with self._said():
-            edited = back or xml.edit(now, [(one.stored, other.stored) for one, other in changing])
+            edited = xml.edit(now, [(one.stored, other.stored) for one, other in changing])
             # What could not be read back could not be put back either.
             xml.interfaces(edited)
+        for step in steps:
+            journal.record(step, STORED)
+        self._before = now
         self._replace(edited)
+
+    def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Give the file back what it had before this run wrote it, to the byte.
+
+        :raises MacvtapError: somebody else has written it since, or it cannot be written.
+        """
+        if not steps or self._before is None:
+            return
+        if self._read() != self._written:
+            raise StaleError(
+                f"{self._shown} was written by somebody else while this ran, and is left as it is now", path=_OPTION
+            )
+        self._replace(self._before)
 
     def _replace(self, document: str) -> None:
         folder = os.path.dirname(self._path)
@@ -164,7 +189,8 @@ class DomainFile:
             name, uuid = xml.identity(document)
             if not name:
                 raise MacvtapError("the domain has no <name>, without which libvirt does not take it")
-            return Domain(name, _plain_uuid(uuid), document=document, stored=xml.interfaces(document))
+            # A new interface's address is made from it, here as there.
+            return Domain(name, fields.uuid(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
 
     def _read(self) -> str:
         try:
@@ -215,11 +241,3 @@ def _text(content: bytes) -> str:
         f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
         f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
     )
-
-
-def _plain_uuid(text: str) -> str:
-    """Return a UUID as libvirt writes it: a new interface's address is made from it, here as there."""
-    digits = re.sub(r"[\s-]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{32}", digits):
-        return text.strip()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

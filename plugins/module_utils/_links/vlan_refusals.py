@@ -105,22 +105,13 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
         )
 
 
-def check_unused(  # noqa: PLR0913  # all of them are what uses it
-    want: WantedVlan,
-    before: Link,
-    after: Link | None,
-    also: t.Sequence[Change],
-    addresses: t.Sequence[str],
-    *,
-    force: bool,
-) -> None:
+def check_unused(want: WantedVlan, before: Link, after: Link | None, also: t.Sequence[Change], *, force: bool) -> None:
+    """Refuse to take away what others use. Whether the host itself does, _access/reachability.py says."""
     uses = []
     if also:
         uses.append(f"is the parent of {refusals.some([change.target for change in also])}")
     if before.master:
         uses.append(f"is a port of {before.master}")
-    if addresses:
-        uses.append(f"has addresses of the host ({refusals.some(addresses)})")
     if uses and not force:
         deed = "removing" if after is None else "making anew"
         raise MacvtapError(

@@ -35,8 +35,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 # vlan_changelink() answers "success" to a new id, protocol or IFLA_LINK and ignores it.
 _RECREATES = frozenset({"parent", "id", "protocol"})
 
-Addresses = t.Mapping[int, t.Sequence[str]]  # IP addresses by the index of the link that has them
-
 
 def name_of(want: WantedVlan, parent: Link) -> str:
     """Return the name that the VLAN link on ``parent`` is to have.
@@ -71,7 +69,7 @@ def found(want: WantedVlan, links: Links) -> Link | None:
     return link
 
 
-def plan(wanted: t.Sequence[WantedVlan], links: Links, addresses: Addresses, *, force: bool = False) -> Plan[Link]:
+def plan(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool = False) -> Plan[Link]:
     """Plan the way from ``links`` (all of the host's) to ``wanted``.
 
     :raises MacvtapError: the kernel would refuse it, it would touch a link that is not ours, or (unless ``force``) take
@@ -97,7 +95,7 @@ def plan(wanted: t.Sequence[WantedVlan], links: Links, addresses: Addresses, *, 
         also: t.Sequence[Change] = ()
         if before is not None and before.index in leaving:
             also = _on(before, links, leaving)
-            vlan_refusals.check_unused(want, before, after, also, addresses.get(before.index, ()), force=force)
+            vlan_refusals.check_unused(want, before, after, also, force=force)
         steps.append(_remade(before, after, also, want) if dragged else _step(before, after, also, want))
     return in_order(steps, (*_warnings(pairs), *vlan_caveats.warnings(pairs, links)))
 

@@ -57,7 +57,7 @@ def _planned(wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, Macvt
     final = dict(links)
     try:
         # Whether a link may go that is in use, the role says: it knows the addresses that are on it.
-        steps = planner.plan(wanted, links, {}, force=True).steps
+        steps = planner.plan(wanted, links, force=True).steps
     except MacvtapError as exc:
         return final, exc
     for step in steps:

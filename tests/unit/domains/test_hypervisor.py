@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, planner, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, planner, rollback, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -46,12 +47,13 @@ def stored(connection: t.Any) -> str:
 def test_an_interface_is_added_and_taken_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     before = stored(connection)
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
-    hv.apply(steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
     assert [(i.mac, i.get("source"), i.get("mode"), i.get("model")) for i in xml.interfaces(stored(connection))] == [
         (MAC, "eth0", "bridge", "virtio")
     ]
     assert not planner.plan([ADD], hv.observe(["web1"])).changed
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert stored(connection) == before
     assert "s3cret" in before
 
@@ -67,9 +69,10 @@ def test_another_editor_is_noticed(connection: t.Any, hv: hypervisor.Hypervisor)
 
 def test_another_editors_work_elsewhere_is_kept(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
-    hv.apply(steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
     connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert xml.interfaces(stored(connection)) == ()
     assert ">16384<" in stored(connection)
 
@@ -79,8 +82,9 @@ def test_another_editors_work_before_this_ones_is_kept_on_the_way_back(
 ) -> None:
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
     connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
-    hv.apply(steps)
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert xml.interfaces(stored(connection)) == ()
     assert ">16384<" in stored(connection)
 

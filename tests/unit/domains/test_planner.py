@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
 
 MAC = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"
@@ -356,7 +356,7 @@ def test_several_that_fit_are_listed() -> None:
         planner.plan([by("source", "eth0")], on)
     assert str(caught.value) == (
         "interfaces[2].source: domain 'web1' has 2 direct interfaces with the source eth0: "
-        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Say which one by its MAC address"
+        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Select one by its MAC address"
     )
 
 
@@ -562,7 +562,10 @@ def test_conversion_needs_a_source_and_is_no_removal() -> None:
     with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs the host's link"):
         planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
     with pytest.raises(MacvtapError, match=r"of type 'direct' only$"):
-        planner.plan([want(convert="yes", present=False)], host(stopped(BRIDGED)))
+        planner.plan([want(present=False)], host(stopped(BRIDGED)))
+    # It was to be converted and has not been, so that the declared direct interface is not there.
+    for on in (stopped(BRIDGED), running([BRIDGED], [changed(BRIDGED, target="vnet0")])):
+        assert planner.plan([want(convert="yes", present=False)], host(on)) == Plan()
 
 
 def test_purge_removes_what_is_direct_and_not_declared() -> None:
@@ -575,51 +578,6 @@ def test_purge_removes_what_is_direct_and_not_declared() -> None:
         ("web1 52:54:00:00:00:04", "purge"),
     }
     assert all(step.after is not None and step.after.stored is None for step in plan.steps)
-
-
-def step(before: Nic, after: Nic) -> Step[Nic]:
-    return Step(resolution.target(before), before, after, ())
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "costs"),
-    [
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, None, None), {"config", "live"}),
-        (Nic("web1", MAC, None, None), Nic("web1", MAC, STORED, LIVE), {"config", "live"}),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, changed(STORED, mode="private"), LIVE), {"config"}),
-        (
-            Nic("web1", MAC, STORED, None),
-            Nic("web1", MAC, replace(STORED, xml="<interface><boot/></interface>"), None),
-            {"config"},
-        ),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, mode="private")), {"live"}),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, model="e1000e")), {"replug"}),
-    ],
-)
-def test_undo_goes_from_what_is_there_to_what_was(was: Nic, now: Nic, costs: set[str]) -> None:
-    on = host(running([n for n in (now.stored,) if n], [n for n in (now.live,) if n]), links=LINKS)
-    (back,) = planner.undo([step(was, now)], on).steps
-    assert (back.before, back.after) == (now, was)
-    assert {change.impact.value for change in back.changes} == costs
-
-
-def test_undo_leaves_what_somebody_else_has_done() -> None:
-    was, made = Nic("web1", MAC, STORED), Nic("web1", MAC, changed(STORED, mode="private"))
-    theirs = replace(changed(STORED, link_state="down"), xml="<interface>theirs</interface>")
-    # Before this run's own step, and after it.
-    assert planner.undo([step(was, made)], host(stopped(theirs))) == Plan()
-    (back,) = planner.undo([step(was, made)], host(stopped(changed(theirs, mode="private")))).steps
-    assert back.after == Nic("web1", MAC, theirs)
-    # An interface of the same address that they have made or changed, where this run was to make or remove one.
-    assert planner.undo([step(Nic("web1", MAC), was)], host(stopped(changed(STORED, source="eth1")))) == Plan()
-    assert planner.undo([step(was, Nic("web1", MAC))], host(stopped(theirs))) == Plan()
-
-
-def test_undo_has_nothing_to_do_where_nothing_was_done() -> None:
-    was = Nic("web1", MAC, STORED, LIVE)
-    # The name that libvirt gives counts up whenever the link is made.
-    on = host(running([STORED], [changed(LIVE, target="macvtap1", alias="net1")]))
-    assert planner.undo([step(was, Nic("web1", MAC))], on) == Plan()
 
 
 def test_addresses_of_the_others_matter_only_where_one_is_added() -> None:
@@ -762,13 +720,29 @@ def test_what_a_live_change_of_trust_does_not_do_is_said(text: str, said: str) -
     assert said in warning
 
 
-def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
-    before = keeping(running([STORED], [heard(LIVE, "no")]))
-    steps = planner.plan([want(allmulticast="yes")], before).steps
-    assert not planner.undo(steps, before).changed
-    for macs, live in (([MAC], "yes"), ([MAC], "no"), ([], "yes")):
-        (step,) = planner.undo(steps, keeping(running([STORED], [heard(LIVE, live)]), *macs)).steps
-        assert step.after is not None
-        assert step.after.stored is not None
-        assert step.after.live is not None
-        assert (step.after.stored.get("allmulticast"), step.after.live.get("allmulticast")) == ("no", "no")
+DRIFTED = replace(changed(LIVE, mode="private"), stale_mode="bridge")
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "warned"),
+    [
+        (want(mode="private"), LIVE, True),
+        # Back to what libvirt shows anyhow.
+        (want(mode="bridge"), DRIFTED, False),
+        (want(mode="vepa"), DRIFTED, True),
+        (want(present=False), LIVE, False),
+        (want(present=False), changed(LIVE, trust_guest_rx_filters="yes"), False),
+    ],
+)
+def test_a_mode_that_libvirt_does_not_show_is_warned_of(desired: Desired, live: Iface, warned: bool) -> None:
+    plan = planner.plan([desired], host(running([STORED], [live]), links=LINKS, version=11_000_000))
+    assert any(change.impact is Impact.LIVE for change in plan.changes)
+    assert any("virsh dumpxml goes on showing another mode than" in warning for warning in plan.warnings) is warned
+    assert len(plan.warnings) == warned
+
+
+def test_purging_warns_of_no_mode() -> None:
+    other = replace(LIVE, mac=OTHER, values={**LIVE.values, "target": "macvtap1", "mode": "vepa"})
+    on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
+    plan = planner.plan([want()], on, purge=True)
+    assert (plan.changed, plan.warnings) == (True, ())

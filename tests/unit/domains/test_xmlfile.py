@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, xml, xmlfile
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, rollback, xml, xmlfile
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -64,7 +64,8 @@ def converge(
         lambda: file.with_macs(file.observe({one.domain for one in declared})),
         lambda host, _answers: planner.plan(declared, host, file.unanswered, **more),
         file.apply,
-        lambda journal, host: planner.undo(journal.steps, host),
+        rollback.undo,
+        revert=file.revert,
         check_mode=check_mode,
     )
 
@@ -151,9 +152,10 @@ def test_what_fails_after_writing_is_put_back_to_the_byte(path: pathlib.Path) ->
     file = xmlfile.open_file(str(path), write=put)
     host = file.observe({"web1"})
     steps = planner.plan(declare.declare([("", {"domain": "web1", "mac": MAC, "state": "absent"})]), host).steps
-    file.apply(steps)
+    journal: _plan.Journal[Nic] = _plan.Journal()
+    file.apply(steps, journal)
     assert MAC not in path.read_text()
-    file.apply(planner.undo(steps, file.observe({"web1"})).steps)
+    file.revert(rollback.undo(journal, file.observe({"web1"})).steps)
     assert path.read_text() == document
 
 
