@@ -52,9 +52,8 @@ def _check_existence(stage: Stage, run: Run) -> None:
             stage.violate("lost-update", f"{name}: memory {now.memory}, another editor wrote {meant.memory}")
         for mac in {nic.mac for nic in (*(now.stored or ()), *(meant.stored or ()))}:
             if not run.scope.means(uuid, mac) and now.stored_nic(mac) != meant.stored_nic(mac):
-                stage.violate(
-                    "lost-update", f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}"
-                )
+                kind = "lost-update" if (uuid, mac) in run.others_nics else "not-meant"
+                stage.violate(kind, f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}")
 
 
 def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:

@@ -205,7 +205,7 @@ def run(
     had, outer = getattr(_Module, "given", None), set(stage.locks)
     _Module.given = params, check
     try:
-        with _seams(stage) as module:
+        with stage.seams(), _seams(stage) as module:
             module.main()
     except _EndedError as ended:
         outcome = Outcome(ended.rc, ended.result, list(ended.result.get("warnings", ())))

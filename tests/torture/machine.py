@@ -52,3 +52,7 @@ class DirectIface(RuleBasedStateMachine):
     @rule(action=strategies.others())
     def others(self, action: Action) -> None:
         self.sequence.act(action)
+
+    def teardown(self) -> None:
+        if hasattr(self, "sequence"):
+            self.sequence.close()

@@ -185,9 +185,8 @@ def test_a_nic_is_unplugged_by_the_alias_that_it_has_at_that_moment() -> None:
     sequence.run(
         {"domain": "web1", "mac": A, "state": "absent"},
         events=[
-            during("detach", "stop", "web1"),
-            during("detach", "edit_remove", "web1", A),
-            during("detach", "start", "web1"),
+            during("define", "stop", "web1"),
+            during("define", "start", "web1", side="after"),
         ],
     )
     assert macs(sequence, "web1") == ([B], [B])
