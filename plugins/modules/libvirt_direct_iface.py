@@ -330,6 +330,15 @@ options:
     type: str
     choices: [none, update, replug]
     default: update
+  allow_host_disconnect:
+    description:
+      - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
+        carries the connection that Ansible runs over. The guest gets all frames of the link, so that the host is cut
+        off there. What that is, is shown as a warning.
+      - Otherwise such an interface is refused, also for a domain that does not run.
+    type: bool
+    default: false
+    version_added: 0.2.0
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
@@ -624,9 +633,14 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     declare,
+    disruptions,
     element,
     fields,
     hypervisor,
@@ -637,6 +651,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     rollback,
     schema,
+    states,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -646,6 +661,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
@@ -659,7 +675,7 @@ _ATTEMPTS = 3
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options)
+    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
@@ -719,17 +735,22 @@ def _converge(
     level, purge = module.params["live"], module.params["purge"]
     resolved: list[resolution.Resolved] = []
 
-    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
+    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), told
+        return auto.settled(declared, modes), told, _reach(host)
 
-    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...]]) -> _plan.Plan[Nic]:
-        decided, told = answers
-        resolved[:] = resolution.resolve(decided, host, level=level, purge=purge)
-        planned = planner.plan(decided, host, level=level, purge=purge)
-        planned = replace(planned, warnings=(*planned.warnings, *told))
+    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
+        decided, told, reach = answers
+        alone = identity.LeftAlone(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
+        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        states.validate(planned, host)
+        cut_off = reachability.check(
+            disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
+        )
+        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
@@ -739,7 +760,7 @@ def _converge(
         return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
 
     def left_alone(host: Host) -> identity.LeftAlone:
-        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host))
+        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
 
     def complete(host: Host) -> Host:
         needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
@@ -781,11 +802,11 @@ def _converge(
     pending = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in pending}
     due = {
-        (r.desired.domain, r.before.mac): list(changed)
-        for r, changed in ((r, r.restart_fields()) for r in final)
+        (r.desired.domain, r.before.mac): changed
+        for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(outcome.plan, host, alone.domains, due)
+    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),
@@ -801,6 +822,14 @@ def _converge(
             *(_pending_warning(one, host) for one in pending),
         ],
     }
+
+
+def _reach(host: Host) -> Reach:
+    """Return by what this host is reached, nothing where the domains are another host's or in a file."""
+    if host.links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return Ways(sock).observe()
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
@@ -906,6 +935,7 @@ def main() -> None:
             "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
+            ALLOW: {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},

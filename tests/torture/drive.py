@@ -10,14 +10,13 @@ import sys
 import time
 import types
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from unittest import mock
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
 from torture import fake_libvirt
-from torture.stage import Killed, Run, Stage
 from torture.intent import Scope
+from torture.stage import Killed, Run, Stage
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"

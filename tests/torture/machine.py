@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from torture import strategies
 from torture.actions import Action
-from torture.stage import Event, Violation
 from torture.sequence import Sequence
+from torture.stage import Event, Violation
 from torture.world import World
 
 

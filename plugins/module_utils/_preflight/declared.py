@@ -29,16 +29,19 @@ DEFAULTS: Said = {
     "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
     "macvtap_links_vlans": [],
+    "macvtap_links_allow_host_disconnect": False,
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_mode": "bridge",
     "macvtap_domains_auto": "new",
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
+    "macvtap_domains_allow_host_disconnect": False,
     "macvtap_host_access_companions": [],
     "macvtap_host_access_state": "present",
     "macvtap_host_access_guests": [],
     "macvtap_host_access_dhcp4": False,
+    "macvtap_host_access_allow_host_disconnect": False,
 }
 _LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
 _COMPANION_LISTS = ("addresses", "guests")
@@ -79,7 +82,16 @@ class Variables:
                 found.append(link_options.wanted(path, said))
         self._note_twins(found)
         return tuple(
-            DeclaredLink(want.name, want.parent, want.mode, want.mac, want.mtu, want.state == "absent", want.path)
+            DeclaredLink(
+                want.name,
+                want.parent,
+                want.mode,
+                want.mac,
+                want.mtu,
+                want.state == "absent",
+                want.path,
+                want.state == "down",
+            )
             for want in found
         )
 

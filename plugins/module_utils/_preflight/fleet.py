@@ -11,11 +11,18 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
+    disconnect,
+    nics,
+    report,
+    segments,
+    vlans,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     DeclaredLink,
@@ -107,9 +114,12 @@ def _read(name: str, said: Said) -> _Read:
         declared_links=(*declared_links, *map(_as_link, companions)),
         companions=companions,
         problems=tuple(variables.problems),
+        may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
     )
     if not _no_host(found):
-        links, problems = vlans.made(name, declared_vlans, report.read_links(found["links"]))
+        there = report.read_links(found["links"])
+        reach = report.read_reach(found["links"], found.get("connections") or ())
+        links, problems = vlans.made(name, declared_vlans, there)
         follow = variables.get("macvtap_links_auto") == "always"
         host = replace(
             host,
@@ -126,6 +136,8 @@ def _read(name: str, said: Said) -> _Read:
             reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
             domains=report.read_domains(found.get("domains") or ()),
             purged_links=_purged(found["links"], variables),
+            reach=reach,
+            lost_by_vlans=tuple(disconnect.by_vlans(declared_vlans, there, reach)),
         )
     return host, interfaces, variables.get("macvtap_domains_purge")
 

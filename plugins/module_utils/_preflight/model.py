@@ -7,15 +7,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # In the order of a table: what keeps a host out altogether comes first.
-KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac", "address")
-# The kernel's word and libvirt's.
-PASSTHRU = ("passthru", "passthrough")
+KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class DeclaredLink:
     mtu: int | None = None
     absent: bool = False
     path: str = ""
+    down: bool = False
 
     def place(self, host: str) -> Place:
         return Place(host, link=self.name, seen="declared")
@@ -117,7 +117,8 @@ class Host:
     asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
     of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
     mode auto is about existing NICs as well; with ``guests_keep``, running guests keep NICs that are to go. Companions
-    are among the declared links too.
+    are among the declared links too. ``lost_by_vlans`` is what making the VLAN links would take from the host, and
+    what to do about it; ``may_disconnect`` has the roles that may do that. What the host is reached by is in ``reach``.
     """
 
     name: str
@@ -141,6 +142,9 @@ class Host:
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
     problems: tuple[Problem, ...] = ()
+    reach: Reach = field(default_factory=Reach)
+    lost_by_vlans: tuple[tuple[WantedVlan, tuple[str, str]], ...] = ()
+    may_disconnect: frozenset[str] = frozenset()
 
     def beside(self) -> t.Iterator[Link]:
         """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""

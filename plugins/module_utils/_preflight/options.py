@@ -51,6 +51,7 @@ VARIABLES: Spec = {
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
     "macvtap_links_purge": _FLAG,
+    "macvtap_links_allow_host_disconnect": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
     "macvtap_domains_mode": fields.specification()["mode"],
@@ -58,10 +59,12 @@ VARIABLES: Spec = {
     **{f"macvtap_domains_{name}": fields.specification()[name] for name in NIC_DEFAULTS},
     "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
+    "macvtap_domains_allow_host_disconnect": _FLAG,
     "macvtap_host_access_state": _PRESENCE,
     "macvtap_host_access_parent": _TEXT,
     "macvtap_host_access_mtu": _NUMBER,
     "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_allow_host_disconnect": _FLAG,
 }
 
 
