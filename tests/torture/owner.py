@@ -107,7 +107,6 @@ class _Unwatched:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.number = OTHERS
 
     @property
     def world(self) -> World:
@@ -126,8 +125,11 @@ class _Unwatched:
         self.world.attach(guest, nic, OTHERS)
         self._stage.kept(guest, nic)
 
-    def _never(self, *_of: t.Any) -> None:
-        raise AssertionError("the keeper does nothing but attach")
+    def defines(self, document: Document) -> None:
+        raise AssertionError(f"the keeper does nothing but attach: {document}")
 
-    defines: t.Callable[[Document], None] = _never
-    asks = updates = _never
+    def asks(self, guest: Guest, alias: str) -> None:
+        raise AssertionError(f"the keeper does nothing but attach: {guest} {alias}")
+
+    def updates(self, guest: Guest, nic: Nic) -> None:
+        raise AssertionError(f"the keeper does nothing but attach: {guest} {nic}")

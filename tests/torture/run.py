@@ -12,8 +12,9 @@ import typing as t
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+
 from torture.machine import DirectIface
-from torture.stage import Violation
+from torture.stage import ViolationError
 
 # Sequences of one seed: few enough that a found one is soon found again by it.
 _A_ROUND = 500
@@ -51,7 +52,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
         print(f"seed {number}: {DirectIface.sequences} sequences, {DirectIface.runs} runs so far", flush=True)
         try:
             _torture(number, _A_ROUND, shrink=not options.survey)
-        except Violation:
+        except ViolationError:
             print(
                 f"found with seed {number}; {DirectIface.sequences} sequences in all, those of shrinking it included",
                 flush=True,

@@ -37,7 +37,7 @@ class Sequence:
     def run(self, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[Event] = ()) -> Outcome:
         """Run the module, with ``events`` falling into it.
 
-        :raises Violation: an invariant does not hold.
+        :raises ViolationError: an invariant does not hold.
         """
         run, outcome = drive.run(self.stage, params, check=check, events=events)
         self.finished[run.number] = run, outcome
@@ -51,7 +51,7 @@ class Sequence:
     def act(self, action: Action) -> None:
         """Let others do something between runs.
 
-        :raises Violation: a guest loses a NIC by what an earlier run has asked for.
+        :raises ViolationError: a guest loses a NIC by what an earlier run has asked for.
         """
         self.stage.act(action)
         self._settle()

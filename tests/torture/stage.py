@@ -25,7 +25,7 @@ class Killed(BaseException):
     """The run's process is no more. Whatever of it still runs in this one can change nothing."""
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant does not hold. ``kind`` is the invariant's name."""
 
     def __init__(self, kind: str, message: str, trace: t.Sequence[str]) -> None:
@@ -34,9 +34,9 @@ class Violation(AssertionError):
 
 
 @functools.lru_cache(None)
-def _class_of(kind: str) -> type[Violation]:
+def _class_of(kind: str) -> type[ViolationError]:
     """Return a class for each kind, so that what is shrunk stays of its kind."""
-    return type(kind, (Violation,), {})
+    return type(kind, (ViolationError,), {})
 
 
 class Event(t.NamedTuple):
@@ -95,8 +95,10 @@ class Stage:
         self.diverged: set[str] = set()
         self.runs: list[Run] = []
         self.number = 0
-        self.found: Violation | None = None
-        self.first: t.Callable[[Violation], None] = lambda _found: None
+        # Whether a run was ended by a signal.
+        self.interrupted = False
+        self.found: ViolationError | None = None
+        self.first: t.Callable[[ViolationError], None] = lambda _found: None
         self._restarts = 0
         self._moment = 0
         # The keeper looks at the host: set by torture.sequence.
@@ -167,6 +169,7 @@ class Stage:
 
     def _disturb(self, action: Action) -> None:
         run = self.run
+        self.interrupted |= action.name in {"kill", "sigterm"}
         if action.name == "kill":
             run.dead = True
             raise Killed
