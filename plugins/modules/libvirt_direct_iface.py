@@ -651,6 +651,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     rollback,
     schema,
+    states,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -674,7 +675,7 @@ _ATTEMPTS = 3
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options)
+    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
@@ -742,12 +743,14 @@ def _converge(
 
     def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
         decided, told, reach = answers
-        resolved[:] = resolution.resolve(decided, host, level=level, purge=purge)
-        planned = planner.plan(decided, host, level=level, purge=purge)
+        alone = identity.LeftAlone(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
+        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        states.validate(planned, host)
         cut_off = reachability.check(
             disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
         )
-        planned = replace(planned, warnings=(*planned.warnings, *told, *cut_off))
+        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
@@ -757,7 +760,7 @@ def _converge(
         return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
 
     def left_alone(host: Host) -> identity.LeftAlone:
-        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host))
+        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
 
     def complete(host: Host) -> Host:
         needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
@@ -799,11 +802,11 @@ def _converge(
     pending = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in pending}
     due = {
-        (r.desired.domain, r.before.mac): list(changed)
-        for r, changed in ((r, r.restart_fields()) for r in final)
+        (r.desired.domain, r.before.mac): changed
+        for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(outcome.plan, host, alone.domains, due)
+    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),

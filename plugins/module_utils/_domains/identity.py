@@ -19,7 +19,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 def pinned(resolved: t.Sequence[Resolved]) -> list[Desired]:
     """Return what was desired of each NIC by its MAC address, whatever the user has found it by; purged ones too."""
     return [
-        replace(one.desired, by="mac", key=one.before.mac, mac=one.before.mac) if one.before.mac else one.desired
+        replace(
+            one.desired,
+            by="mac",
+            key=one.before.mac,
+            mac=one.before.mac,
+            # What tells it from another one of its address, which it may have been given only now.
+            meant=(one.after if one.after.stored else one.before) if one.before.shared else None,
+        )
+        if one.before.mac
+        else one.desired
         for one in resolved
     ]
 

@@ -29,7 +29,8 @@ class Desired:
 
     ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
     as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
-    made up begins with.
+    made up begins with. ``meant`` is
+    the very NIC where it is known already and its address is not its alone.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Desired:
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
     prefix: str = "52:54:00"
+    meant: Nic | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Domain:
     ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
     ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
+    ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
+    save, with which its next start goes on; None where it has none.
     """
 
     name: str
@@ -84,6 +88,9 @@ class Domain:
     instance: str = ""
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
     pending: frozenset[str] = frozenset()
+    state: str = ""
+    job: str = ""
+    saved: tuple[Iface, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,8 @@ class Nic:
 
     ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned; ``uuid`` and
     ``instance`` are the domain's then. ``left`` is whether there is a rule for its address of which ``stored`` does not
-    tell: that of a NIC that is not stored, or one that somebody has changed.
+    tell: that of a NIC that is not stored, or one that somebody has changed. ``shared`` is
+    whether another NIC of the domain has the same address.
     """
 
     domain: str
@@ -148,3 +156,4 @@ class Nic:
     left: bool = False
     uuid: str = field(default="", compare=False)
     instance: str = field(default="", compare=False)
+    shared: bool = field(default=False, repr=False, compare=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
@@ -45,22 +45,26 @@ def plan(
     :raises MacvtapError: something declared cannot be, with the path of the option.
     """
     resolved = resolve(declared, host, unanswered, level=level, purge=purge)
-    fitness.check([(r.desired, r.before, r.after) for r in resolved], host)
+    cases = [(r.desired, r.before, r.after) for r in resolved]
+    fitness.check(cases, host)
+    crowded = sharing.check(cases, host)
     steps = tuple(
         Step(target(r.before), r.before, r.after, changes, path=r.desired.path)
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *_caveats(steps)))
+    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *crowded, *_caveats(steps)))
 
 
 def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
     """What the user should know of what changes in running guests."""
     for step in steps:
+        was, will_be = (nic.live if nic else None for nic in (step.before, step.after))
         for change in step.changes:
-            if change.impact is not Impact.LIVE or not (step.before and step.before.live):
+            # Of one that is unplugged or plugged in nothing is left, or all is as libvirt has it.
+            if change.impact is not Impact.LIVE or was is None or will_be is None:
                 continue
-            if change.field == "mode":
+            if change.field == "mode" and change.after != (was.stale_mode or was.get("mode")):
                 yield (
                     f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
                     f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "

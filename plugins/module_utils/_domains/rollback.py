@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, OUTSIDE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, need, unsettled
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -22,7 +23,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import target
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
@@ -65,7 +65,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
             )
         now = Nic(was.domain, was.mac)
     else:
-        now = nic_of(domain, was.mac, step.path)
+        now = selection.again(domain, was, step.path)
     now = replace(now, left=was.left and was.mac in host.rules)
     stored = _stored(now, was, made, actions, domain)
     changes = []
@@ -99,7 +99,7 @@ def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Doma
         # As libvirt has made it, where that is known: it drops and respells values.
         written = made.stored
         if domain.defined is not None:
-            written = next((iface for iface in domain.defined if iface.mac == was.mac), None)
+            written = selection.among(domain.defined, was)
         ours = domain.defined is not None and _alike(now.stored, written)
         stored = was.stored if ours else _without(now.stored, was.stored, written)
     if stored is None or now.stored is None:

@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
     Domain,
@@ -189,7 +189,8 @@ class DomainFile:
             name, uuid = xml.identity(document)
             if not name:
                 raise MacvtapError("the domain has no <name>, without which libvirt does not take it")
-            return Domain(name, _plain_uuid(uuid), document=document, stored=xml.interfaces(document))
+            # A new interface's address is made from it, here as there.
+            return Domain(name, fields.uuid(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
 
     def _read(self) -> str:
         try:
@@ -240,11 +241,3 @@ def _text(content: bytes) -> str:
         f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
         f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
     )
-
-
-def _plain_uuid(text: str) -> str:
-    """Return a UUID as libvirt writes it: a new interface's address is made from it, here as there."""
-    digits = re.sub(r"[\s-]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{32}", digits):
-        return text.strip()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

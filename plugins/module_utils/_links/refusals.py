@@ -19,6 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 # Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
 _MASTERS = ("bridge", "bond", "team", "openvswitch")
 _COUNT_MAX = 1 << 31
+# The kernel's and iproute2's word, and libvirt's.
+PASSTHRU = ("passthru", "passthrough")
 
 # Which links have each name, in each network namespace.
 Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
@@ -187,11 +189,27 @@ def check_mtu(want: Wanted | WantedVlan, link: Link, parent: Link) -> None:
 def _check_alone(want: Wanted, parent: Link, alone: Link, siblings: t.Sequence[Link]) -> None:
     also = [other.name for other in siblings if other is not alone]
     if also:
+        named = [(name, "") for name in also]
         raise MacvtapError(
-            f"a link in mode passthru must be the only one on its parent; {parent.name} would have {alone.name} "
-            f"in that mode and also {some(also)}",
+            not_alone(parent.name, alone.name, "passthru", named),
             path=join_path(want.path, "mode" if want.mode else "parent"),
         )
+
+
+def crowded(modes: t.Sequence[str | None]) -> bool:
+    """Whether links in these modes cannot be on one parent together: the kernel's word for it, or libvirt's."""
+    return len(modes) > 1 and any(mode in PASSTHRU for mode in modes)
+
+
+def not_alone(parent: str, name: str, mode: str | None, others: t.Sequence[tuple[str, str | None]]) -> str:
+    """Say that ``name`` and ``others``, with their modes, cannot all be on ``parent``."""
+    everybody = [(name, mode), *others]
+    alone = next((one for one in everybody if one[1] in PASSTHRU), everybody[0])
+    also = [who for who, how in everybody if (who, how) != alone]
+    return (
+        f"a link in mode passthru must be the only one on its parent; {parent} would have {alone[0]} "
+        f"in that mode and also {some(also)}"
+    )
 
 
 def _check_address(want: Wanted, link: Link, parent: Link, sharing: t.Sequence[Link]) -> None:

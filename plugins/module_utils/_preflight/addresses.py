@@ -8,9 +8,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import PASSTHRU
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
-    PASSTHRU,
     Conflict,
     DeclaredLink,
     Host,

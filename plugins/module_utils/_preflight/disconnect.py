@@ -13,9 +13,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachabi
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import PASSTHRU
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
-    PASSTHRU,
     DeclaredLink,
     Host,
     Nic,

@@ -15,8 +15,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 
 # In the order of a table: what keeps a host out altogether comes first.
 KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
-# The kernel's word and libvirt's.
-PASSTHRU = ("passthru", "passthrough")
 
 
 @dataclass(frozen=True)

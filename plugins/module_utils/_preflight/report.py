@@ -8,7 +8,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Connection, Reach, Route
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
@@ -77,7 +77,7 @@ def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
             "persistent": domain.persistent,
             "interfaces": [
                 {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
-                for stored, live in inspection.pairs(domain)
+                for stored, live in selection.pairs(domain)
             ],
         }
         for domain in observed

@@ -356,7 +356,7 @@ def test_several_that_fit_are_listed() -> None:
         planner.plan([by("source", "eth0")], on)
     assert str(caught.value) == (
         "interfaces[2].source: domain 'web1' has 2 direct interfaces with the source eth0: "
-        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Say which one by its MAC address"
+        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Select one by its MAC address"
     )
 
 
@@ -562,7 +562,10 @@ def test_conversion_needs_a_source_and_is_no_removal() -> None:
     with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs the host's link"):
         planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
     with pytest.raises(MacvtapError, match=r"of type 'direct' only$"):
-        planner.plan([want(convert="yes", present=False)], host(stopped(BRIDGED)))
+        planner.plan([want(present=False)], host(stopped(BRIDGED)))
+    # It was to be converted and has not been, so that the declared direct interface is not there.
+    for on in (stopped(BRIDGED), running([BRIDGED], [changed(BRIDGED, target="vnet0")])):
+        assert planner.plan([want(convert="yes", present=False)], host(on)) == Plan()
 
 
 def test_purge_removes_what_is_direct_and_not_declared() -> None:
@@ -715,3 +718,31 @@ def test_what_a_live_change_of_trust_does_not_do_is_said(text: str, said: str) -
     on = host(running([changed(STORED, **other)], [changed(LIVE, **other)]), links=LINKS, version=11_003_000)
     (warning,) = planner.plan([want(trust_guest_rx_filters=text)], on).warnings
     assert said in warning
+
+
+DRIFTED = replace(changed(LIVE, mode="private"), stale_mode="bridge")
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "warned"),
+    [
+        (want(mode="private"), LIVE, True),
+        # Back to what libvirt shows anyhow.
+        (want(mode="bridge"), DRIFTED, False),
+        (want(mode="vepa"), DRIFTED, True),
+        (want(present=False), LIVE, False),
+        (want(present=False), changed(LIVE, trust_guest_rx_filters="yes"), False),
+    ],
+)
+def test_a_mode_that_libvirt_does_not_show_is_warned_of(desired: Desired, live: Iface, warned: bool) -> None:
+    plan = planner.plan([desired], host(running([STORED], [live]), links=LINKS, version=11_000_000))
+    assert any(change.impact is Impact.LIVE for change in plan.changes)
+    assert any("virsh dumpxml goes on showing another mode than" in warning for warning in plan.warnings) is warned
+    assert len(plan.warnings) == warned
+
+
+def test_purging_warns_of_no_mode() -> None:
+    other = replace(LIVE, mac=OTHER, values={**LIVE.values, "target": "macvtap1", "mode": "vepa"})
+    on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
+    plan = planner.plan([want()], on, purge=True)
+    assert (plan.changed, plan.warnings) == (True, ())

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from compared import H1, H2, NOTHING, U1, U2, A, B, conflicts, fleet, macvtap, nic, only, places, web
-from fleet import Said, declared, found, iface
+from fleet import Said, declared, found, iface, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
@@ -116,7 +116,18 @@ def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
 
 def test_several_interfaces_that_are_meant() -> None:
     there = found(web("web1", U1, iface(A), iface(B)))
-    assert "Say which one by its MAC address" in only((declared(nic()), there)).message
+    assert "Select one by its MAC address" in only((declared(nic()), there)).message
+
+
+def test_entries_that_would_find_each_others_interface_next_time() -> None:
+    there = found(web("web1", U1, iface(A)))
+    conflict = only((declared(nic(), nic(mac=B)), there))
+    assert "is to have 2 direct interfaces with the source eth0" in conflict.message
+    # The one is moved away by its address, so that the other one makes a new one.
+    assert (
+        conflicts((declared(nic(mac=A, source="eth1"), nic()), found(uplink(3, "eth1"), web("web1", U1, iface(A)))))
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,18 @@ def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any
     assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
 
 
+def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
+    running = Domain(
+        "web2",
+        running=True,
+        stored=(Iface(B, "network", origin="mv"),),
+        live=(Iface(B, "network", {"target": "macvtap7"}, origin="mv"),),
+    )
+    there = found(macvtap("macvtap7", B), running, Domain("web1", running=True))
+    conflict = only((declared(nic(mac=A, mode="passthrough")), there))
+    assert places(conflict) == [f"hv1 web2 {B} stored, live", f"hv1 web1 {A} declared"]
+
+
 @pytest.mark.parametrize(
     ("said", "there"),
     [
