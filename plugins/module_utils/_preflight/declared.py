@@ -16,7 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place, Problem
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DEFECT,
+    DeclaredLink,
+    Place,
+    Problem,
+    defect,
+)
 
 Said = t.Mapping[str, t.Any]
 
@@ -185,10 +191,11 @@ class _Noted:
         return None
 
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
-        if not isinstance(error, MacvtapError):
-            return False
-        self._problems.append(Problem(self._place, str(error)))
-        return True
+        if isinstance(error, MacvtapError):
+            self._problems.append(Problem(self._place, str(error)))
+        elif isinstance(error, Exception):
+            self._problems.append(Problem(self._place, defect(error), DEFECT))
+        return isinstance(error, Exception)
 
 
 def _need(given: Said, path: str, name: str) -> None:

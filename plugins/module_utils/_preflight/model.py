@@ -31,6 +31,16 @@ class Place:
     seen: str = ""
 
 
+# What to do about what nobody has thought of.
+DEFECT = (
+    "It is a defect of this collection. Leave this host out of preflight (macvtap_preflight: false) until it is mended"
+)
+
+
+def defect(exc: Exception) -> str:
+    return f"this host could not be compared: {type(exc).__name__}: {exc}"
+
+
 class Problem(t.NamedTuple):
     """A declaration that cannot be read, or carried out."""
 

@@ -113,7 +113,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
 def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, refusal: str, path: str) -> t.Any:
     try:
         return check(value)
-    except (TypeError, ValueError) as exc:
+    except (ArithmeticError, TypeError, ValueError) as exc:
         what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
         said = f"a {what} is needed, and found is {value!r}" if what else f"{value!r} {refusal}"
         raise MacvtapError(said, path=path) from exc
