@@ -92,8 +92,29 @@ def _gaps(name: str, said: Said) -> list[dict[str, str]]:
     found = said.get("found") or {}
     # Many a host is no hypervisor, or is to become one.
     declares = (said.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = (("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else ""))
+    reasons = [("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else "")]
+    reasons += [("domain", reason) for reason in _of_domains(found, declares)]
     return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
+
+
+def _of_domains(found: Said, declares: t.Any) -> t.Iterator[str]:
+    """Say of which domains the declaration will not hold, or not yet, although nothing is wrong with it."""
+    entries = declares if isinstance(declares, (list, tuple)) else ()
+    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
+    for domain in found.get("domains") or ():
+        name = domain["name"]
+        if name not in names:
+            continue
+        if not domain.get("persistent", True):
+            yield (
+                f"domain {name} is transient: libvirt stores nothing of it that could be changed, so the role will "
+                "fail on this host. Define it first (virsh define)"
+            )
+        if domain.get("saved"):
+            yield (
+                f"domain {name} has a managed save: its next start brings back the NICs that it was saved with. What "
+                f"is declared holds when it is stopped and started after that, or after virsh managedsave-remove {name}"
+            )
 
 
 def _read(name: str, said: Said) -> _Read:
