@@ -34,6 +34,7 @@ DEFAULTS: Said = {
     "macvtap_links_mode": "bridge",
     "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
+    "macvtap_links_force": False,
     "macvtap_links_vlans": [],
     "macvtap_links_allow_host_disconnect": False,
     "macvtap_domains_interfaces": [],
@@ -97,6 +98,7 @@ class Variables:
                 want.state == "absent",
                 want.path,
                 want.state == "down",
+                want.netns,
             )
             for want in found
         )
@@ -171,10 +173,10 @@ class Variables:
     def _note_twins(self, wanted: t.Iterable[Wanted]) -> None:
         seen: dict[str, Wanted] = {}
         for want in wanted:
-            if want.name in seen:
-                with self._noted(Place(self._host, link=want.name, seen="declared")):
-                    refusals.check_declared_once([seen[want.name], want])
-            seen[want.name] = want
+            if want.key in seen:
+                with self._noted(Place(self._host, link=want.key, seen="declared")):
+                    refusals.check_declared_once([seen[want.key], want])
+            seen[want.key] = want
 
     def _noted(self, place: Place) -> _Noted:
         return _Noted(self.problems, place)

@@ -168,7 +168,11 @@ def _with_found(host: Host, found: Said, variables: Variables) -> Host:
 
 def _with_vlans(host: Host, variables: Variables) -> Host:
     """Return the host with its links as they are once its VLAN links are made."""
-    links, problems = vlans.made(host.name, host.vlans, host.links)
+    going = {link.key for link in host.declared_links if link.absent and link.key in host.links} | host.purged_links
+    force = bool(variables.get("macvtap_links_force"))
+    links, problems = vlans.made(host.name, host.vlans, host.links, going=going, force=force)
+    # What is to be absent is still there to be looked at.
+    links = {**{name: host.links[name] for name in going}, **links}
     follow = variables.get("macvtap_links_auto") == "always"
     return replace(
         host,

@@ -51,6 +51,7 @@ VARIABLES: Spec = {
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
     "macvtap_links_purge": _FLAG,
+    "macvtap_links_force": _FLAG,
     "macvtap_links_allow_host_disconnect": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
