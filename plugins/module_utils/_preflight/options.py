@@ -51,6 +51,7 @@ VARIABLES: Spec = {
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
     "macvtap_links_purge": _FLAG,
+    "macvtap_links_force": _FLAG,
     "macvtap_links_allow_host_disconnect": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
@@ -113,7 +114,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
 def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, refusal: str, path: str) -> t.Any:
     try:
         return check(value)
-    except (TypeError, ValueError, OverflowError) as exc:
+    except (ArithmeticError, TypeError, ValueError) as exc:
         what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
         said = f"a {what} is needed, and found is {value!r}" if what else f"{value!r} {refusal}"
         raise MacvtapError(said, path=path) from exc
