@@ -844,10 +844,11 @@ def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
 
 def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
     stored, live = resolved.after.stored, resolved.before.live
+    there = stored or (resolved.transient and resolved.after.live)
     return {
         "domain": resolved.desired.domain,
         "mac": resolved.before.mac,
-        "state": "present" if stored else "absent",
+        "state": "present" if there else "absent",
         "stored": stored and fields.nested(stored.values),
         "live": live and fields.nested(live.values),
     }

@@ -8,6 +8,7 @@ Pure: no libvirt, no XML, no I/O.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
@@ -45,7 +46,7 @@ def plan(
     :raises MacvtapError: something declared cannot be, with the path of the option.
     """
     resolved = resolve(declared, host, unanswered, level=level, purge=purge)
-    cases = [(r.desired, r.before, r.after) for r in resolved]
+    cases = [_case(r) for r in resolved]
     fitness.check(cases, host)
     crowded = sharing.check(cases, host)
     steps = tuple(
@@ -54,6 +55,14 @@ def plan(
         if changes
     )
     return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *crowded, *_caveats(steps)))
+
+
+def _case(resolved: Resolved) -> sharing.Case:
+    """Return what is declared, the NIC as it is and as it is to be: of a transient domain as if that were stored."""
+    before, after = resolved.before, resolved.after
+    if resolved.transient:
+        before, after = replace(before, stored=before.live), replace(after, stored=resolved.wanted)
+    return resolved.desired, before, after
 
 
 def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
@@ -111,7 +120,7 @@ def _rule_changes(resolved: Resolved) -> list[Change]:
 def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
     """What changes in the running guest alone, because it is stored so already."""
     before, after = resolved.before.live, resolved.after.live
-    if before is None or after is None or resolved.after.stored is None:
+    if before is None or after is None or (resolved.after.stored is None and not resolved.transient):
         return []
     return [
         _change(resolved.before, name, _value(before, name), _value(after, name), impact)

@@ -323,7 +323,6 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
             "interfaces[2].mac: domain 'web1' has 52:54:00:00:00:01 as an interface of type 'bridge'",
         ),
         (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
-        (stopped(persistent=False), "interfaces[2].domain: domain 'web1' is transient"),
     ],
 )
 def test_what_cannot_be_told_or_done_is_refused(domain: Domain, said: str, present: bool) -> None:
@@ -746,3 +745,43 @@ def test_purging_warns_of_no_mode() -> None:
     on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
     plan = planner.plan([want()], on, purge=True)
     assert (plan.changed, plan.warnings) == (True, ())
+
+
+def fleeting(*live: Iface) -> Domain:
+    return running([], live, persistent=False)
+
+
+def test_of_a_transient_domain_what_it_can_have_as_it_runs() -> None:
+    on = host(fleeting(LIVE), links=LINKS)
+    (resolved,) = resolution.resolve([want(mode="private", model="e1000")], on)
+    assert resolved.restart_fields() == ()
+    assert resolved.warnings == (
+        f"web1 {MAC}: the domain is transient, so that nothing is stored of it (virsh define would), and the running "
+        "guest does not get model",
+    )
+    assert changes(planner.plan([want(mode="private", model="e1000")], on)) == [("mode", "bridge", "private", "live")]
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert changes(added) == [("live", "absent", "present", "live")]
+    (step,) = added.steps
+    assert step.after is not None
+    assert step.after.stored is None
+    assert changes(planner.plan([want(present=False)], on)) == [("live", "present", "absent", "live")]
+
+
+def test_what_a_transient_domain_cannot_have_stops_no_other() -> None:
+    on = host(fleeting(LIVE), Domain("web2", stored=(replace(STORED, mac=OTHER),)), links=LINKS)
+    others = [want("web2", OTHER, mode="private")]
+    for entry in (want(model="e1000"), want(mac="52:54:00:00:00:09", source="eth0", mode="vepa"), want(present=False)):
+        plan = planner.plan([entry, *others], on, level="none")
+        assert [step.target for step in plan.steps] == [f"web2 {OTHER}"]
+        assert any("is transient" in warning for warning in plan.warnings)
+    nothing = planner.plan([want(mac="52:54:00:00:00:09", present=False), *others], on)
+    assert [step.target for step in nothing.steps] == [f"web2 {OTHER}"]
+    assert not [warning for warning in nothing.warnings if "transient" in warning]
+
+
+def test_what_would_fail_in_a_transient_domain_is_refused_first() -> None:
+    with pytest.raises(MacvtapError, match="there is no link eth9"):
+        planner.plan([want(mac=OTHER, source="eth9", mode="bridge")], host(fleeting(LIVE), links=LINKS))
+    with pytest.raises(MacvtapError, match="must be the only one on its parent"):
+        planner.plan([want(mac=OTHER, source="eth0", mode="passthrough")], host(fleeting(LIVE), links=LINKS))

@@ -73,7 +73,6 @@ def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() ->
     ("said", "there", "message"),
     [
         (nic("wbe1", mac=A), web("web1"), "[0].domain: no domain 'wbe1' on qemu:///system (known: web1)"),
-        (nic("web1", mac=A), Domain("web1", U1, True, persistent=False), "[0].domain: domain 'web1' is transient"),
         (nic(mac=A, source=None), web(), f"[0].source: domain 'web1' has no interface {A} yet: adding it needs"),
         (nic(mac=A), web("web1", U1, Iface(A, "bridge")), f"[0].mac: domain 'web1' has {A} as an interface of type"),
         (nic(mac=A, state="absent"), web("web1", U1, Iface(A, "bridge")), "[0].mac: domain 'web1' has"),
@@ -112,6 +111,12 @@ def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
     assert places(conflict) == ["hv1 x0 declared"]
     assert conflicts((orphan, found(macvtap("x0", A)))) == []
     assert conflicts((orphan, {"unreachable": True})) == []
+
+
+def test_a_transient_domain_is_no_mistake_in_a_variable() -> None:
+    fleeting = Domain("web1", U1, True, persistent=False, live=(iface(A),))
+    for said in (nic(mac=A), nic(mac=A, state="absent"), nic(mac=B)):
+        assert conflicts((declared(said), found(fleeting))) == []
 
 
 def test_several_interfaces_that_are_meant() -> None:
