@@ -8,7 +8,15 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Rules
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    GUESTS_MAC,
+    LINK_DOWN,
+    LINK_MAC,
+    Domain,
+    Host,
+    Iface,
+    own_link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
@@ -31,7 +39,10 @@ def seen(host: Host, sources: t.Collection[str], rules: Rules) -> Host:
         name: replace(
             domain,
             stored=tuple(_with_kept(iface, rules) for iface in domain.stored),
-            live=tuple(with_link(iface, links) for iface in domain.live),
+            live=tuple(
+                with_link(_with_faults(iface, domain, links, held.get(iface.get("target") or "", ())), links)
+                for iface in domain.live
+            ),
         )
         for name, domain in host.domains.items()
     }
@@ -58,6 +69,25 @@ def observe(
     held, complete = holders.search({tap.device for tap in devices.values() if tap and tap.device})
     by_name = {name: tuple(held.get(tap.device, ())) for name, tap in devices.items() if tap and tap.device}
     return links, by_name, complete
+
+
+def _with_faults(iface: Iface, domain: Domain, links: Links, held: tuple[Holder, ...]) -> Iface:
+    """Return the running interface with what its link has otherwise than it must have.
+
+    A link of its name is known to be its own by who holds its tap open, if not by its address.
+    """
+    link = links.get(iface.get("target") or "")
+    if iface.type != "direct" or link is None or link.kind != "macvtap":
+        return iface
+    faults = {}
+    if link.mac is not None and own_link(iface, links) is None and link.mode != "passthru":
+        if not any(holder.domain == domain.name for holder in held):
+            return iface
+        faults[GUESTS_MAC if iface.get("trust_guest_rx_filters") == "yes" else LINK_MAC] = link.mac
+    # libvirt sets down what belongs to a guest that is paused.
+    if not link.up and not domain.paused and iface.get("link_state") != "down":
+        faults[LINK_DOWN] = "down"
+    return replace(iface, values={**iface.values, **faults}) if faults else iface
 
 
 def with_link(iface: Iface, links: Links) -> Iface:
@@ -93,6 +123,10 @@ def change(iface: Iface, values: t.Mapping[str, str | None], path: str) -> None:
                 path=path,
             )
         wanted: dict[str, t.Any] = {n: text == "yes" if n == "allmulticast" else text for n, text in values.items()}
+        if LINK_DOWN in wanted:
+            wanted["up"] = wanted.pop(LINK_DOWN) != "down"
+        if LINK_MAC in wanted:
+            wanted["mac"] = wanted.pop(LINK_MAC) or iface.mac
         changes = (Change(name, n, getattr(link, n), value, Impact.IN_PLACE) for n, value in wanted.items())
         session.apply([Step(name, link, replace(link, **wanted), tuple(changes), path=path)])
 

@@ -54,6 +54,7 @@ class _Listed(t.NamedTuple):
     handle: t.Any
     active: bool
     persistent: bool
+    paused: bool
 
 
 class Hypervisor:
@@ -210,17 +211,21 @@ class Hypervisor:
             self._keeper.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name: three calls, where asking each domain costs three for each."""
+        """Return all domains by name: four calls, where asking each domain costs three for each."""
         with self._on.said("cannot list the domains"):
             handles = self._on.handle.listAllDomains()
-            active, persistent = (
+            active, persistent, executing = (
                 {handle.name() for handle in self._on.handle.listAllDomains(flag)}
                 for flag in (
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
-        return {(name := h.name()): _Listed(h, name in active, name in persistent) for h in handles}
+        return {
+            (name := h.name()): _Listed(h, name in active, name in persistent, name in active - executing)
+            for h in handles
+        }
 
     def _read(self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None) -> Domain | None:
         """Return a domain, None if it has gone since it was listed; ``pending`` is what is outstanding, by UUID."""
@@ -243,6 +248,7 @@ class Hypervisor:
             uuid=uuid,
             running=listed.active,
             persistent=listed.persistent,
+            paused=listed.paused,
             document=document,
             stored=xml.interfaces(document) if document else (),
             live=there,

@@ -13,7 +13,14 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_DOWN,
+    LINK_MAC,
+    Desired,
+    Host,
+    Iface,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
     Unanswered,
@@ -122,11 +129,20 @@ def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
     before, after = resolved.before.live, resolved.after.live
     if before is None or after is None or (resolved.after.stored is None and not resolved.transient):
         return []
-    return [
+    said = [
         _change(resolved.before, name, _value(before, name), _value(after, name), impact)
         for name, impact in resolved.live_changes.items()
         if name not in told
     ]
+    if Impact.REPLUG not in resolved.live_changes.values():
+        # One that is replugged gets another link anyway.
+        mended = {LINK_DOWN: "up", LINK_MAC: before.mac}
+        said += [
+            _change(resolved.before, name, before.get(name), mended[name], Impact.LIVE)
+            for name in mended
+            if name in before.values and name not in after.values
+        ]
+    return said
 
 
 def _impact(resolved: Resolved, name: str) -> Impact:

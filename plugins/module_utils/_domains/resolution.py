@@ -22,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging
     merged,
     without_dropped,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import (
     nic_of,
     of_pair,
@@ -70,7 +70,8 @@ class Resolved:
             return ()
         if live is None or stored is None:
             return ("state",)
-        return tuple(unsettled(live, stored, self.links, self.desired.given))
+        astray = (name for name in ASTRAY if name in live.values)
+        return (*unsettled(live, stored, self.links, self.desired.given), *astray)
 
 
 def resolve(
@@ -290,4 +291,8 @@ def _live(
         # It comes back as it is stored, in everything.
         back = multicast.hearing_as(live, stored, desired)
         return back, dict.fromkeys(differing(live, back, host.links), Impact.REPLUG)
-    return replace(live, values=merged(live.values, {name: stored.get(name) for name in done})), done
+    values = merged(live.values, {name: stored.get(name) for name in done})
+    if Impact.LIVE in allowed:
+        # A link that is down, or has another address, keeps the guest off the network, whatever is declared.
+        values = {name: text for name, text in values.items() if name not in ASTRAY}
+    return replace(live, values=values), done

@@ -785,3 +785,27 @@ def test_what_would_fail_in_a_transient_domain_is_refused_first() -> None:
         planner.plan([want(mac=OTHER, source="eth9", mode="bridge")], host(fleeting(LIVE), links=LINKS))
     with pytest.raises(MacvtapError, match="must be the only one on its parent"):
         planner.plan([want(mac=OTHER, source="eth0", mode="passthrough")], host(fleeting(LIVE), links=LINKS))
+
+
+ASTRAY = changed(LIVE, **{"link.state": "down", "link.mac": "02:00:00:00:00:99"})
+
+
+def test_a_link_that_keeps_its_guest_off_the_network_is_due() -> None:
+    on = host(running([STORED], [ASTRAY]), links=LINKS)
+    for desired in (want(), want(link_state="up")):
+        assert changes(planner.plan([desired], on)) == [
+            ("link.state", "down", "up", "live"),
+            ("link.mac", "02:00:00:00:00:99", MAC, "live"),
+        ]
+        assert not planner.plan([desired], on, level="none").changed
+        assert restart(desired, on, "none") == ("link.state", "link.mac")
+    # Another link comes with a replug, and none stays of what is removed.
+    replugged = planner.plan([want(model="e1000")], on, level="replug")
+    assert {change.field for change in replugged.changes} == {"model"}
+    assert {c.field for c in planner.plan([want(present=False)], on).changes}.isdisjoint({"link.state", "link.mac"})
+    # What a trusted guest has given its link is its own.
+    own = changed(LIVE, trust_guest_rx_filters="yes", **{"link.guests_mac": "02:00:00:00:00:99"})
+    moved = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac="02:00:00:00:00:99")}
+    trusted = host(running([changed(STORED, trust_guest_rx_filters="yes")], [own]), links=moved)
+    assert not planner.plan([want()], trusted).changed
+    assert impacts(want(mode="private"), trusted) == {"mode": "live"}
