@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Iface,
     own_link,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
@@ -46,7 +48,23 @@ def seen(host: Host, sources: t.Collection[str], rules: Rules) -> Host:
         )
         for name, domain in host.domains.items()
     }
-    return replace(host, domains=domains, links=links, holders=held, all_holders=complete, **rules._asdict())
+    named = (link for source in {*sources, *stored} if (link := link_of(source, links)) is not None)
+    whole = frozenset(link.name for link in named if link.pci and _is_no_function(link.pci))
+    return replace(
+        host,
+        domains=domains,
+        links=links,
+        holders=held,
+        all_holders=complete,
+        no_functions=whole,
+        **rules._asdict(),
+    )
+
+
+def _is_no_function(pci: str) -> bool:
+    # sysfs has all PCI devices in whatever network namespace. Where it is not there, nothing is known.
+    device = f"/sys/bus/pci/devices/{pci}"
+    return os.path.isdir(device) and not os.path.lexists(f"{device}/physfn")
 
 
 def _with_kept(iface: Iface, rules: Rules) -> Iface:

@@ -104,7 +104,7 @@ class Host:
     of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
-    somebody has changed.
+    somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
     """
 
     uri: str
@@ -119,6 +119,7 @@ class Host:
     kept: frozenset[str] | None = None
     unkept: str = ""
     edited: frozenset[str] = frozenset()
+    no_functions: frozenset[str] = frozenset()
 
     @property
     def rules(self) -> frozenset[str]:

@@ -809,3 +809,21 @@ def test_a_link_that_keeps_its_guest_off_the_network_is_due() -> None:
     trusted = host(running([changed(STORED, trust_guest_rx_filters="yes")], [own]), links=moved)
     assert not planner.plan([want()], trusted).changed
     assert impacts(want(mode="private"), trusted) == {"mode": "live"}
+
+
+@pytest.mark.parametrize(
+    ("card", "functions", "fits"),
+    [
+        (Link("eth2", 9, pci="0000:01:00.1"), frozenset(), True),
+        (Link("eth2", 9, pci="0000:01:00.0"), frozenset({"eth2"}), False),
+        (Link("eth2", 9), frozenset(), False),
+    ],
+)
+def test_only_a_virtual_function_can_have_a_vlan(card: Link, functions: frozenset[str], fits: bool) -> None:
+    on = host(stopped(), links={**LINKS, "eth2": card}, no_functions=functions)
+    desired = [want(source="eth2", mode="passthrough", vlan="20")]
+    if fits:
+        assert planner.plan(desired, on).changed
+        return
+    with pytest.raises(MacvtapError, match=r"\.vlan: eth2 is no virtual function of a network card"):
+        planner.plan(desired, on)
