@@ -354,6 +354,14 @@ options:
     version_added: 0.2.0
     type: bool
     default: false
+  unsafe_writes:
+    description:
+      - Write into an O(xml_file) that cannot be replaced because it is itself a mount, as files of a container can be.
+        If that is interrupted, the file is left half written.
+      - Otherwise such a file is refused, in check mode too.
+    version_added: 0.2.0
+    type: bool
+    default: false
   timeout:
     description:
       - How many seconds to wait until running guests have let go of the interfaces that are removed or replugged.
@@ -705,7 +713,8 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
-        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
+        in_place = module.params["unsafe_writes"]
+        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup, in_place=in_place)
 
 
 def _converge(
@@ -767,7 +776,7 @@ def _converge(
             check_mode=module.check_mode,
             roll_back=module.params["on_error"] == "rollback",
         )
-        if module.check_mode and not isinstance(hv, xmlfile.DomainFile):
+        if module.check_mode:
             hv.require(outcome.plan.steps)
         if not module.check_mode:
             hv.keep()
@@ -911,6 +920,7 @@ def main() -> None:
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},
+            "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
             "lock_timeout": {"type": "int", "default": 60},
             **what,
