@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     STORED,
     Domain,
     Host,
+    Iface,
     Nic,
     StaleError,
 )
@@ -105,24 +106,45 @@ class Hypervisor:
         return hostlinks.seen(host, sources, self._keeper.observe() if self._keeps else Rules(None))
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses and the links' names that its other domains have."""
+        """Return ``host`` with the addresses and the links' names that its other domains have.
+
+        One that this user may not read is told of, and keeps nobody from changing others.
+        """
         if host.macs is not None:
             return host
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
+        unread = []
         for name, listed in self._list().items():
-            domain = self._read(listed) if name not in host.domains else None
-            if domain is None:
+            if name in host.domains:
                 continue
-            for mac in {iface.mac for iface in (*domain.stored, *domain.live)}:
+            try:
+                stored, live = self._glance(listed)
+            except MacvtapError:
+                unread.append(name)
+                continue
+            for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
-            for target in {iface.get("target") for iface in domain.stored} - {None}:
+            for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
+            unread=tuple(unread),
         )
+
+    def _glance(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
+        """Return a domain's interfaces, stored and live, without the passwords that it would be defined with."""
+        with self._on.said(f"cannot read domain {listed.handle.name()!r}"):
+            try:
+                inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
+                stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
+                return stored, xml.interfaces(listed.handle.XMLDesc(0)) if listed.active else ()
+            except self._on.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return (), ()
 
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
         """Store first, then detach, then attach: a MAC can move from one running guest to another in one run.

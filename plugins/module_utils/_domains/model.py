@@ -105,6 +105,7 @@ class Host:
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
     somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
+    ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
     """
 
     uri: str
@@ -120,6 +121,7 @@ class Host:
     unkept: str = ""
     edited: frozenset[str] = frozenset()
     no_functions: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     @property
     def rules(self) -> frozenset[str]:

@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolut
     resolve,
     target,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some as join_names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 # What a live change of it does not do: seen with libvirt 11.3.
@@ -61,7 +62,8 @@ def plan(
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *crowded, *_caveats(steps)))
+    told = (*(warning for r in resolved for warning in r.warnings), *_unread(steps, host), *crowded)
+    return Plan(steps, (*told, *_caveats(steps)))
 
 
 def _case(resolved: Resolved) -> sharing.Case:
@@ -70,6 +72,16 @@ def _case(resolved: Resolved) -> sharing.Case:
     if resolved.transient:
         before, after = replace(before, stored=before.live), replace(after, stored=resolved.wanted)
     return resolved.desired, before, after
+
+
+def _unread(steps: t.Sequence[Step[Nic]], host: Host) -> t.Iterator[str]:
+    """Say where it is not known whether another domain has the address of a new NIC."""
+    new = [s.target for s in steps if s.before and s.after and s.before.stored is None and s.after.stored is not None]
+    if new and host.unread:
+        yield (
+            f"this user may not read {join_names(host.unread)}, so that it is not known whether a domain there has the "
+            f"address of {join_names(new)} already"
+        )
 
 
 def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:

@@ -93,13 +93,16 @@ def resolve(
 
 def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False) -> bool:
     """Whether the addresses of all the host's domains matter: an interface is to be made, or a rule to be removed."""
-    if host.rules and (purge or any(not one.present or one.given.get(_KEPT_OUTSIDE) == "no" for one in declared)):
-        return True
     # Which one is meant where that cannot be told, does not matter.
-    return any(
-        declared[place].present and isinstance(nic, Nic) and nic.stored is None
-        for place, nic in assign(declared, host).items()
-    )
+    meant = {place: nic for place, nic in assign(declared, host).items() if isinstance(nic, Nic)}
+    if any(declared[place].present and nic.stored is None for place, nic in meant.items()):
+        return True
+    for place, one in enumerate(declared):
+        mac = meant[place].mac if place in meant else one.mac
+        if mac in host.rules and (not one.present or one.given.get(_KEPT_OUTSIDE) == "no"):
+            return True
+    named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
+    return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
 
 
 def target(nic: Nic) -> str:

@@ -827,3 +827,25 @@ def test_only_a_virtual_function_can_have_a_vlan(card: Link, functions: frozense
         return
     with pytest.raises(MacvtapError, match=r"\.vlan: eth2 is no virtual function of a network card"):
         planner.plan(desired, on)
+
+
+def test_a_domain_that_cannot_be_read_is_unknown_and_stops_nobody() -> None:
+    on = host(stopped(STORED), links=LINKS, macs={}, unread=("secret1",))
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert added.changed
+    assert added.warnings == (
+        "this user may not read secret1, so that it is not known whether a domain there has the address of web1 "
+        f"{OTHER} already",
+    )
+    assert planner.plan([want(mode="private")], on).warnings == ()
+
+
+def test_others_are_read_only_where_they_matter() -> None:
+    rules = frozenset({OTHER})
+    on = host(stopped(STORED, replace(STORED, mac=OTHER)), kept=rules)
+    assert not resolution.needs_all([want(present=False)], on)
+    assert not resolution.needs_all([want(allmulticast="no")], on)
+    assert resolution.needs_all([want(mac=OTHER, present=False)], on)
+    assert resolution.needs_all([want()], on, purge=True)
+    assert not resolution.needs_all([want()], host(stopped(STORED), kept=rules), purge=True)
+    assert resolution.needs_all([want("gone", OTHER, present=False)], on)
