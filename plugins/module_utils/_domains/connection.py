@@ -16,6 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _T = t.TypeVar("_T")
+# A running domain's root element.
+_ID = re.compile(r"""<domain\b[^>]*?\sid=['"]([0-9]+)['"]""")
 # VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h; a backup (9) lets a running guest be changed.
 _JOBS = {
     1: "start",
@@ -120,7 +122,7 @@ class Connection:
 
     def instance(self, domain: t.Any) -> str:
         """Name this run of a guest, "" where it does not run."""
-        return keeper.instance(domain, local=self.local)
+        return keeper.instance(domain, domain.ID(), local=self.local)
 
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain in Domain's words."""
@@ -173,7 +175,16 @@ class Connection:
 
     def interfaces(self, domain: t.Any) -> tuple[Iface, ...]:
         """Return the interfaces that a running libvirt domain has, none if it does not run."""
-        return xml.interfaces(domain.XMLDesc(0)) if domain.isActive() else ()
+        return xml.interfaces(document) if (document := self.live_xml(domain)[0]) else ()
+
+    def live_xml(self, domain: t.Any) -> tuple[str, str]:
+        """Return the XML of a running guest and the name of its instance, "" for both where it does not run.
+
+        Both are of one moment: libvirt gives the stored XML of a domain that has just stopped, without an ``id``.
+        """
+        document = str(domain.XMLDesc(0))
+        number = _ID.match(document)
+        return (document, keeper.instance(domain, int(number[1]), local=self.local)) if number else ("", "")
 
     @contextlib.contextmanager
     def said(self, what: str, path: str = "") -> t.Iterator[None]:

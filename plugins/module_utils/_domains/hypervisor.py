@@ -131,7 +131,10 @@ class Hypervisor:
             try:
                 inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
                 stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
-                return stored, xml.interfaces(listed.handle.XMLDesc(0)) if listed.active else ()
+                if listed.active:
+                    return stored, xml.interfaces(listed.handle.XMLDesc(0))
+                # What a saved guest comes back with.
+                return stored, self._on.saved(listed.handle) or ()
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -250,10 +253,9 @@ class Hypervisor:
         with self._on.said(f"cannot read domain {handle.name()!r}"):
             try:
                 document = self._on.stored_xml(handle) if listed.persistent else ""
-                live = handle.XMLDesc(0) if listed.active else ""
-                instance = self._on.instance(handle) if listed.active else ""
-                state, job = (self._on.state(handle), self._on.job(handle)) if closely and listed.active else ("", "")
-                saved = self._on.saved(handle) if closely and listed.persistent and not listed.active else None
+                live, instance = self._on.live_xml(handle) if listed.active else ("", "")
+                state, job = (self._on.state(handle), self._on.job(handle)) if closely and live else ("", "")
+                saved = self._on.saved(handle) if closely and listed.persistent and not live else None
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -265,7 +267,7 @@ class Hypervisor:
         return Domain(
             name=handle.name(),
             uuid=uuid,
-            running=listed.active,
+            running=bool(live),
             persistent=listed.persistent,
             paused=listed.paused,
             document=document,
