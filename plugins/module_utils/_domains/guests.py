@@ -36,8 +36,8 @@ _ASKED = ("process of unplug", "guest is busy")
 class Guests:
     """The running guests of a connection.
 
-    ``unanswered`` are the NICs (domain, MAC address) that were not released in time, ``moved`` the domains whose guest
-    has stopped or started while this ran.
+    ``asked`` are the NICs that guests were asked to release, ``unanswered`` those (domain, MAC address) that were not
+    released in time, ``moved`` the domains whose guest has stopped or started while this ran.
     """
 
     def __init__(self, connection: Connection, timeout: float, requests: Requests) -> None:
@@ -45,6 +45,7 @@ class Guests:
         self._timeout = timeout
         self._requests = requests
         self.unanswered: set[Key] = set()
+        self.asked: list[Nic] = []
         self.moved: set[str] = set()
         self.warnings: list[str] = []
 
@@ -174,6 +175,7 @@ class Guests:
                     path=task.path,
                 )
             journal.record(task.step, DETACHED)
+            self.asked.append(nic)
             try:
                 # Not detachDeviceFlags: where a guest does not answer, 9.0 blocks for 5 s and then reports success.
                 handle.detachDeviceAlias(alias, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)

@@ -170,7 +170,7 @@ class Hypervisor:
                 errors.append(exc)
 
         # A NIC that is stored again and was asked for is to come back from now on.
-        attempt(self._requests.keep)
+        attempt(lambda: self._requests.take_back(self._guests.asked))
         for one in _by_domain(tasks):
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, back=True))
