@@ -168,7 +168,9 @@ def _with_found(host: Host, found: Said, variables: Variables) -> Host:
 
 def _with_vlans(host: Host, variables: Variables) -> Host:
     """Return the host with its links as they are once its VLAN links are made."""
-    going = {link.key for link in host.declared_links if link.absent and link.key in host.links} | host.purged_links
+    # Companions go only after the VLAN links.
+    shims = {companion.name for companion in host.companions}
+    going = {one.key for one in host.declared_links if one.absent and one.key in host.links} - shims | host.purged_links
     force = bool(variables.get("macvtap_links_force"))
     links, problems = vlans.made(host.name, host.vlans, host.links, going=going, force=force)
     # What is to be absent is still there to be looked at.
