@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import time
+import signal
 import typing as t
 
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
-from support import MODULES, PYTHON, ansible_path, module_environment, module_input, running_module
+from support import MODULES, PYTHON, Killed, ansible_path, module_environment, module_input, running_module
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
@@ -62,12 +61,20 @@ def shown(lan: Lan) -> list[str]:
     return sorted([*links, *addresses, *lan.host.ip("route").splitlines()])
 
 
+def killed_at_the_first_change(lan: Lan, side: str) -> bool:
+    before = shown(lan)
+    with running_module("macvtap_host_access", task(side), prefix=lan.host.prefix) as process:
+        while shown(lan) == before and process.poll() is None:
+            pass
+        process.kill()
+    return process.returncode == -signal.SIGKILL
+
+
 def test_a_run_killed_at_any_moment(lan: Lan) -> None:
     whole = {}
-    for side in "ab":
-        started = time.monotonic()
-        lan.done(task(side))
-        duration = time.monotonic() - started
+    run = Killed("macvtap_host_access", lan.host.prefix)
+    for side in "aba":
+        duration = run.whole(task(side))
         whole[side] = shown(lan)
     uplink = ordinary(lan)
     chance, killed, halfway = random.Random(5), 0, 0
@@ -75,12 +82,8 @@ def test_a_run_killed_at_any_moment(lan: Lan) -> None:
     chance.shuffle(moments)
     for number, moment in enumerate(moments):
         side, other = ("ab", "ba")[number % 2]
-        with running_module("macvtap_host_access", task(side), prefix=lan.host.prefix) as process:
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                killed += 1
+        # Half of them as soon as anything is changed, when it waits for others' answers; the others at any moment.
+        killed += run.after(moment, task(side)) if number % 4 < 2 else killed_at_the_first_change(lan, side)
         assert ordinary(lan) == uplink
         halfway += shown(lan) not in (whole[side], whole[other])
         lan.done(task(side))

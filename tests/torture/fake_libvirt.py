@@ -77,8 +77,8 @@ class LibvirtError(Exception):
 class Stage(t.Protocol):
     """Who watches over the calls: see torture.stage."""
 
-    world: World
-    number: int
+    @property
+    def world(self) -> World: ...
 
     def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
     def read(self, guest: Guest, *, stored: bool) -> None: ...
@@ -276,7 +276,12 @@ class Domain:
         assert flags == 1, flags
         if alias is None:
             raise TypeError("alias must not be None")
-        return int(self._do("detach", lambda guest: self._stage.asks(guest, alias) or 0))
+
+        def asked(guest: Guest) -> int:
+            self._stage.asks(guest, alias)
+            return 0
+
+        return int(self._do("detach", asked))
 
     def updateDeviceFlags(self, text: str, flags: int = 0) -> int:  # noqa: N802
         nic = _nic(text)
