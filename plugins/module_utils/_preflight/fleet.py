@@ -66,6 +66,11 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     return found
 
 
+def declaring(fleet: t.Any, variable: str) -> dict[str, Said]:
+    """Return the part of ``fleet`` in which a variable is declared."""
+    return {name: said for name, said in _plain(fleet).items() if (said.get("declared") or {}).get(variable)}
+
+
 def _plain(fleet: t.Any) -> dict[str, Said]:
     """Return ``fleet`` with what is said of each host, also where that is JSON text."""
     needed = "a dictionary of hosts is needed, each of them one with declared and found"
