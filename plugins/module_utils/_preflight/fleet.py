@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import au
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
     disconnect,
+    names,
     nics,
     report,
     segments,
@@ -129,6 +130,9 @@ def _read(name: str, said: Said) -> _Read:
     companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
         variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
+    variables.problems += [
+        Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(said.get("names") or ())
+    ]
     host = Host(
         name=name,
         segment=segment,
