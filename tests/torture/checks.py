@@ -62,7 +62,8 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
         stage.violate("false-as-before", f"{outcome.message!r}, but {'; '.join(differences)}")
     if run.params.get("on_error") != "keep":
         _check_put_back(stage, run, outcome)
-    if any(alarm in outcome.message for alarm in _ALARMS) and not differences and not stage.diverged:
+    alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2
+    if alarmed and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
 
 
@@ -70,8 +71,9 @@ def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
     """What a failed run has stored is put back, where nothing hinders it."""
     for uuid, guest in stage.world.guests.items():
         meant = stage.shadow.guests.get(uuid)
-        refused = sum(one == uuid for what, one, _mac in run.refused if what == "define")
-        if meant is None or guest.job or uuid in run.excused or refused > 1 or run.restarts > 1:
+        refused = any(one == uuid for what, one, _mac in run.refused if what == "define")
+        hindered = refused and any(alarm in outcome.message for alarm in _ALARMS)
+        if meant is None or guest.job or uuid in run.excused or hindered or run.restarts > 1:
             continue
         for mac in {nic.mac for nic in (*(guest.stored or ()), *(meant.stored or ()))}:
             if guest.stored_nic(mac) != meant.stored_nic(mac) and (uuid, mac) not in run.others_nics:
