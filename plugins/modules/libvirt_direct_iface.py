@@ -363,6 +363,14 @@ options:
     version_added: 0.2.0
     type: bool
     default: false
+  unsafe_writes:
+    description:
+      - Write into an O(xml_file) that cannot be replaced because it is itself a mount, as files of a container can be.
+        If that is interrupted, the file is left half written.
+      - Otherwise such a file is refused, in check mode too.
+    version_added: 0.2.0
+    type: bool
+    default: false
   timeout:
     description:
       - How many seconds to wait until running guests have released the NICs that are removed or replugged. Each
@@ -728,7 +736,8 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
-        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
+        in_place = module.params["unsafe_writes"]
+        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup, in_place=in_place)
 
 
 def _converge(
@@ -795,7 +804,7 @@ def _converge(
             check_mode=module.check_mode,
             roll_back=module.params["on_error"] == "rollback",
         )
-        if module.check_mode and not isinstance(hv, xmlfile.DomainFile):
+        if module.check_mode:
             hv.require(outcome.plan.steps)
         if not module.check_mode:
             hv.keep()
@@ -880,10 +889,11 @@ def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
 
 def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
     stored, live = resolved.after.stored, resolved.before.live
+    there = stored or (resolved.transient and resolved.after.live)
     return {
         "domain": resolved.desired.domain,
         "mac": resolved.before.mac,
-        "state": "present" if stored else "absent",
+        "state": "present" if there else "absent",
         "stored": stored and fields.nested(stored.values),
         "live": live and fields.nested(live.values),
     }
@@ -947,6 +957,7 @@ def main() -> None:
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},
+            "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
             "lock_timeout": {"type": "int", "default": 60},
             **what,

@@ -18,6 +18,7 @@ _FLAGS = {
     "VIR_CONNECT_LIST_DOMAINS_INACTIVE": 2,
     "VIR_CONNECT_LIST_DOMAINS_PERSISTENT": 4,
     "VIR_CONNECT_LIST_DOMAINS_TRANSIENT": 8,
+    "VIR_CONNECT_LIST_DOMAINS_RUNNING": 16,
     "VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE": 1024,
     "VIR_DOMAIN_XML_SECURE": 1,
     "VIR_DOMAIN_XML_INACTIVE": 2,
@@ -152,6 +153,7 @@ class Connection:
                 if not flags & 2 or not guest.running
                 if not flags & 4 or guest.stored is not None
                 if not flags & 8 or guest.stored is None
+                if not flags & 16 or (guest.running and not guest.paused)
                 if not flags & 1024 or guest.saved is not None
             ]
 
@@ -183,6 +185,10 @@ class Connection:
             return Domain(self, self._stage, document.uuid, document.name)
 
         return t.cast("Domain", self.do("define", document.name, defined))
+
+    def domainXMLToNative(self, _format: str, _text: str, _flags: int = 0) -> str:  # noqa: N802
+        # What the model refuses it refuses of the document as a whole.
+        return ""
 
 
 class Domain:

@@ -135,6 +135,28 @@ def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
     assert conflicts((orphan, {"unreachable": True})) == []
 
 
+@pytest.mark.parametrize(
+    ("role", "name", "meant"),
+    [
+        ("domains", "parrent", "source"),
+        ("domains", "parent", "source"),
+        ("domains", "targt", "target"),
+        ("links", "sorce", "parent"),
+        ("links", "uplnk", "parent"),
+    ],
+)
+def test_an_option_is_suggested_by_what_is_meant(role: str, name: str, meant: str) -> None:
+    entry = {name: "eth0"}
+    said = declared(nic(mac=A, **entry)) if role == "domains" else declared(links=[{"name": "x0", **entry}])
+    assert f".{name}: there is no such option; did you mean {meant}?" in only((said, H1)).message
+
+
+def test_a_transient_domain_is_no_mistake_in_a_variable() -> None:
+    fleeting = Domain("web1", U1, True, persistent=False, live=(iface(A),))
+    for said in (nic(mac=A), nic(mac=A, state="absent"), nic(mac=B)):
+        assert conflicts((declared(said), found(fleeting))) == []
+
+
 def test_several_interfaces_that_are_meant() -> None:
     there = found(web("web1", U1, iface(A), iface(B)))
     assert "Select one by its MAC address" in only((declared(nic()), there)).message
