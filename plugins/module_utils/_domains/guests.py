@@ -58,11 +58,11 @@ class Guests:
         errors: list[MacvtapError] = []
 
         def attempt(do: t.Callable[[Task, Journal[Nic]], bool | None], task: Task) -> bool:
-            try:
+            if not go_on:
                 return bool(do(task, journal))
+            try:
+                return bool(self._on.again(lambda: do(task, journal)))
             except MacvtapError as exc:
-                if not go_on:
-                    raise
                 errors.append(exc)
                 return False
 
@@ -183,7 +183,27 @@ class Guests:
                     if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
                         self._requests.settle(nic)
                     raise
+            self._own_mistaken(nic, alias)
         return True
+
+    def _own_mistaken(self, nic: Nic, alias: str) -> None:
+        """Have the NIC brought back that was asked for instead of ``nic``, where the guest has just started anew.
+
+        libvirt takes a request by alias alone, and nothing can look between it and what was read right before.
+        """
+        handle = self.same_instance(nic)
+        if handle is not None:
+            return
+        self._requests.settle(nic)
+        guest = self._on.guest(nic.uuid)
+        for iface in self._on.interfaces(guest) if guest is not None else ():
+            if iface.get("alias") == alias and iface.mac != nic.mac:
+                other = Nic(nic.domain, iface.mac, live=iface, uuid=nic.uuid, instance=self._on.instance(guest))
+                self._requests.own([(other, True)])
+                self.warnings.append(
+                    f"{nic.domain} {iface.mac}: the guest was started anew at the moment when it was asked to release "
+                    f"{nic.mac}, and may release this NIC instead. It is then attached again as it is stored"
+                )
 
     def _is_held(self, task: Task, _journal: Journal[Nic]) -> bool:
         nic = task.before

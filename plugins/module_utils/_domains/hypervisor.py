@@ -81,9 +81,12 @@ class Hypervisor:
 
         ``sources`` are the links of the host of which all must be known that decides what can use them.
         """
-        self._on.ensure()
+        wanted = None if names is None else list(dict.fromkeys(names))
+        return self._on.again(lambda: self._observe(wanted, sources))
+
+    def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str]) -> Host:
         there = self._list()
-        wanted = sorted(there) if names is None else list(dict.fromkeys(names))
+        wanted = sorted(there) if names is None else names
         pending = self._requests.outstanding()
         found = {name: self._read(there[name], pending, closely=True) for name in wanted if name in there}
         domains = {name: domain for name, domain in found.items() if domain is not None}
@@ -159,7 +162,7 @@ class Hypervisor:
 
         def attempt(do: t.Callable[[], None]) -> None:
             try:
-                do()
+                self._on.again(do)
             except MacvtapError as exc:
                 errors.append(exc)
 
