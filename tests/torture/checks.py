@@ -161,7 +161,8 @@ class _Moment:
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
         self.pending = self.live is not None and self.live.asked is not None
-        self.restart = bool(guest and guest.running and _differ(self.stored, self.live))
+        persistent = guest is not None and guest.stored is not None
+        self.restart = bool(guest and guest.running and persistent and _differ(self.stored, self.live))
         self.saved_otherwise = False
         if guest is not None and not guest.running and guest.saved is not None:
             saved = next((nic for nic in guest.saved if nic.mac == mac), None)
@@ -192,6 +193,10 @@ def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | N
 def _check_options(stage: Stage, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
     """What was declared is what is returned as stored."""
     stored = returned["stored"]
+    guest = stage.world.named(entry["domain"])
+    if guest is not None and guest.stored is None:
+        # Nothing is stored of a transient domain.
+        return
     if entry.get("state") == "absent":
         if stored is not None:
             stage.violate("not-as-declared", f"absent, but returned as stored: {returned}")
