@@ -354,6 +354,15 @@ options:
     type: str
     choices: [none, update, replug]
     default: update
+  allow_host_disconnect:
+    description:
+      - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
+        carries the connection that Ansible runs over. The guest gets all frames of the link, so that the host is cut
+        off there. What that is, is shown as a warning.
+      - Otherwise such an interface is refused, also for a domain that does not run.
+    type: bool
+    default: false
+    version_added: 0.2.0
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
@@ -388,8 +397,10 @@ options:
     default: false
   timeout:
     description:
-      - How many seconds to wait until running guests have let go of the interfaces that are removed or replugged.
-      - An interface that a guest still holds then is listed in RV(pending).
+      - How many seconds to wait until running guests have released the NICs that are removed or replugged. Each
+        replugged guest gets its NIC back as soon as it has released it.
+      - A NIC that a guest still holds then is listed in RV(pending). The request cannot be taken back. When the guest
+        carries it out, at the latest at a reset, a NIC that is still stored is attached again at once.
     type: int
     default: 20
   lock_timeout:
@@ -400,6 +411,10 @@ options:
     type: int
     default: 60
 notes:
+  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
+    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
+    rollback. It has what is stored when it starts.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
   - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
@@ -423,7 +438,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - An interface that a running guest does not let go of is asked for again by every run, which says changed.
+      - A NIC that a running guest does not release is asked for again by every run, which reports changed.
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
@@ -545,7 +560,7 @@ changes:
         - V(live) changes something that the running guest does not notice, or plugs an interface in or out.
         - V(replug) takes the interface out of the running guest and plugs it in again.
         - V(restart) changes the stored configuration, and the running guest goes on with what it has until it is
-          stopped and started.
+          stopped and started. So does a guest that is started from a managed save.
       type: str
   sample:
     - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
@@ -584,6 +599,7 @@ restart_required:
       that is not stored, or lacks one that is. They become what is stored when the domain is stopped and started; a
       reboot from inside the guest is not enough.
     - Also returned by a run that changes nothing, until the domain was restarted.
+    - Of a domain with a managed save these are the NICs that it was saved with, which its next start brings back.
   returned: success
   type: list
   elements: dict
@@ -656,9 +672,14 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     declare,
+    disruptions,
     element,
     fields,
     hypervisor,
@@ -669,6 +690,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     rollback,
     schema,
+    states,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -678,6 +700,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
@@ -752,17 +775,22 @@ def _converge(
     level, purge = module.params["live"], module.params["purge"]
     resolved: list[resolution.Resolved] = []
 
-    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
+    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), told
+        return auto.settled(declared, modes), told, _reach(host)
 
-    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...]]) -> _plan.Plan[Nic]:
-        decided, told = answers
-        resolved[:] = resolution.resolve(decided, host, level=level, purge=purge)
-        planned = planner.plan(decided, host, level=level, purge=purge)
-        planned = replace(planned, warnings=(*planned.warnings, *told))
+    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
+        decided, told, reach = answers
+        alone = identity.LeftAlone(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
+        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        states.validate(planned, host)
+        cut_off = reachability.check(
+            disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
+        )
+        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
@@ -772,7 +800,7 @@ def _converge(
         return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
 
     def left_alone(host: Host) -> identity.LeftAlone:
-        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host))
+        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
 
     def complete(host: Host) -> Host:
         needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
@@ -814,11 +842,11 @@ def _converge(
     pending = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in pending}
     due = {
-        (r.desired.domain, r.before.mac): list(changed)
-        for r, changed in ((r, r.restart_fields()) for r in final)
+        (r.desired.domain, r.before.mac): changed
+        for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(outcome.plan, host, alone.domains, due)
+    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),
@@ -835,6 +863,14 @@ def _converge(
             *(_pending_warning(one, host) for one in pending),
         ],
     }
+
+
+def _reach(host: Host) -> Reach:
+    """Return by what this host is reached, nothing where the domains are another host's or in a file."""
+    if host.links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return Ways(sock).observe()
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
@@ -941,6 +977,7 @@ def main() -> None:
             "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
+            ALLOW: {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},

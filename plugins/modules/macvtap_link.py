@@ -565,9 +565,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import r
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     auto,
+    caveats,
     holders,
     netlink,
     netns,
@@ -576,9 +577,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     steps,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
@@ -588,17 +589,16 @@ class _Answers(t.NamedTuple):
 
     modes: dict[str, str | None]
     warnings: tuple[str, ...]
-    holders: dict[str, list[Holder]]
+    holders: dict[str, Held]
     reach: Reach
 
 
 def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
-    wanted = [
-        options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))
-    ]
-    files = {w.netns: netns.path_of(w.netns, path=join_path(w.path, "netns")) for w in wanted if w.netns}
+    wanted, files = netns.located(
+        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))]
+    )
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
 
@@ -608,9 +608,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     def inquire(links: Links) -> _Answers:
         modes, told = ask.settle(auto.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
         # Of all that may go, before it is known which do: one look at the processes whatever their number.
-        devices = {key: link.tap.device for key, link in links.items() if link.tap and link.tap.device}
-        held = holders.find(set(devices.values()))
-        return _Answers(modes, told, {key: held.get(device, []) for key, device in devices.items()}, ways.observe())
+        return _Answers(modes, told, holders.of(links), ways.observe())
 
     def plan(links: Links, told: _Answers) -> Plan[Link]:
         planned = planner.plan(auto.settled(wanted, told.modes), links, purge_group=purge_group)
@@ -618,16 +616,27 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         planned = reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *told.warnings))
 
+    def cut(steps: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
+        """Look once more, right before it is done: a guest may have been started since then."""
+        held = holders.of({step.target: step.before for step in steps if step.before})
+        return planner.cuts(steps, held, doubts=doubts)
+
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
         ways = Ways(sock)
+
+        def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
+            session.apply(steps, journal, None if params["force"] else cut)
+
         outcome = converge(
             # What is to be purged is not known by its name yet.
             observe=lambda: session.observe(None if purge_group else names, parents=parents),
             inquire=inquire,
             plan=plan,
-            apply=session.apply if params[ALLOW] else ways.kept(session.apply),
-            undo=lambda journal, links: planner.undo(journal.steps, links),
+            apply=apply if params[ALLOW] else ways.kept(apply),
+            undo=lambda journal, links: planner.undo(journal, links, session.lost),
+            # What this run has made and a guest has taken up since then stays, whatever the task says.
+            revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
@@ -636,7 +645,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[want.key]) for want in wanted if want.key in links],
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "warnings": outcome.plan.warnings,
+        "warnings": (*outcome.plan.warnings, *caveats.of_taps(wanted, links)),
     }
 
 

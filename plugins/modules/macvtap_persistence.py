@@ -12,28 +12,33 @@ short_description: Write macvtap and VLAN links and companions down, so that the
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Writes the files by which systemd-networkd, NetworkManager or ifupdown makes the links at the next boot, as
+  - Writes down what a systemd unit of this collection's, C(macvtap-links@UPLINK.service), makes at the next boot, as
     M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and M(linuxvirt.macvtap.macvtap_host_access) make
-    them now, for all links in one task. It takes the same entries as these modules, and changes no link.
-  - Permissions of taps, and what a manager has no words for (alias, alternative names, link group), are given to the
-    links by a udev rule when they appear.
-  - On hosts with systemd a unit, C(macvtap-links.service), lets libvirt start its guests only when the links are there.
-    A link that does not come costs systemd's time-out (90 seconds), and not the guests.
+    it now, for all links in one task. It takes the same entries as these modules, and changes no link.
+  - The unit is the same whichever network manager has the uplink. It starts when the uplink appears, at boot and
+    whenever that comes back, and before libvirt. It makes each link by itself; what cannot be made is logged and takes
+    nothing else along. It leaves alone links that exist, and never removes one or sets one down.
+  - The uplink's own configuration is never touched. systemd-networkd and NetworkManager are told, in files for the
+    links alone, to leave these alone.
+  - Uplinks that do not come cost libvirt 10 seconds at boot, and nothing else.
+  - A link without a declared MAC address keeps the one that it has now, and one with an MTU above 1500 that MTU. The
+    unit waits a few seconds for an uplink that gets its MTU later.
   - With a companion go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
-    C(autoconf)) in a file in C(/etc/sysctl.d).
-  - What a manager cannot keep fails the task, or is warned of where it does no harm. A link without a declared MAC
-    address keeps the one that it has now.
+    C(autoconf)). An address by DHCP is got by systemd-networkd or NetworkManager, on the link that the unit makes.
+  - What cannot be kept fails the task, or is warned of where it does no harm. Links that could not be there together
+    (mode V(passthru) must be alone on its parent) are refused, also where one of them was written earlier.
   - Addresses and routes of companions that would cut the host off after the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
   - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
     M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
-  - The one thing that is done now is that the manager is told of a companion with O(companions[].dhcp4), which is there
-    and has no IPv4 address yet, and that its address is waited for, a minute at most. One that has an address is left
-    alone. And of one that is declared V(absent), or static, the DHCP client is ended and the profile forgotten.
+    systemd reads its units again, and networkd its files if none but those for these links can have changed.
+  - Companions with O(companions[].dhcp4) that are there and have no IPv4 address yet get one now, and it is waited for,
+    a minute at most. One that has an address is left alone.
+  - Files of earlier versions, by which a network manager made the links, go once the new ones are there.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
-  - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm), C(systemd-analyze)), where it
-    is installed and can, before any is put in place. All files are written or none.
+  - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm)), where it is installed and
+    can, before any is put in place. All files are written or none.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -152,7 +157,7 @@ options:
       backend:
         description: See O(backend).
         type: str
-        choices: [auto, networkd, networkmanager, ifupdown, none]
+        choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
         aliases: [persistence]
   vlans:
     description:
@@ -191,7 +196,7 @@ options:
       backend:
         description: See O(backend).
         type: str
-        choices: [auto, networkd, networkmanager, ifupdown, none]
+        choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
         aliases: [persistence]
   companions:
     description:
@@ -247,7 +252,7 @@ options:
       backend:
         description: See O(backend).
         type: str
-        choices: [auto, networkd, networkmanager, ifupdown, none]
+        choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
         aliases: [persistence]
   state:
     description:
@@ -313,7 +318,7 @@ options:
     elements: str
   queues:
     description:
-      - Numbers of queues; only ifupdown can keep others than 1.
+      - Numbers of queues; networkd and NetworkManager can keep none but 1.
     type: dict
     suboptions:
       tx:
@@ -331,7 +336,7 @@ options:
     type: bool
   netns:
     description:
-      - No manager keeps a link in another network namespace; with O(backend=auto) that is warned of.
+      - A link in another network namespace is not made at boot; with O(backend=auto) that is warned of.
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -352,17 +357,19 @@ options:
   backend:
     description:
       - Who makes the links at the next boot.
-      - V(auto), whoever manages the parent now; if nobody does, the only one of the three that starts at boot; and if
-        there are none or several, nobody, with a warning; what has been written for the link before then stays. A link
-        on one of O(vlans) goes with that VLAN.
-      - V(networkd), systemd-networkd; where it configures the parent already, in a drop-in of that C(.network) file,
-        which must not be another link's as well, and where nobody configures the parent, with a file of its own; not
-        where the parent has addresses of the host, which networkd would take away then.
+      - V(auto), the unit, wherever systemd runs. Where it does not, nobody, with a warning, and what has been written
+        for the link before stays.
+      - V(systemd), the unit.
+      - V(networkd), systemd-networkd, by a drop-in for the C(.network) file of the parent. When networkd cannot make a
+        link at boot, it configures the parent neither. So it is refused where the parent has addresses of the host,
+        and where its file is another link's as well.
       - V(networkmanager), a profile for each link.
-      - V(ifupdown), a file in C(/etc/network/interfaces.d).
+      - V(ifupdown), a file in C(/etc/network/interfaces.d). It is refused with ifupdown2, which sets links down that
+        leave its files.
+      - Of a companion, V(networkd) and V(networkmanager) are who gives it its addresses; the unit makes the link.
       - V(none), nobody. What has been written for the link goes.
     type: str
-    choices: [auto, networkd, networkmanager, ifupdown, none]
+    choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
     default: auto
     aliases: [persistence]
   purge:
@@ -389,7 +396,7 @@ EXAMPLES = r"""
     parent: eth0
     mode: bridge
 
-- name: And after a reboot, made by whoever manages eth0
+- name: And after a reboot, whoever manages eth0
   linuxvirt.macvtap.macvtap_persistence:
     name: macvtap0
     parent: eth0
@@ -397,7 +404,6 @@ EXAMPLES = r"""
 
 - name: A link on a VLAN of a card that may be called otherwise after the next boot
   linuxvirt.macvtap.macvtap_persistence:
-    backend: networkd
     vlans:
       - parent: "52:54:00:12:34:56"
         id: 20
@@ -451,7 +457,7 @@ changes:
       type: str
       returned: always
   sample:
-    - target: /etc/systemd/network/50-macvtap-macvtap0.netdev
+    - target: /etc/linuxvirt-macvtap/links/eth0
       field: state
       before: absent
       after: file
@@ -472,7 +478,7 @@ links:
       returned: always
   sample:
     - name: macvtap0
-      backend: networkd
+      backend: systemd
 leases:
   description: The declared companions with O(companions[].dhcp4) that a manager keeps.
   returned: success
@@ -492,25 +498,24 @@ leases:
       type: list
       elements: str
       returned: always
-    disturbed:
-      description: The links that C(networkctl reload) would configure anew, as far as the files tell.
-      type: list
-      elements: str
-      returned: always
   sample:
     - name: host0
       address: 192.0.2.130
       unread: []
-      disturbed: []
 files:
   description: All files of this module on the host, as they are now, or in check mode as they would be.
   returned: success
   type: list
   elements: str
   sample:
-    - /etc/systemd/network/05-macvtap-macvtap0.network
-    - /etc/systemd/network/20-lan.network.d/50-macvtap.conf
-    - /etc/systemd/network/50-macvtap-macvtap0.netdev
+    - /etc/NetworkManager/conf.d/90-macvtap.conf
+    - /etc/linuxvirt-macvtap/links/eth0
+    - /etc/linuxvirt-macvtap/make-links
+    - /etc/systemd/network/00-macvtap-macvtap0.network
+    - /etc/systemd/system/macvtap-links.service
+    - /etc/systemd/system/macvtap-links@.service
+    - /etc/systemd/system/multi-user.target.wants/macvtap-links.service
+    - /etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service
 """
 
 import contextlib
@@ -531,18 +536,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     vlan_options,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, leases, planner, validators
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Decided, Declared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.lease import Leases
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    activate,
+    host,
+    leases,
+    planner,
+    validators,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     BACKENDS,
-    NETWORKD,
-    UNIT_FILE,
+    UNIT_DIR,
     File,
     Host,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.taking import Taking, unread
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 
 _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
 
@@ -550,24 +558,26 @@ _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases
 def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "companions")):
-        raise MacvtapError("there is nothing to be done: say name, links, vlans, companions or purge")
+        raise MacvtapError("there is nothing to do: set name, links, vlans, companions or purge")
     declared = [*_vlans(params), *_links(params), *_companions(params)]
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
-    def plan(there: Host, _answers: None) -> Plan[File]:
+    def plan(there: Host, _answers: _Answers) -> Plan[File]:
         return planner.plan(declared, there, purge=params["purge"])
 
-    def inquire(there: Host) -> None:
+    def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = plan(there, None)
-        validators.check(planned.steps, run, module.tmpdir)
-        taking.leases = _leases(planner.decided_of(declared, there), there, planned, run)
+        planned = planner.plan(declared, there, purge=params["purge"])
+        notes = validators.check(planned.steps, run, module.tmpdir)
+        unread = activate.unread(run) if there.networkd else ()
+        answers.append(_Answers(notes, leases.plan(planner.decided_of(declared, there), there, planned.steps, unread)))
+        return answers[0]
 
+    answers: list[_Answers] = []
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents)
-        taking = Taking(run, access.addresses)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents), session.observe_addresses())
@@ -577,40 +587,44 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
             observe=observe,
             inquire=inquire,
             plan=plan,
-            apply=taking.write,
+            apply=_write,
             undo=lambda journal, there: planner.undo(journal.steps, there),
             check_mode=module.check_mode,
         )
-        told = taking.leases or Leases()
-        addresses = told.addresses if module.check_mode else taking.finish()
-    warnings = taking.warnings
-    touched = {step.target for step in outcome.plan.steps}
-    if UNIT_FILE in touched and not module.check_mode and outcome.host.systemd:
-        warnings += _reload(module)
-    taken: Plan[t.Any] = told.plan
+        (answer,) = answers
+        told = answer.leases
+        warnings = [*outcome.plan.warnings, *told.plan.warnings, *answer.notes]
+        addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
+        if not module.check_mode:
+            units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
+            changed = outcome.plan.changed
+            warnings += activate.tell(told, run, units=units, changed=changed)
+            addresses = activate.wait(told.leases, access.addresses, changed=changed)
     decided = planner.decided_of(declared, outcome.host)
     files = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host.files
     return {
-        **Plan((*outcome.plan.steps, *taken.steps)).result(diff=module._diff),
+        **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told.plan).steps)).result(diff=module._diff),
         "links": [{"name": name, "backend": backend} for name, backend in decided.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
         "leases": [
-            {
-                "name": lease.name,
-                "address": addresses[lease.name],
-                "unread": list(lease.unread),
-                "disturbed": list(lease.disturbed),
-            }
+            {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in told.leases
         ],
-        "warnings": [*outcome.plan.warnings, *taken.warnings, *warnings],
+        "warnings": warnings,
     }
 
 
-def _leases(decided: Decided, there: Host, planned: Plan[File], run: validators.Run) -> Leases:
-    asked = any(kept.dhcp4 and decided.backends[kept.name] == NETWORKD for kept in decided.kept)
-    by_networkd = asked or leases.ending(planned.steps, there)
-    return leases.plan(decided, there, planned.steps, unread(run) if by_networkd else ())
+class _Answers(t.NamedTuple):
+    """What the tools say of the files, and what the managers are to be told."""
+
+    notes: list[str]
+    leases: leases.Leases
+
+
+def _write(steps: t.Sequence[Step[File]], journal: Journal[File]) -> None:
+    for step in steps:
+        journal.record(step)
+        host.apply([step])
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
@@ -635,13 +649,6 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
     for index, given in enumerate(params[option] or ()):
         defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
         yield f"{option}[{index}]", {**given, **defaults}
-
-
-def _reload(module: AnsibleModule) -> t.Iterator[str]:
-    """Have systemd read its units again, which starts, stops and disturbs none."""
-    answer = _glue.command(module, ["systemctl", "daemon-reload"], None)
-    if answer is not None and answer[0] != 0:
-        yield f"systemd knows {UNIT_FILE} from the next boot on; systemctl daemon-reload failed: {answer[1].strip()}"
 
 
 def main() -> None:

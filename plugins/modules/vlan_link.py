@@ -311,7 +311,8 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
             inquire=lambda _links: ways.observe(),
             plan=plan,
             apply=session.apply if params[ALLOW] else ways.kept(session.apply),
-            undo=lambda journal, links: vlans.undo(journal.steps, links),
+            undo=lambda journal, links: vlans.undo(journal, links, session.lost),
+            revert=session.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

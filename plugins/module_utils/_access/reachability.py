@@ -16,10 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     KERNEL_ROUTES,
     RA,
     UNICAST,
-    Address,
     Connection,
     Reach,
-    Route,
     family,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -101,14 +99,13 @@ def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, al
     """
     warnings = []
     for disruption in disruptions:
-        target = links.get(disruption.link)
-        found = None if target is None else _cut_off(disruption, target, reach, links)
+        found = cut_off(disruption, reach, links)
         if found is None:
             continue
+        said, mend = found
         if not allowed:
-            said, mend = found
             raise MacvtapError(f"{said}. {mend}, or set {ALLOW}: true", path=disruption.path)
-        warnings.append(f"{found[0]}; {ALLOW} is true, so it is done")
+        warnings.append(f"{said}; {ALLOW} is true, so it is done")
     return tuple(dict.fromkeys(warnings))
 
 
@@ -121,8 +118,11 @@ def checked(planned: Plan[Link], reach: Reach, links: Links, *, allowed: bool) -
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
-def _cut_off(disruption: Disruption, target: Link, reach: Reach, links: Links) -> tuple[str, str] | None:
-    """Say what of the host is lost, and what a user can do about it."""
+def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, str] | None:
+    """Say what of the host is lost, and what a user can do about it; None if it is nothing."""
+    target = links.get(disruption.link)
+    if target is None:
+        return None
     doer, deed = disruption.loss.value
     concerned = list(_concerned(disruption, target, links))
     names = {link.index: link for link in concerned}
@@ -133,9 +133,9 @@ def _cut_off(disruption: Disruption, target: Link, reach: Reach, links: Links) -
             could = "could" if disruption.loss is Loss.MTU else "would"
             return f"{said}{could} cut it off", "Run this over another address of the host"
     for link in concerned[1:] if disruption.declared else concerned:
-        ipv6_alone = disruption.loss is Loss.MTU and link is not target
-        addresses = [str(one) for one in reach.addresses if _is_own_address(one, link, ipv6_alone=ipv6_alone)]
-        routes = [one.destination for one in reach.routes if _is_own_route(one, link, ipv6_alone=ipv6_alone)]
+        addresses, routes = own_addresses(link, reach), own_routes(link, reach)
+        if disruption.loss is Loss.MTU and link is not target:
+            addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
             own = f"addresses of the host ({some(addresses)})" if addresses else f"routes to {some(routes)}"
             return f"{link.name} has {own}, {_through(link, target)}and {doer} {deed}", "Remove them first"
@@ -153,18 +153,18 @@ def _indexes_of(connection: Connection, reach: Reach) -> t.Iterator[int]:
     yield from (one.index for one in reach.addresses if one.address == connection.local)
 
 
-def _is_own_address(address: Address, link: Link, *, ipv6_alone: bool) -> bool:
-    # A guest's link has those of the second kind by accident: from what any router advertises on any link that is up.
-    by_itself = address.link_local or (address.advertised and link.kind == "macvtap")
-    fitting = not ipv6_alone or family(address.address) == 6
-    return address.index == link.index and not by_itself and fitting
+def own_addresses(link: Link, reach: Reach) -> list[str]:
+    """Return the addresses of the host on a link, with their prefixes, less what the kernel gives to each link."""
+    on_it = (one for one in reach.addresses if one.index == link.index and not one.link_local)
+    # A guest's link has others by accident: from what any router advertises on any link that is up.
+    return [f"{one.address}/{one.prefix}" for one in on_it if not (one.advertised and link.kind == "macvtap")]
 
 
-def _is_own_route(route: Route, link: Link, *, ipv6_alone: bool) -> bool:
-    """Say whether the route over ``link`` has been made by somebody, and not by the kernel for an address of that."""
+def own_routes(link: Link, reach: Reach) -> list[str]:
+    """Return where the routes over a link lead that somebody has made, and not the kernel for an address of it."""
     kernel = (*KERNEL_ROUTES, RA) if link.kind == "macvtap" else KERNEL_ROUTES
-    fitting = not ipv6_alone or family(route.destination) == 6
-    return route.index == link.index and route.kind == UNICAST and route.protocol not in kernel and fitting
+    on_it = (one for one in reach.routes if one.index == link.index and one.kind == UNICAST)
+    return [one.destination for one in on_it if one.protocol not in kernel]
 
 
 def _through(link: Link, target: Link) -> str:

@@ -5,15 +5,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeper, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, keeper, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+# VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h; a backup (9) lets a running guest be changed.
+_JOBS = {
+    1: "start",
+    2: "save",
+    3: "restore",
+    4: "incoming migration",
+    5: jobs.MIGRATION,
+    6: "snapshot",
+    7: "snapshot",
+    8: "dump",
+    9: "backup",
+    10: "snapshot",
+}
 # How long libvirtd has to come back when it was restarted.
 _RECONNECT_SECONDS = 20
 # What to do about errors of libvirt's, by words of theirs.
@@ -82,6 +96,38 @@ class Connection:
         """Name this run of a guest, "" where it does not run."""
         return keeper.instance(domain, local=self.local)
 
+    def state(self, domain: t.Any) -> str:
+        """Return the state of a running domain in Domain's words."""
+        return {
+            self.libvirt.VIR_DOMAIN_SHUTDOWN: jobs.SHUTTING_DOWN,
+            self.libvirt.VIR_DOMAIN_CRASHED: jobs.CRASHED,
+        }.get(domain.state()[0], "")
+
+    def job(self, domain: t.Any) -> str:
+        """Return the job that a running domain is under in Domain's words, "" where none is known."""
+        try:
+            job = domain.jobStats()
+        except self.libvirt.libvirtError:
+            # Not every driver has jobs.
+            return ""
+        if not job.get("type"):
+            return ""
+        return _JOBS.get(job.get("operation"), "unknown")
+
+    def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
+        """Return the interfaces of a domain's managed save, none if it cannot be read; None where there is none."""
+        try:
+            if not domain.hasManagedSaveImage():
+                return None
+        except self.libvirt.libvirtError as exc:
+            if exc.get_error_code() != self.libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return None
+        try:
+            return xml.interfaces(domain.managedSaveGetXMLDesc())
+        except self.libvirt.libvirtError:
+            return ()
+
     def may_be_the_slot(self, exc: t.Any) -> bool:
         """Whether an error in attaching a NIC may be about where it is to be, so that another place could do."""
         others = ("OPERATION_TIMEOUT", "OPERATION_INVALID", "OPERATION_DENIED", "NO_DOMAIN", "RPC", "SYSTEM_ERROR")
@@ -140,8 +186,15 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
         said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said)]
+        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+
+
+def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
+    codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
+    if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
+        return True
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
 
 
 def words(exc: t.Any) -> str:

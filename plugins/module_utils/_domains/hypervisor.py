@@ -7,34 +7,24 @@ from __future__ import annotations
 import contextlib
 import os
 import typing as t
-from concurrent import futures
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, uris, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened, words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     RULE,
-    STORED,
     Domain,
     Host,
     Iface,
     Nic,
-    StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
-
-_T = t.TypeVar("_T")
-_R = t.TypeVar("_R")
-# libvirtd works on five requests of a client at once (max_client_requests); fewer domains are not worth the threads.
-_AT_ONCE = 4
-# How often one edit is made again because another editor has changed something else of the domain.
-_EDITS = 5
-_WORTH_THREADS = 8
 
 
 @contextlib.contextmanager
@@ -70,9 +60,7 @@ class Hypervisor:
             library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
         )
         self._guests = Guests(connection, timeout, self._requests)
-        # What this apply has found of each domain's stored configuration, and what libvirt has made of its own, or ""
-        # while that is under way: by it another editor is noticed.
-        self._defined: dict[str, tuple[str, str]] = {}
+        self._definitions = Definitions(connection)
         with connection.said("cannot ask libvirt what it is"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
@@ -97,7 +85,7 @@ class Hypervisor:
         there = self._list()
         wanted = sorted(there) if names is None else list(dict.fromkeys(names))
         pending = self._requests.outstanding()
-        found = {name: self._read(there[name], pending) for name in wanted if name in there}
+        found = {name: self._read(there[name], pending, closely=True) for name in wanted if name in there}
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(wanted) else tuple(sorted(there))
         host = Host(self._on.uri, domains, known, self._version)
@@ -153,10 +141,9 @@ class Hypervisor:
         """
         self.require(steps)
         journal = Journal() if journal is None else journal
-        self._defined = {}
         tasks = tasks_of(steps)
         self._requests.keep()
-        _side_by_side(lambda one: self._store(one, journal), _by_domain(tasks))
+        self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
         self._guests.bring(tasks, journal)
         self._check_links([task for task in tasks if task.comes or task.changes_link])
@@ -179,7 +166,7 @@ class Hypervisor:
         # A NIC that is stored again and was asked for is to come back from now on.
         attempt(self._requests.keep)
         for one in _by_domain(tasks):
-            attempt(lambda one=one: self._store(one, journal, back=True))  # type: ignore[misc]
+            attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, back=True))
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:
@@ -249,14 +236,21 @@ class Hypervisor:
             for h in handles
         }
 
-    def _read(self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None) -> Domain | None:
-        """Return a domain, None if it has gone since it was listed; ``pending`` is what is outstanding, by UUID."""
+    def _read(
+        self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, closely: bool = False
+    ) -> Domain | None:
+        """Return a domain, None if it has gone since it was listed; ``pending`` is what is outstanding, by UUID.
+
+        ``closely`` is with its state, its job and its managed save.
+        """
         handle = listed.handle
         with self._on.said(f"cannot read domain {handle.name()!r}"):
             try:
                 document = self._on.stored_xml(handle) if listed.persistent else ""
                 live = handle.XMLDesc(0) if listed.active else ""
                 instance = self._on.instance(handle) if listed.active else ""
+                state, job = (self._on.state(handle), self._on.job(handle)) if closely and listed.active else ("", "")
+                saved = self._on.saved(handle) if closely and listed.persistent and not listed.active else None
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -264,7 +258,7 @@ class Hypervisor:
         uuid = handle.UUIDString()
         asked = (pending or {}).get(uuid)
         there = xml.interfaces(live) if live else ()
-        made = self._defined.get(handle.name(), ("", ""))[1]
+        made = self._definitions.made(handle.name())
         return Domain(
             name=handle.name(),
             uuid=uuid,
@@ -275,75 +269,14 @@ class Hypervisor:
             stored=xml.interfaces(document) if document else (),
             live=there,
             instance=instance,
+            state=state,
+            job=job,
+            saved=saved,
             defined=xml.interfaces(made) if made else None,
             pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
             if asked and asked["instance"] == instance
             else frozenset(),
         )
-
-    def _store(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, back: bool = False) -> None:
-        """Store what changes of one domain; on the way ``back`` the whole document, if nobody has changed it since."""
-        changing = [task for task in tasks if not element.same(task.before.stored, task.after.stored)]
-        if not changing:
-            return
-        before, path = changing[0].before, changing[0].path
-        name = before.domain
-        with self._on.said(f"libvirt refuses the configuration of domain {name!r}", path):
-            document = before.document
-            for _attempt in range(_EDITS):
-                edited = xml.edit(document, [(task.before.stored, task.after.stored) for task in changing])
-                # Right before it is replaced: what somebody stores or undefines from here on, nothing can see.
-                now = self._on.stored_xml(self._existing(before, path))
-                if now == document:
-                    break
-                _refuse_stale(now, changing)
-                document = now
-            else:
-                raise StaleError(_stale(changing[0]), path=path)
-            was, made = self._defined.get(name, ("", ""))
-            if back and document == made:
-                # Undoing the edits alone would leave the controllers that libvirt added for a NIC.
-                edited = was
-            elif not back:
-                self._defined[name] = document, ""
-            for task in changing:
-                journal.record(task.step, STORED)
-            made = self._on.stored_xml(self._define(edited, document, changing))
-            if not back:
-                self._defined[name] = document, made
-
-    def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
-        """Store a configuration; if libvirt refuses it, say so of the one of ``tasks`` that it refuses."""
-        try:
-            return self._on.handle.defineXML(edited)
-        except self._on.libvirt.libvirtError as exc:
-            fault = next((task for task in tasks[1:] if self._refuses(document, task) == words(exc)), tasks[0])
-            with self._on.said(f"libvirt refuses the configuration of domain {fault.key[0]!r}", fault.path):
-                raise
-
-    def _refuses(self, document: str, task: Task) -> str:
-        """Say what libvirt has against one edit alone, "" if nothing. It only translates it, and stores nothing."""
-        try:
-            self._on.handle.domainXMLToNative(
-                "qemu-argv", xml.edit(document, [(task.before.stored, task.after.stored)]), 0
-            )
-        except self._on.libvirt.libvirtError as exc:
-            return words(exc)
-        return ""
-
-    def _existing(self, nic: Nic, path: str) -> t.Any:
-        """Return the libvirt domain of ``nic``: defining one that has gone would bring it back.
-
-        :raises MacvtapError: it was undefined, or another one has its name.
-        """
-        try:
-            handle = self._on.handle.lookupByUUIDString(nic.uuid)
-            if handle.isPersistent() and handle.name() == nic.domain:
-                return handle
-        except self._on.libvirt.libvirtError as exc:
-            if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-        raise MacvtapError(f"domain {nic.domain!r} was undefined or renamed while this ran", path=path)
 
     def _check_links(self, tasks: t.Sequence[Task]) -> None:
         """Look whether the kernel has what libvirt says to have done."""
@@ -366,38 +299,3 @@ def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:
     for task in tasks:
         found.setdefault(task.after.domain, []).append(task)
     return list(found.values())
-
-
-def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
-    """Return what ``do`` makes of each item: libvirt stores several domains at once, each of them written to the disk.
-
-    When one fails, those that have not begun are left.
-    """
-    if len(items) < _WORTH_THREADS:
-        return [do(item) for item in items]
-    with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = [pool.submit(do, item) for item in items]
-        try:
-            return [one.result() for one in running]
-        except BaseException:
-            for one in running:
-                one.cancel()
-            raise
-
-
-def _refuse_stale(document: str, tasks: t.Sequence[Task]) -> None:
-    """Refuse to edit a configuration in which somebody else has just changed the same interface."""
-    now: dict[str, set[str]] = {}
-    for iface in xml.interfaces(document):
-        now.setdefault(iface.mac, set()).add(iface.xml)
-    for task in tasks:
-        there, was = now.get(task.before.mac, set()), task.before.stored
-        if (was.xml not in there) if was else there:
-            raise StaleError(_stale(task), path=task.path)
-
-
-def _stale(task: Task) -> str:
-    return (
-        f"domain {task.after.domain!r}: the stored configuration of interface {task.before.mac} changed while this "
-        "ran, again and again. Find out who else is editing it"
-    )

@@ -79,6 +79,8 @@ class Domain:
     ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
     ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
+    ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
+    save, with which its next start goes on; None where it has none.
     """
 
     name: str
@@ -92,6 +94,9 @@ class Domain:
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
     pending: frozenset[str] = frozenset()
     paused: bool = False
+    state: str = ""
+    job: str = ""
+    saved: tuple[Iface, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,9 @@ def refuse_several(desired: Desired, domain: Domain, found: t.Sequence[Iface]) -
 
 def owners(host: Host, mac: str, *, but: str) -> list[str]:
     """Return the names of the other domains that have this address."""
-    observed = [d.name for d in host.domains.values() if any(i.mac == mac for i in (*d.stored, *d.live))]
+    # A saved guest comes back with the address that it was saved with.
+    found = {d.name: (*d.stored, *d.live, *(d.saved or ())) for d in host.domains.values()}
+    observed = [name for name, ifaces in found.items() if any(iface.mac == mac for iface in ifaces)]
     return sorted({*observed, *(host.macs or {}).get(mac, ())} - {but})
 
 

@@ -13,6 +13,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 
 # A request of iproute2 has room for 1024 bytes.
 _MACS_AT_ONCE = 40
+_ALTNAMES_AT_ONCE = 4
+# What is set when the link is there: none of it is to cost the link.
+SETTINGS = ("mtu", "alias", "addrgenmode", "allmulticast", "altnames", "source_macs")
 
 
 def add(kept: Kept, parent: str) -> list[str]:
@@ -22,7 +25,6 @@ def add(kept: Kept, parent: str) -> list[str]:
         "numtxqueues": kept.tx_queues,
         "numrxqueues": kept.rx_queues,
         "address": kept.mac,
-        "mtu": kept.mtu,
         "txqueuelen": kept.txqueuelen,
         "group": kept.group,
     }
@@ -32,34 +34,36 @@ def add(kept: Kept, parent: str) -> list[str]:
     return [*words, *_type(kept), *(["macaddr", "set", *kept.source_macs[:_MACS_AT_ONCE]] if kept.source_macs else [])]
 
 
-def settings(kept: Kept, what: t.Collection[str]) -> t.Iterator[list[str]]:
-    """Yield the words of each command that gives a link that exists what it is to have of the fields ``what``."""
-    words = []
+def settings(kept: Kept, what: t.Collection[str] = SETTINGS) -> t.Iterator[list[str]]:
+    """Yield the words of each command that gives a link that exists what it is to have of the fields ``what``.
+
+    One thing each, so that what cannot be set takes nothing else along.
+    """
+    dev = ["link", "set", "dev", kept.name]
+    if "mtu" in what and kept.mtu:
+        yield [*dev, "mtu", str(kept.mtu)]
     if "alias" in what and kept.alias:
-        words += ["alias", kept.alias]
+        yield [*dev, "alias", kept.alias]
     if "addrgenmode" in what and kept.addrgenmode:
-        words += ["addrgenmode", kept.addrgenmode]
+        yield [*dev, "addrgenmode", kept.addrgenmode]
     hears = bool("allmulticast" in what and kept.allmulticast)
-    if hears and kept.mode != "passthru":
-        words += ["allmulticast", "on"]
-    if words:
-        yield ["link", "set", "dev", kept.name, *words]
     if hears and kept.mode == "passthru" and kept.up is not False:
         # macvlan_open() does not pass it on to the parent, and what was never added is taken off its count later.
-        yield ["link", "set", "dev", kept.name, "up"]
-        yield ["link", "set", "dev", kept.name, "allmulticast", "on"]
-    if "altnames" in what and kept.altnames:
-        yield ["link", "property", "add", "dev", kept.name, *(w for name in kept.altnames for w in ("altname", name))]
+        yield [*dev, "up"]
+    if hears and not (kept.mode == "passthru" and kept.up is False):
+        yield [*dev, "allmulticast", "on"]
+    for start in range(0, len(kept.altnames) if "altnames" in what else 0, _ALTNAMES_AT_ONCE):
+        names = kept.altnames[start : start + _ALTNAMES_AT_ONCE]
+        yield ["link", "property", "add", "dev", kept.name, *(w for name in names for w in ("altname", name))]
     if "flags" in what and (kept.nodst or _nopromisc(kept) or kept.bcqueuelen is not None):
         if _nopromisc(kept):
             # On a link that is down the kernel takes from the parent's promiscuity what was never added to it.
-            yield ["link", "set", "dev", kept.name, "up"]
-        yield ["link", "set", "dev", kept.name, *_type(kept)]
+            yield [*dev, "up"]
+        yield [*dev, *_type(kept)]
         if _nopromisc(kept) and kept.up is False:
-            yield ["link", "set", "dev", kept.name, "down"]
-    if "source_macs" in what:
-        for mac in kept.source_macs[_MACS_AT_ONCE:]:
-            yield ["link", "set", "dev", kept.name, "type", "macvtap", "macaddr", "add", mac]
+            yield [*dev, "down"]
+    for start in range(_MACS_AT_ONCE, len(kept.source_macs) if "source_macs" in what else 0):
+        yield [*dev, "type", "macvtap", "macaddr", "add", kept.source_macs[start]]
 
 
 def address(kept: Kept, given: str) -> list[str]:

@@ -1,33 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is to be kept of each link, and by whom. Pure."""
+"""What is to be kept of each declared link, and by whom. Pure."""
 
 from __future__ import annotations
 
+import os
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
-    backends,
-    caveats,
+    choose_backend,
+    desired,
+    escaping,
     networkd,
     reach,
-    whole,
-    words,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import refusals as refuse
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     NETWORKD,
+    SYSTEMD,
     Host,
     Kept,
     Parent,
+    Written,
 )
 
 
@@ -55,21 +58,20 @@ class Decided:
 
 
 class _Deciding:
-    def __init__(self, host: Host, ours: t.Mapping[str, str]) -> None:
+    def __init__(self, host: Host, written: t.Mapping[str, Written]) -> None:
         self.host = host
-        self.ours = ours
+        self.written = written
         self.links = dict(host.links)
         self.backends: dict[str, str | None] = {}
-        self.kept: list[Kept] = []
+        self.kept: dict[str, Kept] = {}
         self.left: set[str] = set()
+        self.unkept: list[str] = []
         self.warnings: list[str] = []
-        self.vlans: set[str] = set()
         self.companions: dict[str, WantedCompanion] = {}
         # Where each thing is declared, and each VLAN link that goes; and all that is declared absent.
         self.declared: dict[str, str] = {}
         self.going: dict[str, str] = {}
         self.absent: dict[str, str] = {}
-        self.unmanaged: dict[str, list[str]] = {}
 
     def vlan(self, declared: Declared, want: WantedVlan) -> None:
         if want.state == "absent":
@@ -78,26 +80,40 @@ class _Deciding:
         parent = parents.resolve(want, self.links)
         self._once(f"VLAN {want.id} ({want.protocol}) of {parent.name}", want.path, "id")
         link = vlans.found(want, self.links)
-        if link is not None and not vlan_model.is_ours(link) and self.ours.get(link.name) in (None, COMPANION):
+        ours = self.written.get(link.name) if link else None
+        if link is not None and not vlan_model.is_ours(link) and (ours is None or ours.kind == COMPANION):
             # Another manager has made it, and will at the next boot.
             self._once(link.name, want.path)
             self.backends[link.name] = None
             return
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
-        self.vlans.add(name)
-        kept = whole.vlan(want, name, self._parent(want, parent))
-        self._keep(kept, declared.backend, parent)
-        self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name))
+        self._keep(declared, desired.vlan(want, name, self._parent(want, parent), link), parent)
+        self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=want.id))
 
     def _absent_vlan(self, want: WantedVlan) -> None:
-        name = self._name_of_absent(want)
-        self._once(name, want.path)
-        self.backends[name] = None
-        self.absent[name] = want.path
-        link = self.links.get(name)
-        if link is not None and vlan_model.is_ours(link):
-            self.going[name] = want.path
+        """Whatever its name is: a VLAN link is known by its parent and id."""
+        parent = parents.lookup(want.parent, self.links)
+        names = {name for name, one in self.written.items() if self._is_vlan(want, one, parent)}
+        link = vlans.found(want, self.links)
+        if link is not None:
+            names.add(link.name)
+        for name in sorted(names) or [want.said_name if parent is None else vlans.name_of(want, parent)]:
+            self._once(name, want.path)
+            self.backends[name] = None
+            self.absent[name] = want.path
+            if name in self.links and vlan_model.is_ours(self.links[name]):
+                self.going[name] = want.path
+
+    def _is_vlan(self, want: WantedVlan, one: Written, parent: Link | None) -> bool:
+        called = {want.parent}
+        if parent is not None:
+            called |= {parent.name, parent.mac or "", parent.pci or "", *parent.altnames}
+            state = self.host.networkd.get(parent.index)
+            # In a drop-in for somebody's file the parent is known by that alone.
+            called.add(os.path.basename(state.file or "").rpartition(".")[0] if state else "")
+        same = one.vlan == (want.protocol, want.id) and one.parent in called - {""}
+        return same and want.name in (None, one.name)
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.declared:
@@ -105,12 +121,6 @@ class _Deciding:
                 f"{what} is declared twice, here and in {self.declared[what]}", path=join_path(path, option)
             )
         self.declared[what] = path
-
-    def _name_of_absent(self, want: WantedVlan) -> str:
-        try:
-            return vlans.name_of(want, parents.resolve(want, self.links))
-        except parents.NoSuchLinkError:
-            return want.said_name
 
     def macvtap(self, declared: Declared, want: Wanted) -> None:
         self._once(want.key, want.path)
@@ -122,8 +132,7 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
-        kept = whole.macvtap(want, self._parent(want, parent), link)
-        self._keep(kept, declared.backend, parent)
+        self._keep(declared, desired.macvtap(want, self._parent(want, parent), link), parent)
 
     def companion(self, declared: Declared, want: WantedCompanion) -> None:
         self._once(want.name, want.path)
@@ -134,103 +143,144 @@ class _Deciding:
             return
         link = self.links.get(want.name)
         parent = self._parent_link(want, link)
-        self._keep(whole.companion(want, self._parent(want, parent), link, parent), declared.backend, parent)
+        self._keep(declared, desired.companion(want, self._parent(want, parent), link, parent), parent)
 
     def _refuse_netns(self, declared: Declared, want: Wanted) -> None:
-        said = f"no network manager makes a link in the network namespace {want.netns}"
+        message = f"no link is made at boot in the network namespace {want.netns}"
         if declared.backend not in ("auto", "none"):
-            raise MacvtapError(f"{said}; say backend: none for this link", path=join_path(want.path, "netns"))
+            raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
         # Here there may be another link of this name.
         self.backends.setdefault(want.name, None)
         if declared.backend == "auto":
-            self.warnings.append(f"{want.name} will not be there after a reboot: {said}. Say backend: none for it")
+            self.warnings.append(
+                f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
+            )
 
     def _parent_link(self, want: Wanted | WantedCompanion, link: Link | None) -> Link:
         if want.parent is not None:
-            said = parents.find(want.parent, self.links, path=join_path(want.path, "parent"), but=want.name)
-            if said.name in self.going:
+            found = parents.find(want.parent, self.links, path=join_path(want.path, "parent"), but=want.name)
+            if found.name in self.going:
                 raise MacvtapError(
-                    f"{said.name} is declared absent in {self.going[said.name]}; say another link, or state: absent "
-                    "here too",
+                    f"{found.name} is declared absent in {self.going[found.name]}. Use another link, or set state: "
+                    "absent here too",
                     path=join_path(want.path, "parent"),
                 )
-            return said
+            return found
         parent = self.links.get((link.parent if link else None) or "")
         if parent is None:
             raise MacvtapError(
-                f"the link {want.name} does not exist, and its parent must be known; say parent",
-                path=join_path(want.path, "parent"),
+                f"parent is required: the link {want.name} does not exist yet", path=join_path(want.path, "parent")
             )
         return parent
 
     def _parent(self, want: Wanted | WantedVlan | WantedCompanion, link: Link) -> Parent:
-        said = want.parent
+        asked = want.parent
         state = self.host.networkd.get(link.index)
-        declared = link.name in self.backends
-        keeping = self.backends[link.name] if declared else backends.keeping(link, self.host)
-        # networkd will use its own file, also where it has not read that yet.
-        file = networkd.network_file(link.name) if keeping == NETWORKD else state.file if state else None
-        if said is None or said == link.name:
+        file = state.file if state else None
+        if self._backend_of(link.name) == NETWORKD:
+            file = networkd.network_file(link.name)
+        if asked is None or asked == link.name:
             return Parent(link.name, link.kind, "name", link.name, file)
-        if parents.is_pci(said):
-            return Parent(link.name, link.kind, "pci", link.pci or said, file)
-        if said in link.altnames:
-            words.check_name(said, join_path(want.path, "parent"))
-            return Parent(link.name, link.kind, "altname", said, file)
-        return Parent(link.name, link.kind, "mac", _mac.canonical(said) or said, file)
+        if parents.is_pci(asked):
+            return Parent(link.name, link.kind, "pci", link.pci or asked, file)
+        if asked in link.altnames:
+            escaping.check_name(asked, join_path(want.path, "parent"))
+            return Parent(link.name, link.kind, "altname", asked, file)
+        if link.kind:
+            # It has the address of what it is on or made of, which at boot is found instead.
+            return Parent(link.name, link.kind, "name", link.name, file)
+        return Parent(link.name, link.kind, "mac", _mac.canonical(asked) or asked, file)
 
-    def _keep(self, kept: Kept, backend: str, parent: Link) -> None:
-        own_vlan = parent.name in self.vlans
-        chosen: str | None = backend
-        if backend == "auto":
-            chosen = self.backends.get(parent.name) if own_vlan else backends.of_parent(parent, self.host)
-            if chosen is None and self._is_written(kept):
-                # The manager may be down for a moment: what it is to do at the next boot is not lost for that.
-                self.backends[kept.name] = backends.keeping(Link(kept.name), self.host)
-                self.left.add(kept.name)
-                self.warnings += caveats.left(kept, parent)
-                return
-            if chosen is None and not own_vlan:
-                self.unmanaged.setdefault(parent.name, []).append(kept.name)
-        chosen = None if chosen == "none" else chosen
-        backends.check_lease(kept, chosen, self.host)
-        if chosen is None:
+    def _keep(self, declared: Declared, kept: Kept, parent: Link) -> None:
+        backend = choose_backend.choose(declared.backend, kept.kind, self.host, kept.path)
+        written = self.written.get(kept.name)
+        if backend is None:
             self.backends[kept.name] = None
+            if declared.backend == "auto" and written and (written.kind == COMPANION) == (kept.kind == COMPANION):
+                # Where systemd does not run now, as in an image that is being built, it may have been written before.
+                self.left.add(kept.name)
+                self.backends[kept.name] = written.backend
+            elif declared.backend == "auto":
+                self.unkept.append(kept.name)
             return
-        refuse.check(kept, parent, self.host, written=self.ours.get(kept.name))
-        if not (own_vlan and self.backends.get(parent.name) == chosen):
-            backends.check(chosen, parent, self.host, kept.path)
-        self.backends[kept.name] = chosen
-        self.kept.append(kept)
-        self.warnings += caveats.of(kept, chosen, self.host, parent)
+        refuse.check(kept, parent, self.host, written=written)
+        self._check_below(backend, parent, kept.path)
+        manager = None
+        if kept.kind == COMPANION:
+            manager = choose_backend.addresses_by(declared.backend, parent, self.host, kept.path, dhcp4=kept.dhcp4)
+        if backend != SYSTEMD and parent.name not in self.kept:
+            choose_backend.check_native(backend, parent, self.host, kept.path)
+        self.backends[kept.name] = backend
+        self.kept[kept.name] = replace(kept, backend=backend, manager=manager)
+        self.warnings += _not_kept(kept)
+        self.warnings += self._grabbed(kept, manager)
 
-    def _is_written(self, kept: Kept) -> bool:
-        """Say whether files of ours are for this link, and not for one of its name that is none of its kind."""
-        kind = self.ours.get(kept.name)
-        return kind is not None and (kind == COMPANION) == (kept.kind == COMPANION)
+    def _check_below(self, backend: str, parent: Link, path: str) -> None:
+        """Refuse a manager that would be there before its link's parent is."""
+        if backend != SYSTEMD and self._backend_of(parent.name) == SYSTEMD:
+            raise MacvtapError(
+                f"{parent.name} is made by systemd's unit, and so must be what is on it. Leave backend out",
+                path=join_path(path, "backend"),
+            )
 
-    def check_reach(self) -> None:
-        kept = {one.name: one for one in self.kept}
-        declared = [
-            (want, kept.get(name)) for name, want in self.companions.items() if want.state == "absent" or name in kept
-        ]
-        if self.host.access is not None:
-            reach.check(declared, self.host.access)
+    def _backend_of(self, name: str) -> str | None:
+        """Return who will make the link of this name by files of ours."""
+        if name in self.backends:
+            return self.backends[name]
+        return self.written[name].backend if name in self.written else None
+
+    def _grabbed(self, kept: Kept, manager: str | None) -> t.Iterator[str]:
+        link = self.host.links.get(kept.name)
+        state = self.host.networkd.get(link.index) if link else None
+        if state is not None and state.managed and manager != NETWORKD and not _is_own(state.file, kept.name):
+            yield (
+                f"{kept.name} is configured by networkd, from {state.file}, which matches it too. From the next boot, "
+                "or from networkctl reload on, networkd leaves it alone"
+            )
 
     def decided(self) -> Decided:
-        self.warnings += caveats.unmanaged(self.unmanaged)
+        pairs = [
+            (want, self.kept.get(name))
+            for name, want in self.companions.items()
+            if want.state == "absent" or name in self.kept
+        ]
+        if self.host.access is not None:
+            reach.check(pairs, self.host.access)
+        if self.unkept:
+            self.warnings.append(
+                f"{some(self.unkept)} will not be there after a reboot: systemd, whose unit would make them, does not "
+                "run here. Set backend (in the roles macvtap_links_persistence and macvtap_host_access_persistence): "
+                "ifupdown where that reads interfaces(5), or none to silence this"
+            )
+        if self.left:
+            self.warnings.append(
+                f"{some(sorted(self.left))}: systemd does not run here, so what has been written before stays as it "
+                "is. Set backend to change it"
+            )
         left, declared = frozenset(self.left), frozenset(self.companions)
-        return Decided(self.backends, tuple(self.kept), tuple(self.warnings), left, declared, self.absent)
+        return Decided(self.backends, tuple(self.kept.values()), tuple(self.warnings), left, declared, self.absent)
 
 
-def decide(declared: t.Sequence[Declared], host: Host, ours: t.Mapping[str, str]) -> Decided:
-    """Decide what of the ``declared`` links is kept, and by whom.
+def _is_own(file: str | None, name: str) -> bool:
+    return file is None or file.endswith(f"-macvtap-{name}.network")
 
-    ``ours`` are the links that files of ours are for, with their kind, or nothing where a file does not say it.
 
-    :raises MacvtapError: something that its manager could not keep.
+def _not_kept(kept: Kept) -> t.Iterator[str]:
+    if kept.bclim is not None:
+        yield f"{kept.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"
+    if kept.promiscuous is False and kept.mode != "passthru":
+        yield (
+            f"{kept.name}: promiscuous: false has no effect in mode {kept.mode}, and is not kept over a reboot. Leave "
+            "it out"
+        )
+
+
+def decide(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, Written]) -> Decided:
+    """Decide what of the ``declared`` links is kept, and by whom; ``written`` is what files of ours have, by name.
+
+    :raises MacvtapError: something that cannot be kept.
     """
-    deciding = _Deciding(host, ours)
+    deciding = _Deciding(host, written)
     for one in declared:
         if isinstance(one.want, WantedVlan):
             deciding.vlan(one, one.want)
@@ -240,5 +290,4 @@ def decide(declared: t.Sequence[Declared], host: Host, ours: t.Mapping[str, str]
     for one in declared:
         if isinstance(one.want, WantedCompanion):
             deciding.companion(one, one.want)
-    deciding.check_reach()
     return deciding.decided()

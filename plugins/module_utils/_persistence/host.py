@@ -22,18 +22,23 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     DROP_IN,
-    HOOK_FILE,
-    IFUPDOWN,
     INTERFACES,
     INTERFACES_FILE,
+    LINKS_DIR,
     NETWORKD,
     NETWORKD_DIR,
     NETWORKMANAGER,
     NETWORKMANAGER_DIR,
+    OLD_HOOK,
+    PROGRAM,
     SYSCTL_FILE,
+    TEMPLATE,
     UDEV_FILE,
-    UNIT_FILE,
+    UNIT,
+    UNIT_DIR,
     UNIT_LINK,
+    UNMANAGED_FILE,
+    UPLINKS_FILE,
     File,
     Host,
     NetworkdLink,
@@ -47,18 +52,22 @@ _OURS = (
     f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
     f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection",
     INTERFACES_FILE,
-    HOOK_FILE,
     UDEV_FILE,
     SYSCTL_FILE,
-    UNIT_FILE,
+    f"{LINKS_DIR}/*",
+    PROGRAM,
+    TEMPLATE,
+    f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
+    UPLINKS_FILE,
+    UNMANAGED_FILE,
+    UNIT,
     UNIT_LINK,
+    OLD_HOOK,
 )
-_UNITS = {
-    NETWORKD: "systemd-networkd.service",
-    NETWORKMANAGER: "NetworkManager.service",
-    IFUPDOWN: "networking.service",
-}
-_UNIT_DIR = "/etc/systemd/system"
+_UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.service"}
+_EXTENDED = re.compile(r"05-macvtap-(.+)\.network\.d")
+# Where networkd and NetworkManager tell of links, by index.
+_STATES = {NETWORKD: "/run/systemd/netif/links", NETWORKMANAGER: "/run/NetworkManager/devices"}
 _PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
 
 
@@ -70,21 +79,27 @@ def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str 
     systemd = os.path.isdir(_under(root, "/run/systemd/system"))
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
     by_networkd = {} if NETWORKD in masked else _networkd(root)
-    names, sourced = _interfaces(root)
-    ifstate = frozenset() if IFUPDOWN in masked else frozenset(_ifstate(root))
+    by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
+    named, sourced = _interfaces(root)
+    enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
+    # Of one that starts at boot and does not run now, nothing is known.
+    known = all(os.path.isdir(_under(root, _STATES[name])) for name in enabled)
+    managed = {index for index, state in by_networkd.items() if state.managed and not _is_ours(state.file)}
     return Host(
         links=links,
         addresses=addresses,
         files=_ours(root),
         networkd=by_networkd,
-        networkmanager=frozenset() if NETWORKMANAGER in masked else frozenset(_networkmanager(root)),
-        ifupdown=frozenset() if IFUPDOWN in masked else ifstate | names,
-        ifstate=ifstate,
-        dhclient=shutil.which("dhclient", path=_PROGRAMS) is not None,
-        # Of networkd nothing can be known that does not run.
-        enabled=tuple(
-            name for name in _enabled(root, systemd=systemd) if name not in masked and (name != NETWORKD or by_networkd)
+        networkmanager=by_networkmanager,
+        enabled=enabled,
+        extended=frozenset(_extended(root)),
+        unmanaged=frozenset(
+            link.name
+            for link in links.values()
+            if known and not link.kind and link.netns is None and not {link.name, *link.altnames} & named
+            if link.index not in managed | by_networkmanager.keys()
         ),
+        ifupdown2=os.path.isdir(_under(root, "/usr/share/ifupdown2")),
         interfaces_sourced=sourced,
         systemd=systemd,
         ip=ip_program(),
@@ -107,14 +122,20 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
         path = _under(root, step.target)
         if step.after is None:
             _files.write(path, None)
-            if os.path.dirname(path).endswith(".network.d"):
-                # Empty or not, says the kernel.
-                with contextlib.suppress(OSError):
-                    os.rmdir(os.path.dirname(path))
+            _remove_empty(root, os.path.dirname(step.target))
         elif step.after.target is not None:
             _link(path, step.after.target)
         else:
             _write(path, step.after)
+
+
+def _remove_empty(root: str, directory: str) -> None:
+    """Remove the directories of ours that have nothing in them any more."""
+    if directory.endswith((".network.d", ".device.wants")) or directory.startswith(os.path.dirname(LINKS_DIR)):
+        # Empty or not, says the kernel.
+        with contextlib.suppress(OSError):
+            os.rmdir(_under(root, directory))
+            _remove_empty(root, os.path.dirname(directory))
 
 
 def _clear(root: str) -> None:
@@ -189,40 +210,41 @@ def _pairs(text: str) -> dict[str, str]:
     }
 
 
-def _states(root: str, directory: str) -> t.Iterator[tuple[int, dict[str, str]]]:
-    for path in glob.glob(_under(root, f"{directory}/*")):
+def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
+    for path in glob.glob(_under(root, f"{_STATES[manager]}/*")):
         name = os.path.basename(path)
         if name.isdigit():
-            yield int(name), _pairs(_text(root, f"{directory}/{name}"))
+            yield int(name), _pairs(_text(root, f"{_STATES[manager]}/{name}"))
 
 
 def _networkd(root: str) -> dict[int, NetworkdLink]:
     found = {}
-    for index, state in _states(root, "/run/systemd/netif/links"):
-        file = state.get("NETWORK_FILE") or None
+    for index, state in _states(root, NETWORKD):
         managed = state.get("ADMIN_STATE", "unmanaged") != "unmanaged"
-        found[index] = NetworkdLink(managed, file, _matched_names(_text(root, file)) if file else ())
+        found[index] = NetworkdLink(managed, state.get("NETWORK_FILE") or None)
     return found
 
 
-def _matched_names(text: str) -> tuple[str, ...]:
-    sections = re.split(r"^\s*\[(\w+)\]\s*$", text, flags=re.MULTILINE)
-    matches = "\n".join(body for name, body in zip(sections[1::2], sections[2::2]) if name == "Match")
-    return tuple(" ".join(re.findall(r"^\s*Name\s*=(.*)$", matches, re.MULTILINE)).split())
+def _is_ours(file: str | None) -> bool:
+    return file is not None and "-macvtap-" in os.path.basename(file)
 
 
-def _networkmanager(root: str) -> t.Iterator[int]:
-    for index, state in _states(root, "/run/NetworkManager/devices"):
+def _extended(root: str) -> t.Iterator[str]:
+    """Yield the links whose networkd file of ours has a drop-in that is not ours."""
+    for path in glob.glob(_under(root, f"{NETWORKD_DIR}/05-macvtap-*.network.d/*.conf")):
+        found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
+        if found and os.path.basename(path) != DROP_IN:
+            yield found[1]
+
+
+def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
+    for index, state in _states(root, NETWORKMANAGER):
         if state.get("managed") == "true":
-            yield index
-
-
-def _ifstate(root: str) -> set[str]:
-    return {line.partition("=")[0].strip() for line in _text(root, "/run/network/ifstate").splitlines() if "=" in line}
+            yield index, state.get("connection-uuid", "")
 
 
 def _interfaces(root: str) -> tuple[set[str], bool]:
-    """Return the names that interfaces(5) has, and whether it reads our file (or would)."""
+    """Return the names that others' interfaces(5) have, and whether those read our file (or would)."""
     names: set[str] = set()
     sourced = False
     waiting = [INTERFACES]
@@ -235,16 +257,14 @@ def _interfaces(root: str) -> tuple[set[str], bool]:
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
                 sourced = sourced or fnmatch.fnmatchcase(INTERFACES_FILE, full)
                 read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(_under(root, full))))
-                waiting += [one for one in read if one not in waiting]
+                waiting += [one for one in read if one not in (*waiting, INTERFACES_FILE)]
     return names, sourced
 
 
 def _is_masked(root: str, unit: str) -> bool:
-    path = _under(root, f"{_UNIT_DIR}/{unit}")
+    path = _under(root, f"{UNIT_DIR}/{unit}")
     return os.path.islink(path) and os.readlink(path) == "/dev/null"
 
 
-def _enabled(root: str, *, systemd: bool) -> list[str]:
-    if not systemd:
-        return [IFUPDOWN] if glob.glob(_under(root, "/etc/rcS.d/S*networking")) else []
-    return [name for name, unit in _UNITS.items() if glob.glob(_under(root, f"{_UNIT_DIR}/*.wants/{unit}"))]
+def _is_enabled(root: str, unit: str) -> bool:
+    return bool(glob.glob(_under(root, f"{UNIT_DIR}/*.wants/{unit}")))

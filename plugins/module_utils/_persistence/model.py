@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 
-NETWORKD, NETWORKMANAGER, IFUPDOWN = "networkd", "networkmanager", "ifupdown"
-MANAGERS = (NETWORKD, NETWORKMANAGER, IFUPDOWN)
-BACKENDS = ("auto", *MANAGERS, "none")
+SYSTEMD, NETWORKD, NETWORKMANAGER, IFUPDOWN = "systemd", "networkd", "networkmanager", "ifupdown"
+BACKENDS = ("auto", SYSTEMD, NETWORKD, NETWORKMANAGER, IFUPDOWN, "none")
 
 # The first line of each file of ours, and how they are told from others'.
 HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
@@ -25,12 +24,22 @@ UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL_FILE = "/etc/sysctl.d/90-macvtap.conf"
 # Of the links that libvirt makes, which are libvirt_direct_iface's and of no concern to macvtap_persistence.
 GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
-# Read by Debian's script of dhclient.
-HOOK_FILE = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
-UNIT = "macvtap-links.service"
-UNIT_FILE = f"/etc/systemd/system/{UNIT}"
-UNIT_LINK = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 DROP_IN = "50-macvtap.conf"
+
+# The unit that makes links at boot: its template, its program, and a file for each uplink.
+UNIT_DIR = "/etc/systemd/system"
+TEMPLATE = f"{UNIT_DIR}/macvtap-links@.service"
+PROGRAM = "/etc/linuxvirt-macvtap/make-links"
+LINKS_DIR = "/etc/linuxvirt-macvtap/links"
+UPLINKS_FILE = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
+# By which NetworkManager leaves its links alone.
+UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
+
+# Of all uplinks, for libvirt to wait for. In earlier versions it had a block for each link.
+UNIT = f"{UNIT_DIR}/macvtap-links.service"
+UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
+# Of earlier versions: a hook of Debian's DHCP client.
+OLD_HOOK = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
 
 # The kind of link that a companion is.
 COMPANION = "macvlan"
@@ -49,7 +58,7 @@ class File:
 
     @property
     def ours(self) -> bool:
-        return self.target == UNIT_FILE or self.text.startswith(HEADER + "\n")
+        return self.target in (TEMPLATE, UNIT) or self.text.startswith(HEADER + "\n")
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,13 @@ class Parent:
     by: str = "name"
     said: str = ""
     network_file: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What the unit finds it by."""
+        if self.by == "name":
+            return self.name
+        return f"altname:{self.said}" if self.by == "altname" else self.said
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,22 @@ class Kept:
     routes: tuple[Route, ...] = ()
     dhcp4: bool = False
     lease_mtu: int | None = None
+    backend: str = ""
+    # Who gives a companion its addresses, None where the backend does.
+    manager: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A link that files of ours are for: as far as they tell, its kind ("": they do not), parent, and a VLAN's protocol
+    and id. ``parent`` is the link's name, or what an uplink is found by.
+    """
+
+    name: str
+    kind: str = ""
+    backend: str = ""
+    parent: str = ""
+    vlan: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,11 +172,10 @@ class Rendered:
 
 @dataclass(frozen=True)
 class NetworkdLink:
-    """What networkd says of a link: whether it manages it, by which file, and the names that the file matches."""
+    """What networkd says of a link: whether it manages it, and by which file."""
 
     managed: bool
     file: str | None = None
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,14 +185,16 @@ class Host:
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
     networkd: t.Mapping[int, NetworkdLink] = field(default_factory=dict)
-    networkmanager: frozenset[int] = frozenset()
-    ifupdown: frozenset[str] = frozenset()
-    # What it has brought up.
-    ifstate: frozenset[str] = frozenset()
-    # Whether the DHCP client is installed that ifupdown's stanzas run.
-    dhclient: bool = False
-    # The managers that start at boot.
+    # The UUID of the active profile, by the index of each link that NetworkManager manages.
+    networkmanager: t.Mapping[int, str] = field(default_factory=dict)
+    # Of networkd and NetworkManager, those that start at boot.
     enabled: tuple[str, ...] = ()
+    # Links whose networkd file of ours somebody has added to in a drop-in.
+    extended: frozenset[str] = frozenset()
+    # Links that no manager has, so that none would set them up.
+    unmanaged: frozenset[str] = frozenset()
+    # Whether it is ifupdown2 that reads interfaces(5).
+    ifupdown2: bool = False
     # Whether /etc/network/interfaces reads the directory that our file is in.
     interfaces_sourced: bool = False
     systemd: bool = False

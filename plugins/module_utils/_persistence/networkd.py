@@ -8,22 +8,27 @@ Measured with systemd 252 over a reboot; it is lenient with what it does not kno
 from __future__ import annotations
 
 import os
+import re
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import cannot
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     DROP_IN,
     LEASE_TABLE,
+    NETWORKD,
     NETWORKD_DIR,
+    File,
     Kept,
     Parent,
     Piece,
     Rendered,
+    Written,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.words import cannot
 
 # What udev has to set.
 _LEFT = frozenset({"alias", "altnames", "flags", "group", "txqueuelen"})
@@ -34,12 +39,24 @@ _PARENT_PREFIX = "70-macvtap-parent-"
 _MATCH = {"name": "Name", "altname": "Name", "mac": "PermanentMACAddress", "pci": "Path"}
 
 
+_NETDEV = re.compile(rf"{NETWORKD_DIR}/50-macvtap-(.+)\.netdev")
+# For a link of ours, or by somebody's file, whose name tells nothing.
+_DROP_IN = re.compile(rf"{NETWORKD_DIR}/(?:05-macvtap-)?(.+)\.network\.d/{re.escape(DROP_IN)}")
+_KIND = re.compile(r"^Kind=(\w+)$", re.MULTILINE)
+_ID = re.compile(r"^Id=(\d+)$", re.MULTILINE)
+
+
 def netdev_file(name: str) -> str:
     return f"{NETWORKD_DIR}/50-macvtap-{name}.netdev"
 
 
 def network_file(name: str) -> str:
     return f"{NETWORKD_DIR}/05-macvtap-{name}.network"
+
+
+def unmanaged_file(name: str) -> str:
+    # Before any that matches more than it means to.
+    return f"{NETWORKD_DIR}/00-macvtap-{name}.network"
 
 
 def render(kept: Kept) -> Rendered:
@@ -49,13 +66,46 @@ def render(kept: Kept) -> Rendered:
     """
     if kept.tx_queues not in (None, 1) or kept.rx_queues not in (None, 1):
         numbers = f"{kept.tx_queues or 1} transmit and {kept.rx_queues or 1} receive queues"
-        raise cannot(kept, "queues", numbers, "networkd", "leave queues out, or say backend: ifupdown or none")
+        raise cannot(kept, "queues", numbers, "networkd", "leave queues out, or leave backend out")
     pieces = (
         Piece(netdev_file(kept.name), _netdev(kept)),
         Piece(network_file(kept.name), _network(kept)),
         _of_parent(kept),
     )
-    return Rendered(pieces, left=_LEFT)
+    # Set before the link is up, as networkd does, it never reaches a passthru link's parent.
+    return Rendered(pieces, left=_LEFT | {"allmulticast"} if kept.mode == "passthru" else _LEFT)
+
+
+def leave_alone(kept: Kept, *, extended: bool) -> Piece:
+    """Return the file by which networkd leaves the link alone, whatever other files match.
+
+    One that somebody has ``extended`` by a drop-in of theirs is still managed, and gets what they say and nothing else.
+    """
+    if extended:
+        return Piece(network_file(kept.name), _network(replace(kept, up=True, allmulticast=None, addrgenmode=None)))
+    lines = [*shared.own_head(kept), "[Match]", f"Name={kept.name}", "", "[Link]", "Unmanaged=yes"]
+    return Piece(unmanaged_file(kept.name), "\n".join(lines) + "\n")
+
+
+def addresses(kept: Kept) -> Piece:
+    """Return the file by which networkd gives a companion its addresses, which it does not make."""
+    return Piece(network_file(kept.name), _network(kept))
+
+
+def written(file: File) -> t.Iterator[Written]:
+    """Yield what a file of ours says of links that networkd makes."""
+    own, drop_in = _NETDEV.fullmatch(file.path), _DROP_IN.fullmatch(file.path)
+    if own:
+        kind, number = _KIND.search(file.text), _ID.search(file.text)
+        protocol = "802.1ad" if "\nProtocol=802.1ad\n" in file.text else "802.1Q"
+        vlan = (protocol, int(number[1])) if number else None
+        yield Written(own[1], kind[1] if kind else "", NETWORKD, "", vlan)
+    elif drop_in or is_parent_file(file.path):
+        head, blocks = shared.parse(file.text)
+        found = re.search(rf"^({'|'.join(_MATCH.values())})=(?:pci-)?(\S+)$", head, re.MULTILINE)
+        parent = found[2] if found else drop_in[1] if drop_in else ""
+        for name, (kind_, _text) in blocks.items():
+            yield Written(name, kind_, NETWORKD, parent)
 
 
 def _netdev(kept: Kept) -> str:
@@ -79,7 +129,7 @@ def _network(kept: Kept) -> str:
     lines = [*shared.own_head(kept), "[Match]", f"Name={kept.name}", "", "[Link]", "RequiredForOnline=no"]
     if kept.up is not True:
         lines.append("ActivationPolicy=" + ("down" if kept.up is False else "manual"))
-    if kept.allmulticast:
+    if kept.allmulticast and kept.mode != "passthru":
         lines.append("AllMulticast=yes")
     if kept.kind == COMPANION:
         return "\n".join([*lines, "", *_stack(kept), ""])

@@ -4,20 +4,27 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 import uuid
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import cannot
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
+    HEADER,
     LEASE_TABLE,
+    NETWORKMANAGER,
     NETWORKMANAGER_DIR,
+    UNMANAGED_FILE,
+    File,
     Kept,
     Piece,
     Rendered,
+    Written,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.words import cannot
 
 # NMSettingMacvlanMode
 _MODES = {"vepa": 1, "bridge": 2, "private": 3, "passthru": 4}
@@ -33,7 +40,11 @@ _LEASE = {
     "dhcp-send-hostname": "false",
     "route-table": LEASE_TABLE,
 }
-_OTHERS = "say backend: networkd or ifupdown, or none"
+_OTHERS = "leave backend out"
+
+
+_KEYFILE = re.compile(rf"{NETWORKMANAGER_DIR}/macvtap-(.+)\.nmconnection")
+_RETIRED = "autoconnect=false\n"
 
 
 def keyfile(name: str) -> str:
@@ -53,26 +64,72 @@ def render(kept: Kept) -> Rendered:
         raise cannot(kept, "mode", f"mode {kept.mode}", "NetworkManager", _OTHERS)
     if kept.tx_queues not in (None, 1) or kept.rx_queues not in (None, 1):
         numbers = f"{kept.tx_queues or 1} transmit and {kept.rx_queues or 1} receive queues"
-        raise cannot(kept, "queues", numbers, "NetworkManager", "leave queues out, or say backend: ifupdown or none")
+        raise cannot(kept, "queues", numbers, "NetworkManager", "leave queues out, or leave backend out")
     if kept.parent.by in ("pci", "altname"):
         said = f"the parent {kept.parent.said}, which is no name and no MAC address of it,"
-        raise cannot(kept, "parent", said, "NetworkManager", f"say its name or MAC address, or {_OTHERS[4:]}")
+        raise cannot(kept, "parent", said, "NetworkManager", f"use its name or MAC address, or {_OTHERS}")
     if kept.parent.by == "mac" and kept.parent.kind:
         said = f"the parent {kept.parent.said}, which is no physical link,"
-        raise cannot(kept, "parent", said, "NetworkManager", f"say its name, {kept.parent.name}")
+        raise cannot(kept, "parent", said, "NetworkManager", f"use its name, {kept.parent.name}")
     return Rendered((Piece(keyfile(kept.name), _profile(kept), mode=0o600),), _LEFT, tuple(_warnings(kept)))
+
+
+def addresses(kept: Kept) -> Piece:
+    """Return the profile by which NetworkManager gives a companion its addresses, on the link that is there."""
+    by_name = kept.parent.by in ("pci", "altname") or kept.parent.kind
+    parent = replace(kept.parent, by="name") if by_name else kept.parent
+    return Piece(keyfile(kept.name), _profile(replace(kept, parent=parent)), mode=0o600)
+
+
+def leave_alone(names: t.Iterable[str]) -> File:
+    """Return the file by which NetworkManager leaves the links alone."""
+    said = ";".join(f"interface-name:{name}" for name in sorted(names))
+    return File(UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={said}\n")
+
+
+def left_alone(file: File) -> set[str]:
+    return set(re.findall(r"interface-name:([^;\s]+)", file.text))
+
+
+def retire(file: File) -> File:
+    """Return a profile of ours that NetworkManager does not use at the next boot.
+
+    If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
+    """
+    text = file.text
+    return File(
+        file.path,
+        text if _RETIRED in text else text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1),
+        file.mode,
+    )
+
+
+def is_active(file: File, active: t.Collection[str]) -> bool:
+    found = re.search(r"^uuid=(\S+)$", file.text, re.MULTILINE)
+    return found is not None and found[1] in active
+
+
+def written(file: File) -> t.Iterator[Written]:
+    """Yield the link that a profile of ours makes."""
+    own = _KEYFILE.fullmatch(file.path)
+    if own:
+        said = dict(re.findall(r"^([a-z-]+)=(.*)$", file.text, re.MULTILINE))
+        kind = said.get("type", "")
+        vlan = (said.get("protocol", "802.1Q"), int(said["id"])) if kind == "vlan" and said["id"].isdigit() else None
+        kind = "macvtap" if said.get("tap") == "true" else kind
+        yield Written(own[1], kind, NETWORKMANAGER, said.get("parent") or said.get("mac-address", "").lower(), vlan)
 
 
 def _warnings(kept: Kept) -> t.Iterator[str]:
     if kept.up is False:
         yield (
             f"{kept.name}: NetworkManager has no links that are down; after a reboot this one is up until the next "
-            "run. Say state: up or present, or another backend"
+            "run. Set state: up or present, or leave backend out"
         )
     if kept.addrgenmode not in (None, "none"):
         yield (
             f"{kept.name}: NetworkManager sets addrgenmode none on its links; after a reboot this one has it until the "
-            "next run. Leave addrgenmode out, or say another backend"
+            "next run. Leave addrgenmode or backend out"
         )
 
 

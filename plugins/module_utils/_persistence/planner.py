@@ -5,84 +5,75 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
-    below,
-    caveats,
+    boot,
     ifupdown,
     networkd,
     networkmanager,
-    ordering,
     refusals,
     shared,
-    sysctls,
     udev,
+    written,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Decided, Declared, decide
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
-    DROP_IN,
-    HOOK_FILE,
     IFUPDOWN,
     INTERFACES_FILE,
     NETWORKD,
     NETWORKMANAGER,
     SYSCTL_FILE,
-    UDEV_FILE,
-    UNIT_FILE,
+    SYSTEMD,
+    UNIT,
     UNIT_LINK,
+    UNMANAGED_FILE,
     File,
     Host,
     Kept,
     Piece,
-    Rendered,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 _RENDER = {NETWORKD: networkd.render, NETWORKMANAGER: networkmanager.render, IFUPDOWN: ifupdown.render}
-# The files that one link has for itself.
-_OWN = re.compile(
-    "|".join(re.escape(path("\0")).replace("\0", "(.+)") for path in (networkd.netdev_file, networkd.network_file))
-    + "|"
-    + re.escape(networkmanager.keyfile("\0")).replace("\0", "(.+)")
-)
-
-
-def is_shared(path: str) -> bool:
-    fixed = (INTERFACES_FILE, HOOK_FILE, SYSCTL_FILE, UDEV_FILE, UNIT_FILE)
-    return path in fixed or path.endswith(f".network.d/{DROP_IN}") or networkd.is_parent_file(path)
 
 
 def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> Plan[File]:
     """Plan the way from the host's files to those that keep the ``declared`` links.
 
-    What has been written for other links stays, or goes with ``purge``.
+    What has been written for other links stays, or goes with ``purge``. What comes is written before anything goes, so
+    that at any moment the one or the other makes a link at boot.
 
     :raises MacvtapError: something that cannot be kept, or a file that is not ours where one of ours is to be.
     """
     ours = {path: file for path, file in host.files.items() if file.ours}
     decided = decided_of(declared, host)
-    wanted, warnings = _wanted(decided, host, ours, purge=purge)
+    files = _Files(decided, host, ours, purge=purge)
+    wanted = files.wanted()
     steps = []
-    for path in sorted({*ours, *wanted}):
+    for path in {*ours, *wanted}:
         if path in host.files and path not in ours:
             raise MacvtapError(
-                f"{path} is somebody else's: its first line does not say that this collection has written it. It is "
-                "left alone; move it away"
+                f"{path} is not managed by this collection: its first line does not say so. It is left alone; move it "
+                "away"
             )
         steps.append(step_between(ours.get(path), wanted.get(path)))
-    return Plan(tuple(steps), (*decided.warnings, *warnings))
+    return Plan(tuple(sorted(steps, key=_in_order)), (*decided.warnings, *files.warnings))
 
 
 def decided_of(declared: t.Sequence[Declared], host: Host) -> Decided:
-    kinds: dict[str, str] = {}
-    for file in host.files.values():
-        for name, kind in (_links(file) if file.ours else {}).items():
-            kinds[name] = kind or kinds.get(name, "")
-    return decide(declared, host, kinds)
+    return decide(declared, host, written.of(file for file in host.files.values() if file.ours))
+
+
+def _in_order(step: Step[File]) -> tuple[int, str]:
+    """What only comes first, then what changes, then where something goes."""
+    if step.before is None:
+        return 0, step.target
+    loses = step.after is None or shared.parse(step.before.text)[1].keys() - shared.parse(step.after.text)[1].keys()
+    return 2 if loses else 1, step.target
 
 
 def foreseen(planned: Plan[File], host: Host) -> dict[str, File]:
@@ -127,97 +118,182 @@ def _view(file: File | None) -> str:
     return f"link to {file.target}" if file.target else file.text
 
 
-def _links(file: File) -> t.Mapping[str, str]:
-    """Return the links that a file of ours is for, with their kind where the file says it."""
-    marked = {name: kind for name, (kind, _text) in shared.parse(file.text)[1].items()}
-    if is_shared(file.path):
-        return marked
-    found = _OWN.fullmatch(file.path)
-    return {name: marked.get(name, "") for name in found.groups() if name} if found else {}
+class _Files:
+    """The files that are to be there."""
 
+    def __init__(self, decided: Decided, host: Host, ours: t.Mapping[str, File], *, purge: bool) -> None:
+        self.decided = decided
+        self.host = host
+        self.ours = ours
+        self.purge = purge
+        self.written = written.of(ours.values())
+        self.warnings: list[str] = []
+        self.whole: dict[str, File] = {}
+        self.heads: dict[str, str] = {}
+        self.blocks: dict[str, shared.Blocks] = {}
+        self.needed: dict[str, list[str]] = {}
+        self.needed = self._needed()
 
-def _wanted(
-    decided: Decided, host: Host, ours: t.Mapping[str, File], *, purge: bool
-) -> tuple[dict[str, File], list[str]]:
-    """Return the files that are to be there, by their paths, and warnings."""
-    whole: dict[str, File] = {}
-    heads: dict[str, str] = {}
-    blocks: dict[str, shared.Blocks] = {}
-    settled = set(decided.backends) - decided.left
-    needed: dict[str, list[str]] = {}
+    def wanted(self) -> dict[str, File]:
+        """Return the files, by their paths."""
+        self._check_needed()
+        self._keep_others()
+        entries = self._entries()
+        for kept in self.decided.kept:
+            for piece in self._pieces(kept):
+                self._add(kept, piece)
+        for path, theirs in self.blocks.items():
+            if theirs:
+                self.whole[path] = File(path, shared.render(self.heads[path], theirs))
+        self.whole.update((file.path, file) for file in boot.render(entries, self._up(entries)))
+        self._unmanaged(entries)
+        return self.whole
 
-    def stays(name: str, kind: str) -> bool:
+    def _stays(self, name: str, kind: str) -> bool:
+        """Whether what is written of a link stays, which is not kept anew."""
+        decided = self.decided
         if name in decided.left:
             return True
         if kind == COMPANION:
             return name not in decided.companions
-        return (not purge or name in needed) and (name not in settled or name in decided.companions)
+        settled = name in decided.backends and name not in decided.companions
+        return not settled and (not self.purge or name in self.needed)
 
-    needed = _needed(decided, ours, stays)
-    warnings = list(_on_what_goes(decided, ours, needed, purge=purge))
-    for path, file in ours.items():
-        if is_shared(path):
-            heads[path], there = shared.parse(file.text)
-            blocks[path] = {name: one for name, one in there.items() if stays(name, one[0])}
-        elif path != UNIT_LINK:
-            links = _links(file)
-            if all(stays(name, kind) for name, kind in links.items()) if links else not purge:
-                whole[path] = file
-    for kept in decided.kept:
-        rendered = _RENDER[str(decided.backends[kept.name])](kept)
-        warnings += rendered.warnings
-        for piece in (*rendered.pieces, *_of_every_manager(kept, rendered, host)):
-            if piece.shared:
-                heads[piece.path] = piece.head
-                _add(blocks.setdefault(piece.path, {}), kept, piece)
-            else:
-                whole[piece.path] = File(piece.path, piece.text, piece.mode)
-    for path, theirs in blocks.items():
-        if theirs:
-            whole[path] = File(path, shared.render(heads[path], theirs))
-    if UNIT_FILE in whole:
-        whole[UNIT_LINK] = File(UNIT_LINK, target=UNIT_FILE)
-    return whole, warnings
+    def _needed(self) -> dict[str, list[str]]:
+        """Return the links that others are on which will be written, with those."""
+        parents = {name: one.parent for name, one in self.written.items() if one.parent}
+        kept = {one.name: one.parent.name for one in self.decided.kept}
+        staying = {name for name, one in self.written.items() if name not in kept and self._stays(name, one.kind)}
+        found: dict[str, list[str]] = {}
+        waiting = [*kept.items(), *((name, parent) for name, parent in parents.items() if name in staying)]
+        for name, parent in waiting:
+            if parent not in found and parent not in kept and parent not in staying and parent in parents:
+                # A VLAN on a VLAN.
+                waiting.append((parent, parents[parent]))
+            found.setdefault(parent, []).append(name)
+        return found
 
+    def _check_needed(self) -> None:
+        """Refuse, or warn, where links are not to be written any longer that others are on which are."""
+        decided = self.decided
+        for name in sorted(self.written.keys() & self.needed.keys()):
+            on = self.needed[name]
+            if name in decided.absent and name not in decided.companions:
+                refusals.check_unused(name, on, decided.absent[name])
+            elif name not in decided.backends and self.purge:
+                self.warnings.append(
+                    f"{name} is not declared, and stays written all the same: it is the parent of {some(sorted(on))}, "
+                    "which would not be made at the next boot without it. Remove that first, or declare this too"
+                )
+            elif name in decided.backends and decided.backends[name] is None:
+                self.warnings.append(
+                    f"{some(sorted(on))} will not be there after a reboot, though that is written: nothing makes "
+                    f"{name}, the parent. Set backend: none for that too, or another one here"
+                )
 
-def _needed(decided: Decided, ours: t.Mapping[str, File], stays: t.Callable[[str, str], bool]) -> dict[str, list[str]]:
-    """Return the links that others are on which will be written, with those."""
-    parents = below.of(ours.values())
-    kept = {one.name: one.parent.name for one in decided.kept}
-    links = {name: kind for file in ours.values() for name, kind in _links(file).items()}
-    staying = {name for name, kind in links.items() if name not in kept and stays(name, kind)}
-    found: dict[str, list[str]] = {}
-    waiting = [*kept.items(), *((name, parent) for name, parent in parents.items() if name in staying)]
-    for name, parent in waiting:
-        if parent not in found and parent not in kept and parent not in staying and parent in parents:
-            # A VLAN on a VLAN.
-            waiting.append((parent, parents[parent]))
-        found.setdefault(parent, []).append(name)
-    return found
+    def _keep_others(self) -> None:
+        """Keep what is written of links that are not declared."""
+        kept = {one.name for one in self.decided.kept if one.backend == SYSTEMD and one.manager != NETWORKMANAGER}
+        for path, file in self.ours.items():
+            links = written.links_of(file)
+            if written.is_shared(path):
+                self.heads[path], there = shared.parse(file.text)
+                self.blocks[path] = {name: one for name, one in there.items() if self._stays(name, one[0])}
+                if path == INTERFACES_FILE:
+                    self.blocks[path].update(self._of_ifupdown2(there, kept))
+            elif links:
+                if all(self._stays(name, kind) for name, kind in links.items()):
+                    self.whole[path] = file
+                elif networkmanager.is_active(file, self.host.networkmanager.values()) and not links.keys() - kept:
+                    self._retire(path, file, next(iter(links)))
+        if self.blocks.get(UNIT):
+            self.whole[UNIT_LINK] = File(UNIT_LINK, target=UNIT)
 
+    def _retire(self, path: str, file: File, name: str) -> None:
+        self.whole[path] = networkmanager.retire(file)
+        self.warnings.append(
+            f"{name}: NetworkManager has made this link, and would remove it with its profile. At the next boot the "
+            f"unit makes it; the first run after that removes {path}"
+        )
 
-def _on_what_goes(
-    decided: Decided, ours: t.Mapping[str, File], needed: t.Mapping[str, t.Sequence[str]], *, purge: bool
-) -> t.Iterator[str]:
-    """Yield what to know of links that are not to be written any longer, and that others are on which are."""
-    written = {name for file in ours.values() for name in _links(file)}
-    for name in sorted(written & needed.keys()):
-        if name in decided.absent and name not in decided.companions:
-            refusals.check_unused(name, needed[name], decided.absent[name])
-        elif name not in decided.backends:
-            yield from caveats.needed(name, needed[name]) if purge else ()
-        elif decided.backends[name] is None:
-            yield from caveats.orphaned(name, needed[name])
+    def _of_ifupdown2(self, blocks: shared.Blocks, kept: t.Collection[str]) -> shared.Blocks:
+        names = {name for name in blocks if name in kept and name in self.host.links and self.host.ifupdown2}
+        if names:
+            self.warnings.append(
+                f"{some(sorted(names))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
+                f"{INTERFACES_FILE}. So it stays there; remove it from there right before a reboot"
+            )
+        return {name: blocks[name] for name in names}
 
+    def _entries(self) -> dict[str, boot.Entry]:
+        """Return what the unit makes."""
+        there = boot.parse(self.ours.values())
+        entries = {name: one for name, one in there.items() if self._stays(name, one.kind)}
+        made = {kept.name: kept for kept in self.decided.kept if kept.backend == SYSTEMD}
+        for name, kept in made.items():
+            below = kept.parent.name in made or kept.parent.name in entries
+            entries[name] = boot.entry(kept, kept.parent.name if below else boot.UPLINK, stack=kept.manager is None)
+        for kept in made.values():
+            if kept.kind != "vlan":
+                self._check_alone(kept, entries)
+        return entries
 
-def _of_every_manager(kept: Kept, rendered: Rendered, host: Host) -> t.Iterator[Piece]:
-    yield from udev.render(kept, rendered.left, host.ip)
-    if kept.kind == COMPANION:
-        yield sysctls.render(kept)
-    elif host.systemd:
-        # No guest is on a companion.
-        yield ordering.render(kept)
+    def _check_alone(self, kept: Kept, entries: t.Mapping[str, boot.Entry]) -> None:
+        own = entries[kept.name]
+        others = [
+            one
+            for one in entries.values()
+            if one.name != kept.name and one.kind != "vlan" and (one.parent, one.key) == (own.parent, own.key)
+        ]
+        alone = [one.name for one in (own, *others) if one.passthru]
+        if alone and others:
+            refusals.check_alone(alone[0], [one.name for one in (own, *others) if one.name != alone[0]], kept.path)
 
+    def _up(self, entries: t.Mapping[str, boot.Entry]) -> set[str]:
+        """Return the uplinks that no manager sets up, by what they are found by."""
+        up = boot.set_up(self.ours.values())
+        for kept in self.decided.kept:
+            if kept.backend == SYSTEMD and entries[kept.name].parent == boot.UPLINK:
+                up.discard(kept.parent.key)
+                if kept.parent.name in self.host.unmanaged:
+                    up.add(kept.parent.key)
+        return up
 
-def _add(blocks: shared.Blocks, kept: Kept, piece: Piece) -> None:
-    blocks[kept.name] = (kept.kind, piece.text)
+    def _pieces(self, kept: Kept) -> t.Iterator[Piece]:
+        left: t.Collection[str] = ()
+        if kept.backend != SYSTEMD:
+            rendered = _RENDER[kept.backend](kept)
+            self.warnings += rendered.warnings
+            left = rendered.left
+            yield from rendered.pieces
+        elif kept.manager == NETWORKD:
+            yield networkd.addresses(kept)
+        elif kept.manager == NETWORKMANAGER:
+            # It may be there before the unit is, and makes the link then.
+            left = {"alias"}
+            yield networkmanager.addresses(kept)
+        if kept.backend == SYSTEMD and kept.manager != NETWORKD:
+            yield networkd.leave_alone(kept, extended=kept.name in self.host.extended)
+        yield from udev.render(kept, left, self.host.ip)
+        if kept.kind == COMPANION:
+            # systemd sets it when udev has the link. Said in udev's rule it would lose to a file that says it of all.
+            lines = [f"-{path} = {value}\n" for path, value in boot.settings(kept.name).items()]
+            yield Piece(SYSCTL_FILE, "".join(lines), shared=True)
+
+    def _add(self, kept: Kept, piece: Piece) -> None:
+        if piece.shared:
+            self.heads[piece.path] = piece.head
+            self.blocks.setdefault(piece.path, {})[kept.name] = (kept.kind, piece.text)
+        else:
+            self.whole[piece.path] = File(piece.path, piece.text, piece.mode)
+
+    def _unmanaged(self, entries: t.Mapping[str, boot.Entry]) -> None:
+        """Have NetworkManager leave alone what the unit makes, unless it has made that, or gives it addresses."""
+        was = self.ours.get(UNMANAGED_FILE)
+        before = networkmanager.left_alone(was) if was else set()
+        kept = {one.name: one for one in self.decided.kept}
+        names = {name for name in entries if name not in kept and name in before}
+        names |= {name for name, one in kept.items() if one.backend == SYSTEMD and one.manager != NETWORKMANAGER}
+        names -= {name for name in names if networkmanager.keyfile(name) in self.whole}
+        if names:
+            self.whole[UNMANAGED_FILE] = networkmanager.leave_alone(names)

@@ -10,17 +10,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import m
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import words
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Host, Kept
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Host, Kept, Written
 
 # By its alias. A macvtap link has none of ours.
 _IS_OURS = {"vlan": vlan_model.is_ours, COMPANION: access_model.is_ours}
 
 
-def check(kept: Kept, parent: Link, host: Host, *, written: str | None) -> None:
+def check(kept: Kept, parent: Link, host: Host, *, written: Written | None) -> None:
     """Refuse what no file may say.
 
-    ``written`` is the kind of link that files of ours with this name are for ("": not told), None if there are none.
+    ``written`` is what files of ours say of a link with this name, None if there are none.
 
     :raises MacvtapError: at the option.
     """
@@ -45,20 +45,32 @@ def check_unused(name: str, on: t.Sequence[str], path: str) -> None:
     )
 
 
+def check_alone(passthru: str, others: t.Sequence[str], path: str) -> None:
+    """Refuse that what is written contradicts itself: at the next boot one of the links would not be made.
+
+    :raises MacvtapError: in any case.
+    """
+    raise MacvtapError(
+        f"{passthru} is in mode passthru, which must be alone on its parent, and {refusals.some(sorted(others))} "
+        "would be made there at the next boot too. Set state: absent for what is not to be there, or purge",
+        path=join_path(path, "mode"),
+    )
+
+
 def _check_texts(kept: Kept, parent: Link) -> None:
-    words.check_name(kept.name, join_path(kept.path, "name"))
-    words.check_name(parent.name, join_path(kept.path, "parent"))
+    escaping.check_name(kept.name, join_path(kept.path, "name"))
+    escaping.check_name(parent.name, join_path(kept.path, "parent"))
     for index, altname in enumerate(kept.altnames):
-        words.check_name(altname, join_path(kept.path, f"altnames[{index}]"))
+        escaping.check_name(altname, join_path(kept.path, f"altnames[{index}]"))
     for option, text in (("alias", kept.alias), ("tap.owner", kept.tap_owner), ("tap.group", kept.tap_group)):
-        words.check_text(text or "", join_path(kept.path, option))
+        escaping.check_text(text or "", join_path(kept.path, option))
 
 
-def _check_written(kept: Kept, written: str | None) -> None:
-    if written is not None and (written == COMPANION) != (kept.kind == COMPANION):
-        what = ("a companion", "companions") if written == COMPANION else ("a link", "links or vlans")
+def _check_written(kept: Kept, written: Written | None) -> None:
+    if written is not None and (written.kind == COMPANION) != (kept.kind == COMPANION):
+        what = ("a companion", "companions") if written.kind == COMPANION else ("a link", "links or vlans")
         raise MacvtapError(
-            f"what is written for {kept.name} is {what[0]}'s. Choose another name, or say state: absent for it in "
+            f"what is written for {kept.name} is {what[0]}'s. Choose another name, or set state: absent for it in "
             f"{what[1]} first",
             path=join_path(kept.path, "name"),
         )

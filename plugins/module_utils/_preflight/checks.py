@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import disconnect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     Conflict,
     DeclaredLink,
@@ -39,6 +40,7 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
         return
     yield from _kernel(host)
     yield from _alone(host)
+    yield from disconnect.conflicts(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
             place = Place(host.name, link=vlan.said_name, seen="declared")
@@ -74,7 +76,7 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
     """Return what is to be on links at one time: the parent, the mode and what it is."""
     for link in host.beside():
         yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
-    for wanted in {wanted.name: wanted for wanted in host.declared_links}.values():
+    for wanted in {wanted.key: wanted for wanted in host.declared_links}.values():
         if not wanted.absent:
             yield host.parent_of(wanted), wanted.mode, wanted.place(host.name)
     for nic in host.nics:
@@ -90,8 +92,8 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
 
 
 def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
-    existing = host.links.get(wanted.name)
-    if not wanted.parent and existing is None:
+    existing = host.link_of(wanted)
+    if not wanted.parent and existing is None and wanted.netns is None:
         message = "there is no such link yet, and to make it its parent must be known"
         yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
         return

@@ -53,6 +53,8 @@ VARIABLES: Spec = {
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
     "macvtap_links_purge": _FLAG,
+    "macvtap_links_force": _FLAG,
+    "macvtap_links_allow_host_disconnect": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
     "macvtap_domains_mode": fields.specification()["mode"],
@@ -60,10 +62,12 @@ VARIABLES: Spec = {
     **{f"macvtap_domains_{name}": fields.specification()[name] for name in NIC_DEFAULTS},
     "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
+    "macvtap_domains_allow_host_disconnect": _FLAG,
     "macvtap_host_access_state": _PRESENCE,
     "macvtap_host_access_parent": _TEXT,
     "macvtap_host_access_mtu": _NUMBER,
     "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_allow_host_disconnect": _FLAG,
 }
 
 
@@ -119,7 +123,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
 def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, refusal: str, path: str) -> t.Any:
     try:
         return check(value)
-    except (TypeError, ValueError) as exc:
+    except (ArithmeticError, TypeError, ValueError) as exc:
         what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
         said = f"a {what} is needed, and found is {value!r}" if what else f"{value!r} {refusal}"
         raise MacvtapError(said, path=path) from exc

@@ -18,10 +18,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     Route,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import disruptions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 KERNEL, RA = 2, 9
 ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True)
@@ -147,6 +150,34 @@ def test_what_is_declared_along_with_the_link_may_go() -> None:
     reach = replace(with_address(4), connections=(PEER,))
     assert "goes over host0, and removing it" in refused(Disruption("host0", Loss.REMOVED, declared=True), reach)
     assert refused(Disruption("eth0.20", Loss.REMOVED, declared=True), with_address(4)).startswith("host0 has")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sources"),
+    [
+        (None, ("eth0", "passthrough", False), {"eth0"}),
+        (None, ("eth0", "bridge", True), set()),
+        (("eth0", "bridge", True), ("eth0", "passthrough", True), {"eth0"}),
+        (("eth1", "passthrough", True), ("eth0", "passthrough", True), {"eth0"}),
+        (("eth0", "passthrough", True), ("eth0", "passthrough", True), set()),
+        (("eth0", "passthrough", True), None, set()),
+        # It is stored already, and taken now that it is plugged in.
+        (("eth0", "passthrough", False), ("eth0", "passthrough", True), {"eth0"}),
+    ],
+)
+def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, sources: set[str]) -> None:
+    def nic(said: t.Any) -> Nic | None:
+        if said is None:
+            return None
+        iface = Iface("52:54:00:00:00:01", "direct", {"source": said[0], "mode": said[1]})
+        return Nic("web1", "52:54:00:00:00:01", iface, iface if said[2] else None)
+
+    change = Change("web1", "mode", None, None, Impact.CONFIG)
+    found = disruptions.of_steps([Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")])
+    assert {one.link for one in found} == sources
+    assert {(one.loss, one.path) for one in found} <= {(Loss.PASSTHRU, "interfaces[1]")}
+    for disruption in found:
+        assert refused(disruption, with_address(2)).startswith("interfaces[1]: eth0 has addresses of the host")
 
 
 ADDRESSED = with_address(2)

@@ -11,16 +11,24 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     HEADER,
     INTERFACES_FILE,
+    LINKS_DIR,
+    PROGRAM,
     SYSCTL_FILE,
+    TEMPLATE,
     UDEV_FILE,
-    UNIT_FILE,
+    UNIT,
+    UNIT_LINK,
+    UPLINKS_FILE,
     File,
     NetworkdLink,
 )
+
+DEVICE = r"sys-subsystem-net-devices-br\x2d0.device"
 
 
 class Root:
@@ -48,34 +56,50 @@ def root(tmp_path: pathlib.Path) -> Root:
 
 def test_a_host_with_nothing_has_nothing(root: Root) -> None:
     seen = root.observe()
-    assert (seen.files, seen.networkd, seen.networkmanager, seen.ifupdown) == ({}, {}, frozenset(), frozenset())
+    assert (seen.files, seen.networkd, seen.networkmanager) == ({}, {}, {})
     assert (seen.enabled, seen.interfaces_sourced, seen.systemd) == ((), False, False)
 
 
 def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
     file = "/etc/systemd/network/20-eth0.network"
-    root.write(file, "# [Match]\n[Match]\nName=eth0 lan-a\nOriginalName=x\n\n[Network]\nName=no\n")
     root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
     root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
-    assert root.observe().networkd == {2: NetworkdLink(True, file, ("eth0", "lan-a")), 3: NetworkdLink(False)}
+    assert root.observe().networkd == {2: NetworkdLink(True, file), 3: NetworkdLink(False)}
 
 
 def test_networkmanager_says_what_it_manages(root: Root) -> None:
     root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\nconnection-uuid=x\n")
     root.write("/run/NetworkManager/devices/3", "[device]\nmanaged=false\n")
-    assert root.observe().networkmanager == {2}
+    assert root.observe().networkmanager == {2: "x"}
 
 
-def test_ifupdown_has_what_is_up_and_what_its_files_name(root: Root) -> None:
-    root.write("/run/network/ifstate", "lo=lo\neth9=eth9\n")
-    root.write(
-        "/etc/network/interfaces",
-        "source-directory interfaces.d\nauto lo eth0\nallow-hotplug eth1\niface eth2 inet static\n  address 10.0.0.1\n",
-    )
-    root.write("/etc/network/interfaces.d/more", "iface eth3 inet manual\nsource /etc/network/interfaces\n")
-    seen = root.observe()
-    assert seen.ifupdown == {"lo", "eth0", "eth1", "eth2", "eth3", "eth9"}
-    assert seen.interfaces_sourced
+def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked(root: Root) -> None:
+    links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1", "eth2", "eth3", "eth4"), 2)}
+    links["br0"] = Link("br0", 9, "bridge")
+
+    def unmanaged() -> set[str]:
+        return set(host.observe(links, {}, str(root.path)).unmanaged)
+
+    assert unmanaged() == {"eth0", "eth1", "eth2", "eth3", "eth4"}
+    wants = "/etc/systemd/system/multi-user.target.wants"
+    for unit in ("NetworkManager.service", "systemd-networkd.service"):
+        root.link(f"{wants}/{unit}", f"/lib/systemd/system/{unit}")
+        # It does not run now: nobody knows.
+        assert unmanaged() == set()
+    root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\n")
+    root.write("/run/systemd/netif/links/3", "ADMIN_STATE=configured\nNETWORK_FILE=/etc/systemd/network/x.network\n")
+    # By our own file of an earlier version, which goes.
+    ours = "/etc/systemd/network/70-macvtap-parent-eth4.network"
+    root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
+    root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
+    root.write(INTERFACES_FILE, HEADER + "\nauto eth3\n")
+    assert unmanaged() == {"eth3", "eth4"}
+
+
+def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:
+    root.write("/etc/systemd/network/05-macvtap-eth0.15.network.d/address.conf", "")
+    root.write("/etc/systemd/network/05-macvtap-eth0.20.network.d/50-macvtap.conf", "")
+    assert root.observe().extended == {"eth0.15"}
 
 
 @pytest.mark.parametrize(
@@ -95,13 +119,13 @@ def test_whether_ifupdown_would_read_our_file_is_known_before_there_is_one(root:
 def test_a_manager_that_is_masked_is_none(root: Root) -> None:
     (root.path / "run/systemd/system").mkdir(parents=True)
     wants = "/etc/systemd/system/multi-user.target.wants"
-    for unit in ("NetworkManager.service", "networking.service"):
+    for unit in ("NetworkManager.service", "systemd-networkd.service"):
         root.link(f"{wants}/{unit}", f"/lib/systemd/system/{unit}")
-    assert root.observe().enabled == ("networkmanager", "ifupdown")
+    assert root.observe().enabled == ("networkd", "networkmanager")
     root.link("/etc/systemd/system/NetworkManager.service", "/dev/null")
     root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\n")
     seen = root.observe()
-    assert (seen.enabled, seen.networkmanager, seen.systemd) == (("ifupdown",), frozenset(), True)
+    assert (seen.enabled, seen.networkmanager, seen.systemd) == (("networkd",), {}, True)
 
 
 def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) -> None:
@@ -111,8 +135,16 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
         File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n"),
         File("/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection", HEADER + "\n", 0o600),
         File(SYSCTL_FILE, HEADER + "\n"),
-        File(UNIT_FILE, HEADER + "\n"),
-        File("/etc/systemd/system/multi-user.target.wants/macvtap-links.service", target=UNIT_FILE),
+        File(TEMPLATE, HEADER + "\n"),
+        File(PROGRAM, HEADER + "\n"),
+        File(f"{LINKS_DIR}/eth0", HEADER + "\n"),
+        File(f"{LINKS_DIR}/52:54:00:00:00:01", HEADER + "\n"),
+        File(
+            r"/etc/systemd/system/sys-subsystem-net-devices-br\x2d0.device.wants/macvtap-links@br\x2d0.service",
+            target=TEMPLATE,
+        ),
+        File(UNIT, HEADER + "\n"),
+        File(UNIT_LINK, target=UNIT),
     ]
     steps = [planner.step_between(None, file) for file in files]
     host.apply(steps, str(root.path))
@@ -121,6 +153,8 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
     host.apply([planner.step_between(file, None) for file in files], str(root.path))
     assert root.observe().files == {}
     assert not (root.path / "etc/systemd/network/20-eth0.network.d").exists()
+    assert not (root.path / "etc/linuxvirt-macvtap").exists()
+    assert os.listdir(root.path / "etc/systemd/system") == ["multi-user.target.wants"]
 
 
 def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
@@ -138,7 +172,7 @@ KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
     [
         (INTERFACES_FILE, "ifquery"),
         (UDEV_FILE, "udevadm"),
-        (UNIT_FILE, "systemd-analyze"),
+        (UPLINKS_FILE, "udevadm"),
         (KEYFILE, "nmcli"),
     ],
 )
@@ -165,6 +199,9 @@ def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, 
     validators.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
     validators.check(steps, lambda _command, _text: None, str(tmp_path))
     assert asked == [program] * 3
+    told = validators.check(steps, answers(0, f"{tmp_path}/x:2 Support for non-system accounts is deprecated."), None)
+    assert bool(told) == (program == "udevadm")
+    assert "deprecated" in "".join(told) or not told
     assert list(tmp_path.iterdir()) == []
 
 

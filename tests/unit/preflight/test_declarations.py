@@ -9,7 +9,7 @@ from compared import H1, H2, NOTHING, U1, U2, A, B, conflicts, fleet, macvtap, n
 from fleet import Said, declared, found, iface, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, table
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,28 @@ def test_values_are_read_as_ansible_reads_options() -> None:
 def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() -> None:
     got = conflicts((declared(nic(mac=A, comment="x")), H1), (declared(nic("db1", mac=A)), H2))
     assert [one.kind for one in got] == ["declaration", "mac"]
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        (Domain("web1", U1, True, persistent=False), "domain web1 is transient: libvirt stores nothing of it that"),
+        (Domain("web1", U1, saved=()), "domain web1 has a managed save: its next start brings back the NICs"),
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_domain_with_which_only_the_declaration_has_to_wait_is_no_conflict(
+    there: Domain, reason: str, state: str
+) -> None:
+    said = declared(nic("web1", mac=A, state=state))
+    told = {"hv1": {"declared": said, "found": found(there)}, "hv2": {"declared": said, "found": found(number=2)}}
+    assert [places(one) for one in compare.conflicts(told)] == [[f"hv2 web1 {A} declared"]] * (state == "present")
+    (gap,) = compare.gaps(told)
+    assert (gap["host"], gap["what"]) == ("hv1", "domain")
+    assert gap["reason"].startswith(reason)
+    assert table.table([], [gap]) == f"To know: hv1: {gap['reason']}"
+    # Of others nobody has declared anything.
+    assert compare.gaps({"hv1": {"declared": declared(nic("db1", mac=A)), "found": found(there)}}) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def check_name(name: str, path: str) -> None:
     if not _NAME.fullmatch(name) or name.isdigit() or name in {"all", "default"}:
         raise MacvtapError(
             f"'{name}' cannot be written into configuration files: letters, digits and any of _ . , + @ - can, not "
-            "digits alone, and not the words all and default. Choose another name, or say backend: none for this link",
+            "digits alone, and not the words all and default. Choose another name, or set backend: none for this link",
             path=path,
         )
 
@@ -29,19 +29,18 @@ def check_text(text: str, path: str) -> None:
     found = re.search(r"[\x00-\x1f\x7f\"'\\`\u2028\u2029\ud800-\udfff]", text)
     if found:
         raise MacvtapError(
-            f"{found[0]!r} cannot be written into configuration files. Leave it out, or say backend: none for this "
+            f"{found[0]!r} cannot be written into configuration files. Leave it out, or set backend: none for this "
             "link",
             path=path,
         )
 
 
-def device_unit(name: str) -> str:
-    """Return systemd's unit of the link: the path escaped as ``systemd-escape --path`` does."""
-    escaped = "".join(
+def escape(name: str) -> str:
+    """Return the name as a part of a unit's name, as ``systemd-escape`` does."""
+    return "".join(
         char if re.fullmatch(r"[A-Za-z0-9:_.]", char) else "".join(f"\\x{byte:02x}" for byte in char.encode())
         for char in name
     )
-    return f"sys-subsystem-net-devices-{escaped}.device"
 
 
 def cannot(kept: Kept, option: str, value: object, manager: str, instead: str) -> MacvtapError:

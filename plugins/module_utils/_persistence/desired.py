@@ -17,11 +17,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 
+_ORDINARY_MTU = 1500
 # What a user declares and is kept as it was said.
-_AS_SAID = (*(name for name in SAME if name != "altnames"), "tap_owner", "tap_group", "tap_mode")
+_AS_SAID = (*(name for name in SAME if name not in ("altnames", "mtu")), "tap_owner", "tap_group", "tap_mode")
 
 
-def vlan(want: WantedVlan, name: str, parent: Parent) -> Kept:
+def vlan(want: WantedVlan, name: str, parent: Parent, link: Link | None = None) -> Kept:
     return Kept(
         name,
         "vlan",
@@ -31,7 +32,7 @@ def vlan(want: WantedVlan, name: str, parent: Parent) -> Kept:
         vlan_id=want.id,
         protocol=want.protocol,
         mac=want.mac,
-        mtu=want.mtu,
+        mtu=_mtu(want, link),
         alias=vlan_model.MARK,
     )
 
@@ -51,6 +52,7 @@ def macvtap(want: Wanted, parent: Parent, link: Link | None) -> Kept:
         mac=None if mode == "passthru" else _mac(want, link),
         source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
         altnames=tuple(sorted(want.altnames or ())),
+        mtu=_mtu(want, link),
         **{option: getattr(want, option) for option in _AS_SAID},
     )
 
@@ -64,7 +66,7 @@ def companion(want: WantedCompanion, parent: Parent, link: Link | None, below: L
         path=want.path,
         mode="bridge",
         mac=_mac(want, link),
-        mtu=want.mtu,
+        mtu=_mtu(want, link),
         alias=MARK,
         # Not a network's: the kernel would route all of it over the companion.
         addresses=tuple(f"{address}/{128 if family(address) == 6 else 32}" for address in want.addresses),
@@ -77,6 +79,11 @@ def companion(want: WantedCompanion, parent: Parent, link: Link | None, below: L
 def _mac(want: Wanted | WantedCompanion, link: Link | None) -> str | None:
     # One that the kernel chooses would be another one at each boot.
     return want.mac or (link.mac if link else None)
+
+
+def _mtu(want: Wanted | WantedVlan | WantedCompanion, link: Link | None) -> int | None:
+    # At boot a link is made before a manager has raised the uplink's MTU, and does not follow that up by itself.
+    return want.mtu or (link.mtu if link and link.mtu and link.mtu > _ORDINARY_MTU else None)
 
 
 def _up(state: str) -> bool | None:
