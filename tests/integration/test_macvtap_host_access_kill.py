@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import typing as t
 
 import lan as lans

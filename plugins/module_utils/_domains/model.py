@@ -93,10 +93,10 @@ class Domain:
     instance: str = ""
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
     pending: frozenset[str] = frozenset()
-    paused: bool = False
     state: str = ""
     job: str = ""
     saved: tuple[Iface, ...] | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True)
