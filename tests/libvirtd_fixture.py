@@ -88,7 +88,7 @@ class Hypervisor:
         for name in self.virsh("list", "--name").split():
             self.virsh("destroy", name)
         for name in self.virsh("list", "--all", "--name").split():
-            self.virsh("undefine", name)
+            self.virsh("undefine", "--managed-save", name)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 ETC = "/etc/systemd/network"
+PROGRAM = "/etc/linuxvirt-macvtap/make-links"
+LINKS = "/etc/linuxvirt-macvtap/links"
 FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf '%p %m\n' | sort"
 
 
@@ -32,6 +34,13 @@ class Host:
 
     def files(self) -> dict[str, str]:
         return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
+
+    def systemd(self) -> None:
+        self.sh("mkdir -p /run/systemd/system")
+
+    def boot(self, uplink: str = "eth0") -> str:
+        """Do what the unit of the uplink does, and return what it says."""
+        return self.sh(f"sh {PROGRAM} {uplink}")
 
     def networkd(self) -> None:
         self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network; mkdir -p /run/systemd/netif/links")
@@ -55,5 +64,6 @@ def lent(hv: Hypervisor) -> t.Iterator[Host]:
         made.sh(
             "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
             f"/run/network /run/fake {ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* "
-            "/etc/sysctl.d/*macvtap*"
+            "/etc/sysctl.d/*macvtap* /etc/linuxvirt-macvtap /etc/systemd/system/*macvtap* "
+            "/etc/systemd/system/*/macvtap-links* /etc/systemd/system/*.device.wants"
         )

@@ -100,7 +100,8 @@ def install_hint(library: str, os_release: str) -> str:
 def _read_os_release() -> str:
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            with open(path, encoding="utf-8") as file:
+            # Whoever wrote it in another encoding has a library missing all the same.
+            with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
         except OSError:
             continue

@@ -363,10 +363,20 @@ options:
     version_added: 0.2.0
     type: bool
     default: false
+  unsafe_writes:
+    description:
+      - Write into an O(xml_file) that cannot be replaced because it is itself a mount, as files of a container can be.
+        If that is interrupted, the file is left half written.
+      - Otherwise such a file is refused, in check mode too.
+    version_added: 0.2.0
+    type: bool
+    default: false
   timeout:
     description:
-      - How many seconds to wait until running guests have let go of the interfaces that are removed or replugged.
-      - An interface that a guest still holds then is listed in RV(pending).
+      - How many seconds to wait until running guests have released the NICs that are removed or replugged. Each
+        replugged guest gets its NIC back as soon as it has released it.
+      - A NIC that a guest still holds then is listed in RV(pending). The request cannot be taken back. When the guest
+        carries it out, at the latest at a reset, a NIC that is still stored is attached again at once.
     type: int
     default: 20
   lock_timeout:
@@ -377,6 +387,10 @@ options:
     type: int
     default: 60
 notes:
+  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
+    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
+    rollback. It has what is stored when it starts.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
   - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
@@ -400,7 +414,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - An interface that a running guest does not let go of is asked for again by every run, which says changed.
+      - A NIC that a running guest does not release is asked for again by every run, which reports changed.
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
@@ -522,7 +536,7 @@ changes:
         - V(live) changes something that the running guest does not notice, or plugs an interface in or out.
         - V(replug) takes the interface out of the running guest and plugs it in again.
         - V(restart) changes the stored configuration, and the running guest goes on with what it has until it is
-          stopped and started.
+          stopped and started. So does a guest that is started from a managed save.
       type: str
   sample:
     - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
@@ -561,6 +575,7 @@ restart_required:
       that is not stored, or lacks one that is. They become what is stored when the domain is stopped and started; a
       reboot from inside the guest is not enough.
     - Also returned by a run that changes nothing, until the domain was restarted.
+    - Of a domain with a managed save these are the NICs that it was saved with, which its next start brings back.
   returned: success
   type: list
   elements: dict
@@ -721,7 +736,8 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
-        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
+        in_place = module.params["unsafe_writes"]
+        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup, in_place=in_place)
 
 
 def _converge(
@@ -788,7 +804,7 @@ def _converge(
             check_mode=module.check_mode,
             roll_back=module.params["on_error"] == "rollback",
         )
-        if module.check_mode and not isinstance(hv, xmlfile.DomainFile):
+        if module.check_mode:
             hv.require(outcome.plan.steps)
         if not module.check_mode:
             hv.keep()
@@ -873,10 +889,11 @@ def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
 
 def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
     stored, live = resolved.after.stored, resolved.before.live
+    there = stored or (resolved.transient and resolved.after.live)
     return {
         "domain": resolved.desired.domain,
         "mac": resolved.before.mac,
-        "state": "present" if stored else "absent",
+        "state": "present" if there else "absent",
         "stored": stored and fields.nested(stored.values),
         "live": live and fields.nested(live.values),
     }
@@ -940,6 +957,7 @@ def main() -> None:
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},
+            "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
             "lock_timeout": {"type": "int", "default": 60},
             **what,

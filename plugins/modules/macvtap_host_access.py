@@ -281,7 +281,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
@@ -304,7 +304,8 @@ def macvtap_host_access(module: AnsibleModule) -> dict[str, t.Any]:
             observe=access.observe,
             plan=lambda host, _answers: planner.plan(wanted, host, allowed=params[ALLOW]),
             apply=access.apply,
-            undo=lambda journal, host: planner.undo(journal.steps, host),
+            undo=undo.undo,
+            revert=access.revert,
             check_mode=module.check_mode,
         )
     planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}

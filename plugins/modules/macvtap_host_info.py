@@ -300,6 +300,10 @@ domains:
       description: Whether its configuration is stored.
       type: bool
       returned: always
+    saved:
+      description: Whether it has a managed save, whose NICs its next start brings back.
+      type: bool
+      returned: always
     interfaces:
       description: Its interfaces, of every type.
       type: list

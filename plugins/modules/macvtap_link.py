@@ -163,8 +163,8 @@ options:
       - The link below, through which the frames reach the network, by its name, alternative name, MAC address, or the
         PCI address of its device (V(0000:03:00.0)).
       - It must be a wired Ethernet link that is neither a port of a bridge or bond nor itself a macvlan or macvtap
-        link, and has no ipvlan or macsec link on it. A macvlan link whose own parent is in another network namespace, as
-        C(eth0) is in some containers, will do.
+        link, and has no ipvlan or macsec link on it. A macvlan link whose own parent is in another network namespace
+        will do, as C(eth0) of some containers.
       - Needed for a link that does not exist yet.
     type: str
     aliases: [link, lower, base_iface]
@@ -289,7 +289,7 @@ options:
       mode:
         description:
           - Permissions in octal digits, in quotes, such as V("0660").
-          - Without quotes YAML takes C(0660) for the number that is meant, and C(440) for another one, which is refused.
+          - Without quotes YAML takes C(0660) for the number that is meant, and C(440) for another one. That is refused.
         type: raw
       repair:
         description:
@@ -326,8 +326,8 @@ options:
     description:
       - Remove or recreate links, set them down or give them another MAC address, even where a process holds their tap
         open and will be cut off, or where nobody can tell whether one does.
-      - Nobody can tell as another user than root, with C(/proc) hiding processes (C(hidepid)), and in a PID namespace of
-        its own, as in a container. There it helps to mount the host's C(/proc) at any place, such as C(/run/host/proc).
+      - Nobody can tell as another user than root, with C(/proc) hiding processes (C(hidepid)), and in a PID namespace
+        of its own, as in a container. There it helps to mount the host's C(/proc) somewhere, as at C(/run/host/proc).
     type: bool
     default: false
   allow_host_disconnect:

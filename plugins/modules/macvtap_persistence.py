@@ -20,7 +20,7 @@ description:
     nothing else along. It leaves alone links that exist, and never removes one or sets one down.
   - The uplink's own configuration is never touched. systemd-networkd and NetworkManager are told, in files for the
     links alone, to leave these alone.
-  - An uplink that does not come costs libvirt 20 seconds at boot, and nothing else.
+  - Uplinks that do not come cost libvirt 10 seconds at boot, and nothing else.
   - A link without a declared MAC address keeps the one that it has now, and one with an MTU above 1500 that MTU. The
     unit waits a few seconds for an uplink that gets its MTU later.
   - With a companion go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
@@ -512,8 +512,9 @@ files:
     - /etc/linuxvirt-macvtap/links/eth0
     - /etc/linuxvirt-macvtap/make-links
     - /etc/systemd/network/00-macvtap-macvtap0.network
+    - /etc/systemd/system/macvtap-links.service
     - /etc/systemd/system/macvtap-links@.service
-    - /etc/systemd/system/multi-user.target.wants/macvtap-links@eth0.service
+    - /etc/systemd/system/multi-user.target.wants/macvtap-links.service
     - /etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service
 """
 

@@ -114,17 +114,25 @@ def test_a_removal_comes_to_its_end_and_one_that_is_taken_back_does_not(guest: H
     assert macs(guest, live=False) == macs(guest, live=True) == {A}
 
 
-def test_a_run_that_is_killed_while_it_waits_leaves_nobody_without(guest: Hypervisor, module: Module) -> None:
+@pytest.mark.parametrize(("number", "source"), [(signal.SIGKILL, "up1"), (signal.SIGTERM, "eth0")])
+def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
+    guest: Hypervisor, module: Module, number: signal.Signals, source: str
+) -> None:
     declared: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "replug"}
-    with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, start_new_session=True) as process:
-        assert until(lambda: "<address" not in element(guest.dump("web1", live=True), A) or bool(files(guest)))
+    how: t.Dict[str, t.Any] = {"prefix": guest.prefix, "start_new_session": True, "stdout": subprocess.PIPE}
+    with running_module("libvirt_direct_iface", declared, **how) as process:
+        assert until(lambda: bool(keepers(guest)))
         time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=60)[0]
+    if number == signal.SIGTERM:
+        assert f"stopped by SIGTERM. What was declared is as it was before. web1 {A}: the guest was asked to" in said
+    assert f"source dev='{source}'" in element(guest.dump("web1"), A)
     guest.virsh("resume", "web1")
     assert settled(guest)
     assert guest_has(guest, "web1", {A, B})
-    assert "up1" in element(guest.dump("web1", live=True), A)
-    assert not ok(module(**declared))["changed"]
+    assert f"source dev='{source}'" in element(guest.dump("web1", live=True), A)
+    assert ok(module(**declared))["changed"] == (source == "eth0")
 
 
 @pytest.mark.parametrize("what", ["one", "other", "both", "libvirtd", "end"])

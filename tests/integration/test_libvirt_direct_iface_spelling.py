@@ -8,7 +8,7 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, Module, Result, domain, element, nic, ok
+from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -100,3 +100,14 @@ def test_two_nics_with_one_address_can_be_told_apart(hv: Hypervisor, module: Mod
     assert ok(module(domain="web1", alias="ua-b", state="absent"))["changed"]
     assert hv.dump("web1").count(A) == 1
     assert "<source dev='eth0' mode='bridge'/>" in hv.dump("web1")
+
+
+def test_what_libvirt_refuses_is_told_of_the_entry_at_fault(hv: Hypervisor, module: Module) -> None:
+    booting = domain("web1", nic(A), nic(B), nic(C, more="<boot order='7'/>"))
+    hv.define(booting)
+    before = hv.dump("web1")
+    entries = [{"domain": "web1", "mac": A, "mode": "private"}, {"domain": "web1", "mac": B, "boot_order": 7}]
+    failed = module(interfaces=entries)
+    assert failed["msg"].startswith("interfaces[1]: libvirt refuses the configuration of domain 'web1'"), failed["msg"]
+    assert failed["msg"].endswith("The host is as it was before")
+    assert hv.dump("web1") == before

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 import typing as t
@@ -131,23 +130,21 @@ Hypervisor.apply = raced
     assert macs(hv, "web1", live=False) == [A]
 
 
-def test_two_runs_at_once_lose_nothing(hv: Hypervisor) -> None:
+def test_two_runs_wait_for_each_other(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    with contextlib.ExitStack() as stack:
-        runs = [
-            stack.enter_context(
-                running_module(
-                    "libvirt_direct_iface",
-                    {"domain": "web1", "mac": mac, "source": "up1", "mode": "bridge"},
-                    prefix=hv.prefix,
-                    stdout=subprocess.PIPE,
-                )
-            )
-            for mac in (B, C, D)
-        ]
-        said = [run.communicate(timeout=60)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0], said
-    assert macs(hv, "web1", live=False) == [A, B, C, D]
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    held = ["flock", "/run/linuxvirt.macvtap.domains.lock", "sh", "-c", "echo; read _"]
+    with subprocess.Popen([*hv.prefix, *held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert "is changing domains on this host and holds" in module(lock_timeout=0, **declared)["msg"]
+        assert module(check=True, lock_timeout=0, **declared)["changed"]
+        with running_module("libvirt_direct_iface", declared, prefix=hv.prefix) as run:
+            time.sleep(1)
+            assert macs(hv, "web1", live=False) == [A]
+            other.communicate(b"\n")
+            assert run.wait(60) == 0
+    assert macs(hv, "web1", live=False) == [A, B]
 
 
 def test_a_managed_save_comes_back_as_it_was_saved(started: Hypervisor, module: Module) -> None:
@@ -184,3 +181,37 @@ def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, mo
     started.run("rm", "/run/dump")
     assert "domain 'web1' is under a job (dump)" in failed["msg"]
     assert stored["changed"]
+
+
+def test_a_run_that_loses_libvirtd_puts_back_what_it_did(started: Hypervisor) -> None:
+    before = started.dump("web1")
+    code = f"""
+import subprocess, time
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
+bring, done = Guests.bring, []
+def raced(self, *arguments, **more):
+    if not done:
+        done.append(subprocess.run(["sh", "-c", "kill -KILL $(cat /run/{started.daemon}.pid)"], check=True))
+        while subprocess.run(["/usr/sbin/{started.daemon}", "-d"], capture_output=True).returncode:
+            time.sleep(0.05)
+    return bring(self, *arguments, **more)
+Guests.bring = raced
+"""
+    failed = run_beside(started, code, {"domain": "web1", "mac": A, "mode": "private"})
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.dump("web1") == before
+
+
+def test_a_source_keeps_its_address_where_nothing_can_be_passed_through(started: Hypervisor) -> None:
+    address = started.run("cat", "/sys/class/net/up1/address")
+    # Somebody takes the source between the plan and the attempt.
+    code = """
+import subprocess
+act = lambda domain: subprocess.run("ip link add mt9 link up1 type macvtap mode bridge".split(), check=True)
+"""
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "passthrough"}
+    failed = run_beside(started, code + ONCE, declared)
+    assert failed["msg"].startswith(f"cannot add {B} to the running domain 'web1'")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.run("cat", "/sys/class/net/up1/address") == address
+    started.run("ip", "link", "del", "mt9")

@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 MAC = "52:54:00:00:00:01"
 HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
 ETC = "/etc/systemd/network"
+UNITS = "/etc/systemd/system"
+LINKS = "/etc/linuxvirt-macvtap/links"
+PROGRAM = "/etc/linuxvirt-macvtap/make-links"
 # All that the role would say of a link.
 LINK: dict[str, t.Any] = {
     "name": "mt-0",
@@ -40,7 +43,8 @@ LINK: dict[str, t.Any] = {
     "tap": {"mode": "0660"},
 }
 FILES = (
-    "find /etc/systemd/network /etc/systemd/system /etc/NetworkManager /etc/network /etc/udev -newer /run/mark "
+    "find /etc/systemd/network /etc/systemd/system /etc/NetworkManager /etc/network /etc/udev /etc/linuxvirt-macvtap "
+    "-newer /run/mark "
     "! -type d -printf '%p %m\n' 2>/dev/null | sort"
 )
 
@@ -62,9 +66,16 @@ class Host:
         """Return the modes of the files that tests have made, by their paths."""
         return dict(line.rsplit(" ", 1) for line in self.sh(FILES).splitlines())
 
-    def networkd(self, *, systemd: bool = False) -> None:
+    def systemd(self) -> None:
+        self.sh("mkdir -p /run/systemd/system")
+
+    def boot(self, uplink: str = "eth0") -> str:
+        """Do what the unit of the uplink does, and return what it says."""
+        return self.sh(f"sh {PROGRAM} {uplink}")
+
+    def networkd(self) -> None:
         self.sh(f"printf '[Match]\nName=eth0\n' > {ETC}/20-eth0.network")
-        self.sh("mkdir -p /run/systemd/netif/links" + (" /run/systemd/system" if systemd else ""))
+        self.sh("mkdir -p /run/systemd/netif/links")
         self.sh(
             f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
             " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
@@ -87,10 +98,11 @@ def host(hv: Hypervisor) -> t.Iterator[Host]:
     made.sh(f"mkdir -p {ETC} /etc/udev/rules.d; touch -d '1 second ago' /run/mark")
     yield made
     made.sh(
-        "umount -q /etc/udev/rules.d || true; for l in mt-0 mt1; do ip link del $l 2>/dev/null || true; done; "
+        "umount -q /etc/udev/rules.d || true; "
+        "for l in mt-0 mt1 svlan eth0.20; do ip link del $l 2>/dev/null || true; done; "
         f"rm -rf /run/systemd /run/NetworkManager /run/network {ETC} /etc/NetworkManager /etc/network "
-        "/etc/udev/rules.d/*macvtap* /etc/systemd/system/macvtap-links.service "
-        "/etc/systemd/system/multi-user.target.wants/macvtap-links.service"
+        "/etc/udev/rules.d/*macvtap* /etc/systemd/system/macvtap-links* /etc/systemd/system/*/macvtap-links* "
+        "/etc/systemd/system/*.device.wants /etc/linuxvirt-macvtap"
     )
 
 
@@ -107,33 +119,39 @@ def as_declared(host: Host, **more: t.Any) -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
-    host.networkd(systemd=True)
+    host.systemd()
     before = host.files()
     foreseen = ok(host.run(check=True, diff=True, python=python, **LINK))
     assert host.files() == before
     done = ok(host.run(diff=True, python=python, **LINK))
     assert done["changes"] == foreseen["changes"]
     assert done["diff"] == foreseen["diff"]
-    assert done["links"] == [{"name": "mt-0", "backend": "networkd"}]
+    assert done["links"] == [{"name": "mt-0", "backend": "systemd"}]
     written = host.files()
+    links = {
+        f"{UNITS}/multi-user.target.wants/macvtap-links.service",
+        f"{UNITS}/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service",
+    }
     assert {path: mode for path, mode in written.items() if path not in before} == {
-        f"{ETC}/05-macvtap-mt-0.network": "644",
-        f"{ETC}/20-eth0.network.d/50-macvtap.conf": "644",
-        f"{ETC}/50-macvtap-mt-0.netdev": "644",
-        "/etc/systemd/system/macvtap-links.service": "644",
-        "/etc/systemd/system/multi-user.target.wants/macvtap-links.service": "777",
+        "/etc/NetworkManager/conf.d/90-macvtap.conf": "644",
+        f"{ETC}/00-macvtap-mt-0.network": "644",
+        f"{LINKS}/eth0": "644",
+        PROGRAM: "644",
+        f"{UNITS}/macvtap-links@.service": "644",
+        f"{UNITS}/macvtap-links.service": "644",
+        **dict.fromkeys(links, "777"),
         "/etc/udev/rules.d/90-macvtap.rules": "644",
     }
     assert sorted(set(written) - set(before)) == done["files"] == foreseen["files"]
     shown = {one["before_header"]: one["after"] for one in done["diff"]}
-    for path in set(done["files"]) - {"/etc/systemd/system/multi-user.target.wants/macvtap-links.service"}:
+    for path in set(done["files"]) - links:
         assert host.sh(f"cat {path}") == shown[path]
     again = ok(host.run(python=python, **LINK))
     assert (again["changed"], again["changes"]) == (False, [])
 
 
 def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> None:
-    host.networkd(systemd=True)
+    host.systemd()
     host.sh(f"echo '# mine' > {ETC}/50-macvtap-mine.netdev")
     before = host.files()
     ok(host.run(parent="eth0", mode="bridge", links=[LINK, {"name": "mt1"}]))
@@ -149,11 +167,11 @@ def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> N
 
 def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
     host.networkmanager()
-    ok(host.run(**LINK))
+    ok(host.run(backend="networkmanager", **LINK))
     path = "/etc/NetworkManager/system-connections/macvtap-mt-0.nmconnection"
     assert host.files()[path] == "600"
     host.sh(f"chmod 644 {path}")
-    (change,) = ok(host.run(**LINK))["changes"]
+    (change,) = ok(host.run(backend="networkmanager", **LINK))["changes"]
     assert (change["field"], host.files()[path]) == ("mode", "600")
 
 
@@ -168,19 +186,81 @@ def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
         {"mode": "source", "source_macs": [f"02:00:00:00:01:{n:02x}" for n in range(100)]},
     ],
 )
-def test_what_ifupdown_runs_makes_the_link_as_declared(host: Host, more: dict[str, t.Any]) -> None:
-    host.ifupdown()
-    ok(host.run(backend="ifupdown", **{**LINK, **more}))
-    commands = re.findall(r"^    (?:pre|post)-up (.*)$", host.sh("cat /etc/network/interfaces.d/macvtap"), re.MULTILINE)
-    for command in commands:
-        host.sh(command)
-    as_declared(host, **more)
+@pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
+def test_what_runs_at_boot_makes_the_link_as_declared(host: Host, backend: str, more: dict[str, t.Any]) -> None:
+    host.systemd() if backend == "systemd" else host.ifupdown()
+    parent = more.get("parent", "eth0")
+    # Of a link in mode passthru that has gone the kernel keeps the count.
+    heard = allmulti(host, parent)
+    ok(host.run(backend=backend, **{**LINK, **more}))
     # With the link there, as after a run of the role, the same again harms nothing.
-    for command in commands:
-        host.sh(command)
-    as_declared(host, **more)
+    for _time in range(2):
+        if backend == "systemd":
+            assert host.boot(parent) == ""
+        else:
+            text = host.sh("cat /etc/network/interfaces.d/macvtap")
+            for command in re.findall(r"^    (?:pre|post)-up (.*)$", text, re.MULTILINE):
+                host.sh(command)
+        as_declared(host, **more)
     # In every mode the parent takes in what the link is to hear.
-    assert " allmulti 1 " in host.sh(f"ip -d link show {more.get('parent', 'eth0')}") or more.get("state") == "down"
+    assert allmulti(host, parent) == heard + (more.get("state") != "down")
+
+
+def allmulti(host: Host, name: str) -> int:
+    return int(re.findall(r" allmulti (\d+) ", host.sh(f"ip -d link show {name}"))[0])
+
+
+def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: Host) -> None:
+    host.systemd()
+    host.sh("ip link set up1 mtu 1400")
+    declared = {
+        "vlans": [{"parent": "eth0", "id": 20}, {"parent": "eth0.20", "id": 5, "name": "svlan"}],
+        "parent": "eth0",
+        "mode": "bridge",
+        "links": [
+            # The kernel here has no VLANs; what stands on one cannot be there either.
+            {"name": "a1", "parent": "svlan", "mac": "52:54:00:00:00:02"},
+            {**LINK, "altnames": ["eth0", "web-1"], "mac": MAC},
+            {"name": "mt1", "parent": "up1", "mtu": 1300, "mac": "52:54:00:00:00:03"},
+        ],
+    }
+    ok(host.run(**declared))
+    has_vlans = "vlan" in host.sh("ip link add link eth0 name probe type vlan id 9 2>&1 && ip link del probe; true")
+    said = host.boot()
+    assert "mt-0: ip link property add dev mt-0 altname eth0 altname web-1: " in said
+    assert has_vlans or "eth0.20: ip link add link eth0 name eth0.20 type vlan protocol 802.1Q id 20: " in said
+    (link,) = json.loads(host.sh("ip -d -j link show dev mt-0"))
+    assert ("UP" in link["flags"], link["mtu"], link["ifalias"]) == (True, 1400, LINK["alias"])
+    assert "mt1@" not in host.sh("ip -br link show")
+    # The uplink whose MTU is too small gets its links all the same, and what it can have when it can have it.
+    host.sh(f"sed -i 's/mtu 1300/mtu 1500/' {LINKS}/up1; (sleep 1; ip link set up1 mtu 1500) & sh {PROGRAM} up1; wait")
+    assert json.loads(host.sh("ip -j link show dev mt1"))[0]["mtu"] == 1500
+
+
+def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host) -> None:
+    host.systemd()
+    ok(host.run(**LINK, state="up"))
+    host.sh("ip link add link up1 name mt-0 type macvlan mode private; ip link set mt-0 mtu 1300 up")
+    before = host.sh("ip -d link show")
+    assert host.boot() == ""
+    assert host.sh("ip -d link show") == before
+
+
+@pytest.mark.parametrize("by", ["mac", "altname", "name"])
+def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Host, by: str) -> None:
+    host.systemd()
+    said = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
+    host.sh("ip link property add dev up1 altname lan-b")
+    try:
+        ok(host.run(name="mt1", parent=said, mode="bridge", mac=MAC))
+        host.sh("ip link set up1 down; ip link set up1 name other")
+        host.boot("eth0")
+        # A virtual link has no device of its own, by which physical links are known.
+        found = by == "altname"
+        host.boot("other")
+        assert ("mt1@other" in host.sh("ip -br link")) is found
+    finally:
+        host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
 
 
 @pytest.mark.parametrize(
@@ -200,11 +280,9 @@ def test_what_ifupdown_runs_makes_the_link_as_declared(host: Host, more: dict[st
 )
 def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, more: dict[str, t.Any]) -> None:
     host.networkd()
-    declared = {**LINK, **more}
-    ok(host.run(backend="networkd" if declared["parent"] == "eth0" else "none", **declared))
-    if declared["parent"] != "eth0":
-        host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
-        ok(host.run(backend="networkd", **declared))
+    declared = {**LINK, "parent": "up1", **more}
+    host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
+    ok(host.run(backend="networkd", **declared))
     mac = f"address {MAC}" if declared["mac"] else ""
     host.sh(f"ip link add link {declared['parent']} name mt-0 mtu 1400 {mac} type macvtap mode {declared['mode']}")
     rules = host.sh("cat /etc/udev/rules.d/90-macvtap.rules")
@@ -219,40 +297,40 @@ def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, 
         + (" allmulticast on" if declared["allmulticast"] else "")
         + (" up" if declared.get("state") != "down" else "")
     )
-    as_declared(host, **more)
+    as_declared(host, **{"parent": "up1", **more})
 
 
 def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
     (mac,) = (link["mac"] for link in made["links"])
     ok(host.run(name="mt1"))
-    netdev = host.sh(f"cat {ETC}/50-macvtap-mt1.netdev")
-    assert f"MACAddress={mac}\n" in netdev
-    assert "Mode=private\n" in netdev
+    assert f"\nlink add link % name mt1 address {mac} type macvtap mode private\n" in host.sh(f"cat {LINKS}/eth0")
 
 
 def test_a_file_of_somebody_else_is_left_alone(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     host.sh("echo '# mine' > /etc/udev/rules.d/90-macvtap.rules")
     before = host.files()
     failed = host.run(**LINK)
-    assert "/etc/udev/rules.d/90-macvtap.rules is somebody else's" in failed["msg"]
+    assert "/etc/udev/rules.d/90-macvtap.rules is not managed by this collection" in failed["msg"]
     assert host.files() == before
     assert host.sh("cat /etc/udev/rules.d/90-macvtap.rules") == "# mine\n"
 
 
 def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) -> None:
     host.networkd()
+    host.systemd()
     host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
     host.sh("ip addr add 192.0.2.1/24 dev up1")
     before = host.files()
     try:
         for check in (True, False):
-            refused = host.run(links=[LINK, {"name": "up1", "parent": "eth0"}], check=check)["msg"]
+            links = [LINK, {"name": "up1", "parent": "eth0"}]
+            refused = host.run(links=links, check=check)["msg"]
             assert refused.startswith("links[1].name: up1 is a name of up1, ")
             refused = host.run(links=[{**LINK, "parent": "up1"}], backend="networkd", check=check)["msg"]
-            assert refused.startswith("links[0].backend: up1 has addresses of the host (192.0.2.1/24) ")
+            assert refused.startswith("links[0].backend: up1 has addresses of the host (192.0.2.1/24), and networkd ")
             refused = host.run(vlans=[{"parent": "lo", "id": 20}], backend="networkd", check=check)["msg"]
             assert refused.startswith("vlans[0].parent: lo is the loopback link")
         assert host.files() == before
@@ -268,7 +346,7 @@ def test_check_mode_asks_the_tools_that_will_read_the_files(host: Host) -> None:
     for check in (True, False):
         failed = run_module(
             "macvtap_persistence",
-            LINK,
+            {**LINK, "backend": "ifupdown"},
             prefix=[*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"],
             check=check,
         )
@@ -277,19 +355,19 @@ def test_check_mode_asks_the_tools_that_will_read_the_files(host: Host) -> None:
 
 
 def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
-    host.networkd(systemd=True)
+    host.systemd()
     ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
-    before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap*")
+    before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")
     host.sh("mount -t tmpfs -o ro tmpfs /etc/udev/rules.d")
     failed = host.run(**{**LINK, "mode": "private"})
     assert "/etc/udev/rules.d/90-macvtap.rules cannot be written: Read-only file system" in failed["msg"]
     assert failed["msg"].endswith("The host is as it was before")
     host.sh("umount /etc/udev/rules.d")
-    assert (host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap*")) == (before, texts)
+    assert (host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")) == (before, texts)
 
 
 def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: Host) -> None:
-    host.networkd(systemd=True)
+    host.systemd()
     # Each file of the one differs from the other's, and one is there in one of them alone.
     both: list[dict[str, t.Any]] = [
         {"links": [{**LINK, "mode": "private", "allmulticast": False}, {"name": "mt1", "state": "absent"}]},
@@ -331,20 +409,19 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: 
     assert "/.macvtap-" not in host.sh("find /etc -name '.macvtap-*'")
 
 
-def test_where_nobody_manages_the_parent_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:
+def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:
     before = host.files()
     done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
     (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
-    assert "mt-0, mt1 will not be there after a reboot" in warning
-    assert "manages eth0" in warning
+    assert "mt-0, mt1 will not be there after a reboot: systemd, whose unit would make them, does not run" in warning
     assert done["links"] == [{"name": "mt-0", "backend": None}, {"name": "mt1", "backend": None}]
     assert ok(host.run(parent="eth0", name="mt1", backend="none")).get("warnings", []) == []
     assert host.files() == before
 
 
 def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
-    host.networkd()
-    assert "say name, links, vlans, companions or purge" in host.run()["msg"]
+    host.systemd()
+    assert "set name, links, vlans, companions or purge" in host.run()["msg"]
     bad = {**LINK, "alias": 'a "b"'}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")

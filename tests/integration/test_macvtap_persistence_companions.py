@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Companions really written down, and what ifupdown is told really run, on a hypervisor of the lab."""
+"""Companions really written down, and what makes them at boot really run, on a hypervisor of the lab."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import typing as t
 
 import pytest
-from managed import ETC, Host, lent
+from managed import ETC, LINKS, PROGRAM, Host, lent
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -19,7 +19,6 @@ if t.TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
 INTERFACES = "/etc/network/interfaces.d/macvtap"
-UDEV = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
 COMPANION: dict[str, t.Any] = {
     "name": "host-0",
@@ -38,29 +37,30 @@ def host(hv: Hypervisor) -> t.Iterator[Host]:
 
 
 def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     foreseen = host.run(check=True, diff=True, companions=[COMPANION])
     assert host.files() == {}
     done = host.run(diff=True, companions=[COMPANION])
     assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
-    assert done["links"] == [{"name": "host-0", "backend": "networkd"}]
-    assert host.files() == dict.fromkeys(
-        [
-            f"{ETC}/05-macvtap-host-0.network",
-            f"{ETC}/20-eth0.network.d/50-macvtap.conf",
-            f"{ETC}/50-macvtap-host-0.netdev",
-            SYSCTL,
-            UDEV,
-        ],
-        "644",
-    )
+    assert done["links"] == [{"name": "host-0", "backend": "systemd"}]
+    written = host.files()
+    assert {path for path, mode in written.items() if mode == "644"} == {
+        "/etc/NetworkManager/conf.d/90-macvtap.conf",
+        f"{ETC}/00-macvtap-host-0.network",
+        "/etc/systemd/system/macvtap-links@.service",
+        "/etc/systemd/system/macvtap-links.service",
+        f"{LINKS}/eth0",
+        PROGRAM,
+        SYSCTL,
+    }
+    assert sum("/macvtap-links@eth0.service" in path for path in written) == 1
     assert sorted(host.files()) == done["files"]
     again = host.run(companions=[COMPANION])
     assert (again["changed"], again["changes"]) == (False, [])
 
 
 def test_links_and_companions_come_and_go_each_by_its_own_calls(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     link = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
     host.run(companions=[COMPANION])
     alone = host.files(), host.sh(f"cat {' '.join(host.files())}")
@@ -71,19 +71,22 @@ def test_links_and_companions_come_and_go_each_by_its_own_calls(host: Host) -> N
     assert (host.files(), host.sh(f"cat {' '.join(host.files())}")) == alone
     host.run(links=[link], purge=True)
     host.run(companions=[{"name": "host-0", "state": "absent"}])
-    assert set(host.files()) == {path for path in beside if "host-0" not in path} - {SYSCTL, UDEV}
+    assert set(host.files()) == {path for path in beside if "host-0" not in path} - {SYSCTL}
     host.run(purge=True)
     assert host.files() == {}
 
 
-def test_what_ifupdown_runs_makes_the_companion_as_declared(host: Host) -> None:
-    host.ifupdown()
-    host.run(companions=[COMPANION], backend="ifupdown")
-    commands = re.findall(r"^    (?:pre|post)-up (.*)$", host.sh(f"cat {INTERFACES}"), re.MULTILINE)
+@pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
+def test_what_runs_at_boot_makes_the_companion_as_declared(host: Host, backend: str) -> None:
+    host.systemd() if backend == "systemd" else host.ifupdown()
+    host.run(companions=[COMPANION], backend=backend)
     # With the companion there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
-        for command in commands:
-            host.sh(command)
+        if backend == "systemd":
+            assert host.boot() == ""
+        else:
+            for command in re.findall(r"^    (?:pre|post)-up (.*)$", host.sh(f"cat {INTERFACES}"), re.MULTILINE):
+                host.sh(command)
         (link,) = json.loads(host.sh("ip -d -j address show dev host-0"))
         data = link["linkinfo"]
         assert (data["info_kind"], data["info_data"]["mode"], link["link"]) == ("macvlan", "bridge", "eth0")
@@ -108,7 +111,7 @@ def test_what_ifupdown_runs_makes_the_companion_as_declared(host: Host) -> None:
 
 
 def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     for bad, path in (
         ({"addresses": ["192.0.2.41/24"]}, "companions[0].addresses[0]"),
         ({"guests": ["0.0.0.0/0"]}, "companions[0].guests[0]"),
@@ -121,7 +124,7 @@ def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
 
 
 def test_nothing_is_written_that_would_lead_the_hosts_own_address_away(host: Host) -> None:
-    host.networkd()
+    host.systemd()
     host.sh("ip addr add 192.0.2.1/24 dev up1")
     try:
         for check in (True, False):

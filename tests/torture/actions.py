@@ -20,7 +20,7 @@ class Action(t.NamedTuple):
 
 
 # What ends or disturbs the run that it falls into, beside what changes the host.
-OF_A_RUN = ("kill", "sigterm", "restart_libvirtd", "refuse", "run")
+OF_A_RUN = ("kill", "sigterm", "restart_libvirtd", "refuse", "run", "keeper")
 
 
 def apply(world: World, action: Action) -> t.Any:
@@ -72,7 +72,9 @@ def _edit_remove(_world: World, guest: Guest, mac: str) -> None:
 
 def _edit_mode(_world: World, guest: Guest, mac: str) -> None:
     if guest.stored is not None:
-        guest.stored = [replace(nic, mode="private") if nic.mac == mac else nic for nic in guest.stored]
+        guest.stored = [
+            replace(nic, mode="private") if nic.mac == mac and nic.type == "direct" else nic for nic in guest.stored
+        ]
 
 
 def _edit_source(_world: World, guest: Guest, mac: str) -> None:

@@ -21,7 +21,7 @@ _FIELDS = {"source": "source", "mode": "mode", "model": "model", "link_state": "
 def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
     """Look at what a run that was not killed has returned.
 
-    :raises Violation: it is not true.
+    :raises ViolationError: it is not true.
     """
     if outcome.rc is None:
         return
@@ -52,17 +52,33 @@ def _check_existence(stage: Stage, run: Run) -> None:
             stage.violate("lost-update", f"{name}: memory {now.memory}, another editor wrote {meant.memory}")
         for mac in {nic.mac for nic in (*(now.stored or ()), *(meant.stored or ()))}:
             if not run.scope.means(uuid, mac) and now.stored_nic(mac) != meant.stored_nic(mac):
-                stage.violate(
-                    "lost-update", f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}"
-                )
+                kind = "lost-update" if (uuid, mac) in run.others_nics else "not-meant"
+                stage.violate(kind, f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}")
 
 
 def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
     differences = list(_differences(stage, run))
     if AS_BEFORE in outcome.message and differences:
         stage.violate("false-as-before", f"{outcome.message!r}, but {'; '.join(differences)}")
+    if run.params.get("on_error") != "keep":
+        _check_put_back(stage, run, outcome)
     if any(alarm in outcome.message for alarm in _ALARMS) and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
+
+
+def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
+    """What a failed run has stored is put back, where nothing hinders it."""
+    for uuid, guest in stage.world.guests.items():
+        meant = stage.shadow.guests.get(uuid)
+        refused = sum(one == uuid for what, one, _mac in run.refused if what == "define")
+        if meant is None or guest.job or uuid in run.excused or refused > 1 or run.restarts > 1:
+            continue
+        for mac in {nic.mac for nic in (*(guest.stored or ()), *(meant.stored or ()))}:
+            if guest.stored_nic(mac) != meant.stored_nic(mac) and (uuid, mac) not in run.others_nics:
+                stage.violate(
+                    "not-put-back",
+                    f"{outcome.message!r}: {guest.name} stores {guest.stored_nic(mac)}, not {meant.stored_nic(mac)}",
+                )
 
 
 def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
@@ -121,7 +137,13 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
         f"live: {returned['live']}",
         lambda m: _same(returned["live"], m.live.nic if m.live else None, m.live.mode if m.live else None),
     )
-    check("false-pending", f"pending: {key in lists['pending']}", lambda m: (key in lists["pending"]) == m.pending)
+    # What a run that was ended has written down may never have been asked for.
+    unsure = key in lists["pending"] and stage.interrupted
+    check(
+        "false-pending",
+        f"pending: {key in lists['pending']}",
+        lambda m: (key in lists["pending"]) == m.pending or (unsure and m.live is not None),
+    )
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
         check("false-restart", f"restart_required: {listed}", lambda m: listed == m.restart or bool(m.saved_otherwise))
@@ -158,7 +180,7 @@ def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
 
 def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | None) -> bool:
     if returned is None or nic is None:
-        return returned is nic
+        return returned is None and nic is None
     values = {name: getattr(nic, own) for name, own in _FIELDS.items()}
     values["mode"] = mode or nic.mode
     values["link_state"] = values["link_state"] or "up"

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from torture import fake_libvirt
 from torture.intent import Scope
 from torture.stage import Killed, Run, Stage
@@ -98,7 +100,7 @@ class _LinkSession:
         errors = importlib.import_module(f"{_UTILS}._errors")
         for step in steps:
             link, mode = step.before, step.after.mode
-            found = self._stage.call("link", link.name, lambda link=link, mode=mode: _set_mode(self._stage, link, mode))
+            found = self._stage.call("link", link.name, functools.partial(_set_mode, self._stage, link, mode))
             if not found:
                 raise errors.MacvtapError(f"the link {link.name} has gone while this ran", path=step.path)
 
@@ -204,7 +206,7 @@ def run(
     had, outer = getattr(_Module, "given", None), set(stage.locks)
     _Module.given = params, check
     try:
-        with _seams(stage) as module:
+        with stage.seams(), _seams(stage) as module:
             module.main()
     except _EndedError as ended:
         outcome = Outcome(ended.rc, ended.result, list(ended.result.get("warnings", ())))

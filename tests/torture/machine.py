@@ -8,10 +8,11 @@ import typing as t
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
 from torture import strategies
 from torture.actions import Action
 from torture.sequence import Sequence
-from torture.stage import Event, Violation
+from torture.stage import Event, ViolationError
 from torture.world import World
 
 
@@ -21,7 +22,7 @@ class DirectIface(RuleBasedStateMachine):
     only: t.ClassVar[frozenset[str] | None] = None
     ignored: t.ClassVar[frozenset[str]] = frozenset()
     sequences: t.ClassVar[int] = 0
-    found: t.ClassVar[Violation | None] = None
+    found: t.ClassVar[ViolationError | None] = None
     runs: t.ClassVar[int] = 0
 
     @initialize(world=strategies.worlds())
@@ -30,7 +31,7 @@ class DirectIface(RuleBasedStateMachine):
         self.sequence = Sequence(world, self._counts)
         self.sequence.stage.first = self._first
 
-    def _first(self, violation: Violation) -> None:
+    def _first(self, violation: ViolationError) -> None:
         """Print the first violation at once: to shrink it takes longer than to find it."""
         if type(self).found is None:
             type(self).found = violation
@@ -52,3 +53,7 @@ class DirectIface(RuleBasedStateMachine):
     @rule(action=strategies.others())
     def others(self, action: Action) -> None:
         self.sequence.act(action)
+
+    def teardown(self) -> None:
+        if hasattr(self, "sequence"):
+            self.sequence.close()

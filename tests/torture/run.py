@@ -12,14 +12,15 @@ import typing as t
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
+
 from torture.machine import DirectIface
-from torture.stage import Violation
+from torture.stage import ViolationError
 
 # Sequences of one seed: few enough that a found one is soon found again by it.
 _A_ROUND = 500
 
 
-def _torture(number: int, sequences: int) -> None:
+def _torture(number: int, sequences: int, *, shrink: bool) -> None:
     config = settings(
         max_examples=sequences,
         stateful_step_count=8,
@@ -27,7 +28,7 @@ def _torture(number: int, sequences: int) -> None:
         database=None,
         print_blob=False,
         report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, *((Phase.shrink,) if shrink else ())),
         suppress_health_check=list(HealthCheck),
     )
     seeded = seed(number)(DirectIface)
@@ -39,6 +40,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the first round")
     parser.add_argument("--ignore", default="", help="kinds of violations that do not count, with commas between")
+    parser.add_argument("--survey", action="store_true", help="shrink nothing, and go on after a violation")
     parser.add_argument("--only", default="", help="the kinds that count")
     options = parser.parse_args(arguments)
     DirectIface.only = frozenset(options.only.split(",")) if options.only else None
@@ -49,13 +51,15 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     while time.monotonic() < until:
         print(f"seed {number}: {DirectIface.sequences} sequences, {DirectIface.runs} runs so far", flush=True)
         try:
-            _torture(number, _A_ROUND)
-        except Violation:
+            _torture(number, _A_ROUND, shrink=not options.survey)
+        except ViolationError:
             print(
                 f"found with seed {number}; {DirectIface.sequences} sequences in all, those of shrinking it included",
                 flush=True,
             )
-            raise
+            if not options.survey:
+                raise
+            DirectIface.found = None
         number += 1
     spent = round(time.monotonic() - begun)
     print(f"{DirectIface.sequences} sequences with {DirectIface.runs} runs in {spent} s, and no violation")

@@ -9,6 +9,7 @@ import typing as t
 from torture import checks, drive
 from torture.actions import Action
 from torture.drive import Outcome
+from torture.owner import Owner
 from torture.stage import Event, Run, Stage
 from torture.world import OTHERS, Departure, World
 
@@ -20,10 +21,14 @@ class Sequence:
         self.stage = Stage(world, counts)
         self.stage.nested = self._nested
         self.finished: dict[int, tuple[Run, Outcome]] = {}
-        # What outlives runs: each is called after whatever happens, as often as it happens, and does what it does
-        # within a second of that.
-        self.owners: list[t.Callable[[World], None]] = []
+        # What outlives runs: it does within a second what is to be done.
+        self.owner = Owner(self.stage)
+        self.stage.keeper = self.owner
+        self.stage.seams = self.owner.seams
         self._looked_at = 0
+
+    def close(self) -> None:
+        self.owner.close()
 
     @property
     def world(self) -> World:
@@ -32,7 +37,7 @@ class Sequence:
     def run(self, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[Event] = ()) -> Outcome:
         """Run the module, with ``events`` falling into it.
 
-        :raises Violation: an invariant does not hold.
+        :raises ViolationError: an invariant does not hold.
         """
         run, outcome = drive.run(self.stage, params, check=check, events=events)
         self.finished[run.number] = run, outcome
@@ -46,7 +51,7 @@ class Sequence:
     def act(self, action: Action) -> None:
         """Let others do something between runs.
 
-        :raises Violation: a guest loses a NIC by what an earlier run has asked for.
+        :raises ViolationError: a guest loses a NIC by what an earlier run has asked for.
         """
         self.stage.act(action)
         self._settle()
@@ -65,8 +70,7 @@ class Sequence:
 
     def _settle(self, ended: int = OTHERS) -> None:
         """Hold every NIC that a guest has released for a run against what the run was for."""
-        for owner in self.owners:
-            owner(self.world)
+        self.owner()
         departures = self.world.departures[self._looked_at :]
         for number, gone in enumerate(departures):
             if gone.by != OTHERS and not self._is_right(gone, departures[number + 1 :]):

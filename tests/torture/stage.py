@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import signal
 import typing as t
 from dataclasses import dataclass, field
@@ -23,12 +25,18 @@ class Killed(BaseException):
     """The run's process is no more. Whatever of it still runs in this one can change nothing."""
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """An invariant does not hold. ``kind`` is the invariant's name."""
 
     def __init__(self, kind: str, message: str, trace: t.Sequence[str]) -> None:
         super().__init__("\n".join([f"{kind}: {message}", *trace]))
         self.kind = kind
+
+
+@functools.lru_cache(None)
+def _class_of(kind: str) -> type[ViolationError]:
+    """Return a class for each kind, so that what is shrunk stays of its kind."""
+    return type(kind, (ViolationError,), {})
 
 
 class Event(t.NamedTuple):
@@ -60,6 +68,7 @@ class Run:
     tried: int = 0
     # When it last read each domain's stored configuration (the call, the moment), and others last changed it.
     read_at: dict[str, tuple[int, int]] = field(default_factory=dict)
+    live_at: dict[str, tuple[int, int]] = field(default_factory=dict)
     others_at: dict[str, int] = field(default_factory=dict)
     # What others have changed in stored configurations: (UUID, MAC address).
     others_nics: set[tuple[str, str]] = field(default_factory=set)
@@ -86,10 +95,15 @@ class Stage:
         self.diverged: set[str] = set()
         self.runs: list[Run] = []
         self.number = 0
-        self.found: Violation | None = None
-        self.first: t.Callable[[Violation], None] = lambda _found: None
+        # Whether a run was ended by a signal.
+        self.interrupted = False
+        self.found: ViolationError | None = None
+        self.first: t.Callable[[ViolationError], None] = lambda _found: None
         self._restarts = 0
         self._moment = 0
+        # The keeper looks at the host: set by torture.sequence.
+        self.keeper: t.Callable[[], None] = lambda: None
+        self.seams: t.Callable[[], t.ContextManager[None]] = contextlib.nullcontext
         # Runs the module within a run, as somebody else on the host; set by torture.drive.
         self.nested: t.Callable[[t.Mapping[str, t.Any]], None] = lambda _params: None
 
@@ -106,7 +120,7 @@ class Stage:
     def violate(self, kind: str, message: str) -> None:
         if self._counts(kind):
             if self.found is None:
-                self.found = Violation(kind, message, self.trace)
+                self.found = _class_of(kind)(kind, message, self.trace)
                 self.first(self.found)
             if not self.runs:
                 raise self.found
@@ -141,7 +155,7 @@ class Stage:
             run.window.append(self.world.copy())
             for uuid in {*before.guests, *self.world.guests}:
                 was, now = before.guests.get(uuid), self.world.guests.get(uuid)
-                if was is None or now is None or (was.stored, was.memory) != (now.stored, now.memory):
+                if was != now:
                     run.others_at[uuid] = self._moment
         self._note_nics(before)
 
@@ -155,6 +169,7 @@ class Stage:
 
     def _disturb(self, action: Action) -> None:
         run = self.run
+        self.interrupted |= action.name in {"kill", "sigterm"}
         if action.name == "kill":
             run.dead = True
             raise Killed
@@ -166,6 +181,8 @@ class Stage:
         elif action.name == "restart_libvirtd":
             self._restarts += 1
             run.restarts += 1
+        elif action.name == "keeper":
+            self.keeper()
         elif action.name == "refuse":
             run.refuse += 1
         elif action.name == "run":
@@ -187,6 +204,12 @@ class Stage:
                 self.note(f"   {self.world.guests[gone.uuid].name} has released {gone.mac}")
             for run in self.runs:
                 run.window.append(self.world.copy())
+
+    def kept(self, guest: Guest, nic: Nic) -> None:
+        """Note what the keeper has attached."""
+        self.note(f"   the keeper attaches {nic.mac} to {guest.name}")
+        for run in self.runs:
+            run.window.append(self.world.copy())
 
     # What a run does.
 
@@ -224,14 +247,15 @@ class Stage:
     def sleep(self, seconds: float) -> None:
         def slept() -> None:
             self.now += seconds
+            self.keeper()
             self.run.window = [self.world.copy()]
 
         self.call("sleep", "", slept)
 
     def read(self, guest: Guest, *, stored: bool) -> None:
-        if stored:
-            self._moment += 1
-            self.run.read_at[guest.uuid] = self.run.calls, self._moment
+        self._moment += 1
+        at = self.run.read_at if stored else self.run.live_at
+        at[guest.uuid] = self.run.calls, self._moment
 
     def _begin(self, what: str, uuid: str, mac: str, *, live: bool) -> None:
         """Note that the run is about to change something."""
@@ -257,14 +281,18 @@ class Stage:
         self.run.done.append((what, uuid, mac))
         self.run.window = [self.world.copy()]
 
+    def _unseen(self, read_at: t.Mapping[str, tuple[int, int]], uuid: str) -> bool:
+        """Whether others have changed a domain between the run's last call, which read it, and this one."""
+        call, moment = read_at.get(uuid, (-2, 0))
+        return call == self.run.calls - 1 and self.run.others_at.get(uuid, -1) > moment
+
     def defines(self, document: Document) -> None:
         uuid = document.uuid
         self._begin("define", uuid, "", live=False)
         guest = self.world.guests.get(uuid)
         run = self.run
         # Between two calls that follow each other nobody can look.
-        call, moment = run.read_at.get(uuid, (-2, 0))
-        excused = call == run.calls - 1 and run.others_at.get(uuid, -1) > moment
+        excused = self._unseen(run.read_at, uuid)
         if excused:
             run.excused.add(uuid)
             self.diverged.add(document.name)
@@ -293,7 +321,7 @@ class Stage:
         mac = found.nic.mac if found else ""
         self._begin("detach", guest.uuid, mac, live=True)
         allowed = run.scope.may_go(guest.uuid, mac) or (found is not None and found.by == run.number)
-        if found is not None and not allowed:
+        if found is not None and not allowed and not self._unseen(run.live_at, guest.uuid):
             kind = "unasked-detach" if run.scope.means(guest.uuid, mac) else "not-meant"
             self.violate(kind, f"{guest.name} is asked for {mac}, which nobody declared to go")
         self._do("detach", guest.uuid, mac, lambda: self.world.ask(guest, alias, run.number))

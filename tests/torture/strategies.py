@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from hypothesis import strategies as st
+
 from torture import actions
 from torture.actions import Action
 from torture.nics import Nic

@@ -78,3 +78,15 @@ def test_a_library_that_is_too_old_is_named_with_both_versions(monkeypatch: pyte
         monkeypatch.setattr("importlib.metadata.version", lambda _library, version=version: version)
         with pytest.raises(error, match=said):
             messages.require()
+
+
+def test_an_os_release_in_another_encoding_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    release = tmp_path / "os-release"
+    release.write_bytes(b'ID=debian\nPRETTY_NAME="\xe9toile"\n')
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, **more: real(release if "os-release" in path else path, **more))
+    monkeypatch.setitem(sys.modules, "lxml", None)
+    with pytest.raises(MissingLibraryError, match="apt install python3-lxml"):
+        _deps.load("lxml", "etree")

@@ -132,7 +132,8 @@ class Host:
     """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
 
     ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
-    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links.
+    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links. ``made``
+    has the indexes of the links that this run has made.
     """
 
     links: Links
@@ -144,6 +145,7 @@ class Host:
     ipv6: bool = True
     elsewhere: tuple[Route, ...] = ()
     without_ipv6: frozenset[str] = frozenset()
+    made: frozenset[int] = frozenset()
 
     @property
     def reach(self) -> Reach:
@@ -170,6 +172,32 @@ class Companion:
     @property
     def state(self) -> str:
         return self.link.state
+
+
+class Done:
+    """The words for what a run has begun of a step, in its journal."""
+
+    LINK = "link"  # it is removed, made, or both
+    IN_PLACE = "in place"  # its attributes
+
+    @staticmethod
+    def setting(name: str) -> str:
+        return f"set {name}"
+
+    @staticmethod
+    def gives(part: Address | Route) -> str:
+        return f"give {_words(part)}"
+
+    @staticmethod
+    def takes(part: Address | Route) -> str:
+        return f"take {_words(part)}"
+
+
+def _words(part: Address | Route) -> str:
+    """Return what an address or a route of a companion is told by, less what the kernel chooses."""
+    if isinstance(part, Address):
+        return f"{part.address}/{part.prefix}"
+    return f"{part.destination} via {part.gateway} src {part.source} scope {part.scope} proto {part.protocol}"
 
 
 def family(address: str) -> int:

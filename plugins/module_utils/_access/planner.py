@@ -53,16 +53,11 @@ def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Pl
     steps = []
     for want in wanted:
         before = found(want.name, host, dhcp4=want.dhcp4)
-        steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
+        steps.append(between_companions(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
     cut_off = refusals.check(changing, host, allowed=allowed)
     ways.check_others(changing, host)
     return in_order(steps, (*cut_off, *_warnings(changing, host)))
-
-
-def undo(steps: t.Sequence[Step[Companion]], host: Host) -> Plan[Companion]:
-    """Plan the way from ``host`` back to what ``steps`` started from."""
-    return in_order(_way_back(step, host) for step in steps)
 
 
 def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
@@ -105,18 +100,12 @@ def _link(want: Wanted, host: Host) -> WantedLink:
     )
 
 
-def _between(before: Companion | None, after: Companion | None, path: str) -> Step[Companion]:
+def between_companions(before: Companion | None, after: Companion | None, path: str) -> Step[Companion]:
     return between(before, after, fields, _impact, path=path)
 
 
 def _impact(before: Companion, field: str, value: t.Any) -> Impact:
     return planner.impact(before.link, field, value)
-
-
-def _way_back(step: Step[Companion], host: Host) -> Step[Companion]:
-    known = step.after or step.before
-    now = found(step.target, host, dhcp4=bool(known and known.dhcp4))
-    return _between(now, step.before, step.path)
 
 
 def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host) -> Companion | None:

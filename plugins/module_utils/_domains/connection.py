@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 import typing as t
@@ -114,15 +115,18 @@ class Connection:
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
-        """Return the interfaces of a domain's managed save, None where it has none."""
+        """Return the interfaces of a domain's managed save, none if it cannot be read; None where there is none."""
         try:
             if not domain.hasManagedSaveImage():
                 return None
-            return xml.interfaces(domain.managedSaveGetXMLDesc())
         except self.libvirt.libvirtError as exc:
             if exc.get_error_code() != self.libvirt.VIR_ERR_NO_SUPPORT:
                 raise
             return None
+        try:
+            return xml.interfaces(domain.managedSaveGetXMLDesc())
+        except self.libvirt.libvirtError:
+            return ()
 
     def may_be_the_slot(self, exc: t.Any) -> bool:
         """Whether an error in attaching a NIC may be about where it is to be, so that another place could do."""
@@ -182,8 +186,15 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
         said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said)]
+        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+
+
+def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
+    codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
+    if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
+        return True
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
 
 
 def words(exc: t.Any) -> str:

@@ -8,7 +8,7 @@ import typing as t
 from concurrent import futures
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, jobs, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -79,9 +79,28 @@ class Definitions:
                 self._defined[name] = document, ""
             for task in changing:
                 journal.record(task.step, STORED)
-            made = self._on.stored_xml(self._on.handle.defineXML(edited))
+            made = self._on.stored_xml(self._define(edited, document, changing))
             if not back:
                 self._defined[name] = document, made
+
+    def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
+        """Store a configuration; if libvirt refuses it, say so of the one of ``tasks`` that it refuses."""
+        try:
+            return self._on.handle.defineXML(edited)
+        except self._on.libvirt.libvirtError as exc:
+            fault = next((task for task in tasks[1:] if self._refuses(document, task) == words(exc)), tasks[0])
+            with self._on.said(f"libvirt refuses the configuration of domain {fault.key[0]!r}", fault.path):
+                raise
+
+    def _refuses(self, document: str, task: Task) -> str:
+        """Say what libvirt has against one edit alone, "" if nothing. It only translates it, and stores nothing."""
+        try:
+            self._on.handle.domainXMLToNative(
+                "qemu-argv", xml.edit(document, [(task.before.stored, task.after.stored)]), 0
+            )
+        except self._on.libvirt.libvirtError as exc:
+            return words(exc)
+        return ""
 
     def _existing(self, nic: Nic, path: str) -> t.Any:
         """Return the libvirt domain of ``nic``: defining one that has gone would bring it back.

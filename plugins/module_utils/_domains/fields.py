@@ -196,6 +196,9 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
     """Return ``values`` as the options have them: ``driver.queues`` under ``driver``."""
     found: dict[str, t.Any] = {}
     for name, text in values.items():
+        if name not in BY_NAME:
+            # What the link has otherwise than it must.
+            continue
         *outer, last = name.split(".")
         inner = found
         for part in outer:

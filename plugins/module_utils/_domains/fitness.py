@@ -51,7 +51,7 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
                 if before.live is None or before.live.type == "ethernet":
                     _check_link_address(desired, stored, link, host.links, going)
             if link is not None:
-                _check_on(desired, stored, link, host.links)
+                _check_on(desired, stored, link, host)
 
 
 def _check_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> None:
@@ -170,9 +170,9 @@ def _check_link_address(
         )
 
 
-def _check_on(desired: Desired, stored: Iface, link: Link, links: Links) -> None:
+def _check_on(desired: Desired, stored: Iface, link: Link, host: Host) -> None:
     kind = stored.get("virtualport.type")
-    veth = _veth_below(link, links)
+    veth = _veth_below(link, host.links or {})
     if kind and veth:
         what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
         raise MacvtapError(
@@ -180,7 +180,7 @@ def _check_on(desired: Desired, stored: Iface, link: Link, links: Links) -> None
             "Use a network card as source",
             path=join_path(desired.path, "virtualport.type"),
         )
-    if stored.get("vlan") and link.pci is None:
+    if stored.get("vlan") and (link.pci is None or link.name in host.no_functions):
         raise MacvtapError(
             f"{link.name} is no virtual function of a network card (SR-IOV), and only such a one can have a VLAN "
             "here. Use a VLAN link of the host as source instead",

@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, keeper, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
@@ -71,7 +71,12 @@ class Guests:
         leaving = [task for task in tasks if task.leaves]
         # What cannot be taken back is owned before it is asked for.
         self._requests.own([(task.before, task.comes) for task in leaving])
-        held = {task.key: task for task in leaving if attempt(self._detach, task)}
+        try:
+            held = {task.key: task for task in leaving if attempt(self._detach, task)}
+        finally:
+            for task in leaving:
+                if not journal.has(task.step, DETACHED):
+                    self._requests.settle(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
 
@@ -210,14 +215,19 @@ class Guests:
             hostlinks.change(made, {"allmulticast": "yes"}, path)
 
     def _attach_element(self, handle: t.Any, iface: Iface, nic: Nic) -> None:
-        live = self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
+
+        def attach(text: str) -> None:
+            with keeper.address_kept(passed):
+                handle.attachDeviceFlags(text, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
         try:
-            handle.attachDeviceFlags(element.pluggable(iface), live)
+            attach(element.pluggable(iface))
         except self._on.libvirt.libvirtError as exc:
             if iface.get("address") is None or not self._on.may_be_the_slot(exc):
                 raise
             # The running guest has something else in that slot, or lacks the controller that storing it added.
-            handle.attachDeviceFlags(element.pluggable(iface, address=False), live)
+            attach(element.pluggable(iface, address=False))
             self.warnings.append(
                 f"{nic.domain} {nic.mac}: the running guest did not take it in the slot that is stored for it "
                 f"({words(exc)}), so it is in another one until the domain is stopped and started; the guest may then "

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     RULE,
     Domain,
     Host,
+    Iface,
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
@@ -44,6 +45,7 @@ class _Listed(t.NamedTuple):
     handle: t.Any
     active: bool
     persistent: bool
+    paused: bool
 
 
 class Hypervisor:
@@ -92,24 +94,45 @@ class Hypervisor:
         return hostlinks.seen(host, sources, self._keeper.observe() if self._keeps else Rules(None))
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses and the links' names that its other domains have."""
+        """Return ``host`` with the addresses and the links' names that its other domains have.
+
+        One that this user may not read is told of, and keeps nobody from changing others.
+        """
         if host.macs is not None:
             return host
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
+        unread = []
         for name, listed in self._list().items():
-            domain = self._read(listed) if name not in host.domains else None
-            if domain is None:
+            if name in host.domains:
                 continue
-            for mac in {iface.mac for iface in (*domain.stored, *domain.live)}:
+            try:
+                stored, live = self._glance(listed)
+            except MacvtapError:
+                unread.append(name)
+                continue
+            for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
-            for target in {iface.get("target") for iface in domain.stored} - {None}:
+            for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
+            unread=tuple(unread),
         )
+
+    def _glance(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
+        """Return a domain's interfaces, stored and live, without the passwords that it would be defined with."""
+        with self._on.said(f"cannot read domain {listed.handle.name()!r}"):
+            try:
+                inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
+                stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
+                return stored, xml.interfaces(listed.handle.XMLDesc(0)) if listed.active else ()
+            except self._on.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return (), ()
 
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
         """Store first, then detach, then attach: a MAC can move from one running guest to another in one run.
@@ -197,17 +220,21 @@ class Hypervisor:
             self._keeper.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name: three calls, where asking each domain costs three for each."""
+        """Return all domains by name: four calls, where asking each domain costs three for each."""
         with self._on.said("cannot list the domains"):
             handles = self._on.handle.listAllDomains()
-            active, persistent = (
+            active, persistent, executing = (
                 {handle.name() for handle in self._on.handle.listAllDomains(flag)}
                 for flag in (
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
-        return {(name := h.name()): _Listed(h, name in active, name in persistent) for h in handles}
+        return {
+            (name := h.name()): _Listed(h, name in active, name in persistent, name in active - executing)
+            for h in handles
+        }
 
     def _read(
         self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, closely: bool = False
@@ -237,6 +264,7 @@ class Hypervisor:
             uuid=uuid,
             running=listed.active,
             persistent=listed.persistent,
+            paused=listed.paused,
             document=document,
             stored=xml.interfaces(document) if document else (),
             live=there,

@@ -7,7 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_DOWN,
+    LINK_MAC,
+    Domain,
+    Host,
+    Iface,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
 
 _LINK = ("name", "ifindex", "parent", "mode", "mac", "mtu", "state")
@@ -57,6 +63,10 @@ def differences(
     return [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
         for name in impact.unsettled(live, stored, links)
+    ] + [
+        {"field": name, "stored": must, "live": live.get(name)}
+        for name, must in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
+        if name in live.values
     ]
 
 

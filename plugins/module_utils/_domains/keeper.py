@@ -138,6 +138,12 @@ def _target(one: ElementTree.Element) -> str | None:
     return None if target is None else target.get("dev")
 
 
+def _passed_through(element: str) -> str | None:
+    """Return the link that an interface has in mode passthrough, None if it has none so."""
+    source = ElementTree.fromstring(element).find("source")  # noqa: S314  # libvirt's own, or ours
+    return source.get("dev") if source is not None and source.get("mode") == "passthrough" else None
+
+
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
     """Look at a domain once: attach what has gone and is still stored, and strike off what is settled.
 
@@ -192,7 +198,8 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool)
         return False
     for element in [*elements, nic["element"]]:
         try:
-            domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            with address_kept(_passed_through(element) if local else None):
+                domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as exc:
             nic["error"] = str(exc.get_error_message() or exc).strip()
             if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
@@ -203,6 +210,30 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool)
                 _set_allmulticast(_target(made) or "")
             return False
     return True
+
+
+def _hardware_address(link: str, new: bytes = b"") -> bytes:
+    """Return a link's address as an ifreq has it, b"" if unknown; ``new`` is set first if given."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        # SIOCSIFHWADDR, SIOCGIFHWADDR
+        request = struct.pack("16s", link.encode()) + (new or bytes(16))
+        return fcntl.ioctl(control, 0x8924 if new else 0x8927, request)[16:32]
+    return b""
+
+
+@contextlib.contextmanager
+def address_kept(source: str | None) -> t.Iterator[None]:
+    """Give the link ``source`` its address back if what is done in here fails.
+
+    libvirt 9.0 leaves the guest's on it, for good, where it cannot attach a NIC in mode passthrough.
+    """
+    before = _hardware_address(source) if source else b""
+    try:
+        yield
+    except BaseException:
+        if source and before and _hardware_address(source) != before:
+            _hardware_address(source, before)
+        raise
 
 
 def _set_allmulticast(link: str) -> None:

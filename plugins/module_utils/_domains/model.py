@@ -15,6 +15,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 # What an interface can be found by.
 SELECTORS = ("mac", "alias", "target", "source")
+# What a running guest's link has otherwise than it must have for the guest to be on the network, among the values of
+# its interface: it is set down, or has another address. And the address that a trusted guest has given it.
+ASTRAY = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
+GUESTS_MAC = "link.guests_mac"
 # What the journal of a run calls the things that it does to a NIC.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
 
@@ -73,6 +77,7 @@ class Domain:
 
     ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
     ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
+    ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
     ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
     save, with which its next start goes on; None where it has none.
@@ -91,6 +96,7 @@ class Domain:
     state: str = ""
     job: str = ""
     saved: tuple[Iface, ...] | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ class Host:
     of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
-    somebody has changed.
+    somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
+    ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
     """
 
     uri: str
@@ -118,6 +125,8 @@ class Host:
     kept: frozenset[str] | None = None
     unkept: str = ""
     edited: frozenset[str] = frozenset()
+    no_functions: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     @property
     def rules(self) -> frozenset[str]:
@@ -134,7 +143,9 @@ def own_link(iface: Iface, links: Links) -> Link | None:
     link = links.get(iface.get("target") or "")
     if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
         return None
-    same = link.mac == iface.mac or (link.mode == "passthru" and iface.get("mode") == "passthrough")
+    same = link.mac in {iface.mac, iface.get(LINK_MAC), iface.get(GUESTS_MAC)} or (
+        link.mode == "passthru" and iface.get("mode") == "passthrough"
+    )
     return link if same else None
 
 

@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+_NAME = "linuxvirt.macvtap"
 _START_SECONDS = 20
 
 
@@ -27,10 +28,12 @@ class Requests:
         self._uri = uri
         self._local = local
         self._library = library
-        self._directory = os.path.join(_lock.directory(), "linuxvirt.macvtap")
+        self._directory = os.path.join(_lock.directory(), _NAME)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
-        self.readable = not os.path.isdir(self._directory) or os.access(self._directory, os.R_OK | os.X_OK)
+        # Those of root are no other user's to see.
+        places = {self._directory, f"/run/{_NAME}"}
+        self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
 
     def outstanding(self) -> dict[str, keeper.State]:
         """Return what is outstanding by the domains' UUIDs."""
@@ -52,6 +55,10 @@ class Requests:
                     self._write(nic, returns=comes)
                 if returns and not self.keeper():
                     self._start()
+        except MacvtapError as exc:
+            for nic, _comes in asked:
+                self.settle(nic)
+            raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
         except OSError as exc:
             if returns:
                 raise MacvtapError(f"cannot write down in {self._directory} what is to come back: {exc}") from exc
@@ -141,7 +148,7 @@ class Requests:
         command = [sys.executable, program, self._directory, "-", *([self._library] if self._library else [])]
         if not self._start_unit(command):
             quiet = subprocess.DEVNULL
-            # Its parent is to be nobody's child: the program's first process would be a zombie of this one.
+            # Nobody waits for it: it is to outlive this process.
             subprocess.Popen(  # pylint: disable=consider-using-with
                 command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
             )
@@ -149,8 +156,8 @@ class Requests:
         while not self.keeper():
             if time.monotonic() > until:
                 raise MacvtapError(
-                    f"the process that would attach NICs again which guests release later does not start: {command}. "
-                    "No guest was asked to release a NIC"
+                    f"the process that would attach NICs again which guests release later does not start: "
+                    f"{' '.join(command)}"
                 )
             time.sleep(0.005)
 

@@ -8,17 +8,26 @@ Pure: no libvirt, no XML, no I/O.
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_DOWN,
+    LINK_MAC,
+    Desired,
+    Host,
+    Iface,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
     Unanswered,
     resolve,
     target,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some as join_names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 # What a live change of it does not do: seen with libvirt 11.3.
@@ -45,7 +54,7 @@ def plan(
     :raises MacvtapError: something declared cannot be, with the path of the option.
     """
     resolved = resolve(declared, host, unanswered, level=level, purge=purge)
-    cases = [(r.desired, r.before, r.after) for r in resolved]
+    cases = [_case(r) for r in resolved]
     fitness.check(cases, host)
     crowded = sharing.check(cases, host)
     steps = tuple(
@@ -53,7 +62,26 @@ def plan(
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *crowded, *_caveats(steps)))
+    told = (*(warning for r in resolved for warning in r.warnings), *_unread(steps, host), *crowded)
+    return Plan(steps, (*told, *_caveats(steps)))
+
+
+def _case(resolved: Resolved) -> sharing.Case:
+    """Return what is declared, the NIC as it is and as it is to be: of a transient domain as if that were stored."""
+    before, after = resolved.before, resolved.after
+    if resolved.transient:
+        before, after = replace(before, stored=before.live), replace(after, stored=resolved.wanted)
+    return resolved.desired, before, after
+
+
+def _unread(steps: t.Sequence[Step[Nic]], host: Host) -> t.Iterator[str]:
+    """Say where it is not known whether another domain has the address of a new NIC."""
+    new = [s.target for s in steps if s.before and s.after and s.before.stored is None and s.after.stored is not None]
+    if new and host.unread:
+        yield (
+            f"this user may not read {join_names(host.unread)}, so that it is not known whether a domain there has the "
+            f"address of {join_names(new)} already"
+        )
 
 
 def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
@@ -111,13 +139,22 @@ def _rule_changes(resolved: Resolved) -> list[Change]:
 def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
     """What changes in the running guest alone, because it is stored so already."""
     before, after = resolved.before.live, resolved.after.live
-    if before is None or after is None or resolved.after.stored is None:
+    if before is None or after is None or (resolved.after.stored is None and not resolved.transient):
         return []
-    return [
+    said = [
         _change(resolved.before, name, _value(before, name), _value(after, name), impact)
         for name, impact in resolved.live_changes.items()
         if name not in told
     ]
+    if Impact.REPLUG not in resolved.live_changes.values():
+        # One that is replugged gets another link anyway.
+        mended = {LINK_DOWN: "up", LINK_MAC: before.mac}
+        said += [
+            _change(resolved.before, name, before.get(name), mended[name], Impact.LIVE)
+            for name in mended
+            if name in before.values and name not in after.values
+        ]
+    return said
 
 
 def _impact(resolved: Resolved, name: str) -> Impact:

@@ -22,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging
     merged,
     without_dropped,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import (
     nic_of,
     of_pair,
@@ -59,15 +59,19 @@ class Resolved:
     live_changes: t.Mapping[str, Impact]
     warnings: tuple[str, ...] = ()
     links: Links | None = None
+    # What a NIC of a transient domain, of which nothing is stored, would have to be.
+    transient: bool = False
+    wanted: Iface | None = None
 
     def restart_fields(self) -> tuple[str, ...]:
         """The fields in which the running guest's NIC will still differ from the stored one."""
         live, stored = self.after.live, self.after.stored
-        if not self.running or (live is None and stored is None):
+        if not self.running or self.transient or (live is None and stored is None):
             return ()
         if live is None or stored is None:
             return ("state",)
-        return tuple(unsettled(live, stored, self.links, self.desired.given))
+        astray = (name for name in ASTRAY if name in live.values)
+        return (*unsettled(live, stored, self.links, self.desired.given), *astray)
 
 
 def resolve(
@@ -83,19 +87,22 @@ def resolve(
     found = [_resolve_one(desired, meant.get(place), host, unanswered, level) for place, desired in enumerate(declared)]
     if purge:
         found += _purged(found, host, unanswered, level)
-    leaving = {(one.before.domain, one.before.mac) for one in found if one.after.stored is None}
+    leaving = {(one.before.domain, one.before.mac) for one in found if not one.desired.present}
     return tuple(_without_others_rule(one, host, leaving) for one in found)
 
 
 def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False) -> bool:
     """Whether the addresses of all the host's domains matter: an interface is to be made, or a rule to be removed."""
-    if host.rules and (purge or any(not one.present or one.given.get(_KEPT_OUTSIDE) == "no" for one in declared)):
-        return True
     # Which one is meant where that cannot be told, does not matter.
-    return any(
-        declared[place].present and isinstance(nic, Nic) and nic.stored is None
-        for place, nic in assign(declared, host).items()
-    )
+    meant = {place: nic for place, nic in assign(declared, host).items() if isinstance(nic, Nic)}
+    if any(declared[place].present and nic.stored is None for place, nic in meant.items()):
+        return True
+    for place, one in enumerate(declared):
+        mac = meant[place].mac if place in meant else one.mac
+        if mac in host.rules and (not one.present or one.given.get(_KEPT_OUTSIDE) == "no"):
+            return True
+    named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
+    return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
 
 
 def target(nic: Nic) -> str:
@@ -112,15 +119,11 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
         left = replace(nothing, left=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
         what = "only the rule for its address is removed" if left.left else f"nothing to remove {desired.key} from"
         return Resolved(desired, left, nothing, False, {}, (f"{said}: {what}",))
-    if not domain.persistent:
-        raise MacvtapError(
-            f"domain {domain.name!r} is transient: libvirt stores no configuration that could be changed. "
-            "Define it (virsh define) first",
-            path=join_path(desired.path, "domain"),
-        )
     if isinstance(meant, MacvtapError):
         raise meant
     before = meant
+    if not domain.persistent:
+        return _of_transient(desired, before, host, unanswered, level)
     _check_type(desired, before)
     if not desired.present and before.stored is not None and before.stored.type != "direct":
         # It was to be converted and has not been: there is no direct one to remove.
@@ -138,6 +141,35 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
             warnings.append(f"{target(before)}: {multicast.unkept(host, live, running=domain.running)}")
     after = Nic(domain.name, before.mac, stored, live, shared=before.shared)
     return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
+
+
+def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+    """Hold a declaration against a domain of which nothing is stored: only the running guest can have it.
+
+    What it cannot have as it runs is no error, which would keep all other domains of the task as they are.
+    """
+    known = before.live
+    _check_type(desired, replace(before, stored=known))
+    allowed = frozenset() if (before.domain, before.mac) in unanswered or before.shared else LEVELS[level]
+    why = f"{target(before)}: the domain is transient, so that nothing is stored of it (virsh define would)"
+    warnings: list[str] = []
+    wanted: Iface | None = None
+    live, live_changes = known, dict[str, Impact]()
+    if desired.present:
+        stored = known and replace(known, values=own(known.values))
+        wanted, warnings = _stored(desired, replace(before, stored=stored), host)
+        live, live_changes = _live(desired, before, wanted, host, allowed)
+        due = ["state"] if live is None else [n for n in differing(live, wanted, host.links) if n in desired.given]
+        if due:
+            warnings.append(f"{why}, and the running guest does not get {', '.join(due)}")
+    elif known is not None and known.type == "direct":
+        live = None if Impact.LIVE in allowed else known
+        if live is not None:
+            warnings.append(f"{why}, and the guest keeps this NIC until it stops")
+    after = Nic(before.domain, before.mac, None, live, shared=before.shared)
+    return Resolved(
+        desired, before, after, True, live_changes, tuple(warnings), host.links, transient=True, wanted=wanted
+    )
 
 
 def _check_type(desired: Desired, before: Nic) -> None:
@@ -262,4 +294,8 @@ def _live(
         # It comes back as it is stored, in everything.
         back = multicast.hearing_as(live, stored, desired)
         return back, dict.fromkeys(differing(live, back, host.links), Impact.REPLUG)
-    return replace(live, values=merged(live.values, {name: stored.get(name) for name in done})), done
+    values = merged(live.values, {name: stored.get(name) for name in done})
+    if Impact.LIVE in allowed:
+        # A link that is down, or has another address, keeps the guest off the network, whatever is declared.
+        values = {name: text for name, text in values.items() if name not in ASTRAY}
+    return replace(live, values=values), done

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
 
 # What is changed on the link, behind libvirt.
-OF_LINK = ("mode", "allmulticast")
+OF_LINK = ("mode", "allmulticast", *ASTRAY)
 # A NIC by the name of its domain and its MAC address.
 Key = t.Tuple[str, str]
 

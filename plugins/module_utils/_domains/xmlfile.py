@@ -37,15 +37,16 @@ _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)""
 _DAEMONS = ("/etc/libvirt/", "~/.config/libvirt/")
 
 
-def open_file(path: str, *, write: Write, backup: Backup | None = None) -> DomainFile:
+def open_file(path: str, *, write: Write, backup: Backup | None = None, in_place: bool = False) -> DomainFile:
     """Read the domain XML file at ``path``; if it is a link, that is what it points to, and the link stays.
 
     ``write`` replaces a file's content, ``backup`` copies a file before it is first written and returns the copy's
-    name. Neither is called before there is something to change.
+    name. Neither is called before there is something to change. ``in_place`` is whether ``write`` may write into a
+    file that cannot be replaced.
 
     :raises MacvtapError: it cannot be read, or it is not the XML of a domain.
     """
-    return DomainFile(os.path.realpath(path), path, write, backup)
+    return DomainFile(os.path.realpath(path), path, write, backup, in_place=in_place)
 
 
 def writer(module: t.Any) -> Write:
@@ -79,11 +80,12 @@ def writer(module: t.Any) -> Write:
 class DomainFile:
     """A domain XML file, and what this run has done to it so far. It has the face of hypervisor.Hypervisor."""
 
-    def __init__(self, path: str, shown: str, write: Write, backup: Backup | None) -> None:
+    def __init__(self, path: str, shown: str, write: Write, backup: Backup | None, *, in_place: bool = False) -> None:
         self._path = path
         self._shown = shown
         self._write = write
         self._backup = backup
+        self._in_place = in_place
         # What this run made of the file, to notice another editor.
         self._written: str | None = None
         # What it had before, to the byte.
@@ -146,6 +148,7 @@ class DomainFile:
                 f"{self._shown} was written by somebody else while this ran: nothing was changed in it. Run again",
                 path=_OPTION,
             )
+        self.require(steps)
         with self._said():
             edited = xml.edit(now, [(one.stored, other.stored) for one, other in changing])
             # What could not be read back could not be put back either.
@@ -168,11 +171,25 @@ class DomainFile:
             )
         self._replace(self._before)
 
-    def _replace(self, document: str) -> None:
+    def require(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Look whether the file can be written, before that is tried.
+
+        :raises MacvtapError: it cannot.
+        """
+        if not steps:
+            return
         folder = os.path.dirname(self._path)
         for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
             if not os.access(place, allowed):
                 raise MacvtapError(f"cannot write {self._shown}: {place} is read-only for this user", path=_OPTION)
+        if not self._in_place and self._path in _mounts():
+            raise MacvtapError(
+                f"cannot write {self._shown}: it is itself a mount, as files of a container can be, and so cannot be "
+                "replaced. Set unsafe_writes: true to write into it, which is not done at once and wholly",
+                path=_OPTION,
+            )
+
+    def _replace(self, document: str) -> None:
         try:
             if self._backup and self.backup_file is None:
                 self.backup_file = self._backup(self._path)
@@ -211,6 +228,17 @@ class DomainFile:
             yield
         except MacvtapError as exc:
             raise type(exc)(f"{self._shown}: {exc.message}", path=_OPTION, **exc.details) from exc
+
+
+def _mounts() -> set[str]:
+    """Return where something is mounted."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            places = [line.split()[4] for line in file]
+    except OSError:
+        return set()
+    # proc(5): white space and backslashes are in octal.
+    return {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place) for place in places}
 
 
 def _text(content: bytes) -> str:

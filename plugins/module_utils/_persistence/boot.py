@@ -21,7 +21,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     LINKS_DIR,
     PROGRAM,
     TEMPLATE,
+    UNIT,
     UNIT_DIR,
+    UNIT_LINK,
     UPLINKS_FILE,
     File,
     Kept,
@@ -32,14 +34,12 @@ UPLINK = "%"
 # Above the blocks: nobody else sets the uplink up.
 UP = "uplink up"
 
-# JobTimeoutSec is how long libvirt waits for an uplink that does not come; the uplink's coming starts the unit too.
 _UNIT = rf"""{HEADER}
 [Unit]
 Description=VLAN, macvtap and macvlan links on %I
 BindsTo=sys-subsystem-net-devices-%i.device
 After=sys-subsystem-net-devices-%i.device
 Before=libvirtd.service virtqemud.service libvirt-guests.service network-online.target
-JobTimeoutSec=20
 
 [Service]
 Type=oneshot
@@ -48,12 +48,28 @@ TimeoutStartSec=60
 ExecStart=/bin/sh {PROGRAM} %I
 
 [Install]
-WantedBy=sys-subsystem-net-devices-%i.device multi-user.target
+WantedBy=sys-subsystem-net-devices-%i.device
 """
 
-# A manager may raise the uplink's MTU, and set it up, only after it has appeared.
+# It wants no device unit: systemd would wait for one that does not come for 90 seconds.
+_ALL = f"""{HEADER}
+[Unit]
+Description=VLAN, macvtap and macvlan links on all uplinks
+Before=libvirtd.service virtqemud.service libvirt-guests.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=60
+ExecStart=/bin/sh {PROGRAM}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
 _PROGRAM = rf"""{HEADER}
 # Makes the links that the files in {LINKS_DIR} have for the uplink $1.
+# Without one it waits for those that have files, 10 seconds in all, so that libvirt does.
 # Each is made by itself: what cannot be made is logged, and all else is made.
 # A link that is there is left as it is: a guest may be on it.
 uplink=$1
@@ -134,6 +150,22 @@ step() {{
 }}
 
 set -f
+if [ ! "$uplink" ]; then
+    tries=20
+    for uplink in $(ls {LINKS_DIR} 2>/dev/null); do
+        case $uplink in *:*) continue ;; esac
+        until [ -e "/sys/class/net/$uplink" ] || [ "$tries" -le 0 ]; do
+            tries=$((tries - 1))
+            sleep 0.5
+        done
+        if [ -e "/sys/class/net/$uplink" ]; then
+            systemctl start "macvtap-links@$(systemd-escape -- "$uplink").service"
+        else
+            echo "<4>$uplink: it is not there, and so its links are not; they come when it comes"
+        fi
+    done
+    exit 0
+fi
 for file in $(ls {LINKS_DIR} 2>/dev/null); do
     is_meant "$file" && make < "{LINKS_DIR}/$file"
 done
@@ -251,9 +283,11 @@ def render(entries: t.Mapping[str, Entry], up: t.Collection[str] = ()) -> t.Iter
         )
         if not _is_found(key):
             unit = escaping.escape(key)
-            for target in (f"sys-subsystem-net-devices-{unit}.device", "multi-user.target"):
-                yield File(f"{UNIT_DIR}/{target}.wants/macvtap-links@{unit}.service", target=TEMPLATE)
+            wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
+            yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
     if by_key:
+        yield File(UNIT, _ALL)
+        yield File(UNIT_LINK, target=UNIT)
         yield File(TEMPLATE, _UNIT)
         yield File(PROGRAM, _PROGRAM)
     rules = "".join(rule for key in sorted(by_key) for rule in _rules(key))

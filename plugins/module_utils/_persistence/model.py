@@ -35,9 +35,10 @@ UPLINKS_FILE = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
 # By which NetworkManager leaves its links alone.
 UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
 
-# Of earlier versions: what libvirt waited for, and a hook of Debian's DHCP client.
-OLD_UNIT = f"{UNIT_DIR}/macvtap-links.service"
-OLD_UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
+# Of all uplinks, for libvirt to wait for. In earlier versions it had a block for each link.
+UNIT = f"{UNIT_DIR}/macvtap-links.service"
+UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
+# Of earlier versions: a hook of Debian's DHCP client.
 OLD_HOOK = "/etc/dhcp/dhclient-enter-hooks.d/macvtap"
 
 # The kind of link that a companion is.
@@ -57,7 +58,7 @@ class File:
 
     @property
     def ours(self) -> bool:
-        return self.target in (TEMPLATE, OLD_UNIT) or self.text.startswith(HEADER + "\n")
+        return self.target in (TEMPLATE, UNIT) or self.text.startswith(HEADER + "\n")
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     INTERFACES_FILE,
     NETWORKD,
     NETWORKMANAGER,
-    OLD_UNIT,
-    OLD_UNIT_LINK,
     SYSCTL_FILE,
     SYSTEMD,
+    UNIT,
+    UNIT_LINK,
     UNMANAGED_FILE,
     File,
     Host,
@@ -206,8 +206,8 @@ class _Files:
                     self.whole[path] = file
                 elif networkmanager.is_active(file, self.host.networkmanager.values()) and not links.keys() - kept:
                     self._retire(path, file, next(iter(links)))
-        if self.blocks.get(OLD_UNIT):
-            self.whole[OLD_UNIT_LINK] = self.ours.get(OLD_UNIT_LINK, File(OLD_UNIT_LINK, target=OLD_UNIT))
+        if self.blocks.get(UNIT):
+            self.whole[UNIT_LINK] = File(UNIT_LINK, target=UNIT)
 
     def _retire(self, path: str, file: File, name: str) -> None:
         self.whole[path] = networkmanager.retire(file)

@@ -19,15 +19,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     DROP_IN,
     INTERFACES_FILE,
     OLD_HOOK,
-    OLD_UNIT,
     SYSCTL_FILE,
     SYSTEMD,
     UDEV_FILE,
+    UNIT,
     File,
     Written,
 )
 
-_SHARED = (INTERFACES_FILE, OLD_HOOK, OLD_UNIT, SYSCTL_FILE, UDEV_FILE)
+_SHARED = (INTERFACES_FILE, OLD_HOOK, UNIT, SYSCTL_FILE, UDEV_FILE)
 # The files that one link has for itself.
 _OWN = re.compile(
     "|".join(

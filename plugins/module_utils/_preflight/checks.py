@@ -76,7 +76,7 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
     """Return what is to be on links at one time: the parent, the mode and what it is."""
     for link in host.beside():
         yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
-    for wanted in {wanted.name: wanted for wanted in host.declared_links}.values():
+    for wanted in {wanted.key: wanted for wanted in host.declared_links}.values():
         if not wanted.absent:
             yield host.parent_of(wanted), wanted.mode, wanted.place(host.name)
     for nic in host.nics:
@@ -92,8 +92,8 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
 
 
 def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
-    existing = host.links.get(wanted.name)
-    if not wanted.parent and existing is None:
+    existing = host.link_of(wanted)
+    if not wanted.parent and existing is None and wanted.netns is None:
         message = "there is no such link yet, and to make it its parent must be known"
         yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
         return

@@ -16,7 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place, Problem
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DEFECT,
+    DeclaredLink,
+    Place,
+    Problem,
+    defect,
+)
 
 Said = t.Mapping[str, t.Any]
 
@@ -28,6 +34,7 @@ DEFAULTS: Said = {
     "macvtap_links_mode": "bridge",
     "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
+    "macvtap_links_force": False,
     "macvtap_links_vlans": [],
     "macvtap_links_allow_host_disconnect": False,
     "macvtap_domains_interfaces": [],
@@ -91,6 +98,7 @@ class Variables:
                 want.state == "absent",
                 want.path,
                 want.state == "down",
+                want.netns,
             )
             for want in found
         )
@@ -165,10 +173,10 @@ class Variables:
     def _note_twins(self, wanted: t.Iterable[Wanted]) -> None:
         seen: dict[str, Wanted] = {}
         for want in wanted:
-            if want.name in seen:
-                with self._noted(Place(self._host, link=want.name, seen="declared")):
-                    refusals.check_declared_once([seen[want.name], want])
-            seen[want.name] = want
+            if want.key in seen:
+                with self._noted(Place(self._host, link=want.key, seen="declared")):
+                    refusals.check_declared_once([seen[want.key], want])
+            seen[want.key] = want
 
     def _noted(self, place: Place) -> _Noted:
         return _Noted(self.problems, place)
@@ -185,10 +193,11 @@ class _Noted:
         return None
 
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
-        if not isinstance(error, MacvtapError):
-            return False
-        self._problems.append(Problem(self._place, str(error)))
-        return True
+        if isinstance(error, MacvtapError):
+            self._problems.append(Problem(self._place, str(error)))
+        elif isinstance(error, Exception):
+            self._problems.append(Problem(self._place, defect(error), DEFECT))
+        return isinstance(error, Exception)
 
 
 def _need(given: Said, path: str, name: str) -> None:

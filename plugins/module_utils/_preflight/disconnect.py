@@ -57,11 +57,11 @@ def by_vlans(
 
 
 def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
-    for name in sorted(host.purged_links - {link.name for link in host.declared_links}):
+    for name in sorted(host.purged_links - {link.key for link in host.declared_links}):
         yield "macvtap_links", Disruption(name, Loss.REMOVED), Place(host.name, link=name, seen="found")
     companions = {companion.name for companion in host.companions}
     for wanted in host.declared_links:
-        shim = wanted.name in companions
+        shim = wanted.key in companions
         for disruption in _of_link(wanted, host, declared=shim):
             yield "macvtap_host_access" if shim else "macvtap_links", disruption, wanted.place(host.name)
     for nic in host.nics:
@@ -78,7 +78,7 @@ def _has(nic: Nic, source: str) -> bool:
 
 def _of_link(wanted: DeclaredLink, host: Host, *, declared: bool) -> t.Iterator[Disruption]:
     kind = "macvlan" if declared else "macvtap"
-    now = host.links.get(wanted.name)
+    now = host.link_of(wanted)
     now = now if now is not None and now.kind == kind else None
     loss = _loss(wanted, now, host)
     if now is not None and loss is not None and not (declared and loss is Loss.MTU):

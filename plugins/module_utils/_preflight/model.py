@@ -31,6 +31,16 @@ class Place:
     seen: str = ""
 
 
+# What to do about what nobody has thought of.
+DEFECT = (
+    "It is a defect of this collection. Leave this host out of preflight (macvtap_preflight: false) until it is mended"
+)
+
+
+def defect(exc: Exception) -> str:
+    return f"this host could not be compared: {type(exc).__name__}: {exc}"
+
+
 class Problem(t.NamedTuple):
     """A declaration that cannot be read, or carried out."""
 
@@ -65,9 +75,15 @@ class DeclaredLink:
     absent: bool = False
     path: str = ""
     down: bool = False
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is told apart by, as links are."""
+        return f"{self.netns}/{self.name}" if self.netns else self.name
 
     def place(self, host: str) -> Place:
-        return Place(host, link=self.name, seen="declared")
+        return Place(host, link=self.key, seen="declared")
 
 
 @dataclass(frozen=True)
@@ -148,14 +164,18 @@ class Host:
 
     def beside(self) -> t.Iterator[Link]:
         """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""
-        but = {link.name for link in self.declared_links} | self.purged_links
+        but = {link.key for link in self.declared_links} | self.purged_links
         # Those of running guests are their NICs, also of those that are to go.
         guests = {iface.get("target") for domain in self.domains.values() for iface in domain.live}
         for link in self.links.values():
             if link.kind in MACVLAN_KINDS and link.name not in but and link.name not in guests:
                 yield link
 
+    def link_of(self, wanted: DeclaredLink) -> Link | None:
+        """Return the link that a declared one is already; None also where nobody looked into its namespace."""
+        return self.links.get(wanted.key)
+
     def parent_of(self, wanted: DeclaredLink) -> str | None:
         """Return the parent that a declared link is to have: the declared one, else that which it has."""
-        existing = self.links.get(wanted.name)
+        existing = self.link_of(wanted)
         return wanted.parent or (existing.parent if existing is not None else None)

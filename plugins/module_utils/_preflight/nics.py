@@ -142,7 +142,8 @@ def _refused(desired: Desired, found: DomainNic | None, observed: DomainHost) ->
         if desired.present:
             _check_multicast(desired, stored)
         # Quicker than all that the module would look at.
-        if not (domain is not None and domain.persistent and is_there):
+        # A transient domain is no mistake in the variable, and said apart: see fleet.gaps().
+        if domain is None or (domain.persistent and not is_there):
             resolution.resolve([desired], observed)
     except MacvtapError as exc:
         return str(exc)

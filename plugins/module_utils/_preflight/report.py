@@ -75,6 +75,7 @@ def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
             "uuid": domain.uuid,
             "running": domain.running,
             "persistent": domain.persistent,
+            "saved": domain.saved is not None,
             "interfaces": [
                 {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
                 for stored, live in selection.pairs(domain)

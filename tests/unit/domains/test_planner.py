@@ -323,7 +323,6 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
             "interfaces[2].mac: domain 'web1' has 52:54:00:00:00:01 as an interface of type 'bridge'",
         ),
         (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
-        (stopped(persistent=False), "interfaces[2].domain: domain 'web1' is transient"),
     ],
 )
 def test_what_cannot_be_told_or_done_is_refused(domain: Domain, said: str, present: bool) -> None:
@@ -746,3 +745,107 @@ def test_purging_warns_of_no_mode() -> None:
     on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
     plan = planner.plan([want()], on, purge=True)
     assert (plan.changed, plan.warnings) == (True, ())
+
+
+def fleeting(*live: Iface) -> Domain:
+    return running([], live, persistent=False)
+
+
+def test_of_a_transient_domain_what_it_can_have_as_it_runs() -> None:
+    on = host(fleeting(LIVE), links=LINKS)
+    (resolved,) = resolution.resolve([want(mode="private", model="e1000")], on)
+    assert resolved.restart_fields() == ()
+    assert resolved.warnings == (
+        f"web1 {MAC}: the domain is transient, so that nothing is stored of it (virsh define would), and the running "
+        "guest does not get model",
+    )
+    assert changes(planner.plan([want(mode="private", model="e1000")], on)) == [("mode", "bridge", "private", "live")]
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert changes(added) == [("live", "absent", "present", "live")]
+    (step,) = added.steps
+    assert step.after is not None
+    assert step.after.stored is None
+    assert changes(planner.plan([want(present=False)], on)) == [("live", "present", "absent", "live")]
+
+
+def test_what_a_transient_domain_cannot_have_stops_no_other() -> None:
+    on = host(fleeting(LIVE), Domain("web2", stored=(replace(STORED, mac=OTHER),)), links=LINKS)
+    others = [want("web2", OTHER, mode="private")]
+    for entry in (want(model="e1000"), want(mac="52:54:00:00:00:09", source="eth0", mode="vepa"), want(present=False)):
+        plan = planner.plan([entry, *others], on, level="none")
+        assert [step.target for step in plan.steps] == [f"web2 {OTHER}"]
+        assert any("is transient" in warning for warning in plan.warnings)
+    nothing = planner.plan([want(mac="52:54:00:00:00:09", present=False), *others], on)
+    assert [step.target for step in nothing.steps] == [f"web2 {OTHER}"]
+    assert not [warning for warning in nothing.warnings if "transient" in warning]
+
+
+def test_what_would_fail_in_a_transient_domain_is_refused_first() -> None:
+    with pytest.raises(MacvtapError, match="there is no link eth9"):
+        planner.plan([want(mac=OTHER, source="eth9", mode="bridge")], host(fleeting(LIVE), links=LINKS))
+    with pytest.raises(MacvtapError, match="must be the only one on its parent"):
+        planner.plan([want(mac=OTHER, source="eth0", mode="passthrough")], host(fleeting(LIVE), links=LINKS))
+
+
+ASTRAY = changed(LIVE, **{"link.state": "down", "link.mac": "02:00:00:00:00:99"})
+
+
+def test_a_link_that_keeps_its_guest_off_the_network_is_due() -> None:
+    on = host(running([STORED], [ASTRAY]), links=LINKS)
+    for desired in (want(), want(link_state="up")):
+        assert changes(planner.plan([desired], on)) == [
+            ("link.state", "down", "up", "live"),
+            ("link.mac", "02:00:00:00:00:99", MAC, "live"),
+        ]
+        assert not planner.plan([desired], on, level="none").changed
+        assert restart(desired, on, "none") == ("link.state", "link.mac")
+    # Another link comes with a replug, and none stays of what is removed.
+    replugged = planner.plan([want(model="e1000")], on, level="replug")
+    assert {change.field for change in replugged.changes} == {"model"}
+    assert {c.field for c in planner.plan([want(present=False)], on).changes}.isdisjoint({"link.state", "link.mac"})
+    # What a trusted guest has given its link is its own.
+    own = changed(LIVE, trust_guest_rx_filters="yes", **{"link.guests_mac": "02:00:00:00:00:99"})
+    moved = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac="02:00:00:00:00:99")}
+    trusted = host(running([changed(STORED, trust_guest_rx_filters="yes")], [own]), links=moved)
+    assert not planner.plan([want()], trusted).changed
+    assert impacts(want(mode="private"), trusted) == {"mode": "live"}
+
+
+@pytest.mark.parametrize(
+    ("card", "functions", "fits"),
+    [
+        (Link("eth2", 9, pci="0000:01:00.1"), frozenset(), True),
+        (Link("eth2", 9, pci="0000:01:00.0"), frozenset({"eth2"}), False),
+        (Link("eth2", 9), frozenset(), False),
+    ],
+)
+def test_only_a_virtual_function_can_have_a_vlan(card: Link, functions: frozenset[str], fits: bool) -> None:
+    on = host(stopped(), links={**LINKS, "eth2": card}, no_functions=functions)
+    desired = [want(source="eth2", mode="passthrough", vlan="20")]
+    if fits:
+        assert planner.plan(desired, on).changed
+        return
+    with pytest.raises(MacvtapError, match=r"\.vlan: eth2 is no virtual function of a network card"):
+        planner.plan(desired, on)
+
+
+def test_a_domain_that_cannot_be_read_is_unknown_and_stops_nobody() -> None:
+    on = host(stopped(STORED), links=LINKS, macs={}, unread=("secret1",))
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert added.changed
+    assert added.warnings == (
+        "this user may not read secret1, so that it is not known whether a domain there has the address of web1 "
+        f"{OTHER} already",
+    )
+    assert planner.plan([want(mode="private")], on).warnings == ()
+
+
+def test_others_are_read_only_where_they_matter() -> None:
+    rules = frozenset({OTHER})
+    on = host(stopped(STORED, replace(STORED, mac=OTHER)), kept=rules)
+    assert not resolution.needs_all([want(present=False)], on)
+    assert not resolution.needs_all([want(allmulticast="no")], on)
+    assert resolution.needs_all([want(mac=OTHER, present=False)], on)
+    assert resolution.needs_all([want()], on, purge=True)
+    assert not resolution.needs_all([want()], host(stopped(STORED), kept=rules), purge=True)
+    assert resolution.needs_all([want("gone", OTHER, present=False)], on)

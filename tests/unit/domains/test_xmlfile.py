@@ -192,6 +192,25 @@ def test_a_read_only_file_is_not_replaced(path: pathlib.Path, monkeypatch: pytes
         converge(xmlfile.open_file(str(path), write=never), TO_DIRECT)
 
 
+def test_a_file_that_is_a_mount_is_written_into_only_if_that_is_allowed(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xmlfile, "_mounts", lambda: {"/", str(path)})
+    for check_mode in (True, False):
+        file = xmlfile.open_file(str(path), write=never)
+        steps = converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT, check_mode=True).plan.steps
+        with pytest.raises(MacvtapError, match=r"it is itself a mount.* Set unsafe_writes: true"):
+            file.require(steps) if check_mode else converge(file, TO_DIRECT)
+    assert path.read_text() == DOMAIN
+    converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT)
+    # What is right already need not be written.
+    xmlfile.open_file(str(path), write=never).require(())
+
+
+def test_mounts_are_found_by_their_names() -> None:
+    assert {"/", "/proc"} <= xmlfile._mounts()
+
+
 def test_what_a_daemon_keeps_is_warned_of(monkeypatch: pytest.MonkeyPatch, path: pathlib.Path) -> None:
     assert xmlfile.open_file(str(path), write=never).warnings == []
     monkeypatch.setattr(xmlfile, "_DAEMONS", (f"{path.parent}/",))

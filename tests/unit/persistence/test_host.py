@@ -17,12 +17,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     HEADER,
     INTERFACES_FILE,
     LINKS_DIR,
-    OLD_UNIT,
-    OLD_UNIT_LINK,
     PROGRAM,
     SYSCTL_FILE,
     TEMPLATE,
     UDEV_FILE,
+    UNIT,
+    UNIT_LINK,
     UPLINKS_FILE,
     File,
     NetworkdLink,
@@ -143,8 +143,8 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
             r"/etc/systemd/system/sys-subsystem-net-devices-br\x2d0.device.wants/macvtap-links@br\x2d0.service",
             target=TEMPLATE,
         ),
-        File(OLD_UNIT, HEADER + "\n"),
-        File(OLD_UNIT_LINK, target=OLD_UNIT),
+        File(UNIT, HEADER + "\n"),
+        File(UNIT_LINK, target=UNIT),
     ]
     steps = [planner.step_between(None, file) for file in files]
     host.apply(steps, str(root.path))

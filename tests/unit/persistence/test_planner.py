@@ -19,10 +19,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.dec
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     HEADER,
     LINKS_DIR,
-    OLD_UNIT,
-    OLD_UNIT_LINK,
     PROGRAM,
     TEMPLATE,
+    UNIT,
+    UNIT_LINK,
     UNMANAGED_FILE,
     UPLINKS_FILE,
     File,
@@ -58,7 +58,7 @@ HOST = Host(
     interfaces_sourced=True,
     systemd=True,
 )
-WANTS = "/etc/systemd/system/multi-user.target.wants"
+WANTS = "/etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service"
 
 
 def link(name: str = "mt0", parent: str | None = "eth0", backend: str = "auto", **fields: t.Any) -> Declared:
@@ -163,12 +163,16 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
         f"{LINKS_DIR}/eth0",
         PROGRAM,
         TEMPLATE,
-        f"{WANTS}/macvtap-links@eth0.service",
-        f"{WANTS.replace('multi-user.target', 'sys-subsystem-net-devices-eth0.device')}/macvtap-links@eth0.service",
+        UNIT,
+        UNIT_LINK,
+        WANTS,
         f"{ETC}/00-macvtap-mt0.network",
         UNMANAGED_FILE,
     }
-    assert host.files[f"{WANTS}/macvtap-links@eth0.service"].target == TEMPLATE
+    assert (host.files[WANTS].target, host.files[UNIT_LINK].target) == (TEMPLATE, UNIT)
+    # What libvirt waits for wants no device, for which systemd would wait 90 seconds.
+    assert "Before=libvirtd.service" in host.files[UNIT].text
+    assert "device" not in host.files[UNIT].text
     unit = host.files[TEMPLATE].text
     assert "\nBindsTo=sys-subsystem-net-devices-%i.device\nAfter=sys-subsystem-net-devices-%i.device\n" in unit
     assert "\nBefore=libvirtd.service virtqemud.service libvirt-guests.service " in unit
@@ -295,14 +299,12 @@ def test_a_vlan_that_is_absent_is_known_by_its_id_whatever_its_name(backend: str
 def test_an_upgrade_writes_all_that_is_new_before_it_takes_what_is_old(backend: str, parent: str) -> None:
     declared = [vlan(parent), link("mt0", f"{parent}.20"), link("mt1", parent, mac=None)]
     old = after(HOST, *(replace(one, backend=backend) for one in declared))
-    unit = File(OLD_UNIT, f"{HEADER}\n\n[Unit]\n\n# macvtap mt0\n[Unit]\n\n# macvtap mt1\n[Unit]\n")
-    old = replace(old, files={**old.files, OLD_UNIT: unit, OLD_UNIT_LINK: File(OLD_UNIT_LINK, target=OLD_UNIT)})
+    unit = File(UNIT, f"{HEADER}\n\n[Unit]\n\n# macvtap mt0\n[Unit]\n\n# macvtap mt1\n[Unit]\n")
+    old = replace(old, files={**old.files, UNIT: unit, UNIT_LINK: File(UNIT_LINK, target=UNIT)})
     planned = planner.plan(declared, old)
     assert planner.foreseen(planned, old) == after(HOST, *declared).files
     new = [step.before is None for step in planned.steps]
     assert new == sorted(new, reverse=True)
-    # Of one link the others' old files stay.
-    assert OLD_UNIT in after(old, link("mt1", parent, mac=None)).files
     assert after(old, purge=True).files == {}
 
 
