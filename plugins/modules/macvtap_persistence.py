@@ -591,7 +591,10 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         return answers[0]
 
     answers: list[_Answers] = []
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("persistence", timeout=params["lock_timeout"])
+    lock: t.ContextManager[None] = contextlib.nullcontext()
+    if not module.check_mode:
+        doing = "writing the files that links are made by at boot"
+        lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, ways = Access(session, sock, parents), Ways(sock)
 
