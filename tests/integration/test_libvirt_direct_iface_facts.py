@@ -380,3 +380,30 @@ def test_libvirt_says_that_a_nic_is_gone_which_is_not(hv: Hypervisor, module: Mo
     done = ok(module(domain="web1", mac=B, state="absent", timeout=1))
     assert [p["mac"] for p in done["pending"]] == [B]
     assert done["interfaces"][0]["live"] is not None
+
+
+@pytest.mark.parametrize("what", ["address", "route"])
+def test_a_guest_takes_no_source_that_the_host_is_reached_by(hv: Hypervisor, module: Module, what: str) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.run("ip", "link", "add", "own9", "type", "veth", "peer", "name", "far9")
+    try:
+        hv.run("ip", "link", "set", "own9", "up")
+        if what == "address":
+            hv.run("ip", "address", "add", "192.0.2.1/24", "dev", "own9")
+            said = "own9 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it"
+        else:
+            hv.run("ip", "route", "add", "203.0.113.0/24", "dev", "own9")
+            said = "own9 has routes to 203.0.113.0/24, and a link in mode passthru on it"
+        wanted: Result = {"domain": "web1", "mac": A, "source": "own9", "mode": "passthrough"}
+        before = hv.dump("web1")
+        for check in (True, False):
+            refused = module(check=check, **wanted)
+            assert str(refused.get("msg")).startswith(said), refused
+            assert "or set allow_host_disconnect: true" in refused["msg"]
+        assert hv.dump("web1") == before
+        told = ok(module(allow_host_disconnect=True, **wanted))
+        assert said in str(told["warnings"])
+        # What is so already takes nothing more.
+        assert not ok(module(**wanted))["changed"]
+    finally:
+        hv.run("ip", "link", "del", "own9")

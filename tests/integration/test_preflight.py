@@ -84,12 +84,10 @@ def test_a_name_that_means_nothing_is_no_success(fleet: Fleet, tmp_path: pathlib
     done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
     assert done.returncode != 0
     assert "did you mean macvtap_domains_interfaces?" in done.stdout
-    file = tmp_path / "kvmhosts.yml"
-    file.write_text(yaml.safe_dump({"kvmhosts": CLEAN}))
-    for playbook in ("preflight", "verify", "teardown"):
-        done = fleet.play(playbook, inventory=file, check=False)
+    for playbook in ("preflight", "site", "verify", "teardown"):
+        done = fleet.play(playbook, "-e", "macvtap_hosts=kvmhosts", inventory=inventory(tmp_path, CLEAN), check=False)
         assert done.returncode != 0
-        assert "no host of the inventory is in 'hypervisors'" in done.stdout + done.stderr
+        assert "no host of the inventory is in 'kvmhosts'" in done.stdout + done.stderr
 
 
 def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_begins(
