@@ -51,10 +51,13 @@ def assign(
     domains = host.domains if domains is None else domains
     found: dict[int, Assigned] = {}
     taken = {desired.mac for desired in declared if desired.mac}
-    for name in dict.fromkeys(desired.domain for desired in declared):
+    places: dict[str, list[int]] = {}
+    for place, desired in enumerate(declared):
+        places.setdefault(desired.domain, []).append(place)
+    for name, own in places.items():
         domain = domains.get(name)
         if domain is not None:
-            found.update(_Assigner(domain, declared, host, taken).assign(purge=purge))
+            found.update(_Assigner(domain, declared, host, taken).assign(own, purge=purge))
     return found
 
 
@@ -71,8 +74,8 @@ class _Assigner:
         ]
         self._found: dict[int, Assigned] = {}
 
-    def assign(self, *, purge: bool) -> dict[int, Assigned]:
-        places = [place for place, desired in enumerate(self._declared) if desired.domain == self._domain.name]
+    def assign(self, places: t.Sequence[int], *, purge: bool) -> dict[int, Assigned]:
+        """Find those of the declarations at ``places``, all of this domain."""
         for selector in SELECTORS:
             now = [(slot, slot.will_be) for slot in self._slots if slot.will_be is not None]
             for place in places:

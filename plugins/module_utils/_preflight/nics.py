@@ -63,6 +63,7 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     meant: dict[_Key, Desired] = {}
     problems = list(host.problems)
     observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
     meaning = assign(declared, observed, _with_declared(host, declared, identity), purge=purge)
     for index, desired in enumerate(declared):
         place = Place(host.name, desired.domain, desired.mac, seen="declared")
@@ -76,7 +77,8 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         if refused and host.version is not None:
             remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
             problems.append(Problem(place, refused, remedy))
-        key = _key_of(found, nics) or (desired.domain, mac, 0 if mac else index)
+        known = found and (found.stored or found.live)
+        key = keys.get(id(known)) or (desired.domain, mac, 0 if mac else index)
         meant[key] = desired
         if not desired.present:
             nics.update(_left(nics, key, host))
@@ -125,12 +127,6 @@ def _with_declared(host: Host, declared: t.Sequence[Desired], identity: Identiti
         if uuid:
             domains[name] = Domain(name, uuid)
     return domains
-
-
-def _key_of(found: DomainNic | None, nics: t.Mapping[_Key, Nic]) -> _Key | None:
-    """Return the key of the NIC that was ``found`` there, None if it is still to be made."""
-    known = found and (found.stored or found.live)
-    return next((key for key, nic in nics.items() if known and known in (nic.stored, nic.live)), None)
 
 
 def _refused(desired: Desired, found: DomainNic | None, observed: DomainHost) -> str | None:
