@@ -145,7 +145,7 @@ def test_whatever_something_else_does_meanwhile(
     wanted = []
     for number, (name, change) in enumerate(declared.items()):
         base = {"parent": "eth0", "mode": "bridge"} if name in NEW else {}
-        wanted.append(Wanted(name, f"links[{number}]", **{**base, **change}))  # type: ignore[arg-type]
+        wanted.append(Wanted(name, f"links[{number}]", **{**base, **change}))
     other = Other(namespace, *deed)
     with contextlib.closing(other), netns.entered(f"/run/netns/{namespace.name}"), netlink.session() as session:
         failed = run(session, wanted, other)
