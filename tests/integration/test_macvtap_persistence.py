@@ -213,7 +213,7 @@ def allmulti(host: Host, name: str) -> int:
 def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: Host) -> None:
     host.systemd()
     host.sh("ip link set up1 mtu 1400")
-    declared = {
+    declared: dict[str, t.Any] = {
         "vlans": [{"parent": "eth0", "id": 20}, {"parent": "eth0.20", "id": 5, "name": "svlan"}],
         "parent": "eth0",
         "mode": "bridge",
@@ -244,6 +244,22 @@ def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host
     before = host.sh("ip -d link show")
     assert host.boot() == ""
     assert host.sh("ip -d link show") == before
+
+
+def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
+    host.systemd()
+    # Below 1280 bytes the kernel has none on a link.
+    companion = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
+    small = {**LINK, "mtu": 1200}
+    ok(host.run(links=[small], companions=[{**companion, "mtu": 1280}]))
+    host.sh(f"sed -i 's/mtu 1280/mtu 1200/' {LINKS}/eth0")
+    try:
+        assert host.boot() == ""
+        (link,) = json.loads(host.sh("ip -j link show dev mt-0"))
+        assert ("UP" in link["flags"], link["mtu"]) == (True, 1200)
+        assert "192.0.2.20/31 proto static scope link src 192.0.2.41" in host.sh("ip -4 route show dev host-0")
+    finally:
+        host.sh("ip link del host-0")
 
 
 @pytest.mark.parametrize("by", ["mac", "altname", "name"])

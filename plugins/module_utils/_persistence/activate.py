@@ -36,7 +36,7 @@ def unread(run: Run) -> tuple[str, ...]:
     # The second that it started in; nothing that an older systemctl would say begins with an @.
     told = answer[1].strip() if answer is not None else ""
     started = int(told[1:]) if told[:1] == "@" and told[1:].isdigit() else 0
-    read = max(started, int(_changed(_STAMP)) if started else 0)
+    read = max(started, _changed(_STAMP) if started else 0)
     # Of /lib and /usr/lib one may be the other.
     above_all = dict.fromkeys(os.path.realpath(path) for path in _DIRECTORIES)
     found = [path for above in above_all for path in (above, *glob.glob(f"{above}/**/*", recursive=True))]

@@ -69,7 +69,7 @@ def plan(decided: Decided, host: Host, steps: t.Sequence[Step[File]], unread: t.
     touched = [step.target for step in steps if step.target.startswith(f"{NETWORKD_DIR}/")]
     own = [path for path in touched if _is_of_a_link(path)]
     # What changes for the uplink is for the next boot.
-    left = (*unread, *sorted(set(touched) - set(own)))
+    left = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
     leases = tuple(_lease(kept, host, left) for kept in decided.kept if kept.manager and kept.dhcp4)
     read = bool(own or any(RELOAD in lease.commands for lease in leases)) and not left and bool(host.networkd)
     forgotten = list(_forgotten(decided, host, steps))

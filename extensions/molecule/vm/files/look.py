@@ -21,6 +21,8 @@ SETTINGS = (
     "ipv6/conf/{}/autoconf",
 )
 PLACES = (
+    "/etc/linuxvirt-macvtap",
+    "/etc/NetworkManager/conf.d/*macvtap*",
     "/etc/systemd/network/*macvtap*",
     "/etc/systemd/network/*.d/*macvtap*",
     "/etc/NetworkManager/system-connections/*macvtap*",
