@@ -631,10 +631,14 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         planned = reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *told.warnings))
 
-    def cut(steps: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
+    def verify(planned: Plan[Link], links: Links, told: _Answers) -> Plan[Link]:
+        steps.check_there(planned, links)
+        return plan(links, told)
+
+    def cut(some: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
         """Look once more, right before it is done: a guest may have been started since then."""
-        held = holders.of({step.target: step.before for step in steps if step.before})
-        return planner.cuts(steps, held, doubts=doubts)
+        held = holders.of({step.target: step.before for step in some if step.before})
+        return planner.cuts(some, held, doubts=doubts)
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
@@ -649,6 +653,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
             inquire=inquire,
             plan=plan,
             apply=apply if params[ALLOW] else ways.kept(apply),
+            verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost),
             # What this run has made and a guest has taken up since then stays, whatever the task says.
             revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),

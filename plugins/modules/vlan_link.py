@@ -304,6 +304,10 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
         planned = vlans.plan(wanted, links, force=params["force"])
         return reachability.checked(planned, reach, links, allowed=params[ALLOW])
 
+    def verify(planned: Plan[Link], links: Links, reach: Reach) -> Plan[Link]:
+        steps.check_there(planned, links)
+        return plan(links, reach)
+
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         ways = Ways(sock)
@@ -312,6 +316,7 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
             inquire=lambda _links: ways.observe(),
             plan=plan,
             apply=session.apply if params[ALLOW] else ways.kept(session.apply),
+            verify=verify,
             undo=lambda journal, links: vlans.undo(journal, links, session.lost),
             revert=session.revert,
             check_mode=module.check_mode,

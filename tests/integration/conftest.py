@@ -177,3 +177,10 @@ def started(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
     hv.define(direct_iface.domain("web1", direct_iface.nic(direct_iface.A)))
     hv.virsh("start", "web1")
     return hv
+
+
+@pytest.fixture(scope="module")
+def netns_of_links() -> t.Iterator[Namespace]:
+    """A namespace for all the examples of a property, each of which begins with nothing on the uplinks."""
+    with _made(f"macvtap-prop-{os.getpid()}", 4 * indexes.COUNT) as namespace:
+        yield namespace

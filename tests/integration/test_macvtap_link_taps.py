@@ -12,6 +12,9 @@ import typing as t
 
 import pytest
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Tap
+
 if t.TYPE_CHECKING:
     from conftest import Namespace
 
@@ -106,3 +109,16 @@ def test_a_tap_open_to_everybody_is_warned_of(netns: Namespace) -> None:
     assert "mt0: everybody on the host may read and send this link's frames" in str(open_to_all["warnings"])
     assert stat.S_IMODE(os.stat(open_to_all["links"][0]["tap"]["path"]).st_mode) == 0o666
     assert "warnings" not in netns.run({**BASE, "tap": {"mode": "0660"}})
+
+
+def test_the_node_of_a_link_that_has_the_number_by_now_stays(netns: Namespace, node: pathlib.Path) -> None:
+    """As where, between the removal and this, another one has got the same index and minor number."""
+    found = node.stat()
+    device = (os.major(found.st_rdev), os.minor(found.st_rdev))
+    tap.forget(Tap(str(node), device, device))
+    assert node.exists()
+    # What is left of a link that is gone goes.
+    netns.run({"name": "mt0", "state": "absent"})
+    os.mknod(node, stat.S_IFCHR | 0o600, found.st_rdev)
+    tap.forget(Tap(str(node), device, device))
+    assert not node.exists()

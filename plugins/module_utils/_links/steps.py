@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
@@ -58,6 +59,18 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
 def in_order(steps: t.Iterable[Step[ThingT]], warnings: tuple[str, ...] = ()) -> Plan[ThingT]:
     # What goes makes room (an address, a passthru's parent, a VLAN's number) for what comes.
     return Plan(tuple(sorted(steps, key=lambda step: 0 if step.removes else 1 if step.before else 2)), warnings)
+
+
+def check_there(planned: Plan[Link], links: Links) -> None:
+    """See that the links that were made or changed are there under their names.
+
+    :raises MacvtapError: one is not, and was renamed or removed since then.
+    """
+    gone = [step for step in planned.steps if step.after is not None and step.target not in links]
+    if gone:
+        names = ", ".join(step.target for step in gone[:5])
+        said = f"done, but {names} cannot be found any more: something else has renamed or removed it while this ran"
+        raise MacvtapError(said, path=gone[0].path)
 
 
 def foreseen(planned: Plan[Link], links: Links) -> dict[str, Link]:

@@ -22,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
         (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: say it"),
         (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is no number"),
+        (declared(links=[{"name": "x0", "mtu": float("inf")}]), "macvtap_links_links[0].mtu: inf is no number"),
         (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is no number"),
         (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
         (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
