@@ -237,7 +237,7 @@ def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
     run_state_machine_as_test(
         DirectIface,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=6,
             derandomize=True,
             deadline=None,
