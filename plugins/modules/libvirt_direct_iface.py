@@ -796,6 +796,7 @@ def _converge(
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
 
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
+        identity.check_defined(resolved, before[0], host)
         # Of a guest that has stopped or started meanwhile only what is stored was this run's to change.
         return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
 

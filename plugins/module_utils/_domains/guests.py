@@ -24,7 +24,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import OF_LINK, Key, Task, attachable
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import (
+    OF_LINK,
+    Key,
+    Task,
+    alike,
+    attachable,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -67,6 +73,8 @@ class Guests:
                 errors.append(exc)
                 return False
 
+        if go_on:
+            tasks = [self._refreshed(task) for task in tasks]
         for task in tasks:
             attempt(self._update, task)
         leaving = [task for task in tasks if task.leaves]
@@ -80,6 +88,21 @@ class Guests:
                     self._requests.settle(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
+
+    def _refreshed(self, task: Task) -> Task:
+        """Return ``task`` as a replug where the keeper has attached what was stored until it was put back."""
+        nic, wanted = task.before, task.after.live
+        if task.leaves or wanted is None or nic.live is not None:
+            return task
+        try:
+            with self._requests.attaching(nic), self._on.said(f"cannot read domain {nic.domain!r}"):
+                handle = self.same_instance(nic)
+                iface = self._on.live(handle, nic.mac) if handle is not None else None
+        except MacvtapError:
+            return task
+        if iface is None or alike(iface, wanted):
+            return task
+        return task._replace(before=replace(nic, live=iface), replugs=True)
 
     def _swap(
         self,

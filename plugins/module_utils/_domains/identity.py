@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Key
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan
 
 
@@ -41,6 +42,20 @@ def moved(before: Host, after: Host) -> frozenset[str]:
         if name in after.domains
         and (after.domains[name].uuid, after.domains[name].instance) != (domain.uuid, domain.instance)
     )
+
+
+def check_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) -> None:
+    """Look whether the domains in which something is to be stored are still defined.
+
+    :raises MacvtapError: one is not: nothing is stored of it, whatever its guest still has.
+    """
+    for one in resolved:
+        name = one.before.domain
+        was, now = before.domains.get(name), after.domains.get(name)
+        if one.after.stored is None or was is None or not was.persistent:
+            continue
+        if now is None or not now.persistent or now.uuid != was.uuid:
+            raise MacvtapError(f"domain {name!r} was undefined while this ran", path=one.desired.path)
 
 
 @dataclass(frozen=True)

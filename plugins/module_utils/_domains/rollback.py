@@ -148,9 +148,7 @@ def _live(now: Nic, was: Nic, made: Nic, actions: frozenset[str], host: Host) ->
     if DETACHED in actions and was.live is not None:
         if now.live is None:
             return was.live, [_change(now, "live", "absent", "present", Impact.LIVE)]
-        if ATTACHED not in actions:
-            # The guest has not released it, and it is as it was.
-            return now.live, []
+        # None where the guest has not released it. The keeper may have attached what was stored until now.
         names = differing(now.live, was.live, host.links)
         changes = [_change(now, f"live.{n}", _value(now.live, n), _value(was.live, n), Impact.REPLUG) for n in names]
         return (was.live if changes else now.live), changes

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, NAMED_BY_LIBVIRT
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
 
@@ -62,6 +63,12 @@ def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
         for step in steps
         if step.before and step.after
     ]
+
+
+def alike(one: Iface, other: Iface) -> bool:
+    """Whether two running interfaces are the same but for what libvirt makes up."""
+    names = [field.name for field in IN_XML if field.name not in {*NAMED_BY_LIBVIRT, "address"}]
+    return one.type == other.type and all(one.get(name) == other.get(name) for name in names)
 
 
 def attachable(waiting: t.Sequence[Task], held: t.Collection[Key]) -> list[Task]:

@@ -62,6 +62,8 @@ def undone(journal: Journal[Nic], *domains: Domain) -> Plan[Nic]:
         (WAS, Nic("web1", MAC, STORED, PRIVATE_LIVE), (LINK,), (STORED, PRIVATE_LIVE), {"live"}),
         (WAS, Nic("web1", MAC, MOVED, MOVED), (WRITTEN, DETACHED, ATTACHED), (MOVED, MOVED_LIVE), {"config", "replug"}),
         (WAS, Nic("web1", MAC, MOVED, MOVED), (WRITTEN, DETACHED), (MOVED, None), {"config", "live"}),
+        # The keeper was quicker than the run.
+        (WAS, Nic("web1", MAC, MOVED, MOVED), (WRITTEN, DETACHED), (MOVED, MOVED_LIVE), {"config", "replug"}),
     ],
 )
 def test_what_was_done_is_undone(

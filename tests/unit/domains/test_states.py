@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import replace
 
@@ -107,6 +108,18 @@ def test_a_guest_that_was_started_meanwhile_is_as_planned_if_its_configuration_i
     # A lost update is one all the same.
     lost = replace(after, domains={"web1": replace(after.domains["web1"], stored=())})
     assert planner.plan([new], lost, alone).changed
+
+
+@pytest.mark.parametrize(
+    "now", [{}, {"web1": running([], [LIVE], persistent=False)}, {"web1": stopped(STORED, uuid="u9")}]
+)
+def test_a_domain_that_is_undefined_meanwhile_has_nothing_stored(now: dict[str, t.Any]) -> None:
+    before = on()
+    for desired, lost in ((PRIVATE, True), (want(), True), (want(present=False), False)):
+        resolved = resolution.resolve([desired], before)
+        identity.check_defined(resolved, before, before)
+        with pytest.raises(MacvtapError, match="undefined while") if lost else contextlib.nullcontext():
+            identity.check_defined(resolved, before, replace(before, domains=now))
 
 
 def test_a_change_that_a_guest_did_not_get_after_all_is_not_said_to_be_live() -> None:
