@@ -86,6 +86,8 @@ def _edit_source(_world: World, guest: Guest, mac: str) -> None:
 
 
 def _attach(world: World, guest: Guest, mac: str) -> bool:
+    if guest.live_nic(mac) is not None:
+        return False
     try:
         world.attach(guest, Nic(mac, source="eth1", mode="private", model="virtio"), OTHERS)
     except RefusedError:

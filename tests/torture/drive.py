@@ -18,7 +18,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from torture import fake_libvirt
 from torture.intent import Scope
+from torture.nics import Nic
 from torture.stage import SIGNAL, Killed, Run, Stage
+from torture.world import Guest
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"
@@ -207,6 +209,16 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
         yield module
 
 
+def _described(guest: Guest) -> str:
+    def nic(one: Nic, mode: str = "") -> str:
+        return " ".join(filter(None, (one.mac[-5:], one.type, one.source, mode or one.mode, one.model, one.alias)))
+
+    live = [nic(one.nic, one.mode) + (" (asked)" if one.asked is not None else "") for one in guest.live or ()]
+    stored = "none" if guest.stored is None else str([nic(one) for one in guest.stored])
+    said = [word for word in ("paused", "job", "saved") if getattr(guest, word)]
+    return f"{guest.name}: stored {stored}, live {live if guest.running else 'none'} {' '.join(said)}".rstrip()
+
+
 def run(
     stage: Stage, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[t.Any] = ()
 ) -> tuple[Run, Outcome]:
@@ -214,7 +226,15 @@ def run(
     stage.number += 1
     noted = Run(stage.number, params, check, list(events), Scope(params, stage.world))
     noted.window = [stage.world.copy()]
+    noted.outstanding = frozenset(
+        (guest.uuid, one.nic.mac)
+        for guest in stage.world.guests.values()
+        for one in guest.live or ()
+        if one.asked is not None
+    )
     stage.note(f"run {noted.number}{' (check mode)' if check else ''}: {dict(params)}")
+    for guest in stage.world.guests.values():
+        stage.note(f"  {_described(guest)}")
     stage.runs.append(noted)
     had, outer = getattr(_Module, "given", None), set(stage.locks)
     _Module.given = params, check

@@ -20,16 +20,20 @@ def entries(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     return [{**defaults, **entry} for entry in params["interfaces"]]
 
 
-def meant(entry: t.Mapping[str, t.Any], guest: Guest) -> set[str]:
-    """Return the addresses of the NICs that an entry means; none where it is still to be made."""
+def meant(entry: t.Mapping[str, t.Any], guest: Guest, named: t.Collection[str] = ()) -> set[str]:
+    """Return the addresses of the NICs that an entry means; none where it is still to be made.
+
+    Those that are ``named`` by other entries may count as found, or not.
+    """
     by = next(name for name in _SELECTORS if entry.get(name))
     if by == "mac":
         return {entry["mac"].lower()}
     found = {nic.mac for nic in guest.stored or () if _fits(nic, by, entry[by])}
+    if found - set(named):
+        return found
     kept = {nic.mac for nic in guest.stored or ()}
-    return found or {
-        one.nic.mac for one in guest.live or () if _fits(one.nic, by, entry[by]) and one.nic.mac not in kept
-    }
+    live = {one.nic.mac for one in guest.live or () if _fits(one.nic, by, entry[by])}
+    return found | (live - kept)
 
 
 def _fits(nic: Nic, by: str, value: str) -> bool:
@@ -58,7 +62,8 @@ class Scope:
                 if entry["domain"] != guest.name:
                     continue
                 absent = entry.get("state") == "absent"
-                found = {(guest.uuid, mac) for mac in meant(entry, guest)}
+                named = {str(one["mac"]).lower() for one in self._entries if one.get("mac") and one is not entry}
+                found = {(guest.uuid, mac) for mac in meant(entry, guest, named)}
                 (self.absent if absent else self.present).update(found)
                 if not absent and not entry.get("mac"):
                     self._makes.add(guest.uuid)

@@ -11,18 +11,21 @@ import time
 import typing as t
 
 from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.stage import ViolationError
 
+# Whatever is tortured: a machine counts its own ``sequences`` and ``runs``, and raises ViolationError.
+MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks)
 # Sequences of one seed: few enough that a found one is soon found again by it.
 _A_ROUND = 500
 
 
-def _torture(number: int, sequences: int, *, shrink: bool) -> None:
+def _torture(machine: type[RuleBasedStateMachine], number: int, *, shrink: bool) -> None:
     config = settings(
-        max_examples=sequences,
+        max_examples=_A_ROUND,
         stateful_step_count=8,
         deadline=None,
         database=None,
@@ -31,39 +34,43 @@ def _torture(number: int, sequences: int, *, shrink: bool) -> None:
         phases=(Phase.generate, *((Phase.shrink,) if shrink else ())),
         suppress_health_check=list(HealthCheck),
     )
-    seeded = seed(number)(DirectIface)
-    run_state_machine_as_test(seeded, settings=config)
+    run_state_machine_as_test(seed(number)(machine), settings=config)
+
+
+def _so_far() -> str:
+    return "; ".join(f"{one.__name__}: {one.sequences} sequences with {one.runs} runs" for one in MACHINES)
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the first round")
+    parser.add_argument("--machine", default="", help="only the machine of this name")
     parser.add_argument("--ignore", default="", help="kinds of violations that do not count, with commas between")
-    parser.add_argument("--survey", action="store_true", help="shrink nothing, and go on after a violation")
     parser.add_argument("--only", default="", help="the kinds that count")
+    parser.add_argument("--survey", action="store_true", help="shrink nothing, and go on after a violation")
     options = parser.parse_args(arguments)
-    DirectIface.only = frozenset(options.only.split(",")) if options.only else None
     DirectIface.ignored = frozenset(filter(None, options.ignore.split(",")))
+    DirectIface.only = frozenset(options.only.split(",")) if options.only else None
     number = random.randrange(2**32) if options.seed is None else options.seed
-    until = time.monotonic() + 60 * options.minutes
     begun = time.monotonic()
-    while time.monotonic() < until:
-        print(f"seed {number}: {DirectIface.sequences} sequences, {DirectIface.runs} runs so far", flush=True)
-        try:
-            _torture(number, _A_ROUND, shrink=not options.survey)
-        except ViolationError:
-            print(
-                f"found with seed {number}; {DirectIface.sequences} sequences in all, those of shrinking it included",
-                flush=True,
-            )
-            if not options.survey:
-                raise
-            DirectIface.found = None
+    found = 0
+    while time.monotonic() - begun < 60 * options.minutes:
+        print(f"seed {number}. So far {_so_far()}", flush=True)
+        for machine in MACHINES:
+            if options.machine not in {"", machine.__name__}:
+                continue
+            try:
+                _torture(machine, number, shrink=not options.survey)
+            except ViolationError as exc:
+                found += 1
+                print(f"{machine.__name__} with seed {number}. So far {_so_far()}\n{exc}", flush=True)
+                if not options.survey:
+                    raise
+                DirectIface.found = None
         number += 1
-    spent = round(time.monotonic() - begun)
-    print(f"{DirectIface.sequences} sequences with {DirectIface.runs} runs in {spent} s, and no violation")
-    return 0
+    print(f"{_so_far()}, in {round(time.monotonic() - begun)} s: {found or 'no'} violation{'s' * (found > 1)}")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

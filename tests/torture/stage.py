@@ -60,7 +60,11 @@ class Run:
     events: list[Event]
     scope: intent.Scope
     counts: dict[str, int] = field(default_factory=dict)
+    # NICs that guests had been asked for by earlier runs, and may release at any time: (UUID, MAC address).
+    outstanding: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
+    # When its last call was done, as others_at counts.
+    called_at: int = 0
     dead: bool = False
     refuse: int = 0
     restarts: int = 0
@@ -235,6 +239,7 @@ class Stage:
         except Exception as exc:
             self.note(f"{name} {about}: {exc}")
             raise
+        run.called_at = self._moment
         if name not in {"sleep", "read", "state"}:
             self.note(f"{name} {about}".rstrip())
         self._point(run, name, nth, number, "after")
@@ -303,7 +308,7 @@ class Stage:
                 self.violate("resurrected", f"{document.name} was undefined, and is defined again")
         elif not excused:
             self._check_edit(guest, document)
-        if guest is not None and guest.job:
+        if guest is not None and guest.job and run.others_at.get(uuid, -1) <= run.called_at:
             self.violate("job", f"{document.name} is stored while a job (migration, say) is under way")
         self._do("define", uuid, "", lambda: self.world.define(document))
 

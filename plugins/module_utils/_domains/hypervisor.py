@@ -237,9 +237,11 @@ class Hypervisor:
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
+        # What is neither has gone between two of the calls, and is no transient domain.
         return {
-            (name := h.name()): _Listed(h, name in active, name in persistent, name in active - executing)
+            name: _Listed(h, name in active, name in persistent, name in active - executing)
             for h in handles
+            if (name := h.name()) in active | persistent
         }
 
     def _read(

@@ -212,6 +212,16 @@ def test_libvirtd_that_is_restarted_midway_leaves_nothing_half_done() -> None:
     assert macs(sequence, "web2")[1] == [B]
 
 
+@pytest.mark.parametrize("nth", range(8))
+def test_a_domain_that_goes_while_domains_are_listed_is_not_taken_for_one_that_is_transient(nth: int) -> None:
+    sequence = host(web2=False)
+    outcome = sequence.run(
+        {"domain": "web2", "mac": C, "source": "eth1", "mode": "bridge"},
+        events=[during("list", "undefine", "web2", nth=nth, side="after")],
+    )
+    assert outcome.rc == 1
+
+
 def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence = host()
     sequence.act(Action("begin_job", "web1"))
@@ -237,7 +247,7 @@ def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
     run_state_machine_as_test(
         DirectIface,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=6,
             derandomize=True,
             deadline=None,
