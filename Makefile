@@ -5,13 +5,16 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo demo-down test lint unit integration sanity molecule bench build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench torture build clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## Install what the checkout needs: Debian packages, and .venv
+setup: ## Install all that the checkout needs: Debian packages, and .venv
 	@.ci/setup
+
+venv: ## Install as much as lint, unit and sanity need: .venv, on any distribution, by any user
+	@.ci/setup venv
 
 demo: setup ## Two bare hypervisors become ones whose guests are on the LAN through macvtap
 	@/usr/bin/python3 extensions/molecule/lab/demo.py up
@@ -19,19 +22,23 @@ demo: setup ## Two bare hypervisors become ones whose guests are on the LAN thro
 demo-down: ## Remove the demo's hypervisors, guests and switch
 	@/usr/bin/python3 extensions/molecule/lab/demo.py down
 
-test: setup ## Everything that CI checks
+test: setup ## Everything that CI checks, side by side; MACVTAP_TEST_LANES says how much at once
 	@.ci/test
 
-lint: setup ## Style, types, YAML, Ansible's conventions, documentation
+one: ## One file or test: make one TEST=tests/unit/test_lock.py::test_name (those of tests/integration as root)
+	@.ci/setup $(if $(findstring integration,$(TEST)),all,venv)
+	@pytest $(TEST)
+
+lint: venv ## Style, types, YAML, Ansible's conventions, documentation
 	@.ci/test lint
 
-unit: setup ## Planners and parsers, with plain values
+unit: venv ## Planners and parsers, with plain values
 	@.ci/test unit
 
 integration: setup ## The modules against the real kernel and a real libvirtd
 	@.ci/test integration
 
-sanity: setup ## ansible-test sanity
+sanity: venv ## ansible-test sanity
 	@.ci/test sanity
 
 molecule: setup ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine
@@ -41,7 +48,10 @@ bench: ## Speed and memory, as ratios to other ways; the tables and plots in doc
 	@.ci/setup bench
 	@python tests/benchmark/run.py
 
-build: setup ## The collection's artefact, in build/
+torture: venv ## Sequences of runs with anything happening at any call, on a model of libvirt; MINUTES=60 SEED=1
+	@PYTHONPATH=.collections:tests python -m torture.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+build: venv ## The collection's artefact, in build/
 	@ansible-galaxy collection build --force --output-path build
 
 clean: demo-down ## Remove what was made here, the caches included

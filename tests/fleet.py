@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
@@ -27,16 +28,22 @@ def uplink(number: int, name: str = "eth0", **values: t.Any) -> Link:
 
 
 def found(
-    *more: Link | Domain, number: int = 1, version: str | None = "9.0.0", relay: t.Mapping[str, bool] | None = None
+    *more: Link | Domain,
+    number: int = 1,
+    version: str | None = "9.0.0",
+    relay: t.Mapping[str, bool] | None = None,
+    reach: Reach = report.NO_REACH,
 ) -> Said:
     """Return what is found on a host with the uplink eth0, and with ``more`` links and domains."""
     links = [uplink(number), *(thing for thing in more if isinstance(thing, Link))]
-    reported = report.links({link.name: link for link in links}, {})
+    there = {link.name: link for link in links}
+    reported = report.links(there, {}, reach)
     for link in reported:
         link["reflective_relay"] = (relay or {}).get(link["name"])
     return {
         "kernel": {"supported": True},
         "links": reported,
+        "connections": report.connections(there, reach),
         "libvirt": {
             "uri": "qemu:///system",
             "available": version is not None,

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -139,6 +141,38 @@ class Lan:
     def hairpin(self, on: bool) -> None:
         word = "on" if on else "off"
         subprocess.run(["bridge", "-n", self.switch.name, "link", "set", "dev", "to-host", "hairpin", word], check=True)
+
+
+_NUMBERS = itertools.count(2200)
+
+
+def another_port() -> str:
+    return str(next(_NUMBERS))
+
+
+class Connected:
+    """Runs modules below a process that holds a connection from ``machine`` to ``address`` of the host."""
+
+    def __init__(self, lan: Lan, machine: Machine, address: str, directory: Path) -> None:
+        self._lan, self._machine, self._address, self._directory = lan, machine, address, directory
+
+    def access(self, params: t.Mapping[str, t.Any], *, module: str = "macvtap_host_access", **how: t.Any) -> Result:
+        port = another_port()
+        ready = str(self._directory / port)
+        client = [*self._machine.prefix, sys.executable, TOOL, "connect", self._address, port, ready]
+        with subprocess.Popen(client) as process:
+            served = [*self._lan.host.prefix, sys.executable, TOOL, "serve", self._address, port, ready]
+            result = run_module(module, params, prefix=served, **how)
+            process.wait(30)
+        assert result["rc"] != 99, f"the connection was cut off: {result}"
+        return result
+
+    def refused(self, params: t.Mapping[str, t.Any], message: str, **how: t.Any) -> None:
+        before = self._lan.state()
+        result = self.access(params, **how)
+        assert result.get("failed"), result
+        assert re.search(message, result["msg"]), result["msg"]
+        assert self._lan.state() == before
 
 
 @contextlib.contextmanager

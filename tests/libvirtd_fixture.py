@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,16 @@ class Hypervisor:
         """Let the switch port that eth0 is plugged into reflect frames, or not."""
         switch.set_hairpin(model.require(self.cell.lab), self.cell, on)
 
+    def restart(self) -> None:
+        """Kill the hypervisor's own libvirtd, and start it again as it was started."""
+        self.run("sh", "-c", f"kill -KILL $(cat /run/{self.daemon}.pid)")
+        command = [*self.prefix, f"/usr/sbin/{self.daemon}", "-d"]
+        deadline = time.monotonic() + 30
+        while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
+            # It may still hold its lock.
+            assert time.monotonic() < deadline, done.stderr
+            time.sleep(0.05)
+
     def define(self, xml: str) -> None:
         self.virsh("define", "/dev/stdin", stdin=xml)
 
@@ -77,7 +88,7 @@ class Hypervisor:
         for name in self.virsh("list", "--name").split():
             self.virsh("destroy", name)
         for name in self.virsh("list", "--all", "--name").split():
-            self.virsh("undefine", name)
+            self.virsh("undefine", "--managed-save", name)
 
 
 @contextlib.contextmanager

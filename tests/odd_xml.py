@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, Field
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, IN_XML, Field
 
 _Tree = t.Dict[t.Tuple[str, ...], t.Dict[str, str]]
 
@@ -26,11 +26,14 @@ UNKNOWN = (
     "<mystery dev = \"'\" ><source dev='no' mode='no'/><target dev='no'/></mystery >",
     "<teaming type='persistent'/>",
     "<tune><sndbuf>1600</sndbuf></tune>",
-    "<downscript path='/bin/true'/>",
     "<model_ type='no'/>",
 )
 # What an interface of type direct cannot have.
-FOREIGN = ("<mtu size='1500'/>", "<filterref filter='clean-traffic'><parameter name='IP' value='1'/></filterref>")
+FOREIGN = (
+    "<mtu size='1500'/>",
+    "<filterref filter='clean-traffic'><parameter name='IP' value='1'/></filterref>",
+    "<downscript path='/bin/true'/>",
+)
 _SPACES = (" ", " ", "\n      ", "\t", "   ", " \n\n")
 _ORIGINS: t.Mapping[str, t.Mapping[str, str]] = {
     "bridge": {"bridge": "br0"},
@@ -78,7 +81,13 @@ def value_of(field: Field) -> st.SearchStrategy[str]:
 
 def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
     chosen = st.lists(st.sampled_from(_FREE) | st.sampled_from(IN_XML), max_size=most, unique=True)
-    return chosen.flatmap(lambda fields: st.fixed_dictionaries({field.name: value_of(field) for field in fields}))
+    drawn = chosen.flatmap(lambda fields: st.fixed_dictionaries({field.name: value_of(field) for field in fields}))
+    return drawn.map(_written)
+
+
+def _written(values: t.Mapping[str, str]) -> dict[str, str]:
+    """Return them as libvirt writes them."""
+    return {name: text for name, said in values.items() if (text := BY_NAME[name].written(said)) is not None}
 
 
 def mac_of(index: int) -> str:

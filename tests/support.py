@@ -9,6 +9,8 @@ import functools
 import json
 import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
 import typing as t
@@ -97,6 +99,34 @@ def running_module(
         process.stdin.close()
         process.stdin = None
         yield process
+
+
+class Killed:
+    """Runs of a module that end after as much processor time as is said, whatever else the machine does meanwhile.
+
+    The kernel ends them by a signal that no module handles. ``prefix`` must run the module in its own process.
+    """
+
+    def __init__(self, name: str, prefix: t.Sequence[str]) -> None:
+        self._name, self._prefix = name, prefix
+
+    def whole(self, params: t.Mapping[str, t.Any]) -> float:
+        """Run the module to its end, and return how many seconds of processor time it took."""
+        before = _processor_seconds()
+        result = run_module(self._name, params, prefix=self._prefix)
+        assert not result.get("failed"), result
+        return _processor_seconds() - before
+
+    def after(self, seconds: float, params: t.Mapping[str, t.Any]) -> bool:
+        """Start a run, and return whether it was ended before it was done."""
+        timer = functools.partial(signal.setitimer, signal.ITIMER_PROF, seconds)
+        with running_module(self._name, params, prefix=self._prefix, preexec_fn=timer) as process:
+            return process.wait(120) == -signal.SIGPROF
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -74,10 +74,11 @@ _value:
     kind:
       description:
         - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read or
-          carried out; a V(parent) that is missing or that no macvtap link can be on; an V(mtu) above the parent's; mode
-          V(vepa) on a switch that does not reflect; a domain that can live on several hosts and is connected otherwise
-          there, or not with all of its declared NICs (V(migration)); the same V(mac) address, or the same IP
-          V(address) of companions, twice in one segment.
+          carried out; what would cut off the host itself or Ansible's connection to it (V(disconnect)); a V(parent)
+          that is missing or that no macvtap link can be on; an V(mtu) above the parent's; mode V(vepa) on a switch that
+          does not reflect; a domain that can live on several hosts and is connected otherwise there, or not with all of
+          its declared NICs (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in
+          one segment.
       type: str
     message:
       description: What was declared or found.

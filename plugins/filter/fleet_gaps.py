@@ -7,11 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_gaps
-short_description: Which hosts of a fleet could not be compared
+short_description: Which hosts of a fleet could not be compared, and which domains wait
 version_added: 0.2.0
 description:
   - Says of which hosts nothing was found, as they could not be reached, and of which hosts libvirt was not asked,
     if interfaces of domains are declared there.
+  - Also of which declared domains nothing that is stored will hold, or not yet. They are transient, or have a managed
+    save. That is no conflict, since nothing is wrong with their declarations.
   - A host whose variables could not be read is in P(linuxvirt.macvtap.fleet_conflicts#filter), and not here.
 options:
   _input:
@@ -39,7 +41,8 @@ _value:
       description: Name of the host in the inventory.
       type: str
     what:
-      description: V(host) where nothing was found, V(libvirt) where only links and the kernel were.
+      description: V(host) where nothing was found, V(libvirt) where only links and the kernel were, V(domain) where it
+        is about one domain.
       type: str
     reason:
       description: Why.

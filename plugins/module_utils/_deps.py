@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 import types
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 # One name on every distribution family that the roles know (Debian, RHEL, SUSE).
 _PACKAGES = {"pyroute2": "python3-pyroute2", "lxml": "python3-lxml", "libvirt": "python3-libvirt"}
@@ -65,6 +66,26 @@ def load_part(library: str, submodule: str) -> t.Any:
     return sys.modules[name]
 
 
+def check_version(library: str, least: tuple[int, ...], exc: Exception) -> None:
+    """Raise, in place of ``exc``, that the library is too old, if it is.
+
+    :raises MacvtapError: naming the version that is needed, and the one that is there.
+    """
+    import importlib.metadata
+
+    try:
+        found = importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    numbers = tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)])
+    if numbers < least:
+        needed = ".".join(map(str, least))
+        raise MacvtapError(
+            f"the Python library {library} {needed} or newer is needed, found {found} ({sys.executable}). Upgrade it, "
+            "or install a newer one for this interpreter with pip"
+        ) from exc
+
+
 def install_hint(library: str, os_release: str) -> str:
     """Say how ``library`` is installed on the system that ``os_release`` (the file's text) describes."""
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
@@ -79,7 +100,8 @@ def install_hint(library: str, os_release: str) -> str:
 def _read_os_release() -> str:
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            with open(path, encoding="utf-8") as file:
+            # Whoever wrote it in another encoding has a library missing all the same.
+            with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
         except OSError:
             continue

@@ -59,19 +59,32 @@ def _given(value: t.Any) -> t.Any:
     return [_given(one) for one in value] if isinstance(value, list) else value
 
 
-def entries(params: t.Mapping[str, t.Any], many: str, options: t.Iterable[str]) -> list[tuple[str, dict[str, t.Any]]]:
+def entries(
+    params: t.Mapping[str, t.Any],
+    many: str,
+    options: t.Iterable[str],
+    exempt: t.Callable[[str, t.Any, t.Any], bool] = lambda _option, _own, _default: False,
+) -> list[tuple[str, dict[str, t.Any]]]:
     """Return ``(path, options)`` for each thing that the user declared.
 
     One thing by the top level's options has the path ""; each entry of the list option ``many`` has
     the path ``many[i]`` and takes what it leaves out from the top level. Dictionaries (``tap``) are
-    merged key by key.
+    merged key by key, but not where ``exempt``, given the option's name, the entry's own value and the default, says
+    that the entry is to have none of it.
     """
     options = tuple(options)
     defaults = {option: params.get(option) for option in options}
     if params.get(many) is None:
         return [("", defaults)]
     return [
-        (f"{many}[{index}]", {option: _merge(entry.get(option), defaults[option]) for option in options})
+        (
+            f"{many}[{index}]",
+            {
+                option: own if exempt(option, own, default) else _merge(own, default)
+                for option in options
+                for own, default in ((entry.get(option), defaults[option]),)
+            },
+        )
         for index, entry in enumerate(params[many])
     ]
 

@@ -7,12 +7,31 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _POLL_SECONDS = 0.05
+
+
+def directory() -> str:
+    """Return where this user's runs find each other's locks and notes, until the next boot; root's is /run.
+
+    :raises MacvtapError: there is no such place that is this user's alone.
+    """
+    if os.geteuid() == 0:
+        return "/run"
+    own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    if not os.access(own, os.W_OK | os.X_OK):
+        own = f"/tmp/linuxvirt.macvtap-{os.geteuid()}"  # noqa: S108  # looked at below: it may be another user's
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(own, 0o700)
+    found = os.lstat(own)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise MacvtapError(f"{own} is not this user's, so that no lock can be there. Remove it")
+    return own
 
 
 @contextlib.contextmanager

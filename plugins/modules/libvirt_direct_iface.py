@@ -330,6 +330,15 @@ options:
     type: str
     choices: [none, update, replug]
     default: update
+  allow_host_disconnect:
+    description:
+      - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
+        carries the connection that Ansible runs over. The guest gets all frames of the link, so that the host is cut
+        off there. What that is, is shown as a warning.
+      - Otherwise such an interface is refused, also for a domain that does not run.
+    type: bool
+    default: false
+    version_added: 0.2.0
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
@@ -354,13 +363,34 @@ options:
     version_added: 0.2.0
     type: bool
     default: false
+  unsafe_writes:
+    description:
+      - Write into an O(xml_file) that cannot be replaced because it is itself a mount, as files of a container can be.
+        If that is interrupted, the file is left half written.
+      - Otherwise such a file is refused, in check mode too.
+    version_added: 0.2.0
+    type: bool
+    default: false
   timeout:
     description:
-      - How many seconds to wait until running guests have let go of the interfaces that are removed or replugged.
-      - An interface that a guest still holds then is listed in RV(pending).
+      - How many seconds to wait until running guests have released the NICs that are removed or replugged. Each
+        replugged guest gets its NIC back as soon as it has released it.
+      - A NIC that a guest still holds then is listed in RV(pending). The request cannot be taken back. When the guest
+        carries it out, at the latest at a reset, a NIC that is still stored is attached again at once.
     type: int
     default: 20
+  lock_timeout:
+    description:
+      - How many seconds to wait for another run of this module on the host where it runs to end. A run waits for guests
+        up to O(timeout) seconds.
+    version_added: 0.2.0
+    type: int
+    default: 60
 notes:
+  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
+    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
+    rollback. It has what is stored when it starts.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
   - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
@@ -384,7 +414,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - An interface that a running guest does not let go of is asked for again by every run, which says changed.
+      - A NIC that a running guest does not release is asked for again by every run, which reports changed.
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
@@ -506,7 +536,7 @@ changes:
         - V(live) changes something that the running guest does not notice, or plugs an interface in or out.
         - V(replug) takes the interface out of the running guest and plugs it in again.
         - V(restart) changes the stored configuration, and the running guest goes on with what it has until it is
-          stopped and started.
+          stopped and started. So does a guest that is started from a managed save.
       type: str
   sample:
     - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
@@ -545,6 +575,7 @@ restart_required:
       that is not stored, or lacks one that is. They become what is stored when the domain is stopped and started; a
       reboot from inside the guest is not enough.
     - Also returned by a run that changes nothing, until the domain was restarted.
+    - Of a domain with a managed save these are the NICs that it was saved with, which its next start brings back.
   returned: success
   type: list
   elements: dict
@@ -563,8 +594,10 @@ restart_required:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - Interfaces that the running guest was asked to let go of, to remove or to replug them, and still holds.
-  returned: success
+    - NICs that the running guest was asked to release, to remove or to replug them, and still holds; also those that
+      earlier runs asked for. A guest may release one at any time, at the latest when it is reset. One that is stored is
+      then attached again at once, as it is stored, by a process that outlives the run (the keeper).
+  returned: always
   type: list
   elements: dict
   contains:
@@ -577,8 +610,14 @@ pending:
     target:
       description: Name of the macvtap link on the host.
       type: str
+    since:
+      description: When it was first asked for.
+      type: str
+    pid:
+      description: Process ID of the keeper.
+      type: int
   sample:
-    - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3}
+    - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3, since: "2026-11-22T10:00:00+00:00", pid: 4242}
 reflective_relay:
   description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
@@ -608,18 +647,26 @@ from dataclasses import replace
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     declare,
+    disruptions,
     element,
     fields,
     hypervisor,
+    identity,
     impact,
     keeping,
     planner,
     resolution,
+    rollback,
     schema,
+    states,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -629,6 +676,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
@@ -642,18 +690,41 @@ _ATTEMPTS = 3
 
 def execute(module: AnsibleModule) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options)
-    with _domains(module) as domains:
+    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
+    with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
         answers: dict[str, relay.Verdict] = {}
+        kept: list[_plan.Step[Nic]] = []
         for _attempt in range(_ATTEMPTS - 1):
+            journals: list[_plan.Journal[Nic]] = []
             try:
-                return _converge(module, declared, domains, answers)
-            except StaleError:
-                # What this run had done is put back; what the other one has done is read now.
-                continue
-        return _converge(module, declared, domains, answers)
+                return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
+            except StaleError as exc:
+                # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                if module.params["on_error"] == "keep":
+                    kept += [step for journal in journals for step in journal.steps]
+                elif exc.state != _plan.UNCHANGED:
+                    raise
+        return _merged(_converge(module, declared, domains, answers, []), kept, diff=module._diff)
+
+
+def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
+    """Return the result with what earlier attempts of the same run have done and kept."""
+    earlier = _plan.Plan(tuple(kept)).result(diff=diff)
+    return {**result, **{name: earlier[name] + result[name] for name in earlier if name != "changed"},
+            "changed": earlier["changed"] or result["changed"]}  # fmt: skip
+
+
+def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
+    if module.check_mode:
+        return contextlib.nullcontext()
+    return _lock.held(
+        "domains",
+        timeout=module.params["lock_timeout"],
+        directory=_lock.directory(),
+        doing="changing domains",
+    )
 
 
 @contextlib.contextmanager
@@ -665,68 +736,116 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
-        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup)
+        in_place = module.params["unsafe_writes"]
+        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup, in_place=in_place)
 
 
 def _converge(
-    module: AnsibleModule, declared: t.Sequence[Desired], hv: Domains, answers: dict[str, relay.Verdict]
+    module: AnsibleModule,
+    declared: t.Sequence[Desired],
+    hv: Domains,
+    answers: dict[str, relay.Verdict],
+    journals: list[_plan.Journal[Nic]],
 ) -> dict[str, t.Any]:
     sources = {source for desired in declared if (source := desired.given.get("source"))}
-    how = {"level": module.params["live"], "purge": module.params["purge"]}
+    level, purge = module.params["live"], module.params["purge"]
+    resolved: list[resolution.Resolved] = []
 
-    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...]]:
+    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), told
+        return auto.settled(declared, modes), told, _reach(host)
 
-    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...]]) -> _plan.Plan[Nic]:
-        decided, told = answers
-        planned = planner.plan(decided, host, hv.unanswered, **how)
-        planned = replace(planned, warnings=(*planned.warnings, *told))
+    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
+        decided, told, reach = answers
+        alone = identity.LeftAlone(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
+        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        states.validate(planned, host)
+        cut_off = reachability.check(
+            disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
+        )
+        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
 
+    def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
+        # Of a guest that has stopped or started meanwhile only what is stored was this run's to change.
+        return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
+
+    def left_alone(host: Host) -> identity.LeftAlone:
+        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
+
     def complete(host: Host) -> Host:
-        needed = host.macs is None and resolution.needs_all(declared, host, purge=module.params["purge"])
+        needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
         return hv.with_macs(host) if needed else host
 
-    outcome = _plan.converge(
-        lambda: complete(hv.observe((desired.domain for desired in declared), sources)),
-        plan,
-        hv.apply,
-        lambda journal, host: planner.undo(journal.steps, host),
-        inquire=inquire,
-        check_mode=module.check_mode,
-        roll_back=module.params["on_error"] == "rollback",
-    )
-    if module.check_mode and not isinstance(hv, xmlfile.DomainFile):
-        hv.require(outcome.plan.steps)
-    resolved = resolution.resolve(inquire(outcome.host)[0], outcome.host, hv.unanswered, **how)
-    pending = [r for r in resolved if r.before.live and (r.desired.domain, r.before.mac) in hv.unanswered]
+    def observe() -> Host:
+        host = complete(hv.observe((desired.domain for desired in declared), sources))
+        before.append(host)
+        return host
+
+    def apply(steps: t.Sequence[_plan.Step[Nic]], journal: _plan.Journal[Nic]) -> None:
+        journals.append(journal)
+        hv.apply(steps, journal)
+
+    before: list[Host] = []
+    try:
+        outcome = _plan.converge(
+            observe,
+            plan,
+            apply,
+            rollback.undo,
+            inquire=inquire,
+            verify=verify,
+            revert=hv.revert,
+            check_mode=module.check_mode,
+            roll_back=module.params["on_error"] == "rollback",
+        )
+        if module.check_mode:
+            hv.require(outcome.plan.steps)
+        if not module.check_mode:
+            hv.keep()
+    except MacvtapError as exc:
+        with contextlib.suppress(MacvtapError):
+            exc.details["pending"] = hv.outstanding(observe())
+        raise
+    host, alone = outcome.host, left_alone(outcome.host)
+    final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
+    ours = {(r.before.domain, r.before.mac) for r in final}
+    pending = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
+    asked = {(str(one["domain"]), str(one["mac"])) for one in pending}
+    due = {
+        (r.desired.domain, r.before.mac): changed
+        for r, changed in ((r, states.restart_fields(r, host)) for r in final)
+        if changed and (r.desired.domain, r.before.mac) not in asked
+    }
+    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
-        **outcome.plan.result(diff=module._diff),
+        **done.result(diff=module._diff),
         **backup,
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "interfaces": [_returned(r) for r in resolved[: len(declared)]],
-        "restart_required": [
-            {"domain": r.desired.domain, "mac": r.before.mac, "fields": list(changed)}
-            for r, changed in ((r, r.restart_fields()) for r in resolved)
-            if changed and r not in pending
-        ],
-        "pending": [
-            {"domain": r.desired.domain, "mac": r.before.mac, "target": r.before.live and r.before.live.get("target")}
-            for r in pending
-        ],
+        "interfaces": [_returned(r) for r in final[: len(declared)]],
+        "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
+        "pending": pending,
         "warnings": [
-            *outcome.plan.warnings,
+            *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
-            *(_pending_warning(r, module.params["timeout"]) for r in pending),
+            *(_pending_warning(one, host) for one in pending),
         ],
     }
+
+
+def _reach(host: Host) -> Reach:
+    """Return by what this host is reached, nothing where the domains are another host's or in a file."""
+    if host.links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return Ways(sock).observe()
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
@@ -770,10 +889,11 @@ def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
 
 def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
     stored, live = resolved.after.stored, resolved.before.live
+    there = stored or (resolved.transient and resolved.after.live)
     return {
         "domain": resolved.desired.domain,
         "mac": resolved.before.mac,
-        "state": "present" if stored else "absent",
+        "state": "present" if there else "absent",
         "stored": stored and fields.nested(stored.values),
         "live": live and fields.nested(live.values),
     }
@@ -791,12 +911,16 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
                 )
 
 
-def _pending_warning(resolved: resolution.Resolved, timeout: int) -> str:
-    gone = "gone from" if not resolved.desired.present else "changed in"
+def _pending_warning(asked: t.Mapping[str, t.Any], host: Host) -> str:
+    stored = any(iface.mac == asked["mac"] for iface in host.domains[asked["domain"]].stored)
+    back = (
+        f"As soon as it does, the NIC is attached again as it is stored, by process {asked['pid']}"
+        if stored
+        else "It is gone from the stored configuration already"
+    )
     return (
-        f"{resolution.target(resolved.before)}: the guest was asked to let go of this interface and still holds it "
-        f"after {timeout} s. It is {gone} the stored configuration, and so in the guest at the latest when the domain "
-        "is stopped and started. Another run asks again"
+        f"{asked['domain']} {asked['mac']}: the guest was asked to release this NIC and still holds it. It may release "
+        f"it at any time, at the latest at its next reset. {back}. Another run asks again"
     )
 
 
@@ -828,11 +952,14 @@ def main() -> None:
             "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
+            ALLOW: {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},
+            "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
+            "lock_timeout": {"type": "int", "default": 60},
             **what,
         },
         required_one_of=[("domain", "interfaces", "xml_file")],

@@ -306,6 +306,48 @@ domains:
           held_by_domain: true
           holders:
             - {pid: 4711, command: qemu-system-x86_64, domain: web1}
+pending:
+  description:
+    - NICs that guests were asked to release, by whichever run of M(linuxvirt.macvtap.libvirt_direct_iface), and still
+      hold. A guest may release one at any time, at the latest when it is reset. A process of this collection's, the
+      keeper, then attaches it again as it is stored.
+    - V(null) if this user may not see it. Root's requests are noted in C(/run/linuxvirt.macvtap), where the
+      module ran.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+      returned: always
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      returned: always
+    target:
+      description: Name of the macvtap link on the host.
+      type: str
+      returned: always
+    since:
+      description: When it was first asked for.
+      type: str
+      returned: always
+    pid:
+      description: Process ID of the keeper; V(null) if it does not run, as the next run of the module starts it again.
+      type: int
+      returned: always
+    returns:
+      description: The NIC that is attached then, as it is stored; V(null) where it is removed.
+      type: dict
+      returned: always
+  sample:
+    - domain: old1
+      mac: "52:54:00:10:00:04"
+      target: macvtap3
+      since: "2026-11-22T10:00:00+00:00"
+      pid: 4242
+      returns: {source: eth1, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
 """
 
 import typing as t
@@ -322,6 +364,7 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
         host = hv.observe(asked)
+        pending = inspection.pending(host, hv.outstanding(host)) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
             raise MacvtapError(unknown(name, host), path=f"domains[{index}]")
@@ -329,6 +372,7 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
         "changed": False,
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
+        "pending": pending,
     }
 
 

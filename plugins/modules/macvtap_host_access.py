@@ -140,6 +140,13 @@ options:
       - They are told from others, which go, by their time, or by what the manager has noted of the lease.
     type: bool
     default: false
+  allow_host_disconnect:
+    description:
+      - Do it even if it cuts off the connection that Ansible runs over. What is cut off is then a warning.
+      - What is refused for another reason stays refused.
+    type: bool
+    default: false
+    version_added: 0.2.0
   lock_timeout:
     description: How many seconds to wait for another run of this module, M(linuxvirt.macvtap.macvtap_link) or
       M(linuxvirt.macvtap.vlan_link) on the host to end.
@@ -274,9 +281,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
@@ -291,12 +299,13 @@ def macvtap_host_access(module: AnsibleModule) -> dict[str, t.Any]:
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
-        access = Access(session, sock, parents)
+        access = Access(session, sock, parents, allowed=params[ALLOW])
         outcome = converge(
             observe=access.observe,
-            plan=lambda host, _answers: planner.plan(wanted, host),
+            plan=lambda host, _answers: planner.plan(wanted, host, allowed=params[ALLOW]),
             apply=access.apply,
-            undo=lambda journal, host: planner.undo(journal.steps, host),
+            undo=undo.undo,
+            revert=access.revert,
             check_mode=module.check_mode,
         )
     planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}
@@ -320,6 +329,7 @@ def main() -> None:
                 name: {**spec, "default": defaults[name]} if name in defaults else spec
                 for name, spec in options.COMPANION_OPTIONS.items()
             },
+            ALLOW: {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 60},
         },
         mutually_exclusive=[("name", "companions")],

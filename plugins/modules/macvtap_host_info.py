@@ -206,6 +206,16 @@ links:
         - V(null) where that is not known, and for links that are not among O(relay).
       type: bool
       returned: always
+    addresses:
+      description: IP addresses of the host on it with their prefix lengths, less link-local ones.
+      type: list
+      elements: str
+      returned: always
+    routes:
+      description: Where the routes of the host over it lead, less those that the kernel makes for addresses.
+      type: list
+      elements: str
+      returned: always
   sample:
     - name: eth0
       altnames: [enp1s0]
@@ -227,6 +237,25 @@ links:
       unfit:
       unfit_vlan:
       reflective_relay:
+connections:
+  description: The connections that Ansible runs over.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    local:
+      description: The host's address.
+      type: str
+      returned: always
+    peer:
+      description: The other end's address.
+      type: str
+      returned: always
+    link:
+      description: Name of the link that the kernel sends to the other end over, V(null) if that is not known.
+      type: str
+      returned: always
+  sample: [{local: 192.0.2.1, peer: 192.0.2.9, link: eth0}]
 libvirt:
   description: Whether libvirt could be asked, and which it is.
   returned: success
@@ -271,6 +300,10 @@ domains:
       description: Whether its configuration is stored.
       type: bool
       returned: always
+    saved:
+      description: Whether it has a managed save, whose NICs its next start brings back.
+      type: bool
+      returned: always
     interfaces:
       description: Its interfaces, of every type.
       type: list
@@ -307,13 +340,14 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask
@@ -321,9 +355,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import as
 
 def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
     running = kernel.observe()
-    with netlink.session() as session:
+    with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Which of them are wireless is looked up only for those that are named.
         links = session.observe((), parents=tuple(session.observe(())))
+        reach = Ways(sock).observe()
     libvirt, domains = _libvirt(module.params["uri"])
     relay = module.params["relay"]
     if module.params["relay_vepa"]:
@@ -331,7 +366,8 @@ def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, judgement.judge(running)),
-        "links": report.links(links, _reflects(relay, links)),
+        "links": report.links(links, _reflects(relay, links), reach),
+        "connections": report.connections(links, reach),
         "libvirt": libvirt,
         "domains": report.domains(domains),
     }

@@ -315,6 +315,19 @@ options:
     description: Remove links, or make them anew, even where a process holds their tap open and will be cut off.
     type: bool
     default: false
+  allow_host_disconnect:
+    description:
+      - Do what takes away IP addresses or routes of the host, or may cut off the connection that Ansible runs over.
+        What that is, is shown as a warning. It is not put back when a later step fails.
+      - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
+        set down, and does not get another MAC address or MTU. No link in mode V(passthru) is made on such a parent,
+        since it takes all of the parent's frames. What the host has on a bridge or VLAN link that needs the link counts
+        as well.
+      - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
+        everything is put back.
+    type: bool
+    default: false
+    version_added: 0.2.0
   on_error:
     description: Whether to put everything back when a step fails, or to keep what was done.
     version_added: 0.2.0
@@ -548,38 +561,44 @@ from dataclasses import replace
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     auto,
+    caveats,
     holders,
     netlink,
     netns,
     options,
     planner,
+    rtnetlink,
     steps,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
 
 class _Answers(t.NamedTuple):
-    """What was asked before the plan: the modes that auto stands for, by path, and who holds which link's tap."""
+    """What was asked before the plan: the modes that auto stands for, by path, who holds which tap, the host's ways."""
 
     modes: dict[str, str | None]
     warnings: tuple[str, ...]
-    holders: dict[str, list[Holder]]
+    holders: dict[str, Held]
+    reach: Reach
 
 
 def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
-    wanted = [
-        options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))
-    ]
-    files = {w.netns: netns.path_of(w.netns, path=join_path(w.path, "netns")) for w in wanted if w.netns}
+    wanted, files = netns.located(
+        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))]
+    )
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
 
@@ -589,24 +608,35 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     def inquire(links: Links) -> _Answers:
         modes, told = ask.settle(auto.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
         # Of all that may go, before it is known which do: one look at the processes whatever their number.
-        devices = {key: link.tap.device for key, link in links.items() if link.tap and link.tap.device}
-        held = holders.find(set(devices.values()))
-        return _Answers(modes, told, {key: held.get(device, []) for key, device in devices.items()})
+        return _Answers(modes, told, holders.of(links), ways.observe())
 
     def plan(links: Links, told: _Answers) -> Plan[Link]:
         planned = planner.plan(auto.settled(wanted, told.modes), links, purge_group=purge_group)
         planner.check_holders(planned, told.holders, force=params["force"])
+        planned = reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *told.warnings))
 
+    def cut(steps: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
+        """Look once more, right before it is done: a guest may have been started since then."""
+        held = holders.of({step.target: step.before for step in steps if step.before})
+        return planner.cuts(steps, held, doubts=doubts)
+
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session(files) as session:
+    with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
+        ways = Ways(sock)
+
+        def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
+            session.apply(steps, journal, None if params["force"] else cut)
+
         outcome = converge(
             # What is to be purged is not known by its name yet.
             observe=lambda: session.observe(None if purge_group else names, parents=parents),
             inquire=inquire,
             plan=plan,
-            apply=session.apply,
-            undo=lambda journal, links: planner.undo(journal.steps, links),
+            apply=apply if params[ALLOW] else ways.kept(apply),
+            undo=lambda journal, links: planner.undo(journal, links, session.lost),
+            # What this run has made and a guest has taken up since then stays, whatever the task says.
+            revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
@@ -615,7 +645,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[want.key]) for want in wanted if want.key in links],
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "warnings": outcome.plan.warnings,
+        "warnings": (*outcome.plan.warnings, *caveats.of_taps(wanted, links)),
     }
 
 
@@ -631,6 +661,7 @@ def main() -> None:
             "check_relay": {"type": "bool", "default": False},
             "purge": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
+            ALLOW: {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "lock_timeout": {"type": "int", "default": 60},
         },

@@ -178,8 +178,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    Device,
-    Holder,
+    Held,
     Link,
     attributes,
     report,
@@ -190,9 +189,7 @@ def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
     with netlink.session() as session:
         links = [link for link in session.observe().values() if _asked_for(link, module.params)]
         counters = session.observe_counters()
-    held, complete = holders.search({link.tap.device for link in links if link.tap and link.tap.device})
-    # Where there are processes that this user may not look into, nobody found is nobody known.
-    nobody: list[t.Any] | None = [] if complete else None
+    held = holders.of({link.key: link for link in links})
     return {
         "changed": False,
         "links": [
@@ -200,7 +197,7 @@ def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
                 **report(link),
                 "carrier": link.carrier,
                 "attributes": attributes(link),
-                "holders": [vars(one) for one in _held(link, held)] or nobody,
+                "holders": _held(held[link.key]) if link.tap else [],
                 "counters": counters.get(link.index, {}),
             }
             for link in sorted(links, key=lambda link: link.index)
@@ -208,8 +205,9 @@ def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
     }
 
 
-def _held(link: Link, held: t.Mapping[Device, t.Sequence[Holder]]) -> t.Sequence[Holder]:
-    return held.get(link.tap.device, ()) if link.tap and link.tap.device else ()
+def _held(held: Held) -> list[dict[str, t.Any]] | None:
+    # Where not all were seen, nobody found is nobody known.
+    return [vars(one) for one in held.by] or (None if held.doubt else [])
 
 
 def _asked_for(link: Link, params: t.Mapping[str, t.Any]) -> bool:

@@ -19,8 +19,10 @@ description:
     that is the wanted VLAN and has been made by something else is used as it is, with RV(vlans[].ours=false).
   - Another parent, O(id) or O(protocol) needs the link to be made anew; RV(changes) says so for each field before it
     happens, in check mode. What else is declared is changed in place.
-  - A link that has links on it, is the port of a bridge or bond, or has IP addresses of the host is neither removed nor
-    made anew, unless O(force=true). Links that are in another network namespace are not seen.
+  - A link that has links on it, or is the port of a bridge or bond, is neither removed nor recreated, unless
+    O(force=true). Links that are in another network namespace are not seen.
+  - Nothing is done that would take away addresses or routes of the host, or cut off the connection that Ansible runs
+    over, unless O(allow_host_disconnect=true).
   - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
     anything is done, and when a step fails nevertheless, what was there before is put back.
   - The links are read back in the end, and the task fails if they are not as declared.
@@ -122,6 +124,18 @@ options:
         the connections of guests among it, and is not put back when a later step fails.
     type: bool
     default: false
+  allow_host_disconnect:
+    description:
+      - Do what takes away IP addresses or routes of the host, or may cut off the connection that Ansible runs over.
+        What that is, is shown as a warning. It is not put back when a later step fails.
+      - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
+        set down, and does not get another MAC address or MTU. What the host has on a bridge or VLAN link that needs the
+        link counts as well.
+      - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
+        everything is put back.
+    type: bool
+    default: false
+    version_added: 0.2.0
   on_error:
     description: Whether to put everything back when a step fails, or to keep what was done.
     type: str
@@ -261,10 +275,21 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, steps, vlan_options, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    netlink,
+    rtnetlink,
+    steps,
+    vlan_options,
+    vlans,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 
 def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
@@ -274,14 +299,20 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
     ]
     parents = {said for want in wanted for said in spellings(want.parent)}
 
+    def plan(links: Links, reach: Reach) -> Plan[Link]:
+        planned = vlans.plan(wanted, links, force=params["force"])
+        return reachability.checked(planned, reach, links, allowed=params[ALLOW])
+
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session:
+    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+        ways = Ways(sock)
         outcome = converge(
             observe=lambda: session.observe((), parents=parents),
-            inquire=lambda _links: session.observe_addresses(),
-            plan=lambda links, addresses: vlans.plan(wanted, links, addresses, force=params["force"]),
-            apply=session.apply,
-            undo=lambda journal, links: vlans.undo(journal.steps, links),
+            inquire=lambda _links: ways.observe(),
+            plan=plan,
+            apply=session.apply if params[ALLOW] else ways.kept(session.apply),
+            undo=lambda journal, links: vlans.undo(journal, links, session.lost),
+            revert=session.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
@@ -301,6 +332,7 @@ def main() -> None:
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
             **own,
             "force": {"type": "bool", "default": False},
+            ALLOW: {"type": "bool", "default": False},
             "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "lock_timeout": {"type": "int", "default": 60},
         },

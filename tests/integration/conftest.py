@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -20,6 +22,9 @@ from support import ROOT, run_module
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import indexes
+
+CLONE_NEWNS = 0x20000
+LOCK = pathlib.Path("/run/linuxvirt.macvtap.links.lock")
 
 
 class Namespace:
@@ -71,6 +76,30 @@ class Namespace:
         for kind in ("macvtap", "macvlan", "bridge"):
             for name in self.names(kind):
                 self.ip("link", "del", name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_lock(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no run of the tests wait for another's modules, whose links are in other namespaces.
+
+    The namespaces of a test share the machine's /run, and so the lock of the modules that change links. From here on it
+    is another file for this process and its children; all else of /run, the namespaces' names too, stays the machine's.
+    """
+    if os.geteuid() != 0:
+        return
+    # This makes of /run/netns a mount that all processes share, before there is a second view of it.
+    name = f"macvtap-first-{os.getpid()}"
+    for word in ("add", "del"):
+        subprocess.run(["ip", "netns", word, name], check=True)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    found = subprocess.run(["findmnt", "-n", "-o", "TARGET", "-T", "/run"], check=True, capture_output=True, text=True)
+    subprocess.run(["mount", "--make-private", found.stdout.strip()], check=True)
+    own = tmp_path_factory.mktemp("run") / LOCK.name
+    own.touch()
+    LOCK.touch(0o600)
+    subprocess.run(["mount", "--bind", own, LOCK], check=True)
 
 
 @contextlib.contextmanager

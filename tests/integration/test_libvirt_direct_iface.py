@@ -103,7 +103,7 @@ def test_a_slot_that_is_taken_is_not_fatal(hv: Hypervisor, module: Module) -> No
     hv.virsh("start", "web1")
     hv.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=nic(C))
     done = ok(module(domain="web1", mac=B, source="eth0", mode="bridge"))
-    assert "the slot that is stored for it is not free" in str(done["warnings"])
+    assert "did not take it in the slot that is stored for it" in str(done["warnings"])
     assert done["interfaces"][0]["live"] is not None
     assert not ok(module(domain="web1", mac=B))["changed"]
 
@@ -248,10 +248,28 @@ def test_errors_are_clear_and_change_nothing(hv: Hypervisor, module: Module, par
     assert hv.dump("web1") == before
 
 
-def test_a_transient_domain_is_refused(hv: Hypervisor, module: Module) -> None:
+def test_a_transient_domain_has_what_its_guest_can_have(hv: Hypervisor, module: Module) -> None:
     hv.virsh("create", "/dev/stdin", stdin=domain("fleeting", nic(A)))
-    failed = module(domain="fleeting", mac=A, mode="vepa")
-    assert "domain: domain 'fleeting' is transient" in failed["msg"]
+    hv.define(domain("web1", nic(B)))
+    entries: list[Result] = [
+        {"domain": "fleeting", "mac": A, "mode": "private", "model": "e1000"},
+        {"domain": "fleeting", "mac": C, "source": "up1", "mode": "bridge"},
+        {"domain": "web1", "mac": B, "mode": "private"},
+    ]
+    done = ok(module(interfaces=entries))
+    assert [one["state"] for one in done["interfaces"]] == ["present"] * 3
+    assert "is transient" in str(done["warnings"])
+    assert "does not get model" in str(done["warnings"])
+    assert done["restart_required"] == []
+    link = done["interfaces"][0]["live"]["target"]
+    assert "macvtap mode private" in hv.run("ip", "-d", "link", "show", link)
+    assert "mode='private'" in element(hv.dump("web1"), B)
+    again = ok(module(interfaces=entries))
+    assert not again["changed"]
+    assert "does not get model" in str(again["warnings"])
+    # What is not there need not be removed.
+    assert not ok(module(domain="fleeting", mac=B, state="absent"))["changed"]
+    assert not ok(module(domain="fleeting", mac="52:54:00:00:00:0d", source="up1", live="none"))["changed"]
 
 
 def test_a_guest_that_answers_gains_and_loses_interfaces(hv: Hypervisor, module: Module) -> None:

@@ -16,9 +16,9 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
+from direct_iface import A, B, C, Module, Result, domain, element, nic, ok, run_beside
 from labkit import cells
-from support import MODULES, ansible_path, module_command, run_module, running_module
+from support import running_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -173,7 +173,7 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
         early = chance.choice(NAMES[: len(NAMES) // 2])
         moment = early if number % 2 else longest * (0.4 + 0.6 * chance.random())
         with at_moment(fleet, side, moment) as process:
-            restart(fleet)
+            fleet.restart()
             said = process.communicate(timeout=120)[0]
         if process.returncode:
             failed += 1
@@ -188,19 +188,6 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
     assert failed >= 1
 
 
-def restart(hv: Hypervisor) -> None:
-    """Kill the hypervisor's own libvirtd, and start it again as it was started."""
-    hv.run("sh", "-c", f"kill -KILL $(cat /run/{hv.daemon}.pid)")
-    deadline = time.monotonic() + 30
-    while True:
-        done = subprocess.run([*hv.prefix, f"/usr/sbin/{hv.daemon}", "-d"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        # It may still hold its lock.
-        assert time.monotonic() < deadline, done.stderr
-        time.sleep(0.05)
-
-
 def beside(hv: Hypervisor, edits: t.Sequence[tuple[str, str]], params: Result) -> Result:
     """Run the module, and let another editor do one of ``edits`` to the stored XML of web1 before each of its attempts.
 
@@ -208,11 +195,8 @@ def beside(hv: Hypervisor, edits: t.Sequence[tuple[str, str]], params: Result) -
     what it writes, at the moment when it does most harm.
     """
     code = f"""
-import runpy, sys, libvirt
-sys.path.append({ansible_path()!r})
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
 edits, apply = {list(edits)!r}, Hypervisor.apply
-def raced(self, steps):
+def raced(self, steps, journal):
     if edits and any(step.target.startswith("web1 ") for step in steps):
         connection = libvirt.open("qemu:///system")
         document = connection.lookupByName("web1").XMLDesc(3)
@@ -220,13 +204,10 @@ def raced(self, steps):
         assert old in document, document
         connection.defineXML(document.replace(old, new, 1))
         connection.close()
-    apply(self, steps)
+    apply(self, steps, journal)
 Hypervisor.apply = raced
-del sys.argv[1:]
-runpy.run_module({MODULES + ".libvirt_direct_iface"!r}, run_name="__main__", alter_sys=True)
 """
-    python, dash, _code = module_command("libvirt_direct_iface")
-    return run_module("libvirt_direct_iface", params, prefix=[*hv.prefix, python, dash, code, "--"])
+    return run_beside(hv, code, params)
 
 
 BOTH: Result = {
@@ -263,6 +244,13 @@ def test_what_another_editor_does_elsewhere_is_kept(pair: Hypervisor, fails: boo
     if fails:
         assert done["msg"].endswith("The host is as it was before")
         assert now == untouched.replace("more</title>", "less</title>")
+
+
+def test_what_was_kept_before_another_attempt_is_in_the_result(pair: Hypervisor) -> None:
+    done = ok(beside(pair, [(VIRTIO, E1000E)], {**BOTH, "on_error": "keep"}))
+    assert done["changed"]
+    assert sorted(change["target"] for change in done["changes"]) == [f"web0 {C}", f"web1 {A}"]
+    assert not ok(beside(pair, [], BOTH))["changed"]
 
 
 @pytest.mark.parametrize("often", [1, 2])

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import subprocess
@@ -16,17 +15,11 @@ from pathlib import Path
 
 import lan as lans
 import pytest
-from lan import ACCESS, TOOL, Lan, Machine
-from support import run_module
+from lan import ACCESS, TOOL, Connected, Lan, Machine, another_port
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
-_NUMBERS = itertools.count(2200)
 ABSENT = {"name": "host0", "state": "absent"}
-
-
-def another_port() -> str:
-    return str(next(_NUMBERS))
 
 
 @pytest.fixture(scope="module")
@@ -44,31 +37,6 @@ def lan(_lan: Lan) -> Lan:
     """And with a companion, brought back where a test has taken it away."""
     _lan.done({**ACCESS, "mtu": 1500})
     return _lan
-
-
-class Connected:
-    """Runs the module below a process that holds a connection from ``machine`` to ``address`` of the host."""
-
-    def __init__(self, lan: Lan, machine: Machine, address: str, directory: Path) -> None:
-        self._lan, self._machine, self._address, self._directory = lan, machine, address, directory
-
-    def access(self, params: t.Mapping[str, t.Any], **how: t.Any) -> lans.Result:
-        port = another_port()
-        ready = str(self._directory / port)
-        client = [*self._machine.prefix, sys.executable, TOOL, "connect", self._address, port, ready]
-        with subprocess.Popen(client) as process:
-            served = [*self._lan.host.prefix, sys.executable, TOOL, "serve", self._address, port, ready]
-            result = run_module("macvtap_host_access", params, prefix=served, **how)
-            process.wait(30)
-        assert result["rc"] != 99, f"the connection was cut off: {result}"
-        return result
-
-    def refused(self, params: t.Mapping[str, t.Any], message: str, **how: t.Any) -> None:
-        before = self._lan.state()
-        result = self.access(params, **how)
-        assert result.get("failed"), result
-        assert re.search(message, result["msg"]), result["msg"]
-        assert self._lan.state() == before
 
 
 @pytest.fixture
@@ -92,10 +60,10 @@ def test_a_companion_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: st
     peer = {"guest": "77", "peer": "9"}[who]
     source = f"2001:db8::{peer}" if ":" in address else f"192.0.2.{peer}"
     runs = rf"the connection from {source} to {address}, by which Ansible runs, goes over host0, and "
-    mend = r"would cut it off\. Run this over another address of the host$"
+    mend = r"would cut it off\. Run this over another address of the host, or set allow_host_disconnect: true$"
     session.refused(ABSENT, f"^{runs}removing it {mend}")
     session.refused(ABSENT, f"^{runs}removing it {mend}", check=True)
-    session.refused({**ACCESS, "parent": "eth1"}, f"^{runs}making it anew {mend}")
+    session.refused({**ACCESS, "parent": "eth1"}, f"^{runs}recreating it {mend}")
     session.refused({**ACCESS, "mac": "52:54:00:00:00:fb"}, f"^{runs}changing its MAC address {mend}")
     # In a list, beside another that would be fine.
     both = [{"name": "host1", "addresses": ["192.0.2.240"]}, ABSENT]

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import signal
 import subprocess
-import time
 import typing as t
 
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
-from support import running_module
+from support import MODULES, PYTHON, Killed, ansible_path, module_environment, module_input, running_module
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
@@ -61,12 +62,20 @@ def shown(lan: Lan) -> list[str]:
     return sorted([*links, *addresses, *lan.host.ip("route").splitlines()])
 
 
+def killed_at_the_first_change(lan: Lan, side: str) -> bool:
+    before = shown(lan)
+    with running_module("macvtap_host_access", task(side), prefix=lan.host.prefix) as process:
+        while shown(lan) == before and process.poll() is None:
+            pass
+        process.kill()
+    return process.returncode == -signal.SIGKILL
+
+
 def test_a_run_killed_at_any_moment(lan: Lan) -> None:
     whole = {}
-    for side in "ab":
-        started = time.monotonic()
-        lan.done(task(side))
-        duration = time.monotonic() - started
+    run = Killed("macvtap_host_access", lan.host.prefix)
+    for side in "aba":
+        duration = run.whole(task(side))
         whole[side] = shown(lan)
     uplink = ordinary(lan)
     chance, killed, halfway = random.Random(5), 0, 0
@@ -74,12 +83,8 @@ def test_a_run_killed_at_any_moment(lan: Lan) -> None:
     chance.shuffle(moments)
     for number, moment in enumerate(moments):
         side, other = ("ab", "ba")[number % 2]
-        with running_module("macvtap_host_access", task(side), prefix=lan.host.prefix) as process:
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                killed += 1
+        # Half of them as soon as anything is changed, when it waits for others' answers; the others at any moment.
+        killed += run.after(moment, task(side)) if number % 4 < 2 else killed_at_the_first_change(lan, side)
         assert ordinary(lan) == uplink
         halfway += shown(lan) not in (whole[side], whole[other])
         lan.done(task(side))
@@ -103,3 +108,47 @@ def test_one_that_was_left_half_made_is_finished_or_removed(lan: Lan) -> None:
         if wanted is ACCESS:
             assert "group default" in lan.host.ip("link", "show", "host0")
             lan.done({"name": "host0", "state": "absent"})
+
+
+STOPPED = """
+import os, runpy, signal, sys
+sys.path.append({path!r})
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
+sent, send = [], rtnetlink.transact
+def transact(*what, **how):
+    answers = send(*what, **how)
+    sent.append(1)
+    if len(sent) == {number}:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return answers
+rtnetlink.transact = transact
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+
+
+def settled(lan: Lan) -> list[str]:
+    """What the companions are; that one is up the kernel says a moment after it has come up."""
+    return [line.replace("UNKNOWN", "UP") for line in shown(lan)]
+
+
+def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None:
+    lan.done(task("a"))
+    before, uplink = settled(lan), ordinary(lan)
+    for number in range(1, 40):
+        code = STOPPED.format(path=ansible_path(), number=number, module=f"{MODULES}.macvtap_host_access")
+        done = subprocess.run(
+            [*lan.host.prefix, PYTHON, "-c", code],
+            input=module_input(task("b")),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=module_environment(),
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        if not result.get("failed"):
+            break
+        assert result["msg"] == "stopped by SIGTERM. The host is as it was before", number
+        assert (settled(lan), ordinary(lan)) == (before, uplink), number
+    assert number > 5
+    lan.done({"state": "absent", "companions": [{"name": name} for name in ("host0", "host1", "host2")]})

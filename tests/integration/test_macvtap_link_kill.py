@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import time
 import typing as t
 
-from support import running_module
+from support import Killed
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -73,28 +71,13 @@ def seen(netns: Namespace) -> Seen:
     }
 
 
-def run_and_kill(netns: Namespace, side: str, moment: float) -> bool:
-    """Start a run, kill it after ``moment`` seconds, and say whether it was still running."""
-    started = time.monotonic()
-    with running_module("macvtap_link", task(side), prefix=netns.prefix) as process:
-        try:
-            process.wait(max(0.0, started + moment - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
-    return False
-
-
 def test_a_run_killed_at_any_moment(roomy_netns: Namespace) -> None:
     netns = roomy_netns
     assert "failed" not in netns.run({"parent": "eth1", "mode": "bridge", "links": BYSTANDERS})
     bystanders = seen(netns)
     assert "failed" not in netns.run(task("a"))
-    durations = []
-    for side in ("b", "a"):
-        started = time.monotonic()
-        assert netns.run(task(side))["changed"]
-        durations.append(time.monotonic() - started)
+    run = Killed("macvtap_link", netns.prefix)
+    durations = [run.whole(task(side)) for side in ("b", "a")]
     chance = random.Random(11)
     # Over the whole time that a run takes, in any order, and more of them late: at first it only imports.
     moments = [min(durations) * ((n + chance.random()) / KILLS) ** 0.5 for n in range(KILLS)]
@@ -103,7 +86,7 @@ def test_a_run_killed_at_any_moment(roomy_netns: Namespace) -> None:
     before, killed, halfway = seen(netns), 0, 0
     for number, moment in enumerate(moments):
         side = "ba"[number % 2]
-        killed += run_and_kill(netns, side, moment)
+        killed += run.after(moment, task(side))
         after = seen(netns)
         stay = {f"mt{n}" for n in STAYING}
         for name in (*stay, *bystanders):

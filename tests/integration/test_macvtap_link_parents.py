@@ -99,7 +99,7 @@ def test_parents_that_are_no_ethernet_links(netns: Namespace) -> None:
 @pytest.mark.parametrize("kind", ["macvtap", "macvlan"])
 def test_a_parent_that_is_itself_one_of_them_names_the_link_below(netns: Namespace, kind: str) -> None:
     netns.ip("link", "add", "link", "eth0", "name", "top0", "type", kind, "mode", "bridge")
-    netns.refuses(new("top0"), rf"^parent: top0 is itself a {kind} link, .* Say that one \(eth0\)")
+    netns.refuses(new("top0"), rf"^parent: top0 is itself a {kind} link, .* Use eth0 instead")
 
 
 def test_a_parent_that_is_missing_names_the_near_ones(netns: Namespace) -> None:
@@ -204,8 +204,13 @@ def test_a_link_whose_parent_is_in_another_namespace(netns: Namespace) -> None:
         changed = netns.run({"name": "mt0", "mode": "bridge", "state": "present"})
         assert [(change["field"], change["impact"]) for change in changed["changes"]] == [("mode", "in_place")]
         assert changed["links"][0]["parent"] is None
-        moved = netns.run({"name": "mt0", "parent": "eth0", "state": "present"}, check=True)
-        assert [(change["field"], change["impact"]) for change in moved["changes"]] == [("parent", "recreate")]
+        for what in ({"parent": "eth0"}, {"mode": "passthru"}, {"queues": {"tx": 4}}):
+            for check in (True, False):
+                netns.refuses(
+                    {"name": "mt0", "state": "present", **what},
+                    "mt0 is on a link of another network names",
+                    check=check,
+                )
         assert netns.run({"name": "mt0", "state": "absent"})["changed"]
         assert netns.names() == set()
     finally:

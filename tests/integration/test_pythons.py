@@ -8,10 +8,11 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import typing as t
 
 import pytest
-from support import ROOT, run_module
+from support import run_module
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -29,19 +30,28 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.fixture(params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids="-".join)
-def python(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
+    """Where each pyroute2 is. It has nothing that is for one version of Python alone."""
+    made = {age: tmp_path_factory.mktemp(age) for age in PYROUTE2}
+    for age, wanted in PYROUTE2.items():
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+        subprocess.run([sys.executable, *install, "--target", made[age], wanted], check=True)
+    return made
+
+
+@pytest.fixture(scope="module", params=[(version, age) for version in VERSIONS for age in PYROUTE2], ids="-".join)
+def python(
+    request: pytest.FixtureRequest, libraries: dict[str, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """An interpreter of the version, in a virtual environment with pyroute2."""
     version, age = request.param
     found = interpreter(version)
     if found is None:
         pytest.skip(f"this machine has no Python {version}")
-    venv = ROOT / ".cache" / "pythons" / f"{version}-{age}"
-    if not (venv / "made").exists():
-        subprocess.run([found, "-m", "venv", "--clear", venv], check=True)
-        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYROUTE2[age]]
-        subprocess.run([venv / "bin/python", *install], check=True)
-        (venv / "made").touch()
+    venv = tmp_path_factory.mktemp(f"{version}-{age}")
+    subprocess.run([found, "-m", "venv", "--without-pip", venv], check=True)
+    (venv / f"lib/python{version}/site-packages/pyroute2.pth").write_text(f"{libraries[age]}\n")
     return str(venv / "bin" / "python")
 
 

@@ -61,3 +61,15 @@ def test_a_part_of_a_missing_library_is_the_librarys_absence(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pyroute2", None)
     with pytest.raises(MissingLibraryError, match="pyroute2 is missing"):
         _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg")
+
+
+def test_an_os_release_in_another_encoding_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    release = tmp_path / "os-release"
+    release.write_bytes(b'ID=debian\nPRETTY_NAME="\xe9toile"\n')
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, **more: real(release if "os-release" in path else path, **more))
+    monkeypatch.setitem(sys.modules, "lxml", None)
+    with pytest.raises(MissingLibraryError, match="apt install python3-lxml"):
+        _deps.load("lxml", "etree")

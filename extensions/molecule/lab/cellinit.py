@@ -18,6 +18,10 @@ import sys
 import typing as t
 from pathlib import Path
 
+# Where the machine's processes are to be seen, and where they are kept until that place is there.
+MACHINE_PROC = "/run/host/proc"
+ASIDE = "/mnt"
+
 
 def mount(*args: str) -> None:
     subprocess.run(["mount", *args], check=True)
@@ -38,6 +42,7 @@ def another_system(root: str, shown: t.Sequence[str]) -> None:
     os.chdir(new)
     subprocess.run(["pivot_root", ".", "machine"], check=True)
     os.chdir("/")
+    mount("--bind", "/machine/proc", ASIDE)
     mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
     subprocess.run(["umount", "--lazy", "/machine"], check=True)
 
@@ -74,8 +79,15 @@ def lay_out(spec: dict[str, t.Any]) -> None:
     another = "root" in spec
     if another:
         another_system(spec["root"], spec["shown"])
+    else:
+        mount("--bind", "/proc", ASIDE)
     if another or spec["overlays"]:
         own_root(spec["overlays"], spec["shown"])
+        # Whoever asks in here who holds a tap has to see everybody who may: the taps are the machine's, as /dev is.
+        Path(MACHINE_PROC).mkdir(parents=True)
+        mount("--move", ASIDE, MACHINE_PROC)
+    else:
+        subprocess.run(["umount", ASIDE], check=True)
     mount("-t", "proc", "-o", "nosuid,nodev,noexec", "proc", "/proc")
     # sysfs shows the links of the network namespace that mounted it.
     mount("-t", "sysfs", "-o", "nosuid,nodev,noexec", "sysfs", "/sys")

@@ -68,6 +68,7 @@ def _address(body: bytes) -> Address:
         link_local=family == socket.AF_INET6 and scope == SCOPE_LINK,
         # A lease is for a time; one for ever the kernel does not tell from an address that somebody has said.
         leased=family == socket.AF_INET and not flags & _PERMANENT,
+        advertised=family == socket.AF_INET6 and not flags & _PERMANENT,
     )
 
 

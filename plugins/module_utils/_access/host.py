@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import time
 import typing as t
@@ -13,9 +12,9 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import (
     arp,
-    connections,
     decode,
     leases,
+    reach,
     settings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
@@ -23,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     MAIN,
     Address,
     Companion,
-    Connection,
+    Done,
     Host,
     Route,
     family,
@@ -44,39 +43,38 @@ Asked = t.Tuple[Step[Companion], str, bytes]
 
 
 class Access:
-    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one."""
+    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one.
 
-    def __init__(self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str]) -> None:
+    ``allowed``: the connection that Ansible runs over may be cut off.
+    """
+
+    def __init__(
+        self, session: netlink.Session, sock: socket.socket, parents: t.Collection[str], *, allowed: bool = False
+    ) -> None:
         self._session = session
         self._socket = sock
         self._parents = parents
-        # Those of the beginning, and which way each has gone.
-        self._connections: tuple[Connection, ...] | None = None
+        self._ways = reach.Ways(sock)
+        self._allowed = allowed
+        self._made: set[int] = set()
 
     def observe(self) -> Host:
         links = self._session.observe((), parents=self._parents)
         addresses = self.addresses(links)
-        routes = decode.routes(
-            [
-                body
-                for family_number in (socket.AF_INET, socket.AF_INET6)
-                for body in rtnetlink.dump_routes(self._socket, family_number)
-            ]
-        )
-        found = tuple(self._with_way(connection, addresses) for connection in connections.find())
-        if self._connections is None:
-            self._connections = found
+        found = self._ways.observe(addresses)
+        routes = found.routes
         ours = [name for name, link in links.items() if is_ours(link)]
         return Host(
             links,
             addresses,
             tuple(route for route in routes if route.table == MAIN),
             {name: settings.of(name) for name in ours},
-            found,
+            found.connections,
             decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
             ipv6=settings.has_ipv6(),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
             without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),
+            made=frozenset(self._made),
         )
 
     def addresses(self, links: Links | None = None) -> tuple[Address, ...]:
@@ -85,52 +83,76 @@ class Access:
         ours = {link.index: name for name, link in links.items() if is_ours(link)}
         return leases.marked(decode.addresses(rtnetlink.dump_addresses(self._socket)), ours)
 
-    def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
-        local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
-        if peer.is_link_local:
-            # Each link leads to some; the one that is meant has the other end.
-            index = next((one.index for one in addresses if one.address == connection.local), 0)
-            return replace(connection, index=index)
-        index, gateway = decode.way(rtnetlink.route_between(self._socket, local.packed, peer.packed))
-        return replace(connection, index=index, gateway=gateway)
-
-    def _check_ways(self) -> None:
-        """Look whether the kernel sends where it sent before to whom Ansible connects from."""
-        addresses = decode.addresses(rtnetlink.dump_addresses(self._socket))
-        for before in self._connections or ():
-            if before.index and self._with_way(before, addresses) != before:
-                raise MacvtapError(
-                    f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "
-                    "since the kernel sends to there another way now. Run this over another address of the host"
-                )
-
     def apply(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
         """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
 
         :raises MacvtapError: the kernel refuses something, or somebody has an address.
         :raises MissingLibraryError: pyroute2 is not installed.
         """
-        messages.require()
+        self._carry_out(steps, journal)
+        if not self._allowed:
+            self._ways.check_unchanged()
+
+    def revert(self, steps: t.Sequence[Step[Companion]]) -> None:
+        """Carry out ``steps``, which put back, one by one, and go on where one cannot be.
+
+        :raises MacvtapError: at the end, what could not be put back.
+        """
+        failed = []
         for step in steps:
-            journal.record(step)
+            try:
+                # Nobody is asked who has an address: it was this host's a moment ago.
+                self._carry_out([step], Journal(), asking=False)
+            except MacvtapError as exc:
+                failed.append(str(exc))
+        if failed:
+            raise MacvtapError(". ".join(failed))
+        if not self._allowed:
+            self._ways.check_unchanged()
+
+    def _carry_out(
+        self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion], *, asking: bool = True
+    ) -> None:
+        messages.require()
         staying = [step for step in steps if step.after is not None]
-        self._session.apply([_half(step) for step in steps if step.after is None or _comes(step)])
+        self._make(steps, journal)
         for step in staying:
-            settings.apply(step, there=True)
+            settings.apply(step, journal, there=True)
         made = self._session.observe(())
-        self._session.apply([_whole(step, made) for step in staying])
+        whole = [(step, _whole(step, made)) for step in staying]
+        for step, of_link in whole:
+            if not _comes(step) and of_link.changes:
+                journal.record(step, Done.IN_PLACE)
+        self._session.apply([of_link for _step, of_link in whole])
         # Those of IPv6 come with its MTU, as the kernel has them for all links.
         for step in staying:
-            settings.apply(step)
+            settings.apply(step, journal)
         links = self._session.observe(())
         # Before anything leaves, as it takes a second. What moves from one companion to another nobody else has.
         own = {one.address for step in staying if step.before and not _comes(step) for one in step.before.addresses}
-        for step in staying:
+        for step in staying if asking else ():
             _probe(step, links, own)
-        self._ask([asked for step in staying if not _comes(step) for asked in _leaving(step)], gone=_GONE)
+        lasting = [step for step in staying if not _comes(step)]
+        for step in lasting:
+            for part in _parts(step.before, but=step.after):
+                journal.record(step, Done.takes(part))
+        self._ask([asked for step in lasting for asked in _leaving(step)], gone=_GONE)
+        for step in lasting:
+            for part in _parts(step.after, but=step.before):
+                journal.record(step, Done.gives(part))
         self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
         self._settle(staying, links)
-        self._check_ways()
+
+    def _make(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
+        """Remove the links that go, and make those that come, down and not yet as ones of ours."""
+        concerned = [step for step in steps if step.after is None or _comes(step)]
+        for step in concerned:
+            journal.record(step, Done.LINK)
+        self._session.apply([_half(step) for step in concerned])
+        coming = {step.target for step in concerned if step.after is not None}
+        if coming:
+            there = self._session.observe(())
+            self._made.update(there[name].index for name in coming if name in there and there[name].group == HALF_MADE)
 
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
@@ -216,6 +238,13 @@ def _probe(step: Step[Companion], links: Links, own: t.Collection[str]) -> None:
         raise MacvtapError(said, path=step.path) from exc
     if found is not None:
         raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
+
+
+def _parts(companion: Companion | None, *, but: Companion | None) -> t.Iterator[Address | Route]:
+    """Yield the addresses and routes of a companion that it does not have as ``but``."""
+    if companion is not None and but is not None:
+        yield from (address for address in companion.addresses if address not in but.addresses)
+        yield from (route for route in companion.routes if route not in but.routes)
 
 
 def _leaving(step: Step[Companion]) -> t.Iterator[Asked]:

@@ -30,7 +30,7 @@ SETTINGS: t.Mapping[str, int] = {
 }
 
 # include/uapi/linux/rtnetlink.h
-KERNEL_ROUTES, STATIC, DHCP = (1, 2), 4, 16  # RTPROT_: redirect and kernel, static, dhcp
+KERNEL_ROUTES, STATIC, RA, DHCP = (1, 2), 4, 9, 16  # RTPROT_: redirect and kernel, static, ra, dhcp
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 UNICAST = 1
 MAIN = 254  # RT_TABLE_MAIN
@@ -61,7 +61,8 @@ class Wanted:
 class Address:
     """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it.
 
-    ``leased``: it has come from a DHCP server. Only of IPv4 that is known.
+    ``leased``: it has come from a DHCP server. Only of IPv4 that is known. ``advertised``: of IPv6, made by the kernel
+    from what a router has advertised.
     """
 
     address: str
@@ -71,6 +72,7 @@ class Address:
     tentative: bool = field(default=False, compare=False)
     link_local: bool = field(default=False, compare=False)
     leased: bool = field(default=False, compare=False)
+    advertised: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
@@ -117,11 +119,21 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """By what the host is reached: its addresses, its routes of all tables but the kernel's own, and Ansible's way."""
+
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    connections: tuple[Connection, ...] = ()
+
+
+@dataclass(frozen=True)
 class Host:
     """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
 
     ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
-    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links.
+    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links. ``made``
+    has the indexes of the links that this run has made.
     """
 
     links: Links
@@ -133,6 +145,11 @@ class Host:
     ipv6: bool = True
     elsewhere: tuple[Route, ...] = ()
     without_ipv6: frozenset[str] = frozenset()
+    made: frozenset[int] = frozenset()
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.addresses, (*self.routes, *self.elsewhere), self.connections)
 
 
 @dataclass(frozen=True)
@@ -155,6 +172,32 @@ class Companion:
     @property
     def state(self) -> str:
         return self.link.state
+
+
+class Done:
+    """The words for what a run has begun of a step, in its journal."""
+
+    LINK = "link"  # it is removed, made, or both
+    IN_PLACE = "in place"  # its attributes
+
+    @staticmethod
+    def setting(name: str) -> str:
+        return f"set {name}"
+
+    @staticmethod
+    def gives(part: Address | Route) -> str:
+        return f"give {_words(part)}"
+
+    @staticmethod
+    def takes(part: Address | Route) -> str:
+        return f"take {_words(part)}"
+
+
+def _words(part: Address | Route) -> str:
+    """Return what an address or a route of a companion is told by, less what the kernel chooses."""
+    if isinstance(part, Address):
+        return f"{part.address}/{part.prefix}"
+    return f"{part.destination} via {part.gateway} src {part.source} scope {part.scope} proto {part.protocol}"
 
 
 def family(address: str) -> int:

@@ -40,11 +40,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
 
-def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
+def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Plan[Companion]:
     """Plan the way from ``host`` to ``wanted``.
 
-    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or take away a way by which the
-        host is reached.
+    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or (unless ``allowed``) cut off
+        the connection that Ansible runs over.
     """
     refusals.check_declared_once(wanted)
     for want in wanted:
@@ -53,16 +53,11 @@ def plan(wanted: t.Sequence[Wanted], host: Host) -> Plan[Companion]:
     steps = []
     for want in wanted:
         before = found(want.name, host, dhcp4=want.dhcp4)
-        steps.append(_between(before, _after(want, before, links.get(want.name), host), want.path))
+        steps.append(between_companions(before, _after(want, before, links.get(want.name), host), want.path))
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
-    refusals.check(changing, host)
+    cut_off = refusals.check(changing, host, allowed=allowed)
     ways.check_others(changing, host)
-    return in_order(steps, _warnings(changing, host))
-
-
-def undo(steps: t.Sequence[Step[Companion]], host: Host) -> Plan[Companion]:
-    """Plan the way from ``host`` back to what ``steps`` started from."""
-    return in_order(_way_back(step, host) for step in steps)
+    return in_order(steps, (*cut_off, *_warnings(changing, host)))
 
 
 def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
@@ -105,18 +100,12 @@ def _link(want: Wanted, host: Host) -> WantedLink:
     )
 
 
-def _between(before: Companion | None, after: Companion | None, path: str) -> Step[Companion]:
+def between_companions(before: Companion | None, after: Companion | None, path: str) -> Step[Companion]:
     return between(before, after, fields, _impact, path=path)
 
 
 def _impact(before: Companion, field: str, value: t.Any) -> Impact:
     return planner.impact(before.link, field, value)
-
-
-def _way_back(step: Step[Companion], host: Host) -> Step[Companion]:
-    known = step.after or step.before
-    now = found(step.target, host, dhcp4=bool(known and known.dhcp4))
-    return _between(now, step.before, step.path)
 
 
 def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host) -> Companion | None:

@@ -6,23 +6,27 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
+from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     IPV6_MTU,
     MARK,
     Companion,
+    Connection,
     Host,
     Wanted,
     family,
     is_ours,
     mtu_of,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.ways import (
     SAY_GUESTS,
     Case,
     Held,
     Ways,
-    check_stays,
+    check_address_stays,
     check_way,
     has,
     over,
@@ -54,8 +58,11 @@ def check_name(want: Wanted, host: Host) -> None:
         )
 
 
-def check(changing: t.Sequence[Case], host: Host) -> None:
-    """Refuse what the steps, those that change something, would do to what is there."""
+def check(changing: t.Sequence[Case], host: Host, *, allowed: bool = False) -> tuple[str, ...]:
+    """Refuse what the steps, those that change something, would do to what is there.
+
+    :returns: what cuts off the host all the same, since that is ``allowed``, in sentences.
+    """
     names = {link.index: name for name, link in host.links.items() if link.netns is None}
     held = [(names.get(address.index), address) for address in host.addresses]
     ways = [(names.get(route.index), route) for route in host.routes]
@@ -66,11 +73,33 @@ def check(changing: t.Sequence[Case], host: Host) -> None:
             _check_mac(want, step, host)
             _check_addresses(want, step, host, final_held, ways)
             _check_guests(want, step, final_held, final_ways)
-    for connection in host.connections:
-        for want, step in changing:
-            link = names.get(connection.index) if connection.index else over(connection.peer, ways)
-            check_stays(want, step, connection, held, link)
-            check_way(want, step, connection.peer, ways, final_ways)
+    disruptions = [one for want, step in changing for one in _disruptions(want, step)]
+    connections = tuple(_with_link(connection, ways, host) for connection in host.connections)
+    reach = replace(host.reach, connections=connections)
+    warnings = reachability.check(disruptions, reach, host.links, allowed=allowed)
+    if not allowed:
+        for connection in host.connections:
+            for want, step in changing:
+                check_address_stays(want, step, connection)
+                check_way(want, step, connection.peer, ways, final_ways)
+    return warnings
+
+
+def _with_link(connection: Connection, ways: Ways, host: Host) -> Connection:
+    """Return the connection with the link that the main table sends it over, where the kernel was not asked."""
+    link = host.links.get(over(connection.peer, ways) or "")
+    return connection if connection.index or link is None else replace(connection, index=link.index)
+
+
+def _disruptions(want: Wanted, step: Step[Companion]) -> t.Iterator[Disruption]:
+    if step.before is None:
+        return
+    if step.after is None:
+        yield Disruption(step.target, Loss.REMOVED, want.path, declared=True)
+    elif step.recreates:
+        yield Disruption(step.target, Loss.RECREATED, want.path, declared=True)
+    elif any(change.field == "mac" for change in step.changes):
+        yield Disruption(step.target, Loss.MAC, want.path, declared=True)
 
 
 def _check_mtu(want: Wanted, host: Host) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SETTINGS, Companion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SETTINGS, Companion, Done
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 _SYSCTL = "/proc/sys/net"
 
@@ -31,7 +31,7 @@ def read(name: str, setting: str) -> int | None:
         return None
 
 
-def apply(step: Step[Companion], *, there: bool = False) -> None:
+def apply(step: Step[Companion], journal: Journal[Companion], *, there: bool = False) -> None:
     """Set what the companion is to have, or only what the kernel has a file for already."""
     companion = t.cast("Companion", step.after)
     now = of(step.target)
@@ -39,6 +39,7 @@ def apply(step: Step[Companion], *, there: bool = False) -> None:
         path = _file(step.target, setting)
         try:
             if now.get(setting) != value and (setting in now or not there):
+                journal.record(step, Done.setting(setting))
                 with open(path, "w", encoding="ascii") as file:
                     file.write(str(value))
         except OSError as exc:

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     Wanted,
     family,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW, connection_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
@@ -26,8 +27,7 @@ Case = t.Tuple[Wanted, Step[Companion]]
 Held = t.Sequence[t.Tuple[t.Optional[str], Address]]
 Ways = t.Sequence[t.Tuple[t.Optional[str], Route]]
 SAY_GUESTS = "Say the guests' own addresses"
-_SSH = "the connection from {0} to {1}, by which Ansible runs, goes over {2}"
-_MEND = "Run this over another address of the host"
+_MEND = f"Run this over another address of the host, or set {ALLOW}: true"
 
 
 def when_done(changing: t.Sequence[Case], held: Held, ways: Ways) -> tuple[Held, Ways]:
@@ -90,27 +90,14 @@ def check_others(changing: t.Sequence[Case], host: Host) -> None:
                 )
 
 
-def check_stays(want: Wanted, step: Step[Companion], connection: Connection, held: Held, link: str | None) -> None:
-    """Refuse to take away the companion that somebody's connection runs over, or its address."""
-    before, after, local, peer = step.before, step.after, connection.local, connection.peer
-    if before is None:
+def check_address_stays(want: Wanted, step: Step[Companion], connection: Connection) -> None:
+    """Refuse to take away an address of the companion that somebody's connection needs."""
+    before, after, local = step.before, step.after, connection.local
+    if before is None or after is None:
         return
-    deed = None
-    if after is None:
-        deed = "removing it"
-    elif step.recreates:
-        deed = "making it anew"
-    elif any(change.field == "mac" for change in step.changes):
-        deed = "changing its MAC address"
-    own = {address.address for name, address in held if name == step.target}
-    if deed is not None and (local in own or link == step.target):
+    if local in {one.address for one in before.addresses} - {one.address for one in after.addresses}:
         raise MacvtapError(
-            f"{_SSH.format(peer, local, step.target)}, and {deed} would cut it off. {_MEND}", path=want.path
-        )
-    kept = set(after.addresses) if after else set()
-    if local in {address.address for address in before.addresses if address not in kept}:
-        raise MacvtapError(
-            f"{_SSH.format(peer, local, step.target)}, and taking away {local} would cut it off. {_MEND}",
+            f"{connection_text(connection, step.target)}, and taking away {local} would cut it off. {_MEND}",
             path=join_path(want.path, "addresses"),
         )
 
@@ -124,7 +111,7 @@ def check_way(want: Wanted, step: Step[Companion], peer: str, ways: Ways, final:
     if index is not None:
         raise MacvtapError(
             f"{want.guests[index]} contains {peer}, whom Ansible connects from, over {now or 'no link'}, and "
-            f"that connection would be cut off. {SAY_GUESTS}",
+            f"that connection would be cut off. {SAY_GUESTS}, or set {ALLOW}: true",
             path=f"{path}[{index}]",
         )
     raise MacvtapError(

@@ -7,20 +7,23 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
 
 
 def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Case]:
-    """Return the declared interfaces that will exist, none where nobody asks: not to ``check``, and no mode is auto.
-
-    :raises MacvtapError: which interface is meant cannot be told.
-    """
+    """Return the declared interfaces that will exist, none where nobody asks: not to ``check``, and no mode is auto."""
     if not check and all(desired.given.get("mode") != AUTO for desired in declared):
         return []
-    return [_case(desired, host) for desired in declared if desired.present and desired.domain in host.domains]
+    # Of what cannot be told which one is meant, the plan says so.
+    found = assignment.assign(declared, host)
+    return [
+        case(declared[place], nic, host)
+        for place, nic in sorted(found.items())
+        if declared[place].present and isinstance(nic, Nic)
+    ]
 
 
 def settled(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) -> list[Desired]:
@@ -33,8 +36,7 @@ def settled(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) ->
     ]
 
 
-def _case(desired: Desired, host: Host) -> Case:
-    nic = selection.select(desired, host.domains[desired.domain], host)
+def case(desired: Desired, nic: Nic, host: Host) -> Case:
     iface = _existing(nic)
     source = desired.given.get("source") or (iface.get("source") if iface else None)
     link = selection.link_of(source, host.links) if host.links is not None else None

@@ -5,14 +5,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
+import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, keeper, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+# VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h; a backup (9) lets a running guest be changed.
+_JOBS = {
+    1: "start",
+    2: "save",
+    3: "restore",
+    4: "incoming migration",
+    5: jobs.MIGRATION,
+    6: "snapshot",
+    7: "snapshot",
+    8: "dump",
+    9: "backup",
+    10: "snapshot",
+}
+# How long libvirtd has to come back when it was restarted.
+_RECONNECT_SECONDS = 20
 # What to do about errors of libvirt's, by words of theirs.
 _HINTS = (
     (
@@ -41,6 +58,80 @@ class Connection:
         self.handle = handle
         self.uri = uri
         self._read_only = read_only
+        with self.said("cannot ask libvirt what it is"):
+            # libvirt's own word for it, where the address was an alias.
+            self.url = str(handle.getURI())
+        self.local = uris.is_local(self.url)
+
+    def ensure(self) -> None:
+        """Connect again if libvirtd was restarted, waiting a moment until it is back.
+
+        :raises MacvtapError: it is not.
+        """
+        with contextlib.suppress(self.libvirt.libvirtError):
+            if self.handle.isAlive():
+                return
+        until = time.monotonic() + _RECONNECT_SECONDS
+        while True:
+            try:
+                self.handle = _open(self.libvirt, self.uri, read_only=self._read_only)
+            except MacvtapError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def running(self, uuid: str, instance: str) -> t.Any:
+        """Return the libvirt domain of this UUID if its guest runs and is this very instance, else None."""
+        try:
+            domain = self.handle.lookupByUUIDString(uuid)
+        except self.libvirt.libvirtError as exc:
+            if exc.get_error_code() != self.libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return None
+        return domain if instance and self.instance(domain) == instance else None
+
+    def instance(self, domain: t.Any) -> str:
+        """Name this run of a guest, "" where it does not run."""
+        return keeper.instance(domain, local=self.local)
+
+    def state(self, domain: t.Any) -> str:
+        """Return the state of a running domain in Domain's words."""
+        return {
+            self.libvirt.VIR_DOMAIN_SHUTDOWN: jobs.SHUTTING_DOWN,
+            self.libvirt.VIR_DOMAIN_CRASHED: jobs.CRASHED,
+        }.get(domain.state()[0], "")
+
+    def job(self, domain: t.Any) -> str:
+        """Return the job that a running domain is under in Domain's words, "" where none is known."""
+        try:
+            job = domain.jobStats()
+        except self.libvirt.libvirtError:
+            # Not every driver has jobs.
+            return ""
+        if not job.get("type"):
+            return ""
+        return _JOBS.get(job.get("operation"), "unknown")
+
+    def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
+        """Return the interfaces of a domain's managed save, none if it cannot be read; None where there is none."""
+        try:
+            if not domain.hasManagedSaveImage():
+                return None
+        except self.libvirt.libvirtError as exc:
+            if exc.get_error_code() != self.libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return None
+        try:
+            return xml.interfaces(domain.managedSaveGetXMLDesc())
+        except self.libvirt.libvirtError:
+            return ()
+
+    def may_be_the_slot(self, exc: t.Any) -> bool:
+        """Whether an error in attaching a NIC may be about where it is to be, so that another place could do."""
+        others = ("OPERATION_TIMEOUT", "OPERATION_INVALID", "OPERATION_DENIED", "NO_DOMAIN", "RPC", "SYSTEM_ERROR")
+        return exc.get_error_code() not in {getattr(self.libvirt, f"VIR_ERR_{name}", None) for name in others}
 
     def stored_xml(self, domain: t.Any) -> str:
         """Return the stored XML of a libvirt domain, as it can be defined again."""
@@ -81,17 +172,29 @@ def opened(uri: str, *, read_only: bool) -> t.Iterator[Connection]:
     libvirt = _deps.load("libvirt")
     # libvirt prints every error to stderr otherwise, beside raising it.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    handle = _open(libvirt, uri, read_only=read_only)
+    connection = Connection(libvirt, handle, uri, read_only=read_only)
     try:
-        handle = (libvirt.openReadOnly if read_only else libvirt.open)(uri)
-    except libvirt.libvirtError as exc:
-        said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said)]
-        raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
-    try:
-        yield Connection(libvirt, handle, uri, read_only=read_only)
+        yield connection
     finally:
         with contextlib.suppress(libvirt.libvirtError):
-            handle.close()
+            connection.handle.close()
+
+
+def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
+    try:
+        return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
+    except libvirt.libvirtError as exc:
+        said = words(exc)
+        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
+        raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+
+
+def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
+    codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
+    if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
+        return True
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
 
 
 def words(exc: t.Any) -> str:

@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import exempted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 
@@ -58,6 +59,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
     flat = fields.flat(options)
+    if not flat.get("address"):
+        # libvirt gives one to whatever has none, so that there is nothing to take away.
+        flat.pop("address", None)
     for name, value in flat.items():
         _check(name, value, join_path(path, name))
     if options.get("mtu") is not None:
@@ -67,12 +71,7 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
             path=join_path(path, "mtu"),
         )
     _check_virtualport(flat, path)
-    given = {name: fields.BY_NAME[name].text(value) for name, value in flat.items()}
-    if flat.get("address"):
-        given["address"] = fields.pci_address(flat["address"])
-    # The kernel's and iproute2's word; libvirt knows only the long one.
-    if given.get("mode") == "passthru":
-        given["mode"] = "passthrough"
+    given = exempted({name: fields.BY_NAME[name].text(value) for name, value in flat.items()})
     key = {"mac": mac, **{name: given.get(name) for name in SELECTORS[1:]}}
     by = next((name for name in SELECTORS if key[name]), None)
     if by is None:
@@ -113,6 +112,8 @@ def _check(name: str, value: t.Any, path: str) -> None:
         )
     if name == "address" and value and fields.pci_address(value) is None:
         raise MacvtapError(f"{value!r} is not a PCI address such as 0000:01:00.0", path=path)
+    if name == "virtualport.instanceid" and fields.uuid(value) is None:
+        raise MacvtapError(f"{value!r} is not a UUID", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not the name of a network card's model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
@@ -120,8 +121,11 @@ def _check(name: str, value: t.Any, path: str) -> None:
 
 
 def _check_link_name(name: str, path: str) -> None:
-    if not name or name in {".", ".."} or "/" in name or any(c.isspace() for c in name):
-        raise MacvtapError(f"{name!r} cannot be the name of a network link", path=path)
+    # The kernel takes a new link's name for a template (mt%d).
+    if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
+        raise MacvtapError(
+            f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
+        )
     if len(name.encode()) > _NAME_BYTES:
         raise MacvtapError(
             f"{name!r} is longer than the {_NAME_BYTES} bytes that a link's name can have, and libvirt takes no longer "
@@ -148,7 +152,13 @@ def _refuse_duplicates(declared: t.Iterable[Desired]) -> None:
     for desired in declared:
         for other in seen.setdefault((desired.by, desired.key), []):
             # In one domain absent and the other present is a NIC that moves; other keys than a MAC are a domain's own.
-            if other.domain == desired.domain or (desired.by == "mac" and other.present and desired.present):
+            # Two NICs of one domain can have one, and are told apart by what else is said of them.
+            told_apart = desired.by == "mac" and any(
+                None not in (one := (desired.given.get(n), other.given.get(n))) and len(set(one)) > 1
+                for n in SELECTORS[1:]
+            )
+            same = other.domain == desired.domain
+            if (same and not told_apart) or (not same and desired.by == "mac" and other.present and desired.present):
                 raise MacvtapError(
                     f"{desired.key} is declared twice: {other.path} has it too, for domain {other.domain!r}",
                     path=join_path(desired.path, desired.by),

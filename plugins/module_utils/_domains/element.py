@@ -31,7 +31,12 @@ _ORDER = (
     "address",
 )
 # What an interface of another type has that one of type direct cannot have, or has no use for.
-_FOREIGN = ("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "ip", "route", "guest", "backend")
+_FOREIGN = (
+    *("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "downscript", "ip", "route", "guest"),
+    *("backend", "backenddomain", "portForward"),
+)
+# What binds a device of the host: a driver of its own, and its part in a pair.
+_FOREIGN_OF = {"hostdev": ("driver", "teaming")}
 # How deep below <interface> its fields are.
 _DEPTH = 2
 _Element = t.Tuple[str, ...]
@@ -48,7 +53,14 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
         found.setdefault((child.name,), child.attributes)
         for inner in child.children:
             found.setdefault((child.name, inner.name), inner.attributes)
-    kind = element.attributes.get("type", "")
+    source = found.get(("source",), {})
+    kind, network = element.attributes.get("type", ""), source.get("network")
+    if network is not None and kind != "network":
+        # libvirt shows what a running NIC of a network has got of it, such as a link in mode bridge. It is the
+        # network's all the same.
+        kind = "network"
+        for lent in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
+            found.pop(lent, None)
     values = {}
     for field in fields.IN_XML:
         attributes = found.get(field.element)
@@ -57,15 +69,23 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
             value = field.implied
         if value is not None:
             values[field.name] = value
-    source = found.get(("source",), {})
+    vlan = element.child("vlan")
+    if vlan is not None and ("vlan" in values) and ("trunk" in vlan.attributes or len(vlan.children) > 1):
+        values["vlan"] = _trunk_of(vlan)
     return Iface(
         mac=found.get(("mac",), {}).get("address", "").lower(),
         type=kind,
         values=values,
-        origin=None if kind == "direct" else source.get("bridge") or source.get("network") or source.get("dev"),
+        origin=None if kind == "direct" else network or source.get("bridge") or source.get("dev"),
         xml=text,
         index=index,
     )
+
+
+def _trunk_of(vlan: spans.Element) -> str:
+    """Return the numbers of several VLANs, of which no declaration asks for all: ``42,47``, or ``trunk 42``."""
+    tags = [tag.attributes.get("id", "") for tag in vlan.children if tag.name == "tag"]
+    return ("trunk " if len(tags) == 1 else "") + ",".join(tags)
 
 
 def render(iface: Iface) -> str:
@@ -88,6 +108,9 @@ def render(iface: Iface) -> str:
     # An element that loses all its fields goes, with whatever else is in it.
     kept = {part for f in fields.IN_XML if f.name in iface.values for part in _prefixes(f.element)}
     gone = {part for path in wanted for part in _prefixes(path) if part not in kept}
+    if any(not (one.get("vlan") or "0").isdigit() for one in (was, iface)) and was.get("vlan") != iface.get("vlan"):
+        # A trunk is not one of its tags.
+        gone.add(("vlan",))
     located: spans.Element | None = element
     if gone:
         text, located = spans.splice(text, _removals(text, element, gone)), None
@@ -135,7 +158,12 @@ def view(iface: Iface | None) -> str:
 def lost_by_conversion(iface: Iface) -> list[str]:
     """Return the names of the elements that an interface loses when it becomes one of type direct."""
     element = spans.locate(iface.xml.encode(), 1)
-    return [child.name for child in element.children if child.name in _FOREIGN]
+    foreign = _foreign(element)
+    return list(dict.fromkeys(child.name for child in element.children if child.name in foreign))
+
+
+def _foreign(element: spans.Element) -> tuple[str, ...]:
+    return (*_FOREIGN, *_FOREIGN_OF.get(element.attributes.get("type", ""), ()))
 
 
 def _new(iface: Iface) -> str:
@@ -213,21 +241,38 @@ def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, 
 
 def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
     """Return the element as one of another type, with what only the old type has taken out."""
+    foreign = _foreign(element)
     edits = [
         (child.start - len(spans.indent_of(text, child)), child.end, b"")
         for child in element.children
-        if child.name in _FOREIGN
+        if child.name in foreign
     ]
-    edits += [
-        (inner.start, inner.opened, spans.set_attributes(text[inner.start : inner.opened], {"floor": None}))
-        for child in element.children
-        if child.name == "bandwidth"
-        for inner in child.children
-    ]
+    for child in element.children:
+        if child.name == "bandwidth":
+            edits += _without_floor(text, child)
+        if child.name == "target":
+            # Whether libvirt or somebody else makes the link: of one of type direct it is always libvirt.
+            tag = spans.set_attributes(text[child.start : child.opened], {"managed": None})
+            edits.append((child.start, child.opened, tag))
     old = element.child("source")
     if old is not None:
         edits.append((old.start, old.end, b"<source/>"))
-    text = _set(spans.splice(text, edits), (), {"type": iface.type})
+    text = _set(spans.splice(text, edits), (), {"type": iface.type, "managed": None})
     text = _set(text, ("source",), {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""})
     # What else was declared is set in the element that it has become.
     return render(Iface(iface.mac, iface.type, iface.values, None, text.decode()))
+
+
+def _without_floor(text: bytes, bandwidth: spans.Element) -> list[tuple[int, int, bytes]]:
+    """Take out the floors, which only the bridge of a libvirt network has, and with them what was only a floor."""
+    only = [inner for inner in bandwidth.children if inner.attributes.keys() == {"floor"}]
+    if only == bandwidth.children:
+        only = [bandwidth] if only else []
+    return [
+        *((gone.start - len(spans.indent_of(text, gone)), gone.end, b"") for gone in only),
+        *(
+            (inner.start, inner.opened, spans.set_attributes(text[inner.start : inner.opened], {"floor": None}))
+            for inner in bandwidth.children
+            if inner.attributes.keys() != {"floor"}
+        ),
+    ]

@@ -20,6 +20,17 @@ _ON_OFF = ("off", "on")
 # stops, with the guest's address, so that the guest cannot start again. 9.0 keeps no such record, and 10.1 does not
 # lose it (its release notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
 _FORGETFUL = range(9_001_000, 10_001_000)
+# virDomainNetModel: libvirt takes them in any case, and writes them so. Others it keeps as they are.
+_MODELS = {
+    name.lower(): name
+    for name in (
+        *("netfront", "rtl8139", "virtio", "e1000", "e1000e", "igb", "virtio-transitional", "virtio-non-transitional"),
+        *("usb-net", "spapr-vlan", "lan9118", "scm91c111", "vlance", "vmxnet", "vmxnet2", "vmxnet3"),
+        *("Am79C970A", "Am79C973", "82540EM", "82545EM", "82543GC"),
+    )
+}
+# Those of which libvirt keeps the <driver>; the others lose it.
+VIRTIO = ("virtio", "virtio-transitional", "virtio-non-transitional")
 _PCI = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
 
 
@@ -33,7 +44,8 @@ class Field:
     where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
     takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
     ones drop it without a word. ``outside`` is what libvirt has no word for: a running guest's link has it, and for
-    the next start it is written down elsewhere.
+    the next start it is written down elsewhere. ``dropped`` are values that mean what leaving it out means, and that
+    libvirt leaves out.
     """
 
     name: str
@@ -48,12 +60,33 @@ class Field:
     cleared_by: str | int | None = None
     added: int = 0
     outside: bool = False
+    dropped: tuple[str, ...] = ()
 
     def text(self, value: t.Any) -> str | None:
         """Return the option's value as libvirt writes it, None for one that takes the element away."""
         if value == self.cleared_by:
             return None
-        return self.words[bool(value)] if self.kind == "bool" else str(value)
+        return self.words[bool(value)] if self.kind == "bool" else self.written(str(value))
+
+    def written(self, text: str) -> str | None:
+        """Return a value as libvirt writes it, None for one that it leaves out.
+
+        The one place that knows: what is declared and what is read both go through it, so that no spelling is a
+        difference. One that libvirt would not take is returned as it is.
+        """
+        if self.name == "model":
+            return _MODELS.get(text.lower(), text)
+        if self.name == "mode":
+            # The kernel's and iproute2's word; libvirt knows only the long one.
+            return "passthrough" if text == "passthru" else text
+        if self.name == "address":
+            return pci_address(text) or text
+        if self.name == "virtualport.instanceid":
+            return uuid(text) or text
+        if self.kind != "int":
+            return text
+        number = _number(text)
+        return None if number in self.dropped else number
 
     def value(self, text: str | None) -> t.Any:
         """Return what libvirt writes as the option's value."""
@@ -66,7 +99,8 @@ class Field:
     def read(self, attributes: t.Mapping[str, str]) -> str | None:
         if self.name == "address":
             return _read_pci(attributes)
-        return attributes.get(self.attribute)
+        text = attributes.get(self.attribute)
+        return None if text is None else self.written(text)
 
     def write(self, text: str) -> dict[str, str]:
         return _write_pci(text) if self.name == "address" else {self.attribute: text}
@@ -80,8 +114,8 @@ def _bandwidth(direction: str) -> tuple[Field, ...]:
     element = ("bandwidth", direction)
     return (
         Field(f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, _FORGETFUL, cleared_by=0),
-        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE, _FORGETFUL),
-        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE, _FORGETFUL),
+        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE, _FORGETFUL, dropped=("0",)),
+        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE, _FORGETFUL, dropped=("0",)),
     )
 
 
@@ -119,7 +153,7 @@ FIELDS: tuple[Field, ...] = (
     _driver("txmode", "str", choices=("iothread", "timer")),
     _driver("ioeventfd"),
     _driver("event_idx"),
-    _driver("queues", "int"),
+    _driver("queues", "int", dropped=("1",)),
     _driver("rx_queue_size", "int", added=2_003_000),
     _driver("tx_queue_size", "int", added=3_007_000),
     _driver("rss", added=8_003_000),
@@ -136,7 +170,7 @@ FIELDS: tuple[Field, ...] = (
     Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, words=_ON_OFF),
     Field("rom.file", ("rom",), "file", "str", Impact.RESTART),
     Field("acpi_index", ("acpi",), "index", "int", cleared_by=0, added=7_003_000),
-    Field("address", ("address",), "", cleared_by=""),
+    Field("address", ("address",), ""),
 )
 # Those that the element has.
 IN_XML = tuple(field for field in FIELDS if not field.outside)
@@ -162,6 +196,9 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
     """Return ``values`` as the options have them: ``driver.queues`` under ``driver``."""
     found: dict[str, t.Any] = {}
     for name, text in values.items():
+        if name not in BY_NAME:
+            # What the link has otherwise than it must.
+            continue
         *outer, last = name.split(".")
         inner = found
         for part in outer:
@@ -185,6 +222,21 @@ def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return found
 
 
+def exempts(option: str, own: t.Any, default: t.Any) -> bool:
+    """Whether what an entry gives for an option with several parts leaves nothing of the task's default for it.
+
+    An empty dictionary does, and so does another type of virtual port, which has other parameters.
+    """
+    if not isinstance(own, dict) or not isinstance(default, dict):
+        return False
+    kind, others = own.get("type"), default.get("type")
+    return _is_empty(own) or (option == "virtualport" and None not in {kind, others} and kind != others)
+
+
+def _is_empty(value: t.Any) -> bool:
+    return all(map(_is_empty, value.values())) if isinstance(value, dict) else value is None
+
+
 def specification() -> dict[str, t.Any]:
     """Return the fields' argument specification."""
     spec: dict[str, t.Any] = {}
@@ -204,6 +256,21 @@ def pci_address(text: str) -> str | None:
         return None
     domain, bus, slot, function = (int(part or "0", 16) for part in match.groups())
     return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def uuid(text: str) -> str | None:
+    """Return a UUID as libvirt writes it, or None where ``text`` is none."""
+    digits = re.sub(r"[\s-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", digits):
+        return None
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _number(text: str) -> str:
+    try:
+        return str(int(text, 16 if text.strip().lower().startswith("0x") else 10))
+    except ValueError:
+        return text
 
 
 def _read_pci(attributes: t.Mapping[str, str]) -> str | None:

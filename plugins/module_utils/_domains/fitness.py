@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import VIRTIO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
@@ -50,7 +51,7 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
                 if before.live is None or before.live.type == "ethernet":
                     _check_link_address(desired, stored, link, host.links, going)
             if link is not None:
-                _check_on(desired, stored, link, host.links)
+                _check_on(desired, stored, link, host)
 
 
 def _check_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> None:
@@ -66,7 +67,7 @@ def _check_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection
 def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
     model = stored.get("model") or ""
     drivers = sorted(name for name in changed if name.startswith("driver."))
-    if drivers and not model.startswith("virtio"):
+    if drivers and model not in VIRTIO:
         raise MacvtapError(
             f"libvirt silently drops this for a card of model {model or 'rtl8139'}: only virtio has it. Say "
             "model: virtio, or leave it out",
@@ -81,6 +82,13 @@ def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -
             f"type vlan id {stored.get('vlan')})",
             path=join_path(desired.path, "vlan"),
         )
+    for direction in ("bandwidth.inbound", "bandwidth.outbound"):
+        others = [f"{direction}.{what}" for what in ("peak", "burst") if f"{direction}.{what}" in changed]
+        if others and stored.get(f"{direction}.average") is None:
+            raise MacvtapError(
+                "libvirt takes it only beside an average, which this interface has none of. Set average as well",
+                path=join_path(desired.path, others[0]),
+            )
     parameters = [name for name in changed if name.startswith("virtualport.") and name != "virtualport.type"]
     if parameters and stored.get("virtualport.type") is None:
         raise MacvtapError(
@@ -162,9 +170,9 @@ def _check_link_address(
         )
 
 
-def _check_on(desired: Desired, stored: Iface, link: Link, links: Links) -> None:
+def _check_on(desired: Desired, stored: Iface, link: Link, host: Host) -> None:
     kind = stored.get("virtualport.type")
-    veth = _veth_below(link, links)
+    veth = _veth_below(link, host.links or {})
     if kind and veth:
         what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
         raise MacvtapError(
@@ -172,7 +180,7 @@ def _check_on(desired: Desired, stored: Iface, link: Link, links: Links) -> None
             "Use a network card as source",
             path=join_path(desired.path, "virtualport.type"),
         )
-    if stored.get("vlan") and link.pci is None:
+    if stored.get("vlan") and (link.pci is None or link.name in host.no_functions):
         raise MacvtapError(
             f"{link.name} is no virtual function of a network card (SR-IOV), and only such a one can have a VLAN "
             "here. Use a VLAN link of the host as source instead",

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is done to running guests: NICs are changed, unplugged and plugged."""
+"""What is done to running guests: NICs are changed, detached and attached.
+
+A NIC is looked up by its domain's UUID and its MAC address right before anything is done to it, and a guest only
+touched while it is the instance that was observed: one that has stopped or started anew has what is stored.
+"""
 
 from __future__ import annotations
 
@@ -8,112 +12,138 @@ import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, keeper, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic, StaleError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    ATTACHED,
+    DETACHED,
+    LINK,
+    UPDATED,
+    Iface,
+    Nic,
+    StaleError,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import OF_LINK, Key, Task, attachable
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 _POLL_SECONDS = (0.005, 0.05)
-# What is changed on the link, behind libvirt.
-_OF_LINK = ("mode", "allmulticast")
-
-
-class Task(t.NamedTuple):
-    """A step that has both its ends, as all of this planner's have."""
-
-    path: str
-    before: Nic
-    after: Nic
-    replugs: bool
-
-    @property
-    def leaves(self) -> bool:
-        return bool(self.before.live) and (self.replugs or not self.after.live)
-
-    @property
-    def comes(self) -> bool:
-        return bool(self.after.live) and (self.replugs or not self.before.live)
-
-    @property
-    def changes_link(self) -> bool:
-        """Whether something is changed on the link itself."""
-        live = self.after.live
-        hears = live is not None and live.get("allmulticast") == "yes"
-        return (self.comes and hears) or not self.updates().keys().isdisjoint(_OF_LINK)
-
-    def updates(self) -> dict[str, str | None]:
-        """What changes of an interface that stays in the running guest."""
-        before, after = self.before.live, self.after.live
-        if before is None or after is None or self.replugs:
-            return {}
-        names = {*before.values, *after.values}
-        return {name: after.get(name) for name in names if before.get(name) != after.get(name)}
-
-
-def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
-    return [
-        Task(step.path, step.before, step.after, any(c.impact is Impact.REPLUG for c in step.changes))
-        for step in steps
-        if step.before and step.after
-    ]
-
-
-def rules_of(tasks: t.Sequence[Task]) -> tuple[dict[str, bool], str]:
-    """Return of which addresses it is to be written down, or no longer, that their links get all multicast.
-
-    And the path of the option that is the first to say so.
-    """
-    found: dict[str, bool] = {}
-    path = ""
-    for task in tasks:
-        was, wanted = (
-            "yes" if nic.left else nic.stored and nic.stored.get("allmulticast") for nic in (task.before, task.after)
-        )
-        if wanted != was:
-            path = path or join_path(task.path, "allmulticast" if task.after.stored else "state")
-            # An address that one domain gives to another has it if either says so.
-            found[task.after.mac] = found.get(task.after.mac, False) or wanted == "yes"
-    return found, path
+# QEMU's own words, in no other language: it has been asked already (acpi_pcihp, pcie_hotplug), or the guest is at it.
+_ASKED = ("process of unplug", "guest is busy")
 
 
 class Guests:
-    """The running guests of a connection. ``unanswered`` are the NICs (domain, MAC address) that did not go in time."""
+    """The running guests of a connection.
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    ``unanswered`` are the NICs (domain, MAC address) that were not released in time, ``moved`` the domains whose guest
+    has stopped or started while this ran.
+    """
+
+    def __init__(self, connection: Connection, timeout: float, requests: Requests) -> None:
         self._on = connection
         self._timeout = timeout
-        self.unanswered: set[tuple[str, str]] = set()
+        self._requests = requests
+        self.unanswered: set[Key] = set()
+        self.moved: set[str] = set()
         self.warnings: list[str] = []
 
-    def bring(self, tasks: t.Sequence[Task]) -> None:
-        """Change what stays, then unplug what goes, then plug what comes.
+    def bring(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, go_on: bool = False) -> list[MacvtapError]:
+        """Change what stays, detach what goes, and attach what comes as soon as what it waits for is gone.
+
+        With ``go_on`` errors are returned, and the other NICs go on.
 
         :raises MacvtapError: libvirt refuses.
         """
-        for task in tasks:
-            self._update(task)
-        leaving = [task for task in tasks if task.leaves]
-        for task in leaving:
-            self._unplug(task.path, task.before)
-        self._wait_until_gone([task.before for task in leaving])
-        for task in tasks:
-            if task.comes and (task.after.domain, task.after.mac) not in self.unanswered:
-                self._plug(task.path, task.after)
+        errors: list[MacvtapError] = []
 
-    def _update(self, task: Task) -> None:
+        def attempt(do: t.Callable[[Task, Journal[Nic]], bool | None], task: Task) -> bool:
+            try:
+                return bool(do(task, journal))
+            except MacvtapError as exc:
+                if not go_on:
+                    raise
+                errors.append(exc)
+                return False
+
+        for task in tasks:
+            attempt(self._update, task)
+        leaving = [task for task in tasks if task.leaves]
+        # What cannot be taken back is owned before it is asked for.
+        self._requests.own([(task.before, task.comes) for task in leaving])
+        try:
+            held = {task.key: task for task in leaving if attempt(self._detach, task)}
+        finally:
+            for task in leaving:
+                if not journal.has(task.step, DETACHED):
+                    self._requests.settle(task.before)
+        self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
+        return errors
+
+    def _swap(
+        self,
+        held: dict[Key, Task],
+        waiting: list[Task],
+        attempt: t.Callable[[t.Callable[[Task, Journal[Nic]], bool | None], Task], bool],
+    ) -> None:
+        """Wait until guests have released what they still hold, and attach each NIC as soon as it can be."""
+        until = time.monotonic() + self._timeout
+        pause, longest = _POLL_SECONDS
+        while True:
+            for key, task in list(held.items()):
+                if not attempt(self._is_held, task):
+                    del held[key]
+                    if not task.comes:
+                        self._requests.settle(task.before)
+            ready = attachable(waiting, held)
+            waiting = [task for task in waiting if task not in ready]
+            for task in ready:
+                attempt(self._attach, task)
+            if not held or time.monotonic() >= until:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+        self.unanswered |= held.keys()
+        for task in waiting:
+            if task.key not in held:
+                attempt(self._attach_beside(held), task)
+
+    def _attach_beside(self, held: t.Collection[Key]) -> t.Callable[[Task, Journal[Nic]], None]:
+        def attach(task: Task, journal: Journal[Nic]) -> None:
+            others = [domain for domain, mac in held if mac == task.before.mac]
+            if others:
+                raise MacvtapError(
+                    f"cannot add {task.before.mac} to the running domain {task.before.domain!r}: the guest "
+                    f"{others[0]!r} did not release the NIC of this address within {self._timeout:g} s",
+                    path=task.path,
+                )
+            self._attach(task, journal)
+
+        return attach
+
+    def same_instance(self, nic: Nic) -> t.Any:
+        """Return the libvirt domain of ``nic`` if its guest is the one that was observed, else None."""
+        handle = self._on.running(nic.uuid, nic.instance)
+        if handle is None:
+            self.moved.add(nic.domain)
+        return handle
+
+    def _update(self, task: Task, journal: Journal[Nic]) -> None:
         updates = task.updates()
-        of_link: dict[str, str | None] = {name: updates.pop(name) for name in _OF_LINK if name in updates}
+        of_link: dict[str, str | None] = {name: updates.pop(name) for name in OF_LINK if name in updates}
         if updates:
-            self._update_by_libvirt(task, updates)
+            self._update_by_libvirt(task, updates, journal)
         # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
-        if of_link and task.before.live is not None:
+        if of_link and task.before.live is not None and self.same_instance(task.before):
+            journal.record(task.step, LINK)
             hostlinks.change(task.before.live, of_link, task.path)
 
-    def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None]) -> None:
-        nic = task.after
+    def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None], journal: Journal[Nic]) -> None:
+        nic = task.before
         with self._on.said(f"cannot change {nic.mac} of the running domain {nic.domain!r}", task.path):
-            handle = self._on.handle.lookupByName(nic.domain)
+            handle = self.same_instance(nic)
+            if handle is None:
+                return
             # As libvirt itself has it, which refuses an update with another mode than it believes in.
             iface = self._on.live(handle, nic.mac)
             if iface is None:
@@ -121,61 +151,85 @@ class Guests:
                     f"{nic.domain} {nic.mac} has gone from the running guest while this ran", path=task.path
                 )
             values = {n: v for n, v in {**iface.values, **updates}.items() if v is not None}
-            handle.updateDeviceFlags(
-                element.render(replace(iface, values=values)), self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE
-            )
+            changed = element.render(replace(iface, values=values))
+            journal.record(task.step, UPDATED)
+            handle.updateDeviceFlags(changed, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
-    def _unplug(self, path: str, nic: Nic) -> None:
-        if nic.live is None:
-            return
-        with self._on.said(f"cannot remove {nic.mac} from the running domain {nic.domain!r}", path):
+    def _detach(self, task: Task, journal: Journal[Nic]) -> bool:
+        """Ask the guest to release a NIC; say whether that is to be waited for."""
+        nic = task.before
+        with self._on.said(f"cannot remove {nic.mac} from the running domain {nic.domain!r}", task.path):
+            handle = self.same_instance(nic)
+            # libvirt's own alias is a position, which another NIC has after a restart.
+            iface = self._on.live(handle, nic.mac) if handle is not None else None
+            if iface is None:
+                self._requests.settle(nic)
+                return handle is not None
+            alias = iface.get("alias")
+            if alias is None:
+                self._requests.settle(nic)
+                raise MacvtapError(
+                    f"cannot remove {nic.mac} from the running domain {nic.domain!r}: this driver of libvirt's gives "
+                    "NICs no alias, by which it could be named. Set live: none, or stop the domain first",
+                    path=task.path,
+                )
+            journal.record(task.step, DETACHED)
             try:
                 # Not detachDeviceFlags: where a guest does not answer, 9.0 blocks for 5 s and then reports success.
-                self._on.handle.lookupByName(nic.domain).detachDeviceAlias(
-                    nic.live.get("alias"), self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE
-                )
+                handle.detachDeviceAlias(alias, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
             except self._on.libvirt.libvirtError as exc:
-                # The guest may have answered an earlier run's request just now, or still be thinking about it:
-                # QEMU (acpi_pcihp, pcie_hotplug) then says "already in the process of unplug".
-                if "process of unplug" not in words(exc) and self._is_live(nic):
+                # The guest may have answered an earlier run's request just now, or still be thinking about it.
+                if not any(said in words(exc) for said in _ASKED) and self._on.live(handle, nic.mac) is not None:
+                    if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
+                        self._requests.settle(nic)
                     raise
+        return True
 
-    def _wait_until_gone(self, left: t.Sequence[Nic]) -> None:
-        until = time.monotonic() + self._timeout
-        pause, longest = _POLL_SECONDS
-        while left:
-            left = [nic for nic in left if self._is_live(nic)]
-            if left and time.monotonic() >= until:
-                self.unanswered |= {(nic.domain, nic.mac) for nic in left}
-                return
-            if left:
-                time.sleep(pause)
-                pause = min(2 * pause, longest)
-
-    def _is_live(self, nic: Nic) -> bool:
+    def _is_held(self, task: Task, _journal: Journal[Nic]) -> bool:
+        nic = task.before
         with self._on.said(f"cannot read domain {nic.domain!r}"):
-            return self._on.live(self._on.handle.lookupByName(nic.domain), nic.mac) is not None
+            handle = self.same_instance(nic)
+            return handle is not None and self._on.live(handle, nic.mac) is not None
 
-    def _plug(self, path: str, nic: Nic) -> None:
-        with self._on.said(f"cannot add {nic.mac} to the running domain {nic.domain!r}", path):
-            handle = self._on.handle.lookupByName(nic.domain)
+    def _attach(self, task: Task, journal: Journal[Nic]) -> None:
+        nic = task.after
+        path = task.path
+        said = self._on.said(f"cannot add {nic.mac} to the running domain {nic.domain!r}", path)
+        with self._requests.attaching(task.before), said:
+            handle = self.same_instance(task.before)
             iface = nic.live
-            hears_all = iface is not None and iface.get("allmulticast") == "yes"
+            if handle is None or iface is None:
+                self._requests.settle(task.before)
+                return
+            hears_all = iface.get("allmulticast") == "yes"
             if element.same(iface, nic.stored):
                 # With the address that libvirt gave it when it was stored, so that a restart does not move it.
                 iface = next((i for i in xml.interfaces(self._on.stored_xml(handle)) if i.mac == nic.mac), iface)
-            if iface is None:
-                return
-            live = self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE
-            try:
-                handle.attachDeviceFlags(element.pluggable(iface), live)
-            except self._on.libvirt.libvirtError:
-                # The running guest has something else in that slot, or lacks the controller that storing it added.
-                handle.attachDeviceFlags(element.pluggable(iface, address=False), live)
-                self.warnings.append(
-                    f"{nic.domain} {nic.mac}: the slot that is stored for it is not free in the running guest, so it "
-                    "is in another one until the domain is stopped and started; the guest may then name it otherwise"
-                )
+            journal.record(task.step, ATTACHED)
+            # The keeper may have been quicker.
+            if self._on.live(handle, nic.mac) is None:
+                self._attach_element(handle, iface, nic)
+            self._requests.settle(task.before)
             made = self._on.live(handle, nic.mac) if hears_all else None
         if made is not None:
             hostlinks.change(made, {"allmulticast": "yes"}, path)
+
+    def _attach_element(self, handle: t.Any, iface: Iface, nic: Nic) -> None:
+        passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
+
+        def attach(text: str) -> None:
+            with keeper.address_kept(passed):
+                handle.attachDeviceFlags(text, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        try:
+            attach(element.pluggable(iface))
+        except self._on.libvirt.libvirtError as exc:
+            if iface.get("address") is None or not self._on.may_be_the_slot(exc):
+                raise
+            # The running guest has something else in that slot, or lacks the controller that storing it added.
+            attach(element.pluggable(iface, address=False))
+            self.warnings.append(
+                f"{nic.domain} {nic.mac}: the running guest did not take it in the slot that is stored for it "
+                f"({words(exc)}), so it is in another one until the domain is stopped and started; the guest may then "
+                "name it otherwise"
+            )

@@ -4,11 +4,21 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Rules
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    GUESTS_MAC,
+    LINK_DOWN,
+    LINK_MAC,
+    Domain,
+    Host,
+    Iface,
+    own_link,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
@@ -31,11 +41,30 @@ def seen(host: Host, sources: t.Collection[str], rules: Rules) -> Host:
         name: replace(
             domain,
             stored=tuple(_with_kept(iface, rules) for iface in domain.stored),
-            live=tuple(with_link(iface, links) for iface in domain.live),
+            live=tuple(
+                with_link(_with_faults(iface, domain, links, held.get(iface.get("target") or "", ())), links)
+                for iface in domain.live
+            ),
         )
         for name, domain in host.domains.items()
     }
-    return replace(host, domains=domains, links=links, holders=held, all_holders=complete, **rules._asdict())
+    named = (link for source in {*sources, *stored} if (link := link_of(source, links)) is not None)
+    whole = frozenset(link.name for link in named if link.pci and _is_no_function(link.pci))
+    return replace(
+        host,
+        domains=domains,
+        links=links,
+        holders=held,
+        all_holders=complete,
+        no_functions=whole,
+        **rules._asdict(),
+    )
+
+
+def _is_no_function(pci: str) -> bool:
+    # sysfs has all PCI devices in whatever network namespace. Where it is not there, nothing is known.
+    device = f"/sys/bus/pci/devices/{pci}"
+    return os.path.isdir(device) and not os.path.lexists(f"{device}/physfn")
 
 
 def _with_kept(iface: Iface, rules: Rules) -> Iface:
@@ -58,6 +87,25 @@ def observe(
     held, complete = holders.search({tap.device for tap in devices.values() if tap and tap.device})
     by_name = {name: tuple(held.get(tap.device, ())) for name, tap in devices.items() if tap and tap.device}
     return links, by_name, complete
+
+
+def _with_faults(iface: Iface, domain: Domain, links: Links, held: tuple[Holder, ...]) -> Iface:
+    """Return the running interface with what its link has otherwise than it must have.
+
+    A link of its name is known to be its own by who holds its tap open, if not by its address.
+    """
+    link = links.get(iface.get("target") or "")
+    if iface.type != "direct" or link is None or link.kind != "macvtap":
+        return iface
+    faults = {}
+    if link.mac is not None and own_link(iface, links) is None and link.mode != "passthru":
+        if not any(holder.domain == domain.name for holder in held):
+            return iface
+        faults[GUESTS_MAC if iface.get("trust_guest_rx_filters") == "yes" else LINK_MAC] = link.mac
+    # libvirt sets down what belongs to a guest that is paused.
+    if not link.up and not domain.paused and iface.get("link_state") != "down":
+        faults[LINK_DOWN] = "down"
+    return replace(iface, values={**iface.values, **faults}) if faults else iface
 
 
 def with_link(iface: Iface, links: Links) -> Iface:
@@ -93,19 +141,26 @@ def change(iface: Iface, values: t.Mapping[str, str | None], path: str) -> None:
                 path=path,
             )
         wanted: dict[str, t.Any] = {n: text == "yes" if n == "allmulticast" else text for n, text in values.items()}
+        if LINK_DOWN in wanted:
+            wanted["up"] = wanted.pop(LINK_DOWN) != "down"
+        if LINK_MAC in wanted:
+            wanted["mac"] = wanted.pop(LINK_MAC) or iface.mac
         changes = (Change(name, n, getattr(link, n), value, Impact.IN_PLACE) for n, value in wanted.items())
         session.apply([Step(name, link, replace(link, **wanted), tuple(changes), path=path)])
 
 
-def fault(iface: Iface, domain: str, links: Links, held: t.Mapping[str, tuple[Holder, ...]]) -> str | None:
-    """Say what is wrong with the link behind an interface that was just plugged in or changed, None if nothing."""
+def fault(iface: Iface, domain: str, host: Host) -> str | None:
+    """Say what is wrong with the link behind an interface that was just attached or changed, None if nothing is.
+
+    Who holds its tap is a matter of those only who may look into every process.
+    """
     name = iface.get("target") or ""
-    link = links.get(name)
+    link, held = (host.links or {}).get(name), host.holders
     if link is None:
         return f"libvirt says that its link is {name}, and there is none"
     if link.mac != iface.mac and link.mode != "passthru":
         return f"its link {name} has the address {link.mac}"
-    if not any(holder.domain == domain for holder in held.get(name, ())):
+    if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
         others = ", ".join(map(str, held.get(name, ()))) or "nobody"
         return f"the domain's QEMU does not hold the tap of its link {name} open, but {others} does{_squatted(link)}"
     return None

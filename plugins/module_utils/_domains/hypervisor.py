@@ -5,23 +5,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
-from concurrent import futures
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests, Task, rules_of, tasks_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    RULE,
+    Domain,
+    Host,
+    Iface,
+    Nic,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
-
-_T = t.TypeVar("_T")
-_R = t.TypeVar("_R")
-# libvirtd works on five requests of a client at once (max_client_requests); fewer domains are not worth the threads.
-_AT_ONCE = 4
-_WORTH_THREADS = 8
 
 
 @contextlib.contextmanager
@@ -42,6 +45,7 @@ class _Listed(t.NamedTuple):
     handle: t.Any
     active: bool
     persistent: bool
+    paused: bool
 
 
 class Hypervisor:
@@ -50,18 +54,18 @@ class Hypervisor:
     def __init__(self, connection: Connection, timeout: float, keeper: Keeper) -> None:
         self._on = connection
         self._keeper = keeper
-        self._guests = Guests(connection, timeout)
-        self._handles: dict[str, t.Any] = {}
-        # What this run found of each domain's stored configuration, and made of it, to notice another editor.
-        self._defined: dict[str, tuple[str, str]] = {}
-        # What libvirt has made of it in the last apply, read back at once: it shows whether that is what was meant.
-        self._read_back: dict[str, str] = {}
+        self._requests = Requests(
+            connection.uri,
+            local=connection.local,
+            library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
+        )
+        self._guests = Guests(connection, timeout, self._requests)
+        self._definitions = Definitions(connection)
         with connection.said("cannot ask libvirt what it is"):
             self._version = int(connection.handle.getLibVersion())
-            uri = connection.handle.getURI()
-        self._local = uris.is_local(uri)
+        self._local = connection.local
         # A user's own libvirt has no running guest with such an interface, and the rules are those of other guests.
-        self._keeps = self._local and not uris.is_session(uri)
+        self._keeps = self._local and not uris.is_session(connection.url)
 
     @property
     def unanswered(self) -> set[tuple[str, str]]:
@@ -75,16 +79,13 @@ class Hypervisor:
     def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
         """Read the domains of these ``names`` (None: all); those that do not exist are left out.
 
-        ``sources`` are the links of the host of which all must be known that decides what can use them. What has just
-        been stored and read back is not read once more.
+        ``sources`` are the links of the host of which all must be known that decides what can use them.
         """
-        documents, self._read_back = self._read_back, {}
-        return self._host(names, sources, documents)
-
-    def _host(self, names: t.Iterable[str] | None, sources: t.Collection[str], documents: t.Mapping[str, str]) -> Host:
+        self._on.ensure()
         there = self._list()
         wanted = sorted(there) if names is None else list(dict.fromkeys(names))
-        found = {name: self._read(there[name], documents.get(name)) for name in wanted if name in there}
+        pending = self._requests.outstanding()
+        found = {name: self._read(there[name], pending, closely=True) for name in wanted if name in there}
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(wanted) else tuple(sorted(there))
         host = Host(self._on.uri, domains, known, self._version)
@@ -93,43 +94,118 @@ class Hypervisor:
         return hostlinks.seen(host, sources, self._keeper.observe() if self._keeps else Rules(None))
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses and the links' names that its other domains have."""
+        """Return ``host`` with the addresses and the links' names that its other domains have.
+
+        One that this user may not read is told of, and keeps nobody from changing others.
+        """
         if host.macs is not None:
             return host
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
+        unread = []
         for name, listed in self._list().items():
-            domain = self._read(listed) if name not in host.domains else None
-            if domain is None:
+            if name in host.domains:
                 continue
-            for mac in {iface.mac for iface in (*domain.stored, *domain.live)}:
+            try:
+                stored, live = self._glance(listed)
+            except MacvtapError:
+                unread.append(name)
+                continue
+            for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
-            for target in {iface.get("target") for iface in domain.stored} - {None}:
+            for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
+            unread=tuple(unread),
         )
 
+    def _glance(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
+        """Return a domain's interfaces, stored and live, without the passwords that it would be defined with."""
+        with self._on.said(f"cannot read domain {listed.handle.name()!r}"):
+            try:
+                inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
+                stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
+                return stored, xml.interfaces(listed.handle.XMLDesc(0)) if listed.active else ()
+            except self._on.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return (), ()
+
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
-        """Store first, then unplug, then plug: a MAC can move from one running guest to another in one run."""
+        """Store first, then detach, then attach: a MAC can move from one running guest to another in one run.
+
+        :raises MacvtapError: something cannot be done; what was begun is in the ``journal``.
+        """
         self.require(steps)
-        journal = journal or Journal()
-        for step in steps:
-            journal.record(step)
+        journal = Journal() if journal is None else journal
         tasks = tasks_of(steps)
-        by_domain: dict[str, list[Task]] = {}
-        for task in tasks:
-            by_domain.setdefault(task.after.domain, []).append(task)
-        stored = _side_by_side(self._store, list(by_domain.values()))
-        if self._keeps:
-            # Before the links that come, which udev then gives it as well.
-            back = any(task.after.document or task.after.left for task in tasks)
-            self._keeper.apply(*rules_of(tasks), back=back)
-        self._guests.bring(tasks)
+        self._requests.keep()
+        self._definitions.store(_by_domain(tasks), journal)
+        self._write_rules(tasks, journal)
+        self._guests.bring(tasks, journal)
         self._check_links([task for task in tasks if task.comes or task.changes_link])
-        self._read_back = {name: made for name, made in zip(by_domain, stored) if made is not None}
+
+    def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Carry out what undo has planned, and go on where one thing cannot be put back.
+
+        :raises MacvtapError: with all that could not be put back.
+        """
+        tasks = tasks_of(steps)
+        journal: Journal[Nic] = Journal()
+        errors: list[MacvtapError] = []
+
+        def attempt(do: t.Callable[[], None]) -> None:
+            try:
+                do()
+            except MacvtapError as exc:
+                errors.append(exc)
+
+        # A NIC that is stored again and was asked for is to come back from now on.
+        attempt(self._requests.keep)
+        for one in _by_domain(tasks):
+            attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
+        attempt(lambda: self._write_rules(tasks, journal, back=True))
+        errors += self._guests.bring(tasks, journal, go_on=True)
+        if errors:
+            raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
+
+    def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
+        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run."""
+        states = self._requests.outstanding()
+        pid = self._requests.keeper()
+        return [
+            {
+                "domain": domain.name,
+                "mac": mac,
+                "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
+                "since": states[domain.uuid]["nics"][mac]["since"],
+                "pid": pid,
+            }
+            for domain in host.domains.values()
+            for mac in sorted(domain.pending)
+            if mac in states.get(domain.uuid, {"nics": {}})["nics"]
+        ]
+
+    @property
+    def sees_requests(self) -> bool:
+        """Whether this user may see what guests were asked for."""
+        return self._requests.readable
+
+    def keep(self) -> None:
+        """See to it that what guests were asked for and have not answered is owned when this run ends."""
+        self._requests.keep()
+
+    def _write_rules(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, back: bool = False) -> None:
+        if not self._keeps:
+            return
+        for task in tasks:
+            if rules_of([task])[0]:
+                journal.record(task.step, RULE)
+        # Before the links that come, which udev then gives it as well.
+        self._keeper.apply(*rules_of(tasks), back=back)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
         """Look whether ``steps`` can be done, before anything is.
@@ -144,106 +220,82 @@ class Hypervisor:
             self._keeper.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name: three calls, where asking each domain costs three for each."""
+        """Return all domains by name: four calls, where asking each domain costs three for each."""
         with self._on.said("cannot list the domains"):
             handles = self._on.handle.listAllDomains()
-            active, persistent = (
+            active, persistent, executing = (
                 {handle.name() for handle in self._on.handle.listAllDomains(flag)}
                 for flag in (
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
                     self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
-        listed = {(name := h.name()): _Listed(h, name in active, name in persistent) for h in handles}
-        self._handles = {name: one.handle for name, one in listed.items()}
-        return listed
+        return {
+            (name := h.name()): _Listed(h, name in active, name in persistent, name in active - executing)
+            for h in handles
+        }
 
-    def _read(self, listed: _Listed, document: str | None = None) -> Domain | None:
-        """Return a domain, None if it has gone since it was listed; ``document`` is its stored XML if that is known."""
+    def _read(
+        self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, closely: bool = False
+    ) -> Domain | None:
+        """Return a domain, None if it has gone since it was listed; ``pending`` is what is outstanding, by UUID.
+
+        ``closely`` is with its state, its job and its managed save.
+        """
         handle = listed.handle
         with self._on.said(f"cannot read domain {handle.name()!r}"):
             try:
-                if document is None:
-                    document = self._on.stored_xml(handle) if listed.persistent else ""
+                document = self._on.stored_xml(handle) if listed.persistent else ""
                 live = handle.XMLDesc(0) if listed.active else ""
+                instance = self._on.instance(handle) if listed.active else ""
+                state, job = (self._on.state(handle), self._on.job(handle)) if closely and listed.active else ("", "")
+                saved = self._on.saved(handle) if closely and listed.persistent and not listed.active else None
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
                 return None
+        uuid = handle.UUIDString()
+        asked = (pending or {}).get(uuid)
+        there = xml.interfaces(live) if live else ()
+        made = self._definitions.made(handle.name())
         return Domain(
             name=handle.name(),
-            uuid=handle.UUIDString(),
+            uuid=uuid,
             running=listed.active,
             persistent=listed.persistent,
+            paused=listed.paused,
             document=document,
             stored=xml.interfaces(document) if document else (),
-            live=xml.interfaces(live) if live else (),
+            live=there,
+            instance=instance,
+            state=state,
+            job=job,
+            saved=saved,
+            defined=xml.interfaces(made) if made else None,
+            pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
+            if asked and asked["instance"] == instance
+            else frozenset(),
         )
-
-    def _store(self, tasks: t.Sequence[Task]) -> str | None:
-        """Store what changes of one domain, and return what libvirt has made of that, None if nothing changes."""
-        path, after = tasks[0].path, tasks[0].after
-        name = after.domain
-        changing = [task for task in tasks if not element.same(task.before.stored, task.after.stored)]
-        if not changing:
-            return None
-        if after.document and name not in self._defined:
-            # On the way back, of a domain that this run has not stored: what differs there, somebody else has changed.
-            return None
-        with self._on.said(f"libvirt refuses the configuration of domain {name!r}", path):
-            document = self._on.stored_xml(self._handles[name])
-            if document != tasks[0].before.document:
-                _refuse_stale(document, changing)
-            edited = xml.edit(document, [(task.before.stored, task.after.stored) for task in changing])
-            was, made = self._defined.get(name, ("", ""))
-            if after.document and document == made:
-                # The way back. Undoing the edits alone would leave the controllers that libvirt added for a NIC.
-                edited = was
-            handle = self._on.handle.defineXML(edited)
-            made = self._on.stored_xml(handle)
-        self._defined[name] = document, made
-        return made
 
     def _check_links(self, tasks: t.Sequence[Task]) -> None:
         """Look whether the kernel has what libvirt says to have done."""
-        asked = [task for task in tasks if (task.after.domain, task.after.mac) not in self.unanswered]
+        asked = [task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.moved]
         if not asked or not self._local:
             return
-        host = self._host({task.after.domain for task in asked}, (), {})
+        host = self.observe({task.after.domain for task in asked})
         for task in asked:
-            name = task.after.domain
-            iface = next((i for i in host.domains[name].live if i.mac == task.after.mac), None)
+            domain = host.domains.get(task.after.domain)
+            live = domain.live if domain is not None and domain.instance == task.before.instance else ()
+            iface = next((i for i in live if i.mac == task.after.mac), None)
             if iface is not None and iface.type == "direct" and host.links is not None:
-                said = hostlinks.fault(iface, name, host.links, host.holders)
+                said = hostlinks.fault(iface, task.after.domain, host)
                 if said:
-                    raise MacvtapError(f"{name} {iface.mac}: {said}", path=task.path)
+                    raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
 
 
-def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
-    """Return what ``do`` makes of each item: libvirt stores several domains at once, each of them written to the disk.
-
-    When one fails, those that have not begun are left.
-    """
-    if len(items) < _WORTH_THREADS:
-        return [do(item) for item in items]
-    with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        running = [pool.submit(do, item) for item in items]
-        try:
-            return [one.result() for one in running]
-        except BaseException:
-            for one in running:
-                one.cancel()
-            raise
-
-
-def _refuse_stale(document: str, tasks: t.Sequence[Task]) -> None:
-    """Refuse to edit a configuration in which somebody else has just changed the same interface."""
-    now = {iface.mac: iface.xml for iface in xml.interfaces(document)}
+def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:
+    found: dict[str, list[Task]] = {}
     for task in tasks:
-        was = task.before.stored.xml if task.before.stored else None
-        if now.get(task.before.mac) != was:
-            raise StaleError(
-                f"domain {task.after.domain!r}: the stored configuration of interface {task.before.mac} changed while "
-                "this ran, again and again. Find out who else is editing it",
-                path=task.path,
-            )
+        found.setdefault(task.after.domain, []).append(task)
+    return list(found.values())

@@ -6,12 +6,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_DOWN,
+    LINK_MAC,
+    Domain,
+    Host,
+    Iface,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
 
 _LINK = ("name", "ifindex", "parent", "mode", "mac", "mtu", "state")
-Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 
 
 def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
@@ -31,25 +36,20 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
     ]
 
 
-def direct_pairs(domain: Domain) -> list[Pair]:
-    """Return those of :func:`pairs` that are direct ones in at least one of the two."""
-    return [pair for pair in pairs(domain) if any(iface is not None and iface.type == "direct" for iface in pair)]
+def pending(host: Host, outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return what is outstanding of the host's guests, each with the NIC that is attached when it is carried out."""
+    found = []
+    for one in outstanding:
+        stored = next((iface for iface in host.domains[one["domain"]].stored if iface.mac == one["mac"]), None)
+        found.append({**one, "returns": stored and fields.nested(stored.values)})
+    return found
 
 
-def pairs(domain: Domain) -> list[Pair]:
-    """Return the interfaces, each as (stored, live).
-
-    What is stored comes in its order, then what only the running guest has. Of several with one address the first is
-    taken for the first of the others, the second for the second.
-    """
-    left = list(domain.live)
-    found: list[Pair] = []
-    for stored in domain.stored:
-        live = next((iface for iface in left if iface.mac == stored.mac), None)
-        if live is not None:
-            left.remove(live)
-        found.append((stored, live))
-    return [*found, *((None, live) for live in left)]
+def direct_pairs(domain: Domain) -> list[selection.Pair]:
+    """Return those of its pairs that are direct ones in at least one of the two."""
+    return [
+        pair for pair in selection.pairs(domain) if any(iface is not None and iface.type == "direct" for iface in pair)
+    ]
 
 
 def differences(
@@ -63,6 +63,10 @@ def differences(
     return [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
         for name in impact.unsettled(live, stored, links)
+    ] + [
+        {"field": name, "stored": must, "live": live.get(name)}
+        for name, must in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
+        if name in live.values
     ]
 
 

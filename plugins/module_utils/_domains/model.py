@@ -15,6 +15,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 # What an interface can be found by.
 SELECTORS = ("mac", "alias", "target", "source")
+# What a running guest's link has otherwise than it must have for the guest to be on the network, among the values of
+# its interface: it is set down, or has another address. And the address that a trusted guest has given it.
+ASTRAY = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
+GUESTS_MAC = "link.guests_mac"
+# What the journal of a run calls the things that it does to a NIC.
+STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
 
 
 class StaleError(MacvtapError):
@@ -27,7 +33,8 @@ class Desired:
 
     ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
     as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
-    made up begins with.
+    made up begins with. ``meant`` is
+    the very NIC where it is known already and its address is not its alone.
     """
 
     path: str
@@ -39,6 +46,7 @@ class Desired:
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
     prefix: str = "52:54:00"
+    meant: Nic | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,15 @@ class Iface:
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has."""
+    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has.
+
+    ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
+    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
+    ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
+    ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
+    ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
+    save, with which its next start goes on; None where it has none.
+    """
 
     name: str
     uuid: str = ""
@@ -74,6 +90,13 @@ class Domain:
     document: str = field(default="", repr=False)
     stored: tuple[Iface, ...] = ()
     live: tuple[Iface, ...] = ()
+    instance: str = ""
+    defined: tuple[Iface, ...] | None = field(default=None, repr=False)
+    pending: frozenset[str] = frozenset()
+    state: str = ""
+    job: str = ""
+    saved: tuple[Iface, ...] | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +109,8 @@ class Host:
     of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
-    somebody has changed.
+    somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
+    ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
     """
 
     uri: str
@@ -101,6 +125,8 @@ class Host:
     kept: frozenset[str] | None = None
     unkept: str = ""
     edited: frozenset[str] = frozenset()
+    no_functions: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()
 
     @property
     def rules(self) -> frozenset[str]:
@@ -117,7 +143,9 @@ def own_link(iface: Iface, links: Links) -> Link | None:
     link = links.get(iface.get("target") or "")
     if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
         return None
-    same = link.mac == iface.mac or (link.mode == "passthru" and iface.get("mode") == "passthrough")
+    same = link.mac in {iface.mac, iface.get(LINK_MAC), iface.get(GUESTS_MAC)} or (
+        link.mode == "passthru" and iface.get("mode") == "passthrough"
+    )
     return link if same else None
 
 
@@ -125,9 +153,10 @@ def own_link(iface: Iface, links: Links) -> Link | None:
 class Nic:
     """One NIC of a domain: as it is stored and as the running guest has it, None where it is not there.
 
-    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned. ``left`` is
-    whether there is a rule for its address of which ``stored`` does not tell: that of a NIC that is not stored, or one
-    that somebody has changed.
+    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned; ``uuid`` and
+    ``instance`` are the domain's then. ``left`` is whether there is a rule for its address of which ``stored`` does not
+    tell: that of a NIC that is not stored, or one that somebody has changed. ``shared`` is
+    whether another NIC of the domain has the same address.
     """
 
     domain: str
@@ -136,3 +165,6 @@ class Nic:
     live: Iface | None = None
     document: str = field(default="", repr=False, compare=False)
     left: bool = False
+    uuid: str = field(default="", compare=False)
+    instance: str = field(default="", compare=False)
+    shared: bool = field(default=False, repr=False, compare=False)

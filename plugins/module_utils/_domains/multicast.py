@@ -148,7 +148,7 @@ def _check_both(desired: Desired, stored: Iface) -> None:
 
 def _check_card(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
     model = stored.get("model") or "rtl8139"
-    if stored.get(_TRUST) != "yes" or model.startswith("virtio") or not {_TRUST, "model"} & set(changed):
+    if stored.get(_TRUST) != "yes" or model.lower().startswith("virtio") or not {_TRUST, "model"} & set(changed):
         return
     raise MacvtapError(
         f"QEMU does not tell how the filters of a card of model {model} are set, so that nothing would come of "

@@ -10,18 +10,24 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fitness, sharing
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests, need
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_the_guests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_DOWN,
+    LINK_MAC,
+    Desired,
+    Host,
+    Iface,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
     Unanswered,
     resolve,
     target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some as join_names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 # What a live change of it does not do: seen with libvirt 11.3.
@@ -48,72 +54,45 @@ def plan(
     :raises MacvtapError: something declared cannot be, with the path of the option.
     """
     resolved = resolve(declared, host, unanswered, level=level, purge=purge)
-    fitness.check([(r.desired, r.before, r.after) for r in resolved], host)
+    cases = [_case(r) for r in resolved]
+    fitness.check(cases, host)
+    crowded = sharing.check(cases, host)
     steps = tuple(
         Step(target(r.before), r.before, r.after, changes, path=r.desired.path)
         for r, changes in ((r, _changes(r)) for r in resolved)
         if changes
     )
-    return Plan(steps, (*(warning for r in resolved for warning in r.warnings), *_caveats(steps)))
+    told = (*(warning for r in resolved for warning in r.warnings), *_unread(steps, host), *crowded)
+    return Plan(steps, (*told, *_caveats(steps)))
 
 
-def undo(steps: t.Sequence[Step[Nic]], host: Host) -> Plan[Nic]:
-    """Plan the way from ``host``, where any part of ``steps`` may have been done, to what they started from.
-
-    What somebody else has done to the same interfaces meanwhile is no part of them, and stays.
-    """
-    back = []
-    for step in reversed(steps):
-        was, made = step.before, step.after
-        if was is None or made is None:
-            continue
-        domain = host.domains.get(was.domain)
-        if domain is None and (was.stored or made.stored):
-            raise MacvtapError(f"domain {was.domain!r} is gone", path=step.path)
-        now = nic_of(domain, was.mac, step.path) if domain else Nic(was.domain, was.mac)
-        now = replace(now, left=was.left and was.mac in host.rules)
-        stored = _before(now.stored, was.stored, made.stored)
-        changes = []
-        if was.left and not now.left and host.kept is not None:
-            changes.append(_change(now, "allmulticast", None, True, Impact.CONFIG))
-        if now.stored != stored:
-            changes.append(_change(now, "stored", now.stored, stored, Impact.CONFIG))
-        if domain and domain.running and (now.live is None) != (was.live is None):
-            changes.append(_change(now, "live", now.live, was.live, Impact.LIVE))
-        elif domain and domain.running and now.live and was.live and made.live:
-            for name in differing(now.live, was.live, host.links):
-                if name == "type" or was.live.get(name) != made.live.get(name):
-                    impact = need(name, now.live, was.live, host)
-                    changes.append(_change(now, f"live.{name}", now.live.get(name), was.live.get(name), impact))
-        if changes:
-            back.append(Step(target(was), now, replace(was, stored=stored), tuple(changes), path=step.path))
-    return Plan(tuple(back))
+def _case(resolved: Resolved) -> sharing.Case:
+    """Return what is declared, the NIC as it is and as it is to be: of a transient domain as if that were stored."""
+    before, after = resolved.before, resolved.after
+    if resolved.transient:
+        before, after = replace(before, stored=before.live), replace(after, stored=resolved.wanted)
+    return resolved.desired, before, after
 
 
-def _before(now: Iface | None, was: Iface | None, made: Iface | None) -> Iface | None:
-    """Return the stored interface as it is ``now`` without what a step has done that led from ``was`` to ``made``."""
-    if now == made:
-        return was
-    if was is None or made is None or now is None:
-        ours = now is None if made is None else now is not None and made.values.items() <= now.values.items()
-        return was if ours else now
-    if was.type != made.type:
-        return was if now.type == made.type else now
-    values = {
-        field.name: text
-        for field in FIELDS
-        if (text := (was if now.get(field.name) == made.get(field.name) else now).get(field.name)) is not None
-    }
-    return now if values == now.values else replace(now, values=values)
+def _unread(steps: t.Sequence[Step[Nic]], host: Host) -> t.Iterator[str]:
+    """Say where it is not known whether another domain has the address of a new NIC."""
+    new = [s.target for s in steps if s.before and s.after and s.before.stored is None and s.after.stored is not None]
+    if new and host.unread:
+        yield (
+            f"this user may not read {join_names(host.unread)}, so that it is not known whether a domain there has the "
+            f"address of {join_names(new)} already"
+        )
 
 
 def _caveats(steps: t.Sequence[Step[Nic]]) -> t.Iterator[str]:
     """What the user should know of what changes in running guests."""
     for step in steps:
+        was, will_be = (nic.live if nic else None for nic in (step.before, step.after))
         for change in step.changes:
-            if change.impact is not Impact.LIVE or not (step.before and step.before.live):
+            # Of one that is unplugged or plugged in nothing is left, or all is as libvirt has it.
+            if change.impact is not Impact.LIVE or was is None or will_be is None:
                 continue
-            if change.field == "mode":
+            if change.field == "mode" and change.after != (was.stale_mode or was.get("mode")):
                 yield (
                     f"{step.target}: the mode of the running guest's link is changed, which libvirt does not notice: "
                     f"virsh dumpxml goes on showing another mode than {change.after} until the domain is stopped and "
@@ -160,13 +139,22 @@ def _rule_changes(resolved: Resolved) -> list[Change]:
 def _live_changes(resolved: Resolved, told: t.Container[str]) -> list[Change]:
     """What changes in the running guest alone, because it is stored so already."""
     before, after = resolved.before.live, resolved.after.live
-    if before is None or after is None or resolved.after.stored is None:
+    if before is None or after is None or (resolved.after.stored is None and not resolved.transient):
         return []
-    return [
+    said = [
         _change(resolved.before, name, _value(before, name), _value(after, name), impact)
         for name, impact in resolved.live_changes.items()
         if name not in told
     ]
+    if Impact.REPLUG not in resolved.live_changes.values():
+        # One that is replugged gets another link anyway.
+        mended = {LINK_DOWN: "up", LINK_MAC: before.mac}
+        said += [
+            _change(resolved.before, name, before.get(name), mended[name], Impact.LIVE)
+            for name in mended
+            if name in before.values and name not in after.values
+        ]
+    return said
 
 
 def _impact(resolved: Resolved, name: str) -> Impact:

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import Assigned, assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, own
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     LEVELS,
@@ -21,9 +22,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging
     merged,
     without_dropped,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import nic as nic_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select, unknown
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Desired, Host, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import (
+    nic_of,
+    of_pair,
+    pairs,
+    unknown,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
@@ -33,6 +38,9 @@ DEFAULT_MODE = "vepa"
 DEFAULT_MODEL = "virtio"
 # What an interface of another type has and means something else by.
 _OF_THE_OTHER_TYPE = ("source", "mode", "virtualport", "vlan")
+# The link that an interface of type ethernet is to find: libvirt could not make one of that name. And what binds a
+# device of the host, which had no model that the guest could keep.
+_ALSO_OF = {"ethernet": ("target",), "hostdev": ("driver", "model")}
 # What libvirt has no word for.
 _KEPT_OUTSIDE = "allmulticast"
 # NICs, by domain and MAC, that this run has asked a guest to let go of, and which it still holds.
@@ -51,15 +59,19 @@ class Resolved:
     live_changes: t.Mapping[str, Impact]
     warnings: tuple[str, ...] = ()
     links: Links | None = None
+    # What a NIC of a transient domain, of which nothing is stored, would have to be.
+    transient: bool = False
+    wanted: Iface | None = None
 
     def restart_fields(self) -> tuple[str, ...]:
         """The fields in which the running guest's NIC will still differ from the stored one."""
         live, stored = self.after.live, self.after.stored
-        if not self.running or (live is None and stored is None):
+        if not self.running or self.transient or (live is None and stored is None):
             return ()
         if live is None or stored is None:
             return ("state",)
-        return tuple(unsettled(live, stored, self.links, self.desired.given))
+        astray = (name for name in ASTRAY if name in live.values)
+        return (*unsettled(live, stored, self.links, self.desired.given), *astray)
 
 
 def resolve(
@@ -71,43 +83,35 @@ def resolve(
     purge: bool = False,
 ) -> tuple[Resolved, ...]:
     """Hold each declared interface against the host, in the order of declaration; what is purged comes behind."""
-    found: list[Resolved] = []
-    declares: dict[str, Desired] = {}
-    macs: set[str] = set()
-    for desired in declared:
-        one = _resolve_one(desired, host, unanswered, level, macs)
-        twin = declares.setdefault(target(one.before), desired)
-        if twin is not desired:
-            raise MacvtapError(
-                f"this is the same interface ({target(one.before)}) as {twin.path} declares",
-                path=join_path(desired.path, desired.by),
-            )
-        macs.add(one.before.mac)
-        found.append(one)
+    meant = assign(declared, host, purge=purge)
+    found = [_resolve_one(desired, meant.get(place), host, unanswered, level) for place, desired in enumerate(declared)]
     if purge:
         found += _purged(found, host, unanswered, level)
-    leaving = {(one.before.domain, one.before.mac) for one in found if one.after.stored is None}
+    leaving = {(one.before.domain, one.before.mac) for one in found if not one.desired.present}
     return tuple(_without_others_rule(one, host, leaving) for one in found)
 
 
 def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False) -> bool:
     """Whether the addresses of all the host's domains matter: an interface is to be made, or a rule to be removed."""
-    if host.rules and (purge or any(not one.present or one.given.get(_KEPT_OUTSIDE) == "no" for one in declared)):
+    # Which one is meant where that cannot be told, does not matter.
+    meant = {place: nic for place, nic in assign(declared, host).items() if isinstance(nic, Nic)}
+    if any(declared[place].present and nic.stored is None for place, nic in meant.items()):
         return True
-    for desired in declared:
-        domain = host.domains.get(desired.domain)
-        if domain is not None and desired.present and select(desired, domain, host).stored is None:
+    for place, one in enumerate(declared):
+        mac = meant[place].mac if place in meant else one.mac
+        if mac in host.rules and (not one.present or one.given.get(_KEPT_OUTSIDE) == "no"):
             return True
-    return False
+    named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
+    return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
 
 
 def target(nic: Nic) -> str:
     return f"{nic.domain} {nic.mac}"
 
 
-def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: str, new: t.Collection[str]) -> Resolved:
+def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswered: Unanswered, level: str) -> Resolved:
     domain = host.domains.get(desired.domain)
-    if domain is None:
+    if domain is None or meant is None:
         said = unknown(desired.domain, host)
         if desired.present:
             raise MacvtapError(said, path=join_path(desired.path, "domain"))
@@ -115,31 +119,62 @@ def _resolve_one(desired: Desired, host: Host, unanswered: Unanswered, level: st
         left = replace(nothing, left=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
         what = "only the rule for its address is removed" if left.left else f"nothing to remove {desired.key} from"
         return Resolved(desired, left, nothing, False, {}, (f"{said}: {what}",))
+    if isinstance(meant, MacvtapError):
+        raise meant
+    before = meant
     if not domain.persistent:
-        raise MacvtapError(
-            f"domain {domain.name!r} is transient: libvirt stores no configuration that could be changed. "
-            "Define it (virsh define) first",
-            path=join_path(desired.path, "domain"),
-        )
-    before = select(desired, domain, host, new)
+        return _of_transient(desired, before, host, unanswered, level)
     _check_type(desired, before)
+    if not desired.present and before.stored is not None and before.stored.type != "direct":
+        # It was to be converted and has not been: there is no direct one to remove.
+        return Resolved(desired, before, before, domain.running, {})
     if not desired.present:
         return _removed(desired, before, host, unanswered, level)
     stored, warnings = _stored(desired, before, host)
-    asked = (domain.name, before.mac) in unanswered
-    live, live_changes = _live(desired, before, stored, host, LEVELS[level] if not asked else frozenset())
+    # What is asked of a running guest goes by the address. Where two have it, only what is stored is changed.
+    barred = (domain.name, before.mac) in unanswered or before.shared
+    live, live_changes = _live(desired, before, stored, host, frozenset() if barred else LEVELS[level])
     if host.kept is None and _KEPT_OUTSIDE in stored.values:
         # The running link can have it, and no more than that.
         stored = replace(stored, values={n: text for n, text in stored.values.items() if n != _KEPT_OUTSIDE})
         if desired.given.get(_KEPT_OUTSIDE) == "yes":
             warnings.append(f"{target(before)}: {multicast.unkept(host, live, running=domain.running)}")
-    after = Nic(domain.name, before.mac, stored, live)
+    after = Nic(domain.name, before.mac, stored, live, shared=before.shared)
     return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
+
+
+def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+    """Hold a declaration against a domain of which nothing is stored: only the running guest can have it.
+
+    What it cannot have as it runs is no error, which would keep all other domains of the task as they are.
+    """
+    known = before.live
+    _check_type(desired, replace(before, stored=known))
+    allowed = frozenset() if (before.domain, before.mac) in unanswered or before.shared else LEVELS[level]
+    why = f"{target(before)}: the domain is transient, so that nothing is stored of it (virsh define would)"
+    warnings: list[str] = []
+    wanted: Iface | None = None
+    live, live_changes = known, dict[str, Impact]()
+    if desired.present:
+        stored = known and replace(known, values=own(known.values))
+        wanted, warnings = _stored(desired, replace(before, stored=stored), host)
+        live, live_changes = _live(desired, before, wanted, host, allowed)
+        due = ["state"] if live is None else [n for n in differing(live, wanted, host.links) if n in desired.given]
+        if due:
+            warnings.append(f"{why}, and the running guest does not get {', '.join(due)}")
+    elif known is not None and known.type == "direct":
+        live = None if Impact.LIVE in allowed else known
+        if live is not None:
+            warnings.append(f"{why}, and the guest keeps this NIC until it stops")
+    after = Nic(before.domain, before.mac, None, live, shared=before.shared)
+    return Resolved(
+        desired, before, after, True, live_changes, tuple(warnings), host.links, transient=True, wanted=wanted
+    )
 
 
 def _check_type(desired: Desired, before: Nic) -> None:
     stored = before.stored
-    if stored is None or stored.type == "direct" or (desired.convert and desired.present):
+    if stored is None or stored.type == "direct" or desired.convert:
         return
     hint = "; convert: true makes it one" if desired.present else ""
     raise MacvtapError(
@@ -153,7 +188,7 @@ def _removed(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, 
     domain = host.domains[before.domain]
     before = replace(before, left=multicast.is_left(desired, before, host))
     # A guest that has not answered may still do so: there is nothing more to do about it in this run.
-    stays = (domain.name, before.mac) in unanswered or level == "none"
+    stays = (domain.name, before.mac) in unanswered or level == "none" or before.shared
     live = before.live if stays else None
     return Resolved(desired, before, Nic(domain.name, before.mac, None, live), domain.running, {})
 
@@ -171,17 +206,24 @@ def _without_others_rule(one: Resolved, host: Host, leaving: t.Collection[tuple[
 
 
 def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, level: str) -> t.Iterator[Resolved]:
-    declared = {target(one.before) for one in found}
+    declared = {id(iface) for one in found for iface in (one.before.stored, one.before.live) if iface is not None}
     for name in dict.fromkeys(one.desired.domain for one in found):
         domain = host.domains.get(name)
         if domain is None:
             continue
-        macs = dict.fromkeys(iface.mac for iface in (*domain.stored, *domain.live) if iface.type == "direct")
-        for mac in macs:
-            nic = nic_of(domain, mac, "purge")
-            if target(nic) not in declared and (nic.stored is None or nic.stored.type == "direct"):
-                unwanted = Desired("purge", name, key=mac, mac=mac, present=False)
-                yield _removed(unwanted, nic, host, unanswered, level)
+        for pair in pairs(domain):
+            nic = nic_of(domain, pair)
+            if of_pair(pair).type != "direct" or any(id(iface) in declared for iface in pair):
+                continue
+            unwanted = Desired("purge", name, key=nic.mac, mac=nic.mac, present=False)
+            if nic.shared:
+                # What is asked of a running guest goes by the address, and so might take the other one.
+                said = f"{target(nic)}: not purged, since another interface of the domain has the same MAC address"
+                yield Resolved(replace(unwanted, present=True), nic, nic, domain.running, {}, (said,))
+            else:
+                # What the guest still has as something else, it keeps until it stops.
+                other = nic.live is not None and nic.live.type != "direct"
+                yield _removed(unwanted, nic, host, unanswered, "none" if other else level)
 
 
 def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
@@ -189,7 +231,7 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
     was = before.stored
     given = dict(desired.given)
     if was is not None and was.type == "direct":
-        return replace(was, values=without_dropped(merged(was.values, given), given)), []
+        return replace(was, values=without_dropped(merged(was.values, given), given, was.values)), []
     if given.get("source") is None and (was is not None or before.live is None or before.live.type != "direct"):
         what = f"has no interface {desired.key} yet: adding it" if was is None else f"has {before.mac}: converting it"
         raise MacvtapError(
@@ -197,8 +239,7 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
         )
     base: dict[str, str] = {}
     if was is not None:
-        # The link that an interface of type ethernet is to find: libvirt could not make one of that name.
-        others = (*_OF_THE_OTHER_TYPE, *(("target",) if was.type == "ethernet" else ()))
+        others = (*_OF_THE_OTHER_TYPE, *_ALSO_OF.get(was.type, ()))
         base = {name: text for name, text in was.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and before.live.type == "direct":
         others = ("address", _KEPT_OUTSIDE)
@@ -215,9 +256,14 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
             f"{target(before)}: there is a rule for this address already, by which its link hears all multicast; "
             "allmulticast: false removes it"
         )
+    for direction in ("inbound", "outbound"):
+        if f"bandwidth.{direction}.average" not in base:
+            # A floor, which is all that this one had: a link of its own has none.
+            base = {name: text for name, text in base.items() if not name.startswith(f"bandwidth.{direction}.")}
     implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
-    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if was is None else {})}
-    values = without_dropped(merged({**defaults, **base}, given), given)
+    makes = was is None or was.type == "hostdev"
+    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if makes else {})}
+    values = without_dropped(merged({**defaults, **base}, given), given, was.values if was is not None else {})
     if was is not None:
         return replace(was, type="direct", values=values, origin=None), warnings
     return Iface(before.mac, values=values), warnings
@@ -248,4 +294,8 @@ def _live(
         # It comes back as it is stored, in everything.
         back = multicast.hearing_as(live, stored, desired)
         return back, dict.fromkeys(differing(live, back, host.links), Impact.REPLUG)
-    return replace(live, values=merged(live.values, {name: stored.get(name) for name in done})), done
+    values = merged(live.values, {name: stored.get(name) for name in done})
+    if Impact.LIVE in allowed:
+        # A link that is down, or has another address, keeps the guest off the network, whatever is declared.
+        values = {name: text for name, text in values.items() if name not in ASTRAY}
+    return replace(live, values=values), done

@@ -84,21 +84,27 @@ def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int
     roots: list[Element] = []
     found: list[tuple[int, int]] = []
     level = 0
-    inside = False
+    inside = within = False
     start = 0
     parser = _parser()
 
     def started(tag: str, attributes: t.Mapping[str, str]) -> None:
-        nonlocal level, inside, start
+        nonlocal level, inside, within, start
         level += 1
+        if level >= 3 and inside:
+            within = within if level > 3 else tag == name
+            if within and "xmlns" in attributes:
+                _refuse_namespace(tag)
         if level == 3:
             if inside and tag == name:
                 start = parser.CurrentByteIndex
         elif level == 2:
             inside = tag == parent
+            if inside and "xmlns" in attributes:
+                _refuse_namespace(tag)
         elif level == 1:
             roots.append(Element(tag, parser.CurrentByteIndex, attributes))
-        elif level > _DEEPEST:
+        if level > _DEEPEST:
             _refuse_depth()
 
     def ended(tag: str) -> None:
@@ -121,6 +127,10 @@ def _parser() -> expat.XMLParserType:
 
 def _refuse_doctype(*_: t.Any) -> None:
     raise MacvtapError("the XML has a DOCTYPE, which a domain's XML has no use for: refused")
+
+
+def _refuse_namespace(tag: str) -> None:
+    raise MacvtapError(f"the XML has its <{tag}> in a namespace (xmlns), in which libvirt does not see it")
 
 
 def _refuse_depth() -> None:

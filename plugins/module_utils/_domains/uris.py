@@ -41,12 +41,15 @@ def is_session(uri: str) -> bool:
     return _parse(uri).path == "/session"
 
 
-def advice(uri: str, said: str) -> str:
-    """Return what to do about the error ``said`` that libvirt gives for a connection to ``uri``, "" if unknown."""
+def advice(uri: str, said: str, *, denied: bool = False) -> str:
+    """Return what to do about the error ``said`` that libvirt gives for a connection to ``uri``, "" if unknown.
+
+    ``denied`` is whether its code says that this user may not, whatever the language of the daemon.
+    """
     parts = _parse(uri)
     if "ssh" in parts.transport and "Cannot recv data" in said:
         return f"Does ssh to {parts.host} work for this user, with nothing to be typed? If so, does libvirt run there?"
-    if any(word in said for word in _REFUSALS):
+    if denied or any(word in said for word in _REFUSALS):
         return "This user may not: become root, or a member of the group that the daemon's socket lets in"
     silent = any(word in said for word in _SILENCES)
     if "no connection driver" in said or (silent and parts.driver and parts.driver not in _DRIVERS):

@@ -15,8 +15,14 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    STORED,
+    Domain,
+    Host,
+    Nic,
+    StaleError,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -31,15 +37,16 @@ _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)""
 _DAEMONS = ("/etc/libvirt/", "~/.config/libvirt/")
 
 
-def open_file(path: str, *, write: Write, backup: Backup | None = None) -> DomainFile:
+def open_file(path: str, *, write: Write, backup: Backup | None = None, in_place: bool = False) -> DomainFile:
     """Read the domain XML file at ``path``; if it is a link, that is what it points to, and the link stays.
 
     ``write`` replaces a file's content, ``backup`` copies a file before it is first written and returns the copy's
-    name. Neither is called before there is something to change.
+    name. Neither is called before there is something to change. ``in_place`` is whether ``write`` may write into a
+    file that cannot be replaced.
 
     :raises MacvtapError: it cannot be read, or it is not the XML of a domain.
     """
-    return DomainFile(os.path.realpath(path), path, write, backup)
+    return DomainFile(os.path.realpath(path), path, write, backup, in_place=in_place)
 
 
 def writer(module: t.Any) -> Write:
@@ -73,13 +80,16 @@ def writer(module: t.Any) -> Write:
 class DomainFile:
     """A domain XML file, and what this run has done to it so far. It has the face of hypervisor.Hypervisor."""
 
-    def __init__(self, path: str, shown: str, write: Write, backup: Backup | None) -> None:
+    def __init__(self, path: str, shown: str, write: Write, backup: Backup | None, *, in_place: bool = False) -> None:
         self._path = path
         self._shown = shown
         self._write = write
         self._backup = backup
+        self._in_place = in_place
         # What this run made of the file, to notice another editor.
         self._written: str | None = None
+        # What it had before, to the byte.
+        self._before: str | None = None
         self.backup_file: str | None = None
         # A file has no guest that could leave a question unanswered.
         self.unanswered: set[tuple[str, str]] = set()
@@ -103,6 +113,13 @@ class DomainFile:
             macs={},
         )
 
+    def outstanding(self, host: Host) -> list[dict[str, t.Any]]:  # noqa: ARG002
+        """Return nothing: a file has no guest."""
+        return []
+
+    def keep(self) -> None:
+        """Do nothing: a file has no guest."""
+
     def names(self) -> tuple[str, ...]:
         """Return the name of the file's domain."""
         return (self._name,)
@@ -124,30 +141,55 @@ class DomainFile:
         ]
         if not changing:
             return
-        journal = journal or Journal()
-        for step in steps:
-            journal.record(step)
-        before, after = changing[0]
+        journal = Journal() if journal is None else journal
         now = self._read()
-        # Only what was observed once has a document: the way back goes to that, to the byte.
-        back = after.document
-        if now != (self._written if back else before.document):
+        if now != changing[0][0].document:
             raise StaleError(
-                f"{self._shown} was written by somebody else while this ran"
-                + (", and is left as it is now" if back else ": nothing was changed in it. Run again"),
+                f"{self._shown} was written by somebody else while this ran: nothing was changed in it. Run again",
                 path=_OPTION,
             )
+        self.require(steps)
         with self._said():
-            edited = back or xml.edit(now, [(one.stored, other.stored) for one, other in changing])
+            edited = xml.edit(now, [(one.stored, other.stored) for one, other in changing])
             # What could not be read back could not be put back either.
             xml.interfaces(edited)
+        for step in steps:
+            journal.record(step, STORED)
+        self._before = now
         self._replace(edited)
 
-    def _replace(self, document: str) -> None:
+    def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Give the file back what it had before this run wrote it, to the byte.
+
+        :raises MacvtapError: somebody else has written it since, or it cannot be written.
+        """
+        if not steps or self._before is None:
+            return
+        if self._read() != self._written:
+            raise StaleError(
+                f"{self._shown} was written by somebody else while this ran, and is left as it is now", path=_OPTION
+            )
+        self._replace(self._before)
+
+    def require(self, steps: t.Sequence[Step[Nic]]) -> None:
+        """Look whether the file can be written, before that is tried.
+
+        :raises MacvtapError: it cannot.
+        """
+        if not steps:
+            return
         folder = os.path.dirname(self._path)
         for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
             if not os.access(place, allowed):
                 raise MacvtapError(f"cannot write {self._shown}: {place} is read-only for this user", path=_OPTION)
+        if not self._in_place and self._path in _mounts():
+            raise MacvtapError(
+                f"cannot write {self._shown}: it is itself a mount, as files of a container can be, and so cannot be "
+                "replaced. Set unsafe_writes: true to write into it, which is not done at once and wholly",
+                path=_OPTION,
+            )
+
+    def _replace(self, document: str) -> None:
         try:
             if self._backup and self.backup_file is None:
                 self.backup_file = self._backup(self._path)
@@ -164,7 +206,8 @@ class DomainFile:
             name, uuid = xml.identity(document)
             if not name:
                 raise MacvtapError("the domain has no <name>, without which libvirt does not take it")
-            return Domain(name, _plain_uuid(uuid), document=document, stored=xml.interfaces(document))
+            # A new interface's address is made from it, here as there.
+            return Domain(name, fields.uuid(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
 
     def _read(self) -> str:
         try:
@@ -185,6 +228,17 @@ class DomainFile:
             yield
         except MacvtapError as exc:
             raise type(exc)(f"{self._shown}: {exc.message}", path=_OPTION, **exc.details) from exc
+
+
+def _mounts() -> set[str]:
+    """Return where something is mounted."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            places = [line.split()[4] for line in file]
+    except OSError:
+        return set()
+    # proc(5): white space and backslashes are in octal.
+    return {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place) for place in places}
 
 
 def _text(content: bytes) -> str:
@@ -215,11 +269,3 @@ def _text(content: bytes) -> str:
         f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
         f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
     )
-
-
-def _plain_uuid(text: str) -> str:
-    """Return a UUID as libvirt writes it: a new interface's address is made from it, here as there."""
-    digits = re.sub(r"[\s-]", "", text).lower()
-    if not re.fullmatch(r"[0-9a-f]{32}", digits):
-        return text.strip()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -17,11 +17,6 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
     vepa = [w.key for w in staying if w.mode is None and w.key not in links]
     anew = [step.target for step in steps if step.recreates]
     public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
-    faulty = [
-        f"{link.tap.path} of {link.name} {link.tap.fault}"
-        for link in (links.get(w.key) for w in staying if not w.tap_repair)
-        if link and link.tap and link.tap.fault
-    ]
     # The parent hears nothing of it (macvlan_open).
     deaf = [w.key for w in staying if w.allmulticast and w.key not in anew and _is_deaf(links.get(w.key))]
     told = [
@@ -37,9 +32,16 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
         ),
         (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
         (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
-        (faulty, "opening it would be opening something else. Say tap.repair: true to put the right device there"),
     ]
     return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
+
+
+def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
+    """Say which taps of ``links``, as they are when all is done, are not what lies at their paths."""
+    there = [links.get(want.key) for want in wanted if want.state != "absent"]
+    faulty = [f"{one.tap.path} of {one.name} {one.tap.fault}" for one in there if one and one.tap and one.tap.fault]
+    words = "opening it would be opening something else. Set tap.repair: true to put the right device there"
+    return (f"{refusals.some(faulty)}: {words}",) if faulty else ()
 
 
 def _is_deaf(link: Link | None) -> bool:

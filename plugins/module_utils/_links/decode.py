@@ -12,7 +12,7 @@ import sys
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     ADDRGENMODES,
     MACVLAN_KINDS,
@@ -29,6 +29,9 @@ _STATS64 = 23
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
 _VLAN_ID, _VLAN_PROTOCOL = 1, 5
+_VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
+_RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
+_BRIDGE_VLAN_INFO = 2  # include/uapi/linux/if_bridge.h
 _AF_INET6, _ADDR_GEN_MODE = 10, 8
 _IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
@@ -52,17 +55,14 @@ _ZERO = b"\0\0\0\0"
 _PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
-def links(bodies: t.Sequence[bytes], taps: t.Collection[str] | None, parents: t.Collection[str]) -> dict[str, Link]:
-    """Return the links of a dump by name; see :func:`netlink.observe`."""
+def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = ()) -> dict[str, Link]:
+    """Return the links of a dump by name, without their taps; see :func:`netlink.observe`."""
     split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
     names = {head[2]: _text(attrs[_IFNAME]) for head, attrs in split}
     found = {}
     for (_family, hardware, index, flags, _change), attrs in split:
         link = _link(names, index, hardware, flags, attrs)
-        if link.kind == "macvtap":
-            if taps is None or link.name in taps:
-                object.__setattr__(link, "tap", tap.observe(link.name, index))
-        elif parents:
+        if parents and link.kind != "macvtap":
             link = _with_sysfs(link, parents)
         found[link.name] = link
     return found
@@ -93,8 +93,17 @@ def with_parents_counts(found: dict[str, Link]) -> None:
             found[key] = replace(link, parent_allmulti=found[link.parent].allmulti)
 
 
-def index_by_name(bodies: t.Sequence[bytes]) -> dict[str, int]:
-    return {_text(rtnetlink.attributes(body, 16, len(body))[_IFNAME]): index_of(body) for body in bodies}
+def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None:
+    """Give the bridges that filter VLANs those that they have themselves, out of a dump of bridges."""
+    names = {link.index: name for name, link in found.items() if link.bridge_vlans is not None}
+    for body in bodies:
+        name = names.get(index_of(body))
+        attrs = rtnetlink.attributes(body, 16, len(body))
+        # That of a port says the bridge that it is in.
+        if name is None or (_MASTER in attrs and _U32(attrs[_MASTER])[0] != index_of(body)):
+            continue
+        vlans = (one for kind, one in rtnetlink.attribute_pairs(attrs.get(_AF_SPEC, b"")) if kind == _BRIDGE_VLAN_INFO)
+        found[name] = replace(found[name], bridge_vlans=frozenset(struct.unpack("=HH", one)[1] for one in vlans))
 
 
 def group_of(body: bytes) -> int:
@@ -121,6 +130,18 @@ def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
     return found
 
 
+def routes(bodies: t.Sequence[bytes]) -> t.Iterator[tuple[int, str]]:
+    """Return the index of the link and the destination of each route that has not come with an address by itself."""
+    for body in bodies:
+        family, length, _source, _tos, _table, protocol, _scope, kind, _flags = rtnetlink.RTMSG.unpack_from(body)
+        attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
+        if protocol == _RTPROT_KERNEL or kind != _RTN_UNICAST or _RTA_OIF not in attrs:
+            continue
+        destination = attrs.get(_RTA_DST)
+        named = f"{socket.inet_ntop(family, destination)}/{length}" if destination else "default"
+        yield _U32(attrs[_RTA_OIF])[0], named
+
+
 def index_of(body: bytes) -> int:
     return int(rtnetlink.IFINFO.unpack_from(body)[2])
 
@@ -130,18 +151,27 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     info = rtnetlink.attributes(get(_LINKINFO, b""), 0, len(get(_LINKINFO, b"")))
     kind = _text(info.get(_INFO_KIND, b""))
     # With IFLA_LINK_NETNSID the index is one of another namespace.
-    lower = 0 if _LINK_NETNSID in attrs else _U32(get(_LINK, _ZERO))[0]
+    said = _U32(get(_LINK, _ZERO))[0]
+    lower = 0 if _LINK_NETNSID in attrs else said
+    data = info.get(_INFO_DATA, b"")
     particular: dict[str, t.Any] = {}
     if kind in MACVLAN_KINDS:
-        particular = _macvlan(info.get(_INFO_DATA, b""), get(_AF_SPEC, b""))
+        particular = _macvlan(data, get(_AF_SPEC, b""))
     elif kind == "vlan":
-        particular = _vlan(info.get(_INFO_DATA, b""))
+        particular = _vlan(data)
+    elif kind == "vxlan":
+        # vxlan_handle_lowerdev_unregister(); as a link that it is on the kernel does not say it.
+        particular = {"under": _U32(rtnetlink.attributes(data, 0, len(data)).get(_VXLAN_LINK, _ZERO))[0]}
+    elif kind == "bridge" and rtnetlink.attributes(data, 0, len(data)).get(_BR_VLAN_FILTERING) == b"\1":
+        particular = {"bridge_vlans": frozenset()}
     return Link(
         name=names[index],
         index=index,
         kind=kind,
         parent=names.get(lower),
         parent_index=lower,
+        lower=said,
+        lower_netns=_S32(attrs[_LINK_NETNSID])[0] if _LINK_NETNSID in attrs else None,
         mac=get(_ADDRESS, b"").hex(":") or None,
         mtu=_U32(get(_MTU, _ZERO))[0],
         up=bool(flags & rtnetlink.IFF_UP),

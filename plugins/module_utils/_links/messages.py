@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import functools
 import socket
+import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
     HEADER,
     IFADDR,
@@ -26,7 +28,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
     RTM_NEWLINKPROP,
     RTM_NEWROUTE,
     RTMSG,
+    attribute,
 )
+
+_IFLA_GROUP = 27
 
 # Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
@@ -36,6 +41,7 @@ def require() -> None:
     """Load what writes requests, so that a run for which it is missing does nothing at all.
 
     :raises MissingLibraryError: pyroute2 is not installed.
+    :raises MacvtapError: it is too old.
     """
     _message_class("ifinfmsg")
 
@@ -53,8 +59,19 @@ def delete(index: int) -> bytes:
     return _encode(RTM_DELLINK, 0, index)
 
 
+def move(index: int, group: int) -> bytes:
+    """Put the link into a link group; the kernel answers only if it refuses."""
+    return _in_group(RTM_NEWLINK, NLM_F_REQUEST, index, group)
+
+
 def delete_group(group: int) -> bytes:
-    return _encode(RTM_DELLINK, 0, 0, (("IFLA_GROUP", group),))
+    return _in_group(RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 0, group)
+
+
+def _in_group(message: int, how: int, index: int, group: int) -> bytes:
+    # Not by pyroute2, which removing links does not need.
+    body = IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_GROUP, struct.pack("=I", group))
+    return HEADER.pack(HEADER.size + len(body), message, how, 0, 0) + body
 
 
 def altname(index: int, name: str, *, add: bool) -> bytes:
@@ -125,6 +142,16 @@ def _nested(attrs: Attributes) -> list[list[t.Any]]:
 
 @functools.cache
 def _message_class(what: str) -> t.Any:
+    try:
+        return _taught(what)
+    except MissingLibraryError:
+        raise
+    except Exception as exc:  # pylint: disable=broad-except  # older ones lack this and that
+        _deps.check_version("pyroute2", (0, 7, 2), exc)
+        raise
+
+
+def _taught(what: str) -> t.Any:
     """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
     if what != "ifinfmsg":
         return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)

@@ -15,7 +15,14 @@ MACVLAN_KINDS = ("macvlan", "macvtap")
 
 # include/uapi/linux/if_arp.h: the only hardware type that macvlan_newlink() leaves a usable link on.
 ARPHRD_ETHER = 1
+IPV6_MTU = 1280  # include/uapi/linux/ipv6.h: below it a link has no IPv6, and no addrgenmode
 NAME_BYTES = 15  # IFNAMSIZ less the final NUL
+
+# The link group of what a run makes and has not finished: what is still in it was left by a run that was killed. The
+# bytes are "mvln".
+INCOMPLETE_GROUP = 0x6D766C6E
+# What a journal has of a step that was begun: see netlink.py. One that the kernel refused has had no effect.
+REMOVED, CHANGED, MADE, REFUSED, INDEX = "removed", "changed", "made", "refused", "index "
 
 Device = t.Tuple[int, int]  # major, minor
 
@@ -49,6 +56,8 @@ class Tap:
         """Say what is wrong with the node, or None where it is this link's own."""
         if self.node is None:
             return "is missing"
+        if self.device is None:
+            return "may be the tap of another link: nobody tells the device number of this one's"
         return None if self.own else "is the tap of a link in another network namespace"
 
 
@@ -60,7 +69,10 @@ class Link:
     name of the lower link, None where there is none or it is in another network namespace. ``mtu`` is in bytes,
     ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device behind a physical link.
     ``allmulti`` is how many want all multicast of it, None where the kernel does not tell (before 6.0), and
-    ``parent_allmulti`` that of the parent of a link in mode passthru.
+    ``parent_allmulti`` that of the parent of a link in mode passthru. ``lower`` is the kernel's IFLA_LINK as it
+    says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's own. ``under``
+    is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so. ``bridge_vlans``
+    are the VLANs of which a bridge that filters them lets its own links have frames, None for one that does not.
     """
 
     name: str
@@ -99,6 +111,15 @@ class Link:
     parent_allmulti: int | None = field(default=None, compare=False)
     pci: str | None = None
     netns: str | None = None
+    lower: int = field(default=0, compare=False)
+    lower_netns: int | None = field(default=None, compare=False)
+    under: int = field(default=0, compare=False)
+    bridge_vlans: frozenset[int] | None = field(default=None, compare=False)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what it is on is a link of another network namespace than ours."""
+        return self.parent is None and self.lower != 0
 
     @property
     def key(self) -> str:
@@ -182,6 +203,22 @@ class Holder:
     def __str__(self) -> str:
         domain = f", libvirt domain {self.domain}" if self.domain else ""
         return f"pid {self.pid} ({self.command}{domain})"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Who holds a link's tap open: those that were found, and why there may be more, "" where there are none."""
+
+    by: tuple[Holder, ...] = ()
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What goes with a link that is removed and does not come back with it: IP addresses and routes, links on it."""
+
+    addresses: tuple[str, ...] = ()
+    on_it: tuple[Link, ...] = ()
 
 
 def fields(link: Link) -> dict[str, t.Any]:

@@ -26,7 +26,6 @@ _PLAIN = (
     "group",
     "addrgenmode",
     "allmulticast",
-    "netns",
 )
 
 LINK_OPTIONS: dict[str, t.Any] = {
@@ -70,6 +69,8 @@ RANGES = {
     "bclim": (-1, (1 << 31) - 1),
     "group": (0, (1 << 31) - 1),
 }
+# IFLA_MACVLAN_MACADDR_DATA takes 12 bytes for each, and it and the two that it is in say their length in 16 bits.
+_SOURCE_MACS_MAX = 5400
 _QUEUES_MAX = 4096  # rtnl_create_link()
 
 
@@ -79,7 +80,7 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     :raises MacvtapError: a value that no kernel and no host would take.
     """
     name = options["name"]
-    check_name(name, NAME_BYTES, join_path(path, "name"))
+    check_link_name(name, join_path(path, "name"))
     for option, (least, most) in RANGES.items():
         check_range(options[option], least, most, join_path(path, option))
     own_tap = options["tap"] or {}
@@ -101,6 +102,8 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
         tap_mode=_permissions(own_tap.get("mode"), join_path(tap_path, "mode")),
         tap_repair=bool(own_tap.get("repair")),
         **{option: options[option] for option in _PLAIN},
+        # An empty one, as templates make it of what is left out, is none.
+        netns=options["netns"] or None,
     )
 
 
@@ -135,7 +138,14 @@ def check_range(value: int | None, least: int, most: int, path: str) -> None:
 def _source_macs(given: t.Sequence[str] | None, path: str) -> frozenset[str] | None:
     if given is None:
         return None
-    return frozenset(_mac.require(mac, path=f"{path}[{index}]") for index, mac in enumerate(given))
+    found = frozenset(_mac.require(mac, path=f"{path}[{index}]") for index, mac in enumerate(given))
+    if len(found) > _SOURCE_MACS_MAX:
+        raise MacvtapError(
+            f"{len(found)} addresses are more than the kernel can return of a link ({_SOURCE_MACS_MAX}), so that "
+            "nobody could tell what it has. Divide them among links",
+            path=path,
+        )
+    return found
 
 
 def _alias(given: str | None, path: str) -> str | None:
@@ -164,6 +174,17 @@ def check_name(name: str, most: int, path: str) -> None:
         raise MacvtapError(f"'{name}' cannot name a link: no white space, no / : % and not . or ..", path=path)
 
 
+def check_link_name(name: str, path: str) -> None:
+    """Refuse what no link can be called, neither a macvtap link nor a VLAN link."""
+    check_name(name, NAME_BYTES, path)
+    # addrconf_sysctl_register(), devinet_sysctl_register(): there they stand for every link.
+    if name in ("all", "default"):
+        raise MacvtapError(f"the kernel's settings call every link '{name}', so that none can be called so", path=path)
+    # To the kernel's isspace(), which takes bytes for Latin-1, that byte is white space: "à" in UTF-8 ends with it.
+    if b"\xa0" in name.encode():
+        raise MacvtapError(f"'{name}' has the byte a0 in UTF-8, which the kernel takes for white space", path=path)
+
+
 def _account(given: str | None, canonical: t.Callable[[str], str], what: str, path: str) -> str | None:
     if given is None:
         return None
@@ -177,9 +198,20 @@ def _account(given: str | None, canonical: t.Callable[[str], str], what: str, pa
 def _permissions(given: t.Any, path: str) -> int | None:
     if given is None:
         return None
-    # An unquoted 0660 in YAML arrives as the number that it stands for.
+    # An unquoted 0660 in YAML arrives as the number that it stands for, and an unquoted 440 as that number.
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 0o777:
+        if re.fullmatch("[0-7]{3}", str(given)) and not _is_usual(given):
+            raise MacvtapError(
+                f"{given} without quotes is a decimal number, and as permissions {given:04o}. Write '0{given}' in "
+                f"quotes, or '{given:04o}' if that is meant",
+                path=path,
+            )
         return given
     if isinstance(given, str) and re.fullmatch(r"(0o?)?[0-7]{1,3}", given):
         return int(given.replace("o", ""), 8)
     raise MacvtapError(f"'{given}' is no permission in octal digits, such as '0660'", path=path)
+
+
+def _is_usual(mode: int) -> bool:
+    """Whether these are permissions that somebody gives a device: at least its owner reads, and nobody executes."""
+    return (mode >> 6) in (4, 6) and (mode >> 3 & 7) in (0, 4, 6) and (mode & 7) in (0, 4, 6)

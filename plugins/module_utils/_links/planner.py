@@ -13,12 +13,14 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, way_back
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    IPV6_MTU,
+    MACVLAN_KINDS,
     SAME,
-    Holder,
+    Held,
     Link,
     Links,
     Tap,
@@ -27,7 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 
 def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
@@ -73,9 +75,9 @@ def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
     return step if limit == after.bclim else step_between(step.before, replace(after, bclim=limit), path=step.path)
 
 
-def undo(steps: t.Sequence[Step[Link]], links: Links) -> Plan[Link]:
-    """Plan the way from ``links`` back to what ``steps`` started from."""
-    return in_order(step_between(links.get(step.target), step.before, path=step.path) for step in steps)
+def undo(journal: Journal[Link], links: Links, lost: way_back.Losses) -> Plan[Link]:
+    """Plan the inverse of what ``journal`` has, against ``links`` as they are now; ``lost`` is what went with links."""
+    return way_back.undo(journal, links, lost, step_between)
 
 
 def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
@@ -83,20 +85,53 @@ def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
     return tuple(step.before for step in planned.steps if step.before and (step.removes or step.recreates))
 
 
-def check_holders(planned: Plan[Link], holders: t.Mapping[str, t.Sequence[Holder]], *, force: bool) -> None:
-    """Refuse a plan that would cut off a process; ``holders`` is keyed by the name of the link.
+def check_holders(planned: Plan[Link], held: t.Mapping[str, Held], *, force: bool) -> None:
+    """Refuse a plan that would cut off a process; ``held`` is keyed by the link.
 
     :raises MacvtapError: unless ``force``.
     """
-    for step in planned.steps:
-        held = holders.get(step.target, ()) if step.removes or step.recreates else ()
-        if held and not force:
-            deed = "removing" if step.removes else "recreating"
-            raise MacvtapError(
-                f"{deed} {step.target} would cut off {', '.join(map(str, held))}, which holds its tap open. "
-                "Stop that first, or say force: true",
-                path=step.path,
+    refused = {} if force else cuts(planned.steps, held)
+    for error in refused.values():
+        raise error
+
+
+def cuts(steps: t.Sequence[Step[Link]], held: t.Mapping[str, Held], *, doubts: bool = True) -> dict[str, MacvtapError]:
+    """Say of each of ``steps``, by its target, whom it would cut off; with ``doubts`` also where nobody can tell."""
+    found = {}
+    for step in steps:
+        deed = _cutting_deed(step)
+        who = held.get(step.target, Held())
+        if deed and who.by:
+            said = (
+                f"{deed} would cut off {', '.join(map(str, who.by))}, which holds its tap open. "
+                "Stop that first, or set force: true"
             )
+        elif deed and who.doubt and doubts:
+            said = (
+                f"{deed} would cut off whoever holds its tap open, and that cannot be told: {who.doubt}. "
+                "See to that first, or set force: true"
+            )
+        else:
+            continue
+        found[step.target] = MacvtapError(said, path=step.path)
+    return found
+
+
+def _cutting_deed(step: Step[Link]) -> str:
+    """Say what ``step`` does to a link that takes its frames from whoever holds its tap, "" if nothing."""
+    before, after = step.before, step.after
+    if before is None:
+        return ""
+    if after is None:
+        return f"removing {step.target}"
+    emptied = after.mode == "source" and not after.source_macs and (before.mode != "source" or before.source_macs)
+    deeds = (
+        (step.recreates, f"recreating {step.target}"),
+        (before.up and not after.up, f"setting {step.target} down"),
+        (after.mac not in (None, before.mac), f"giving {step.target} another MAC address"),
+        (emptied, f"leaving {step.target} in mode source with no source_macs"),
+    )
+    return next((deed for does, deed in deeds if does), "")
 
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
@@ -123,27 +158,17 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
     base = before or Link(want.name, kind=want.kind, mode="vepa", netns=want.netns)
     parent = resolve(want, links) if want.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
-    if parent is not None and parent.name != base.parent:
+    if parent is not None and parent.name != base.parent and not _is_on(base, parent):
+        refusals.check_movable(want, base)
         refusals.check_parent(join_path(want.path, "parent"), parent, links)
         differs.update(parent=parent.name, parent_index=parent.index)
     mode = want.mode or base.mode
-    mac = _mac(want, base, mode, parent)
     up = {"up": True, "down": False}.get(want.state, base.up)
-    differs.update((name, value) for name, value in (("mode", mode), ("up", up)) if value != getattr(base, name))
-    if mac != base.mac:
-        differs["mac"] = mac
-    for name in SAME:
-        value = getattr(want, name)
-        if value is not None and value != getattr(base, name):
-            differs[name] = value
+    desired = {"mode": mode, "up": up, "mac": _mac(want, base, mode, parent), **_given(want, before)}
+    differs.update((name, value) for name, value in desired.items() if value != getattr(base, name))
     refusals.check_allmulticast(want, mode, up=up, parent=parent)
-    if (
-        mode == "passthru"
-        and not up
-        and want.allmulticast is None
-        and base.allmulticast
-        and (base.mode != mode or base.up)
-    ):
+    loses = mode == "passthru" and not up and want.allmulticast is None and base.allmulticast
+    if loses and (base.mode != mode or base.up):
         # It would have no effect when the link comes up, and damage the parent's count if it is taken off then.
         differs["allmulticast"] = False
     if "parent" in differs:
@@ -157,7 +182,40 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
         differs["tap"] = tap
     if before is not None and not differs:
         return before
-    return replace(base, **differs)
+    refusals.check_addrgenmode(want, before, differs, parent)
+    return _on_what_can_be_said(want, before, replace(base, **differs), parent)
+
+
+def _given(want: Wanted, before: Link | None) -> dict[str, t.Any]:
+    given = {name: getattr(want, name) for name in SAME}
+    if _is_moot(want, before):
+        given["addrgenmode"] = None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _on_what_can_be_said(want: Wanted, before: Link | None, after: Link, parent: Link | None) -> Link:
+    """Return ``after`` with the parent by which it can be made, where it is recreated and that is out of our sight."""
+    if before is None or not before.elsewhere or not step_between(before, after).recreates:
+        return after
+    if parent is None or not _is_on(before, parent):
+        refusals.check_movable(want, before)
+        return after
+    return replace(after, parent=parent.name, parent_index=parent.index)
+
+
+def _is_on(link: Link, parent: Link) -> bool:
+    """Whether ``link`` is on ``parent``, which is a macvlan link: the kernel puts both on what is below that."""
+    if parent.kind not in MACVLAN_KINDS or not (link.elsewhere and parent.elsewhere):
+        return False
+    return (link.lower_netns, link.lower) == (parent.lower_netns, parent.lower)
+
+
+def _is_moot(want: Wanted, before: Link | None) -> bool:
+    """Whether no address is generated as it is: the link has no IPv6, and is to get none."""
+    if want.addrgenmode != "none" or before is None or before.addrgenmode is not None:
+        return False
+    gets_it = (before.mtu or 0) < IPV6_MTU <= (want.mtu or before.mtu or 0)
+    return not gets_it
 
 
 def _mac(want: Wanted, base: Link, mode: str | None, parent: Link | None) -> str | None:

@@ -9,6 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     ARPHRD_ETHER,
+    IPV6_MTU,
     MACVLAN_KINDS,
     Link,
     Links,
@@ -17,8 +18,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
-_MASTERS = ("bridge", "bond", "team", "openvswitch")
+_MASTERS = ("bridge", "bond", "team", "openvswitch", "hsr")
+# Kinds of links that have the rx_handler of what they are on.
+_TAKERS = ("ipvlan", "ipvtap", "macsec")
 _COUNT_MAX = 1 << 31
+_DATAPATH = "ovs-system"  # lib/dpif-netlink.c of Open vSwitch: the master of the ports of every bridge
+# The kernel's and iproute2's word, and libvirt's.
+PASSTHRU = ("passthru", "passthrough")
 
 # Which links have each name, in each network namespace.
 Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
@@ -27,15 +33,50 @@ Names = t.Dict[t.Tuple[t.Optional[str], str], t.Set[str]]
 def check_parent(path: str, parent: Link, links: Links) -> None:
     """Refuse a parent, said in the option ``path``, on which the kernel makes no macvtap link, or not on it."""
     name = parent.name
-    if parent.kind in MACVLAN_KINDS:
-        real = f" ({parent.parent})" if parent.parent else ""
+    if parent.kind in MACVLAN_KINDS and not parent.elsewhere:
+        real = parent.parent or "that"
         raise MacvtapError(
             f"{name} is itself a {parent.kind} link, and the kernel would silently use the link below it. "
-            f"Say that one{real}",
+            f"Use {real} instead",
+            path=path,
+        )
+    if parent.kind in ("ipvlan", "ipvtap"):
+        raise MacvtapError(
+            f"{name} is itself an {parent.kind} link, and the kernel makes no macvtap link on it. Use another link",
+            path=path,
+        )
+    takers = [link for link in links.values() if link.kind in _TAKERS and link.parent_index == parent.index]
+    if takers:
+        raise MacvtapError(
+            f"{name} has the {takers[0].kind} link {takers[0].name} on it, which takes all its frames, and the kernel "
+            "makes no macvtap link beside one. Use another link, or remove that one first",
             path=path,
         )
     check_lower(path, parent, links, "macvtap")
+    check_master(path, parent, links)
     check_counts(path, parent)
+
+
+def check_movable(want: Wanted, link: Link) -> None:
+    """Refuse to recreate a link that somebody has made from another network namespace: a pod's or a container's."""
+    if link.elsewhere:
+        raise MacvtapError(
+            f"{link.name} is on a link of another network namespace, as one that is made for a pod is, and is not "
+            "recreated here. Choose another name, or leave out what needs it recreated",
+            path=join_path(want.path, "parent" if want.parent else "name"),
+        )
+
+
+def check_addrgenmode(want: Wanted, before: Link | None, differs: t.Mapping[str, t.Any], parent: Link | None) -> None:
+    """Refuse to say how a link generates IPv6 addresses that has no IPv6."""
+    if differs.get("addrgenmode") in (None, "none"):
+        return
+    mtu = differs.get("mtu") or (before.mtu if before else parent.mtu if parent else None)
+    if mtu is not None and mtu < IPV6_MTU:
+        raise MacvtapError(
+            f"with an mtu of {mtu} the link has no IPv6, which takes {IPV6_MTU}. Leave it out, or raise the mtu",
+            path=join_path(want.path, "addrgenmode"),
+        )
 
 
 def check_counts(path: str, parent: Link) -> None:
@@ -88,13 +129,33 @@ def check_lower(path: str, parent: Link, links: Links, what: str) -> None:
             "would be reached. Use a wired link, or route",
             path=path,
         )
-    master = links.get(parent.master or "")
-    if master is not None and master.kind in _MASTERS:
+    if parent.kind == "openvswitch" and name == _DATAPATH:
         raise MacvtapError(
-            f"{name} is a port of the {master.kind} {master.name}, which takes all its frames. "
-            f"Use {master.name} instead",
+            f"{name} is the datapath of Open vSwitch and no bridge: nothing passes it. {_bridges(links)}", path=path
+        )
+
+
+def check_master(path: str, parent: Link, links: Links) -> None:
+    """Refuse a parent, said in the option ``path``, whose untagged frames something else takes."""
+    master = links.get(parent.master or "")
+    if master is None or master.kind not in _MASTERS:
+        return
+    if master.kind == "openvswitch":
+        raise MacvtapError(
+            f"{parent.name} is a port of Open vSwitch, which takes all its frames. {_bridges(links)}; "
+            f"`ovs-vsctl port-to-br {parent.name}` says in which it is",
             path=path,
         )
+    raise MacvtapError(
+        f"{parent.name} is a port of the {master.kind} {master.name}, which takes all its frames. "
+        f"Use {master.name} instead",
+        path=path,
+    )
+
+
+def _bridges(links: Links) -> str:
+    names = [link.name for link in links.values() if link.kind == "openvswitch" and link.name != _DATAPATH]
+    return f"Use its bridge instead ({some(names)})" if names else "Use its bridge instead"
 
 
 def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
@@ -153,7 +214,9 @@ def check(wanted: t.Sequence[Wanted], final: Links) -> None:
         parent = final.get(link.parent or "")
         if parent is not None:
             check_mtu(want, link, parent)
-            if parent.index in passthru:
+            if link.mode == "passthru" and parent.kind in MACVLAN_KINDS:
+                _check_alone(want, parent, link, (parent, link))
+            elif parent.index in passthru:
                 _check_alone(want, parent, passthru[parent.index], siblings[parent.index])
             _check_address(want, link, parent, addresses[parent.index, link.mac])
 
@@ -187,11 +250,27 @@ def check_mtu(want: Wanted | WantedVlan, link: Link, parent: Link) -> None:
 def _check_alone(want: Wanted, parent: Link, alone: Link, siblings: t.Sequence[Link]) -> None:
     also = [other.name for other in siblings if other is not alone]
     if also:
+        named = [(name, "") for name in also]
         raise MacvtapError(
-            f"a link in mode passthru must be the only one on its parent; {parent.name} would have {alone.name} "
-            f"in that mode and also {some(also)}",
+            not_alone(parent.name, alone.name, "passthru", named),
             path=join_path(want.path, "mode" if want.mode else "parent"),
         )
+
+
+def crowded(modes: t.Sequence[str | None]) -> bool:
+    """Whether links in these modes cannot be on one parent together: the kernel's word for it, or libvirt's."""
+    return len(modes) > 1 and any(mode in PASSTHRU for mode in modes)
+
+
+def not_alone(parent: str, name: str, mode: str | None, others: t.Sequence[tuple[str, str | None]]) -> str:
+    """Say that ``name`` and ``others``, with their modes, cannot all be on ``parent``."""
+    everybody = [(name, mode), *others]
+    alone = next((one for one in everybody if one[1] in PASSTHRU), everybody[0])
+    also = [who for who, how in everybody if (who, how) != alone]
+    return (
+        f"a link in mode passthru must be the only one on its parent; {parent} would have {alone[0]} "
+        f"in that mode and also {some(also)}"
+    )
 
 
 def _check_address(want: Wanted, link: Link, parent: Link, sharing: t.Sequence[Link]) -> None:

@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    ADDRGENMODES,
+    INCOMPLETE_GROUP,
+    MACVLAN_KINDS,
+    MODES,
+    Link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
 
 if t.TYPE_CHECKING:
@@ -31,7 +39,8 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
         "IFLA_ADDRESS": None if link.mode == "passthru" else link.mac,
         "IFLA_MTU": link.mtu,
         "IFLA_TXQLEN": link.txqueuelen,
-        "IFLA_GROUP": link.group or None,
+        # A VLAN link is known by its alias, which the kernel takes only for a link that exists.
+        "IFLA_GROUP": INCOMPLETE_GROUP if link.kind == "vlan" else link.group or None,
         "IFLA_NUM_TX_QUEUES": link.tx_queues,
         "IFLA_NUM_RX_QUEUES": link.rx_queues,
     }
@@ -74,12 +83,15 @@ def hears_later(link: Link) -> bool:
 def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
     """What a link can be told only when it exists."""
     link = t.cast("Link", step.after)
-    if link.alias:
-        yield messages.change(index, (("IFLA_IFALIAS", link.alias),))
+    attrs: list[tuple[str, t.Any]] = [("IFLA_IFALIAS", link.alias)] if link.alias else []
+    if link.kind == "vlan":
+        attrs.append(("IFLA_GROUP", link.group or 0))
+    if attrs:
+        yield messages.change(index, tuple(attrs))
     for name in sorted(link.altnames):
         yield messages.altname(index, name, add=True)
     if link.addrgenmode:
-        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[link.addrgenmode]),))
+        yield _addrgenmode(index, link.addrgenmode)
     if link.up and comes_up_later(link):
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
     if hears_later(link):
@@ -124,6 +136,40 @@ def make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], byte
             yield step, messages.change(before.index, (("IFLA_ADDRESS", _passing_address()),))
 
 
+class _Fulfilled(bytes):
+    """A request that asks for what is so already where the link has no IPv6."""
+
+
+def _addrgenmode(index: int, mode: str) -> bytes:
+    request = messages.change(index, (messages.addrgenmode(ADDRGENMODES[mode]),))
+    # inet6_validate_link_af(): no IPv6 below its least MTU, or with ipv6.disable=1. No address is generated then.
+    return _Fulfilled(request) if mode == "none" else request
+
+
+def is_fulfilled(request: bytes, refusal: rtnetlink.Refusal) -> bool:
+    """Whether what the kernel has refused is so already."""
+    return isinstance(request, _Fulfilled) and refusal.code == errno.EAFNOSUPPORT
+
+
+def with_address(step: Step[Link]) -> Step[Link]:
+    """Return the step with a MAC address for the link that it makes.
+
+    Where the kernel chooses one, udev gives the link another a moment later (MACAddressPolicy=), and nobody knows by it
+    which link was made here.
+    """
+    link = step.after
+    if link is None or link.kind not in MACVLAN_KINDS or link.mac or link.mode == "passthru":
+        return step
+    return replace(step, after=replace(link, mac=_passing_address()))
+
+
+def on(step: Step[Link], made: t.Mapping[str, int]) -> Step[Link]:
+    """Return the step with the index that the parent has now, where that is among those ``made``: index by name."""
+    link = step.after
+    index = made.get(link.parent or "") if link else None
+    return step if link is None or index is None else replace(step, after=replace(link, parent_index=index))
+
+
 def _passing_address() -> str:
     # Of those that are for local use: 02 is the bit that says so.
     return "02:" + os.urandom(5).hex(":")
@@ -140,8 +186,10 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
         yield _allmulticast(index, on=False)
     if new_flags and before.up:
         yield messages.change(index, (messages.macvlan(after.kind, flags),))
-    if after.addrgenmode and after.addrgenmode != before.addrgenmode:
-        yield messages.change(index, (messages.addrgenmode(ADDRGENMODES[after.addrgenmode]),))
+    # Of one that has no IPv6 yet it can only be said when it has: see below.
+    generates = after.addrgenmode if after.addrgenmode != before.addrgenmode else None
+    if generates and before.addrgenmode:
+        yield _addrgenmode(index, generates)
     data = [("MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
     data += _shared(after, before)
     attrs: list[tuple[str, t.Any]] = [messages.macvlan(after.kind, *data)] if data else []
@@ -158,6 +206,8 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
         bits, mask = bits & ~rtnetlink.IFF_ALLMULTI, mask & ~rtnetlink.IFF_ALLMULTI
     if attrs or mask:
         yield messages.change(index, tuple(attrs), bits, mask)
+    if generates and not before.addrgenmode:
+        yield _addrgenmode(index, generates)
     if last is not None:
         yield _allmulticast(index, on=last)
     if new_flags and not before.up:

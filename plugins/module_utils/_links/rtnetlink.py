@@ -14,6 +14,8 @@ import socket
 import struct
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
 # include/uapi/linux/netlink.h, rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 _NLM_F_DUMP_INTR, _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x10, 0x100, 0x200
@@ -25,7 +27,7 @@ RTM_NEWADDR, RTM_DELADDR, _RTM_GETADDR, RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUT
 _RTA_DST, _RTA_SRC = 1, 2
 _RTM_GETNEIGH = 30
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
-_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS = 29, 8
+_IFLA_EXT_MASK, _RTEXT_FILTER_BRVLAN, _RTEXT_FILTER_SKIP_STATS, _RTEXT_FILTER_MRP = 29, 2, 8, 16
 
 IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
 
@@ -41,6 +43,9 @@ _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _RECEIVE = 1 << 18
 # Acknowledgements wait in the socket until a batch has been sent whole: this many fit into its smallest buffer.
 _BATCH = 50
+# What is sent at once: less than a socket's smallest send buffer, which the kernel's own bookkeeping takes from too.
+BATCH_BYTES = 1 << 16
+_DUMP_ATTEMPTS = 10
 
 
 class Refusal(t.NamedTuple):
@@ -73,8 +78,19 @@ def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
 
     A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
     """
-    mask = attribute(_IFLA_EXT_MASK, struct.pack("=I", 0 if statistics else _RTEXT_FILTER_SKIP_STATS))
-    return _dump(sock, RTM_GETLINK, IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + mask)
+    # With no mask at all rtnl_calcit() makes no room for a link with thousands of addresses, and the kernel ends the
+    # dump before it with no error. That of MRP says nothing of any link outside a dump of bridges.
+    return _dump_links(sock, socket.AF_UNSPEC, _RTEXT_FILTER_MRP if statistics else _RTEXT_FILTER_SKIP_STATS)
+
+
+def dump_bridges(sock: socket.socket) -> list[bytes]:
+    """Return the body (ifinfomsg and attributes) of every bridge and port of one, with their VLANs."""
+    return _dump_links(sock, socket.AF_BRIDGE, _RTEXT_FILTER_BRVLAN)
+
+
+def _dump_links(sock: socket.socket, family: int, mask: int) -> list[bytes]:
+    body = IFINFO.pack(family, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, struct.pack("=I", mask))
+    return _dump(sock, RTM_GETLINK, body)
 
 
 def dump_addresses(sock: socket.socket) -> list[bytes]:
@@ -107,12 +123,20 @@ def dump_neighbours(sock: socket.socket) -> list[bytes]:
 
 
 def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
-    for _attempt in range(10):
+    """Return the bodies of a dump's messages.
+
+    :raises MacvtapError: what is dumped changed each time while it was read.
+    :raises OSError: the kernel refuses, or could not give all of it.
+    """
+    for _attempt in range(_DUMP_ATTEMPTS):
         sock.send(HEADER.pack(16 + len(body), message, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
         found: list[bytes] = []
         if _receive_dump(sock, found):
             return found
-    return found
+    raise MacvtapError(
+        f"the host's network changed each of the {_DUMP_ATTEMPTS} times that it was read, so that what was read is not "
+        "what there is at any moment. Run this again when it is quiet"
+    )
 
 
 def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
@@ -123,11 +147,12 @@ def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
         while at < len(data):
             length, kind, flags, _number, _port = HEADER.unpack_from(data, at)
             consistent = consistent and not flags & _NLM_F_DUMP_INTR
-            if kind == _NLMSG_DONE:
+            if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                # That of the end is there since netlink_dump_done(); 0 is none.
+                code = -struct.unpack_from("=i", data, at + 16)[0] if length >= 20 else 0
+                if code > 0:
+                    raise OSError(code, os.strerror(code))
                 return consistent
-            if kind == _NLMSG_ERROR:
-                code = -struct.unpack_from("=i", data, at + 16)[0]
-                raise OSError(code, os.strerror(code))
             found.append(data[at + 16 : at + length])
             at += (length + 3) & ~3
 
@@ -149,17 +174,35 @@ def transact(sock: socket.socket, requests: t.Sequence[bytes]) -> list[Refusal |
 
     Each is a whole message; its sequence number is set here. A refusal does not keep the later ones from being done.
     """
-    answers: list[Refusal | None] = []
-    for start in range(0, len(requests), _BATCH):
-        batch = [bytearray(request) for request in requests[start : start + _BATCH]]
-        for number, message in enumerate(batch):
-            struct.pack_into("=I", message, 8, start + number)
-        sock.send(b"".join(bytes(message).ljust((len(message) + 3) & ~3, b"\0") for message in batch))
-        got: dict[int, Refusal | None] = {}
-        while len(got) < len(batch):
-            _receive_answers(sock.recv(_RECEIVE), got)
-        answers += [got[start + number] for number in range(len(batch))]
-    return answers
+    return [answer for batch in batches(requests) for answer in transact_at_once(sock, batch)]
+
+
+def batches(requests: t.Sequence[bytes]) -> t.Iterator[t.Sequence[bytes]]:
+    """Divide ``requests`` into what can be sent at once, by their number and their bytes."""
+    start = size = 0
+    for at, request in enumerate(requests):
+        if at > start and (at - start == _BATCH or size + len(request) + 3 > BATCH_BYTES):
+            yield requests[start:at]
+            start, size = at, 0
+        size += len(request) + 3
+    if start < len(requests):
+        yield requests[start:]
+
+
+def transact_at_once(sock: socket.socket, requests: t.Sequence[bytes]) -> list[Refusal | None]:
+    """As :func:`transact`, in one send: a process that is killed has had all of ``requests`` done, or none.
+
+    The kernel answers a request without NLM_F_ACK only if it refuses it; the last must ask for an answer.
+    """
+    batch = [bytearray(request) for request in requests]
+    for number, message in enumerate(batch):
+        struct.pack_into("=I", message, 8, number)
+    sock.send(b"".join(bytes(message).ljust((len(message) + 3) & ~3, b"\0") for message in batch))
+    awaited = {n for n, message in enumerate(batch) if struct.unpack_from("=H", message, 6)[0] & NLM_F_ACK}
+    got: dict[int, Refusal | None] = {}
+    while not awaited <= got.keys():
+        _receive_answers(sock.recv(_RECEIVE), got)
+    return [got.get(number) for number in range(len(batch))]
 
 
 def _receive_answers(data: bytes, got: dict[int, Refusal | None]) -> None:
@@ -196,12 +239,17 @@ def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
 
 def attribute_list(data: bytes) -> list[bytes]:
     """Return the payloads of nested attributes in their order, whatever their types."""
+    return [payload for _kind, payload in attribute_pairs(data)]
+
+
+def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
+    """Return nested attributes in their order: type and payload."""
     found = []
     start = 0
     while start + 4 <= len(data):
-        length = _ATTRIBUTE.unpack_from(data, start)[0]
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
         if length < 4:
             break
-        found.append(data[start + 4 : start + length])
+        found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
         start += (length + 3) & ~3
     return found

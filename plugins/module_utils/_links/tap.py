@@ -16,13 +16,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Tap
 
 
-def observe(name: str, index: int, device: Device | None = None) -> Tap:
+def observe(index: int, device: Device | None) -> Tap:
     """Return the tap of the link, without opening it: a second opener would steal its frames.
 
-    ``device`` is its number where another sysfs than ours tells it.
+    ``device`` is its number, None where nobody can tell.
     """
     path = f"/dev/tap{index}"
-    device = device or _device_in_sysfs(name, index)
     try:
         found = os.stat(path)
     except OSError:
@@ -58,22 +57,29 @@ def settle(name: str, now: Tap, wanted: Tap) -> None:
 def forget(gone: Tap) -> None:
     """Remove the node of a link that is gone, where it is still there.
 
-    The kernel removes the nodes that it has made, but not one that :func:`settle` has put there.
+    The kernel removes the nodes that it has made, but not one that :func:`settle` has put there. A link that comes
+    meanwhile, in whichever network namespace, may have the same index and device number: the node is that one's then.
     """
-    if gone.own:
+    if gone.own and gone.device:
+        major, minor = gone.device
         with contextlib.suppress(OSError):
-            if _number(os.stat(gone.path)) == gone.device:
+            if _number(os.stat(gone.path)) == gone.device and not os.path.lexists(f"/sys/dev/char/{major}:{minor}"):
                 os.unlink(gone.path)
 
 
 def _put_node(now: Tap, wanted: Tap) -> None:
     if now.device is None:
         raise MacvtapError(
-            f"{now.path}: sysfs does not tell the device number; is /sys that of this network namespace?"
+            f"{now.path}: nobody tells the device number of this link's tap: it takes a sysfs of the link's network "
+            "namespace, which could not be mounted, and /sys is that of another one or not there"
         )
     # Under another name first: at its path there is at every moment the old node or the new one, complete.
     path = f"{now.path}.{os.getpid()}"
-    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*now.device))
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*now.device))
+    except PermissionError as exc:
+        said = "making a device node takes CAP_MKNOD, which this process lacks (a container does, as a rule)"
+        raise MacvtapError(f"{now.path}: {exc.strerror}; {said}. Do it where that is allowed") from exc
     try:
         os.chown(path, _id(wanted.owner or now.owner, user_id), _id(wanted.group or now.group, group_id))
         mode = now.mode if wanted.mode is None else wanted.mode
@@ -116,6 +122,37 @@ def canonical_user(user: str) -> str:
 def canonical_group(group: str) -> str:
     """Return the group as :func:`observe` returns it. Raises KeyError as :func:`group_id` does."""
     return _group_name(group_id(group))
+
+
+def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[str, int]) -> dict[str, Device]:
+    """Return the device numbers of the taps of the links ``indexes``, by name, as far as /sys tells them.
+
+    Nothing where /sys shows other links than ``links``, all there are in this network namespace: name and MAC address
+    by index.
+    """
+    try:
+        shown = set(os.listdir("/sys/class/net"))
+    except OSError:
+        return {}
+    # Which of them are no links but settings of bonding.
+    shown -= {"bonding_masters"}
+    if shown != {name for name, _mac in links.values()}:
+        return {}
+    found = {}
+    for name, index in indexes.items():
+        device = _device_in_sysfs(name, index)
+        if device is None or _read(f"/sys/class/net/{name}/address") != links[index][1]:
+            return {}
+        found[name] = device
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _device_in_sysfs(name: str, index: int) -> Device | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
@@ -43,7 +43,12 @@ Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]
 
 
 def is_ours(link: Link) -> bool:
-    return link.kind == "vlan" and link.alias == MARK
+    return link.kind == "vlan" and (link.alias == MARK or is_incomplete(link))
+
+
+def is_incomplete(link: Link) -> bool:
+    """Whether a run that was killed has left the link without its alias."""
+    return link.kind == "vlan" and link.group == INCOMPLETE_GROUP and not link.alias
 
 
 def identity(link: Link) -> tuple[int, int | None, str | None] | None:

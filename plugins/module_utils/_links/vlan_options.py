@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, STATES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import STATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS, WantedVlan
 
 VLAN_OPTIONS: dict[str, t.Any] = {
@@ -32,7 +32,7 @@ def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
     if not said["parent"]:
         raise MacvtapError("say the link that the VLAN is on, such as eth0", path=join_path(path, "parent"))
     if said["name"] is not None:
-        options.check_name(said["name"], NAME_BYTES, join_path(path, "name"))
+        options.check_link_name(said["name"], join_path(path, "name"))
     options.check_range(said["mtu"], *options.RANGES["mtu"], join_path(path, "mtu"))
     return WantedVlan(
         parent=said["parent"],

@@ -29,6 +29,20 @@ def check_parents_exist(wanted: t.Sequence[WantedVlan], links: Links) -> None:
             )
 
 
+def check_parents_stay(pairs: t.Sequence[Case], final: Links) -> None:
+    """Refuse a VLAN on one that is declared absent; ``final`` are the links that are to be."""
+    gone = {before.name: want for want, before, after in pairs if before is not None and after is None}
+    for want, _before, after in pairs:
+        if after is not None and after.parent in gone and after.parent not in final:
+            other = gone[after.parent]
+            where = f", in {other.path}" if other.path else ""
+            raise MacvtapError(
+                f"{after.parent} is declared absent{where}, and what is on it goes along. "
+                f"Declare {after.name} absent as well, or on another link",
+                path=join_path(want.path, "parent"),
+            )
+
+
 def check_declared_once(pairs: t.Sequence[Case]) -> None:
     seen: dict[t.Any, WantedVlan] = {}
     for want, before, after in pairs:
@@ -46,7 +60,9 @@ def check_declared_once(pairs: t.Sequence[Case]) -> None:
 
 def check(want: WantedVlan, before: Link | None, after: Link, final: Links) -> None:
     """Refuse what the kernel would refuse of ``after``, which is to be made or changed, among the ``final`` links."""
-    parent = final[after.parent or ""]
+    parent = final.get(after.parent or "")
+    if parent is None:
+        raise MacvtapError(f"there is no link {after.parent} when this is done", path=join_path(want.path, "parent"))
     if before is None or not stays(before, after):
         check_parent(join_path(want.path, "parent"), parent, final)
         twins = [link.name for link in final.values() if link is not after and identity(link) == identity(after)]
@@ -79,24 +95,23 @@ def check_parent(path: str, parent: Link, links: Links) -> None:
             path=path,
         )
     refusals.check_lower(path, parent, links, "a VLAN")
+    master = links.get(parent.master or "")
+    # A VLAN on a port of a bridge gets its frames before the bridge does; a bond's go over all of its ports.
+    if master is not None and master.kind in ("bond", "team"):
+        raise MacvtapError(
+            f"{parent.name} is a port of the {master.kind} {master.name}, over whose ports the frames of a VLAN go. "
+            f"Use {master.name} instead",
+            path=path,
+        )
 
 
-def check_unused(  # noqa: PLR0913  # all of them are what uses it
-    want: WantedVlan,
-    before: Link,
-    after: Link | None,
-    also: t.Sequence[Change],
-    addresses: t.Sequence[str],
-    *,
-    force: bool,
-) -> None:
+def check_unused(want: WantedVlan, before: Link, after: Link | None, also: t.Sequence[Change], *, force: bool) -> None:
+    """Refuse to take away what others use. Whether the host itself does, _access/reachability.py says."""
     uses = []
     if also:
         uses.append(f"is the parent of {refusals.some([change.target for change in also])}")
     if before.master:
         uses.append(f"is a port of {before.master}")
-    if addresses:
-        uses.append(f"has addresses of the host ({refusals.some(addresses)})")
     if uses and not force:
         deed = "removing" if after is None else "making anew"
         raise MacvtapError(

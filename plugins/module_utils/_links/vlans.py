@@ -11,7 +11,12 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    refusals,
+    vlan_caveats,
+    vlan_refusals,
+    way_back,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import NoSuchLinkError, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
@@ -21,15 +26,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
     WantedVlan,
     fields,
     identity,
+    is_incomplete,
     is_ours,
     stays,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 # vlan_changelink() answers "success" to a new id, protocol or IFLA_LINK and ignores it.
 _RECREATES = frozenset({"parent", "id", "protocol"})
-
-Addresses = t.Mapping[int, t.Sequence[str]]  # IP addresses by the index of the link that has them
 
 
 def name_of(want: WantedVlan, parent: Link) -> str:
@@ -65,7 +69,7 @@ def found(want: WantedVlan, links: Links) -> Link | None:
     return link
 
 
-def plan(wanted: t.Sequence[WantedVlan], links: Links, addresses: Addresses, *, force: bool = False) -> Plan[Link]:
+def plan(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool = False) -> Plan[Link]:
     """Plan the way from ``links`` (all of the host's) to ``wanted``.
 
     :raises MacvtapError: the kernel would refuse it, it would touch a link that is not ours, or (unless ``force``) take
@@ -79,24 +83,52 @@ def plan(wanted: t.Sequence[WantedVlan], links: Links, addresses: Addresses, *, 
         if before is not None and after is not before:
             final.pop(before.name, None)
     final.update((after.name, after) for _want, _before, after in pairs if after is not None)
-    leaving = {before.index for _want, before, after in pairs if before and not stays(before, after)}
+    vlan_refusals.check_parents_stay(pairs, final)
+    leaving = _leaving(pairs)
     steps = []
     for want, before, after in pairs:
-        if after is before:
+        dragged = before is not None and before.index in leaving and stays(before, after)
+        if after is before and not dragged and not (before and is_incomplete(before)):
             continue
         if after is not None:
             vlan_refusals.check(want, before, after, final)
         also: t.Sequence[Change] = ()
         if before is not None and before.index in leaving:
             also = _on(before, links, leaving)
-            vlan_refusals.check_unused(want, before, after, also, addresses.get(before.index, ()), force=force)
-        steps.append(step_between(before, after, also=also, path=want.path))
-    return in_order(steps, _warnings(pairs))
+            vlan_refusals.check_unused(want, before, after, also, force=force)
+        steps.append(_remade(before, after, also, want) if dragged else _step(before, after, also, want))
+    return in_order(steps, (*_warnings(pairs), *vlan_caveats.warnings(pairs, links)))
 
 
-def undo(steps: t.Sequence[Step[Link]], links: Links) -> Plan[Link]:
-    """Plan the way from ``links`` back to what ``steps`` started from."""
-    return in_order(_way_back(step, links) for step in steps)
+def _leaving(pairs: t.Sequence[Case]) -> frozenset[int]:
+    """Return the indexes of the links that go, be it to be recreated, and of those that go along with them."""
+    leaving = {before.index for _want, before, after in pairs if before and not stays(before, after)}
+    size = -1
+    while size != len(leaving):
+        size = len(leaving)
+        declared = [before for _want, before, _after in pairs if before is not None]
+        leaving |= {before.index for before in declared if before.parent_index in leaving}
+    return frozenset(leaving)
+
+
+def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], want: WantedVlan) -> Step[Link]:
+    if before is not None and after is not None and is_incomplete(before):
+        # Left without it by a run that was killed.
+        after = replace(after, alias=MARK, group=0)
+        also = (*also, Change(before.name, "alias", None, MARK, Impact.IN_PLACE))
+    return step_between(before, after, also=also, path=want.path)
+
+
+def _remade(before: Link | None, after: Link | None, also: t.Sequence[Change], want: WantedVlan) -> Step[Link]:
+    """Return the step that recreates a link which stays as it is, for it goes with the one that it is on."""
+    link = t.cast("Link", after)
+    change = Change(link.name, "parent", link.parent, link.parent, Impact.RECREATE)
+    return step_between(before, replace(link, alias=MARK), also=(*also, change), path=want.path)
+
+
+def undo(journal: Journal[Link], links: Links, lost: way_back.Losses) -> Plan[Link]:
+    """Plan the inverse of what ``journal`` has, against ``links`` as they are now; ``lost`` is what went with links."""
+    return way_back.undo(journal, links, lost, step_between, _anew)
 
 
 def step_between(
@@ -107,13 +139,6 @@ def step_between(
 
 def _impact(_before: Link, field: str, _value: t.Any) -> Impact:
     return Impact.RECREATE if field in _RECREATES else Impact.IN_PLACE
-
-
-def _way_back(step: Step[Link], links: Links) -> Step[Link]:
-    now, then = links.get(step.target), step.before
-    if then is not None and not stays(now, then):
-        then = _anew(then, links)
-    return step_between(now, then, path=step.path)
 
 
 def _states(want: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
@@ -170,7 +195,7 @@ def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
     return [
         Change(other.name, "state", other.state, "absent", Impact.NONE)
         for other in links.values()
-        if other.parent_index == link.index and other.netns is None and other.index not in leaving
+        if link.index in (other.parent_index, other.under) and other.netns is None and other.index not in leaving
     ]
 
 

@@ -8,9 +8,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import PASSTHRU
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
-    PASSTHRU,
     Conflict,
     DeclaredLink,
     Host,
@@ -107,7 +107,7 @@ def _claims(host: Host) -> t.Iterator[Claim]:
         if nic.mac and on_wire(nic):
             number = 0 if (nic.domain, nic.mac) in teams else nic.number
             yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(number)), nic
-    declared = {link.name: link for link in host.declared_links}
+    declared = {link.key: link for link in host.declared_links}
     lent = _lent(host)
     for link in host.beside():
         if link.mode == "passthru" or link.mac is None or (link.name, link.mac) in lent:
@@ -122,10 +122,10 @@ def _claims(host: Host) -> t.Iterator[Claim]:
             Place(host.name, link=link.name, seen="found"),
         )
     for wanted in declared.values():
-        existing = host.links.get(wanted.name)
+        existing = host.link_of(wanted)
         mac = wanted.mac or (existing.mac if existing is not None else None)
         if mac and not wanted.absent and wanted.mode != "passthru" and (wanted.name, mac) not in lent:
-            yield segments.behind(host, host.parent_of(wanted)), mac, ("link", host.name, wanted.name), wanted
+            yield segments.behind(host, host.parent_of(wanted)), mac, ("link", host.name, wanted.key), wanted
     yield from _own(host)
 
 

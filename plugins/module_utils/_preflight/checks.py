@@ -10,10 +10,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import disconnect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
-    PASSTHRU,
     Conflict,
     DeclaredLink,
     Host,
@@ -40,6 +40,7 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
         return
     yield from _kernel(host)
     yield from _alone(host)
+    yield from disconnect.conflicts(host)
     for vlan in host.vlans:
         if vlan.state != "absent":
             place = Place(host.name, link=vlan.said_name, seen="declared")
@@ -65,7 +66,7 @@ def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
             on.setdefault(parent.name, []).append((mode, place))
     for name, uses in on.items():
         declared = any("declared" in place.seen for _mode, place in uses)
-        if declared and len(uses) > 1 and any(mode in PASSTHRU for mode, _place in uses):
+        if declared and refusals.crowded([mode for mode, _place in uses]):
             message = f"a link in mode passthru must be the only one on its parent, and {name} is to have {len(uses)}"
             for _mode, place in uses:
                 yield ("parent", message, "Give the link in mode passthru a parent of its own"), place
@@ -75,7 +76,7 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
     """Return what is to be on links at one time: the parent, the mode and what it is."""
     for link in host.beside():
         yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
-    for wanted in {wanted.name: wanted for wanted in host.declared_links}.values():
+    for wanted in {wanted.key: wanted for wanted in host.declared_links}.values():
         if not wanted.absent:
             yield host.parent_of(wanted), wanted.mode, wanted.place(host.name)
     for nic in host.nics:
@@ -83,11 +84,16 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
         domain = host.domains.get(nic.domain)
         if nic.type == "direct" and domain is not None and domain.running and (nic.live is not None or nic.given):
             yield nic.final("source"), nic.final("mode"), nic.place(host.name)
+        elif nic.live is not None and nic.type != "direct":
+            # One of a libvirt network has got a link, of which its domain does not say on what it is.
+            made = host.links.get(nic.live.get("target") or "")
+            if made is not None and made.kind in MACVLAN_KINDS:
+                yield made.parent, made.mode, nic.place(host.name)
 
 
 def _of_link(wanted: DeclaredLink, host: Host) -> t.Iterator[_Said]:
-    existing = host.links.get(wanted.name)
-    if not wanted.parent and existing is None:
+    existing = host.link_of(wanted)
+    if not wanted.parent and existing is None and wanted.netns is None:
         message = "there is no such link yet, and to make it its parent must be known"
         yield "declaration", f"{join_path(wanted.path, 'parent')}: {message}", "Say the parent"
         return

@@ -9,7 +9,14 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import gaps, hosts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DEFECT,
+    KINDS,
+    Conflict,
+    Host,
+    Place,
+    defect,
+)
 
 __all__ = ["conflicts", "gaps"]
 
@@ -25,11 +32,18 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
 
 
+def _of(host: Host) -> t.Iterable[Conflict]:
+    try:
+        return list(checks.conflicts(host))
+    except Exception as exc:  # pylint: disable=broad-except  # it is to keep no other host from being compared
+        return [Conflict("declaration", defect(exc), DEFECT, (Place(host.name),), host.segment)]
+
+
 def _of_each(read: t.Iterable[Host]) -> list[Conflict]:
     """Return what cannot be on hosts by themselves; what is the same on several, by a group's variable, is one."""
     found: dict[tuple[str, ...], Conflict] = {}
     for host in read:
-        for one in checks.conflicts(host):
+        for one in _of(host):
             key = (one.kind, one.message, one.remedy, one.segment)
             there = found.get(key)
             found[key] = one if there is None else replace(there, where=there.where + one.where)

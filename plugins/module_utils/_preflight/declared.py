@@ -16,7 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import DeclaredLink, Place, Problem
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DEFECT,
+    DeclaredLink,
+    Place,
+    Problem,
+    defect,
+)
 
 Said = t.Mapping[str, t.Any]
 
@@ -28,17 +34,21 @@ DEFAULTS: Said = {
     "macvtap_links_mode": "bridge",
     "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
+    "macvtap_links_force": False,
     "macvtap_links_vlans": [],
+    "macvtap_links_allow_host_disconnect": False,
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_mode": "bridge",
     "macvtap_domains_auto": "new",
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
+    "macvtap_domains_allow_host_disconnect": False,
     "macvtap_host_access_companions": [],
     "macvtap_host_access_state": "present",
     "macvtap_host_access_guests": [],
     "macvtap_host_access_dhcp4": False,
+    "macvtap_host_access_allow_host_disconnect": False,
 }
 _LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
 _COMPANION_LISTS = ("addresses", "guests")
@@ -79,7 +89,17 @@ class Variables:
                 found.append(link_options.wanted(path, said))
         self._note_twins(found)
         return tuple(
-            DeclaredLink(want.name, want.parent, want.mode, want.mac, want.mtu, want.state == "absent", want.path)
+            DeclaredLink(
+                want.name,
+                want.parent,
+                want.mode,
+                want.mac,
+                want.mtu,
+                want.state == "absent",
+                want.path,
+                want.state == "down",
+                want.netns,
+            )
             for want in found
         )
 
@@ -153,10 +173,10 @@ class Variables:
     def _note_twins(self, wanted: t.Iterable[Wanted]) -> None:
         seen: dict[str, Wanted] = {}
         for want in wanted:
-            if want.name in seen:
-                with self._noted(Place(self._host, link=want.name, seen="declared")):
-                    refusals.check_declared_once([seen[want.name], want])
-            seen[want.name] = want
+            if want.key in seen:
+                with self._noted(Place(self._host, link=want.key, seen="declared")):
+                    refusals.check_declared_once([seen[want.key], want])
+            seen[want.key] = want
 
     def _noted(self, place: Place) -> _Noted:
         return _Noted(self.problems, place)
@@ -173,10 +193,11 @@ class _Noted:
         return None
 
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
-        if not isinstance(error, MacvtapError):
-            return False
-        self._problems.append(Problem(self._place, str(error)))
-        return True
+        if isinstance(error, MacvtapError):
+            self._problems.append(Problem(self._place, str(error)))
+        elif isinstance(error, Exception):
+            self._problems.append(Problem(self._place, defect(error), DEFECT))
+        return isinstance(error, Exception)
 
 
 def _need(given: Said, path: str, name: str) -> None:

@@ -11,17 +11,26 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import nics, report, segments, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
+    disconnect,
+    nics,
+    report,
+    segments,
+    vlans,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
+    DEFECT,
     DeclaredLink,
     Host,
     Place,
     Problem,
+    defect,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
@@ -29,7 +38,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ch
 _BEFORE = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
 )
-_T = t.TypeVar("_T")
+# How it shows that what a host has returned is another thing.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
@@ -38,9 +48,9 @@ def hosts(fleet: t.Any) -> tuple[Host, ...]:
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    read = [_of(name, said, _read) for name, said in _plain(fleet).items()]
+    read = [_read(name, said) for name, said in _plain(fleet).items()]
     identity = nics.Identities([host for host, _declared, _purge in read])
-    return tuple(nics.with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
+    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:
@@ -48,7 +58,12 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    return [gap for name, said in _plain(fleet).items() for gap in _of(name, said, _gaps)]
+    found = []
+    for name, said in _plain(fleet).items():
+        # That it is not what a host returns, is a conflict of it.
+        with contextlib.suppress(*_MALFORMED):
+            found += _gaps(name, said)
+    return found
 
 
 def _plain(fleet: t.Any) -> dict[str, Said]:
@@ -70,14 +85,6 @@ def _plain(fleet: t.Any) -> dict[str, Said]:
     return plain
 
 
-def _of(name: str, said: Said, read: t.Callable[[str, Said], _T]) -> _T:
-    try:
-        return read(name, said)
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        problem = f"{type(exc).__name__}: {exc}"
-        raise MacvtapError(f"what was found of {name} is not what macvtap_host_info returns ({problem})") from None
-
-
 def _gaps(name: str, said: Said) -> list[dict[str, str]]:
     if said.get("unreadable"):
         # It is a conflict, and what was not found of it follows from that.
@@ -85,13 +92,34 @@ def _gaps(name: str, said: Said) -> list[dict[str, str]]:
     found = said.get("found") or {}
     # Many a host is no hypervisor, or is to become one.
     declares = (said.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = (("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else ""))
+    reasons = [("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else "")]
+    reasons += [("domain", reason) for reason in _of_domains(found, declares)]
     return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 
 
+def _of_domains(found: Said, declares: t.Any) -> t.Iterator[str]:
+    """Say of which domains the declaration will not hold, or not yet, although nothing is wrong with it."""
+    entries = declares if isinstance(declares, (list, tuple)) else ()
+    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
+    for domain in found.get("domains") or ():
+        name = domain["name"]
+        if name not in names:
+            continue
+        if not domain.get("persistent", True):
+            yield (
+                f"domain {name} is transient: libvirt stores nothing of it that could be changed, so the role will "
+                "fail on this host. Define it first (virsh define)"
+            )
+        if domain.get("saved"):
+            yield (
+                f"domain {name} has a managed save: its next start brings back the NICs that it was saved with. What "
+                f"is declared holds when it is stopped and started after that, or after virsh managedsave-remove {name}"
+            )
+
+
 def _read(name: str, said: Said) -> _Read:
+    """Return what is declared and was found of one host. What is wrong with either is its own problem."""
     variables = Variables(name, said.get("declared") or {})
-    found = said.get("found") or {}
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
@@ -107,27 +135,74 @@ def _read(name: str, said: Said) -> _Read:
         declared_links=(*declared_links, *map(_as_link, companions)),
         companions=companions,
         problems=tuple(variables.problems),
+        may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
     )
+    found = said.get("found") or {}
     if not _no_host(found):
-        links, problems = vlans.made(name, declared_vlans, report.read_links(found["links"]))
-        follow = variables.get("macvtap_links_auto") == "always"
-        host = replace(
-            host,
-            found=True,
-            uri=(found.get("libvirt") or {}).get("uri") or "",
-            kernel=found.get("kernel") or {},
-            version=_version((found.get("libvirt") or {}).get("version")),
-            links=links,
-            segments=segments.by_links(of_links, links),
-            declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
-            problems=(*host.problems, *problems),
-            unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
-            unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
-            reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
-            domains=report.read_domains(found.get("domains") or ()),
-            purged_links=_purged(found["links"], variables),
-        )
+        try:
+            host = _with_found(host, found, variables)
+        except _MALFORMED as exc:
+            problem = f"what was found of it is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
+            host = with_problem(host, problem, "Look at it with macvtap_host_info of the same version")
+        else:
+            host = guarded(host, lambda: _with_vlans(host, variables))
     return host, interfaces, variables.get("macvtap_domains_purge")
+
+
+def _with_found(host: Host, found: Said, variables: Variables) -> Host:
+    return replace(
+        host,
+        found=True,
+        uri=(found.get("libvirt") or {}).get("uri") or "",
+        kernel=found.get("kernel") or {},
+        version=_version((found.get("libvirt") or {}).get("version")),
+        links=report.read_links(found["links"]),
+        unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+        unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
+        reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
+        domains=report.read_domains(found.get("domains") or ()),
+        purged_links=_purged(found["links"], variables),
+        reach=report.read_reach(found["links"], found.get("connections") or ()),
+    )
+
+
+def _with_vlans(host: Host, variables: Variables) -> Host:
+    """Return the host with its links as they are once its VLAN links are made."""
+    going = {link.key for link in host.declared_links if link.absent and link.key in host.links} | host.purged_links
+    force = bool(variables.get("macvtap_links_force"))
+    links, problems = vlans.made(host.name, host.vlans, host.links, going=going, force=force)
+    # What is to be absent is still there to be looked at.
+    links = {**{name: host.links[name] for name in going}, **links}
+    follow = variables.get("macvtap_links_auto") == "always"
+    return replace(
+        host,
+        links=links,
+        segments=segments.by_links(host.segments, links),
+        declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
+        problems=(*host.problems, *problems),
+        lost_by_vlans=tuple(disconnect.by_vlans(host.vlans, host.links, host.reach)),
+    )
+
+
+def _with_nics(host: Host, declared: t.Sequence[Desired], identity: nics.Identities, *, purge: bool) -> Host:
+    return guarded(host, lambda: nics.with_nics(host, declared, identity, purge=purge))
+
+
+def guarded(host: Host, made: t.Callable[[], Host]) -> Host:
+    """Return what is ``made`` of the host, or the host with the problem that it cannot be made.
+
+    A defect of ours, or what nobody has thought of: it is to keep no other host from being compared.
+    """
+    try:
+        return made()
+    except MacvtapError as exc:
+        return with_problem(host, str(exc), "Correct the variable")
+    except Exception as exc:  # pylint: disable=broad-except  # whatever it is
+        return with_problem(host, defect(exc), DEFECT)
+
+
+def with_problem(host: Host, message: str, remedy: str) -> Host:
+    return replace(host, problems=(*host.problems, Problem(Place(host.name), message, remedy)))
 
 
 def _as_link(companion: Companion) -> DeclaredLink:

@@ -7,15 +7,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import asdict, dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 # In the order of a table: what keeps a host out altogether comes first.
-KINDS = ("kernel", "libvirt", "declaration", "parent", "mtu", "vepa", "migration", "mac", "address")
-# The kernel's word and libvirt's.
-PASSTHRU = ("passthru", "passthrough")
+KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,16 @@ class Place:
     nic: str | None = None
     link: str | None = None
     seen: str = ""
+
+
+# What to do about what nobody has thought of.
+DEFECT = (
+    "It is a defect of this collection. Leave this host out of preflight (macvtap_preflight: false) until it is mended"
+)
+
+
+def defect(exc: Exception) -> str:
+    return f"this host could not be compared: {type(exc).__name__}: {exc}"
 
 
 class Problem(t.NamedTuple):
@@ -65,9 +74,16 @@ class DeclaredLink:
     mtu: int | None = None
     absent: bool = False
     path: str = ""
+    down: bool = False
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is told apart by, as links are."""
+        return f"{self.netns}/{self.name}" if self.netns else self.name
 
     def place(self, host: str) -> Place:
-        return Place(host, link=self.name, seen="declared")
+        return Place(host, link=self.key, seen="declared")
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,8 @@ class Host:
     asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
     of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
     mode auto is about existing NICs as well; with ``guests_keep``, running guests keep NICs that are to go. Companions
-    are among the declared links too.
+    are among the declared links too. ``lost_by_vlans`` is what making the VLAN links would take from the host, and
+    what to do about it; ``may_disconnect`` has the roles that may do that. What the host is reached by is in ``reach``.
     """
 
     name: str
@@ -141,17 +158,24 @@ class Host:
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
     problems: tuple[Problem, ...] = ()
+    reach: Reach = field(default_factory=Reach)
+    lost_by_vlans: tuple[tuple[WantedVlan, tuple[str, str]], ...] = ()
+    may_disconnect: frozenset[str] = frozenset()
 
     def beside(self) -> t.Iterator[Link]:
         """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""
-        but = {link.name for link in self.declared_links} | self.purged_links
+        but = {link.key for link in self.declared_links} | self.purged_links
         # Those of running guests are their NICs, also of those that are to go.
         guests = {iface.get("target") for domain in self.domains.values() for iface in domain.live}
         for link in self.links.values():
             if link.kind in MACVLAN_KINDS and link.name not in but and link.name not in guests:
                 yield link
 
+    def link_of(self, wanted: DeclaredLink) -> Link | None:
+        """Return the link that a declared one is already; None also where nobody looked into its namespace."""
+        return self.links.get(wanted.key)
+
     def parent_of(self, wanted: DeclaredLink) -> str | None:
         """Return the parent that a declared link is to have: the declared one, else that which it has."""
-        existing = self.links.get(wanted.name)
+        existing = self.link_of(wanted)
         return wanted.parent or (existing.parent if existing is not None else None)

@@ -9,14 +9,15 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
-    inspection,
     merging,
     multicast,
     resolution,
     selection,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic as DomainNic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place, Problem
@@ -61,23 +62,21 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     nics = _found(host, identity)
     meant: dict[_Key, Desired] = {}
     problems = list(host.problems)
-    made: set[str] = set()
     observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    meaning = assign(declared, observed, _with_declared(host, declared, identity), purge=purge)
     for index, desired in enumerate(declared):
         place = Place(host.name, desired.domain, desired.mac, seen="declared")
-        try:
-            mac = _mac_of(desired, host, observed, identity, made)
-            settled = _settled(desired, observed, always=host.nics_follow)
-        except MacvtapError as exc:
-            problems.append(Problem(place, str(exc)))
+        found = meaning.get(index)
+        if isinstance(found, MacvtapError):
+            problems.append(Problem(place, str(found)))
             continue
-        refused = _refused(desired, mac, observed, meant.get((desired.domain, mac, 0)))
+        mac = found.mac if found is not None else desired.mac or ""
+        settled = _settled(desired, found, observed, always=host.nics_follow)
+        refused = _refused(desired, found, observed)
         if refused and host.version is not None:
             remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
             problems.append(Problem(place, refused, remedy))
-        made.add(mac)
-        # An address that is not known yet is no other's.
-        key = (desired.domain, mac, 0 if mac else index)
+        key = _key_of(found, nics) or (desired.domain, mac, 0 if mac else index)
         meant[key] = desired
         if not desired.present:
             nics.update(_left(nics, key, host))
@@ -88,8 +87,11 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         nics[key] = Nic(desired.domain, whose, mac, 0, stored, live, settled.given, desired.by == "mac")
     if purge:
         named = {domain for domain, _mac, _number in meant}
+        twice = [(domain, mac) for domain, mac, number in nics if number]
         for key in [k for k, nic in nics.items() if k[0] in named and k not in meant and nic.type == "direct"]:
-            nics.update(_left(nics, key, host))
+            # One of two that have one address is left alone.
+            if key[:2] not in twice:
+                nics.update(_left(nics, key, host))
     return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
 
 
@@ -107,40 +109,42 @@ def _found(host: Host, identity: Identities) -> dict[_Key, Nic]:
     nics: dict[_Key, Nic] = {}
     for domain in host.domains.values():
         seen: dict[str, int] = {}
-        for stored, live in inspection.pairs(domain):
+        for stored, live in selection.pairs(domain):
             mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
             number = seen[mac] = seen.get(mac, -1) + 1
             nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
     return nics
 
 
-def _mac_of(desired: Desired, host: Host, observed: DomainHost, identity: Identities, made: t.Collection[str]) -> str:
-    """Return the NIC's address: that which is declared or found, or the one that it will get; "" if none is known."""
-    if desired.mac:
-        return desired.mac
-    domain = host.domains.get(desired.domain)
-    if domain is None:
-        domain = Domain(desired.domain, identity.uuid(host, desired.domain))
-        if not domain.uuid:
-            # It is the UUID that an address is made of.
-            return ""
-    return selection.select(desired, domain, observed, made).mac
+def _with_declared(host: Host, declared: t.Sequence[Desired], identity: Identities) -> dict[str, Domain]:
+    """Return the host's domains, and those that are still to be defined, as far as it is known which they are."""
+    domains = dict(host.domains)
+    for name in {desired.domain for desired in declared} - domains.keys():
+        # It is the UUID that an address is made of.
+        uuid = identity.uuid(host, name)
+        if uuid:
+            domains[name] = Domain(name, uuid)
+    return domains
 
 
-def _refused(desired: Desired, mac: str, observed: DomainHost, twin: Desired | None) -> str | None:
-    """Say why libvirt_direct_iface would refuse what is ``desired``: its domain or NIC is not there, say; else None.
+def _key_of(found: DomainNic | None, nics: t.Mapping[_Key, Nic]) -> _Key | None:
+    """Return the key of the NIC that was ``found`` there, None if it is still to be made."""
+    known = found and (found.stored or found.live)
+    return next((key for key, nic in nics.items() if known and known in (nic.stored, nic.live)), None)
 
-    ``twin`` declares the NIC with this address as well.
-    """
+
+def _refused(desired: Desired, found: DomainNic | None, observed: DomainHost) -> str | None:
+    """Say why libvirt_direct_iface would refuse what is ``desired``: its domain or NIC is not there, say; else None."""
     domain = observed.domains.get(desired.domain)
-    stored = next((iface for iface in domain.stored if iface.mac == mac), None) if domain is not None else None
+    stored = found.stored if found is not None else None
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
             _check_multicast(desired, stored)
         # Quicker than all that the module would look at.
-        if not (domain is not None and domain.persistent and twin is None and is_there):
-            resolution.resolve([desired] if twin is None else [twin, desired], observed)
+        # A transient domain is no mistake in the variable, and said apart: see fleet.gaps().
+        if domain is None or (domain.persistent and not is_there):
+            resolution.resolve([desired], observed)
     except MacvtapError as exc:
         return str(exc)
     return None
@@ -154,12 +158,11 @@ def _check_multicast(desired: Desired, was: Iface | None) -> None:
     multicast.check_ways(desired, Iface(was.mac if was else desired.mac or "", "direct", values), changed)
 
 
-def _settled(desired: Desired, observed: DomainHost, *, always: bool) -> Desired:
+def _settled(desired: Desired, found: DomainNic | None, observed: DomainHost, *, always: bool) -> Desired:
     """Return what is declared with the mode that the NIC keeps where auto leaves it alone."""
     if desired.given.get("mode") != choice.AUTO:
         return desired
-    modes = {
-        case.path: choice.left(case, always=always) or choice.AUTO
-        for case in auto.cases([desired], observed, check=False)
-    }
-    return auto.settled([desired], {desired.path: choice.AUTO, **modes})[0]
+    mode = choice.AUTO
+    if found is not None and desired.present:
+        mode = choice.left(auto.case(desired, found, observed), always=always) or mode
+    return auto.settled([desired], {desired.path: mode})[0]

@@ -26,6 +26,8 @@ _NUMBER: dict[str, t.Any] = {"type": "int"}
 _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
 _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
+# The link below, which the modules take by each of these names, and the roles by one of the first two.
+_UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
 # Of the entries of each list. The roles know no aliases.
 LINK: Spec = {"name": _TEXT, **link_options.LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
@@ -51,6 +53,8 @@ VARIABLES: Spec = {
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
     "macvtap_links_purge": _FLAG,
+    "macvtap_links_force": _FLAG,
+    "macvtap_links_allow_host_disconnect": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
     "macvtap_domains_mode": fields.specification()["mode"],
@@ -58,10 +62,12 @@ VARIABLES: Spec = {
     **{f"macvtap_domains_{name}": fields.specification()[name] for name in NIC_DEFAULTS},
     "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
+    "macvtap_domains_allow_host_disconnect": _FLAG,
     "macvtap_host_access_state": _PRESENCE,
     "macvtap_host_access_parent": _TEXT,
     "macvtap_host_access_mtu": _NUMBER,
     "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_allow_host_disconnect": _FLAG,
 }
 
 
@@ -74,12 +80,19 @@ def read(path: str, said: Said, spec: Spec, unknown: list[str]) -> dict[str, t.A
     for name, value in said.items():
         option = spec.get(name)
         if option is None:
-            near = difflib.get_close_matches(str(name), spec, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = _near(str(name), spec)
+            hint = f"; did you mean {near}?" if near else ""
             unknown.append(str(MacvtapError(f"there is no such option{hint}", path=join_path(path, str(name)))))
         elif value is not None:
             found[name] = convert(value, option, join_path(path, name), unknown)
     return found
+
+
+def _near(name: str, spec: Spec) -> str | None:
+    """Return the option that is meant by a name that is no option's, or only in another list's entries."""
+    words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
+    near = difflib.get_close_matches(name, words, n=1)
+    return words[near[0]] if near else None
 
 
 def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: list[str]) -> t.Any:
@@ -110,7 +123,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
 def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, refusal: str, path: str) -> t.Any:
     try:
         return check(value)
-    except (TypeError, ValueError) as exc:
+    except (ArithmeticError, TypeError, ValueError) as exc:
         what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
         said = f"a {what} is needed, and found is {value!r}" if what else f"{value!r} {refusal}"
         raise MacvtapError(said, path=path) from exc

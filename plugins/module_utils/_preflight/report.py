@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Connection, Reach, Route
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
@@ -15,10 +17,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 # What a link and its report call by the same names.
 _LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "alias", "vlan_id", "vlan_protocol", "pci")
 Said = t.Mapping[str, t.Any]
+NO_REACH = Reach()
 
 
-def links(observed: Links, reflects: t.Mapping[str, bool | None]) -> list[dict[str, t.Any]]:
-    """Return the host's links, by their index; ``reflects`` is what is known of the switch behind some of them."""
+def links(observed: Links, reflects: t.Mapping[str, bool | None], reach: Reach = NO_REACH) -> list[dict[str, t.Any]]:
+    """Return the host's links, by their index; ``reflects`` is what is known of the switch behind some of them, and
+    ``reach`` by what the host is reached.
+    """
     return [
         {
             **{name: getattr(link, name) for name in _LINK},
@@ -30,9 +35,17 @@ def links(observed: Links, reflects: t.Mapping[str, bool | None]) -> list[dict[s
             "unfit": _refusal(refusals.check_parent, link, observed),
             "unfit_vlan": _refusal(vlan_refusals.check_parent, link, observed),
             "reflective_relay": reflects.get(link.name),
+            "addresses": reachability.own_addresses(link, reach),
+            "routes": reachability.own_routes(link, reach),
         }
         for link in sorted(observed.values(), key=lambda link: link.index)
     ]
+
+
+def connections(observed: Links, reach: Reach) -> list[dict[str, t.Any]]:
+    """Return the connections that Ansible runs over."""
+    names = {link.index: link.name for link in observed.values()}
+    return [{"local": one.local, "peer": one.peer, "link": names.get(one.index)} for one in reach.connections]
 
 
 def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, observed: Links) -> str | None:
@@ -62,9 +75,10 @@ def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
             "uuid": domain.uuid,
             "running": domain.running,
             "persistent": domain.persistent,
+            "saved": domain.saved is not None,
             "interfaces": [
                 {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
-                for stored, live in inspection.pairs(domain)
+                for stored, live in selection.pairs(domain)
             ],
         }
         for domain in observed
@@ -93,6 +107,19 @@ def read_links(said: t.Iterable[Said]) -> Links:
             up=link.get("state") == "up",
         )
     return found
+
+
+def read_reach(said: t.Iterable[Said], connections: t.Iterable[Said]) -> Reach:
+    """Return by what the host that reported its links and Ansible's ``connections`` is reached."""
+    addresses, routes, indexes = [], [], {}
+    for link in said:
+        index = indexes[link["name"]] = link.get("ifindex") or 0
+        for text in link.get("addresses") or ():
+            address, _slash, prefix = text.partition("/")
+            addresses.append(Address(address, int(prefix), index=index))
+        routes += [Route(destination, index) for destination in link.get("routes") or ()]
+    found = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in connections)
+    return Reach(tuple(addresses), tuple(routes), tuple(found))
 
 
 def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:

@@ -58,5 +58,8 @@ def _gaps(gaps: t.Iterable[Said]) -> t.Iterator[str]:
         alike.setdefault((gap["what"], gap["reason"]), []).append(str(gap["host"]))
     for (what, reason), hosts in alike.items():
         more = f" and {len(hosts) - _MOST} hosts more" if len(hosts) > _MOST else ""
+        if what == "domain":
+            yield f"To know: {', '.join(hosts[:_MOST])}{more}: {reason}"
+            continue
         whose = f"{'their' if len(hosts) > 1 else 'its'} domains, since " if what == "libvirt" else ""
         yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {whose}{reason}"

@@ -19,9 +19,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 _OF_PARENTS = (".parent", ".mtu")
 
 
-def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, list[Problem]]:
-    """Return ``links`` as the VLAN links leave them that are made before anything is to be on these, and problems."""
-    final, error = _planned(wanted, links)
+def made(
+    host: str, wanted: t.Sequence[WantedVlan], links: Links, *, going: t.Collection[str] = (), force: bool = False
+) -> tuple[Links, list[Problem]]:
+    """Return ``links`` as the VLAN links leave them that are made before anything is to be on these, and problems.
+
+    ``going`` are the names of links that the role removes before.
+    """
+    links = {name: link for name, link in links.items() if name not in going}
+    final, error = _planned(wanted, links, force=force)
     if error is None:
         return final, []
     problems = []
@@ -30,7 +36,7 @@ def made(host: str, wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links
     except MacvtapError as exc:
         problems.append(Problem(Place(host), str(exc)))
     for want in wanted:
-        one, refused = _planned([want], links)
+        one, refused = _planned([want], links, force=force)
         if refused is None:
             final = {**{name: link for name, link in final.items() if name in one or name not in links}, **one}
             continue
@@ -53,11 +59,10 @@ def _place(host: str, want: WantedVlan) -> Place:
     return Place(host, link=want.said_name, seen="declared")
 
 
-def _planned(wanted: t.Sequence[WantedVlan], links: Links) -> tuple[Links, MacvtapError | None]:
+def _planned(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool) -> tuple[Links, MacvtapError | None]:
     final = dict(links)
     try:
-        # Whether a link may go that is in use, the role says: it knows the addresses that are on it.
-        steps = planner.plan(wanted, links, {}, force=True).steps
+        steps = planner.plan(wanted, links, force=force).steps
     except MacvtapError as exc:
         return final, exc
     for step in steps:

@@ -33,4 +33,8 @@ def test_what_a_companion_leaves_out_can_be_said_for_all() -> None:
     specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     # A name and a MAC address are one companion's.
     assert {*whole, "name", "mac"} == set(specs["macvtap_host_access_companions"]["options"])
-    assert {f"macvtap_host_access_{name}" for name in whole} == set(specs) - {"macvtap_host_access_companions"}
+    assert {f"macvtap_host_access_{name}" for name in whole} == set(specs) - {
+        "macvtap_host_access_companions",
+        # Of the task, not of a companion.
+        "macvtap_host_access_allow_host_disconnect",
+    }

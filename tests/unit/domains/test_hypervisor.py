@@ -9,9 +9,23 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, planner, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    hostlinks,
+    hypervisor,
+    planner,
+    rollback,
+    xml,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    Desired,
+    Host,
+    Iface,
+    Nic,
+    StaleError,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -46,12 +60,13 @@ def stored(connection: t.Any) -> str:
 def test_an_interface_is_added_and_taken_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     before = stored(connection)
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
-    hv.apply(steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
     assert [(i.mac, i.get("source"), i.get("mode"), i.get("model")) for i in xml.interfaces(stored(connection))] == [
         (MAC, "eth0", "bridge", "virtio")
     ]
     assert not planner.plan([ADD], hv.observe(["web1"])).changed
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert stored(connection) == before
     assert "s3cret" in before
 
@@ -67,9 +82,10 @@ def test_another_editor_is_noticed(connection: t.Any, hv: hypervisor.Hypervisor)
 
 def test_another_editors_work_elsewhere_is_kept(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
-    hv.apply(steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
     connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert xml.interfaces(stored(connection)) == ()
     assert ">16384<" in stored(connection)
 
@@ -79,8 +95,9 @@ def test_another_editors_work_before_this_ones_is_kept_on_the_way_back(
 ) -> None:
     steps = planner.plan([ADD], hv.observe(["web1"])).steps
     connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
-    hv.apply(steps)
-    hv.apply(planner.undo(steps, hv.observe(["web1"])).steps)
+    journal: Journal[Nic] = Journal()
+    hv.apply(steps, journal)
+    hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert xml.interfaces(stored(connection)) == ()
     assert ">16384<" in stored(connection)
 
@@ -102,3 +119,38 @@ def test_errors_are_ours_and_nothing_goes_to_stderr(capfd: pytest.CaptureFixture
 def test_what_libvirt_takes_for_no_address_at_all_is_said_at_its_option() -> None:
     with pytest.raises(MacvtapError, match="is no address of libvirt's"), hypervisor.connect("qemu:\0", read_only=True):
         pass
+
+
+def test_a_driver_that_gives_nics_no_alias_is_said_to_be_one(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
+    connection.lookupByName("web1").create()
+    try:
+        before = stored(connection)
+        steps = planner.plan([replace(ADD, present=False)], hv.observe(["web1"])).steps
+        journal: Journal[Nic] = Journal()
+        with pytest.raises(MacvtapError, match=r"gives NICs no alias, by which it could be named\. Set live: none"):
+            hv.apply(steps, journal)
+        hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
+        assert stored(connection) == before
+    finally:
+        connection.lookupByName("web1").destroy()
+
+
+def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    connection.defineXML("<domain type='test'><name>web3</name><memory>8192</memory><os><type>hvm</type></os></domain>")
+    steps = planner.plan([replace(ADD, domain="web3")], hv.observe(["web3"])).steps
+    connection.lookupByName("web3").undefine()
+    journal: Journal[Nic] = Journal()
+    with pytest.raises(MacvtapError, match="domain 'web3' was undefined or renamed while this ran"):
+        hv.apply(steps, journal)
+    assert journal.entries == ()
+    assert "web3" not in [domain.name() for domain in connection.listAllDomains()]
+
+
+@pytest.mark.parametrize(("everybody", "held"), [(True, True), (False, True), (False, False)])
+def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool, held: bool) -> None:
+    links = {"macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac=MAC)}
+    holders = {"macvtap0": (Holder(7, "qemu", "web2"),)} if held else {}
+    on = Host(URI, {}, links=links, holders=holders, all_holders=everybody)
+    said = hostlinks.fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
+    assert bool(said) == everybody

@@ -9,10 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import guests, planner, resolution
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner, resolution, rollback, tasks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    RULE,
+    Desired,
+    Domain,
+    Host,
+    Nic,
+    own_link,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
 
 from .test_planner import (
     LINKS,
@@ -44,7 +51,7 @@ def refused(desired: Desired, on: Host, match: str) -> str:
 
 
 def rules_after(plan: Plan[t.Any]) -> dict[str, bool]:
-    return guests.rules_of(guests.tasks_of(plan.steps))[0]
+    return tasks.rules_of(tasks.tasks_of(plan.steps))[0]
 
 
 # Mode passthrough, in which the rule has no effect and taking it off does harm.
@@ -203,10 +210,13 @@ def test_a_rule_that_is_left_over_goes_with_absent_and_comes_back(domain: str) -
     assert rules_after(plan) == {OTHER: False}
     without = keeping(stopped(STORED), macs={})
     assert not planner.plan([want(domain, OTHER, present=False)], without).changed
-    back = planner.undo(plan.steps, without)
+    journal: Journal[Nic] = Journal()
+    for step in plan.steps:
+        journal.record(step, RULE)
+    back = rollback.undo(journal, without)
     assert rules_after(back) == {OTHER: True}
     assert all(step.after and step.after.left for step in back.steps)
-    assert not planner.undo(plan.steps, on).changed
+    assert not rollback.undo(journal, on).changed
     assert not planner.plan(
         [want(domain, OTHER, present=False)], keeping(stopped(STORED), OTHER, macs={OTHER: ("b",)})
     ).changed

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
 
 MAC = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"
@@ -323,7 +323,6 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
             "interfaces[2].mac: domain 'web1' has 52:54:00:00:00:01 as an interface of type 'bridge'",
         ),
         (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
-        (stopped(persistent=False), "interfaces[2].domain: domain 'web1' is transient"),
     ],
 )
 def test_what_cannot_be_told_or_done_is_refused(domain: Domain, said: str, present: bool) -> None:
@@ -356,7 +355,7 @@ def test_several_that_fit_are_listed() -> None:
         planner.plan([by("source", "eth0")], on)
     assert str(caught.value) == (
         "interfaces[2].source: domain 'web1' has 2 direct interfaces with the source eth0: "
-        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Say which one by its MAC address"
+        "52:54:00:00:00:01 direct eth0 ua-lan; 52:54:00:00:00:02 direct eth0 web0. Select one by its MAC address"
     )
 
 
@@ -562,7 +561,10 @@ def test_conversion_needs_a_source_and_is_no_removal() -> None:
     with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs the host's link"):
         planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
     with pytest.raises(MacvtapError, match=r"of type 'direct' only$"):
-        planner.plan([want(convert="yes", present=False)], host(stopped(BRIDGED)))
+        planner.plan([want(present=False)], host(stopped(BRIDGED)))
+    # It was to be converted and has not been, so that the declared direct interface is not there.
+    for on in (stopped(BRIDGED), running([BRIDGED], [changed(BRIDGED, target="vnet0")])):
+        assert planner.plan([want(convert="yes", present=False)], host(on)) == Plan()
 
 
 def test_purge_removes_what_is_direct_and_not_declared() -> None:
@@ -575,51 +577,6 @@ def test_purge_removes_what_is_direct_and_not_declared() -> None:
         ("web1 52:54:00:00:00:04", "purge"),
     }
     assert all(step.after is not None and step.after.stored is None for step in plan.steps)
-
-
-def step(before: Nic, after: Nic) -> Step[Nic]:
-    return Step(resolution.target(before), before, after, ())
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "costs"),
-    [
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, None, None), {"config", "live"}),
-        (Nic("web1", MAC, None, None), Nic("web1", MAC, STORED, LIVE), {"config", "live"}),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, changed(STORED, mode="private"), LIVE), {"config"}),
-        (
-            Nic("web1", MAC, STORED, None),
-            Nic("web1", MAC, replace(STORED, xml="<interface><boot/></interface>"), None),
-            {"config"},
-        ),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, mode="private")), {"live"}),
-        (Nic("web1", MAC, STORED, LIVE), Nic("web1", MAC, STORED, changed(LIVE, model="e1000e")), {"replug"}),
-    ],
-)
-def test_undo_goes_from_what_is_there_to_what_was(was: Nic, now: Nic, costs: set[str]) -> None:
-    on = host(running([n for n in (now.stored,) if n], [n for n in (now.live,) if n]), links=LINKS)
-    (back,) = planner.undo([step(was, now)], on).steps
-    assert (back.before, back.after) == (now, was)
-    assert {change.impact.value for change in back.changes} == costs
-
-
-def test_undo_leaves_what_somebody_else_has_done() -> None:
-    was, made = Nic("web1", MAC, STORED), Nic("web1", MAC, changed(STORED, mode="private"))
-    theirs = replace(changed(STORED, link_state="down"), xml="<interface>theirs</interface>")
-    # Before this run's own step, and after it.
-    assert planner.undo([step(was, made)], host(stopped(theirs))) == Plan()
-    (back,) = planner.undo([step(was, made)], host(stopped(changed(theirs, mode="private")))).steps
-    assert back.after == Nic("web1", MAC, theirs)
-    # An interface of the same address that they have made or changed, where this run was to make or remove one.
-    assert planner.undo([step(Nic("web1", MAC), was)], host(stopped(changed(STORED, source="eth1")))) == Plan()
-    assert planner.undo([step(was, Nic("web1", MAC))], host(stopped(theirs))) == Plan()
-
-
-def test_undo_has_nothing_to_do_where_nothing_was_done() -> None:
-    was = Nic("web1", MAC, STORED, LIVE)
-    # The name that libvirt gives counts up whenever the link is made.
-    on = host(running([STORED], [changed(LIVE, target="macvtap1", alias="net1")]))
-    assert planner.undo([step(was, Nic("web1", MAC))], on) == Plan()
 
 
 def test_addresses_of_the_others_matter_only_where_one_is_added() -> None:
@@ -762,13 +719,133 @@ def test_what_a_live_change_of_trust_does_not_do_is_said(text: str, said: str) -
     assert said in warning
 
 
-def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
-    before = keeping(running([STORED], [heard(LIVE, "no")]))
-    steps = planner.plan([want(allmulticast="yes")], before).steps
-    assert not planner.undo(steps, before).changed
-    for macs, live in (([MAC], "yes"), ([MAC], "no"), ([], "yes")):
-        (step,) = planner.undo(steps, keeping(running([STORED], [heard(LIVE, live)]), *macs)).steps
-        assert step.after is not None
-        assert step.after.stored is not None
-        assert step.after.live is not None
-        assert (step.after.stored.get("allmulticast"), step.after.live.get("allmulticast")) == ("no", "no")
+DRIFTED = replace(changed(LIVE, mode="private"), stale_mode="bridge")
+
+
+@pytest.mark.parametrize(
+    ("desired", "live", "warned"),
+    [
+        (want(mode="private"), LIVE, True),
+        # Back to what libvirt shows anyhow.
+        (want(mode="bridge"), DRIFTED, False),
+        (want(mode="vepa"), DRIFTED, True),
+        (want(present=False), LIVE, False),
+        (want(present=False), changed(LIVE, trust_guest_rx_filters="yes"), False),
+    ],
+)
+def test_a_mode_that_libvirt_does_not_show_is_warned_of(desired: Desired, live: Iface, warned: bool) -> None:
+    plan = planner.plan([desired], host(running([STORED], [live]), links=LINKS, version=11_000_000))
+    assert any(change.impact is Impact.LIVE for change in plan.changes)
+    assert any("virsh dumpxml goes on showing another mode than" in warning for warning in plan.warnings) is warned
+    assert len(plan.warnings) == warned
+
+
+def test_purging_warns_of_no_mode() -> None:
+    other = replace(LIVE, mac=OTHER, values={**LIVE.values, "target": "macvtap1", "mode": "vepa"})
+    on = host(running([STORED, replace(STORED, mac=OTHER)], [LIVE, other]), links=LINKS)
+    plan = planner.plan([want()], on, purge=True)
+    assert (plan.changed, plan.warnings) == (True, ())
+
+
+def fleeting(*live: Iface) -> Domain:
+    return running([], live, persistent=False)
+
+
+def test_of_a_transient_domain_what_it_can_have_as_it_runs() -> None:
+    on = host(fleeting(LIVE), links=LINKS)
+    (resolved,) = resolution.resolve([want(mode="private", model="e1000")], on)
+    assert resolved.restart_fields() == ()
+    assert resolved.warnings == (
+        f"web1 {MAC}: the domain is transient, so that nothing is stored of it (virsh define would), and the running "
+        "guest does not get model",
+    )
+    assert changes(planner.plan([want(mode="private", model="e1000")], on)) == [("mode", "bridge", "private", "live")]
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert changes(added) == [("live", "absent", "present", "live")]
+    (step,) = added.steps
+    assert step.after is not None
+    assert step.after.stored is None
+    assert changes(planner.plan([want(present=False)], on)) == [("live", "present", "absent", "live")]
+
+
+def test_what_a_transient_domain_cannot_have_stops_no_other() -> None:
+    on = host(fleeting(LIVE), Domain("web2", stored=(replace(STORED, mac=OTHER),)), links=LINKS)
+    others = [want("web2", OTHER, mode="private")]
+    for entry in (want(model="e1000"), want(mac="52:54:00:00:00:09", source="eth0", mode="vepa"), want(present=False)):
+        plan = planner.plan([entry, *others], on, level="none")
+        assert [step.target for step in plan.steps] == [f"web2 {OTHER}"]
+        assert any("is transient" in warning for warning in plan.warnings)
+    nothing = planner.plan([want(mac="52:54:00:00:00:09", present=False), *others], on)
+    assert [step.target for step in nothing.steps] == [f"web2 {OTHER}"]
+    assert not [warning for warning in nothing.warnings if "transient" in warning]
+
+
+def test_what_would_fail_in_a_transient_domain_is_refused_first() -> None:
+    with pytest.raises(MacvtapError, match="there is no link eth9"):
+        planner.plan([want(mac=OTHER, source="eth9", mode="bridge")], host(fleeting(LIVE), links=LINKS))
+    with pytest.raises(MacvtapError, match="must be the only one on its parent"):
+        planner.plan([want(mac=OTHER, source="eth0", mode="passthrough")], host(fleeting(LIVE), links=LINKS))
+
+
+ASTRAY = changed(LIVE, **{"link.state": "down", "link.mac": "02:00:00:00:00:99"})
+
+
+def test_a_link_that_keeps_its_guest_off_the_network_is_due() -> None:
+    on = host(running([STORED], [ASTRAY]), links=LINKS)
+    for desired in (want(), want(link_state="up")):
+        assert changes(planner.plan([desired], on)) == [
+            ("link.state", "down", "up", "live"),
+            ("link.mac", "02:00:00:00:00:99", MAC, "live"),
+        ]
+        assert not planner.plan([desired], on, level="none").changed
+        assert restart(desired, on, "none") == ("link.state", "link.mac")
+    # Another link comes with a replug, and none stays of what is removed.
+    replugged = planner.plan([want(model="e1000")], on, level="replug")
+    assert {change.field for change in replugged.changes} == {"model"}
+    assert {c.field for c in planner.plan([want(present=False)], on).changes}.isdisjoint({"link.state", "link.mac"})
+    # What a trusted guest has given its link is its own.
+    own = changed(LIVE, trust_guest_rx_filters="yes", **{"link.guests_mac": "02:00:00:00:00:99"})
+    moved = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac="02:00:00:00:00:99")}
+    trusted = host(running([changed(STORED, trust_guest_rx_filters="yes")], [own]), links=moved)
+    assert not planner.plan([want()], trusted).changed
+    assert impacts(want(mode="private"), trusted) == {"mode": "live"}
+
+
+@pytest.mark.parametrize(
+    ("card", "functions", "fits"),
+    [
+        (Link("eth2", 9, pci="0000:01:00.1"), frozenset(), True),
+        (Link("eth2", 9, pci="0000:01:00.0"), frozenset({"eth2"}), False),
+        (Link("eth2", 9), frozenset(), False),
+    ],
+)
+def test_only_a_virtual_function_can_have_a_vlan(card: Link, functions: frozenset[str], fits: bool) -> None:
+    on = host(stopped(), links={**LINKS, "eth2": card}, no_functions=functions)
+    desired = [want(source="eth2", mode="passthrough", vlan="20")]
+    if fits:
+        assert planner.plan(desired, on).changed
+        return
+    with pytest.raises(MacvtapError, match=r"\.vlan: eth2 is no virtual function of a network card"):
+        planner.plan(desired, on)
+
+
+def test_a_domain_that_cannot_be_read_is_unknown_and_stops_nobody() -> None:
+    on = host(stopped(STORED), links=LINKS, macs={}, unread=("secret1",))
+    added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
+    assert added.changed
+    assert added.warnings == (
+        "this user may not read secret1, so that it is not known whether a domain there has the address of web1 "
+        f"{OTHER} already",
+    )
+    assert planner.plan([want(mode="private")], on).warnings == ()
+
+
+def test_others_are_read_only_where_they_matter() -> None:
+    rules = frozenset({OTHER})
+    on = host(stopped(STORED, replace(STORED, mac=OTHER)), kept=rules)
+    assert not resolution.needs_all([want(present=False)], on)
+    assert not resolution.needs_all([want(allmulticast="no")], on)
+    assert resolution.needs_all([want(mac=OTHER, present=False)], on)
+    assert resolution.needs_all([want()], on, purge=True)
+    assert not resolution.needs_all([want()], host(stopped(STORED), kept=rules), purge=True)
+    assert resolution.needs_all([want("gone", OTHER, present=False)], on)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, xml, xmlfile
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, rollback, xml, xmlfile
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -64,7 +64,8 @@ def converge(
         lambda: file.with_macs(file.observe({one.domain for one in declared})),
         lambda host, _answers: planner.plan(declared, host, file.unanswered, **more),
         file.apply,
-        lambda journal, host: planner.undo(journal.steps, host),
+        rollback.undo,
+        revert=file.revert,
         check_mode=check_mode,
     )
 
@@ -151,9 +152,10 @@ def test_what_fails_after_writing_is_put_back_to_the_byte(path: pathlib.Path) ->
     file = xmlfile.open_file(str(path), write=put)
     host = file.observe({"web1"})
     steps = planner.plan(declare.declare([("", {"domain": "web1", "mac": MAC, "state": "absent"})]), host).steps
-    file.apply(steps)
+    journal: _plan.Journal[Nic] = _plan.Journal()
+    file.apply(steps, journal)
     assert MAC not in path.read_text()
-    file.apply(planner.undo(steps, file.observe({"web1"})).steps)
+    file.revert(rollback.undo(journal, file.observe({"web1"})).steps)
     assert path.read_text() == document
 
 
@@ -188,6 +190,25 @@ def test_a_read_only_file_is_not_replaced(path: pathlib.Path, monkeypatch: pytes
     monkeypatch.setattr(os, "access", lambda place, _mode: place != str(path))
     with pytest.raises(MacvtapError, match=r"web1\.xml is read-only for this user"):
         converge(xmlfile.open_file(str(path), write=never), TO_DIRECT)
+
+
+def test_a_file_that_is_a_mount_is_written_into_only_if_that_is_allowed(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xmlfile, "_mounts", lambda: {"/", str(path)})
+    for check_mode in (True, False):
+        file = xmlfile.open_file(str(path), write=never)
+        steps = converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT, check_mode=True).plan.steps
+        with pytest.raises(MacvtapError, match=r"it is itself a mount.* Set unsafe_writes: true"):
+            file.require(steps) if check_mode else converge(file, TO_DIRECT)
+    assert path.read_text() == DOMAIN
+    converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT)
+    # What is right already need not be written.
+    xmlfile.open_file(str(path), write=never).require(())
+
+
+def test_mounts_are_found_by_their_names() -> None:
+    assert {"/", "/proc"} <= xmlfile._mounts()
 
 
 def test_what_a_daemon_keeps_is_warned_of(monkeypatch: pytest.MonkeyPatch, path: pathlib.Path) -> None:

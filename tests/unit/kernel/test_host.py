@@ -72,7 +72,9 @@ def test_load_and_persist(host: Tree) -> None:
     assert len(commands) == 1
 
 
-def test_a_modprobe_that_fails_leaves_no_file(host: Tree) -> None:
+def test_a_modprobe_that_fails_leaves_no_file(host: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
     def refuse(_command: list[str]) -> tuple[int, str, str]:
         return 1, "", "modprobe: ERROR: could not insert 'macvtap': Operation not permitted\n"
 

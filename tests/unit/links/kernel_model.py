@@ -10,10 +10,17 @@ from dataclasses import replace
 from functools import partial
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import requests as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    CHANGED,
+    INDEX,
+    MACVLAN_KINDS,
+    MADE,
+    REMOVED,
+    Link,
+    Links,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
-SCRATCH_GROUP = 1 << 30
 # What the kernel gives a new link that says nothing of it.
 DEFAULTS: dict[str, t.Any] = {
     "mode": "vepa",
@@ -47,52 +54,59 @@ class FakeKernel:
         self.links = dict(links)
         self._numbers = itertools.count(1000)
 
-    def apply(self, steps: t.Sequence[Step[Link]], requests: int | None = None) -> None:
+    def apply(
+        self, steps: t.Sequence[Step[Link]], requests: int | None = None, journal: Journal[Link] | None = None
+    ) -> None:
         """Do ``steps`` as the adapter does, or only its first ``requests`` requests.
 
         :raises RefusedError: the kernel would refuse one.
         :raises CutShortError: there would have been more.
         """
-        for done, request in enumerate(self._requests(steps)):
+        journal = journal or Journal()
+        for done, (step, action, request) in enumerate(self._requests(steps)):
             if done == requests:
                 raise CutShortError
+            journal.record(step, action)
             request()
+            if action == MADE and step.after and not journal.has(step, f"{INDEX}{self.links[step.target].index}"):
+                journal.record(step, f"{INDEX}{self.links[step.target].index}")
 
-    def _requests(self, steps: t.Sequence[Step[Link]]) -> t.Iterator[t.Callable[[], None]]:
+    def _requests(self, steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], str, t.Callable[[], None]]]:
         going = [step for step in steps if step.before and (step.after is None or step.recreates)]
-        changing = [(step.before, step.after) for step in steps if step.before and step.after and not step.recreates]
-        coming = [step.after for step in steps if step.after and (step.before is None or step.recreates)]
+        changing = [step for step in steps if step.before and step.after and not step.recreates]
+        coming = [adapter.with_address(s) for s in steps if s.after and (s.before is None or s.recreates)]
         for step in going:
             link = step.before
             if link and link.mode == "passthru" and link.up and link.allmulticast and link.parent_allmulti:
-                yield partial(self._set_allmulticast, step.target, on=False)
-            yield partial(self._set, step.target, group=SCRATCH_GROUP)
-        if going:
-            yield partial(self._delete_group, SCRATCH_GROUP)
-        taken = {(after.parent_index, after.mac) for _before, after in changing}
-        for before, after in changing:
-            yield partial(self._remove_altnames, before.name, before.altnames - after.altnames)
+                yield step, REMOVED, partial(self._set_allmulticast, step.target, on=False)
+            yield step, REMOVED, partial(self._delete, step.target)
+        pairs = [(step, t.cast("Link", step.before), t.cast("Link", step.after)) for step in changing]
+        taken = {(after.parent_index, after.mac) for _step, _before, after in pairs}
+        for step, before, after in pairs:
+            yield step, CHANGED, partial(self._remove_altnames, before.name, before.altnames - after.altnames)
             if after.mac not in (None, before.mac) and (before.parent_index, before.mac) in taken:
-                yield partial(self._set_mac, before.name, self._new_mac())
-        for before, after in changing:
-            yield partial(self._change, before, after)
-            yield partial(self._set_source_macs, before, after)
-            yield partial(self._add_altnames, before.name, after.altnames - before.altnames)
-        yield from (partial(self._create, link) for link in coming)
-        hearing = [link for link in coming if adapter.hears_later(link)]
-        yield from (partial(self._set_allmulticast, link.name, on=True) for link in hearing)
-        yield from (partial(self._add_altnames, link.name, link.altnames) for link in coming)
+                yield step, CHANGED, partial(self._set_mac, before.name, self._new_mac())
+        for step, before, after in pairs:
+            yield step, CHANGED, partial(self._change, before, after)
+            yield step, CHANGED, partial(self._set_source_macs, before, after)
+            yield step, CHANGED, partial(self._add_altnames, before.name, after.altnames - before.altnames)
+        made = [(step, t.cast("Link", step.after)) for step in coming]
+        yield from ((step, MADE, partial(self._create, link)) for step, link in made)
+        for step, link in made:
+            if adapter.hears_later(link):
+                yield step, MADE, partial(self._set_allmulticast, link.name, on=True)
+            yield step, MADE, partial(self._add_altnames, link.name, link.altnames)
 
     def _set(self, name: str, **fields: t.Any) -> None:
         self.links[name] = replace(self.links[name], **fields)
 
-    def _delete_group(self, group: int) -> None:
-        for link in [link for link in self.links.values() if link.group == group]:
-            if link.up and link.mode == "passthru" and link.promiscuous:
-                self._promiscuity(link, -1)
-            if link.up and link.mode != "passthru" and link.allmulticast:
-                self._allmulti(link, -1)
-            del self.links[link.name]
+    def _delete(self, name: str) -> None:
+        link = self.links[name]
+        if link.up and link.mode == "passthru" and link.promiscuous:
+            self._promiscuity(link, -1)
+        if link.up and link.mode != "passthru" and link.allmulticast:
+            self._allmulti(link, -1)
+        del self.links[name]
 
     def _create(self, wanted: Link) -> None:
         if wanted.name in self._names():

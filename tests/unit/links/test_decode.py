@@ -41,7 +41,7 @@ def test_vlan_links() -> None:
         message(10, "eth0.20", 1, vlan(20, 0x8100, attr(IFLA_IFALIAS, MARK.encode()))),
         message(11, "outer", 0, vlan(4094, 0x88A8)),
     ]
-    found = decode.links(bodies, (), ())
+    found = decode.links(bodies, ())
     common = {"parent": "eth0", "mac": "02:00:00:00:00:02", "mtu": 1500}
     assert fields(found["eth0.20"]) == {**common, "id": 20, "protocol": "802.1Q", "state": "up"}
     assert fields(found["outer"]) == {**common, "id": 4094, "protocol": "802.1ad", "state": "down"}
@@ -51,7 +51,7 @@ def test_vlan_links() -> None:
 
 def test_a_vlan_whose_parent_is_in_another_namespace_is_on_no_link_of_this_one() -> None:
     bodies = [message(2, "eth0", 1), message(10, "v20", 1, vlan(20, 0x8100, attr(IFLA_LINK_NETNSID, b"\0\0\0\0")))]
-    assert decode.links(bodies, (), ())["v20"].parent is None
+    assert decode.links(bodies, ())["v20"].parent is None
 
 
 def test_addresses_less_those_that_each_link_has() -> None:

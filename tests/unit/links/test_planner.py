@@ -11,9 +11,22 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, Tap, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import caveats, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    CHANGED,
+    INDEX,
+    MADE,
+    REFUSED,
+    REMOVED,
+    Held,
+    Holder,
+    Link,
+    Links,
+    Lost,
+    Tap,
+    Wanted,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal
 
 LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
 ETH0 = Link("eth0", 2, "veth", mac="02:00:00:00:00:02", mtu=1500, up=True)
@@ -153,7 +166,7 @@ def test_new_links_without_a_mode_get_one_warning() -> None:
         (new(parent="zzz"), r"links\[3\]\.parent: there is no link zzz on this host \(links: br0, eth0, .* more\)"),
         (new(parent="lo"), r"links\[3\]\.parent: lo is the loopback link"),
         (new(parent="tun0"), r"links\[3\]\.parent: tun0 is no Ethernet link"),
-        (new(parent="mt0"), r"links\[3\]\.parent: mt0 is itself a macvtap link.* \(eth0\)"),
+        (new(parent="mt0"), r"links\[3\]\.parent: mt0 is itself a macvtap link.*Use eth0 instead"),
         (new(parent="port0"), r"links\[3\]\.parent: port0 is a port of the bridge br0.* Use br0 instead"),
         (new(name="eth1"), r"links\[3\]\.name: eth1 exists and is no macvtap link but a physical"),
         (new(name="br0", state="absent"), r"links\[3\]\.name: br0 exists and is no macvtap link but a bridge link"),
@@ -222,10 +235,21 @@ def test_permissions_of_a_node_that_is_not_the_links_own_are_left_alone(tap: Tap
 def test_a_held_link_is_not_cut_off_unless_forced(wanted: Wanted) -> None:
     planned = planner.plan([wanted], host(MT0))
     assert planner.cut_off(planned) == (MT0,)
-    held = {"mt0": [Holder(42, "qemu-system-x86_64", "web1")]}
+    held = {"mt0": Held((Holder(42, "qemu-system-x86_64", "web1"),))}
     with pytest.raises(MacvtapError, match=r"links\[3\]: re.*ing mt0 would cut off pid 42 \(qemu.*domain web1\)"):
         planner.check_holders(planned, held, force=False)
     planner.check_holders(planned, held, force=True)
+
+
+MAC = "02:00:00:00:00:77"
+NEW0 = Link("new0", 0, "macvtap", "eth0", 2, "bridge", MAC, 1500, up=True)
+
+
+def recorded(*entries: tuple[t.Any, str]) -> Journal[Link]:
+    journal: Journal[Link] = Journal()
+    for step, action in entries:
+        journal.record(step, action)
+    return journal
 
 
 def test_a_change_in_place_cuts_nobody_off() -> None:
@@ -233,11 +257,12 @@ def test_a_change_in_place_cuts_nobody_off() -> None:
 
 
 def test_undo_goes_back_from_whatever_is_there() -> None:
-    steps = planner.plan([new(), mt0(mode="vepa", mtu=1400)], host(MT0)).steps
-    half_done = host(replace(MT0, mode="vepa"), Link("new0", 13, "macvtap", "eth0", 2, "bridge"))
-    back = planner.undo(steps, half_done)
+    new_step, change_step = planner.plan([new(mac=MAC), mt0(mode="vepa", mtu=1400)], host(MT0)).steps[::-1]
+    journal = recorded((change_step, CHANGED), (new_step, MADE))
+    half_done = host(replace(MT0, mode="vepa"), replace(NEW0, index=13))
+    back = planner.undo(journal, half_done, {})
     assert [(s.target, [c.field for c in s.changes]) for s in back.steps] == [("new0", ["state"]), ("mt0", ["mode"])]
-    assert not planner.undo(steps, host(MT0)).changed
+    assert not planner.undo(journal, host(MT0), {}).changed
 
 
 @pytest.mark.parametrize(
@@ -448,7 +473,7 @@ def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_
     assert not planner.plan([mt0()], host(MT0, *OTHERS)).changed
     assert planner.cut_off(planned) == OTHERS[:1]
     with pytest.raises(MacvtapError, match=r"^purge: removing old7 would cut off pid 42"):
-        planner.check_holders(planned, {"old7": [Holder(42, "qemu")]}, force=False)
+        planner.check_holders(planned, {"old7": Held((Holder(42, "qemu"),))}, force=False)
 
 
 def test_what_is_purged_makes_room() -> None:
@@ -465,12 +490,6 @@ def test_what_is_purged_makes_room() -> None:
         (mt0(parent="eth1"), MT0, "mt0: made anew: the number of the tap"),
         (mt0(tap_mode=0o666), MT0, "mt0: everybody on the host may read and send"),
         (mt0(tap_mode=0o606), MT0, "mt0: everybody on the host may read and send"),
-        (mt0(), replace(MT0, tap=Tap("/dev/tap10", (245, 1))), "/dev/tap10 of mt0 is missing: .* tap.repair: true"),
-        (
-            mt0(mode="vepa"),
-            replace(MT0, tap=replace(TAP, node=(245, 9))),
-            "/dev/tap10 of mt0 is the tap of a link in another network namespace: .* tap.repair: true",
-        ),
     ],
 )
 def test_warnings(wanted: Wanted, link: Link, message: str) -> None:
@@ -570,3 +589,168 @@ def test_a_parent_whose_count_is_broken_is_refused() -> None:
             planner.plan([wanted], broken)
         assert caught.value.path == path
     assert planner.plan([mt0(group=9)], broken).changed
+
+
+@pytest.mark.parametrize(
+    ("tap", "fault"),
+    [
+        (Tap("/dev/tap10", (245, 1)), "is missing"),
+        (replace(TAP, node=(245, 9)), "is the tap of a link in another network namespace"),
+        (replace(TAP, device=None), "may be the tap of another link"),
+    ],
+)
+def test_a_tap_that_is_not_the_links_own_is_told_by_what_there_is_in_the_end(tap: Tap, fault: str) -> None:
+    (said,) = caveats.of_taps([mt0()], host(replace(MT0, tap=tap)))
+    assert re.match(rf"/dev/tap10 of mt0 {fault}.*: .* tap.repair: true", said)
+    assert caveats.of_taps([mt0()], host(MT0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "deed"),
+    [
+        (mt0(state="absent"), "removing mt0"),
+        (mt0(parent="eth1"), "recreating mt0"),
+        (mt0(state="down"), "setting mt0 down"),
+        (mt0(mac=MAC), "giving mt0 another MAC address"),
+        (mt0(mode="source"), "leaving mt0 in mode source with no source_macs"),
+    ],
+)
+def test_whoever_may_be_there_is_not_cut_off(wanted: Wanted, deed: str) -> None:
+    planned = planner.plan([wanted], host(MT0))
+    for held, why in ((Held((Holder(42, "qemu"),)), r"pid 42 \(qemu\)"), (Held(doubt="it is dark"), "it is dark")):
+        with pytest.raises(MacvtapError, match=rf"^links\[3\]: {deed} would cut off .*{why}.*, or set force: true$"):
+            planner.check_holders(planned, {"mt0": held}, force=False)
+        planner.check_holders(planned, {"mt0": held}, force=True)
+    planner.check_holders(planned, {"mt0": Held()}, force=False)
+    # On the way back from what this run has itself made only who is seen counts.
+    assert not planner.cuts(planned.steps, {"mt0": Held(doubt="it is dark")}, doubts=False)
+
+
+def test_what_others_do_meanwhile_is_not_put_back() -> None:
+    (step,) = planner.plan([mt0(mode="vepa", altnames=frozenset({"a"}))], host(MT0)).steps
+    theirs = replace(MT0, mode="private", mtu=1400, altnames=frozenset({"a", "b"}))
+    back = planner.undo(recorded((step, CHANGED)), host(theirs), {})
+    assert [(c.field, c.after) for c in back.changes] == [("altnames", ["b"])]
+    # By index, under whichever name.
+    renamed = replace(MT0, name="renamed0", mode="vepa")
+    back = planner.undo(recorded((step, CHANGED)), host(renamed), {})
+    assert [(c.target, c.field, c.after) for c in back.changes] == [("renamed0", "mode", "bridge")]
+    assert "called renamed0" in back.warnings[0]
+    # Another link of that name is another link.
+    back = planner.undo(recorded((step, CHANGED)), host(replace(MT0, index=99, mode="vepa")), {})
+    assert (back.changes, len(back.warnings)) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("there", "removed"),
+    [
+        (replace(NEW0, index=13), "new0"),
+        (replace(NEW0, index=13, name="renamed0"), "renamed0"),
+        (replace(NEW0, index=13, mac="02:00:00:00:00:78"), None),
+        (replace(NEW0, index=13, kind="macvlan"), None),
+        (replace(NEW0, index=13, parent="eth1", parent_index=3), None),
+    ],
+)
+def test_undo_removes_what_this_run_has_made_and_no_other_link(there: Link, removed: str | None) -> None:
+    (step,) = planner.plan([new(mac=MAC)], host()).steps
+    back = planner.undo(recorded((step, MADE)), host(there), {})
+    assert [c.target for c in back.changes] == ([removed] if removed else [])
+    # What the kernel has refused is not there by this run.
+    assert not planner.undo(recorded((step, MADE), (step, MADE + REFUSED)), host(there), {}).changed
+    # Whose index is known needs no address.
+    back = planner.undo(recorded((step, MADE), (step, INDEX + "13")), host(replace(NEW0, index=13, mac=None)), {})
+    assert [c.target for c in back.changes] == ["new0"]
+
+
+def test_what_was_removed_is_put_back_and_what_cannot_be_is_said() -> None:
+    (step,) = planner.plan([mt0(state="absent")], host(MT0)).steps
+    journal = recorded((step, REMOVED))
+    child = Link("v7", 40, "vlan", "mt0", MT0.index)
+    lost: dict[tuple[str | None, int], Lost] = {
+        (None, MT0.index): Lost(("198.51.100.1/24", "the route to 10.0.0.0/8"), (child,))
+    }
+    (back,) = planner.undo(journal, host(), lost).steps
+    assert (back.before, back.after) == (None, MT0)
+    again = planner.undo(journal, host(replace(MT0, index=77)), lost)
+    assert not again.changed
+    assert [re.sub("^mt0: ", "", said) for said in again.warnings] == [
+        "recreated on the way back, with another index and /dev/tapN",
+        "what was on it is gone: 198.51.100.1/24, the route to 10.0.0.0/8",
+        "what it was the parent of went with it and is gone: v7",
+    ]
+    # Its name is another link's by now, which is left alone.
+    theirs = replace(MT0, index=77, mac=MAC)
+    taken = planner.undo(journal, host(theirs), lost)
+    assert (taken.changes, len(taken.warnings)) == ((), 1)
+    # Not gone after all.
+    assert not planner.undo(journal, host(MT0), lost).changed
+
+
+def test_a_link_whose_parent_is_elsewhere_is_not_moved_here() -> None:
+    pods = replace(MT0, parent=None, parent_index=0, lower=7, lower_netns=3)
+    for wanted in (mt0(parent="eth0"), mt0(tx_queues=4), mt0(mode="passthru")):
+        with pytest.raises(MacvtapError, match="on a link of another network namespace, as one that is made for a pod"):
+            planner.plan([wanted], host(pods))
+    assert [c.impact for c in planner.plan([mt0(mtu=1400)], host(pods)).changes] == [Impact.IN_PLACE]
+    assert planner.plan([mt0(state="absent")], host(pods)).changed
+
+
+def test_a_macvlan_from_outside_may_be_a_parent() -> None:
+    outer = replace(ETH0, kind="macvlan", mode="bridge", lower=7, lower_netns=3)
+    links = {**host(), "eth0": outer}
+    (step,) = planner.plan([new()], links).steps
+    assert step.after is not None
+    assert (step.after.parent, step.after.parent_index) == ("eth0", outer.index)
+    # The kernel has put it on what is below.
+    made = replace(step.after, index=13, parent=None, parent_index=0, lower=7, lower_netns=3)
+    assert not planner.plan([new()], {**links, "new0": made}).changed
+    (step,) = planner.plan([new(tx_queues=2)], {**links, "new0": replace(made, tx_queues=1)}).steps
+    assert step.after is not None
+    assert (step.recreates, step.after.parent_index) == (True, outer.index)
+    with pytest.raises(MacvtapError, match="passthru must be the only one on its parent"):
+        planner.plan([new(mode="passthru")], links)
+    with pytest.raises(MacvtapError, match="another network namespace"):
+        planner.plan([new()], {**links, "new0": replace(made, lower=8)})
+
+
+@pytest.mark.parametrize(
+    ("parent", "other", "message"),
+    [
+        (ETH0, Link("iv0", 30, "ipvlan", "eth0", 2), "has the ipvlan link iv0 on it"),
+        (ETH0, Link("iv0", 30, "ipvtap", "eth0", 2), "has the ipvtap link iv0 on it"),
+        (ETH0, Link("ms0", 30, "macsec", "eth0", 2), "has the macsec link ms0 on it"),
+        (Link("iv0", 30, "ipvlan", "eth0", 2, mtu=1500), None, "is itself an ipvlan link"),
+        (Link("ovs-system", 31, "openvswitch", mtu=1500), None, "the datapath of Open vSwitch"),
+        (
+            replace(ETH0, master="ovs-system"),
+            Link("ovs-system", 31, "openvswitch"),
+            "Use its bridge instead; `ovs-vsctl",
+        ),
+    ],
+)
+def test_a_parent_whose_frames_something_else_takes(parent: Link, other: Link | None, message: str) -> None:
+    links = {**host(), parent.name: parent, **({other.name: other} if other else {})}
+    with pytest.raises(MacvtapError, match=message):
+        planner.plan([new(parent=parent.name)], links)
+
+
+def test_of_an_open_vswitch_port_the_bridges_are_named() -> None:
+    ovs = {"ovs-system": Link("ovs-system", 31, "openvswitch"), "br-lan": Link("br-lan", 32, "openvswitch")}
+    links = {**host(), **ovs, "eth0": replace(ETH0, master="ovs-system")}
+    with pytest.raises(MacvtapError, match=r"Use its bridge instead \(br-lan\); `ovs-vsctl port-to-br eth0`"):
+        planner.plan([new()], links)
+
+
+def test_no_ipv6_is_no_generated_address() -> None:
+    small = replace(MT0, mtu=1200, addrgenmode=None)
+    assert not planner.plan([mt0(addrgenmode="none")], host(small)).changed
+    raised = planner.plan([mt0(addrgenmode="none", mtu=1500)], host(small))
+    assert [c.field for c in raised.changes] == ["mtu", "addrgenmode"]
+    # A kernel without IPv6 has none at any mtu.
+    assert not planner.plan([mt0(addrgenmode="none")], host(replace(MT0, addrgenmode=None))).changed
+    with pytest.raises(MacvtapError, match=r"addrgenmode: with an mtu of 1200 the link has no IPv6"):
+        planner.plan([mt0(addrgenmode="random")], host(small))
+    # Put back with the mtu, whatever the kernel generates for what gets IPv6 anew.
+    (step,) = planner.plan([mt0(mtu=1200)], host(replace(MT0, addrgenmode="none"))).steps
+    back = planner.undo(recorded((step, CHANGED)), host(small), {})
+    assert {c.field: c.after for c in back.changes} == {"mtu": 1500, "addrgenmode": "none"}

@@ -11,10 +11,18 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    CHANGED,
+    INCOMPLETE_GROUP,
+    MADE,
+    REMOVED,
+    Link,
+    Links,
+    Wanted,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import foreseen
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan, report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
 
 LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
 ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, altnames=frozenset({"trunk"}))
@@ -26,7 +34,6 @@ OURS = Link("eth0.20", 10, "vlan", "eth0", 2, mac=ETH0.mac, mtu=1500, up=True, a
 OURS = replace(OURS, vlan_protocol="802.1Q")
 THEIRS = replace(OURS, name="mgmt", index=11, vlan_id=15, alias="")
 ON_IT = Link("mt0", 20, "macvtap", "eth0.20", 10, "bridge", "02:00:00:00:00:20", 1500, up=True)
-NO_ADDRESSES: t.Mapping[int, t.Sequence[str]] = {}
 
 
 def host(*more: Link) -> Links:
@@ -38,8 +45,7 @@ def vlan(**fields: t.Any) -> WantedVlan:
 
 
 def plan(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> Plan[Link]:
-    addresses = how.pop("addresses", NO_ADDRESSES)
-    return vlans.plan([wanted] if isinstance(wanted, WantedVlan) else wanted, host(*more), addresses, **how)
+    return vlans.plan([wanted] if isinstance(wanted, WantedVlan) else wanted, host(*more), **how)
 
 
 def changes(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> list[t.Any]:
@@ -111,19 +117,18 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
 
 @pytest.mark.parametrize("wanted", [vlan(name="eth0.20", id=21), vlan(state="absent")])
 @pytest.mark.parametrize(
-    ("more", "addresses", "use"),
+    ("more", "use"),
     [
-        ([OURS, ON_IT], {}, r"eth0.20 is the parent of mt0, and"),
-        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], {}, r"eth0.20 is the parent of eth0.20.7, and"),
-        ([replace(OURS, master="br0")], {}, r"eth0.20 is a port of br0, and"),
-        ([OURS], {10: ["192.0.2.1/24"]}, r"eth0.20 has addresses of the host (192.0.2.1/24), and"),
+        ([OURS, ON_IT], r"eth0.20 is the parent of mt0, and"),
+        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], r"eth0.20 is the parent of eth0.20.7, and"),
+        ([replace(OURS, master="br0")], r"eth0.20 is a port of br0, and"),
     ],
 )
-def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], addresses: t.Any, use: str) -> None:
-    said = refused(wanted, *more, addresses=addresses)
+def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], use: str) -> None:
+    said = refused(wanted, *more)
     assert said.startswith(f"vlans[3]: {use}")
     assert said.endswith("Remove that first, or say force: true")
-    assert plan(wanted, *more, addresses=addresses, force=True).changed
+    assert plan(wanted, *more, force=True).changed
 
 
 def test_by_force_what_is_on_it_is_said_to_go() -> None:
@@ -215,24 +220,92 @@ def test_two_may_swap_their_numbers() -> None:
     assert [(c[0], c[2], c[3]) for c in changes(wanted, OURS, other)] == [("eth0.20", 20, 30), ("eth0.30", 30, 20)]
 
 
+def recorded(*entries: tuple[t.Any, str]) -> Journal[Link]:
+    journal: Journal[Link] = Journal()
+    for step, action in entries:
+        journal.record(step, action)
+    return journal
+
+
 def test_the_way_back() -> None:
     wanted = [vlan(id=30), vlan(name="eth0.20", id=21, mtu=1300)]
-    steps = plan(wanted, OURS).steps
-    half_done = host(replace(OURS, name="eth0.30", index=12, vlan_id=30))
-    back = vlans.undo(steps, half_done)
+    recreated, made = plan(wanted, OURS).steps
+    journal = recorded((recreated, REMOVED), (made, MADE))
+    new = replace(OURS, name="eth0.30", index=12, vlan_id=30)
+    back = vlans.undo(journal, host(new), {})
     assert [(c.target, c.before, c.after) for c in back.changes] == [
         ("eth0.30", "up", "absent"),
         ("eth0.20", "absent", "up"),
     ]
     # What it had from its parent it is to have from it again, so that it follows it again.
     assert back.steps[1].after == replace(OURS, mac=None, mtu=None)
-    assert not vlans.undo(steps, host(replace(OURS, index=99))).changed
+    again = vlans.undo(journal, host(replace(OURS, index=99)), {})
+    assert not again.changed
+    assert again.warnings == ("eth0.20: recreated on the way back, with another index",)
+    # Whoever has made it meanwhile, it is not this run's without its mark.
+    assert not vlans.undo(recorded((made, MADE)), host(replace(new, alias="")), {}).changed
+    half_made = replace(new, alias="", group=INCOMPLETE_GROUP)
+    assert vlans.undo(recorded((made, MADE)), host(half_made), {}).changed
 
 
 def test_a_changed_address_is_put_back_though_it_is_the_parents() -> None:
-    steps = plan(vlan(mac="02:00:00:00:00:99"), OURS).steps
-    (change,) = vlans.undo(steps, host(replace(OURS, mac="02:00:00:00:00:99"))).changes
+    (step,) = plan(vlan(mac="02:00:00:00:00:99"), OURS).steps
+    there = host(replace(OURS, mac="02:00:00:00:00:99"))
+    (change,) = vlans.undo(recorded((step, CHANGED)), there, {}).changes
     assert (change.field, change.after) == ("mac", ETH0.mac)
+
+
+def test_what_is_declared_on_a_vlan_that_is_recreated_is_recreated_with_it() -> None:
+    outer, inner = replace(OURS, name="a", vlan_id=30), replace(OURS, name="q", index=12, vlan_id=7, parent="a")
+    inner = replace(inner, parent_index=outer.index)
+    wanted = [vlan(name="a", id=31), vlan(name="q", parent="a", id=7, path="vlans[4]")]
+    planned = plan(wanted, outer, inner)
+    assert [(step.target, step.recreates) for step in planned.steps] == [("a", True), ("q", True)]
+    # What is on that one is cut off along with it.
+    assert refused(wanted, outer, inner, replace(ON_IT, parent="q", parent_index=12)).startswith("vlans[4]: q is the p")
+    back = vlans.undo(recorded(*((step, REMOVED) for step in planned.steps)), host(), {})
+    assert [step.target for step in back.steps] == ["a", "q"]
+    assert refused([vlan(name="a", id=30, state="absent"), wanted[1]], outer, inner).startswith(
+        "vlans[4].parent: a is dec"
+    )
+
+
+def test_a_vlan_on_one_that_is_declared_absent() -> None:
+    said = refused([vlan(state="absent"), vlan(parent="eth0.20", id=5, path="vlans[4]")], OURS)
+    assert said.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], and what is on it goes along")
+
+
+def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
+    half_made = replace(OURS, alias="", group=INCOMPLETE_GROUP)
+    (step,) = plan(vlan(), half_made).steps
+    assert step.after is not None
+    assert (step.after.alias, step.after.group) == (MARK, 0)
+    assert plan(vlan(state="absent"), half_made).steps[0].removes
+    assert not plan(vlan(), replace(OURS, group=INCOMPLETE_GROUP)).changed
+
+
+def test_a_vxlan_goes_with_the_vlan_that_it_is_under() -> None:
+    vxlan = Link("vx0", 30, "vxlan", under=OURS.index)
+    assert "is the parent of vx0" in refused(vlan(state="absent"), OURS, vxlan)
+
+
+def test_on_a_port_of_a_bridge_a_vlan_has_its_frames_first() -> None:
+    bridge = Link("br0", 30, "bridge", mac=ETH1.mac, mtu=1500, up=True)
+    port = replace(ETH1, master="br0")
+    planned = plan(vlan(parent="eth1"), bridge, port)
+    assert planned.changed
+    said = "eth1.20: eth1 is a port of br0. What arrives there in VLAN 20 goes to eth1.20, and to br0 no more"
+    assert planned.warnings == (said,)
+    made = replace(OURS, name="eth1.20", parent="eth1", parent_index=3)
+    assert plan(vlan(parent="eth1"), bridge, port, made).warnings == ()
+    assert refused(vlan(parent="port0")).endswith("Use bond0 instead")
+
+
+@pytest.mark.parametrize(("has", "warned"), [(None, False), (frozenset({1}), True), (frozenset({1, 20}), False)])
+def test_a_bridge_that_filters_vlans_is_a_member_of_its_own(has: frozenset[int] | None, warned: bool) -> None:
+    bridge = Link("br0", 30, "bridge", mac=ETH1.mac, mtu=1500, up=True, bridge_vlans=has)
+    warnings = plan(vlan(parent="br0"), bridge).warnings
+    assert [said.partition("Run: ")[2] for said in warnings] == ["bridge vlan add dev br0 vid 20 self"] * warned
 
 
 def test_a_macvtap_link_may_be_on_a_vlan_and_its_parent_still_be_said_by_its_address() -> None:

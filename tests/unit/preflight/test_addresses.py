@@ -10,8 +10,8 @@ import pytest
 from compared import H1, H2, NOTHING, U1, U2, A, B, companion, conflicts, macvtap, nic, only, places, vlan, web
 from fleet import Said, declared, found, iface, mac, uplink
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import select
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 
@@ -279,7 +279,8 @@ def test_one_domain_with_one_address_twice() -> None:
 def test_an_address_that_is_not_declared_is_the_one_that_the_module_will_make() -> None:
     domain = Domain("web1", U1)
     desired = Desired("", "web1", by="source", key="eth0", given={"source": "eth0"})
-    made = select(desired, domain, Host("", {"web1": domain})).mac
+    (meant,) = assign([desired], Host("", {"web1": domain})).values()
+    made = getattr(meant, "mac", "")
     conflict = only((declared(nic()), found(domain)), (declared(nic("db1", mac=made)), H2))
     assert places(conflict) == [f"hv1 web1 {made} declared", f"hv2 db1 {made} declared"]
     # The domain is on the other host so far.

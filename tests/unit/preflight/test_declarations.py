@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 from compared import H1, H2, NOTHING, U1, U2, A, B, conflicts, fleet, macvtap, nic, only, places, web
-from fleet import Said, declared, found, iface
+from fleet import Said, declared, found, iface, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, table
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,31 @@ def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() ->
 
 
 @pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        (Domain("web1", U1, True, persistent=False), "domain web1 is transient: libvirt stores nothing of it that"),
+        (Domain("web1", U1, saved=()), "domain web1 has a managed save: its next start brings back the NICs"),
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_domain_with_which_only_the_declaration_has_to_wait_is_no_conflict(
+    there: Domain, reason: str, state: str
+) -> None:
+    said = declared(nic("web1", mac=A, state=state))
+    told = {"hv1": {"declared": said, "found": found(there)}, "hv2": {"declared": said, "found": found(number=2)}}
+    assert [places(one) for one in compare.conflicts(told)] == [[f"hv2 web1 {A} declared"]] * (state == "present")
+    (gap,) = compare.gaps(told)
+    assert (gap["host"], gap["what"]) == ("hv1", "domain")
+    assert gap["reason"].startswith(reason)
+    assert table.table([], [gap]) == f"To know: hv1: {gap['reason']}"
+    # Of others nobody has declared anything.
+    assert compare.gaps({"hv1": {"declared": declared(nic("db1", mac=A)), "found": found(there)}}) == []
+
+
+@pytest.mark.parametrize(
     ("said", "there", "message"),
     [
         (nic("wbe1", mac=A), web("web1"), "[0].domain: no domain 'wbe1' on qemu:///system (known: web1)"),
-        (nic("web1", mac=A), Domain("web1", U1, True, persistent=False), "[0].domain: domain 'web1' is transient"),
         (nic(mac=A, source=None), web(), f"[0].source: domain 'web1' has no interface {A} yet: adding it needs"),
         (nic(mac=A), web("web1", U1, Iface(A, "bridge")), f"[0].mac: domain 'web1' has {A} as an interface of type"),
         (nic(mac=A, state="absent"), web("web1", U1, Iface(A, "bridge")), "[0].mac: domain 'web1' has"),
@@ -114,9 +135,42 @@ def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
     assert conflicts((orphan, {"unreachable": True})) == []
 
 
+@pytest.mark.parametrize(
+    ("role", "name", "meant"),
+    [
+        ("domains", "parrent", "source"),
+        ("domains", "parent", "source"),
+        ("domains", "targt", "target"),
+        ("links", "sorce", "parent"),
+        ("links", "uplnk", "parent"),
+    ],
+)
+def test_an_option_is_suggested_by_what_is_meant(role: str, name: str, meant: str) -> None:
+    entry = {name: "eth0"}
+    said = declared(nic(mac=A, **entry)) if role == "domains" else declared(links=[{"name": "x0", **entry}])
+    assert f".{name}: there is no such option; did you mean {meant}?" in only((said, H1)).message
+
+
+def test_a_transient_domain_is_no_mistake_in_a_variable() -> None:
+    fleeting = Domain("web1", U1, True, persistent=False, live=(iface(A),))
+    for said in (nic(mac=A), nic(mac=A, state="absent"), nic(mac=B)):
+        assert conflicts((declared(said), found(fleeting))) == []
+
+
 def test_several_interfaces_that_are_meant() -> None:
     there = found(web("web1", U1, iface(A), iface(B)))
-    assert "Say which one by its MAC address" in only((declared(nic()), there)).message
+    assert "Select one by its MAC address" in only((declared(nic()), there)).message
+
+
+def test_entries_that_would_find_each_others_interface_next_time() -> None:
+    there = found(web("web1", U1, iface(A)))
+    conflict = only((declared(nic(), nic(mac=B)), there))
+    assert "is to have 2 direct interfaces with the source eth0" in conflict.message
+    # The one is moved away by its address, so that the other one makes a new one.
+    assert (
+        conflicts((declared(nic(mac=A, source="eth1"), nic()), found(uplink(3, "eth1"), web("web1", U1, iface(A)))))
+        == []
+    )
 
 
 @pytest.mark.parametrize(

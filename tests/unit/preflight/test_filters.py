@@ -12,6 +12,8 @@ import pytest
 from fleet import declared, found, mac
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import checks, nics, vlans
 
 errors = pytest.importorskip("ansible.errors")
 
@@ -96,15 +98,58 @@ def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
     [
         ({"declared": "x"}, "and that of hv1 has 'x'"),
         ({"found": ["x"]}, "and that of hv1 has ['x']"),
-        ({"found": {"links": None}}, "what was found of hv1 is not what macvtap_host_info returns"),
-        ({"found": {"links": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
-        ({"found": {"links": [], "domains": [{}]}}, "what was found of hv1 is not what macvtap_host_info returns"),
-        ({"found": {"links": [], "libvirt": "x"}}, "what was found of hv1 is not what macvtap_host_info returns"),
     ],
 )
 def test_what_is_no_host_of_a_fleet_is_refused_by_its_name(host: t.Any, message: str) -> None:
     with pytest.raises(errors.AnsibleFilterError, match=re.escape(message)):
         fleet_conflicts.fleet_conflicts({"hv1": host, "hv2": FLEET["hv2"]})
+
+
+@pytest.mark.parametrize(
+    "there",
+    [{"links": None}, {"links": [{}]}, {"links": [], "domains": [{}]}, {"links": [], "libvirt": "x"}],
+)
+def test_what_no_host_returns_is_that_hosts_own_row(there: t.Any) -> None:
+    bad = {"declared": declared(links=[{"mac": mac(1)}])}
+    fleet = {"hv1": {"declared": declared(), "found": there}, "hv2": bad}
+    first, second = fleet_conflicts.fleet_conflicts(fleet)
+    assert first["message"].startswith("what was found of it is not what macvtap_host_info returns (")
+    assert [place["host"] for place in (*first["where"], *second["where"])] == ["hv1", "hv2"]
+    assert [gap["host"] for gap in fleet_gaps.fleet_gaps(fleet)] == ["hv2"]
+
+
+@pytest.mark.parametrize("stage", ["vlans.made", "nics.with_nics", "checks.conflicts", "vlan_options.wanted"])
+def test_a_defect_about_one_host_keeps_no_other_from_being_compared(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    of, _dot, name = stage.partition(".")
+    module = {"vlans": vlans, "nics": nics, "checks": checks, "vlan_options": vlan_options}[of]
+    real = getattr(module, name)
+
+    def fails(*given: t.Any, **how: t.Any) -> t.Any:
+        if "hv1" in str(given) or "odd0" in str(given):
+            raise ZeroDivisionError("by accident")
+        return real(*given, **how)
+
+    monkeypatch.setattr(module, name, fails)
+    odd = declared(links_vlans=[{"parent": "odd0", "id": 3}])
+    bad = declared(links=[{"name": "x0", "parent": "eth9"}])
+    fleet = {"hv1": {"declared": odd, "found": found()}, "hv2": {"declared": bad, "found": found(number=2)}}
+    got = fleet_conflicts.fleet_conflicts(fleet)
+    said = [one for one in got if one["where"][0]["host"] == "hv1" and one["kind"] == "declaration"]
+    assert said[0]["message"] == "this host could not be compared: ZeroDivisionError: by accident"
+    assert [one["message"] for one in got if one["where"][0]["host"] == "hv2"] == [
+        "there is no link eth9 on this host; did you mean eth0?"
+    ]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e400, [1], {"a": 1}])
+@pytest.mark.parametrize("variable", ["macvtap_links_mtu", "macvtap_host_access_mtu", "macvtap_links_group"])
+def test_what_is_no_number_is_one_hosts_row(variable: str, value: t.Any) -> None:
+    fleet = {"hv1": {"declared": {variable: value}, "found": found()}, "hv2": {"found": found(number=2)}}
+    (one,) = fleet_conflicts.fleet_conflicts(fleet)
+    assert one["message"].startswith(f"{variable}: ")
+    assert [place["host"] for place in one["where"]] == ["hv1"]
 
 
 def test_names_that_yaml_has_read_as_numbers_are_names() -> None:

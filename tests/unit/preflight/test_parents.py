@@ -98,6 +98,18 @@ def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any
     assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
 
 
+def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
+    running = Domain(
+        "web2",
+        running=True,
+        stored=(Iface(B, "network", origin="mv"),),
+        live=(Iface(B, "network", {"target": "macvtap7"}, origin="mv"),),
+    )
+    there = found(macvtap("macvtap7", B), running, Domain("web1", running=True))
+    conflict = only((declared(nic(mac=A, mode="passthrough")), there))
+    assert places(conflict) == [f"hv1 web2 {B} stored, live", f"hv1 web1 {A} declared"]
+
+
 @pytest.mark.parametrize(
     ("said", "there"),
     [
@@ -215,3 +227,33 @@ def test_vepa_needs_a_switch_that_reflects(relay: bool | None, kinds: list[str])
     assert [one.kind for one in got] == kinds
     assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared"]] * len(kinds)
     assert conflicts((declared(nic(mac=A), links=[{"name": "x0"}]), there)) == []
+
+
+def test_links_of_one_name_in_several_namespaces() -> None:
+    """None of which preflight looks into."""
+    pod = {"name": "p0", "netns": "pod1"}
+    # It may be there already, with its parent.
+    assert conflicts((declared(links=[pod], links_parent=None), H1)) == []
+    both = [{**pod, "mode": "passthru"}, {**pod, "netns": "pod2"}]
+    conflict = only((declared(links=both), H1))
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+    assert places(conflict) == ["hv1 pod1/p0 declared", "hv1 pod2/p0 declared"]
+    # The host's own is another.
+    there = found(macvtap("p0", mac(9), parent="eth0"))
+    assert conflicts((declared(links=[{**pod, "mtu": 1400}, {"name": "p0"}]), there)) == []
+    assert only((declared(links=[pod, pod]), H1)).kind == "declaration"
+
+
+def test_a_vlan_link_that_is_to_go_with_something_on_it() -> None:
+    trunked = Link(
+        "eth0.20", 3, "vlan", "eth0", 2, None, mac(1), 1500, up=True, alias="linuxvirt.macvtap",
+        vlan_id=20, vlan_protocol="802.1Q",
+    )  # fmt: skip
+    there = found(trunked, Link("mt0", 4, "macvtap", "eth0.20", 3, "bridge", mac(8), 1500))
+    vlans = [{"parent": "eth0", "id": 20, "state": "absent"}]
+    conflict = only((declared(links_vlans=vlans), there))
+    assert conflict.message.startswith("macvtap_links_vlans[0]: eth0.20 is the parent of mt0, and removing it")
+    assert conflicts((declared(links_vlans=vlans, links_force="yes"), there)) == []
+    # The role removes what is on it first.
+    gone = [{"name": "mt0", "parent": "eth0.20", "state": "absent"}]
+    assert conflicts((declared(links_vlans=vlans, links=gone), there)) == []

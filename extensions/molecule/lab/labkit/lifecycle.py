@@ -93,6 +93,8 @@ def check_machine(programs: t.Mapping[str, str]) -> None:
 def build(lab: Lab, index_count: int, cache: Path, system: hypervisor.System) -> None:
     model.save(lab)
     if lab.vms:
+        # The guests' first: it takes seconds, and others who need it would wait for the machine's, which takes minutes.
+        image.build(cache)
         vmimage.build(cache)
     say(f"lab {lab.name}: the switch, with DHCP and router advertisements on the LAN")
     switch.create(lab)

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Run the checks of each named stage, or of all of them: lint unit integration sanity molecule.
+
+As many run side by side as there are processors, at most two; MACVTAP_TEST_LANES sets another number. A check's output
+is shown whole when the check ends. A check that fails does not keep the others from running; the last line counts them.
+Ctrl-C, SIGTERM and SIGHUP end all that runs, and remove what it has made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+    "ANSIBLE_NOCOLOR": "1",
+    "PY_COLORS": "0",
+    "NO_COLOR": "1",
+}
+# What takes longest begins first, or it would run alone in the end. All others follow in the order of their names.
+LONGEST_FIRST = (
+    "molecule, vm",
+    "integration, macvtap_host_access",
+    "integration, pythons",
+    "integration, multicast",
+    "integration, benchmark",
+    "integration, collection",
+    "integration, macvtap_link_kernel",
+)
+# Seconds that an interrupted check has to remove what it has made.
+PATIENCE = 180
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    argv: t.Sequence[str]
+    environment: t.Mapping[str, str] = field(default_factory=dict)
+    # Relative to the checkout.
+    directory: str = "."
+    # Removes what the check may leave behind if it is interrupted; most remove everything themselves.
+    cleanup: t.Sequence[str] = ()
+
+
+# Checks that share something (a cache, a directory) run one after the other.
+Job = t.List[Check]
+
+
+@dataclass
+class Plan:
+    jobs: list[Job] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def needs_root(self, name: str) -> bool:
+        if os.geteuid() == 0:
+            return True
+        self.skipped.append(f"{name} (needs root, for network namespaces)")
+        return False
+
+
+def lint(plan: Plan) -> None:
+    lab = "extensions/molecule/lab"
+    tests = f"tests:tests/integration:tests/benchmark:{lab}:.collections"
+    docs = [
+        "antsibull-docs",
+        "lint-collection-docs",
+        "--plugin-docs",
+        ".collections/ansible_collections/linuxvirt/macvtap",
+    ]
+    plan.jobs.append(
+        [
+            Check("ruff check", ["ruff", "check", "."]),
+            Check("ruff format", ["ruff", "format", "--check", "."]),
+            Check("mypy, plugins", ["mypy", "--package", "ansible_collections.linuxvirt.macvtap.plugins"]),
+            Check("mypy, lab", ["mypy", lab], {"MYPYPATH": f"{lab}:{lab}/guest"}),
+            Check("mypy, tests", ["mypy", "tests"], {"MYPYPATH": tests}),
+            Check("mypy, stages", ["mypy", ".ci/stages.py"]),
+            Check("yamllint", ["yamllint", "--strict", "."]),
+            Check("ansible-lint", ["ansible-lint"]),
+            Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
+            Check("antsibull-docs", docs),
+        ]
+    )
+
+
+def unit(plan: Plan) -> None:
+    plan.jobs.append([Check("unit tests", ["pytest", "tests/unit", "-q"])])
+
+
+def integration(plan: Plan) -> None:
+    if not plan.needs_root("integration tests"):
+        return
+    for path in sorted((ROOT / "tests/integration").glob("test_*.py")):
+        name = path.stem.replace("test_", "", 1)
+        # What pytest remembers of the last run is one file, which two would write.
+        argv = ["pytest", f"tests/integration/{path.name}", "-q", "-o", f"cache_dir=.cache/pytest/{name}"]
+        plan.jobs.append([Check(f"integration, {name}", argv)])
+
+
+def sanity(plan: Plan) -> None:
+    plan.jobs.append([Check("ansible-test sanity", [".ci/sanity"])])
+
+
+def molecule(plan: Plan) -> None:
+    if not plan.needs_root("molecule"):
+        return
+    for path in sorted((ROOT / "extensions/molecule").glob("*/molecule.yml")):
+        scenario = path.parent.name
+        if scenario == "vm" and os.environ.get("MACVTAP_TEST_VM", "yes") == "no":
+            plan.skipped.append("molecule, vm (MACVTAP_TEST_VM=no)")
+            continue
+        argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
+        # Molecule's own place for its state is the same for every checkout of the machine.
+        state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{scenario}"}
+        plan.jobs.append([Check(f"molecule, {scenario}", argv[0], state, "extensions", argv[1])])
+
+
+STAGES: dict[str, t.Callable[[Plan], None]] = {
+    "lint": lint,
+    "unit": unit,
+    "integration": integration,
+    "sanity": sanity,
+    "molecule": molecule,
+}
+
+
+def in_order(jobs: t.Sequence[Job]) -> list[Job]:
+    """The longest first, then lint and unit tests and so on as the stages come."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks)))
+
+
+@dataclass
+class Running:
+    check: Check
+    rest: Job
+    process: subprocess.Popen[bytes]
+    # None where its output goes straight to the terminal.
+    output: t.IO[bytes] | None
+    started: float
+
+
+class Runner:
+    def __init__(self, plan: Plan, lanes: int) -> None:
+        self.waiting = in_order(plan.jobs)
+        self.lanes = lanes
+        # Alone, it need not wait for its end to be read.
+        self.live = len(plan.jobs) == 1
+        self.running: list[Running] = []
+        self.passed = 0
+        self.failed: list[str] = []
+        self.signal: int | None = None
+
+    def run(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._interrupt)
+        while (self.waiting or self.running) and self.signal is None:
+            while self.waiting and len(self.running) < self.lanes:
+                first, *rest = self.waiting.pop(0)
+                self._start(first, rest)
+            time.sleep(POLL_SECONDS)
+            for one in [one for one in self.running if one.process.poll() is not None]:
+                self._ended(one)
+        if self.signal is not None:
+            self._end_all()
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        self.signal = self.signal or number
+
+    def _start(self, check: Check, rest: Job) -> None:
+        say(f"== {check.name}: started")
+        output = None if self.live else tempfile.TemporaryFile()  # noqa: SIM115
+        # A session of its own: the terminal's Ctrl-C is for this process, which passes it on once.
+        process = subprocess.Popen(
+            check.argv,
+            cwd=ROOT / check.directory,
+            env={**ENVIRONMENT, **check.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+        )
+        self.running.append(Running(check, rest, process, output, time.monotonic()))
+
+    def _ended(self, one: Running) -> None:
+        self.running.remove(one)
+        good = one.process.returncode == 0
+        show(one)
+        say(f"== {one.check.name}: {'ok' if good else 'FAILED'}, {time.monotonic() - one.started:.0f} s")
+        if good:
+            self.passed += 1
+        else:
+            self.failed.append(one.check.name)
+        if one.rest:
+            first, *rest = one.rest
+            self._start(first, rest)
+
+    def _end_all(self) -> None:
+        """End what runs as Ctrl-C would: only then pytest takes down its fixtures, and the lab what is half made."""
+        say(f"== interrupted: ending {', '.join(one.check.name for one in self.running)}")
+        for one in self.running:
+            signal_group(one.process, signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE
+        for one in self.running:
+            try:
+                one.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                say(f"== {one.check.name}: does not end within {PATIENCE} s, and is killed")
+            signal_group(one.process, signal.SIGKILL)
+            one.process.wait()
+            show(one)
+            if one.check.cleanup:
+                environment = {**ENVIRONMENT, **one.check.environment}
+                directory = ROOT / one.check.directory
+                subprocess.run(one.check.cleanup, cwd=directory, env=environment, check=False, start_new_session=True)
+            self.failed.append(f"{one.check.name} (interrupted)")
+
+
+def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def show(one: Running) -> None:
+    if one.output is None:
+        return
+    with one.output as output:
+        output.seek(0)
+        if output.read(1):
+            output.seek(0)
+            say(f"== {one.check.name}")
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(names: t.Sequence[str]) -> int:
+    started = time.monotonic()
+    for name in names:
+        if name not in STAGES:
+            print(f"test: there is no stage {name}; there are {', '.join(STAGES)}", file=sys.stderr)
+            return 2
+    plan = Plan()
+    for name in names or STAGES:
+        STAGES[name](plan)
+    lanes = os.environ.get("MACVTAP_TEST_LANES", "")
+    runner = Runner(plan, int(lanes) if lanes.isdigit() and int(lanes) else min(2, os.cpu_count() or 1))
+    runner.run()
+    for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):
+        for one in those:
+            say(f"{word}: {one}")
+    say(f"after {time.monotonic() - started:.0f} s")
+    say(f"{runner.passed} passed, {len(runner.failed)} failed, {len(plan.skipped)} skipped")
+    if runner.signal is not None:
+        return 128 + runner.signal
+    return 1 if runner.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The way back: the inverse of what a run has done to companions, and of nothing else. Pure.
+
+A companion is the one that the run has changed or made only if it has its index and is still one of ours. What others
+have removed, made or changed meanwhile stays as they left it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    HALF_MADE,
+    Address,
+    Companion,
+    Done,
+    Host,
+    Route,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.planner import between_companions, found
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
+
+# What is changed of a companion's link in place.
+_OF_THE_LINK = ("mode", "mac", "mtu", "up")
+_ANOTHER = "is not the link any more that this run has changed, and is left as it is"
+_GONE = "has been removed by something else while this ran"
+_Part = t.TypeVar("_Part", Address, Route)
+
+
+def undo(journal: Journal[Companion], host: Host) -> Plan[Companion]:
+    """Plan the inverse of what ``journal`` has, against ``host`` as it is now."""
+    steps, warnings = [], []
+    for step in journal.steps:
+        known = step.after or step.before
+        now = found(step.target, host, dhcp4=bool(known and known.dhcp4))
+        then, warning = _then(step, now, journal, host)
+        if warning:
+            warnings.append(warning)
+        else:
+            steps.append(between_companions(now, then, step.path))
+    return in_order(steps, tuple(warnings))
+
+
+def _then(
+    step: Step[Companion], now: Companion | None, journal: Journal[Companion], host: Host
+) -> tuple[Companion | None, str]:
+    """Return the companion as it is to be again, or why it is left as it is ("": it is not)."""
+    before, there = step.before, host.links.get(step.target)
+    if not journal.has(step, Done.LINK):
+        if before is None:
+            return now, ""
+        if now is None or now.link.index != before.link.index:
+            return None, f"{step.target} {_ANOTHER if there else _GONE}"
+        return _as_before(step, now, journal), ""
+    if there is None or (now is not None and _is_made(now.link, host)):
+        return before, ""
+    if before is not None and there.index == before.link.index:
+        # It was not removed after all.
+        return now, ""
+    return None, f"{step.target} {_ANOTHER}"
+
+
+def _is_made(link: Link, host: Host) -> bool:
+    # The second, where a run was stopped before it had learnt the index.
+    return link.index in host.made or link.group == HALF_MADE
+
+
+def _as_before(step: Step[Companion], now: Companion, journal: Journal[Companion]) -> Companion:
+    """Return ``now`` less what the run has changed in place, as far as it is still as the run left it."""
+    before, after = t.cast("Companion", step.before), t.cast("Companion", step.after)
+    link = now.link
+    if journal.has(step, Done.IN_PLACE):
+        own = {name: getattr(before.link, name) for name in _OF_THE_LINK if _is_own(name, before, after, now)}
+        link = replace(link, **own)
+    settings = dict(now.settings)
+    for name, value in before.settings.items():
+        if journal.has(step, Done.setting(name)) and settings.get(name) == after.settings.get(name):
+            settings[name] = value
+    return replace(
+        now,
+        link=link,
+        settings=settings,
+        addresses=_parts(step, before.addresses, now.addresses, journal),
+        routes=_parts(step, before.routes, now.routes, journal),
+    )
+
+
+def _is_own(name: str, before: Companion, after: Companion, now: Companion) -> bool:
+    was, asked, is_now = (getattr(one.link, name) for one in (before, after, now))
+    return asked not in (None, was) and is_now == asked
+
+
+def _parts(
+    step: Step[Companion], before: tuple[_Part, ...], now: tuple[_Part, ...], journal: Journal[Companion]
+) -> tuple[_Part, ...]:
+    """Return the addresses or routes of now without those that the run has given, and with those that it has taken."""
+    kept = [part for part in now if not journal.has(step, Done.gives(part))]
+    taken = [part for part in before if part not in kept and journal.has(step, Done.takes(part))]
+    return tuple(kept + taken)

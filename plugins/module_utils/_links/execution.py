@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Carries out the steps of a Plan in batches, and records in the journal each thing right before it asks for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    identity,
+    messages,
+    requests,
+    rtnetlink,
+    tap,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    CHANGED,
+    INDEX,
+    MADE,
+    REFUSED,
+    REMOVED,
+    Link,
+    Links,
+    Lost,
+    Tap,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+
+# What a kernel needs for links of a kind: its option, and the module that it is otherwise.
+_KERNEL_OPTIONS = {
+    "macvtap": ("CONFIG_MACVTAP", "macvtap"),
+    "macvlan": ("CONFIG_MACVLAN", "macvlan"),
+    "vlan": ("CONFIG_VLAN_8021Q", "8021q"),
+}
+# How many links are removed in one send: each takes 40 bytes of it.
+_AT_ONCE = rtnetlink.BATCH_BYTES // 44
+
+Steps = t.Sequence[Step[Link]]
+Asked = t.Tuple[Step[Link], bytes]
+Refusals = t.Dict[str, MacvtapError]  # by the steps' targets
+Confirm = t.Callable[[Steps], Refusals]
+
+
+class Network(t.Protocol):
+    """The network namespaces that links are in, by the names that they are declared by; None is our own."""
+
+    sockets: dict[str | None, socket.socket]
+    descriptors: dict[str | None, int]
+    # What went with links that were removed, by their namespaces and indexes.
+    lost: dict[tuple[str | None, int], Lost]
+
+    def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
+
+    def observe_on_links(self) -> dict[int, list[str]]: ...
+
+    def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]: ...
+
+
+class Execution:
+    """One run's way through its steps: what goes first, then what changes, then what comes.
+
+    ``confirm`` says, right before links are removed or changed, which steps may not be and why, by their targets. With
+    ``go_on`` a step that fails does not keep the others from being done, and all the errors are raised as one in the
+    end.
+    """
+
+    def __init__(
+        self, network: Network, journal: Journal[Link], confirm: Confirm | None = None, *, go_on: bool = False
+    ) -> None:
+        self._network = network
+        self._journal = journal
+        self._confirm = confirm
+        self._go_on = go_on
+        self._errors: Refusals = {}
+        self._coming: frozenset[str] = frozenset()
+        # What the kernel has done: targets and actions.
+        self._done: set[tuple[str, str]] = set()
+
+    def carry_out(self, steps: Steps) -> None:
+        """Raises MacvtapError: the first in the steps' order that is refused; others may have been done."""
+        going = [step for step in steps if step.before and (step.after is None or step.recreates)]
+        changing = [step for step in steps if step.before and step.after and not step.recreates]
+        coming = [step for step in steps if step.after and (step.before is None or step.recreates)]
+        if changing or coming:
+            messages.require()
+        self._coming = frozenset(step.target for step in coming)
+        self._remove(going)
+        self._change(changing)
+        self._make(coming)
+        if self._errors:
+            raise MacvtapError(". ".join(map(str, self._errors.values())))
+
+    def _fail(self, failed: t.Mapping[str, MacvtapError]) -> None:
+        if failed and not self._go_on:
+            raise next(iter(failed.values()))
+        self._errors.update(failed)
+
+    def _standing(self, steps: Steps) -> Steps:
+        return [step for step in steps if step.target not in self._errors]
+
+    def _checked(self, steps: Steps, moved: t.Callable[[Step[Link]], str]) -> Steps:
+        """Return those of ``steps`` that are about what they were planned for, and may be carried out."""
+        failed = {}
+        for step in steps:
+            why = moved(step)
+            if why:
+                said = (
+                    f"{step.target} {why}, which was otherwise when this run began. Nothing is done to it; run it again"
+                )
+                failed[step.target] = MacvtapError(said, path=step.path)
+        self._fail(failed)
+        if self._confirm:
+            self._fail(self._confirm(self._standing(steps)))
+        return self._standing(steps)
+
+    def _parent_moved(self, step: Step[Link], links: Links) -> str:
+        parent = step.after.parent if step.after else None
+        return "" if parent in self._coming else identity.parent_moved(step, links)
+
+    def _remove(self, steps: Steps) -> None:
+        if not steps:
+            return
+        links = self._network.observe(())
+        there = identity.by_index(links)
+        steps = self._checked(steps, lambda step: identity.moved(step, there) or self._parent_moved(step, links))
+        self._note_what_is_lost(steps, links)
+        for name, sock in self._network.sockets.items():
+            theirs = [step for step in steps if netns_of(step) == name]
+            for start in range(0, len(theirs), _AT_ONCE):
+                self._remove_at_once(sock, theirs[start : start + _AT_ONCE], links)
+
+    def _remove_at_once(self, sock: socket.socket, steps: Steps, links: Links) -> None:
+        """Remove links, many by a link group of their own.
+
+        The kernel waits out an RCU grace period, some 20 ms, for each removal that it is asked for; for a group just
+        once. All in one send, since a link that a killed run leaves in another group is one that no purge finds.
+        """
+        self._send([(step, request) for step in steps for request in requests.before_removal(step)], REMOVED)
+        steps = self._standing(steps)
+        indexes = [t.cast("Link", step.before).index for step in steps]
+        asked = [messages.delete(index) for index in indexes]
+        if len(steps) > 1:
+            group = _unused_group(links)
+            asked = [*(messages.move(index, group) for index in indexes), messages.delete_group(group)]
+        for step in steps:
+            self._journal.record(step, REMOVED)
+        answers = rtnetlink.transact_at_once(sock, asked) if asked else []
+        failed: dict[int, MacvtapError] = {}
+        for n, answer in enumerate(answers):
+            # What has gone by itself since then has gone. The last of several is asked for all of them.
+            if answer is not None and answer.code != errno.ENODEV:
+                failed.update((at, _refused(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
+        self._done.update((step.target, REMOVED) for n, step in enumerate(steps) if n not in failed)
+        self._fail_some([(steps[n], failed[n]) for n in sorted(failed)], REMOVED)
+        for step in self._standing(steps):
+            if step.before and step.before.tap:
+                tap.forget(step.before.tap)
+
+    def _note_what_is_lost(self, steps: Steps, links: Links) -> None:
+        gone = {step.before.index for step in steps if step.before and step.before.netns is None}
+        addresses = self._network.observe_on_links() if gone else {}
+        for index in gone:
+            on_it = (link for link in links.values() if index in (link.parent_index, link.under) and not link.netns)
+            others = tuple(link for link in on_it if link.index not in gone)
+            self._network.lost[None, index] = Lost(tuple(addresses.get(index, ())), others)
+
+    def _change(self, steps: Steps) -> None:
+        if not steps:
+            return
+        links = self._network.observe(())
+        there = identity.by_index(links)
+        steps = self._checked(steps, lambda step: identity.moved(step, there))
+        self._send(list(requests.make_way(steps)), CHANGED)
+        steps = self._standing(steps)
+        self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
+        steps = [step for step in self._standing(steps) if _tap_differs(step)]
+        for step in steps:
+            self._journal.record(step, CHANGED)
+        self._settle_taps([(step, t.cast("Link", step.before)) for step in steps])
+
+    def _make(self, steps: Steps) -> None:
+        # Whose address the kernel chooses cannot be told from another's, and udev gives it one of its own later.
+        waiting = [requests.with_address(step) for step in self._standing(steps)]
+        made: dict[str, int] = {}
+        while waiting:
+            names = {step.after.key for step in waiting if step.after}
+            wave = [step for step in waiting if step.after and step.after.parent not in names] or waiting
+            waiting = [step for step in waiting if step not in wave]
+            # What is on a link that this run has made itself is on that one.
+            links = self._make_wave([requests.on(step, made) for step in wave])
+            made.update((link.name, link.index) for link in links)
+
+    def _make_wave(self, steps: Steps) -> list[Link]:
+        links = self._network.observe(())
+        steps = self._checked(steps, lambda step: identity.parent_moved(step, links))
+        # In this namespace, which is that of the parent, wherever the link is to be.
+        create = [(step, requests.create(step, self._network.descriptors.get(netns_of(step)))) for step in steps]
+        self._send(create, MADE, at_home=True)
+        steps = self._standing(steps)
+        found = self._find_made(steps)
+        steps = self._standing(steps)
+        # By index from here on: what has a name of its own may have another link's alternative name as well.
+        self._send([(s, request) for s in steps for request in requests.finish(s, found[s.target].index)], MADE)
+        steps = self._standing(steps)
+        self._settle_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap])
+        return [found[step.target] for step in self._standing(steps)]
+
+    def _find_made(self, steps: Steps) -> dict[str, Link]:
+        links = self._network.observe(()) if steps else {}
+        there = identity.by_index(links)
+        found, failed = {}, {}
+        for step in steps:
+            link = identity.find_made(t.cast("Link", step.after), links, there)
+            if link is None:
+                failed[step.target] = MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
+            else:
+                found[step.target] = link
+                self._journal.record(step, f"{INDEX}{link.index}")
+        self._fail(failed)
+        return found
+
+    def _send(self, asked: t.Sequence[Asked], action: str, *, at_home: bool = False) -> None:
+        """Ask the kernel for ``action``, and record it of each step right before its first request is sent."""
+        failed: dict[int, MacvtapError] = {}
+        for name, sock in self._network.sockets.items():
+            theirs = [n for n, (step, _request) in enumerate(asked) if name == (None if at_home else netns_of(step))]
+            for batch in rtnetlink.batches([asked[n][1] for n in theirs]):
+                numbers, theirs = theirs[: len(batch)], theirs[len(batch) :]
+                for step in {asked[n][0].target: asked[n][0] for n in numbers}.values():
+                    self._journal.record(step, action)
+                for n, answer in zip(numbers, rtnetlink.transact_at_once(sock, batch)):
+                    step, request = asked[n]
+                    if answer is not None and not requests.is_fulfilled(request, answer):
+                        failed[n] = _refused(step, answer)
+                    else:
+                        self._done.add((step.target, action))
+        self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)
+
+    def _fail_some(self, failed: t.Sequence[tuple[Step[Link], MacvtapError]], action: str) -> None:
+        refused: Refusals = {}
+        for step, error in failed:
+            if step.target not in refused and (step.target, action) not in self._done:
+                self._journal.record(step, action + REFUSED)
+            refused.setdefault(step.target, error)
+        self._fail(refused)
+
+    def _settle_taps(self, steps: t.Sequence[tuple[Step[Link], Link]]) -> None:
+        """Give the taps of links, as they are there now, their nodes and permissions."""
+        now = self._network.taps([link for _step, link in steps])
+        failed = {}
+        for step, link in steps:
+            try:
+                tap.settle(link.name, now[link.key], t.cast("Tap", t.cast("Link", step.after).tap))
+            except MacvtapError as exc:
+                failed[step.target] = MacvtapError(exc.message, path=step.path)
+        self._fail(failed)
+
+
+def netns_of(step: Step[Link]) -> str | None:
+    link = step.after or step.before
+    return link.netns if link else None
+
+
+def _tap_differs(step: Step[Link]) -> bool:
+    before, after = t.cast("Link", step.before), t.cast("Link", step.after)
+    return after.tap is not None and (after.tap.repair or after.tap != before.tap)
+
+
+def _unused_group(links: Links) -> int:
+    used = {link.group for link in links.values()}
+    while True:
+        # At random, so that two runs do not choose the same.
+        group = (1 << 30) | int.from_bytes(os.urandom(4), sys.byteorder) >> 2
+        if group not in used:
+            return group
+
+
+def _refused(step: Step[Link], answer: rtnetlink.Refusal) -> MacvtapError:
+    return MacvtapError(f"the kernel refused {_deed(step)}: {answer}{_hint(step, answer)}", path=step.path)
+
+
+def _deed(step: Step[Link]) -> str:
+    if step.after is None:
+        return f"to remove {step.target}"
+    if step.before is None or step.recreates:
+        return f"to make {step.target} on {step.after.parent}"
+    return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
+
+
+def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
+    if answer.code == errno.EAFNOSUPPORT:
+        return ". The link has no IPv6: its mtu is below 1280, or the kernel has none (ipv6.disable=1)"
+    # rtnl_newlink(), when it has looked for a module as well.
+    if step.after is None or answer.text != "Unknown device type":
+        return ""
+    option, module = _KERNEL_OPTIONS[step.after.kind]
+    return (
+        f". It has no links of the kind {step.after.kind}: {option} is neither built in nor a module that it could "
+        f"load. `modprobe {module}` says why; the module may be in a package of its own, or the kernel may have been "
+        "upgraded and the host not restarted since"
+    )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""By what a link is known while others rename, remove and recreate links. Pure.
+
+A name may be given to another link at any moment, and so may, after a removal, an index. The kernel gives an index anew
+only once all the others have been used up or where it is asked for it, so that index, kind and what the link is on are
+one link's.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import identity as vlan_identity
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_ours
+
+if t.TYPE_CHECKING:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+Places = t.Mapping[t.Tuple[t.Optional[str], int], Link]  # by their namespaces and indexes
+
+
+def is_same(now: Link, known: Link) -> bool:
+    """Whether ``now`` is the link ``known`` as it was observed, whatever either is called."""
+    return _fixed(now) == _fixed(known)
+
+
+def _fixed(link: Link) -> tuple[t.Any, ...]:
+    on = (link.lower_netns, link.lower) if link.elsewhere else (None, link.parent_index)
+    return link.netns, link.index, link.kind, on, vlan_identity(link)
+
+
+def by_index(links: Links) -> Places:
+    return {(link.netns, link.index): link for link in links.values()}
+
+
+def find(known: Link, there: Places) -> Link | None:
+    """Return the link ``known`` among those ``there``, under whichever name; None if it is gone."""
+    link = there.get((known.netns, known.index))
+    return link if link is not None and is_same(link, known) else None
+
+
+def find_made(after: Link, links: Links, there: Places, index: int = 0) -> Link | None:
+    """Return the link that was made as ``after``, under whichever name; None if it is not there.
+
+    ``index`` is what the kernel gave it, 0 if that is not known: then its MAC address, which an adapter gives each,
+    tells it.
+    """
+    # The kernel puts what is made on a macvlan link onto what that is on itself.
+    above = links.get(after.parent or "")
+    if index:
+        candidates = [there.get((after.netns, index))]
+    else:
+        named = links.get(after.key)
+        candidates = [named, *links.values()] if named is None else [named]
+        if named is not None and not _is_made(named, after, above, known=False):
+            candidates = list(links.values())
+    made = (link for link in candidates if link is not None and _is_made(link, after, above, known=bool(index)))
+    return next(made, None)
+
+
+def _is_made(link: Link, after: Link, above: Link | None, *, known: bool) -> bool:
+    if (link.netns, link.kind) != (after.netns, after.kind) or not _is_on(link, after, above):
+        return False
+    if link.kind == "vlan":
+        return vlan_identity(link) == vlan_identity(after) and is_ours(link)
+    return known or after.mode == "passthru" == link.mode or (after.mac is not None and link.mac == after.mac)
+
+
+def _is_on(link: Link, after: Link, above: Link | None) -> bool:
+    if above is not None and above.kind in MACVLAN_KINDS and above.elsewhere:
+        return (link.lower_netns, link.lower) == (above.lower_netns, above.lower)
+    return link.parent_index == after.parent_index
+
+
+def moved(step: Step[Link], there: Places) -> str:
+    """Say what has become of the link that ``step`` is about since it was observed, "" where it is the same."""
+    before = t.cast("Link", step.before)
+    now = find(before, there)
+    if now is None:
+        return "has gone or been recreated"
+    if now.name != before.name:
+        return f"is called {now.name} now"
+    if now.master != before.master:
+        return f"is a port of {now.master} now" if now.master else f"is no port of {before.master} any more"
+    leaves = step.after is None or step.recreates
+    if leaves and before.kind in MACVLAN_KINDS and before.mode != "passthru" and now.mac != before.mac:
+        return f"has the address {now.mac} now"
+    return ""
+
+
+def parent_moved(step: Step[Link], links: Links) -> str:
+    """Say what has become of the link that ``step`` makes one on since it was observed, "" where it is the same."""
+    after = step.after
+    if after is None or after.parent is None:
+        return ""
+    parent = links.get(after.parent)
+    if parent is None:
+        return f"would be on {after.parent}, which is not there any more"
+    return "" if parent.index == after.parent_index else f"would be on {after.parent}, which is another link now"

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""macvtap_link takes nothing from the host that it is reached by, unless it is told to: on a real kernel."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import lan as lans
+import pytest
+from lan import Connected, Lan
+from support import run_module
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+
+PASSTHRU = {"name": "mt0", "parent": "eth0", "mode": "passthru"}
+MT0 = {"name": "mt0", "parent": "eth0", "mode": "bridge", "addrgenmode": "none"}
+TOLD = ", or set allow_host_disconnect: true$"
+
+
+@pytest.fixture(scope="module")
+def _lan() -> t.Iterator[Lan]:
+    with lans.made() as made:
+        made.host.ip("link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+        made.host.ip("link", "set", "eth1", "up")
+        yield made
+
+
+@pytest.fixture
+def lan(_lan: Lan) -> t.Iterator[Lan]:
+    filters = {name: _lan.host.sysctl(name, "ipv4/rp_filter") for name in ("all", "eth0")}
+    yield _lan
+    for name, value in filters.items():
+        _lan.host.sysctl(name, "ipv4/rp_filter", value)
+    _lan.host.run("ip", "link", "del", "mt0", check=False)
+
+
+def link(lan: Lan, params: t.Mapping[str, t.Any], **how: t.Any) -> dict[str, t.Any]:
+    return run_module("macvtap_link", params, prefix=lan.host.prefix, **how)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_link_in_mode_passthru_would_cut_off_ssh(lan: Lan, tmp_path: Path, check: bool) -> None:
+    """As it does under strict reverse path filters, at once; without them as soon as the guest runs."""
+    lan.host.sysctl("all", "ipv4/rp_filter", 1)
+    lan.host.sysctl("eth0", "ipv4/rp_filter", 1)
+    session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
+    runs = "^the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and a link in mode"
+    session.refused(PASSTHRU, f"{runs} passthru on it, .* would cut it off.*{TOLD}", module="macvtap_link", check=check)
+    # In a list, beside another that would be fine.
+    both = {"links": [{**MT0, "name": "mt1", "parent": "eth1"}, PASSTHRU]}
+    said = r"^links\[1\]: the connection"
+    session.refused(both, said, module="macvtap_link", check=check)
+
+
+def test_it_does_cut_off(lan: Lan) -> None:
+    """What is refused: not out of caution only."""
+    lan.host.sysctl("all", "ipv4/rp_filter", 1)
+    assert lan.peer.pings("192.0.2.1")
+    result = link(lan, {**PASSTHRU, "allow_host_disconnect": True})
+    assert result["changed"], result
+    assert "eth0 has addresses of the host (192.0.2.1/24" in str(result["warnings"])
+    assert not lan.peer.pings("192.0.2.1")
+
+
+def test_addresses_of_the_parent_are_enough(lan: Lan) -> None:
+    """Nobody connects over it now, as with a task at its console."""
+    for params in (PASSTHRU, {**PASSTHRU, "state": "down"}):
+        before = lan.state()
+        result = link(lan, params)
+        assert result["msg"].startswith("eth0 has addresses of the host (192.0.2.1/24, 2001:db8::1/64), and a link in")
+        assert lan.state() == before
+    # A link of another mode is none of this, nor is a change to it that takes nothing.
+    assert link(lan, MT0)["changed"]
+    assert "eth0 has addresses" in link(lan, {**MT0, "mode": "passthru"})["msg"]
+    assert link(lan, {**MT0, "mtu": 1400, "mode": "private"})["changed"]
+
+
+# What takes the link away, or makes it unreachable.
+CHANGES: list[dict[str, t.Any]] = [
+    {"parent": "eth1"},
+    {"state": "absent"},
+    {"queues": {"tx": 2}},
+    {"state": "down"},
+    {"mac": "52:54:00:00:00:99"},
+    {"mtu": 1400},
+    {"mode": "passthru", "parent": "eth1"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("what", ["address", "route"])
+def test_a_link_that_the_host_is_reached_by(lan: Lan, what: str, change: dict[str, t.Any]) -> None:
+    assert link(lan, MT0)["changed"]
+    lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
+    said = "mt0 has addresses of the host (198.51.100.1/24), and "
+    if what == "route":
+        lan.host.ip("address", "del", "198.51.100.1/24", "dev", "mt0")
+        lan.host.ip("route", "add", "203.0.113.0/24", "dev", "mt0")
+        said = "mt0 has routes to 203.0.113.0/24, and "
+    before = lan.state()
+    # Which is about who holds the tap.
+    result = link(lan, {**MT0, **change, "force": True})
+    assert result.get("failed"), result
+    assert result["msg"].startswith(said), result["msg"]
+    assert lan.state() == before
+
+
+def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
+    assert link(lan, MT0)["changed"]
+    # For the peer there is one way to the address, and one back.
+    lan.host.sysctl("all", "ipv4/arp_filter", 1)
+    lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
+    lan.peer.ip("address", "add", "198.51.100.9/24", "dev", "eth0")
+    try:
+        session = Connected(lan, lan.peer, "198.51.100.1", tmp_path)
+        runs = "^the connection from 198.51.100.9 to .* goes over mt0, and"
+        for change in CHANGES[1:3]:
+            session.refused({**MT0, **change}, runs, module="macvtap_link")
+    finally:
+        lan.peer.ip("address", "del", "198.51.100.9/24", "dev", "eth0")
+        lan.host.sysctl("all", "ipv4/arp_filter", 0)
+
+
+def test_told_to_it_is_done_and_what_goes_is_said(lan: Lan) -> None:
+    assert link(lan, MT0)["changed"]
+    lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
+    result = link(lan, {"name": "mt0", "state": "absent", "allow_host_disconnect": True})
+    assert result["changed"]
+    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would take them away; allow_host_"
+    assert said in str(result["warnings"])
+
+
+def test_a_way_that_turns_out_another_in_the_end_is_put_back(lan: Lan, tmp_path: Path) -> None:
+    """The kernel is asked, whatever leads elsewhere: here it makes the route to the address's other end by itself."""
+    assert link(lan, MT0)["changed"]
+    assert link(lan, {"name": "mt0", "state": "down"})["changed"]
+    lan.host.ip("address", "add", "203.0.113.1", "peer", "192.0.2.9", "dev", "mt0")
+    before = lan.state()
+    session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
+    result = session.access({"name": "mt0", "state": "up"}, module="macvtap_link")
+    assert "would be cut off, since the kernel sends to there another way now" in result["msg"], result
+    assert lan.state() == before
+    told = {"name": "mt0", "state": "up", "allow_host_disconnect": True}
+    assert link(lan, told)["changed"]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Guests that release a NIC late, or never: no request is left alone, whatever becomes of the run and its keeper."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, nic, ok
+from support import run_module, running_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+STATE = "/run/linuxvirt.macvtap"
+
+
+@pytest.fixture
+def guest(hv: Hypervisor) -> Hypervisor:
+    """web1 has an operating system and the NICs A and B, and is suspended: it answers when it goes on."""
+    hv.define_guest("web1", nic(A), nic(B))
+    hv.virsh("start", "web1")
+    assert guest_has(hv, "web1", {A, B})
+    hv.virsh("suspend", "web1")
+    return hv
+
+
+def until(true: t.Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def files(hv: Hypervisor) -> str:
+    return hv.run("sh", "-c", f"ls {STATE}/*.json 2>/dev/null || true").strip()
+
+
+def keepers(hv: Hypervisor) -> list[int]:
+    """Return the processes of the keeper, in the hypervisor's own numbers."""
+    found = hv.run("sh", "-c", f"grep -lz ^{STATE}/keeper.py /proc/[0-9]*/cmdline || true")
+    return [int(path.split("/")[2]) for path in found.split()]
+
+
+def settled(hv: Hypervisor) -> bool:
+    return until(lambda: not files(hv) and not keepers(hv))
+
+
+def macs(hv: Hypervisor, *, live: bool) -> set[str]:
+    return set(re.findall(r"<mac address='(.*?)'/>", hv.dump("web1", live=live)))
+
+
+def pending(hv: Hypervisor) -> list[Result]:
+    found: list[Result] = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))["pending"]
+    return found
+
+
+def test_a_guest_that_releases_it_late_gets_it_back(guest: Hypervisor, module: Module) -> None:
+    declared: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "replug", "timeout": 0}
+    done = ok(module(**declared))
+    assert [one["mac"] for one in done["pending"]] == [A]
+    (shown,) = pending(guest)
+    assert (shown["domain"], shown["mac"], shown["returns"]["source"]) == ("web1", A, "up1")
+    assert shown["pid"] in keepers(guest)
+    # A run that has nothing to do with it keeps it.
+    assert not ok(module(domain="web1", mac=B))["changed"]
+    guest.virsh("resume", "web1")
+    assert until(lambda: "up1" in element(guest.dump("web1", live=True), A) if A in macs(guest, live=True) else False)
+    assert guest_has(guest, "web1", {A, B})
+    assert settled(guest)
+    again = ok(module(**declared))
+    assert (again["changed"], again["pending"], again["restart_required"]) == (False, [], [])
+
+
+def test_a_removal_that_was_rolled_back_is_not_carried_out_later(guest: Hypervisor, module: Module) -> None:
+    failed = module(
+        interfaces=[
+            {"domain": "web1", "mac": B, "state": "absent"},
+            {"domain": "web1", "mac": C, "source": "up1", "model": "nonsense"},
+        ],
+        timeout=0,
+    )
+    assert failed["msg"].endswith(
+        "What was declared is as it was before. "
+        f"web1 {B}: the guest was asked to release this NIC and may still do so. It is then attached again as it is "
+        "stored"
+    )
+    assert [one["mac"] for one in failed["pending"]] == [B]
+    guest.virsh("resume", "web1")
+    assert settled(guest)
+    assert macs(guest, live=False) == macs(guest, live=True) == {A, B}
+    assert guest_has(guest, "web1", {A, B})
+
+
+def test_a_removal_comes_to_its_end_and_one_that_is_taken_back_does_not(guest: Hypervisor, module: Module) -> None:
+    gone: Result = {"interfaces": [{"domain": "web1", "mac": m, "state": "absent"} for m in (A, B)], "timeout": 0}
+    assert len(ok(module(**gone))["pending"]) == 2
+    done = ok(module(domain="web1", mac=A, source="eth0", mode="bridge"))
+    assert [one["mac"] for one in done["pending"]] == [A]
+    guest.virsh("resume", "web1")
+    assert settled(guest)
+    assert guest_has(guest, "web1", {A})
+    assert macs(guest, live=False) == macs(guest, live=True) == {A}
+
+
+@pytest.mark.parametrize(("number", "source"), [(signal.SIGKILL, "up1"), (signal.SIGTERM, "eth0")])
+def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
+    guest: Hypervisor, module: Module, number: signal.Signals, source: str
+) -> None:
+    declared: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "replug"}
+    how: t.Dict[str, t.Any] = {"prefix": guest.prefix, "start_new_session": True, "stdout": subprocess.PIPE}
+    with running_module("libvirt_direct_iface", declared, **how) as process:
+        assert until(lambda: bool(keepers(guest)))
+        time.sleep(0.3)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=60)[0]
+    if number == signal.SIGTERM:
+        assert f"stopped by SIGTERM. What was declared is as it was before. web1 {A}: the guest was asked to" in said
+    assert f"source dev='{source}'" in element(guest.dump("web1"), A)
+    guest.virsh("resume", "web1")
+    assert settled(guest)
+    assert guest_has(guest, "web1", {A, B})
+    assert f"source dev='{source}'" in element(guest.dump("web1", live=True), A)
+    assert ok(module(**declared))["changed"] == (source == "eth0")
+
+
+@pytest.mark.parametrize("what", ["one", "other", "both", "libvirtd", "end"])
+def test_the_keeper_survives(started: Hypervisor, module: Module, what: str) -> None:
+    ok(module(domain="web1", mac=A, model="e1000e", live="replug", timeout=0))
+    assert len(keepers(started)) == 2
+    before = sorted(keepers(started))
+    if what == "libvirtd":
+        started.restart()
+    elif what == "end":
+        started.virsh("destroy", "web1")
+        started.virsh("start", "web1")
+        assert settled(started)
+        assert "e1000e" in started.dump("web1", live=True)
+        return
+    else:
+        chosen = {"one": before[:1], "other": before[1:], "both": before}[what]
+        started.run("kill", "-KILL", *map(str, chosen))
+    if what == "both":
+        # Nobody is left to start it again but the next run, whatever it is about.
+        assert pending(started)[0]["pid"] is None
+        ok(module(domain="web1", mac=A))
+    assert until(lambda: len(keepers(started)) == 2)
+    # QEMU takes out then what it was asked for.
+    started.virsh("reset", "web1")
+    assert until(lambda: "e1000e" in started.dump("web1", live=True))
+    assert macs(started, live=True) == {A}
+    assert settled(started)
+
+
+def test_each_guest_is_back_as_soon_as_its_own_nic_is_gone(guest: Hypervisor) -> None:
+    """One guest stops and one does not answer; the third answers, and is not kept waiting."""
+    guest.virsh("resume", "web1")
+    for name, mac in (("slow", C), ("stops", "52:54:00:00:00:0d")):
+        guest.define(domain(name, nic(mac)))
+        guest.virsh("start", name)
+    declared: Result = {
+        "interfaces": [
+            {"domain": "slow", "mac": C},
+            {"domain": "stops", "mac": "52:54:00:00:00:0d"},
+            {"domain": "web1", "mac": A},
+        ],
+        "source": "up1", "live": "replug", "timeout": 15,
+    }  # fmt: skip
+    how: Result = {"stdout": subprocess.PIPE, "text": True}
+    with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, stdout=how["stdout"]) as process:
+        assert until(lambda: A in macs(guest, live=True) and "up1" in element(guest.dump("web1", live=True), A))
+        assert process.poll() is None
+        guest.virsh("destroy", "stops")
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert "stops 52:54:00:00:00:0d: the guest stopped while this ran" in said
+    assert guest_has(guest, "web1", {A, B})
+    assert "up1" in guest.dump("stops")

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Domains that start, stop, vanish, are saved or under a job while, or before, a run changes them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import typing as t
+
+import direct_iface
+from direct_iface import A, B, C, Module, Result, domain, element, impacts, nic, ok, run_beside
+from support import running_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+D = "52:54:00:00:00:0d"
+# The guests have no operating system and answer nothing. To be prepended to what each of two kinds of somebody does.
+ONCE = """
+connection, apply, done = libvirt.open("qemu:///system"), Hypervisor.apply, []
+def raced(self, steps, journal):
+    if not done:
+        done.append(act(connection.lookupByName("web1")))
+    apply(self, steps, journal)
+Hypervisor.apply = raced
+"""
+
+
+def macs(hv: Hypervisor, name: str, *, live: bool) -> list[str]:
+    return [mac for mac in (A, B, C, D) if f"<mac address='{mac}'/>" in hv.dump(name, live=live)]
+
+
+def test_a_guest_that_is_started_while_a_run_goes_on_keeps_its_nic(hv: Hypervisor) -> None:
+    hv.define(domain("web1", nic(A)))
+    hv.define(domain("slow", nic(B)))
+    hv.virsh("start", "slow")
+    declared: Result = {
+        "interfaces": [
+            {"domain": "web1", "mac": A, "driver": {"name": "qemu"}},
+            {"domain": "slow", "mac": B, "state": "absent"},
+            # Refused only when it is attached, after the wait.
+            {"domain": "slow", "mac": D, "source": "up1", "model": "nonsense"},
+        ],
+        "mode": "bridge",
+        "timeout": 5,
+    }
+    before = hv.dump("web1")
+    with running_module("libvirt_direct_iface", declared, prefix=hv.prefix, stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while "name='qemu'" not in hv.dump("web1") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        hv.virsh("start", "web1")
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, said
+    assert hv.dump("web1") == before
+    assert macs(hv, "web1", live=True) == [A]
+    assert macs(hv, "slow", live=False) == macs(hv, "slow", live=True) == [B]
+    assert f"web1 {A}: the guest was started while this ran" in said
+    assert f"slow {B}: the guest was asked to release this NIC and may still do so" in said
+    assert "What was declared is as it was before" in said
+
+
+def test_a_new_nic_of_a_domain_that_is_started_meanwhile_is_as_planned(hv: Hypervisor) -> None:
+    hv.define(domain("web1", nic(A)))
+    code = "act = lambda domain: domain.create()"
+    done = ok(run_beside(hv, code + ONCE, {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}))
+    assert macs(hv, "web1", live=False) == [A, B]
+    assert done["restart_required"] == [{"domain": "web1", "mac": B, "fields": ["state"]}]
+    assert set(impacts(done).values()) <= {"config", "restart"}
+
+
+def test_another_instance_of_a_guest_is_not_asked_for_a_nic_by_its_place(hv: Hypervisor) -> None:
+    hv.define(domain("web1", nic(A), nic(B), nic(C)))
+    hv.virsh("start", "web1")
+    # Started anew with B and C, so that B has the alias that A had.
+    code = f"""
+import re
+def act(domain):
+    document = domain.XMLDesc(3)
+    without = re.sub("<interface type='direct'>.<mac address='{A}'/>.*?</interface>", "", document, flags=re.S)
+    without = re.sub(r"<interface type='direct'>\\s*<mac address='{A}'/>.*?</interface>", "", without, flags=re.S)
+    assert "{A}" not in without
+    domain.destroy()
+    connection.defineXML(without)
+    domain.create()
+    connection.defineXML(document)
+"""
+    done = ok(run_beside(hv, code + ONCE, {"domain": "web1", "mac": A, "state": "absent", "timeout": 1}))
+    assert done["pending"] == []
+    assert macs(hv, "web1", live=False) == [B, C]
+    hv.virsh("reset", "web1")
+    time.sleep(1)
+    assert macs(hv, "web1", live=True) == [B, C]
+
+
+def test_a_domain_that_is_undefined_meanwhile_stays_so_and_the_others_are_put_back(hv: Hypervisor) -> None:
+    for name, mac in (("web0", C), ("web1", A)):
+        hv.define(domain(name, nic(mac)))
+    before = hv.dump("web0")
+    declared: Result = {
+        "interfaces": [{"domain": "web0", "mac": C}, {"domain": "web1", "mac": A}],
+        "mode": "private",
+    }
+    failed = run_beside(hv, "act = lambda domain: domain.undefine()" + ONCE, declared)
+    assert failed["msg"] == (
+        "interfaces[1]: domain 'web1' was undefined or renamed while this ran. The host is as it was before"
+    )
+    assert hv.virsh("list", "--all", "--name").split() == ["web0"]
+    assert hv.dump("web0") == before
+
+
+def test_a_lost_update_is_never_ok(hv: Hypervisor) -> None:
+    hv.define(domain("web1", nic(A)))
+    # Right after the module has stored it, and read it back.
+    code = """
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
+apply = Hypervisor.apply
+def raced(self, steps, journal):
+    connection = libvirt.open("qemu:///system")
+    document = connection.lookupByName("web1").XMLDesc(3)
+    apply(self, steps, journal)
+    connection.defineXML(document)
+Hypervisor.apply = raced
+"""
+    failed = run_beside(hv, code, {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"})
+    assert "done, but reading back shows otherwise" in failed["msg"]
+    assert macs(hv, "web1", live=False) == [A]
+
+
+def test_two_runs_wait_for_each_other(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A)))
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    held = ["flock", "/run/linuxvirt.macvtap.domains.lock", "sh", "-c", "echo; read _"]
+    with subprocess.Popen([*hv.prefix, *held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert "is changing domains on this host and holds" in module(lock_timeout=0, **declared)["msg"]
+        assert module(check=True, lock_timeout=0, **declared)["changed"]
+        with running_module("libvirt_direct_iface", declared, prefix=hv.prefix) as run:
+            time.sleep(1)
+            assert macs(hv, "web1", live=False) == [A]
+            other.communicate(b"\n")
+            assert run.wait(60) == 0
+    assert macs(hv, "web1", live=False) == [A, B]
+
+
+def test_a_managed_save_comes_back_as_it_was_saved(started: Hypervisor, module: Module) -> None:
+    started.virsh("managedsave", "web1")
+    entries: list[Result] = [{"domain": "web1", "mac": A, "mode": "private"}, {"domain": "web1", "mac": B}]
+    due = [{"domain": "web1", "mac": A, "fields": ["mode"]}, {"domain": "web1", "mac": B, "fields": ["state"]}]
+    for changes in (True, False):
+        done = ok(module(interfaces=entries, source="eth0"))
+        assert done["changed"] == changes
+        assert done["restart_required"] == due
+        assert ("virsh managedsave-remove web1" in str(done.get("warnings"))) == changes
+        assert set(impacts(done).values()) == ({"restart"} if changes else set())
+    started.virsh("start", "web1")
+    assert "mode='bridge'" in element(started.dump("web1", live=True), A)
+    assert ok(module(interfaces=entries, source="eth0", live="none"))["restart_required"] == due
+
+
+def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, module: Module) -> None:
+    started.run("mkfifo", "/run/dump")
+    # It is read, but no further than its first bytes, so that the dump does not end.
+    with (
+        subprocess.Popen([*started.prefix, "sh", "-c", "exec sleep 60 < /run/dump"]) as reader,
+        subprocess.Popen([*started.prefix, "virsh", "-q", "dump", "web1", "/run/dump"]) as dump,
+    ):
+        deadline = time.monotonic() + 20
+        while "Dump" not in started.virsh("domjobinfo", "web1") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        failed = module(domain="web1", mac=B, source="up1", mode="bridge")
+        stored = ok(module(domain="web1", mac=B, source="up1", mode="bridge", live="none"))
+        # Not the second half of a minute that libvirt waits for the job to end.
+        assert "Dump" in started.virsh("domjobinfo", "web1")
+        reader.kill()
+        dump.wait(60)
+    started.run("rm", "/run/dump")
+    assert "domain 'web1' is under a job (dump)" in failed["msg"]
+    assert stored["changed"]
+
+
+def test_a_run_that_loses_libvirtd_puts_back_what_it_did(started: Hypervisor) -> None:
+    before = started.dump("web1")
+    code = f"""
+import subprocess, time
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
+bring, done = Guests.bring, []
+def raced(self, *arguments, **more):
+    if not done:
+        done.append(subprocess.run(["sh", "-c", "kill -KILL $(cat /run/{started.daemon}.pid)"], check=True))
+        while subprocess.run(["/usr/sbin/{started.daemon}", "-d"], capture_output=True).returncode:
+            time.sleep(0.05)
+    return bring(self, *arguments, **more)
+Guests.bring = raced
+"""
+    failed = run_beside(started, code, {"domain": "web1", "mac": A, "mode": "private"})
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.dump("web1") == before
+
+
+def test_a_source_keeps_its_address_where_nothing_can_be_passed_through(started: Hypervisor) -> None:
+    address = started.run("cat", "/sys/class/net/up1/address")
+    # Somebody takes the source between the plan and the attempt.
+    code = """
+import subprocess
+act = lambda domain: subprocess.run("ip link add mt9 link up1 type macvtap mode bridge".split(), check=True)
+"""
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "passthrough"}
+    failed = run_beside(started, code + ONCE, declared)
+    assert failed["msg"].startswith(f"cannot add {B} to the running domain 'web1'")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert started.run("cat", "/sys/class/net/up1/address") == address
+    started.run("ip", "link", "del", "mt9")

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The invariants that are looked at when a run has ended: whether what it says is true."""
+
+from __future__ import annotations
+
+import typing as t
+
+from torture import intent
+from torture.drive import Outcome
+from torture.nics import Nic
+from torture.stage import Run, Stage
+from torture.world import Guest, LiveNic, World
+
+AS_BEFORE = "The host is as it was before"
+_ALARMS = ("Putting back what was there failed", "Not everything could be put back")
+# The options that the model knows, and its words for them.
+_FIELDS = {"source": "source", "mode": "mode", "model": "model", "link_state": "link"}
+
+
+def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
+    """Look at what a run that was not killed has returned.
+
+    :raises ViolationError: it is not true.
+    """
+    if outcome.rc is None:
+        return
+    if "defect in the module" in outcome.message:
+        stage.violate("defect", outcome.message + "\n" + str(outcome.result.get("exception", "")))
+    _check_existence(stage, run)
+    if outcome.rc:
+        _check_failure(stage, run, outcome)
+    elif not run.check:
+        _check_changed(stage, run, outcome)
+        for entry in outcome.result["interfaces"]:
+            _check_interface(stage, run, outcome, entry)
+        for entry, returned in zip(intent.entries(run.params), outcome.result["interfaces"]):
+            _check_options(stage, entry, returned)
+
+
+def _check_existence(stage: Stage, run: Run) -> None:
+    """Domains come and go by others alone, and what is none of a run's business stays as others have it."""
+    for uuid in {*stage.world.guests, *stage.shadow.guests} - run.excused:
+        now, meant = stage.world.guests.get(uuid), stage.shadow.guests.get(uuid)
+        name = (now or meant or Guest("", "", None)).name
+        if name in stage.diverged:
+            continue
+        if now is None or meant is None or (now.stored is None) != (meant.stored is None):
+            stage.violate("resurrected", f"{name} is {now}, and would be {meant}")
+            continue
+        if now.memory != meant.memory:
+            stage.violate("lost-update", f"{name}: memory {now.memory}, another editor wrote {meant.memory}")
+        for mac in {nic.mac for nic in (*(now.stored or ()), *(meant.stored or ()))}:
+            if not run.scope.means(uuid, mac) and now.stored_nic(mac) != meant.stored_nic(mac):
+                kind = "lost-update" if (uuid, mac) in run.others_nics else "not-meant"
+                stage.violate(kind, f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}")
+
+
+def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
+    differences = list(_differences(stage, run))
+    if AS_BEFORE in outcome.message and differences:
+        stage.violate("false-as-before", f"{outcome.message!r}, but {'; '.join(differences)}")
+    if run.params.get("on_error") != "keep":
+        _check_put_back(stage, run, outcome)
+    if any(alarm in outcome.message for alarm in _ALARMS) and not differences and not stage.diverged:
+        stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
+
+
+def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
+    """What a failed run has stored is put back, where nothing hinders it."""
+    for uuid, guest in stage.world.guests.items():
+        meant = stage.shadow.guests.get(uuid)
+        refused = sum(one == uuid for what, one, _mac in run.refused if what == "define")
+        if meant is None or guest.job or uuid in run.excused or refused > 1 or run.restarts > 1:
+            continue
+        for mac in {nic.mac for nic in (*(guest.stored or ()), *(meant.stored or ()))}:
+            if guest.stored_nic(mac) != meant.stored_nic(mac) and (uuid, mac) not in run.others_nics:
+                stage.violate(
+                    "not-put-back",
+                    f"{outcome.message!r}: {guest.name} stores {guest.stored_nic(mac)}, not {meant.stored_nic(mac)}",
+                )
+
+
+def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
+    """Say in what the host is not as it would be without the run."""
+    for guest in stage.world.guests.values():
+        meant = stage.shadow.guests.get(guest.uuid)
+        for one in guest.live or ():
+            if one.asked == run.number:
+                yield f"{guest.name} was asked for {one.nic.mac} and may release it any time"
+        if meant is None or guest.name in stage.diverged:
+            continue
+        if _by_mac(guest.stored) != _by_mac(meant.stored):
+            yield f"{guest.name} stores {guest.stored}, not {meant.stored}"
+        if _live(guest) != _live(meant):
+            yield f"{guest.name} runs with {_live(guest)}, not {_live(meant)}"
+
+
+def _by_mac(nics: t.Sequence[Nic] | None) -> dict[str, Nic]:
+    return {nic.mac: nic for nic in nics or ()}
+
+
+def _live(guest: Guest) -> dict[str, tuple[str, ...]]:
+    return {
+        one.nic.mac: (one.nic.type, one.nic.source, one.mode, one.nic.model, one.nic.link, one.nic.average)
+        for one in guest.live or ()
+    }
+
+
+def _check_changed(stage: Stage, run: Run, outcome: Outcome) -> None:
+    changed = outcome.result["changed"]
+    if changed and not run.tried:
+        stage.violate("false-changed", "changed is returned, and nothing was asked for")
+    differences = [text for text in _differences(stage, run) if "was asked for" not in text]
+    if not changed and run.done and differences:
+        stage.violate("silent-change", f"changed: false, but {'; '.join(differences)}")
+
+
+def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mapping[str, t.Any]) -> None:
+    """Each of what is returned of an interface was so at some moment since the run's last change."""
+    key = returned["domain"], returned["mac"]
+    lists: dict[str, dict[tuple[str, str], t.Any]] = {
+        name: {(one["domain"], one["mac"]): one for one in outcome.result[name]}
+        for name in ("restart_required", "pending")
+    }
+    said = " ".join(outcome.warnings)
+    moments = [_Moment(world, *key) for world in run.window]
+
+    def check(kind: str, what: str, holds: t.Callable[[_Moment], bool]) -> None:
+        if not any(holds(moment) for moment in moments):
+            last = moments[-1]
+            stage.violate(kind, f"{what} of {key} is not true: stored {last.stored}, live {last.live}")
+
+    check("false-stored", f"stored: {returned['stored']}", lambda m: _same(returned["stored"], m.stored, None))
+    check(
+        "false-live",
+        f"live: {returned['live']}",
+        lambda m: _same(returned["live"], m.live.nic if m.live else None, m.live.mode if m.live else None),
+    )
+    # What a run that was ended has written down may never have been asked for.
+    unsure = key in lists["pending"] and stage.interrupted
+    check(
+        "false-pending",
+        f"pending: {key in lists['pending']}",
+        lambda m: (key in lists["pending"]) == m.pending or (unsure and m.live is not None),
+    )
+    if key not in lists["pending"]:
+        listed = key in lists["restart_required"]
+        check("false-restart", f"restart_required: {listed}", lambda m: listed == m.restart or bool(m.saved_otherwise))
+    if key not in lists["restart_required"] and "save" not in said:
+        check("saved-unsaid", "no word of the managed save", lambda m: not m.saved_otherwise)
+
+
+class _Moment:
+    """One NIC at one moment."""
+
+    def __init__(self, world: World, domain: str, mac: str) -> None:
+        guest = world.named(domain)
+        self.stored: Nic | None = guest.stored_nic(mac) if guest else None
+        self.live: LiveNic | None = guest.live_nic(mac) if guest else None
+        self.pending = self.live is not None and self.live.asked is not None
+        self.restart = bool(guest and guest.running and _differ(self.stored, self.live))
+        self.saved_otherwise = False
+        if guest is not None and not guest.running and guest.saved is not None:
+            saved = next((nic for nic in guest.saved if nic.mac == mac), None)
+            self.saved_otherwise = (saved and saved.plain) != (self.stored and self.stored.plain)
+
+
+def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
+    """Whether a running guest has a NIC otherwise than it is stored, apart from what libvirt makes up."""
+    if stored is None or live is None:
+        return (stored is None) != (live is None)
+    nic = live.nic
+    names = ("type", "source", "model", "link", "driver", "queues", "average", "address")
+    if any(getattr(stored, name) != getattr(nic, name) for name in names) or stored.mode != live.mode:
+        return True
+    own = nic.alias if nic.alias.startswith("ua-") else ""
+    return stored.alias != own or stored.target != nic.plain.target
+
+
+def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | None) -> bool:
+    if returned is None or nic is None:
+        return returned is None and nic is None
+    values = {name: getattr(nic, own) for name, own in _FIELDS.items()}
+    values["mode"] = mode or nic.mode
+    values["link_state"] = values["link_state"] or "up"
+    return nic.type != "direct" or all(returned.get(name) == value for name, value in values.items())
+
+
+def _check_options(stage: Stage, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
+    """What was declared is what is returned as stored."""
+    stored = returned["stored"]
+    if entry.get("state") == "absent":
+        if stored is not None:
+            stage.violate("not-as-declared", f"absent, but returned as stored: {returned}")
+        return
+    wrong = [name for name in _FIELDS if entry.get(name) and (stored or {}).get(name) != entry[name]]
+    if wrong:
+        stage.violate("not-as-declared", f"{', '.join(wrong)} of {dict(entry)}: {returned}")

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Runs libvirt_direct_iface's own main() on the model: every seam between the module and the world is here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import sys
+import time
+import types
+import typing as t
+from dataclasses import dataclass
+from unittest import mock
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from torture import fake_libvirt
+from torture.intent import Scope
+from torture.stage import Killed, Run, Stage
+
+_BASE = "ansible_collections.linuxvirt.macvtap.plugins"
+_UTILS = f"{_BASE}.module_utils"
+# The kernel's words and libvirt's.
+_KERNELS = {"passthrough": "passthru"}
+
+
+@dataclass
+class Outcome:
+    """How a run ended: ``rc`` is None where it was killed."""
+
+    rc: int | None
+    result: dict[str, t.Any]
+    warnings: list[str]
+
+    @property
+    def message(self) -> str:
+        return str(self.result.get("msg", ""))
+
+
+class _EndedError(Exception):
+    def __init__(self, rc: int, result: dict[str, t.Any]) -> None:
+        super().__init__(result.get("msg", ""))
+        self.rc = rc
+        self.result = result
+
+
+class _Module:
+    """What stands for AnsibleModule: the options validated as Ansible does, and no process that ends."""
+
+    _validator: t.ClassVar[ArgumentSpecValidator | None] = None
+    given: t.ClassVar[tuple[t.Mapping[str, t.Any], bool]]
+
+    def __init__(self, argument_spec: dict[str, t.Any], **more: t.Any) -> None:
+        more.pop("supports_check_mode")
+        cls = type(self)
+        cls._validator = cls._validator or ArgumentSpecValidator(argument_spec, **more)
+        params, self.check_mode = cls.given
+        validated = cls._validator.validate(dict(params))
+        if validated.error_messages:
+            raise _EndedError(1, {"msg": "; ".join(validated.error_messages)})
+        self.params = validated.validated_parameters
+        self._diff = False
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def get_bin_path(self, _name: str, **_more: t.Any) -> None:
+        return None
+
+    def exit_json(self, **result: t.Any) -> None:
+        raise _EndedError(0, {**result, "warnings": self.warnings})
+
+    def fail_json(self, **result: t.Any) -> None:
+        raise _EndedError(1, {**result, "warnings": self.warnings})
+
+
+class _Clock(types.ModuleType):
+    """The module ``time`` of the collection's files."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__("time")
+        vars(self).update({name: getattr(time, name) for name in ("time", "strftime", "perf_counter", "localtime")})
+        self.monotonic = lambda: stage.now
+        self.sleep = stage.sleep
+
+
+class _LinkSession:
+    """What stands for a netlink session: the links behind the model's running guests."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def observe(self, _taps: t.Any = None, *, parents: t.Any = ()) -> dict[str, t.Any]:  # noqa: ARG002
+        return t.cast("dict[str, t.Any]", self._stage.call("links", "", lambda: _links(self._stage)))
+
+    def apply(self, steps: t.Sequence[t.Any], *_more: t.Any) -> None:
+        errors = importlib.import_module(f"{_UTILS}._errors")
+        for step in steps:
+            link, mode = step.before, step.after.mode
+            found = self._stage.call("link", link.name, functools.partial(_set_mode, self._stage, link, mode))
+            if not found:
+                raise errors.MacvtapError(f"the link {link.name} has gone while this ran", path=step.path)
+
+
+def _set_mode(stage: Stage, link: t.Any, mode: str) -> bool:
+    libvirts = {kernel: word for word, kernel in _KERNELS.items()}
+    try:
+        return stage.sets_mode(link.name, link.index, link.mac, libvirts.get(mode, mode))
+    except fake_libvirt.RefusedError as exc:
+        errors = importlib.import_module(f"{_UTILS}._errors")
+        raise errors.MacvtapError(f"the kernel refuses to change {link.name}: {exc}") from exc
+
+
+def _links(stage: Stage) -> dict[str, t.Any]:
+    model = importlib.import_module(f"{_UTILS}._links.model")
+    found = {
+        name: model.Link(name, index, mac=f"02:00:00:00:00:0{index}", mtu=1500, up=True, carrier=True)
+        for index, name in enumerate(("eth0", "eth1"), 2)
+    }
+    for guest in stage.world.guests.values():
+        for one in guest.live or ():
+            if one.nic.type != "direct":
+                continue
+            device = (240, one.index)
+            tap = model.Tap(f"/dev/tap{one.index}", device, device)
+            found[one.nic.target] = model.Link(
+                one.nic.target,
+                one.index,
+                "macvtap",
+                one.nic.source,
+                mode=_KERNELS.get(one.mode, one.mode),
+                mac=one.nic.mac,
+                mtu=1500,
+                up=True,
+                carrier=True,
+                allmulticast=False,
+                tap=tap,
+            )
+    return found
+
+
+def _search(stage: Stage, devices: t.Collection[tuple[int, int]]) -> tuple[dict[tuple[int, int], list[t.Any]], bool]:
+    model = importlib.import_module(f"{_UTILS}._links.model")
+    held = {
+        (240, one.index): [model.Holder(1000 + one.index, "qemu-system-x86", guest.name)]
+        for guest in stage.world.guests.values()
+        for one in guest.live or ()
+        if (240, one.index) in devices
+    }
+    return held, True
+
+
+@contextlib.contextmanager
+def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
+    """Let the module's own code meet the model wherever it would meet the host."""
+    module = importlib.import_module(f"{_BASE}.modules.libvirt_direct_iface")
+    utils = {
+        name: importlib.import_module(f"{_UTILS}.{name}")
+        for name in ("_lock", "_errors", "_links.netlink", "_links.holders", "_links.messages", "_domains.keeping")
+    }
+
+    @contextlib.contextmanager
+    def held(name: str, **_more: t.Any) -> t.Iterator[None]:
+        if name in stage.locks:
+            raise utils["_errors"].MacvtapError(f"another run (pid 1) holds the lock of {name}")
+        stage.locks.add(name)
+        try:
+            yield
+        finally:
+            stage.locks.discard(name)
+
+    @contextlib.contextmanager
+    def session(*_files: t.Any) -> t.Iterator[_LinkSession]:
+        yield _LinkSession(stage)
+
+    clock = _Clock(stage)
+    with contextlib.ExitStack() as stack:
+        for target, name, value in (
+            (module, "AnsibleModule", _Module),
+            (utils["_lock"], "held", held),
+            (utils["_links.netlink"], "session", session),
+            (utils["_links.holders"], "search", lambda devices: _search(stage, devices)),
+            (utils["_links.messages"], "require", lambda: None),
+            (utils["_domains.keeping"].Keeper, "_obstacle", lambda _self: "there is no udev on this host"),
+        ):
+            stack.enter_context(mock.patch.object(target, name, value))
+        for name, loaded in list(sys.modules.items()):
+            if name.startswith(_BASE) and getattr(loaded, "time", None) is time:
+                stack.enter_context(mock.patch.object(loaded, "time", clock))
+        stack.enter_context(mock.patch.dict(sys.modules, {"libvirt": fake_libvirt.module(stage)}))
+        yield module
+
+
+def run(
+    stage: Stage, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[t.Any] = ()
+) -> tuple[Run, Outcome]:
+    """Run the module on the model's host, and return what was noted of the run and how it ended."""
+    stage.number += 1
+    noted = Run(stage.number, params, check, list(events), Scope(params, stage.world))
+    noted.window = [stage.world.copy()]
+    stage.note(f"run {noted.number}{' (check mode)' if check else ''}: {dict(params)}")
+    stage.runs.append(noted)
+    had, outer = getattr(_Module, "given", None), set(stage.locks)
+    _Module.given = params, check
+    try:
+        with stage.seams(), _seams(stage) as module:
+            module.main()
+    except _EndedError as ended:
+        outcome = Outcome(ended.rc, ended.result, list(ended.result.get("warnings", ())))
+    except Killed:
+        outcome = Outcome(None, {}, [])
+    else:
+        raise AssertionError("the module has neither exited nor failed")
+    finally:
+        stage.runs.pop()
+        # The kernel lets go of a killed process's locks.
+        stage.locks = outer
+        if had is not None:
+            _Module.given = had
+    if stage.found is not None:
+        raise Killed if stage.runs else stage.found
+    noted.window.append(stage.world.copy())
+    said = "killed" if outcome.rc is None else outcome.message or f"changed: {outcome.result.get('changed')}"
+    stage.note(f"run {noted.number} ends: {said}")
+    for warning in outcome.warnings:
+        stage.note(f"  warning: {warning}")
+    return noted, outcome

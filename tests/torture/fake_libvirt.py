@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A module ``libvirt`` whose host is the model: the calls that the collection makes, and nothing more."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+import xml.etree.ElementTree as ET
+
+from torture import nics, world
+from torture.world import Guest, RefusedError, World
+
+VERSION = 9_000_000
+URI = "qemu:///system"
+_FLAGS = {
+    "VIR_CONNECT_LIST_DOMAINS_ACTIVE": 1,
+    "VIR_CONNECT_LIST_DOMAINS_INACTIVE": 2,
+    "VIR_CONNECT_LIST_DOMAINS_PERSISTENT": 4,
+    "VIR_CONNECT_LIST_DOMAINS_TRANSIENT": 8,
+    "VIR_CONNECT_LIST_DOMAINS_RUNNING": 16,
+    "VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE": 1024,
+    "VIR_DOMAIN_XML_SECURE": 1,
+    "VIR_DOMAIN_XML_INACTIVE": 2,
+    "VIR_DOMAIN_AFFECT_CURRENT": 0,
+    "VIR_DOMAIN_AFFECT_LIVE": 1,
+    "VIR_DOMAIN_AFFECT_CONFIG": 2,
+    "VIR_DOMAIN_DEFINE_VALIDATE": 1,
+    "VIR_DOMAIN_NOSTATE": 0,
+    "VIR_DOMAIN_RUNNING": 1,
+    "VIR_DOMAIN_BLOCKED": 2,
+    "VIR_DOMAIN_PAUSED": 3,
+    "VIR_DOMAIN_SHUTDOWN": 4,
+    "VIR_DOMAIN_SHUTOFF": 5,
+    "VIR_DOMAIN_CRASHED": 6,
+    "VIR_DOMAIN_PMSUSPENDED": 7,
+    "VIR_DOMAIN_JOB_NONE": 0,
+    "VIR_DOMAIN_JOB_BOUNDED": 1,
+    "VIR_DOMAIN_JOB_UNBOUNDED": 2,
+    "VIR_DOMAIN_JOB_COMPLETED": 3,
+    "VIR_DOMAIN_JOB_OPERATION_UNKNOWN": 0,
+    "VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT": 5,
+    "VIR_DOMAIN_JOB_OPERATION_DUMP": 8,
+    "VIR_DOMAIN_JOB_OPERATION_STR": 0,
+    "VIR_ERR_INTERNAL_ERROR": world.INTERNAL_ERROR,
+    "VIR_ERR_NO_SUPPORT": 3,
+    "VIR_ERR_OPERATION_FAILED": world.OPERATION_FAILED,
+    "VIR_ERR_SYSTEM_ERROR": 38,
+    "VIR_ERR_RPC": world.RPC,
+    "VIR_ERR_NO_DOMAIN": world.NO_DOMAIN,
+    "VIR_ERR_OPERATION_INVALID": world.OPERATION_INVALID,
+    "VIR_ERR_CONFIG_UNSUPPORTED": world.CONFIG_UNSUPPORTED,
+    "VIR_ERR_OPERATION_TIMEOUT": world.OPERATION_TIMEOUT,
+    "VIR_ERR_OPERATION_UNSUPPORTED": world.OPERATION_UNSUPPORTED,
+    "VIR_ERR_DEVICE_MISSING": world.DEVICE_MISSING,
+    "VIR_ERR_INVALID_CONN": 6,
+    "VIR_DOMAIN_JOB_OPERATION": 0,
+}
+
+
+class LibvirtError(Exception):
+    """As libvirt.libvirtError: an error with a code."""
+
+    def __init__(self, message: str, code: int = world.INTERNAL_ERROR) -> None:
+        super().__init__(message)
+        self._code = code
+
+    def get_error_code(self) -> int:
+        return self._code
+
+    def get_error_message(self) -> str:
+        return str(self)
+
+    def get_error_domain(self) -> int:
+        return 10
+
+
+class Stage(t.Protocol):
+    """Who watches over the calls: see torture.stage."""
+
+    @property
+    def world(self) -> World: ...
+
+    def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
+    def read(self, guest: Guest, *, stored: bool) -> None: ...
+    def defines(self, document: nics.Document) -> None: ...
+    def asks(self, guest: Guest, alias: str) -> None: ...
+    def attaches(self, guest: Guest, nic: nics.Nic) -> None: ...
+    def updates(self, guest: Guest, nic: nics.Nic) -> None: ...
+    def restarted(self) -> int: ...
+
+
+def module(stage: Stage) -> types.ModuleType:
+    """Return the module as a run has it that ``stage`` watches over."""
+    made = types.ModuleType("libvirt")
+    vars(made).update(_FLAGS, libvirtError=LibvirtError, registerErrorHandler=lambda _handler, _context: None)
+
+    def connect(_uri: str, *_more: t.Any) -> Connection:
+        return t.cast("Connection", stage.call("open", "", lambda: Connection(stage)))
+
+    vars(made).update(open=connect, openReadOnly=connect, openAuth=connect, getVersion=lambda *_of: VERSION)
+    return made
+
+
+class Connection:
+    """As virConnect; it ends when the daemon is restarted."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._since = stage.restarted()
+
+    def do(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any:
+        def checked() -> t.Any:
+            self.check()
+            try:
+                return effect()
+            except RefusedError as exc:
+                raise LibvirtError(str(exc), exc.code) from exc
+
+        result = self._stage.call(name, about, checked)
+        # It may have been carried out, and the daemon be gone before it could say so.
+        self.check()
+        return result
+
+    def check(self) -> None:
+        if self._since != self._stage.restarted():
+            raise LibvirtError("internal error: client socket is closed", world.INTERNAL_ERROR)
+
+    def isAlive(self) -> int:  # noqa: N802
+        return int(self._since == self._stage.restarted())
+
+    def close(self) -> int:
+        return 0
+
+    def getLibVersion(self) -> int:  # noqa: N802
+        return int(self.do("version", "", lambda: VERSION))
+
+    def getVersion(self) -> int:  # noqa: N802
+        return int(self.do("version", "", lambda: 7_002_000))
+
+    def getURI(self) -> str:  # noqa: N802
+        return str(self.do("uri", "", lambda: URI))
+
+    def getHostname(self) -> str:  # noqa: N802
+        return str(self.do("hostname", "", lambda: "hv1"))
+
+    def listAllDomains(self, flags: int = 0) -> list[Domain]:  # noqa: N802
+        def chosen() -> list[Domain]:
+            return [
+                Domain(self, self._stage, guest.uuid, guest.name)
+                for guest in self._stage.world.guests.values()
+                if not flags & 1 or guest.running
+                if not flags & 2 or not guest.running
+                if not flags & 4 or guest.stored is not None
+                if not flags & 8 or guest.stored is None
+                if not flags & 16 or (guest.running and not guest.paused)
+                if not flags & 1024 or guest.saved is not None
+            ]
+
+        return t.cast("list[Domain]", self.do("list", "", chosen))
+
+    def _lookup(self, about: str, found: t.Callable[[], Guest | None]) -> Domain:
+        def looked_up() -> Domain:
+            guest = found()
+            if guest is None:
+                raise LibvirtError(f"Domain not found: no domain with matching name '{about}'", world.NO_DOMAIN)
+            return Domain(self, self._stage, guest.uuid, guest.name)
+
+        return t.cast("Domain", self.do("lookup", about, looked_up))
+
+    def lookupByName(self, name: str) -> Domain:  # noqa: N802
+        return self._lookup(name, lambda: self._stage.world.named(name))
+
+    def lookupByUUIDString(self, uuid: str) -> Domain:  # noqa: N802
+        return self._lookup(uuid, lambda: self._stage.world.guests.get(uuid))
+
+    def defineXML(self, text: str) -> Domain:  # noqa: N802
+        return self.defineXMLFlags(text, 0)
+
+    def defineXMLFlags(self, text: str, _flags: int = 0) -> Domain:  # noqa: N802
+        document = nics.parse_domain(text)
+
+        def defined() -> Domain:
+            self._stage.defines(document)
+            return Domain(self, self._stage, document.uuid, document.name)
+
+        return t.cast("Domain", self.do("define", document.name, defined))
+
+    def domainXMLToNative(self, _format: str, _text: str, _flags: int = 0) -> str:  # noqa: N802
+        # What the model refuses it refuses of the document as a whole.
+        return ""
+
+
+class Domain:
+    """As virDomain: a domain by its UUID, whatever has become of it."""
+
+    def __init__(self, connection: Connection, stage: Stage, uuid: str, name: str) -> None:
+        self._connection = connection
+        self._stage = stage
+        self._uuid = uuid
+        self._name = name
+
+    def connect(self) -> Connection:
+        return self._connection
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:  # noqa: N802
+        return self._uuid
+
+    def _do(self, name: str, effect: t.Callable[[Guest], t.Any]) -> t.Any:
+        def done() -> t.Any:
+            guest = self._stage.world.guests.get(self._uuid)
+            if guest is None:
+                raise LibvirtError(
+                    f"Domain not found: no domain with matching uuid '{self._uuid}' ({self._name})", world.NO_DOMAIN
+                )
+            return effect(guest)
+
+        return self._connection.do(name, self._name, done)
+
+    def isActive(self) -> int:  # noqa: N802
+        return int(self._do("state", lambda guest: guest.running))
+
+    def isPersistent(self) -> int:  # noqa: N802
+        return int(self._do("state", lambda guest: guest.stored is not None))
+
+    def ID(self) -> int:  # noqa: N802
+        # It changes at each start, and is known without asking in the real one.
+        guest = self._stage.world.guests.get(self._uuid)
+        return guest.boot if guest is not None and guest.running else -1
+
+    def state(self, _flags: int = 0) -> list[int]:
+        return t.cast("list[int]", self._do("state", _state))
+
+    def info(self) -> list[int]:
+        return t.cast("list[int]", self._do("state", lambda guest: [_state(guest)[0], 1024, 1024, 1, 0]))
+
+    def jobInfo(self) -> list[int]:  # noqa: N802
+        return t.cast("list[int]", self._do("job", lambda guest: [2 if guest.job else 0, *[0] * 11]))
+
+    def jobStats(self, _flags: int = 0) -> dict[str, int]:  # noqa: N802
+        return t.cast("dict[str, int]", self._do("job", _job_stats))
+
+    def hasManagedSaveImage(self, _flags: int = 0) -> int:  # noqa: N802
+        return int(self._do("saved", lambda guest: guest.saved is not None))
+
+    def managedSaveGetXMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
+        def described(guest: Guest) -> str:
+            if guest.saved is None:
+                raise LibvirtError("domain does not have managed save image", world.OPERATION_INVALID)
+            return nics.render_domain(nics.Document(guest.name, guest.uuid, guest.memory, tuple(guest.saved)))
+
+        return str(self._do("saved", described))
+
+    def XMLDesc(self, flags: int = 0) -> str:  # noqa: N802
+        def described(guest: Guest) -> str:
+            stored = bool(flags & 2) or guest.live is None
+            self._stage.read(guest, stored=stored)
+            live = tuple(one.nic for one in guest.live or ())
+            # A transient domain has no other configuration than the running one.
+            shown = tuple(guest.stored) if stored and guest.stored is not None else live
+            document = nics.Document(guest.name, guest.uuid, guest.memory, shown)
+            return nics.render_domain(document, None if stored else guest.boot)
+
+        return str(self._do("read", described))
+
+    def attachDeviceFlags(self, text: str, flags: int = 0) -> int:  # noqa: N802
+        nic = _nic(text)
+
+        def attached(guest: Guest) -> int:
+            if flags & 2:
+                self._edit(guest, [*_stored(guest), nic])
+            if flags & 1:
+                self._stage.attaches(guest, nic)
+            return 0
+
+        return int(self._do("attach", attached))
+
+    def detachDeviceAlias(self, alias: str, flags: int = 0) -> int:  # noqa: N802
+        assert flags == 1, flags
+        if alias is None:
+            raise TypeError("alias must not be None")
+
+        def asked(guest: Guest) -> int:
+            self._stage.asks(guest, alias)
+            return 0
+
+        return int(self._do("detach", asked))
+
+    def updateDeviceFlags(self, text: str, flags: int = 0) -> int:  # noqa: N802
+        nic = _nic(text)
+
+        def updated(guest: Guest) -> int:
+            if flags & 2:
+                self._edit(guest, [nic if one.mac == nic.mac else one for one in _stored(guest)])
+            if flags & 1:
+                self._stage.updates(guest, nic)
+            return 0
+
+        return int(self._do("update", updated))
+
+    def _edit(self, guest: Guest, edited: t.Sequence[nics.Nic]) -> None:
+        self._stage.defines(nics.Document(guest.name, guest.uuid, guest.memory, tuple(edited)))
+
+
+def _nic(text: str) -> nics.Nic:
+    return nics.parse(ET.fromstring(text))  # noqa: S314  # what the module wrote
+
+
+def _stored(guest: Guest) -> list[nics.Nic]:
+    if guest.stored is None:
+        raise LibvirtError("transient domains do not have any persistent config", world.OPERATION_INVALID)
+    return guest.stored
+
+
+def _state(guest: Guest) -> list[int]:
+    if not guest.running:
+        return [5, 0]
+    return [3, 1] if guest.paused else [1, 1]
+
+
+def _job_stats(guest: Guest) -> dict[str, int]:
+    return {"type": 2, "operation": 5} if guest.job else {"type": 0}

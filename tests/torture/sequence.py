@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A host that is tortured: runs of libvirt_direct_iface, others between and within them, and what must hold."""
+
+from __future__ import annotations
+
+import typing as t
+
+from torture import checks, drive
+from torture.actions import Action
+from torture.drive import Outcome
+from torture.owner import Owner
+from torture.stage import Event, Run, Stage
+from torture.world import OTHERS, Departure, World
+
+
+class Sequence:
+    """Runs and others' doings on one host. ``counts`` says which kinds of violations are not only noted."""
+
+    def __init__(self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True) -> None:
+        self.stage = Stage(world, counts)
+        self.stage.nested = self._nested
+        self.finished: dict[int, tuple[Run, Outcome]] = {}
+        # What outlives runs: it does within a second what is to be done.
+        self.owner = Owner(self.stage)
+        self.stage.keeper = self.owner
+        self.stage.seams = self.owner.seams
+        self._looked_at = 0
+
+    def close(self) -> None:
+        self.owner.close()
+
+    @property
+    def world(self) -> World:
+        return self.stage.world
+
+    def run(self, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[Event] = ()) -> Outcome:
+        """Run the module, with ``events`` falling into it.
+
+        :raises ViolationError: an invariant does not hold.
+        """
+        run, outcome = drive.run(self.stage, params, check=check, events=events)
+        self.finished[run.number] = run, outcome
+        checks.after_run(self.stage, run, outcome)
+        self._settle(run.number)
+        if not events and not outcome.rc and not check and not outcome.result["pending"]:
+            self._check_again(params)
+        self._forget()
+        return outcome
+
+    def act(self, action: Action) -> None:
+        """Let others do something between runs.
+
+        :raises ViolationError: a guest loses a NIC by what an earlier run has asked for.
+        """
+        self.stage.act(action)
+        self._settle()
+        self._forget()
+
+    def _nested(self, params: t.Mapping[str, t.Any]) -> None:
+        run, outcome = drive.run(self.stage, params)
+        self.finished[run.number] = run, outcome
+        if "defect in the module" in outcome.message:
+            self.stage.violate("defect", outcome.message + "\n" + str(outcome.result.get("exception", "")))
+
+    def _check_again(self, params: t.Mapping[str, t.Any]) -> None:
+        again = drive.run(self.stage, params, check=True)[1]
+        if again.rc or again.result["changed"]:
+            self.stage.violate("not-idempotent", f"the same run again: {again.message or again.result['changes']}")
+
+    def _settle(self, ended: int = OTHERS) -> None:
+        """Hold every NIC that a guest has released for a run against what the run was for."""
+        self.owner()
+        departures = self.world.departures[self._looked_at :]
+        for number, gone in enumerate(departures):
+            if gone.by != OTHERS and not self._is_right(gone, departures[number + 1 :]):
+                outcome = self.finished[gone.by][1]
+                kind = "killed-cut" if outcome.rc is None else "cut" if gone.by == ended else "late-cut"
+                self.stage.violate(
+                    kind, f"{self.world.guests[gone.uuid].name} is without {gone.mac}, released for run {gone.by}"
+                )
+        self._looked_at = len(self.world.departures)
+
+    def _is_right(self, gone: Departure, later: t.Sequence[Departure]) -> bool:
+        guest = self.world.guests.get(gone.uuid)
+        if guest is None or not guest.running or guest.boot != gone.boot or guest.live_nic(gone.mac) is not None:
+            return True
+        if any(one.by == OTHERS and (one.uuid, one.mac) == (gone.uuid, gone.mac) for one in later):
+            return True
+        if gone.made_by == gone.by:
+            # What a run has plugged in itself it may take back.
+            return True
+        return any(
+            self._wanted_gone(number, gone) for number in self.finished if number >= gone.by
+        ) or self._was_hindered(gone)
+
+    def _wanted_gone(self, number: int, gone: Departure) -> bool:
+        run, outcome = self.finished[number]
+        succeeded = outcome.rc != 1 or run.params.get("on_error") == "keep"
+        return succeeded and not run.check and not run.scope.returns(gone.uuid, gone.mac)
+
+    def _was_hindered(self, gone: Departure) -> bool:
+        run = self.finished[gone.by][0]
+        return ("attach", gone.uuid, gone.mac) in run.refused or run.restarts > 1
+
+    def _forget(self) -> None:
+        """From here on the host as it is now is what others have."""
+        self.stage.shadow = self.world.copy()
+        self.stage.diverged.clear()

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Watches over a run's calls: lets others act before and after each, and notes what the run does."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import typing as t
+from dataclasses import dataclass, field
+
+from torture import actions, intent
+from torture.actions import Action
+from torture.nics import Document, Nic
+from torture.world import OPERATION_FAILED, OPERATION_TIMEOUT, Guest, RefusedError, World
+
+# More calls than any run needs that ends.
+_ENDLESS = 5000
+_SECONDS_A_CALL = 0.001
+_SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY = 30
+
+
+class Killed(BaseException):
+    """The run's process is no more. Whatever of it still runs in this one can change nothing."""
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold. ``kind`` is the invariant's name."""
+
+    def __init__(self, kind: str, message: str, trace: t.Sequence[str]) -> None:
+        super().__init__("\n".join([f"{kind}: {message}", *trace]))
+        self.kind = kind
+
+
+@functools.lru_cache(None)
+def _class_of(kind: str) -> type[ViolationError]:
+    """Return a class for each kind, so that what is shrunk stays of its kind."""
+    return type(kind, (ViolationError,), {})
+
+
+class Event(t.NamedTuple):
+    """Something that others do at the ``nth`` call (from 0) of this name ("any": of all), before or after it."""
+
+    call: str
+    nth: int
+    side: str
+    action: Action
+
+
+@dataclass
+class Run:
+    """One run of the module: what it was asked for, and what it has done so far."""
+
+    number: int
+    params: t.Mapping[str, t.Any]
+    check: bool
+    events: list[Event]
+    scope: intent.Scope
+    counts: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+    dead: bool = False
+    refuse: int = 0
+    restarts: int = 0
+    # What it has changed, what it was refused, and what it tried: (what, UUID, MAC address).
+    done: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str, str]] = field(default_factory=list)
+    tried: int = 0
+    # When it last read each domain's stored configuration (the call, the moment), and others last changed it.
+    read_at: dict[str, tuple[int, int]] = field(default_factory=dict)
+    live_at: dict[str, tuple[int, int]] = field(default_factory=dict)
+    others_at: dict[str, int] = field(default_factory=dict)
+    # What others have changed in stored configurations: (UUID, MAC address).
+    others_nics: set[tuple[str, str]] = field(default_factory=set)
+    # Domains of which others have changed what no call could have seen before this run stored it.
+    excused: set[str] = field(default_factory=set)
+    # States of the host since this run last changed something or waited.
+    window: list[World] = field(default_factory=list)
+
+
+class Stage:
+    """The host, and who acts on it. ``shadow`` is the host as it would be had no run done anything.
+
+    ``counts`` says which kinds of violations end it; others are only noted.
+    """
+
+    def __init__(self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True) -> None:
+        self.world = world
+        self.shadow = world.copy()
+        self._counts = counts
+        self.now = 0.0
+        self.locks: set[str] = set()
+        self.trace: list[str] = []
+        # Domains in which the shadow can no longer tell what would be.
+        self.diverged: set[str] = set()
+        self.runs: list[Run] = []
+        self.number = 0
+        # Whether a run was ended by a signal.
+        self.interrupted = False
+        self.found: ViolationError | None = None
+        self.first: t.Callable[[ViolationError], None] = lambda _found: None
+        self._restarts = 0
+        self._moment = 0
+        # The keeper looks at the host: set by torture.sequence.
+        self.keeper: t.Callable[[], None] = lambda: None
+        self.seams: t.Callable[[], t.ContextManager[None]] = contextlib.nullcontext
+        # Runs the module within a run, as somebody else on the host; set by torture.drive.
+        self.nested: t.Callable[[t.Mapping[str, t.Any]], None] = lambda _params: None
+
+    @property
+    def run(self) -> Run:
+        return self.runs[-1]
+
+    def restarted(self) -> int:
+        return self._restarts
+
+    def note(self, text: str) -> None:
+        self.trace.append(("  " * len(self.runs)) + text)
+
+    def violate(self, kind: str, message: str) -> None:
+        if self._counts(kind):
+            if self.found is None:
+                self.found = _class_of(kind)(kind, message, self.trace)
+                self.first(self.found)
+            if not self.runs:
+                raise self.found
+            # The module would take it for an error of its own, and go on.
+            for run in self.runs:
+                run.dead = True
+            raise Killed
+        self.note(f"({kind}: {message})")
+
+    # What others do.
+
+    def act(self, action: Action) -> None:
+        """Let others do something."""
+        self.note(f"-> {action.name} {action.domain} {action.value}".rstrip())
+        if action.name in actions.OF_A_RUN:
+            self._disturb(action)
+            return
+        before = self.world.copy()
+        came = actions.apply(self.world, action), actions.apply(self.shadow, action)
+        if came[0] != came[1]:
+            self.diverged.add(action.domain)
+        self.world.tick()
+        self.shadow.tick()
+        self._changed(before)
+
+    def _changed(self, before: World) -> None:
+        """Note what others have changed since ``before``, for the runs under way."""
+        self._moment += 1
+        given = intent.addresses(self.world) - intent.addresses(before)
+        for run in self.runs:
+            run.scope.widen(self.world, given)
+            run.window.append(self.world.copy())
+            for uuid in {*before.guests, *self.world.guests}:
+                was, now = before.guests.get(uuid), self.world.guests.get(uuid)
+                if was != now:
+                    run.others_at[uuid] = self._moment
+        self._note_nics(before)
+
+    def _note_nics(self, before: World) -> None:
+        for uuid, now in self.world.guests.items():
+            was = before.guests.get(uuid)
+            macs = {nic.mac for nic in (*(now.stored or ()), *((was and was.stored) or ()))}
+            changed = {(uuid, mac) for mac in macs if was is None or was.stored_nic(mac) != now.stored_nic(mac)}
+            for run in self.runs:
+                run.others_nics |= changed
+
+    def _disturb(self, action: Action) -> None:
+        run = self.run
+        self.interrupted |= action.name in {"kill", "sigterm"}
+        if action.name == "kill":
+            run.dead = True
+            raise Killed
+        if action.name == "sigterm":
+            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                run.dead = True
+                raise Killed
+            signal.raise_signal(signal.SIGTERM)
+        elif action.name == "restart_libvirtd":
+            self._restarts += 1
+            run.restarts += 1
+        elif action.name == "keeper":
+            self.keeper()
+        elif action.name == "refuse":
+            run.refuse += 1
+        elif action.name == "run":
+            before = self.world.copy()
+            self.nested(action.value)
+            given = intent.addresses(self.world) - intent.addresses(before)
+            for one in self.runs:
+                one.scope.widen(self.world, given)
+                one.window.append(self.world.copy())
+            self._note_nics(before)
+            intent.transfer(before, self.world, self.shadow)
+
+    def _tick(self) -> None:
+        departed = len(self.world.departures)
+        self.world.tick()
+        self.shadow.tick()
+        if len(self.world.departures) > departed:
+            for gone in self.world.departures[departed:]:
+                self.note(f"   {self.world.guests[gone.uuid].name} has released {gone.mac}")
+            for run in self.runs:
+                run.window.append(self.world.copy())
+
+    def kept(self, guest: Guest, nic: Nic) -> None:
+        """Note what the keeper has attached."""
+        self.note(f"   the keeper attaches {nic.mac} to {guest.name}")
+        for run in self.runs:
+            run.window.append(self.world.copy())
+
+    # What a run does.
+
+    def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any:
+        """Carry out one call of the run's, with what others do before and after it."""
+        run = self.run
+        if run.dead:
+            raise Killed
+        nth = run.counts.get(name, 0)
+        run.counts[name] = nth + 1
+        number = run.calls
+        run.calls += 1
+        if number > _ENDLESS:
+            del self.trace[200:]
+            self.violate("endless", "the run does not end")
+        self._point(run, name, nth, number, "before")
+        self.now += _SECONDS_A_CALL
+        self._tick()
+        try:
+            result = effect()
+        except Exception as exc:
+            self.note(f"{name} {about}: {exc}")
+            raise
+        if name not in {"sleep", "read", "state"}:
+            self.note(f"{name} {about}".rstrip())
+        self._point(run, name, nth, number, "after")
+        return result
+
+    def _point(self, run: Run, name: str, nth: int, number: int, side: str) -> None:
+        due = [e for e in run.events if e.side == side and (e.call, e.nth) in {(name, nth), ("any", number)}]
+        for event in due:
+            run.events.remove(event)
+            self.act(event.action)
+
+    def sleep(self, seconds: float) -> None:
+        def slept() -> None:
+            self.now += seconds
+            self.keeper()
+            self.run.window = [self.world.copy()]
+
+        self.call("sleep", "", slept)
+
+    def read(self, guest: Guest, *, stored: bool) -> None:
+        self._moment += 1
+        at = self.run.read_at if stored else self.run.live_at
+        at[guest.uuid] = self.run.calls, self._moment
+
+    def _begin(self, what: str, uuid: str, mac: str, *, live: bool) -> None:
+        """Note that the run is about to change something."""
+        run = self.run
+        run.tried += 1
+        if run.check:
+            self.violate("check-mode", f"{what} {mac} in check mode")
+        if live and run.params.get("live") == "none":
+            self.violate("live-none", f"{what} {mac} with live: none")
+        if run.refuse:
+            run.refuse -= 1
+            run.refused.append((what, uuid, mac))
+            raise RefusedError(OPERATION_FAILED, f"internal error: libvirt refuses to {what}")
+
+    def _do(self, what: str, uuid: str, mac: str, effect: t.Callable[[], t.Any]) -> None:
+        try:
+            effect()
+        except RefusedError as exc:
+            self.run.refused.append((what, uuid, mac))
+            if exc.code == OPERATION_TIMEOUT:
+                self.now += _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY
+            raise
+        self.run.done.append((what, uuid, mac))
+        self.run.window = [self.world.copy()]
+
+    def _unseen(self, read_at: t.Mapping[str, tuple[int, int]], uuid: str) -> bool:
+        """Whether others have changed a domain between the run's last call, which read it, and this one."""
+        call, moment = read_at.get(uuid, (-2, 0))
+        return call == self.run.calls - 1 and self.run.others_at.get(uuid, -1) > moment
+
+    def defines(self, document: Document) -> None:
+        uuid = document.uuid
+        self._begin("define", uuid, "", live=False)
+        guest = self.world.guests.get(uuid)
+        run = self.run
+        # Between two calls that follow each other nobody can look.
+        excused = self._unseen(run.read_at, uuid)
+        if excused:
+            run.excused.add(uuid)
+            self.diverged.add(document.name)
+        if guest is None or guest.stored is None:
+            if not excused:
+                self.violate("resurrected", f"{document.name} was undefined, and is defined again")
+        elif not excused:
+            self._check_edit(guest, document)
+        if guest is not None and guest.job:
+            self.violate("job", f"{document.name} is stored while a job (migration, say) is under way")
+        self._do("define", uuid, "", lambda: self.world.define(document))
+
+    def _check_edit(self, guest: Guest, document: Document) -> None:
+        """Hold what the run stores against what is stored at this moment: only what it was asked for may differ."""
+        if document.memory != guest.memory:
+            self.violate("lost-update", f"{guest.name}: memory {guest.memory} becomes {document.memory} again")
+        was, new = {nic.mac: nic for nic in guest.stored or ()}, {nic.mac: nic for nic in document.nics}
+        for mac in {*was, *new}:
+            if was.get(mac) != new.get(mac) and not self.run.scope.means(guest.uuid, mac):
+                kind = "lost-update" if (guest.uuid, mac) in self.run.others_nics else "not-meant"
+                self.violate(kind, f"{guest.name} {mac}: {was.get(mac)} becomes {new.get(mac)}, which nobody declared")
+
+    def asks(self, guest: Guest, alias: str) -> None:
+        run = self.run
+        found = next((one for one in guest.live or () if one.nic.alias == alias), None)
+        mac = found.nic.mac if found else ""
+        self._begin("detach", guest.uuid, mac, live=True)
+        allowed = run.scope.may_go(guest.uuid, mac) or (found is not None and found.by == run.number)
+        if found is not None and not allowed and not self._unseen(run.live_at, guest.uuid):
+            kind = "unasked-detach" if run.scope.means(guest.uuid, mac) else "not-meant"
+            self.violate(kind, f"{guest.name} is asked for {mac}, which nobody declared to go")
+        self._do("detach", guest.uuid, mac, lambda: self.world.ask(guest, alias, run.number))
+
+    def attaches(self, guest: Guest, nic: Nic) -> None:
+        self._begin("attach", guest.uuid, nic.mac, live=True)
+        self._do("attach", guest.uuid, nic.mac, lambda: self.world.attach(guest, nic, self.run.number))
+
+    def updates(self, guest: Guest, nic: Nic) -> None:
+        self._begin("update", guest.uuid, nic.mac, live=True)
+        self._do("update", guest.uuid, nic.mac, lambda: self.world.update(guest, nic))
+
+    def sets_mode(self, name: str, index: int, mac: str, mode: str) -> bool:
+        """Set the mode of a link; return whether there is one."""
+        self._begin("link", "", mac, live=True)
+        found = self.world.set_link_mode(name, index, mode)
+        if found:
+            self.run.done.append(("link", "", mac))
+            self.run.window = [self.world.copy()]
+        return found

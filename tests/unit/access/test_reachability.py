@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What would cut off the host is refused, whatever does it, with plain values."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    UNICAST,
+    Address,
+    Connection,
+    Reach,
+    Route,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import disruptions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
+
+KERNEL, RA = 2, 9
+ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True)
+VLAN = Link(
+    "eth0.20", 3, "vlan", "eth0", 2, None, "02:00:00:00:00:02", 1500, up=True, alias=MARK,
+    vlan_id=20, vlan_protocol="802.1Q",
+)  # fmt: skip
+ON_IT = Link("host0", 4, "macvlan", "eth0.20", 3, "bridge", "02:00:00:00:00:04", 1500, up=True)
+TAP = Link("mt0", 5, "macvtap", "eth0", 2, "bridge", "02:00:00:00:00:05", 1500, up=True)
+BR0 = Link("br0", 6, "bridge", mtu=1500, up=True)
+OTHER = Link("eth1", 7, mtu=1500, up=True)
+ALL = {link.name: link for link in (ETH0, VLAN, ON_IT, TAP, BR0, OTHER)}
+PEER = Connection("192.0.2.1", "192.0.2.9")
+
+
+def refused(disruption: Disruption, reach: Reach, *changed: Link) -> str:
+    links = {**ALL, **{link.name: link for link in changed}}
+    with pytest.raises(MacvtapError) as caught:
+        reachability.check([disruption], reach, links)
+    assert str(caught.value).endswith(", or set allow_host_disconnect: true")
+    # And told, when it is done all the same.
+    (warning,) = reachability.check([disruption], reach, links, allowed=True)
+    assert str(caught.value).split(". ")[0].rpartition(": ")[2] in warning
+    return str(caught.value)
+
+
+def passes(disruption: Disruption, reach: Reach, *changed: Link) -> None:
+    assert reachability.check([disruption], reach, {**ALL, **{link.name: link for link in changed}}) == ()
+
+
+def with_address(index: int, address: str = "192.0.2.1", **how: t.Any) -> Reach:
+    return Reach((Address(address, 64 if ":" in address else 24, index=index, **how),))
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize(
+    ("reach", "said"),
+    [
+        (with_address(2), "eth0 has addresses of the host (192.0.2.1/24), and"),
+        (with_address(2, "2001:db8::1", advertised=True), "eth0 has addresses of the host (2001:db8::1/64), and"),
+        (Reach(routes=(Route("203.0.113.0/24", 2),)), "eth0 has routes to 203.0.113.0/24, and"),
+        # By a table that a rule leads to.
+        (Reach(routes=(Route("203.0.113.0/24", 2, table=100),)), "eth0 has routes to 203.0.113.0/24, and"),
+        (
+            Reach(connections=(replace(PEER, index=2),)),
+            "the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and",
+        ),
+    ],
+)
+def test_what_the_host_is_reached_by_stays(loss: Loss, reach: Reach, said: str) -> None:
+    mtu = 1400 if loss is Loss.MTU else None
+    assert refused(Disruption("eth0", loss, "links[3]", mtu), reach).startswith(f"links[3]: {said} {loss.value[0]} ")
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize(
+    "reach",
+    [
+        Reach(),
+        with_address(7),
+        with_address(2, "fe80::2", link_local=True),
+        # The kernel's own, which come and go with addresses.
+        Reach(routes=(Route("192.0.2.0/24", 2, protocol=KERNEL), Route("fe80::/64", 2, protocol=KERNEL))),
+        Reach(routes=(Route("203.0.113.0/24", 2, kind=UNICAST + 5),)),
+        Reach(connections=(replace(PEER, index=7),)),
+    ],
+)
+def test_what_it_is_not_reached_by_is_nothing(loss: Loss, reach: Reach) -> None:
+    passes(Disruption("eth0", loss), reach)
+
+
+def test_a_connection_needs_the_link_of_its_address_too() -> None:
+    """What is answered over another link than it came over."""
+    reach = replace(with_address(2), connections=(replace(PEER, index=7),))
+    assert "goes over eth0, and removing it would cut it off" in refused(Disruption("eth0", Loss.REMOVED), reach)
+    assert "goes over eth1, and setting it down would cut it off" in refused(Disruption("eth1", Loss.DOWN), reach)
+
+
+def test_a_guests_link_has_advertised_addresses_by_accident() -> None:
+    advertised = Reach(
+        (Address("2001:db8::5", 64, index=5, advertised=True),), (Route("::/0", 5, "fe80::1", protocol=RA),)
+    )
+    passes(Disruption("mt0", Loss.REMOVED), advertised)
+    # Unless Ansible runs over it.
+    reach = replace(advertised, connections=(Connection("2001:db8::5", "2001:db8::9"),))
+    assert "goes over mt0" in refused(Disruption("mt0", Loss.REMOVED), reach)
+
+
+@pytest.mark.parametrize("loss", [Loss.REMOVED, Loss.RECREATED, Loss.DOWN])
+def test_what_needs_the_link_goes_with_it(loss: Loss) -> None:
+    words = loss.value[0]
+    said = refused(Disruption("eth0", loss), with_address(4))
+    assert said.startswith(f"host0 has addresses of the host (192.0.2.1/24), which needs eth0, and {words}")
+    assert "goes over eth0.20, which needs eth0, and" in refused(
+        Disruption("eth0", loss), Reach(connections=(replace(PEER, index=3),))
+    )
+    # As the only port of a bridge, or one of several: by which of them it is reached nobody knows.
+    ports = replace(VLAN, master="br0"), replace(OTHER, master="br0")
+    assert "br0 has addresses" in refused(Disruption("eth0", loss), with_address(6), *ports)
+
+
+def test_a_bond_needs_one_of_its_ports() -> None:
+    bond = Link("bond0", 6, "bond", up=True)
+    first, second = replace(ETH0, master="bond0"), replace(OTHER, master="bond0")
+    passes(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, second)
+    said = refused(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, replace(second, up=False))
+    assert said.startswith("bond0 has addresses")
+
+
+@pytest.mark.parametrize("loss", [Loss.MAC, Loss.PASSTHRU, Loss.MTU])
+def test_what_is_on_it_works_on(loss: Loss) -> None:
+    passes(Disruption("eth0", loss, mtu=1400 if loss is Loss.MTU else None), with_address(4))
+
+
+def test_an_mtu_that_ipv6_cannot_live_with_takes_it_from_what_is_on_it() -> None:
+    passes(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4))
+    said = refused(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4, "2001:db8::1"))
+    assert said.startswith("host0 has addresses of the host (2001:db8::1/64), which needs eth0, and changing its MTU")
+
+
+def test_what_is_declared_along_with_the_link_may_go() -> None:
+    passes(Disruption("host0", Loss.REMOVED, declared=True), with_address(4))
+    reach = replace(with_address(4), connections=(PEER,))
+    assert "goes over host0, and removing it" in refused(Disruption("host0", Loss.REMOVED, declared=True), reach)
+    assert refused(Disruption("eth0.20", Loss.REMOVED, declared=True), with_address(4)).startswith("host0 has")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sources"),
+    [
+        (None, ("eth0", "passthrough", False), {"eth0"}),
+        (None, ("eth0", "bridge", True), set()),
+        (("eth0", "bridge", True), ("eth0", "passthrough", True), {"eth0"}),
+        (("eth1", "passthrough", True), ("eth0", "passthrough", True), {"eth0"}),
+        (("eth0", "passthrough", True), ("eth0", "passthrough", True), set()),
+        (("eth0", "passthrough", True), None, set()),
+        # It is stored already, and taken now that it is plugged in.
+        (("eth0", "passthrough", False), ("eth0", "passthrough", True), {"eth0"}),
+    ],
+)
+def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, sources: set[str]) -> None:
+    def nic(said: t.Any) -> Nic | None:
+        if said is None:
+            return None
+        iface = Iface("52:54:00:00:00:01", "direct", {"source": said[0], "mode": said[1]})
+        return Nic("web1", "52:54:00:00:00:01", iface, iface if said[2] else None)
+
+    change = Change("web1", "mode", None, None, Impact.CONFIG)
+    found = disruptions.of_steps([Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")])
+    assert {one.link for one in found} == sources
+    assert {(one.loss, one.path) for one in found} <= {(Loss.PASSTHRU, "interfaces[1]")}
+    for disruption in found:
+        assert refused(disruption, with_address(2)).startswith("interfaces[1]: eth0 has addresses of the host")
+
+
+ADDRESSED = with_address(2)
+PASSTHRU = replace(TAP, mode="passthru", mac=ETH0.mac)
+
+
+def cut_off(wanted: Wanted, reach: Reach, **links: Link) -> str:
+    present = {**{link.name: link for link in (ETH0, OTHER)}, **links}
+    try:
+        reachability.checked(planner.plan([wanted], present), reach, present, allowed=False)
+    except MacvtapError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        (Wanted("mt0", parent="eth0", mode="passthru"), {}),
+        (Wanted("mt0", parent="eth0", mode="passthru", state="down"), {}),
+        (Wanted("mt0", parent="eth0", mode="passthru", netns="pod"), {}),
+        (Wanted("mt0", mode="passthru"), {"mt0": TAP}),
+        (Wanted("mt0", parent="eth0"), {"mt0": replace(PASSTHRU, parent="eth1", parent_index=7, mac=None)}),
+    ],
+)
+def test_passthru_on_a_parent_that_the_host_has_addresses_on(wanted: Wanted, there: dict[str, Link]) -> None:
+    said = "eth0 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it, which takes all of its"
+    assert cut_off(wanted, ADDRESSED, **there).startswith(said)
+    assert not cut_off(wanted, with_address(7), **there)
+
+
+def test_passthru_that_is_there_already_takes_nothing_more() -> None:
+    for wanted in (Wanted("mt0", mtu=1400), Wanted("mt0", tx_queues=2), Wanted("mt0", state="absent")):
+        assert not cut_off(wanted, ADDRESSED, mt0=PASSTHRU)
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        ({"state": "absent"}, "removing it would take them away"),
+        ({"parent": "eth1"}, "recreating it would take them away"),
+        ({"tx_queues": 2}, "recreating it would take them away"),
+        ({"mode": "passthru", "parent": "eth1"}, "recreating it would take them away"),
+        ({"state": "down"}, "setting it down would cut them off"),
+        ({"mac": "02:00:00:00:00:55"}, "changing its MAC address would cut them off"),
+        ({"mtu": 1400}, "changing its MTU could cut them off"),
+    ],
+)
+def test_a_macvtap_link_with_addresses(change: dict[str, t.Any], action: str) -> None:
+    said = cut_off(Wanted("mt0", "links[1]", **change), with_address(5), mt0=TAP)
+    assert said.startswith(f"links[1]: mt0 has addresses of the host (192.0.2.1/24), and {action}")
+    assert not cut_off(Wanted("mt0", "links[1]", **change), Reach(), mt0=TAP)
+
+
+def test_what_cuts_nothing_off_is_done() -> None:
+    for wanted in (Wanted("mt0"), Wanted("mt0", mode="private"), Wanted("mt0", alias="a guest's")):
+        assert not cut_off(wanted, with_address(5), mt0=TAP)
+
+
+def test_a_purge_and_a_link_of_another_namespace() -> None:
+    links = {"eth0": ETH0, "mt0": replace(TAP, group=7), "pod/mt0": replace(TAP, netns="pod", parent="eth0")}
+    planned = planner.plan([], links, purge_group=7)
+    with pytest.raises(MacvtapError, match=r"^purge: mt0 has addresses of the host"):
+        reachability.checked(planned, with_address(5), links, allowed=False)
+    # Its index is one of that namespace.
+    gone = planner.plan([Wanted("mt0", state="absent", netns="pod")], links)
+    assert gone.changed
+    assert not reachability.checked(gone, with_address(5), links, allowed=False).warnings
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "absent"}, {"state": "down"}, {"mac": "02:00:00:00:00:55"}, {"mtu": 1400}, {"id": 21}]
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_vlan_link_with_addresses_or_under_ssh(change: dict[str, t.Any], force: bool) -> None:
+    """Whether it is in use by other links is another matter, and force is about that."""
+    links = {"eth0": ETH0, "eth0.20": VLAN}
+    wanted = WantedVlan("eth0", **{"id": 20, "name": "eth0.20", **change})
+    for reach in (with_address(3), Reach(connections=(replace(PEER, index=3),))):
+        planned = vlans.plan([wanted], links, force=force)
+        with pytest.raises(MacvtapError, match=r"(^|over )eth0\.20\b.*or set allow_host_disconnect: true$"):
+            reachability.checked(planned, reach, links, allowed=False)
+        assert reachability.checked(planned, reach, links, allowed=True).warnings

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""libvirt_direct_iface on a model of libvirt, with others acting at the worst moment: see tests/torture."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from torture.actions import Action
+from torture.machine import DirectIface
+from torture.nics import Nic
+from torture.sequence import Sequence
+from torture.stage import Event
+from torture.world import World
+
+A, B, C, D = (f"52:54:00:00:00:0{digit}" for digit in "abcd")
+
+
+def nic(mac: str, source: str = "eth0", **more: t.Any) -> Nic:
+    return Nic(mac, source=source, mode="bridge", model="virtio", **more)
+
+
+def host(**running: bool) -> Sequence:
+    """A host with the domain web1, which has the NIC A, and web2, which has B."""
+    world = World()
+    for name, mac in (("web1", A), ("web2", B)):
+        guest = world.add(name, [nic(mac)])
+        if running.get(name, True):
+            world.start(guest)
+    return Sequence(world)
+
+
+def during(call: str, *action: t.Any, nth: int = 0, side: str = "before") -> Event:
+    return Event(call, nth, side, Action(*action))
+
+
+def macs(sequence: Sequence, name: str) -> tuple[list[str], list[str]]:
+    """Return the addresses that a domain has stored, and live."""
+    guest = sequence.world.named(name)
+    assert guest is not None
+    return [one.mac for one in guest.stored or ()], [one.nic.mac for one in guest.live or ()]
+
+
+@pytest.mark.parametrize("live", ["none", "update", "replug"])
+def test_a_rollback_leaves_a_guest_alone_that_was_started_meanwhile(live: str) -> None:
+    sequence = host(web1=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "driver": {"queues": 4}},
+                {"domain": "web2", "mac": B, "model": "e1000e"},
+            ],
+            "live": live,
+        },
+        events=[during("define", "start", "web1", nth=1), during("define", "refuse", nth=1)],
+    )
+    assert outcome.rc == 1
+    assert macs(sequence, "web1") == ([A], [A])
+
+
+def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web2", "mac": B, "state": "absent"},
+                {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
+            ],
+            "timeout": 1,
+        }
+    )
+    assert outcome.rc == 1
+    assert "The host is as it was before" not in outcome.message
+    sequence.act(Action("answer", "web2"))
+    assert macs(sequence, "web2") == ([B], [B])
+
+
+@pytest.mark.parametrize("how", ["answer", "reset"])
+def test_a_replugged_nic_comes_back_whenever_the_guest_releases_it(how: str) -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    outcome = sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+    assert outcome.rc == 0
+    assert outcome.result["pending"]
+    sequence.act(Action(how, "web1"))
+    assert macs(sequence, "web1") == ([A], [A])
+
+
+def test_one_guest_that_stops_during_a_replug_costs_no_other_its_nic() -> None:
+    sequence = host()
+    sequence.run(
+        {
+            "interfaces": [{"domain": "web2", "mac": B}, {"domain": "web1", "mac": A}],
+            "source": "eth1",
+            "live": "replug",
+        },
+        events=[during("attach", "stop", "web1")],
+    )
+    assert macs(sequence, "web2")[1] == [B]
+
+
+def test_a_guest_that_stops_is_no_reason_to_say_that_it_could_not_be_put_back() -> None:
+    sequence = host()
+    sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "mode": "private"},
+                {"domain": "web2", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
+            ]
+        },
+        events=[during("attach", "stop", "web1")],
+    )
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"source": "eth0", "state": "absent"},
+        {"source": "eth0", "mode": "bridge"},
+        {"alias": "ua-lan", "state": "absent"},
+        {"target": "lan0", "state": "absent"},
+    ],
+)
+def test_a_nic_that_is_stored_otherwise_is_not_found_by_what_the_running_guest_has(entry: dict[str, str]) -> None:
+    world = World()
+    guest = world.add("web1", [nic(A, alias="ua-lan", target="lan0")])
+    world.start(guest)
+    sequence = Sequence(world)
+    moved = {"source": "eth1", "alias": "ua-wan", "target": "wan0"}
+    sequence.run({"domain": "web1", "mac": A, **moved})
+    sequence.run({"domain": "web1", **entry})
+    assert A in macs(sequence, "web1")[0]
+    assert sequence.world.guests[guest.uuid].stored_nic(A) == nic(A, address=1, **moved)
+
+
+def test_two_runs_at_once_do_not_lose_each_others_change() -> None:
+    sequence = host(web1=False)
+    other = {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge"}
+    sequence.run(
+        {"domain": "web1", "mac": D, "source": "eth1", "mode": "bridge"}, events=[during("define", "run", "", other)]
+    )
+    # The other one waits, or fails, or both are done; that nothing is lost the sequence sees to.
+
+
+@pytest.mark.parametrize("options", [{"mode": "private"}, {"model": "e1000e"}, {"state": "absent"}])
+def test_what_a_managed_save_image_has_otherwise_is_said(options: dict[str, str]) -> None:
+    sequence = host()
+    sequence.act(Action("save", "web1"))
+    outcome = sequence.run({"domain": "web1", "mac": A, **options})
+    assert outcome.rc == 0
+
+
+@pytest.mark.parametrize("signal", ["sigterm", "kill"])
+def test_a_replugged_nic_comes_back_whatever_ends_the_run(signal: str) -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"},
+        events=[during("sleep", "answer", "web1", nth=1), during("attach", signal)],
+    )
+
+
+def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
+    sequence = host(web1=False)
+    sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web2", "mac": B, "model": "e1000e"},
+                {"domain": "web1", "mac": A, "model": "e1000e"},
+            ],
+        },
+        events=[during("define", "undefine", "web1", nth=1), during("define", "refuse", nth=1)],
+    )
+    guest = sequence.world.named("web2")
+    assert guest is not None
+    assert guest.stored == [nic(B, address=1)]
+
+
+def test_a_nic_is_unplugged_by_the_alias_that_it_has_at_that_moment() -> None:
+    world = World()
+    guest = world.add("web1", [nic(A), nic(B)])
+    world.start(guest)
+    sequence = Sequence(world)
+    sequence.run(
+        {"domain": "web1", "mac": A, "state": "absent"},
+        events=[
+            during("define", "stop", "web1"),
+            during("define", "start", "web1", side="after"),
+        ],
+    )
+    assert macs(sequence, "web1") == ([B], [B])
+
+
+def test_libvirtd_that_is_restarted_midway_leaves_nothing_half_done() -> None:
+    sequence = host()
+    sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "source": "eth1"},
+                {"domain": "web2", "mac": B, "source": "eth1"},
+            ],
+            "live": "replug",
+        },
+        events=[during("attach", "restart_libvirtd", nth=1)],
+    )
+    assert macs(sequence, "web1")[1] == [A]
+    assert macs(sequence, "web2")[1] == [B]
+
+
+def test_a_domain_that_is_migrating_is_not_stored() -> None:
+    sequence = host()
+    sequence.act(Action("begin_job", "web1"))
+    sequence.run({"domain": "web1", "mac": A, "source": "eth1"})
+
+
+def test_a_run_that_changed_something_says_so_after_it_has_begun_anew() -> None:
+    sequence = host(web1=False, web2=False)
+    sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "mode": "private"},
+                {"domain": "web2", "mac": B, "mode": "private"},
+            ],
+            "on_error": "keep",
+        },
+        events=[during("read", "edit_mode", "web2", B, nth=4)],
+    )
+
+
+def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
+    """The short version of make torture, the same at each run."""
+    run_state_machine_as_test(
+        DirectIface,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=6,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            phases=(Phase.explicit, Phase.generate),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
