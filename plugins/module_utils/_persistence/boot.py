@@ -44,7 +44,7 @@ Before=libvirtd.service virtqemud.service libvirt-guests.service network-online.
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-TimeoutStartSec=60
+TimeoutStartSec=300
 ExecStart=/bin/sh {PROGRAM} %I
 
 [Install]
