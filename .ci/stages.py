@@ -29,15 +29,19 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
-# What takes longest begins first, or it would run alone in the end. All others follow in the order of their names.
-LONGEST_FIRST = (
+# What takes longest begins early, or it would run alone in the end; what soon says that something is wrong, too. All
+# others follow in the order of the stages. A job is named after its first check.
+FIRST = (
     "molecule, vm",
-    "integration, macvtap_host_access",
-    "integration, pythons",
-    "integration, multicast",
-    "integration, benchmark",
+    "ruff check",
+    "unit tests",
     "integration, collection",
-    "integration, macvtap_link_kernel",
+    "integration, unprivileged",
+    "integration, multicast",
+    "integration, macvtap_host_access",
+    "integration, macvtap_host_access_cut",
+    "integration, pythons",
+    "integration, benchmark",
 )
 # Seconds that an interrupted check has to remove what it has made.
 PATIENCE = 180
@@ -138,8 +142,8 @@ STAGES: dict[str, t.Callable[[Plan], None]] = {
 
 
 def in_order(jobs: t.Sequence[Job]) -> list[Job]:
-    """The longest first, then lint and unit tests and so on as the stages come."""
-    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    """Those of FIRST, then the others as the stages come."""
+    ranks = {name: rank for rank, name in enumerate(FIRST)}
     return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks)))
 
 
@@ -162,6 +166,8 @@ class Runner:
         self.running: list[Running] = []
         self.passed = 0
         self.failed: list[str] = []
+        # Of an interrupted run, the checks that had not begun.
+        self.unrun = 0
         self.signal: int | None = None
 
     def run(self) -> None:
@@ -227,6 +233,8 @@ class Runner:
                 directory = ROOT / one.check.directory
                 subprocess.run(one.check.cleanup, cwd=directory, env=environment, check=False, start_new_session=True)
             self.failed.append(f"{one.check.name} (interrupted)")
+            self.unrun += len(one.rest)
+        self.unrun += sum(map(len, self.waiting))
 
 
 def signal_group(process: subprocess.Popen[bytes], number: int) -> None:
@@ -265,6 +273,8 @@ def main(names: t.Sequence[str]) -> int:
     for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):
         for one in those:
             say(f"{word}: {one}")
+    if runner.unrun:
+        say(f"not run: {runner.unrun} more")
     say(f"after {time.monotonic() - started:.0f} s")
     say(f"{runner.passed} passed, {len(runner.failed)} failed, {len(plan.skipped)} skipped")
     if runner.signal is not None:

@@ -30,10 +30,12 @@ class OtherUser:
         self._hv = hv
         self._prefix = ["setpriv", "--reuid", NAME, "--regid", NAME, "--init-groups", "--reset-env", "--"]
         home = pathlib.Path(f"{cells.root_of(hv.cell)}{_HOME}")
-        shutil.copytree(ROOT / "plugins", home / "ansible_collections/linuxvirt/macvtap/plugins")
+        # Other tests may be writing those at this moment.
+        sources = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "plugins", home / "ansible_collections/linuxvirt/macvtap/plugins", ignore=sources)
         core = pathlib.Path(ansible.__file__).parent
         for part in ("_vendor", "module_utils"):
-            shutil.copytree(core / part, home / "ansible" / part)
+            shutil.copytree(core / part, home / "ansible" / part, ignore=sources)
         for part in ("__init__.py", "release.py"):
             shutil.copy2(core / part, home / "ansible" / part)
 

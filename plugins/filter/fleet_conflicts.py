@@ -33,6 +33,10 @@ options:
           - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one. A
             dictionary names the segments behind the host's links, by their names, and C(default) that of all others.
         type: dict
+      names:
+        description: The names of the host's variables, for misspelt ones to be found. May be left out.
+        type: list
+        elements: str
       found:
         description: What M(linuxvirt.macvtap.macvtap_host_info) has returned there. What is declared of a host that it
           could not run on is compared all the same.

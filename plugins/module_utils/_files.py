@@ -63,6 +63,30 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
         raise
 
 
+def target(path: str) -> str | None:
+    """Return where the symbolic link at ``path`` points to, None where there is no such link."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def write_link(path: str, to: str, *, option: str = "") -> None:
+    """Replace what is at ``path`` by a symbolic link to ``to``, at once.
+
+    :raises MacvtapError: it cannot be done; ``option`` is its path.
+    """
+    directory = os.path.dirname(path)
+    try:
+        make_directory(directory)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
+            made = os.path.join(passing, "link")
+            os.symlink(to, made)
+            os.replace(made, path)
+    except OSError as exc:
+        raise MacvtapError(f"{path} cannot be made a link to {to}: {exc.strerror or exc}", path=option) from exc
+
+
 def make_directory(path: str) -> None:
     """Make the directory ``path`` and those above it, which any user may read whatever the umask: networkd does."""
     if os.path.isdir(path):

@@ -15,8 +15,13 @@ description:
     makes a macvtap link.
   - One interface by O(domain) and what it is found by, or those of any number of domains in one task by O(interfaces).
   - An interface is found by its O(mac), else by its O(alias), else by its O(target), else by its O(source) where the
-    domain has just one on that. Only the options that are given are changed in it; the rest of its element, and the
-    rest of the domain's configuration, stay as they are.
+    domain has just one on that. What is stored counts, not what a running guest still has of an interface that has
+    changed. Of two interfaces with one MAC address, an O(alias), O(target) or O(source) given beside it selects one;
+    of such a pair only the stored configuration is changed.
+  - Several entries of one task are seen together. One with a O(mac) is known before any other, so that another entry
+    does not find what that one moves away. An entry that would find another interface in the next run is refused.
+  - Only the options that are given are changed in an interface; the rest of its element, and the rest of the domain's
+    configuration, stay as they are.
   - The stored configuration is always made right. How much a running guest may feel of it is said by O(live); what
     would take more is listed in RV(restart_required). The module never restarts anything.
   - If anything fails, the domains that this run has changed already are put back, unless O(on_error=keep).
@@ -46,6 +51,9 @@ options:
       - V(bridge) works with every switch. V(vepa) needs a switch port that reflects frames (reflective relay, hairpin)
         for guests of one host to reach each other. V(private) keeps them apart. V(passthrough) gives the whole source
         to this one interface; V(passthru) is another word for it.
+      - V(passthrough) beside another link on the same source is refused for a running guest, and so is any interface
+        beside one in that mode. For a domain that does not run it is stored, with a warning, unless both interfaces are
+        the same domain's.
       - V(auto) gives an interface that does not exist yet V(vepa) if the switch behind its source has reflective relay,
         else V(bridge). The switch behind each source is asked once in a task, as
         M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can be found out, as on a source that is down,
@@ -61,7 +69,9 @@ options:
       - An interface that does not exist yet gets V(virtio) if this is left out.
     type: str
   driver: &driver
-    description: How the host's side of a V(virtio) card works. A card that gets another model loses these.
+    description:
+      - How the host's side of a V(virtio) card works. A card that gets another model loses these.
+      - An empty dictionary in an entry of O(interfaces) takes nothing from the default beside it.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -80,7 +90,7 @@ options:
         description: Whether guest and host tell each other when they want to be notified.
         type: bool
       queues:
-        description: Number of queue pairs.
+        description: Number of queue pairs. V(1) is libvirt's default, for which it stores nothing.
         type: int
       rx_queue_size:
         description: Length of each receive queue, a power of two from 256 to 1024.
@@ -152,7 +162,9 @@ options:
     type: bool
     version_added: 0.2.0
   virtualport: &virtualport
-    description: How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
+    description:
+      - How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
+      - An entry of O(interfaces) with another type, V(none) or an empty dictionary takes nothing from the default.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -179,12 +191,13 @@ options:
     description:
       - VLAN of the guest's frames. Only a virtual function of a network card (SR-IOV) in mode V(passthrough) can have
         one; for all others it is refused. Use a VLAN link of the host as O(source) instead.
-      - V(0) takes it away.
+      - V(0) takes it away. A trunk of several VLANs that is there becomes this one.
     version_added: 0.2.0
     type: int
   bandwidth: &bandwidth
     description:
       - Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
+      - An empty dictionary in an entry of O(interfaces) takes nothing from the default beside it.
       - After libvirt 9.0 and before 10.1 it takes a replug.
     version_added: 0.2.0
     type: dict
@@ -194,7 +207,7 @@ options:
         type: dict
         suboptions:
           average:
-            description: KiB per second. V(0) takes the limits of this direction away.
+            description: KiB per second. V(0) takes the limits of this direction away, a default of the task's too.
             type: int
           peak:
             description: KiB per second at most.
@@ -232,6 +245,7 @@ options:
   address: &address
     description:
       - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one for what has none.
+      - The empty string is as if it were left out.
     version_added: 0.2.0
     type: str
   mtu: &mtu
@@ -244,7 +258,9 @@ options:
     description:
       - Make an interface of another type (C(bridge), C(network), C(ethernet), …) that has this address a direct one.
         Model, alias, PCI address and boot order are kept; what a macvtap link cannot have is taken out, with a warning.
-      - Without it such an interface is refused.
+        A device of the host (C(hostdev)) becomes a V(virtio) card, unless O(model) says otherwise.
+      - Without it such an interface is refused. With it and O(state=absent), one that was never converted is left as it
+        is.
     version_added: 0.2.0
     type: bool
   mac_prefix: &mac_prefix
@@ -254,7 +270,7 @@ options:
   interfaces:
     description:
       - Many interfaces, of one or of many domains. What an entry leaves out is taken from the option of the same name
-        beside O(interfaces).
+        beside O(interfaces); O(driver), O(bandwidth), O(virtualport) and O(rom) part by part.
     type: list
     elements: dict
     suboptions:
@@ -289,6 +305,10 @@ options:
     description:
       - V(present) adds the interface or makes it as declared, V(absent) removes it.
       - A domain that does not exist is an error with V(present) and a warning with V(absent).
+      - V(present) includes that a running guest's macvtap link is up and has the interface's MAC address. A link that
+        was set down, or was given another address, is mended. A guest that is paused, an interface with
+        O(link_state=down), and an address that a guest with O(trust_guest_rx_filters) has chosen are left alone.
+      - Of a transient domain nothing is stored. Its running guest gets what is possible, and a warning names the rest.
     type: str
     choices: [present, absent]
     default: present
@@ -314,7 +334,11 @@ options:
   purge:
     description:
       - Remove the direct interfaces of the domains named in this task that are not declared. Interfaces of other types,
-        and other domains, are never touched.
+        and other domains, are never touched. An interface of a libvirt network is one of another type, also where the
+        network gives it a macvtap link.
+      - A domain that is not named any more keeps its interfaces; declare its last one O(state=absent). With no domain
+        named at all nothing is removed, and a warning says so.
+      - Two interfaces with one MAC address, of which not both are declared, are left with a warning.
     version_added: 0.2.0
     type: bool
     default: false
@@ -832,6 +856,7 @@ def _converge(
         "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
         "pending": pending,
         "warnings": [
+            *(["purge: no domain is named in this task, so that nothing is removed"] if purge and not declared else []),
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,

@@ -14,12 +14,19 @@ author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Makes, changes and removes macvtap links over netlink, one by O(name) or many in one task by O(links).
   - What the kernel can change on a link that exists is changed in place. Another parent, another number of queues, and
-    a mode to or from V(passthru) need the link to be made anew; RV(changes) says so for each field before it happens,
-    in check mode. A link that is made anew keeps its MAC address, alias, group and all else that is not declared, but
+    a mode to or from V(passthru) need the link to be recreated; RV(changes) says so for each field before it happens,
+    in check mode. A recreated link keeps its MAC address, alias, group and all else that is not declared, but
     the number of its tap is another one.
   - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
     anything is done, and when a step fails nevertheless, what was there before is put back.
-  - A link whose tap a process holds open (a running guest) is neither removed nor made anew, unless O(force=true).
+  - A link whose tap a process holds open (a running guest) is neither removed nor recreated, nor set down, nor given
+    another MAC address, nor left in mode V(source) with no O(source_macs), unless O(force=true). The same where nobody
+    can tell who holds it, and the error then says why. Who holds it is looked up once more right before it is done.
+  - Links are known by their index, kind and parent. One that was renamed, removed or recreated by something else since
+    the run looked at it is left alone, and the task fails. A link whose parent is in another network namespace, as one
+    that was made for a pod, is never recreated.
+  - What is put back after a failure is what this run has done, and nothing else. A link that was recreated on the way
+    back has another index, and lacks the addresses, routes and links that were on it; the message says so.
   - The links are read back in the end, and the task fails if they are not as declared.
   - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
@@ -156,7 +163,8 @@ options:
       - The link below, through which the frames reach the network, by its name, alternative name, MAC address, or the
         PCI address of its device (V(0000:03:00.0)).
       - It must be a wired Ethernet link that is neither a port of a bridge or bond nor itself a macvlan or macvtap
-        link.
+        link, and has no ipvlan or macsec link on it. A macvlan link whose own parent is in another network namespace
+        will do, as C(eth0) of some containers.
       - Needed for a link that does not exist yet.
     type: str
     aliases: [link, lower, base_iface]
@@ -176,8 +184,8 @@ options:
     choices: [vepa, bridge, private, passthru, source, auto]
   mac:
     description:
-      - MAC address of the link, unicast. Left out, a link that exists keeps its address, and the kernel chooses one for
-        a new link.
+      - MAC address of the link, unicast. Left out, a link that exists keeps its address, and a new link gets one at
+        random.
     type: str
     aliases: [address]
   mtu:
@@ -203,7 +211,7 @@ options:
   source_macs:
     description:
       - The addresses that a link in mode V(source) takes frames from, all of them. Those that are missing are added,
-        others removed; an empty list empties it.
+        others removed; an empty list empties it. At most 5400, which is what the kernel can return.
       - A link that leaves mode V(source) loses its list.
     version_added: 0.2.0
     type: list
@@ -232,7 +240,7 @@ options:
     type: list
     elements: str
   queues:
-    description: Numbers of queues. The kernel cannot change them on a link that exists, which is made anew then.
+    description: Numbers of queues. The kernel cannot change them on a link that exists, which is recreated then.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -245,6 +253,7 @@ options:
   addrgenmode:
     description:
       - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.
+      - Where the link has no IPv6 (an MTU below 1280, or a kernel without it), V(none) is so already.
       - With V(none) the host joins no multicast group of that address on the link either. It is this group through
         which a guest's IPv6 neighbour discovery works by accident, so set O(allmulticast=true) along with V(none).
     version_added: 0.2.0
@@ -278,7 +287,9 @@ options:
         description: Group, by name or number.
         type: str
       mode:
-        description: Permissions in octal digits, in quotes, such as V("0660").
+        description:
+          - Permissions in octal digits, in quotes, such as V("0660").
+          - Without quotes YAML takes C(0660) for the number that is meant, and C(440) for another one. That is refused.
         type: raw
       repair:
         description:
@@ -312,7 +323,11 @@ options:
     type: bool
     default: false
   force:
-    description: Remove links, or make them anew, even where a process holds their tap open and will be cut off.
+    description:
+      - Remove or recreate links, set them down or give them another MAC address, even where a process holds their tap
+        open and will be cut off, or where nobody can tell whether one does.
+      - Nobody can tell as another user than root, with C(/proc) hiding processes (C(hidepid)), and in a PID namespace
+        of its own, as in a container. There it helps to mount the host's C(/proc) somewhere, as at C(/run/host/proc).
     type: bool
     default: false
   allow_host_disconnect:

@@ -107,8 +107,8 @@ links:
       returned: always
     holders:
       description:
-        - The processes that hold the tap open. V(null) where none was found, and there are processes that this user may
-          not look into.
+        - The processes that hold the tap open. V(null) where none was found and there may be some all the same, as for
+          another user than root or in a container.
       type: list
       elements: dict
       returned: always

@@ -379,6 +379,14 @@ options:
       - A VLAN link stays written while something else that is written, such as a companion, is on it, with a warning.
     type: bool
     default: false
+  allow_host_disconnect:
+    description:
+      - Write down what takes away IP addresses or routes of the host at the next boot, or may cut off whoever Ansible
+        connects from. What that is, is shown as a warning.
+      - Otherwise a link in mode V(passthru) on a parent that has such addresses or routes is refused, and companions
+        with which the host could not be reached.
+    type: bool
+    default: false
   lock_timeout:
     description: How many seconds to wait for another run of this module on the host to end.
     type: int
@@ -527,7 +535,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     netlink,
@@ -541,6 +552,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
     host,
     leases,
     planner,
+    reach,
     validators,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
@@ -569,9 +581,13 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
         planned = planner.plan(declared, there, purge=params["purge"])
+        decided = planner.decided_of(declared, there)
+        cut_off = reachability.check(
+            reach.disruptions(decided.kept, there.links), ways.observe(), there.links, allowed=params[ALLOW]
+        )
         notes = validators.check(planned.steps, run, module.tmpdir)
         unread = activate.unread(run) if there.networkd else ()
-        answers.append(_Answers(notes, leases.plan(planner.decided_of(declared, there), there, planned.steps, unread)))
+        answers.append(_Answers([*notes, *cut_off], leases.plan(decided, there, planned.steps, unread)))
         return answers[0]
 
     answers: list[_Answers] = []
@@ -580,11 +596,15 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
         doing = "writing the files that links are made by at boot"
         lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
-        access = Access(session, sock, parents)
+        access, ways = Access(session, sock, parents), Ways(sock)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents), session.observe_addresses())
-            return replace(there, access=access.observe()) if params["companions"] else there
+            if not params["companions"]:
+                return there
+            seen = access.observe()
+            # What may be cut off is not looked at.
+            return replace(there, access=replace(seen, connections=()) if params[ALLOW] else seen)
 
         outcome = converge(
             observe=observe,
@@ -671,6 +691,7 @@ def main() -> None:
             **own,
             "backend": {**_BACKEND, "default": "auto"},
             "purge": {"type": "bool", "default": False},
+            ALLOW: {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 60},
         },
         mutually_exclusive=[("name", "links")],

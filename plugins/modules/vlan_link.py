@@ -20,7 +20,8 @@ description:
   - Another parent, O(id) or O(protocol) needs the link to be made anew; RV(changes) says so for each field before it
     happens, in check mode. What else is declared is changed in place.
   - A link that has links on it, or is the port of a bridge or bond, is neither removed nor recreated, unless
-    O(force=true). Links that are in another network namespace are not seen.
+    O(force=true). Links that are in another network namespace are not seen. A declared VLAN on it that stays as it is
+    is recreated along with it.
   - Nothing is done that would take away addresses or routes of the host, or cut off the connection that Ansible runs
     over, unless O(allow_host_disconnect=true).
   - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
@@ -78,7 +79,7 @@ options:
     description:
       - The link below, a trunk that has the VLAN, by its name, alternative name, MAC address, or the PCI address of its
         device (V(0000:03:00.0)).
-      - It must be a wired Ethernet link that is not the port of a bridge or bond; a bridge or bond itself is fine, and
+      - It must be a wired Ethernet link that is not the port of a bond; a bridge or bond itself is fine, and
         so is another VLAN link, if it exists before the task.
     type: str
     aliases: [link, lower, base_iface]

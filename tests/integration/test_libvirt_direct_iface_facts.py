@@ -111,7 +111,7 @@ WHAT_TO_DO = [
     ({"source": "wire-with-a-long-name"}, "source", "libvirt takes no longer alternative name"),
     ({"source": "lo"}, "source", "the loopback link; macvtap needs an Ethernet link"),
     ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
-    ({"source": "mt8"}, "source", r"itself a macvtap link.* Say that one \(up1\)"),
+    ({"source": "mt8"}, "source", r"itself a macvtap link.* Use up1 instead"),
     # libvirtd 9.0 never returns from starting such a guest: it must not get that far.
     ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a network card"),
 ]

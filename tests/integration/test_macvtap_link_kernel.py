@@ -371,3 +371,43 @@ def test_promiscuity_of_the_lower_follows_a_passthru_link_and_never_goes_below_z
         assert shown(netns, "mt0")["promiscuous"] is promiscuous
     assert netns.run({"name": "mt0", "state": "absent"})["changed"]
     assert netns.link(lower)["promiscuity"] == 0
+
+
+def test_no_address_is_generated_where_there_is_no_ipv6(netns: Namespace, lower: str) -> None:
+    def run(**given: t.Any) -> dict[str, str]:
+        return impacts(netns.run({"name": "mt0", "parent": lower, "mode": "bridge", "addrgenmode": "none", **given}))
+
+    # Below 1280 bytes a link has no IPv6: as a new one, as one that gets so, and as one whose parent takes it along.
+    assert run(mtu=1200) == {"state": "none"}
+    assert run(mtu=1200) == {}
+    assert run(mtu=1500) == {"mtu": "in_place", "addrgenmode": "in_place"}
+    assert netns.link("mt0")["inet6_addr_gen_mode"] == "none"
+    assert run(mtu=1200) == {"mtu": "in_place"}
+    assert run(mtu=1500) == {"mtu": "in_place", "addrgenmode": "in_place"}
+    netns.ip("link", "set", lower, "mtu", "1000")
+    assert run() == {}
+    netns.refuses({"name": "mt0", "addrgenmode": "random"}, "^addrgenmode: with an mtu of 1000 the link has no IPv6")
+
+
+def test_what_is_put_back_has_its_addrgenmode_again(netns: Namespace) -> None:
+    netns.run({"name": "mt0", "parent": "eth0", "mode": "bridge", "addrgenmode": "none"})
+    links = [{"name": "mt0", "mtu": 1200}, {"name": "bad0", "addrgenmode": "stable_secret", "mode": "bridge"}]
+    failed = netns.run({"parent": "eth0", "links": links})
+    assert failed["msg"].endswith("(EINVAL). The host is as it was before"), failed["msg"]
+    assert (netns.link("mt0")["mtu"], netns.link("mt0")["inet6_addr_gen_mode"]) == (1500, "none")
+
+
+def test_thousands_of_source_addresses(netns: Namespace) -> None:
+    macs = [f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}" for n in range(5400)]
+    links = [
+        {"name": "mt0", "source_macs": macs},
+        *({"name": f"mt{n}", "source_macs": macs[:700]} for n in range(1, 40)),
+    ]
+    wanted = {"parent": "eth0", "mode": "source", "links": links}
+    assert len(netns.run(wanted)["changes"]) == 40
+    assert not netns.run(wanted)["changed"]
+    shown = netns.run({}, "macvtap_link_info")["links"]
+    assert [len(link["attributes"]["source_macs"]) for link in shown] == [5400, *[700] * 39]
+    # No link is left out behind the large one.
+    assert all(link["counters"] for link in shown)
+    netns.refuses({"name": "mt1", "source_macs": [*macs, "52:54:00:00:00:01"]}, "^source_macs: 5401 addresses are more")

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 from labkit import indexes
-from support import PYTHONS
+from support import PYTHONS, run_module
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -99,4 +99,30 @@ def test_a_namespace_that_is_not_there(netns: Namespace) -> None:
     failed = netns.run({"links": [{"name": "mt0", "netns": "no-such"}], "parent": "eth0"})
     assert failed["msg"].startswith(
         "links[0].netns: there is no network namespace no-such (/run/netns/no-such); known: "
+    )
+
+
+def test_one_namespace_in_every_spelling(netns: Namespace, blue: str) -> None:
+    new = {"parent": "eth0", "mode": "bridge", "addrgenmode": "none", "alias": "x"}
+    # None, and our own by its name.
+    assert netns.run({**new, "name": "mt0", "netns": "", "mac": MAC})["changed"]
+    assert not netns.run({**new, "name": "mt0", "netns": netns.name, "mac": MAC})["changed"]
+    twice = [{"name": "mt1", "netns": blue}, {"name": "mt1", "netns": f"/run/netns/{blue}"}]
+    netns.refuses({**new, "links": twice}, r"^links\[1\]\.name: .*mt1 is declared twice, here and in links\[0\]\.name")
+    assert links_in(blue) == {}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_that_is_no_namespace(netns: Namespace, tmp_path: pathlib.Path, check: bool) -> None:
+    left = tmp_path / "left"
+    left.touch()
+    task = {"links": [{"name": "mt0", "netns": str(left)}], "parent": "eth0"}
+    netns.refuses(task, rf"^links\[0\]\.netns: {left} \({left}\) is no network namespace", check=check)
+
+
+def test_who_may_not_enter_a_namespace(netns: Namespace, blue: str) -> None:
+    prefix = [*netns.prefix, "setpriv", "--reuid", "nobody", "--clear-groups"]
+    failed = run_module("macvtap_link", {"name": "mt0", "netns": blue, "parent": "eth0"}, prefix=prefix, check=True)
+    assert failed["msg"].startswith(f"netns: the network namespace {blue} (/run/netns/{blue}) cannot be entered: "), (
+        failed
     )

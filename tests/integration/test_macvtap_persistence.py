@@ -213,7 +213,7 @@ def allmulti(host: Host, name: str) -> int:
 def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: Host) -> None:
     host.systemd()
     host.sh("ip link set up1 mtu 1400")
-    declared = {
+    declared: dict[str, t.Any] = {
         "vlans": [{"parent": "eth0", "id": 20}, {"parent": "eth0.20", "id": 5, "name": "svlan"}],
         "parent": "eth0",
         "mode": "bridge",

@@ -79,6 +79,19 @@ def test_a_clean_fleet_passes_with_nothing_said_and_nothing_changed(fleet: Fleet
     assert state(fleet) == before
 
 
+def test_a_name_that_means_nothing_is_no_success(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    said = {**copy.deepcopy(CLEAN), "vars": {"macvtap_domain_interfaces": []}}
+    done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    assert done.returncode != 0
+    assert "did you mean macvtap_domains_interfaces?" in done.stdout
+    file = tmp_path / "kvmhosts.yml"
+    file.write_text(yaml.safe_dump({"kvmhosts": CLEAN}))
+    for playbook in ("preflight", "verify", "teardown"):
+        done = fleet.play(playbook, inventory=file, check=False)
+        assert done.returncode != 0
+        assert "no host of the inventory is in 'hypervisors'" in done.stdout + done.stderr
+
+
 def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_begins(
     fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
 ) -> None:

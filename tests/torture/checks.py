@@ -62,7 +62,8 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
         stage.violate("false-as-before", f"{outcome.message!r}, but {'; '.join(differences)}")
     if run.params.get("on_error") != "keep":
         _check_put_back(stage, run, outcome)
-    if any(alarm in outcome.message for alarm in _ALARMS) and not differences and not stage.diverged:
+    alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2
+    if alarmed and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
 
 
@@ -70,8 +71,9 @@ def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
     """What a failed run has stored is put back, where nothing hinders it."""
     for uuid, guest in stage.world.guests.items():
         meant = stage.shadow.guests.get(uuid)
-        refused = sum(one == uuid for what, one, _mac in run.refused if what == "define")
-        if meant is None or guest.job or uuid in run.excused or refused > 1 or run.restarts > 1:
+        refused = any(one == uuid for what, one, _mac in run.refused if what == "define")
+        hindered = refused and any(alarm in outcome.message for alarm in _ALARMS)
+        if meant is None or guest.job or uuid in run.excused or hindered or run.restarts > 1:
             continue
         for mac in {nic.mac for nic in (*(guest.stored or ()), *(meant.stored or ()))}:
             if guest.stored_nic(mac) != meant.stored_nic(mac) and (uuid, mac) not in run.others_nics:
@@ -159,7 +161,8 @@ class _Moment:
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
         self.pending = self.live is not None and self.live.asked is not None
-        self.restart = bool(guest and guest.running and _differ(self.stored, self.live))
+        persistent = guest is not None and guest.stored is not None
+        self.restart = bool(guest and guest.running and persistent and _differ(self.stored, self.live))
         self.saved_otherwise = False
         if guest is not None and not guest.running and guest.saved is not None:
             saved = next((nic for nic in guest.saved if nic.mac == mac), None)
@@ -190,6 +193,10 @@ def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | N
 def _check_options(stage: Stage, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
     """What was declared is what is returned as stored."""
     stored = returned["stored"]
+    guest = stage.world.named(entry["domain"])
+    if guest is not None and guest.stored is None:
+        # Nothing is stored of a transient domain.
+        return
     if entry.get("state") == "absent":
         if stored is not None:
             stage.violate("not-as-declared", f"absent, but returned as stored: {returned}")

@@ -18,7 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from torture import fake_libvirt
 from torture.intent import Scope
-from torture.stage import Killed, Run, Stage
+from torture.stage import SIGNAL, Killed, Run, Stage
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"
@@ -153,6 +153,13 @@ def _search(stage: Stage, devices: t.Collection[tuple[int, int]]) -> tuple[dict[
     return held, True
 
 
+@functools.lru_cache(maxsize=4)
+def _timed(_loaded: int) -> list[types.ModuleType]:
+    """Return the collection's files that wait; looked for again when more of them were loaded."""
+    loaded = [one for name, one in list(sys.modules.items()) if name.startswith(_BASE)]
+    return [one for one in loaded if (clock := getattr(one, "time", None)) is time or isinstance(clock, _Clock)]
+
+
 @contextlib.contextmanager
 def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
     """Let the module's own code meet the model wherever it would meet the host."""
@@ -187,9 +194,15 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             (utils["_domains.keeping"].Keeper, "_obstacle", lambda _self: "there is no udev on this host"),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
-        for name, loaded in list(sys.modules.items()):
-            if name.startswith(_BASE) and getattr(loaded, "time", None) is time:
-                stack.enter_context(mock.patch.object(loaded, "time", clock))
+        if hasattr(module, "_reach"):
+            # By what the host itself is reached is not of this model.
+            reach = importlib.import_module(f"{_UTILS}._access.model").Reach()
+            stack.enter_context(mock.patch.object(module, "_reach", return_value=reach))
+        signals = sys.modules.get(f"{_UTILS}._signals")
+        if signals is not None:
+            stack.enter_context(mock.patch.object(signals, "SIGNALS", (SIGNAL,)))
+        for loaded in _timed(len(sys.modules)):
+            stack.enter_context(mock.patch.object(loaded, "time", clock))
         stack.enter_context(mock.patch.dict(sys.modules, {"libvirt": fake_libvirt.module(stage)}))
         yield module
 

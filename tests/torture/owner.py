@@ -16,6 +16,7 @@ from torture.nics import Document, Nic
 from torture.stage import Killed, Stage
 from torture.world import OTHERS, Guest, World
 
+_IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 _DOMAINS = "ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains"
 
 
@@ -28,7 +29,7 @@ class Owner:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._temporary = tempfile.TemporaryDirectory(prefix="torture-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.directory = os.path.join(self._temporary.name, "linuxvirt.macvtap")
         self._runs = self._looking = False
         try:

@@ -17,6 +17,8 @@ from torture.world import OPERATION_FAILED, OPERATION_TIMEOUT, Guest, RefusedErr
 
 # More calls than any run needs that ends.
 _ENDLESS = 5000
+# Stands for those that a run is ended by, which are to end what tortures it.
+SIGNAL = signal.SIGUSR1
 _SECONDS_A_CALL = 0.001
 _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY = 30
 
@@ -174,10 +176,10 @@ class Stage:
             run.dead = True
             raise Killed
         if action.name == "sigterm":
-            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            if signal.getsignal(SIGNAL) == signal.SIG_DFL:
                 run.dead = True
                 raise Killed
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(SIGNAL)
         elif action.name == "restart_libvirtd":
             self._restarts += 1
             run.restarts += 1

@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,22 @@ def test_a_part_of_a_missing_library_is_the_librarys_absence(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pyroute2", None)
     with pytest.raises(MissingLibraryError, match="pyroute2 is missing"):
         _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg")
+
+
+def test_a_library_that_is_too_old_is_named_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def old(_library: str, _part: str) -> None:
+        raise AttributeError("type object 'ifinfo' has no attribute 'register_link_kind'")
+
+    monkeypatch.setattr(_deps, "load_part", old)
+    messages._message_class.cache_clear()
+    for version, error, said in (
+        ("0.5.19", MacvtapError, r"pyroute2 0\.7\.2 or newer is needed, found 0\.5\.19"),
+        # Of one that is new enough it is a defect.
+        ("0.9.7", AttributeError, "register_link_kind"),
+    ):
+        monkeypatch.setattr("importlib.metadata.version", lambda _library, version=version: version)
+        with pytest.raises(error, match=said):
+            messages.require()
 
 
 def test_an_os_release_in_another_encoding_is_no_defect(

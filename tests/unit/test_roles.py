@@ -30,3 +30,14 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
 def test_no_template_is_none_by_itself(file: str) -> None:
     # Before ansible-core 2.19 it becomes an empty text, which is no number and no list; within a dictionary it stays.
     assert not re.findall(r"\w+: [\"']\{\{[^{}]*default\(none\) \}\}", (ROOT / file).read_text())
+
+
+@pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda role: role.name)
+def test_a_bool_that_comes_as_a_text_is_one(role: pathlib.Path) -> None:
+    # From `-e key=false` and INI inventories it comes so, and "false" is true where nobody converts it; modules do.
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    bools = {name for spec in specs.values() for name, option in spec["options"].items() if option["type"] == "bool"}
+    for file in (*role.glob("tasks/*.yml"), *role.glob("vars/*.yml")):
+        for name in bools:
+            tested = rf"\b(?:if|or|and|not|when:)\s+{name}\b(?!\s*\|\s*bool)|\b{name}\s+(?:or|and)\b"
+            assert not re.findall(tested, file.read_text()), file.name

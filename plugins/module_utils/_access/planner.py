@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.caveats import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
     HALF_MADE,
@@ -35,7 +36,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, foreseen, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
@@ -57,7 +57,7 @@ def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Pl
     changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
     cut_off = refusals.check(changing, host, allowed=allowed)
     ways.check_others(changing, host)
-    return in_order(steps, (*cut_off, *_warnings(changing, host)))
+    return in_order(steps, (*cut_off, *warnings(wanted, steps, links, host)))
 
 
 def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
@@ -142,17 +142,3 @@ def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, .
 def _serves(route: Route, wanted: Route) -> bool:
     plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope and not route.apart
     return route.destination == wanted.destination and plain and wanted.source in (None, route.source)
-
-
-def _warnings(changing: t.Sequence[tuple[Wanted, Step[Companion]]], host: Host) -> tuple[str, ...]:
-    unasked = []
-    for want, step in changing:
-        parent = host.links.get((step.after.link.parent if step.after else None) or "")
-        if want.addresses and parent is not None and not parent.carrier:
-            unasked.append(f"{want.name} ({parent.name})")
-    if not unasked:
-        return ()
-    return (
-        f"{some(unasked)}: the parent has no carrier, so nobody could be asked whether the addresses are taken, and "
-        "the kernel uses those of IPv6 only when it has one",
-    )

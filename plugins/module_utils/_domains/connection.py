@@ -15,6 +15,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
+_T = t.TypeVar("_T")
+# A running domain's root element.
+_ID = re.compile(r"""<domain\b[^>]*?\sid=['"]([0-9]+)['"]""")
 # VIR_DOMAIN_JOB_OPERATION_… of libvirt-domain.h; a backup (9) lets a running guest be changed.
 _JOBS = {
     1: "start",
@@ -63,14 +66,35 @@ class Connection:
             self.url = str(handle.getURI())
         self.local = uris.is_local(self.url)
 
+    @property
+    def lost(self) -> bool:
+        """Whether libvirtd has ended, or was restarted, since this connection was made."""
+        try:
+            return not self.handle.isAlive()
+        except self.libvirt.libvirtError:
+            return True
+
+    def again(self, do: t.Callable[[], _T]) -> _T:
+        """Return what ``do`` returns, which is done anew if libvirtd was restarted meanwhile.
+
+        :raises MacvtapError: as ``do``.
+        """
+        self.ensure()
+        try:
+            return do()
+        except MacvtapError:
+            if not self.lost:
+                raise
+            self.ensure()
+            return do()
+
     def ensure(self) -> None:
         """Connect again if libvirtd was restarted, waiting a moment until it is back.
 
         :raises MacvtapError: it is not.
         """
-        with contextlib.suppress(self.libvirt.libvirtError):
-            if self.handle.isAlive():
-                return
+        if not self.lost:
+            return
         until = time.monotonic() + _RECONNECT_SECONDS
         while True:
             try:
@@ -82,19 +106,23 @@ class Connection:
             else:
                 return
 
-    def running(self, uuid: str, instance: str) -> t.Any:
-        """Return the libvirt domain of this UUID if its guest runs and is this very instance, else None."""
+    def guest(self, uuid: str) -> t.Any:
+        """Return the libvirt domain of this UUID, None if there is none."""
         try:
-            domain = self.handle.lookupByUUIDString(uuid)
+            return self.handle.lookupByUUIDString(uuid)
         except self.libvirt.libvirtError as exc:
             if exc.get_error_code() != self.libvirt.VIR_ERR_NO_DOMAIN:
                 raise
             return None
-        return domain if instance and self.instance(domain) == instance else None
+
+    def running(self, uuid: str, instance: str) -> t.Any:
+        """Return the libvirt domain of this UUID if its guest runs and is this very instance, else None."""
+        domain = self.guest(uuid)
+        return domain if domain is not None and instance and self.instance(domain) == instance else None
 
     def instance(self, domain: t.Any) -> str:
         """Name this run of a guest, "" where it does not run."""
-        return keeper.instance(domain, local=self.local)
+        return keeper.instance(domain, domain.ID(), local=self.local)
 
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain in Domain's words."""
@@ -143,9 +171,20 @@ class Connection:
 
     def live(self, domain: t.Any, mac: str) -> Iface | None:
         """Return the interface that a running libvirt domain has by that address, None if there is none."""
-        if not domain.isActive():
-            return None
-        return next((iface for iface in xml.interfaces(domain.XMLDesc(0)) if iface.mac == mac), None)
+        return next((iface for iface in self.interfaces(domain) if iface.mac == mac), None)
+
+    def interfaces(self, domain: t.Any) -> tuple[Iface, ...]:
+        """Return the interfaces that a running libvirt domain has, none if it does not run."""
+        return xml.interfaces(document) if (document := self.live_xml(domain)[0]) else ()
+
+    def live_xml(self, domain: t.Any) -> tuple[str, str]:
+        """Return the XML of a running guest and the name of its instance, "" for both where it does not run.
+
+        Both are of one moment: libvirt gives the stored XML of a domain that has just stopped, without an ``id``.
+        """
+        document = str(domain.XMLDesc(0))
+        number = _ID.match(document)
+        return (document, keeper.instance(domain, int(number[1]), local=self.local)) if number else ("", "")
 
     @contextlib.contextmanager
     def said(self, what: str, path: str = "") -> t.Iterator[None]:

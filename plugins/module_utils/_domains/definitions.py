@@ -94,10 +94,9 @@ class Definitions:
 
     def _refuses(self, document: str, task: Task) -> str:
         """Say what libvirt has against one edit alone, "" if nothing. It only translates it, and stores nothing."""
+        edited = xml.edit(document, [(task.before.stored, task.after.stored)])
         try:
-            self._on.handle.domainXMLToNative(
-                "qemu-argv", xml.edit(document, [(task.before.stored, task.after.stored)]), 0
-            )
+            self._on.handle.domainXMLToNative("qemu-argv", edited, 0)
         except self._on.libvirt.libvirtError as exc:
             return words(exc)
         return ""

@@ -157,9 +157,11 @@ def view(iface: Iface | None) -> str:
 
 def lost_by_conversion(iface: Iface) -> list[str]:
     """Return the names of the elements that an interface loses when it becomes one of type direct."""
-    element = spans.locate(iface.xml.encode(), 1)
+    element = spans.locate(iface.xml.encode(), _DEPTH)
     foreign = _foreign(element)
-    return list(dict.fromkeys(child.name for child in element.children if child.name in foreign))
+    lost = [child.name for child in element.children if child.name in foreign]
+    limits = [inner for child in element.children if child.name == "bandwidth" for inner in child.children]
+    return list(dict.fromkeys([*lost, *("bandwidth floor" for inner in limits if "floor" in inner.attributes)]))
 
 
 def _foreign(element: spans.Element) -> tuple[str, ...]:

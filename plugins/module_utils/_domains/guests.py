@@ -36,8 +36,8 @@ _ASKED = ("process of unplug", "guest is busy")
 class Guests:
     """The running guests of a connection.
 
-    ``unanswered`` are the NICs (domain, MAC address) that were not released in time, ``moved`` the domains whose guest
-    has stopped or started while this ran.
+    ``asked`` are the NICs that guests were asked to release, ``unanswered`` those (domain, MAC address) that were not
+    released in time, ``moved`` the domains whose guest has stopped or started while this ran.
     """
 
     def __init__(self, connection: Connection, timeout: float, requests: Requests) -> None:
@@ -45,6 +45,7 @@ class Guests:
         self._timeout = timeout
         self._requests = requests
         self.unanswered: set[Key] = set()
+        self.asked: list[Nic] = []
         self.moved: set[str] = set()
         self.warnings: list[str] = []
 
@@ -58,11 +59,11 @@ class Guests:
         errors: list[MacvtapError] = []
 
         def attempt(do: t.Callable[[Task, Journal[Nic]], bool | None], task: Task) -> bool:
-            try:
+            if not go_on:
                 return bool(do(task, journal))
+            try:
+                return bool(self._on.again(lambda: do(task, journal)))
             except MacvtapError as exc:
-                if not go_on:
-                    raise
                 errors.append(exc)
                 return False
 
@@ -174,6 +175,7 @@ class Guests:
                     path=task.path,
                 )
             journal.record(task.step, DETACHED)
+            self.asked.append(nic)
             try:
                 # Not detachDeviceFlags: where a guest does not answer, 9.0 blocks for 5 s and then reports success.
                 handle.detachDeviceAlias(alias, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
@@ -183,7 +185,27 @@ class Guests:
                     if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
                         self._requests.settle(nic)
                     raise
+            self._own_mistaken(nic, alias)
         return True
+
+    def _own_mistaken(self, nic: Nic, alias: str) -> None:
+        """Have the NIC brought back that was asked for instead of ``nic``, where the guest has just started anew.
+
+        libvirt takes a request by alias alone, and nothing can look between it and what was read right before.
+        """
+        handle = self.same_instance(nic)
+        if handle is not None:
+            return
+        self._requests.settle(nic)
+        guest = self._on.guest(nic.uuid)
+        for iface in self._on.interfaces(guest) if guest is not None else ():
+            if iface.get("alias") == alias and iface.mac != nic.mac:
+                other = Nic(nic.domain, iface.mac, live=iface, uuid=nic.uuid, instance=self._on.instance(guest))
+                self._requests.own([(other, True)])
+                self.warnings.append(
+                    f"{nic.domain} {iface.mac}: the guest was started anew at the moment when it was asked to release "
+                    f"{nic.mac}, and may release this NIC instead. It is then attached again as it is stored"
+                )
 
     def _is_held(self, task: Task, _journal: Journal[Nic]) -> bool:
         nic = task.before

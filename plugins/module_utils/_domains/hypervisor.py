@@ -81,9 +81,12 @@ class Hypervisor:
 
         ``sources`` are the links of the host of which all must be known that decides what can use them.
         """
-        self._on.ensure()
+        wanted = None if names is None else list(dict.fromkeys(names))
+        return self._on.again(lambda: self._observe(wanted, sources))
+
+    def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str]) -> Host:
         there = self._list()
-        wanted = sorted(there) if names is None else list(dict.fromkeys(names))
+        wanted = sorted(there) if names is None else names
         pending = self._requests.outstanding()
         found = {name: self._read(there[name], pending, closely=True) for name in wanted if name in there}
         domains = {name: domain for name, domain in found.items() if domain is not None}
@@ -128,7 +131,10 @@ class Hypervisor:
             try:
                 inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
                 stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
-                return stored, xml.interfaces(listed.handle.XMLDesc(0)) if listed.active else ()
+                if listed.active:
+                    return stored, xml.interfaces(listed.handle.XMLDesc(0))
+                # What a saved guest comes back with.
+                return stored, self._on.saved(listed.handle) or ()
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -159,12 +165,12 @@ class Hypervisor:
 
         def attempt(do: t.Callable[[], None]) -> None:
             try:
-                do()
+                self._on.again(do)
             except MacvtapError as exc:
                 errors.append(exc)
 
         # A NIC that is stored again and was asked for is to come back from now on.
-        attempt(self._requests.keep)
+        attempt(lambda: self._requests.take_back(self._guests.asked))
         for one in _by_domain(tasks):
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, back=True))
@@ -247,10 +253,9 @@ class Hypervisor:
         with self._on.said(f"cannot read domain {handle.name()!r}"):
             try:
                 document = self._on.stored_xml(handle) if listed.persistent else ""
-                live = handle.XMLDesc(0) if listed.active else ""
-                instance = self._on.instance(handle) if listed.active else ""
-                state, job = (self._on.state(handle), self._on.job(handle)) if closely and listed.active else ("", "")
-                saved = self._on.saved(handle) if closely and listed.persistent and not listed.active else None
+                live, instance = self._on.live_xml(handle) if listed.active else ("", "")
+                state, job = (self._on.state(handle), self._on.job(handle)) if closely and live else ("", "")
+                saved = self._on.saved(handle) if closely and listed.persistent and not live else None
             except self._on.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -262,7 +267,7 @@ class Hypervisor:
         return Domain(
             name=handle.name(),
             uuid=uuid,
-            running=listed.active,
+            running=bool(live),
             persistent=listed.persistent,
             paused=listed.paused,
             document=document,

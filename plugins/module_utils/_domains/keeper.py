@@ -97,12 +97,11 @@ def running(directory: str) -> int | None:
     return None
 
 
-def instance(domain: t.Any, *, local: bool) -> str:
+def instance(domain: t.Any, number: int, *, local: bool) -> str:
     """Name this run of a guest, "" where it does not run: by libvirt's number and, on this host, QEMU's own start.
 
     libvirt counts on from what runs when it starts, so that a number can come again.
     """
-    number = domain.ID()
     if number < 0:
         return ""
     if local:
@@ -157,8 +156,11 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         before = json.dumps(state)
         try:
             domain = connection.lookupByUUIDString(uuid)
-            here = instance(domain, local=state["local"])
-            live = _interfaces(domain.XMLDesc(0)) if here == state["instance"] else {}
+            document = domain.XMLDesc(0)
+            # Without an id it is the stored XML of one that has just stopped.
+            number = int(ElementTree.fromstring(document).get("id", -1))  # noqa: S314  # libvirt's own
+            here = instance(domain, number, local=state["local"])
+            live = _interfaces(document)
         except libvirt.libvirtError as exc:
             if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise

@@ -73,6 +73,19 @@ class Requests:
                 if state is not None and state["nics"].pop(nic.mac, None) is not None:
                     keeper.save(self._directory, nic.uuid, state)
 
+    def take_back(self, nics: t.Sequence[Nic]) -> None:
+        """Have these NICs come back if they go after all, of a domain too of which nothing is stored.
+
+        :raises MacvtapError: there is nothing to bring them.
+        """
+        for nic in nics:
+            with self.attaching(nic):
+                state = keeper.load(self._directory, nic.uuid)
+                if state is not None and nic.mac in state["nics"]:
+                    state["nics"][nic.mac]["returns"] = True
+                    keeper.save(self._directory, nic.uuid, state)
+        self.keep()
+
     @contextlib.contextmanager
     def attaching(self, nic: Nic) -> t.Iterator[None]:
         """Let nobody else attach a NIC to this domain meanwhile: neither the keeper nor another run."""

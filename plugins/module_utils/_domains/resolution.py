@@ -151,7 +151,6 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
     known = before.live
     _check_type(desired, replace(before, stored=known))
     allowed = frozenset() if (before.domain, before.mac) in unanswered or before.shared else LEVELS[level]
-    why = f"{target(before)}: the domain is transient, so that nothing is stored of it (virsh define would)"
     warnings: list[str] = []
     wanted: Iface | None = None
     live, live_changes = known, dict[str, Impact]()
@@ -161,11 +160,14 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
         live, live_changes = _live(desired, before, wanted, host, allowed)
         due = ["state"] if live is None else [n for n in differing(live, wanted, host.links) if n in desired.given]
         if due:
-            warnings.append(f"{why}, and the running guest does not get {', '.join(due)}")
+            warnings.append(
+                f"{target(before)}: the domain is transient, so that nothing is stored of it (virsh define would), "
+                f"and the running guest does not get {', '.join(due)}"
+            )
     elif known is not None and known.type == "direct":
         live = None if Impact.LIVE in allowed else known
         if live is not None:
-            warnings.append(f"{why}, and the guest keeps this NIC until it stops")
+            warnings.append(f"{target(before)}: the domain is transient, and its guest keeps this NIC until it stops")
     after = Nic(before.domain, before.mac, None, live, shared=before.shared)
     return Resolved(
         desired, before, after, True, live_changes, tuple(warnings), host.links, transient=True, wanted=wanted

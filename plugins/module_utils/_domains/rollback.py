@@ -79,6 +79,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         changes += of_live
         if now.live is not None and now.mac in domain.pending and actions & {DETACHED, ATTACHED}:
             then = "attached again as it is stored" if stored is not None else "gone"
+            then = then if domain.persistent else "attached again"
             warnings.append(
                 f"{target(was)}: the guest was asked to release this NIC and may still do so. It is then {then}"
             )

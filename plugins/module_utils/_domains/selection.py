@@ -171,13 +171,17 @@ def unknown(name: str, host: Host) -> str:
 def _several(domain: Domain, found: t.Sequence[Iface], by: str, key: str, path: str) -> MacvtapError:
     listed = "; ".join(map(describe, found))
     if by == "mac":
-        what = f"interfaces with {key}"
-        how = "Set its alias, target or source as well, whichever only one of them has"
+        said = (
+            f"domain {domain.name!r} has {len(found)} interfaces with {key}: {listed}. "
+            "Set its alias, target or source as well, whichever only one of them has"
+        )
     else:
-        what = f"direct interfaces with the {by} {key}"
         alike = len({iface.mac for iface in found}) < len(found)
-        how = "Select one by its alias or target" if alike else "Select one by its MAC address"
-    return MacvtapError(f"domain {domain.name!r} has {len(found)} {what}: {listed}. {how}", path=join_path(path, by))
+        said = (
+            f"domain {domain.name!r} has {len(found)} direct interfaces with the {by} {key}: {listed}. "
+            f"Select one by its {'alias or target' if alike else 'MAC address'}"
+        )
+    return MacvtapError(said, path=join_path(path, by))
 
 
 def _telling(iface: Iface, name: str) -> str | None:

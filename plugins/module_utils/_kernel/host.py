@@ -56,6 +56,7 @@ def observe(
         config_path=config_path,
         installed=modules.find_installed(root),
         load_file=_read(config.under(root, LOAD_FILE)),
+        load_target=_files.target(config.under(root, LOAD_FILE)),
         distribution=_distribution(root),
         loaded_modules=loaded,
         obstacles=modprobe.find_obstacles(root, running=release == running),
@@ -77,6 +78,8 @@ def apply(
             modprobe.call(["modprobe", step.after.name], run, root)
         elif isinstance(step.before, LoadedModule):
             modprobe.call(["modprobe", "-r", step.before.name], run, root)
+        elif isinstance(step.after, LoadFile) and step.after.target is not None:
+            _files.write_link(config.under(root, step.path), step.after.target, option="persistent")
         else:
             text = step.after.text if isinstance(step.after, LoadFile) else None
             _files.write(config.under(root, step.path), text, option="persistent")

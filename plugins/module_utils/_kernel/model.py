@@ -85,6 +85,8 @@ class Host:
     installed: tuple[str, ...] = ()
     load_file: str | None = None
     """The text of LOAD_FILE, None where there is none."""
+    load_target: str | None = None
+    """Where LOAD_FILE points to, None where it is no symbolic link: /dev/null masks a file of the vendor's."""
     distribution: frozenset[str] = frozenset()
     """ID and ID_LIKE of os-release."""
     loaded_modules: frozenset[str] = frozenset()
@@ -151,8 +153,11 @@ class LoadedModule:
 
 @dataclass(frozen=True)
 class LoadFile:
+    """A file of modules-load.d; ``target`` is where it points to, None where it is no symbolic link."""
+
     path: str
     text: str
+    target: str | None = None
 
 
 Thing = t.Union[LoadedModule, LoadFile]

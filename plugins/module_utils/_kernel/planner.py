@@ -68,7 +68,7 @@ def _plan_module(wanted: Wanted, host: Host, verdict: Verdict) -> Plan[Thing]:
             **returned(host, verdict),
         )
     if persistent and not _names_module(host.load_file):
-        steps.append(_load_file_step(host.load_file))
+        steps.append(_load_file_step(_load_file(host)))
     if not host.active:
         # Last, so that nothing that fails after it leaves a module loaded.
         steps.append(_load_step(before=False))
@@ -94,9 +94,10 @@ def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
             if host.active:
                 back.append(_load_step(before=True))
         elif isinstance(step.after, LoadFile):
-            was = step.before.text if isinstance(step.before, LoadFile) else None
-            if host.load_file != was:
-                back.append(_file_step(host.load_file, was))
+            was = step.before if isinstance(step.before, LoadFile) else None
+            now = _load_file(host)
+            if now != was:
+                back.append(_file_step(now, was))
     return Plan(tuple(back))
 
 
@@ -134,25 +135,23 @@ def _names_module(load_file: str | None) -> bool:
     return any(line.strip() == MODULE for line in (load_file or "").splitlines())
 
 
-def _load_file_step(before: str | None) -> Step[Thing]:
+def _load_file(host: Host) -> LoadFile | None:
+    return None if host.load_file is None else LoadFile(LOAD_FILE, host.load_file, host.load_target)
+
+
+def _load_file_step(before: LoadFile | None) -> Step[Thing]:
     """Keep what is in the file already: somebody may have written it by hand."""
-    if not before:
-        return _file_step(before, _LOAD_TEXT)
-    return _file_step(before, before if before.endswith("\n") else before + "\n", f"{MODULE}\n")
+    text = before.text if before else ""
+    if not text:
+        return _file_step(before, LoadFile(LOAD_FILE, _LOAD_TEXT))
+    end = "" if text.endswith("\n") else "\n"
+    return _file_step(before, LoadFile(LOAD_FILE, f"{text}{end}{MODULE}\n"))
 
 
-def _file_step(before: str | None, after: str | None, added: str = "") -> Step[Thing]:
-    text = None if after is None else after + added
-    change = Change(MODULE, "persistent", _names_module(before), _names_module(text), Impact.NONE)
-    return Step(
-        MODULE,
-        None if before is None else LoadFile(LOAD_FILE, before),
-        None if text is None else LoadFile(LOAD_FILE, text),
-        (change,),
-        before or "",
-        text or "",
-        path=LOAD_FILE,
-    )
+def _file_step(before: LoadFile | None, after: LoadFile | None) -> Step[Thing]:
+    old, new = (file.text if file else None for file in (before, after))
+    change = Change(MODULE, "persistent", _names_module(old), _names_module(new), Impact.NONE)
+    return Step(MODULE, before, after, (change,), old or "", new or "", path=LOAD_FILE)
 
 
 def _load_step(*, before: bool) -> Step[Thing]:

@@ -14,7 +14,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 # PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the PID namespace in which every process of the machine is.
 _WHOLE = "pid:[4026531836]"
 _CAP_SYS_PTRACE = 19
-_NOT_ROOT = "there are processes that this user may not look into; run this as root (become: true)"
+_NOT_ROOT = (
+    "there are processes that this one may not look into; run this as root (become: true), and with CAP_SYS_PTRACE"
+)
 _CONTAINED = (
     "this runs in a PID namespace of its own, as in a container, and processes outside it may hold a tap as well. Run "
     "it outside, or mount the host's /proc in here too, at /run/host/proc for one"

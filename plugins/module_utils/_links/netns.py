@@ -40,7 +40,9 @@ def located(wanted: t.Sequence[Wanted]) -> tuple[list[Wanted], dict[str, str]]:
     :raises MacvtapError: there is no such namespace, or we may not enter it.
     """
     files: dict[str, str] = {}
-    names: dict[tuple[int, int], str | None] = {_identity(OWN): None}
+    names: dict[tuple[int, int], str | None] = {}
+    if any(want.netns is not None for want in wanted):
+        names[_identity(OWN)] = None
     found = []
     for want in wanted:
         name = want.netns

@@ -51,7 +51,8 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
             for field, value in new.items()
             if value is not None and value != old.get(field)
         ]
-    return Step(target, before, after, (*changes, *also), _view(old), _view(new), path)
+    changed = {change.field for change in changes}
+    return Step(target, before, after, (*changes, *also), _view(old, changed), _view(new, changed), path)
 
 
 def in_order(steps: t.Iterable[Step[ThingT]], warnings: tuple[str, ...] = ()) -> Plan[ThingT]:
@@ -69,11 +70,11 @@ def foreseen(planned: Plan[Link], links: Links) -> dict[str, Link]:
     return final
 
 
-def _view(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Leave out what says nothing: what the kernel chooses, and what most links do not have."""
-    # Of promiscuous alone False is not what most links have.
+def _view(values: t.Mapping[str, t.Any], changed: t.Container[str]) -> dict[str, t.Any]:
+    """Leave out what says nothing: what the kernel chooses, and what most links do not have; not what has changed."""
+    # Of promiscuous it is True that most links have, and that says something of those in mode passthru only.
     return {
         field: value
         for field, value in values.items()
-        if value not in (None, "", []) and (value is not False or field == "promiscuous")
+        if value not in (None, "", []) and (value is not (field == "promiscuous") or field in changed)
     }

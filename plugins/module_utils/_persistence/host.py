@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
@@ -124,7 +123,7 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
             _files.write(path, None)
             _remove_empty(root, os.path.dirname(step.target))
         elif step.after.target is not None:
-            _link(path, step.after.target)
+            _files.write_link(path, step.after.target)
         else:
             _write(path, step.after)
 
@@ -165,18 +164,6 @@ def _change_mode(path: str, mode: int) -> None:
         os.chmod(path, mode)
     except OSError as exc:
         raise MacvtapError(f"the mode of {path} cannot be changed: {exc.strerror or exc}") from exc
-
-
-def _link(path: str, target: str) -> None:
-    directory = os.path.dirname(path)
-    try:
-        _files.make_directory(directory)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
-            made = os.path.join(passing, "link")
-            os.symlink(target, made)
-            os.replace(made, path)
-    except OSError as exc:
-        raise MacvtapError(f"{path} cannot be made a link to {target}: {exc.strerror or exc}") from exc
 
 
 def _ours(root: str) -> dict[str, File]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is not written down of companions, because the host could not be reached after the next boot. Pure.
+"""What is not written down, because the host could not be reached after the next boot. Pure.
 
-It is what macvtap_host_access refuses to do now, and said by the same code: this module can be run without that one.
+It is what macvtap_host_access and macvtap_link refuse to do now, and said by the same code: this module can be run
+without those.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     Route,
     Wanted,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
@@ -32,6 +34,15 @@ def check(declared: Declared, host: Host) -> None:
     """
     refusals.check_declared_once([want for want, _kept in declared])
     refusals.check([(want, _step(want, kept, host)) for want, kept in declared], host)
+
+
+def disruptions(kept: t.Iterable[Kept], links: Links) -> t.Iterator[Disruption]:
+    """Yield what links in mode passthru take at the next boot that they have not taken already."""
+    for one in kept:
+        there = links.get(one.name)
+        taken = there is not None and there.mode == one.mode and there.parent == one.parent.name
+        if one.mode == "passthru" and not taken:
+            yield Disruption(one.parent.name, Loss.PASSTHRU, one.path)
 
 
 def _step(want: Wanted, kept: Kept | None, host: Host) -> Step[Companion]:

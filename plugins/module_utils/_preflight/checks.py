@@ -23,6 +23,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 
 # Kind, message and remedy: places with the same are one conflict of their host.
 _Said = t.Tuple[str, str, str]
+# The parent, the mode and what it is.
+_Use = t.Tuple[t.Optional[str], t.Optional[str], Place]
 
 
 def conflicts(host: Host) -> t.Iterator[Conflict]:
@@ -59,8 +61,20 @@ def _all(host: Host) -> t.Iterator[tuple[_Said, Place]]:
 
 def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
     """Find what is declared to be on one parent with a link in mode passthru, which must be the only one there."""
+    yield from _crowded(host, _on_links(host))
+    # The NICs of one domain start together or not at all.
+    stopped: dict[str, list[_Use]] = {}
+    for nic in host.nics:
+        domain = host.domains.get(nic.domain)
+        if nic.type == "direct" and (domain is None or not domain.running):
+            stopped.setdefault(nic.domain, []).append((nic.final("source"), nic.final("mode"), nic.place(host.name)))
+    for uses in stopped.values():
+        yield from _crowded(host, uses)
+
+
+def _crowded(host: Host, there: t.Iterable[_Use]) -> t.Iterator[tuple[_Said, Place]]:
     on: dict[str, list[tuple[str | None, Place]]] = {}
-    for named, mode, place in _on_links(host):
+    for named, mode, place in there:
         parent = parents.lookup(named, host.links) if named else None
         if parent is not None:
             on.setdefault(parent.name, []).append((mode, place))
@@ -72,8 +86,8 @@ def _alone(host: Host) -> t.Iterator[tuple[_Said, Place]]:
                 yield ("parent", message, "Give the link in mode passthru a parent of its own"), place
 
 
-def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, Place]]:
-    """Return what is to be on links at one time: the parent, the mode and what it is."""
+def _on_links(host: Host) -> t.Iterator[_Use]:
+    """Return what is to be on links at one time."""
     for link in host.beside():
         yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
     for wanted in {wanted.key: wanted for wanted in host.declared_links}.values():

@@ -7,8 +7,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import gaps, hosts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration, reached
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import fleet as fleets
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import hosts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     DEFECT,
     KINDS,
@@ -30,6 +31,15 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     read = hosts(fleet)
     found = [*_of_each(read), *migration.conflicts(read), *addresses.conflicts(read)]
     return sorted(found, key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
+
+
+def gaps(fleet: t.Any) -> list[dict[str, str]]:
+    """Return what is not known of ``fleet``, or should be known although nothing is wrong with it."""
+    found = fleets.gaps(fleet)
+    companions = fleets.declaring(fleet, "macvtap_host_access_companions")
+    for host in hosts(companions) if companions else ():
+        found += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
+    return found
 
 
 def _of(host: Host) -> t.Iterable[Conflict]:

@@ -18,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import au
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
     disconnect,
+    names,
     nics,
     report,
     segments,
@@ -64,6 +65,11 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
         with contextlib.suppress(*_MALFORMED):
             found += _gaps(name, said)
     return found
+
+
+def declaring(fleet: t.Any, variable: str) -> dict[str, Said]:
+    """Return the part of ``fleet`` in which a variable is declared."""
+    return {name: said for name, said in _plain(fleet).items() if (said.get("declared") or {}).get(variable)}
 
 
 def _plain(fleet: t.Any) -> dict[str, Said]:
@@ -124,6 +130,9 @@ def _read(name: str, said: Said) -> _Read:
     companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
         variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
+    variables.problems += [
+        Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(said.get("names") or ())
+    ]
     host = Host(
         name=name,
         segment=segment,
@@ -168,7 +177,9 @@ def _with_found(host: Host, found: Said, variables: Variables) -> Host:
 
 def _with_vlans(host: Host, variables: Variables) -> Host:
     """Return the host with its links as they are once its VLAN links are made."""
-    going = {link.key for link in host.declared_links if link.absent and link.key in host.links} | host.purged_links
+    # Companions go only after the VLAN links.
+    shims = {companion.name for companion in host.companions}
+    going = {one.key for one in host.declared_links if one.absent and one.key in host.links} - shims | host.purged_links
     force = bool(variables.get("macvtap_links_force"))
     links, problems = vlans.made(host.name, host.vlans, host.links, going=going, force=force)
     # What is to be absent is still there to be looked at.

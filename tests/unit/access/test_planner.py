@@ -374,3 +374,25 @@ def test_a_parent_without_carrier_is_told() -> None:
     dark = replace(BARE, links={**BARE.links, "eth0": replace(ETH0, carrier=False)})
     assert "host0 (eth0): the parent has no carrier" in plan(want(), dark).warnings[0]
     assert plan(want(), BARE).warnings == ()
+
+
+@pytest.mark.parametrize("mode", ["vepa", "private", "bridge"])
+def test_guests_that_a_companion_does_not_reach_are_told(mode: str) -> None:
+    guest = Link("macvtap0", 20, "macvtap", "eth0", 2, mode, "52:54:00:00:00:01", 1500, up=True)
+    host = replace(WITH, links={**WITH.links, "macvtap0": guest})
+    told = f"host0: macvtap0 ({mode}) on eth0 are not reached over it."
+    for wanted in (want(), want(mtu=1400)):
+        assert any(one.startswith(told) for one in plan(wanted, host).warnings) == (mode != "bridge")
+    assert not plan(ABSENT, host).warnings
+    # Whom it is not to reach, or which is on another link.
+    elsewhere = replace(WITH, links={**WITH.links, "macvtap0": replace(guest, parent="eth1", parent_index=3)})
+    assert not plan(want(), elsewhere).warnings
+    assert not any("not reached" in one for one in plan(want(guests=()), host).warnings)
+
+
+def test_an_address_of_no_network_of_the_parents_needs_a_route_in_the_guests() -> None:
+    (told,) = plan(want(addresses=("10.9.9.1",), guests=("192.0.2.77/32",)), BARE).warnings
+    assert told.startswith("host0: 10.9.9.1 is in no network that this host has on eth0 (192.0.2.0/24), so each guest")
+    assert "ip route add 10.9.9.1 dev LINK" in told
+    for wanted, host in ((want(), BARE), (want(), WITH), (want(addresses=("10.9.9.1",), parent="eth1"), BARE)):
+        assert not any("needs a route" in one for one in plan(replace(wanted, guests=()), host).warnings)

@@ -24,6 +24,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept, Parent
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 KERNEL, RA = 2, 9
@@ -256,8 +258,17 @@ def test_a_vlan_link_with_addresses_or_under_ssh(change: dict[str, t.Any], force
     """Whether it is in use by other links is another matter, and force is about that."""
     links = {"eth0": ETH0, "eth0.20": VLAN}
     wanted = WantedVlan("eth0", **{"id": 20, "name": "eth0.20", **change})
-    for reach in (with_address(3), Reach(connections=(replace(PEER, index=3),))):
+    for reached in (with_address(3), Reach(connections=(replace(PEER, index=3),))):
         planned = vlans.plan([wanted], links, force=force)
         with pytest.raises(MacvtapError, match=r"(^|over )eth0\.20\b.*or set allow_host_disconnect: true$"):
-            reachability.checked(planned, reach, links, allowed=False)
-        assert reachability.checked(planned, reach, links, allowed=True).warnings
+            reachability.checked(planned, reached, links, allowed=False)
+        assert reachability.checked(planned, reached, links, allowed=True).warnings
+
+
+@pytest.mark.parametrize(("mode", "parent", "taken"), [("passthru", "eth0", {"eth0"}), ("bridge", "eth0", set())])
+def test_what_links_take_at_the_next_boot(mode: str, parent: str, taken: set[str]) -> None:
+    kept = Kept("mt0", "macvtap", Parent(parent), "links[2]", mode=mode)
+    assert {(one.link, one.path) for one in reach.disruptions([kept], ALL)} == {(one, "links[2]") for one in taken}
+    # As it is now.
+    there = {**ALL, "mt0": replace(TAP, mode=mode)}
+    assert not list(reach.disruptions([kept], there))

@@ -86,6 +86,12 @@ def test_what_becomes_of_it_is_valid(what: str, given: dict[str, t.Any]) -> None
     assert element.read(made).values == {**element.read(made).values, "source": "eth0", "mode": "bridge"}
 
 
+def test_what_is_lost_is_named() -> None:
+    assert element.lost_by_conversion(read("network")) == ["bandwidth floor"]
+    assert element.lost_by_conversion(read("user")) == ["backend", "ip", "portForward"]
+    assert element.lost_by_conversion(read("vdpa")) == []
+
+
 @pytest.mark.parametrize("what", ["network with a floor only", "network with a floor and more"])
 def test_a_limit_is_valid_only_with_an_average(what: str) -> None:
     assert "inbound" not in converted(what)

@@ -154,3 +154,23 @@ def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool
     on = Host(URI, {}, links=links, holders=holders, all_holders=everybody)
     said = hostlinks.fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
     assert bool(said) == everybody
+
+
+def test_a_domain_that_this_user_may_not_read_is_told_of(
+    hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = libvirt.virDomain.XMLDesc
+
+    def refused(domain: t.Any, flags: int = 0) -> str:
+        if domain.name() == "test":
+            raise libvirt.libvirtError("access denied")
+        # Passwords are asked for only of what may be defined again.
+        assert not flags & libvirt.VIR_DOMAIN_XML_SECURE or domain.name() == "web1"
+        return str(real(domain, flags))
+
+    monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refused)
+    host = hv.with_macs(hv.observe(["web1"]))
+    assert host.unread == ("test",)
+    plan = planner.plan([ADD], host)
+    assert plan.changed
+    assert "this user may not read test" in plan.warnings[0]

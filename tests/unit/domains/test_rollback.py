@@ -173,6 +173,13 @@ def test_a_request_that_the_guest_may_still_carry_out_is_said(made: Nic, said: s
         assert said in warning
 
 
+def test_a_removal_from_a_transient_domain_that_is_rolled_back_is_said_to_come_back() -> None:
+    transient = domain(None, LIVE, persistent=False, pending=frozenset({MAC}))
+    plan = undone(journal_of(replace(WAS, stored=None), Nic("web1", MAC), DETACHED), transient)
+    assert not plan.changed
+    assert plan.warnings[0].endswith("may still do so. It is then attached again")
+
+
 def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
     def running(live: str, *macs: str) -> t.Any:
         return keeping(domain(STORED, heard(LIVE, live)), *macs)

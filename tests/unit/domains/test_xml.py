@@ -330,7 +330,7 @@ BRIDGED = """<domain><devices>
 def test_a_bridges_interface_becomes_a_direct_one() -> None:
     (iface,) = xml.interfaces(BRIDGED)
     assert iface.origin == "br0"
-    assert element.lost_by_conversion(iface) == ["virtualport", "filterref", "mtu"]
+    assert element.lost_by_conversion(iface) == ["virtualport", "filterref", "mtu", "bandwidth floor"]
     values = {**iface.values, "source": "eth0", "mode": "bridge", "driver.queues": "2"}
     values = {name: text for name, text in values.items() if not name.startswith("virtualport")}
     edited = xml.edit(BRIDGED, [(iface, replace(iface, type="direct", values=values, origin=None))])

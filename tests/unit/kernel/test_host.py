@@ -211,3 +211,18 @@ def test_a_probe_that_could_not_be_tried_leaves_it_to_the_files(tree: t.Callable
     assert judge(observed).supported
     warnings = planner.plan(Wanted("supported", probe=True), observed).warnings
     assert warnings == ("macvtap could not be tried: making a network namespace: EPERM",)
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "../vendor.conf"])
+def test_a_mask_is_a_mask_again_when_modprobe_fails(host: Tree, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    file = host.root / LOAD_FILE.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (file.parent.parent / "vendor.conf").write_text("loop\n")
+    file.symlink_to(target)
+    with pytest.raises(MacvtapError, match="The host is as it was before"):
+        make_so(
+            host, lambda _command: (1, "", "modprobe: ERROR: could not insert 'macvtap': Operation not permitted\n")
+        )
+    assert str(file.readlink()) == target
+    assert [path.name for path in file.parent.iterdir()] == [file.name]

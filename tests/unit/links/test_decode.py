@@ -62,3 +62,25 @@ def test_addresses_less_those_that_each_link_has() -> None:
         IFA_ADDRESS, b"\x20\x01\x0d\xb8" + 11 * b"\0" + b"\1"
     )
     assert decode.addresses([v4, link_local, v6]) == {10: ["192.0.2.1/24"], 11: ["2001:db8::1/64"]}
+
+
+def bridge(index: int, name: str, filtering: int) -> bytes:
+    info = attr(IFLA_INFO_KIND, b"bridge\0") + attr(IFLA_INFO_DATA, attr(7, bytes([filtering])))
+    return message(index, name, 1, attr(IFLA_LINKINFO, info))
+
+
+def bridge_vlans(index: int, master: int, *vids: int) -> bytes:
+    vlans = b"".join(attr(2, struct.pack("=HH", 0, vid)) for vid in vids)
+    return message(index, "any", 1, attr(10, struct.pack("=I", master)), attr(26, vlans))
+
+
+def test_the_vlans_that_a_bridge_has_itself() -> None:
+    found = decode.links([bridge(4, "br0", 1), bridge(5, "br1", 0), message(6, "port0", 1)])
+    decode.with_bridge_vlans(found, [bridge_vlans(6, 4, 1, 20, 30), bridge_vlans(4, 4, 1, 20), bridge_vlans(5, 5, 1)])
+    assert (found["br0"].bridge_vlans, found["br1"].bridge_vlans) == (frozenset({1, 20}), None)
+
+
+def test_a_vxlan_is_under_the_link_that_it_goes_with() -> None:
+    info = attr(IFLA_INFO_KIND, b"vxlan\0") + attr(IFLA_INFO_DATA, attr(3, struct.pack("=I", 2)))
+    found = decode.links([message(2, "eth0", 1), message(9, "vx0", 1, attr(IFLA_LINKINFO, info))])
+    assert (found["vx0"].under, found["vx0"].parent) == (2, None)

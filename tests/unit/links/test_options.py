@@ -28,6 +28,15 @@ def wanted(**given: t.Any) -> t.Any:
         ({"name": "a b"}, r"links\[2\]\.name: 'a b' cannot name a link"),
         ({"name": ".."}, r"links\[2\]\.name: '\.\.' cannot name a link"),
         ({"name": ""}, r"links\[2\]\.name: '' cannot name a link"),
+        ({"name": "à"}, r"links\[2\]\.name: 'à' has the byte a0 in UTF-8, which the kernel takes for white space"),
+        ({"name": "all"}, r"links\[2\]\.name: the kernel's settings call every link 'all'"),
+        ({"name": "default"}, r"links\[2\]\.name: the kernel's settings call every link 'default'"),
+        ({"tap": {"mode": 440}}, r"links\[2\]\.tap\.mode: 440 without quotes is .* 0670\. Write '0440' in quotes"),
+        ({"tap": {"mode": 400}}, r"links\[2\]\.tap\.mode: 400 without quotes is .* 0620\. Write '0400' in quotes"),
+        (
+            {"source_macs": [f"52:54:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(5401)]},
+            r"links\[2\]\.source_macs: 5401 addresses",
+        ),
         ({"mtu": 67}, r"links\[2\]\.mtu: 67 is not between 68 and 65535"),
         # What YAML makes of yes.
         ({"group": True}, r"links\[2\]\.group: True is no number"),
@@ -57,4 +66,13 @@ def test_values_take_their_canonical_form() -> None:
 
 
 def test_permissions_that_yaml_has_read_as_a_number() -> None:
-    assert wanted(tap={"mode": 0o660}).tap_mode == 0o660
+    for mode in (0o660, 0o640, 0o644, 0o600, 0o400, 0o440, 0o664, 0o666, 0):
+        assert wanted(tap={"mode": mode}).tap_mode == mode
+
+
+def test_no_namespace_is_none() -> None:
+    assert wanted(netns="").netns is None
+
+
+def test_what_is_white_space_in_a_name_is_none_in_an_alternative_one() -> None:
+    assert wanted(altnames=["à", "all"]).altnames == {"à", "all"}

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import typing as t
+
+import pytest
 import yaml
+from ansible.plugins.filter.mathstuff import FilterModule
+from jinja2.nativetypes import NativeEnvironment
 from support import ROOT, shape
 
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link, macvtap_persistence, vlan_link
@@ -33,3 +38,28 @@ def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_mak
         made = yaml.safe_load(module.DOCUMENTATION)["options"][option]["suboptions"]
         own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "backend"}
         assert shape(own) == shape(made)
+
+
+@pytest.mark.parametrize(
+    ("vlans", "last"),
+    [
+        ([], []),
+        ([{"parent": "eth0", "id": 20}], []),
+        ([{"parent": "eth0", "id": 20, "state": "absent"}, {"parent": "eth0", "id": 30, "state": "up"}], [20]),
+        # It makes room for the other.
+        ([{"parent": "eth0", "id": 20, "name": "a", "state": "absent"}, {"parent": "eth0", "id": 20, "name": "b"}], []),
+    ],
+)
+def test_vlans_that_are_to_go_are_removed_after_the_links_on_them(
+    vlans: list[dict[str, t.Any]], last: list[int]
+) -> None:
+    environment = NativeEnvironment()
+    environment.filters.update(FilterModule().filters())
+    values: dict[str, t.Any] = {"macvtap_links_vlans": vlans}
+    for name, text in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items():
+        values[name] = environment.from_string(text).render(values)
+    assert [vlan["id"] for vlan in values["macvtap_links_vlans_last"]] == last
+    tasks = [task["name"] for task in yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())]
+    assert tasks.index("Remove the VLAN links that are to go") > tasks.index(
+        "Make the macvtap links what they should be"
+    )

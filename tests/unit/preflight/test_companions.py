@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from compared import H1, H2, NOTHING, A, companion, conflicts, nic, only, places
-from fleet import Said, declared
+from compared import H1, H2, NOTHING, U1, A, companion, conflicts, nic, only, places, web
+from fleet import Said, declared, found, iface
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
 
 
 def test_companions_of_two_hosts_with_one_address() -> None:
@@ -63,3 +65,25 @@ def test_a_companion_that_cannot_be(said: Said, kind: str, message: str) -> None
     assert conflict.kind == kind
     assert conflict.message.startswith(message)
     assert places(conflict) == ["hv1 host0 declared"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "relay", "told"),
+    [
+        ("vepa", None, True),
+        ("private", None, True),
+        ("vepa", True, False),
+        ("private", True, True),
+        ("bridge", None, False),
+    ],
+)
+def test_guests_that_a_companion_does_not_reach_are_told_and_stop_nothing(
+    mode: str, relay: bool | None, told: bool
+) -> None:
+    there = found(web("web1", U1, iface(A, "eth0", mode)), relay={} if relay is None else {"eth0": relay})
+    said = companion("192.0.2.250", guests=["192.0.2.77"])
+    assert conflicts((said, there)) == []
+    gaps = compare.gaps({"hv1": {"declared": said, "found": there}})
+    assert [gap["host"] for gap in gaps] == ["hv1"] * told
+    for gap in gaps:
+        assert gap["reason"].startswith(f"host0: web1 {A} ({mode}) on eth0 are not reached over it.")

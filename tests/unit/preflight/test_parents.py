@@ -98,6 +98,13 @@ def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any
     assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
 
 
+def test_passthru_and_another_nic_of_a_domain_that_does_not_run() -> None:
+    there = found(web("web1", U1, iface(B)))
+    conflict = only((declared(nic(mac=A, mode="passthrough")), there))
+    assert sorted(places(conflict)) == [f"hv1 web1 {A} declared", f"hv1 web1 {B} stored"]
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+
+
 def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
     running = Domain(
         "web2",

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What runs the checks of `make test`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import signal
+import sys
+import typing as t
+
+import pytest
+from support import ROOT
+
+
+@pytest.fixture(scope="module")
+def stages() -> t.Any:
+    spec = importlib.util.spec_from_file_location("stages", ROOT / ".ci" / "stages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> t.Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before):
+        signal.signal(number, handler)
+
+
+def script(stages: t.Any, name: str, text: str, **more: t.Any) -> t.Any:
+    return stages.Check(name, ["sh", "-c", text], **more)
+
+
+def test_what_is_to_begin_first_is_among_the_checks(stages: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("MACVTAP_TEST_VM", raising=False)
+    plan = stages.Plan()
+    for stage in stages.STAGES.values():
+        stage(plan)
+    ordered = [job[0].name for job in stages.in_order(plan.jobs)]
+    assert tuple(ordered[: len(stages.FIRST)]) == stages.FIRST
+    assert sorted(ordered) == sorted(job[0].name for job in plan.jobs)
+
+
+def test_one_that_fails_keeps_no_other_from_running(stages: t.Any, capfd: pytest.CaptureFixture[str]) -> None:
+    words = "echo {0}1; sleep 0.2; echo {0}2"
+    bad = script(stages, "bad", words.format("b") + "; false")
+    runner = stages.Runner(
+        stages.Plan([[bad, script(stages, "next", "true")], [script(stages, "good", words.format("g"))]]), 2
+    )
+    runner.run()
+    assert (runner.passed, runner.failed, runner.signal) == (2, ["bad"], None)
+    said = capfd.readouterr().out
+    # Each output whole, although both ran at once.
+    assert "== bad\nb1\nb2\n== bad: FAILED" in said
+    assert "== good\ng1\ng2\n== good: ok" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_ends_what_runs_and_removes_what_that_made(
+    stages: t.Any, tmp_path: pathlib.Path, number: signal.Signals
+) -> None:
+    made = tmp_path / "made"
+    interrupting = script(
+        stages, "cut", f"touch {made}; kill -{number.value} $PPID; sleep 60", cleanup=["rm", str(made)]
+    )
+    never = script(stages, "never", f"touch {tmp_path}/never")
+    runner = stages.Runner(stages.Plan([[interrupting, never], [never]]), 1)
+    runner.run()
+    assert (runner.passed, runner.failed, runner.signal) == (0, ["cut (interrupted)"], number)
+    assert runner.unrun == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_is_not_there_is_named(stages: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stages.main(["lnit"]) == 2
+    assert "there is no stage lnit; there are lint, unit" in capsys.readouterr().err
