@@ -50,8 +50,8 @@ ExecStart=/bin/sh {PROGRAM} %I
 WantedBy=sys-subsystem-net-devices-%i.device
 """
 
-# It wants no device unit: systemd would wait for one that does not come for 90 seconds. What it queues is before libvirt
-# by itself.
+# It wants no device unit: systemd would wait 90 seconds for one that does not come. What it queues is before libvirt by
+# itself.
 _ALL = f"""{HEADER}
 [Unit]
 Description=VLAN, macvtap and macvlan links on all uplinks
