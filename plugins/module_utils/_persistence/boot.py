@@ -44,14 +44,14 @@ Before=libvirtd.service virtqemud.service libvirt-guests.service network-online.
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-TimeoutStartSec=60
 ExecStart=/bin/sh {PROGRAM} %I
 
 [Install]
 WantedBy=sys-subsystem-net-devices-%i.device
 """
 
-# It wants no device unit: systemd would wait for one that does not come for 90 seconds.
+# It wants no device unit: systemd would wait 90 seconds for one that does not come. What it queues is before libvirt by
+# itself.
 _ALL = f"""{HEADER}
 [Unit]
 Description=VLAN, macvtap and macvlan links on all uplinks
@@ -60,7 +60,6 @@ Before=libvirtd.service virtqemud.service libvirt-guests.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-TimeoutStartSec=60
 ExecStart=/bin/sh {PROGRAM}
 
 [Install]
@@ -159,7 +158,7 @@ if [ ! "$uplink" ]; then
             sleep 0.5
         done
         if [ -e "/sys/class/net/$uplink" ]; then
-            systemctl start "macvtap-links@$(systemd-escape -- "$uplink").service"
+            systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
         else
             echo "<4>$uplink: it is not there, and so its links are not; they come when it comes"
         fi
