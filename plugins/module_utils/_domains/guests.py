@@ -78,14 +78,14 @@ class Guests:
         for task in tasks:
             attempt(self._update, task)
         leaving = [task for task in tasks if task.leaves]
-        # What cannot be taken back is owned before it is asked for.
-        self._requests.own([(task.before, task.comes) for task in leaving])
         try:
+            # What cannot be taken back is owned before it is asked for.
+            self._requests.own([(task.before, task.comes) for task in leaving])
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
                 if not journal.has(task.step, DETACHED):
-                    self._requests.settle(task.before)
+                    self._requests.withdraw(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
 
@@ -94,10 +94,14 @@ class Guests:
         nic, wanted = task.before, task.after.live
         if task.leaves or wanted is None or nic.live is not None:
             return task
-        try:
+
+        def read() -> Iface | None:
             with self._requests.attaching(nic), self._on.said(f"cannot read domain {nic.domain!r}"):
                 handle = self.same_instance(nic)
-                iface = self._on.live(handle, nic.mac) if handle is not None else None
+                return self._on.live(handle, nic.mac) if handle is not None else None
+
+        try:
+            iface = self._on.again(read)
         except MacvtapError:
             return task
         if iface is None or alike(iface, wanted):
@@ -187,11 +191,9 @@ class Guests:
             # libvirt's own alias is a position, which another NIC has after a restart.
             iface = self._on.live(handle, nic.mac) if handle is not None else None
             if iface is None:
-                self._requests.settle(nic)
                 return handle is not None
             alias = iface.get("alias")
             if alias is None:
-                self._requests.settle(nic)
                 raise MacvtapError(
                     f"cannot remove {nic.mac} from the running domain {nic.domain!r}: this driver of libvirt's gives "
                     "NICs no alias, by which it could be named. Set live: none, or stop the domain first",
@@ -206,7 +208,7 @@ class Guests:
                 # The guest may have answered an earlier run's request just now, or still be thinking about it.
                 if not any(said in words(exc) for said in _ASKED) and self._on.live(handle, nic.mac) is not None:
                     if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
-                        self._requests.settle(nic)
+                        self._requests.withdraw(nic)
                     raise
             self._own_mistaken(nic, alias)
         return True

@@ -101,8 +101,9 @@ class Hypervisor:
 
         One that this user may not read is told of, and keeps nobody from changing others.
         """
-        if host.macs is not None:
-            return host
+        return host if host.macs is not None else self._on.again(lambda: self._with_macs(host))
+
+    def _with_macs(self, host: Host) -> Host:
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
         unread = []

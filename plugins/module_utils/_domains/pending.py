@@ -31,6 +31,8 @@ class Requests:
         self._directory = os.path.join(_lock.directory(), _NAME)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
+        # What was outstanding of a NIC before this run wrote it down (None: nothing), by UUID and MAC address.
+        self._was: dict[tuple[str, str], keeper.State | None] = {}
         # Those of root are no other user's to see.
         places = {self._directory, f"/run/{_NAME}"}
         self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
@@ -47,6 +49,8 @@ class Requests:
         """
         if not asked:
             return
+        for nic, _comes in asked:
+            self._was.pop((nic.uuid, nic.mac), None)
         returns = any(comes for _nic, comes in asked)
         try:
             self._prepare()
@@ -57,7 +61,7 @@ class Requests:
                     self._start()
         except MacvtapError as exc:
             for nic, _comes in asked:
-                self.settle(nic)
+                self.withdraw(nic)
             raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
         except OSError as exc:
             if returns:
@@ -65,13 +69,24 @@ class Requests:
 
     def settle(self, nic: Nic) -> None:
         """Strike off a NIC that has gone for good, or come back."""
+        self._replace(nic, None)
+
+    def withdraw(self, nic: Nic) -> None:
+        """Take back that a NIC was about to be asked for: the guest may have been asked for it by an earlier run."""
+        if (nic.uuid, nic.mac) in self._was:
+            self._replace(nic, self._was[nic.uuid, nic.mac])
+
+    def _replace(self, nic: Nic, entry: keeper.State | None) -> None:
         with contextlib.suppress(OSError):
             if not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
                 return
             with self.attaching(nic):
                 state = keeper.load(self._directory, nic.uuid)
-                if state is not None and state["nics"].pop(nic.mac, None) is not None:
-                    keeper.save(self._directory, nic.uuid, state)
+                if state is None or nic.mac not in state["nics"]:
+                    return
+                del state["nics"][nic.mac]
+                state["nics"].update({nic.mac: entry} if entry else {})
+                keeper.save(self._directory, nic.uuid, state)
 
     def take_back(self, nics: t.Sequence[Nic]) -> None:
         """Have these NICs come back if they go after all, of a domain too of which nothing is stored.
@@ -138,9 +153,10 @@ class Requests:
                     "instance": nic.instance,
                     "nics": {},
                 }
-            was = state["nics"].get(nic.mac, {})
+            was = state["nics"].get(nic.mac)
+            self._was[nic.uuid, nic.mac] = was
             state["nics"][nic.mac] = {
-                "since": was.get("since") or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "since": was["since"] if was else datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "returns": returns,
                 "element": element.pluggable(live),
                 "ifindex": keeper.ifindex(live.get("target")) if self._local else None,
