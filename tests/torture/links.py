@@ -156,10 +156,6 @@ class MacvtapLinks(RuleBasedStateMachine):
             if UNCHANGED in message and (same is None or _own(same) != _own(link)):
                 raise ViolationError("false-as-before", f"{name} was {link} and is {same}: {message}", kernel.trace)
         for index, link in kernel.made.items():
-            was = before.get(link.name)
-            if was is not None and was.mode == "passthru":
-                # Its address is its parent's, by which it cannot be told from another one on that.
-                continue
             now = there.get(index)
             if now is None or _own(now) != _own(link):
                 raise ViolationError("not-meant", f"others made {link}, and it is {now}", kernel.trace)
@@ -173,13 +169,14 @@ class MacvtapLinks(RuleBasedStateMachine):
 
 def _run(kernel: _Kernel, wanted: t.Sequence[Wanted]) -> str:
     """Run, and return the error's text, "" if there is none."""
+    brought: Journal[Link] = Journal()
     try:
         converge(
             observe=kernel.observe,
             plan=lambda links, _answers: planner.plan(wanted, links),
             apply=kernel.carry_out,
-            undo=lambda journal, links: planner.undo(journal, links, {}),
-            revert=lambda steps: kernel.carry_out(steps, Journal()),
+            undo=lambda journal, links: planner.undo(journal, links, {}, brought),
+            revert=lambda steps: kernel.carry_out(steps, brought),
             check_mode=False,
         )
     except MacvtapError as exc:

@@ -21,6 +21,10 @@ _NAME = "linuxvirt.macvtap"
 _START_SECONDS = 20
 
 
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
 class Requests:
     """The outstanding requests of this host, for libvirt at ``uri``; ``local`` is whether its guests are here too."""
 
@@ -156,7 +160,7 @@ class Requests:
             was = state["nics"].get(nic.mac)
             self._was[nic.uuid, nic.mac] = was
             state["nics"][nic.mac] = {
-                "since": was["since"] if was else datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "since": was["since"] if was else _now(),
                 "returns": returns,
                 "element": element.pluggable(live),
                 "ifindex": keeper.ifindex(live.get("target")) if self._local else None,
