@@ -291,7 +291,7 @@ class Hypervisor:
         asked = [task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.moved]
         if not asked or not self._local:
             return
-        host = self.observe({task.after.domain for task in asked})
+        host = self.observe(task.after.domain for task in asked)
         for task in asked:
             domain = host.domains.get(task.after.domain)
             live = domain.live if domain is not None and domain.instance == task.before.instance else ()
