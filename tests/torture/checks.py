@@ -176,7 +176,12 @@ class _Moment:
         self.saved_otherwise = False
         if guest is not None and not guest.running and guest.saved is not None:
             saved = next((nic for nic in guest.saved if nic.mac == mac), None)
-            self.saved_otherwise = (saved and saved.plain) != (self.stored and self.stored.plain)
+            # At its next start it goes on in the slot that it had.
+            self.saved_otherwise = _in_slot(saved) != _in_slot(self.stored)
+
+
+def _in_slot(nic: Nic | None) -> Nic | None:
+    return nic and replace(nic.plain, address=nic.address)
 
 
 def _differ(stored: Nic | None, live: LiveNic | None) -> bool:

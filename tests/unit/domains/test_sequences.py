@@ -259,6 +259,25 @@ def test_what_an_earlier_run_has_asked_for_is_still_owned_when_a_later_one_does_
     assert macs(sequence, "web1") == ([A], [A])
 
 
+@pytest.mark.parametrize("edit", [("edit_memory", "web1"), ("edit_mode", "web1", A), ("edit_add", "web1", D)])
+def test_what_another_editor_stores_right_after_this_run_stays_when_that_is_put_back(edit: tuple[str, ...]) -> None:
+    sequence = host(web1=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "source": "eth1"},
+                {"domain": "web2", "mac": B, "source": "eth1"},
+            ]
+        },
+        events=[during("define", *edit, side="after"), during("define", "refuse", nth=1)],
+    )
+    assert outcome.rc == 1
+    guest = sequence.world.named("web1")
+    assert guest is not None
+    (now,) = (one for one in guest.stored or () if one.mac == A)
+    assert now == nic(A, address=1) or (edit[0] == "edit_mode" and now.mode == "private" and now.source == "eth0")
+
+
 def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence = host()
     sequence.act(Action("begin_job", "web1"))
