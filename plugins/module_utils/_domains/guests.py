@@ -79,13 +79,13 @@ class Guests:
             attempt(self._update, task)
         leaving = [task for task in tasks if task.leaves]
         # What cannot be taken back is owned before it is asked for.
-        self._requests.own([(task.before, task.comes) for task in leaving])
+        self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
         try:
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
                 if not journal.has(task.step, DETACHED):
-                    self._requests.settle(task.before)
+                    self._requests.withdraw(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
 
@@ -117,8 +117,6 @@ class Guests:
             for key, task in list(held.items()):
                 if not attempt(self._is_held, task):
                     del held[key]
-                    if not task.comes:
-                        self._requests.settle(task.before)
             ready = attachable(waiting, held)
             waiting = [task for task in waiting if task not in ready]
             for task in ready:
@@ -187,11 +185,11 @@ class Guests:
             # libvirt's own alias is a position, which another NIC has after a restart.
             iface = self._on.live(handle, nic.mac) if handle is not None else None
             if iface is None:
-                self._requests.settle(nic)
+                if handle is not None:
+                    self._requests.settle(nic)
                 return handle is not None
             alias = iface.get("alias")
             if alias is None:
-                self._requests.settle(nic)
                 raise MacvtapError(
                     f"cannot remove {nic.mac} from the running domain {nic.domain!r}: this driver of libvirt's gives "
                     "NICs no alias, by which it could be named. Set live: none, or stop the domain first",
@@ -206,7 +204,7 @@ class Guests:
                 # The guest may have answered an earlier run's request just now, or still be thinking about it.
                 if not any(said in words(exc) for said in _ASKED) and self._on.live(handle, nic.mac) is not None:
                     if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
-                        self._requests.settle(nic)
+                        self._requests.withdraw(nic)
                     raise
             self._own_mistaken(nic, alias)
         return True
@@ -224,7 +222,7 @@ class Guests:
         for iface in self._on.interfaces(guest) if guest is not None else ():
             if iface.get("alias") == alias and iface.mac != nic.mac:
                 other = Nic(nic.domain, iface.mac, live=iface, uuid=nic.uuid, instance=self._on.instance(guest))
-                self._requests.own([(other, True)])
+                self._requests.own([(other, iface)])
                 self.warnings.append(
                     f"{nic.domain} {iface.mac}: the guest was started anew at the moment when it was asked to release "
                     f"{nic.mac}, and may release this NIC instead. It is then attached again as it is stored"
@@ -234,7 +232,13 @@ class Guests:
         nic = task.before
         with self._on.said(f"cannot read domain {nic.domain!r}"):
             handle = self.same_instance(nic)
-            return handle is not None and self._on.live(handle, nic.mac) is not None
+            if handle is None:
+                # One that was saved is still to do what it was asked: the keeper sees to that.
+                return False
+            held = self._on.live(handle, nic.mac) is not None
+            if not held and not task.comes:
+                self._requests.settle(nic)
+            return held
 
     def _attach(self, task: Task, journal: Journal[Nic]) -> None:
         nic = task.after
@@ -244,7 +248,6 @@ class Guests:
             handle = self.same_instance(task.before)
             iface = nic.live
             if handle is None or iface is None:
-                self._requests.settle(task.before)
                 return
             hears_all = iface.get("allmulticast") == "yes"
             if element.same(iface, nic.stored):

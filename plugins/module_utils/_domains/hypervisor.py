@@ -179,7 +179,10 @@ class Hypervisor:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run."""
+        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run.
+
+        ``returns`` is what the keeper attaches then, None if nothing.
+        """
         states = self._requests.outstanding()
         pid = self._requests.keeper()
         return [
@@ -189,6 +192,7 @@ class Hypervisor:
                 "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
                 "since": states[domain.uuid]["nics"][mac]["since"],
                 "pid": pid,
+                "returns": _returning(domain, mac, wanted=states[domain.uuid]["nics"][mac]["returns"]),
             }
             for domain in host.domains.values()
             for mac in sorted(domain.pending)
@@ -299,6 +303,11 @@ class Hypervisor:
                 said = hostlinks.fault(iface, task.after.domain, host)
                 if said:
                     raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
+
+
+def _returning(domain: Domain, mac: str, *, wanted: bool) -> Iface | None:
+    there = domain.stored if domain.persistent else domain.live if wanted else ()
+    return next((iface for iface in there if iface.mac == mac), None)
 
 
 def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:

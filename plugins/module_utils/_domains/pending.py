@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, keeper
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _NAME = "linuxvirt.macvtap"
@@ -31,6 +31,8 @@ class Requests:
         self._directory = os.path.join(_lock.directory(), _NAME)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
+        # What an earlier run had asked for, by UUID and MAC address.
+        self._earlier: dict[tuple[str, str], keeper.State] = {}
         # Those of root are no other user's to see.
         places = {self._directory, f"/run/{_NAME}"}
         self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
@@ -40,24 +42,24 @@ class Requests:
         found = {uuid: keeper.load(self._directory, uuid) for uuid in keeper.uuids(self._directory)}
         return {uuid: state for uuid, state in found.items() if state is not None}
 
-    def own(self, asked: t.Sequence[tuple[Nic, bool]]) -> None:
-        """Write down that these NICs are about to be asked for, and whether each is to come back.
+    def own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
+        """Write down that these NICs are about to be asked for, and as what each is to come back, None if it is not.
 
         :raises MacvtapError: one is to come back, and there is nothing to bring it.
         """
         if not asked:
             return
-        returns = any(comes for _nic, comes in asked)
+        returns = any(back is not None for _nic, back in asked)
         try:
             self._prepare()
             with keeper.locked(self._directory, "all"):
-                for nic, comes in asked:
-                    self._write(nic, returns=comes)
+                for nic, back in asked:
+                    self._write(nic, back)
                 if returns and not self.keeper():
                     self._start()
         except MacvtapError as exc:
-            for nic, _comes in asked:
-                self.settle(nic)
+            for nic, _back in asked:
+                self.withdraw(nic)
             raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
         except OSError as exc:
             if returns:
@@ -65,16 +67,24 @@ class Requests:
 
     def settle(self, nic: Nic) -> None:
         """Strike off a NIC that has gone for good, or come back."""
+        self._replace(nic, None)
+
+    def withdraw(self, nic: Nic) -> None:
+        """Take back what :meth:`own` has written of a NIC that was not asked for; an earlier run's request stays."""
+        self._replace(nic, self._earlier.get((nic.uuid, nic.mac)))
+
+    def _replace(self, nic: Nic, entry: keeper.State | None) -> None:
         with contextlib.suppress(OSError):
             if not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
                 return
             with self.attaching(nic):
                 state = keeper.load(self._directory, nic.uuid)
                 if state is not None and state["nics"].pop(nic.mac, None) is not None:
+                    state["nics"].update({} if entry is None else {nic.mac: entry})
                     keeper.save(self._directory, nic.uuid, state)
 
     def take_back(self, nics: t.Sequence[Nic]) -> None:
-        """Have these NICs come back if they go after all, of a domain too of which nothing is stored.
+        """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
 
         :raises MacvtapError: there is nothing to bring them.
         """
@@ -82,7 +92,7 @@ class Requests:
             with self.attaching(nic):
                 state = keeper.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
-                    state["nics"][nic.mac]["returns"] = True
+                    state["nics"][nic.mac].update(returns=True, desired=None)
                     keeper.save(self._directory, nic.uuid, state)
         self.keep()
 
@@ -123,7 +133,7 @@ class Requests:
                 f"{self._directory} is not this user's alone (mode 0700): it is left alone. Move it away"
             )
 
-    def _write(self, nic: Nic, *, returns: bool) -> None:
+    def _write(self, nic: Nic, back: Iface | None) -> None:
         live = nic.live
         if live is None:
             return
@@ -139,10 +149,14 @@ class Requests:
                     "nics": {},
                 }
             was = state["nics"].get(nic.mac, {})
+            if was:
+                self._earlier[nic.uuid, nic.mac] = was
             state["nics"][nic.mac] = {
                 "since": was.get("since") or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "returns": returns,
+                "returns": back is not None,
                 "element": element.pluggable(live),
+                # Of a domain of which nothing is stored. The element before is what it goes back to if this fails.
+                "desired": None if back is None else element.pluggable(back),
                 "ifindex": keeper.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),

@@ -139,6 +139,20 @@ def test_what_libvirt_has_made_of_it_is_ours_whatever_it_has_dropped() -> None:
         assert step.after.stored == back
 
 
+def test_of_a_guest_that_goes_on_undefined_nothing_stored_is_put_back() -> None:
+    was = replace(WAS, document="<domain/>")
+    for made in (Nic("web1", MAC), Nic("web1", MAC, MOVED, MOVED)):
+        plan = undone(journal_of(was, made, WRITTEN, DETACHED), domain(None, LIVE, persistent=False))
+        assert plan.steps == ()
+        assert plan.warnings == (
+            "domain 'web1' was undefined while this ran, and goes on without a stored configuration, of which there is "
+            "nothing to put back",
+        )
+    (back,) = undone(journal_of(was, Nic("web1", MAC), WRITTEN, DETACHED), domain(None, None, persistent=False)).steps
+    assert back.after is not None
+    assert (back.after.stored, back.after.live) == (None, LIVE)
+
+
 def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> None:
     journal = journal_of(STOPPED, Nic("web1", MAC, PRIVATE), WRITTEN)
     other = Nic("web2", OTHER, replace(STORED, mac=OTHER), uuid="u2")
