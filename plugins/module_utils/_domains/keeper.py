@@ -31,6 +31,7 @@ from xml.etree import ElementTree
 LOCK = "keeper.lock"
 _SECONDS = 0.25
 _SUFFIX = ".json"
+_ALLMULTI = 0x200
 State = t.Dict[str, t.Any]
 # What becomes of a guest.
 _ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
@@ -186,6 +187,10 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
             if one is None:
                 keeps = _attach(libvirt, domain, mac, nic, local=state["local"])
             else:
+                flags = _flags(_target(one) or "") if state["local"] else None
+                if flags is not None:
+                    # It may be changed until it goes, and libvirt has no word for it.
+                    nic["allmulticast"] = bool(flags & _ALLMULTI)
                 keeps = nic["ifindex"] is None or not state["local"] or ifindex(_target(one)) == nic["ifindex"]
             if keeps:
                 nics[mac] = nic
@@ -282,12 +287,18 @@ def address_kept(source: str | None) -> t.Iterator[None]:
         raise
 
 
+def _flags(link: str) -> int | None:
+    with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{link}/flags", encoding="ascii") as file:
+        return int(file.read(), 16)
+    return None
+
+
 def _set_allmulticast(link: str) -> None:
-    # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_ALLMULTI
+    # SIOCGIFFLAGS, SIOCSIFFLAGS
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         name = struct.pack("16s", link.encode())
         flags = struct.unpack("16sH", fcntl.ioctl(control, 0x8913, name + bytes(16))[:18])[1]
-        fcntl.ioctl(control, 0x8914, name + struct.pack("H14x", flags | 0x200))
+        fcntl.ioctl(control, 0x8914, name + struct.pack("H14x", flags | _ALLMULTI))
 
 
 def _watch(libvirt: t.Any, directory: str, uuid: str) -> None:

@@ -61,7 +61,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     if domain is None:
         if actions - {RULE}:
             warnings.append(
-                f"domain {was.domain!r} was undefined while this ran, and there is nothing to put back of it"
+                f"domain {was.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
             )
         now = Nic(was.domain, was.mac)
     else:
