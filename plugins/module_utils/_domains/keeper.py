@@ -368,7 +368,8 @@ def main(arguments: t.Sequence[str]) -> None:
         worker = os.fork()
         if worker == 0:
             _work(libvirt, directory, lock, supervisor, again)
-        if os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0:
+        ended = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+        if ended or not os.path.isdir(directory):
             return
         time.sleep(_SECONDS)
 
