@@ -221,11 +221,12 @@ class Hypervisor:
         """Look whether ``steps`` can be done, before anything is.
 
         :raises MissingLibraryError: what changes links is not installed.
-        :raises MacvtapError: the rules cannot be written by this user.
+        :raises MacvtapError: this user may not change links, or write the rules.
         """
         tasks = tasks_of(steps)
-        if any(task.changes_link for task in tasks):
-            hostlinks.require()
+        changing = next((task for task in tasks if task.changes_link), None)
+        if changing is not None:
+            hostlinks.require(changing.path)
         if self._keeps:
             self._keeper.require(*rules_of(tasks))
 
