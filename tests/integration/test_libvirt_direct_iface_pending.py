@@ -61,10 +61,10 @@ def macs(hv: Hypervisor, *, live: bool) -> set[str]:
     return set(re.findall(r"<mac address='(.*?)'/>", hv.dump("web1", live=live)))
 
 
-def has(hv: Hypervisor, mac: str, source: str) -> bool:
-    """Whether web1 has this NIC on this source, by one look: it may go between two."""
-    nics = re.findall(r"<interface type.*?</interface>", hv.dump("web1", live=True), re.S)
-    return any(mac in one and f"dev='{source}'" in one for one in nics)
+def on(hv: Hypervisor, mac: str, source: str) -> bool:
+    """Whether the running guest has this NIC on ``source``; it may have it not at all at that moment."""
+    interfaces = re.findall(r"<interface type.*?</interface>", hv.dump("web1", live=True), re.S)
+    return any(mac in one and f"dev='{source}'" in one for one in interfaces)
 
 
 def pending(hv: Hypervisor) -> list[Result]:
@@ -82,7 +82,7 @@ def test_a_guest_that_releases_it_late_gets_it_back(guest: Hypervisor, module: M
     # A run that has nothing to do with it keeps it.
     assert not ok(module(domain="web1", mac=B))["changed"]
     guest.virsh("resume", "web1")
-    assert until(lambda: has(guest, A, "up1"))
+    assert until(lambda: on(guest, A, "up1"))
     assert guest_has(guest, "web1", {A, B})
     assert settled(guest)
     again = ok(module(**declared))
@@ -128,7 +128,8 @@ def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
     how: t.Dict[str, t.Any] = {"prefix": guest.prefix, "start_new_session": True, "stdout": subprocess.PIPE}
     with running_module("libvirt_direct_iface", declared, **how) as process:
         assert until(lambda: bool(keepers(guest)))
-        time.sleep(0.3)
+        # It is written down a moment before it is asked for, which nothing shows.
+        time.sleep(2)
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[0]
     if number == signal.SIGTERM:
@@ -249,7 +250,7 @@ def test_each_guest_is_back_as_soon_as_its_own_nic_is_gone(guest: Hypervisor) ->
     }  # fmt: skip
     how: Result = {"stdout": subprocess.PIPE, "text": True}
     with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, stdout=how["stdout"]) as process:
-        assert until(lambda: has(guest, A, "up1"))
+        assert until(lambda: on(guest, A, "up1"))
         assert process.poll() is None
         guest.virsh("destroy", "stops")
         said = process.communicate(timeout=60)[0]

@@ -114,14 +114,14 @@ STOPPED = """
 import os, runpy, signal, sys
 sys.path.append({path!r})
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
-sent, send = [], rtnetlink.transact
+sent, send = [], rtnetlink.transact_at_once
 def transact(*what, **how):
     answers = send(*what, **how)
     sent.append(1)
     if len(sent) == {number}:
         os.kill(os.getpid(), signal.SIGTERM)
     return answers
-rtnetlink.transact = transact
+rtnetlink.transact_at_once = transact
 runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 

@@ -43,12 +43,16 @@ _RUNNING_RESTORED = ((1, 3), (1, 4), (3, 2), (3, 7))
 
 @contextlib.contextmanager
 def locked(directory: str, name: str) -> t.Iterator[None]:
-    """Hold one of the directory's locks: of one domain by its UUID, or ``all`` for which files there are."""
-    file = os.open(
-        os.path.join(directory, f"{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
+    """Hold one of the directory's locks: of one domain by its UUID, or ``all`` for which files there are.
+
+    Each is one byte of the same file, so that nothing is left of domains that are gone. The locks are those of the open
+    file (F_OFD_SETLKW), not of the process: the keeper has a thread for each domain.
+    """
+    start = 0 if name == "all" else 1 + int(name.replace("-", "")[:15], 16)
+    file = os.open(os.path.join(directory, "locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # struct flock: l_type, l_whence, l_start, l_len, l_pid
+        fcntl.fcntl(file, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
         yield
     finally:
         os.close(file)
