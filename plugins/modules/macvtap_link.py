@@ -654,7 +654,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
             plan=plan,
             apply=apply if params[ALLOW] else ways.kept(apply),
             verify=verify,
-            undo=lambda journal, links: planner.undo(journal, links, session.lost),
+            undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
             # What this run has made and a guest has taken up since then stays, whatever the task says.
             revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
             check_mode=module.check_mode,

@@ -562,7 +562,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     File,
     Host,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
 
@@ -610,8 +610,9 @@ def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
             observe=observe,
             inquire=inquire,
             plan=plan,
-            apply=_write,
+            apply=host.apply,
             undo=lambda journal, there: planner.undo(journal.steps, there),
+            revert=host.revert,
             check_mode=module.check_mode,
         )
         (answer,) = answers
@@ -642,12 +643,6 @@ class _Answers(t.NamedTuple):
 
     notes: list[str]
     leases: leases.Leases
-
-
-def _write(steps: t.Sequence[Step[File]], journal: Journal[File]) -> None:
-    for step in steps:
-        journal.record(step)
-        host.apply([step])
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:

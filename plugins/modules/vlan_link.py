@@ -317,7 +317,7 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
             plan=plan,
             apply=session.apply if params[ALLOW] else ways.kept(session.apply),
             verify=verify,
-            undo=lambda journal, links: vlans.undo(journal, links, session.lost),
+            undo=lambda journal, links: vlans.undo(journal, links, session.lost, session.brought),
             revert=session.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",

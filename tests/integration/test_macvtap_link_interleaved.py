@@ -117,7 +117,7 @@ def run(session: netlink.Session, wanted: t.Sequence[Wanted], other: Other) -> s
             inquire=holders.of,
             plan=plan,
             apply=apply,
-            undo=lambda journal, links: planner.undo(journal, links, session.lost),
+            undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
             revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
             check_mode=False,
         )

@@ -76,7 +76,7 @@ def test_what_is_another_link_by_now_is_left_alone(
         ):
             session.apply(steps, journal)
         assert netns.links() == before
-        assert not planner.undo(journal, session.observe(), session.lost).changed
+        assert not planner.undo(journal, session.observe(), session.lost, session.brought).changed
 
 
 def test_a_parent_that_is_another_link_by_now_gets_none(netns: Namespace, lower: str) -> None:
@@ -97,7 +97,7 @@ def test_what_somebody_makes_under_our_name_is_not_removed_on_the_way_back(netns
         before, journal = netns.links(), Journal[Link]()
         with pytest.raises(MacvtapError, match=r"the kernel refused to make mt0 on eth0: File exists"):
             session.apply(steps, journal)
-        session.revert(planner.undo(journal, session.observe(), session.lost).steps)
+        session.revert(planner.undo(journal, session.observe(), session.lost, session.brought).steps)
         assert netns.links() == before
 
 
@@ -112,7 +112,7 @@ def test_what_this_run_has_made_or_changed_is_put_back_under_any_name(netns: Nam
             netns.ip("link", "set", "mt0", "name", renamed)
         # Others have done this, and it stays so.
         netns.ip("link", "set", "mt1", "txqueuelen", "77")
-        session.revert(planner.undo(journal, session.observe(), session.lost).steps)
+        session.revert(planner.undo(journal, session.observe(), session.lost, session.brought).steps)
         assert netns.names() == {"mt1"}
         assert {**netns.link("mt1"), "txqlen": before.get("txqlen")} == before
         assert netns.link("mt1")["txqlen"] == 77

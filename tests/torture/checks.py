@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from torture import intent
 from torture.drive import Outcome
@@ -51,7 +52,7 @@ def _check_existence(stage: Stage, run: Run) -> None:
         if now.memory != meant.memory:
             stage.violate("lost-update", f"{name}: memory {now.memory}, another editor wrote {meant.memory}")
         for mac in {nic.mac for nic in (*(now.stored or ()), *(meant.stored or ()))}:
-            if not run.scope.means(uuid, mac) and now.stored_nic(mac) != meant.stored_nic(mac):
+            if not run.scope.means(uuid, mac) and _stored(run, now).get(mac) != _stored(run, meant).get(mac):
                 kind = "lost-update" if (uuid, mac) in run.others_nics else "not-meant"
                 stage.violate(kind, f"{name} {mac}: {now.stored_nic(mac)}, others wrote {meant.stored_nic(mac)}")
 
@@ -93,7 +94,7 @@ def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
                 yield f"{guest.name} was asked for {one.nic.mac} and may release it any time"
         if meant is None or guest.name in stage.diverged:
             continue
-        if _by_mac(guest.stored) != _by_mac(meant.stored):
+        if _stored(run, guest) != _stored(run, meant):
             yield f"{guest.name} stores {guest.stored}, not {meant.stored}"
         there, without = (
             {mac: one for mac, one in _live(domain).items() if (guest.uuid, mac) not in run.outstanding}
@@ -103,8 +104,10 @@ def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
             yield f"{guest.name} runs with {there}, not {without}"
 
 
-def _by_mac(nics: t.Sequence[Nic] | None) -> dict[str, Nic]:
-    return {nic.mac: nic for nic in nics or ()}
+def _stored(run: Run, guest: Guest) -> dict[str, Nic]:
+    """Return what is stored by address; what others add gets a slot that is free, by what a run has added before."""
+    others = {mac for uuid, mac in run.others_nics if uuid == guest.uuid}
+    return {nic.mac: replace(nic, address=0) if nic.mac in others else nic for nic in guest.stored or ()}
 
 
 def _live(guest: Guest) -> dict[str, tuple[str, ...]]:
@@ -173,7 +176,12 @@ class _Moment:
         self.saved_otherwise = False
         if guest is not None and not guest.running and guest.saved is not None:
             saved = next((nic for nic in guest.saved if nic.mac == mac), None)
-            self.saved_otherwise = (saved and saved.plain) != (self.stored and self.stored.plain)
+            # At its next start it goes on in the slot that it had.
+            self.saved_otherwise = _in_slot(saved) != _in_slot(self.stored)
+
+
+def _in_slot(nic: Nic | None) -> Nic | None:
+    return nic and replace(nic.plain, address=nic.address)
 
 
 def _differ(stored: Nic | None, live: LiveNic | None) -> bool:

@@ -14,7 +14,13 @@ from unit.links.test_planner_properties import NAMES, declarations, hosts
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    MADE,
+    REMOVED,
+    Link,
+    Links,
+    Wanted,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
 from torture.stage import ViolationError
 
@@ -42,6 +48,8 @@ class _Kernel(FakeKernel):
         # Links that others have changed, made or removed, by index.
         self.theirs: set[int] = set()
         self.trace: list[str] = []
+        # What the steps under way have made so far: indexes by their targets.
+        self._created: dict[str, int] = {}
 
     def point(self) -> None:
         for event in [event for event in self.events if event.number == self.count]:
@@ -82,6 +90,7 @@ class _Kernel(FakeKernel):
     def carry_out(self, steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
         """As the adapter: what is about another link now is refused, and so is a request about one that has gone."""
         there = identity.by_index(self.links)
+        self._created = {}
         for step in steps:
             if step.before is not None and identity.moved(step, there):
                 raise MacvtapError(f"{step.target} is another one", path=step.path)
@@ -97,19 +106,20 @@ class _Kernel(FakeKernel):
 
     def _by_index(self, step: Step[Link], action: str, request: t.Callable[[], None]) -> t.Callable[[], None]:
         def asked() -> None:
-            before = step.before
-            about_old = before is not None and not (action == "made" or (step.after is not None and step.recreates))
-            if about_old and before is not None and self._index(step.target) != before.index:
-                raise RefusedError("ENODEV")
-            try:
+            if action == MADE and step.target not in self._created:
                 request()
-            except KeyError as exc:
-                raise RefusedError("ENODEV") from exc
+                self._created[step.target] = self.links[step.target].index
+                return
+            index = self._created[step.target] if action == MADE else step.before.index if step.before else 0
+            name = next((link.name for link in self.links.values() if link.index == index), "")
+            if name == step.target:
+                request()
+            elif action != REMOVED:
+                raise RefusedError("ENODEV")
+            elif name:
+                self._delete(name)
 
         return asked
-
-    def _index(self, name: str) -> int:
-        return self.links[name].index if name in self.links else 0
 
 
 class MacvtapLinks(RuleBasedStateMachine):
@@ -156,10 +166,6 @@ class MacvtapLinks(RuleBasedStateMachine):
             if UNCHANGED in message and (same is None or _own(same) != _own(link)):
                 raise ViolationError("false-as-before", f"{name} was {link} and is {same}: {message}", kernel.trace)
         for index, link in kernel.made.items():
-            was = before.get(link.name)
-            if was is not None and was.mode == "passthru":
-                # Its address is its parent's, by which it cannot be told from another one on that.
-                continue
             now = there.get(index)
             if now is None or _own(now) != _own(link):
                 raise ViolationError("not-meant", f"others made {link}, and it is {now}", kernel.trace)
@@ -173,13 +179,14 @@ class MacvtapLinks(RuleBasedStateMachine):
 
 def _run(kernel: _Kernel, wanted: t.Sequence[Wanted]) -> str:
     """Run, and return the error's text, "" if there is none."""
+    brought: Journal[Link] = Journal()
     try:
         converge(
             observe=kernel.observe,
             plan=lambda links, _answers: planner.plan(wanted, links),
             apply=kernel.carry_out,
-            undo=lambda journal, links: planner.undo(journal, links, {}),
-            revert=lambda steps: kernel.carry_out(steps, Journal()),
+            undo=lambda journal, links: planner.undo(journal, links, {}, brought),
+            revert=lambda steps: kernel.carry_out(steps, brought),
             check_mode=False,
         )
     except MacvtapError as exc:

@@ -13,12 +13,14 @@ import typing as t
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from torture.examples import depend_on_the_seed_alone
+from torture.files import PersistenceFiles
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.stage import ViolationError
 
 # Whatever is tortured: a machine counts its own ``sequences`` and ``runs``, and raises ViolationError.
-MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks)
+MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, PersistenceFiles)
 # Sequences of one seed: few enough that a found one is soon found again by it.
 _A_ROUND = 500
 
@@ -53,6 +55,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     DirectIface.ignored = frozenset(filter(None, options.ignore.split(",")))
     DirectIface.only = frozenset(options.only.split(",")) if options.only else None
     number = random.randrange(2**32) if options.seed is None else options.seed
+    depend_on_the_seed_alone()
     begun = time.monotonic()
     found = 0
     while time.monotonic() - begun < 60 * options.minutes:

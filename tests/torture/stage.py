@@ -41,6 +41,16 @@ def _class_of(kind: str) -> type[ViolationError]:
     return type(kind, (ViolationError,), {})
 
 
+def _edited(before: World, after: World) -> set[tuple[str, str]]:
+    """Return the NICs (UUID, MAC address) that are stored otherwise in ``after``, of the domains that it has."""
+    found: set[tuple[str, str]] = set()
+    for uuid, now in after.guests.items():
+        was = before.guests.get(uuid)
+        macs = {nic.mac for nic in (*(now.stored or ()), *((was and was.stored) or ()))}
+        found |= {(uuid, mac) for mac in macs if was is None or was.stored_nic(mac) != now.stored_nic(mac)}
+    return found
+
+
 class Event(t.NamedTuple):
     """Something that others do at the ``nth`` call (from 0) of this name ("any": of all), before or after it."""
 
@@ -144,10 +154,14 @@ class Stage:
         if action.name in actions.OF_A_RUN:
             self._disturb(action)
             return
-        before = self.world.copy()
+        before, meant = self.world.copy(), self.shadow.copy()
         came = actions.apply(self.world, action), actions.apply(self.shadow, action)
-        if came[0] != came[1]:
+        edited = _edited(before, self.world), _edited(meant, self.shadow)
+        # As where another editor finds nothing to edit, because a run under way has just removed it.
+        if came[0] != came[1] or edited[0] != edited[1]:
             self.diverged.add(action.domain)
+        for run in self.runs:
+            run.others_nics |= edited[1]
         self.world.tick()
         self.shadow.tick()
         self._changed(before)
@@ -163,15 +177,7 @@ class Stage:
                 was, now = before.guests.get(uuid), self.world.guests.get(uuid)
                 if was != now:
                     run.others_at[uuid] = self._moment
-        self._note_nics(before)
-
-    def _note_nics(self, before: World) -> None:
-        for uuid, now in self.world.guests.items():
-            was = before.guests.get(uuid)
-            macs = {nic.mac for nic in (*(now.stored or ()), *((was and was.stored) or ()))}
-            changed = {(uuid, mac) for mac in macs if was is None or was.stored_nic(mac) != now.stored_nic(mac)}
-            for run in self.runs:
-                run.others_nics |= changed
+            run.others_nics |= _edited(before, self.world)
 
     def _disturb(self, action: Action) -> None:
         run = self.run
@@ -198,7 +204,7 @@ class Stage:
             for one in self.runs:
                 one.scope.widen(self.world, given)
                 one.window.append(self.world.copy())
-            self._note_nics(before)
+                one.others_nics |= _edited(before, self.world)
             intent.transfer(before, self.world, self.shadow)
 
     def _tick(self) -> None:

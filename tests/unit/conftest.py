@@ -1,10 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The property tests take the same examples in each run; make torture is what looks for new ones."""
+"""What the unit tests have in common: the same examples in each run, and nothing of the machine's own runs."""
 
 from __future__ import annotations
 
+import functools
+
+import pytest
 from hypothesis import settings
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
+from torture.examples import depend_on_the_seed_alone
+
+# make torture is what looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+depend_on_the_seed_alone()
+
+
+@pytest.fixture(autouse=True)
+def own_notes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let each test have locks and notes of its own, instead of those in /run."""
+    monkeypatch.setattr(_lock, "directory", functools.lru_cache(None)(lambda: str(tmp_path_factory.mktemp("run"))))

@@ -72,7 +72,7 @@ class Definitions:
             else:
                 raise StaleError(_stale(changing[0]), path=path)
             was, made = self._defined.get(name, ("", ""))
-            if back and document == made:
+            if back and document == made and _differ_by_controllers(edited, was):
                 # Undoing the edits alone would leave the controllers that libvirt added for a NIC.
                 edited = was
             elif not back:
@@ -133,6 +133,11 @@ def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
             for one in running:
                 one.cancel()
             raise
+
+
+def _differ_by_controllers(one: str, other: str) -> bool:
+    """Whether nothing else differs, as what another editor has stored before this run could read what it had stored."""
+    return xml.without_pci_controllers(one) == xml.without_pci_controllers(other)
 
 
 def _refuse_stale(document: str, tasks: t.Sequence[Task]) -> None:

@@ -80,9 +80,9 @@ class Guests:
         leaving = [task for task in tasks if task.leaves]
         for uuid in dict.fromkeys(task.before.uuid for task in leaving):
             self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
-        # What cannot be taken back is owned before it is asked for.
-        self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
         try:
+            # What cannot be taken back is owned before it is asked for.
+            self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
@@ -96,10 +96,14 @@ class Guests:
         nic, wanted = task.before, task.after.live
         if task.leaves or wanted is None or nic.live is not None:
             return task
-        try:
+
+        def read() -> Iface | None:
             with self._requests.attaching(nic), self._on.said(f"cannot read domain {nic.domain!r}"):
                 handle = self.same_instance(nic)
-                iface = self._on.live(handle, nic.mac) if handle is not None else None
+                return self._on.live(handle, nic.mac) if handle is not None else None
+
+        try:
+            iface = self._on.again(read)
         except MacvtapError:
             return task
         if iface is None or alike(iface, wanted):

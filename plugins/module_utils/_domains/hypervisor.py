@@ -101,8 +101,9 @@ class Hypervisor:
 
         One that this user may not read is told of, and keeps nobody from changing others.
         """
-        if host.macs is not None:
-            return host
+        return host if host.macs is not None else self._on.again(lambda: self._with_macs(host))
+
+    def _with_macs(self, host: Host) -> Host:
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
         unread = []
@@ -295,7 +296,7 @@ class Hypervisor:
         asked = [task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.moved]
         if not asked or not self._local:
             return
-        host = self.observe({task.after.domain for task in asked})
+        host = self.observe(task.after.domain for task in asked)
         for task in asked:
             domain = host.domains.get(task.after.domain)
             live = domain.live if domain is not None and domain.instance == task.before.instance else ()

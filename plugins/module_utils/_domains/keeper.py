@@ -89,7 +89,9 @@ def save(directory: str, uuid: str, state: State | None) -> None:
             json.dump(state, file)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        # A signal may have come right after it has been put into its place.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 

@@ -21,6 +21,10 @@ _NAME = "linuxvirt.macvtap"
 _START_SECONDS = 20
 
 
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
 class Requests:
     """The outstanding requests of this host, for libvirt at ``uri``; ``local`` is whether its guests are here too."""
 
@@ -31,8 +35,8 @@ class Requests:
         self._directory = os.path.join(_lock.directory(), _NAME)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
-        # What an earlier run had asked for, by UUID and MAC address.
-        self._earlier: dict[tuple[str, str], keeper.State] = {}
+        # What was outstanding of a NIC before this run wrote it down (None: nothing), by UUID and MAC address.
+        self._was: dict[tuple[str, str], keeper.State | None] = {}
         # Those of root are no other user's to see.
         places = {self._directory, f"/run/{_NAME}"}
         self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
@@ -49,6 +53,8 @@ class Requests:
         """
         if not asked:
             return
+        for nic, _back in asked:
+            self._was.pop((nic.uuid, nic.mac), None)
         returns = any(back is not None for _nic, back in asked)
         try:
             self._prepare()
@@ -76,8 +82,9 @@ class Requests:
         self._replace(nic, None)
 
     def withdraw(self, nic: Nic) -> None:
-        """Take back what :meth:`own` has written of a NIC that was not asked for; an earlier run's request stays."""
-        self._replace(nic, self._earlier.get((nic.uuid, nic.mac)))
+        """Take back that a NIC was about to be asked for: the guest may have been asked for it by an earlier run."""
+        if (nic.uuid, nic.mac) in self._was:
+            self._replace(nic, self._was[nic.uuid, nic.mac])
 
     def _replace(self, nic: Nic, entry: keeper.State | None) -> None:
         with contextlib.suppress(OSError):
@@ -85,9 +92,11 @@ class Requests:
                 return
             with self.attaching(nic):
                 state = keeper.load(self._directory, nic.uuid)
-                if state is not None and state["nics"].pop(nic.mac, None) is not None:
-                    state["nics"].update({} if entry is None else {nic.mac: entry})
-                    keeper.save(self._directory, nic.uuid, state)
+                if state is None or nic.mac not in state["nics"]:
+                    return
+                del state["nics"][nic.mac]
+                state["nics"].update({nic.mac: entry} if entry else {})
+                keeper.save(self._directory, nic.uuid, state)
 
     def take_back(self, nics: t.Sequence[Nic]) -> None:
         """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
@@ -154,11 +163,10 @@ class Requests:
                     "instance": nic.instance,
                     "nics": {},
                 }
-            was = state["nics"].get(nic.mac, {})
-            if was:
-                self._earlier[nic.uuid, nic.mac] = was
+            was = state["nics"].get(nic.mac)
+            self._was[nic.uuid, nic.mac] = was
             state["nics"][nic.mac] = {
-                "since": was.get("since") or datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "since": was["since"] if was else _now(),
                 "returns": back is not None,
                 "element": element.pluggable(live),
                 # Of a domain of which nothing is stored. The element before is what it goes back to if this fails.

@@ -104,10 +104,9 @@ def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Doma
     stored = now.stored
     if STORED in actions:
         # As libvirt has made it, where that is known: it drops and respells values.
-        written = made.stored
-        if domain.defined is not None:
-            written = selection.among(domain.defined, was)
-        ours = domain.defined is not None and _alike(now.stored, written)
+        read = selection.among(domain.defined, was) if domain.defined is not None else None
+        written = made.stored if domain.defined is None else _written(made.stored, read)
+        ours = domain.defined is not None and written is read and _alike(now.stored, read)
         stored = was.stored if ours else _without(now.stored, was.stored, written)
     if stored is None or now.stored is None:
         return stored
@@ -119,6 +118,24 @@ def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Doma
             one = was.stored.get(name)
         kept.update({name: one} if one is not None else {})
     return stored if kept == stored.values else replace(stored, values=kept)
+
+
+def _written(asked: Iface | None, read: Iface | None) -> Iface | None:
+    """Return what libvirt has stored, ``read`` right after it was ``asked`` for.
+
+    It leaves out what does not apply, chooses what was not said, and has its own spelling; a third value is another
+    editor's, who was quicker than the look.
+    """
+    if asked is None or read is None:
+        return asked
+    if asked.type != read.type:
+        return asked
+    theirs = {
+        name: value
+        for name, value in asked.values.items()
+        if name in read.values and read.values[name].casefold() != value.casefold()
+    }
+    return replace(read, values={**read.values, **theirs}) if theirs else read
 
 
 def _alike(one: Iface | None, other: Iface | None) -> bool:

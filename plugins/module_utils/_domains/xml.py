@@ -72,6 +72,14 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
     return spans.splice(text, splices).decode()
 
 
+def without_pci_controllers(document: str) -> str:
+    """Return ``document`` without those, which libvirt adds as interfaces need them."""
+    text = document.encode()
+    found = [spans.Element("", start, end=end) for start, end in spans.slices(text, "devices", "controller")[1]]
+    pci = [one for one in found if b"type='pci'" in text[one.start : text.index(b">", one.start)]]
+    return spans.splice(text, [(one.start - len(spans.indent_of(text, one)), one.end, b"") for one in pci]).decode()
+
+
 def _domain_of(root: spans.Element) -> spans.Element:
     if root.name != "domain":
         raise MacvtapError(f"the XML is not that of a domain: its root is <{root.name}>")

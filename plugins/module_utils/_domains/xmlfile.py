@@ -193,12 +193,13 @@ class DomainFile:
         try:
             if self._backup and self.backup_file is None:
                 self.backup_file = self._backup(self._path)
+            # Before it is so: a signal may come right after it.
+            self._written = document
             self._write(self._path, document.encode())
         except MacvtapError:
             raise
         except Exception as exc:  # pylint: disable=broad-except  # atomic_move() raises what it likes, by version
             raise MacvtapError(f"cannot write {self._shown}: {exc}", path=_OPTION) from exc
-        self._written = document
 
     def _domain(self) -> Domain:
         document = self._read()

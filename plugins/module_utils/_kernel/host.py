@@ -70,9 +70,13 @@ def observe(
 def apply(
     steps: t.Sequence[Step[Thing]], journal: Journal[Thing] | None = None, *, run: modprobe.Run, root: str = "/"
 ) -> None:
-    """Carry out ``steps``."""
+    """Carry out ``steps``.
+
+    :raises MacvtapError: one that cannot be, or a file that somebody else has changed since.
+    """
     journal = journal or Journal()
     for step in steps:
+        _check_unchanged(step, root)
         journal.record(step)
         if isinstance(step.after, LoadedModule):
             modprobe.call(["modprobe", step.after.name], run, root)
@@ -83,6 +87,17 @@ def apply(
         else:
             text = step.after.text if isinstance(step.after, LoadFile) else None
             _files.write(config.under(root, step.path), text, option="persistent")
+
+
+def _check_unchanged(step: Step[Thing], root: str) -> None:
+    if isinstance(step.before, LoadFile) or isinstance(step.after, LoadFile):
+        path = config.under(root, step.path)
+        text = _read(path)
+        if step.before != (None if text is None else LoadFile(step.path, text, _files.target(path))):
+            raise MacvtapError(
+                f"{step.path} was changed by something else while this ran. Nothing is done to it; run it again",
+                path="persistent",
+            )
 
 
 def _probed(host: Host, probe: Probe, root: str) -> Host:

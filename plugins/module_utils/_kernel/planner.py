@@ -87,8 +87,9 @@ def _why_not_now(host: Host) -> str:
 
 
 def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
-    """Plan the way back from ``host`` to what ``steps`` started from."""
+    """Plan the way back from ``host`` to what ``steps`` started from, but for a file that somebody else has changed."""
     back: list[Step[Thing]] = []
+    warnings = []
     for step in reversed(steps):
         if isinstance(step.after, LoadedModule):
             if host.active:
@@ -96,9 +97,11 @@ def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
         elif isinstance(step.after, LoadFile):
             was = step.before if isinstance(step.before, LoadFile) else None
             now = _load_file(host)
-            if now != was:
+            if now == step.after:
                 back.append(_file_step(now, was))
-    return Plan(tuple(back))
+            elif now != was:
+                warnings.append(f"{LOAD_FILE} was changed by something else while this ran, and is left as it is now")
+    return Plan(tuple(back), tuple(warnings))
 
 
 def returned(host: Host, verdict: Verdict) -> dict[str, t.Any]:

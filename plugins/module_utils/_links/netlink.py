@@ -25,6 +25,8 @@ class Session:
         self.descriptors: dict[str | None, int] = {}
         # What went with links that this session has removed, by their namespaces and indexes.
         self.lost: dict[tuple[str | None, int], Lost] = {}
+        # What this session has begun on the way back.
+        self.brought: Journal[Link] = Journal()
         for name, file in files.items():
             with netns.entered(file) as descriptor:
                 self.sockets[name] = stack.enter_context(rtnetlink.open_socket())
@@ -106,7 +108,7 @@ class Session:
 
         :raises MacvtapError: all that could not be.
         """
-        Execution(self, Journal(), confirm, go_on=True).carry_out(steps)
+        Execution(self, self.brought, confirm, go_on=True).carry_out(steps)
 
 
 @contextlib.contextmanager

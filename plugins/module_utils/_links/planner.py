@@ -75,9 +75,12 @@ def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
     return step if limit == after.bclim else step_between(step.before, replace(after, bclim=limit), path=step.path)
 
 
-def undo(journal: Journal[Link], links: Links, lost: way_back.Losses) -> Plan[Link]:
-    """Plan the inverse of what ``journal`` has, against ``links`` as they are now; ``lost`` is what went with links."""
-    return way_back.undo(journal, links, lost, step_between)
+def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
+    """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
+
+    ``lost`` is what went with links, ``brought`` what the way back has begun itself so far.
+    """
+    return way_back.undo(journal, links, lost, brought, between=step_between)
 
 
 def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:

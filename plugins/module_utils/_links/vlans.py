@@ -126,9 +126,12 @@ def _remade(before: Link | None, after: Link | None, also: t.Sequence[Change], w
     return step_between(before, replace(link, alias=MARK), also=(*also, change), path=want.path)
 
 
-def undo(journal: Journal[Link], links: Links, lost: way_back.Losses) -> Plan[Link]:
-    """Plan the inverse of what ``journal`` has, against ``links`` as they are now; ``lost`` is what went with links."""
-    return way_back.undo(journal, links, lost, step_between, _anew)
+def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
+    """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
+
+    ``lost`` is what went with links, ``brought`` what the way back has begun itself so far.
+    """
+    return way_back.undo(journal, links, lost, brought, between=step_between, anew=_anew)
 
 
 def step_between(

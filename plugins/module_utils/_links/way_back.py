@@ -48,6 +48,7 @@ class _Way:
     lost: Losses
     between: Between
     anew: t.Callable[[Link, Links], Link]
+    brought: Journal[Link]
     steps: list[Step[Link]] = field(default_factory=list)
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
@@ -58,19 +59,21 @@ class _Way:
         self.warnings.setdefault(words, []).append(name)
 
 
-def undo(
+def undo(  # noqa: PLR0913  # what differs between the kinds of link
     journal: Journal[Link],
     links: Links,
     lost: Losses,
+    brought: Journal[Link],
+    *,
     between: Between,
     anew: t.Callable[[Link, Links], Link] = lambda link, _links: link,
 ) -> Plan[Link]:
     """Plan the inverse of what ``journal`` has.
 
-    ``lost`` is what went with each link, by the namespace and the index that it had; ``between`` makes the steps, and
-    ``anew`` says of a link what to ask for to have it made.
+    ``lost`` is what went with each link, by the namespace and the index that it had; ``brought`` is what the way back
+    has begun itself so far; ``between`` makes the steps, and ``anew`` says of a link what to ask for to have it made.
     """
-    way = _Way(links, identity.by_index(links), lost, between, anew)
+    way = _Way(links, identity.by_index(links), lost, between, anew, brought)
     begun: dict[str, list[Entry[Link]]] = {}
     for entry in journal.entries:
         begun.setdefault(entry.step.target, []).append(entry)
@@ -78,7 +81,7 @@ def undo(
         # The last knows more of what was made, as its address.
         step = entries[-1].step
         actions = [entry.action for entry in entries]
-        made = _find_made(step, actions, way)
+        made = _find_made(entries, way)
         if REMOVED in actions and REMOVED + REFUSED not in actions:
             _bring_back(step, made, way)
         elif made is not None:
@@ -89,7 +92,9 @@ def undo(
     return in_order(way.steps, tuple(said))
 
 
-def _find_made(step: Step[Link], actions: t.Sequence[str], way: _Way) -> Link | None:
+def _find_made(entries: t.Sequence[Entry[Link]], way: _Way) -> Link | None:
+    """Return the link that was made by the ``entries`` about one target, None where there is none."""
+    step, actions = entries[-1].step, [entry.action for entry in entries]
     if MADE not in actions or MADE + REFUSED in actions or step.after is None:
         return None
     index = next((int(action[len(INDEX) :]) for action in actions if action.startswith(INDEX)), 0)
@@ -108,7 +113,7 @@ def _bring_back(step: Step[Link], made: Link | None, way: _Way) -> None:
     now = made
     if made is None or made.name != before.name:
         there = way.links.get(before.key)
-        if there is not None and not _is_brought_back(there, before):
+        if there is not None and there != _brought_back(before, way):
             way.warn(
                 "something else has made another link of this name meanwhile, so that it is not put back", before.key
             )
@@ -121,11 +126,10 @@ def _bring_back(step: Step[Link], made: Link | None, way: _Way) -> None:
         _say_what_is_lost(before, now, way)
 
 
-def _is_brought_back(link: Link, before: Link) -> bool:
-    same_parent = link.parent_index == before.parent_index or link.parent == before.parent
-    if link.kind != before.kind or not (same_parent or before.elsewhere):
-        return False
-    return link.mac == before.mac or "passthru" in (link.mode, before.mode) or link.kind == "vlan"
+def _brought_back(before: Link, way: _Way) -> Link | None:
+    """Return the link that the way back has made for ``before``, however it looks; another's may look the same."""
+    begun = [entry for entry in way.brought.entries if entry.step.target == before.key]
+    return _find_made(begun, way) if begun else None
 
 
 def _say_what_is_lost(before: Link, now: Link, way: _Way) -> None:

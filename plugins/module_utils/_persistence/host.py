@@ -41,8 +41,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     File,
     Host,
     NetworkdLink,
+    content,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # What a file of ours may be called.
 _OURS = (
@@ -110,15 +111,21 @@ def ip_program() -> str:
     return shutil.which("ip", path=_PROGRAMS) or "/sbin/ip"
 
 
-def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
+def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, root: str = "/") -> None:
     """Write, link and remove the files, each at once and wholly.
 
-    :raises MacvtapError: one that cannot be; others may have been.
+    :raises MacvtapError: one that cannot be, or that somebody else has changed since; others may have been.
     """
     if steps:
         _clear(root)
     for step in steps:
         path = _under(root, step.target)
+        if content(_file(path, step.target) if os.path.lexists(path) else None) != content(step.before):
+            raise MacvtapError(
+                f"{step.target} was changed by something else while this ran. Nothing is done to it; run it again"
+            )
+        if journal is not None:
+            journal.record(step)
         if step.after is None:
             _files.write(path, None)
             _remove_empty(root, os.path.dirname(step.target))
@@ -126,6 +133,21 @@ def apply(steps: t.Sequence[Step[File]], root: str = "/") -> None:
             _files.write_link(path, step.after.target)
         else:
             _write(path, step.after)
+
+
+def revert(steps: t.Sequence[Step[File]], root: str = "/") -> None:
+    """As :func:`apply`, for the way back: goes on where one file cannot be put back.
+
+    :raises MacvtapError: all that could not be.
+    """
+    failed = []
+    for step in steps:
+        try:
+            apply([step], root=root)
+        except MacvtapError as exc:
+            failed.append(str(exc))
+    if failed:
+        raise MacvtapError(". ".join(failed))
 
 
 def _remove_empty(root: str, directory: str) -> None:

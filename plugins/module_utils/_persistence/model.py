@@ -61,6 +61,11 @@ class File:
         return self.target in (TEMPLATE, UNIT) or self.text.startswith(HEADER + "\n")
 
 
+def content(file: File | None) -> tuple[str, str | None] | None:
+    """Return what a file says, whatever its mode; None where there is none."""
+    return None if file is None else (file.text, file.target)
+
+
 @dataclass(frozen=True)
 class Piece:
     """What one link adds to the files: one of its own, or (``shared``) its block in one that others have a part in.

@@ -35,6 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Host,
     Kept,
     Piece,
+    content,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
@@ -84,8 +85,18 @@ def foreseen(planned: Plan[File], host: Host) -> dict[str, File]:
 
 
 def undo(steps: t.Sequence[Step[File]], host: Host) -> Plan[File]:
-    """Plan the way from the host's files back to what ``steps`` started from."""
-    return Plan(tuple(step_between(host.files.get(step.target), step.before) for step in steps))
+    """Plan the way from the host's files back to what ``steps`` started from.
+
+    A file that is neither as a step has left it nor as it was before is another's by now, and stays.
+    """
+    back, warnings = [], []
+    for step in steps:
+        now = host.files.get(step.target)
+        if content(now) in (content(step.before), content(step.after)):
+            back.append(step_between(now, step.before))
+        else:
+            warnings.append(f"{step.target} was changed by something else while this ran, and is left as it is now")
+    return Plan(tuple(back), tuple(warnings))
 
 
 def step_between(before: File | None, after: File | None) -> Step[File]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 from types import SimpleNamespace
@@ -13,12 +14,14 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeper, pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
 LIVE = Iface(MAC, values={"source": "eth0", "mode": "bridge", "model": "virtio"})
 NIC = Nic("web1", MAC, live=LIVE, uuid=UUID, instance="1")
 BOOTED, RESTORED, STARTING, PAUSED_BY_USER = [1, 1], [1, 3], [3, 11], [3, 1]
 SHUT_OFF, SAVED, UNKNOWN = [5, 2], [5, 5], [5, 0]
+STATE: keeper.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
 
 
 @pytest.fixture
@@ -40,6 +43,9 @@ def test_what_is_not_asked_for_after_all_is_still_what_an_earlier_run_asked_for(
     later.own([(NIC, None), (other, None)])
     for nic in (NIC, other):
         later.withdraw(nic)
+    assert keeper.load(directory, UUID) == earlier
+    # Nor by a run that was stopped before it has written anything.
+    run().withdraw(NIC)
     assert keeper.load(directory, UUID) == earlier
     later.settle(NIC)
     assert keeper.uuids(directory) == []
@@ -101,3 +107,21 @@ def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_ne
     state = keeper.load(directory, UUID)
     assert state is not None
     assert sorted(state["nics"]) == [MAC, "52:54:00:00:00:0b"]
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_signal_while_it_is_written_is_not_lost(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    put = os.replace
+
+    def interrupted(*paths: t.Any) -> None:
+        if side == "after":
+            put(*paths)
+        raise Interrupted("SIGTERM")
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(Interrupted):
+        keeper.save(str(tmp_path), UUID, STATE)
+    assert keeper.load(str(tmp_path), UUID) == (STATE if side == "after" else None)
+    assert len(list(tmp_path.iterdir())) == (side == "after")

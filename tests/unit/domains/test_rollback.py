@@ -139,6 +139,27 @@ def test_what_libvirt_has_made_of_it_is_ours_whatever_it_has_dropped() -> None:
         assert step.after.stored == back
 
 
+@pytest.mark.parametrize(
+    ("was", "made", "read"),
+    [
+        (STOPPED, replace(STOPPED, stored=MOVED), changed(PRIVATE, source="eth1")),
+        (STOPPED, replace(STOPPED, stored=MOVED), None),
+        (STOPPED, Nic("web1", MAC), PRIVATE),
+        (Nic("web1", MAC), STOPPED, PRIVATE),
+    ],
+)
+def test_what_another_editor_has_stored_before_this_run_has_read_its_own_is_theirs(
+    was: Nic, made: Nic, read: Iface | None
+) -> None:
+    theirs = read and replace(read, xml="<interface>theirs</interface>")
+    defined = (theirs,) if theirs else ()
+    plan = undone(journal_of(was, made, WRITTEN), domain(theirs, None, "", defined=defined))
+    left = [step.after.stored for step in plan.steps if step.after]
+    # What this run has changed goes back, and nothing else.
+    assert left == ([changed(theirs, source="eth0")] if made.stored == MOVED and theirs else [])
+    assert plan.warnings == (f"web1 {MAC} was changed by another editor while this ran, and is left as it is now",)
+
+
 def test_of_a_guest_that_goes_on_undefined_nothing_stored_is_put_back() -> None:
     was = replace(WAS, document="<domain/>")
     for made in (Nic("web1", MAC), Nic("web1", MAC, MOVED, MOVED)):

@@ -222,6 +222,62 @@ def test_a_domain_that_goes_while_domains_are_listed_is_not_taken_for_one_that_i
     assert outcome.rc == 1
 
 
+@pytest.mark.parametrize("nth", range(16, 32))
+def test_libvirtd_that_is_restarted_while_domains_are_read_keeps_nothing_from_being_put_back(nth: int) -> None:
+    sequence = host(web1=False, web2=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "mode": "private"},
+                {"domain": "web2", "mac": C, "source": "eth0", "mode": "bridge"},
+            ]
+        },
+        events=[during("define", "refuse", nth=1), during("list", "restart_libvirtd", nth=nth)],
+    )
+    assert outcome.message.endswith("The host is as it was before")
+
+
+@pytest.mark.parametrize("on_error", ["rollback", "keep"])
+@pytest.mark.parametrize("nth", [0, 1])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_what_a_run_was_stopped_before_asking_for_is_not_pending(nth: int, side: str, on_error: str) -> None:
+    sequence = host()
+    absent = {"domain": "web1", "mac": A, "state": "absent", "on_error": on_error}
+    sequence.run(absent, events=[during("keep", "sigterm", nth=nth, side=side)])
+    outcome = sequence.run({**absent, "state": "present", "source": "eth0", "live": "none"})
+    assert outcome.result["pending"] == []
+
+
+@pytest.mark.parametrize("stopped", [during("keep", "sigterm", side="after"), during("detach", "refuse")])
+def test_what_an_earlier_run_has_asked_for_is_still_owned_when_a_later_one_does_not_get_to_it(stopped: Event) -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    replug = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1}
+    assert sequence.run(replug).result["pending"]
+    assert sequence.run(replug, events=[stopped]).rc == 1
+    sequence.act(Action("answer", "web1"))
+    assert macs(sequence, "web1") == ([A], [A])
+
+
+@pytest.mark.parametrize("edit", [("edit_memory", "web1"), ("edit_mode", "web1", A), ("edit_add", "web1", D)])
+def test_what_another_editor_stores_right_after_this_run_stays_when_that_is_put_back(edit: tuple[str, ...]) -> None:
+    sequence = host(web1=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "source": "eth1"},
+                {"domain": "web2", "mac": B, "source": "eth1"},
+            ]
+        },
+        events=[during("define", *edit, side="after"), during("define", "refuse", nth=1)],
+    )
+    assert outcome.rc == 1
+    guest = sequence.world.named("web1")
+    assert guest is not None
+    (now,) = (one for one in guest.stored or () if one.mac == A)
+    assert now == nic(A, address=1) or (edit[0] == "edit_mode" and now.mode == "private" and now.source == "eth0")
+
+
 def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence = host()
     sequence.act(Action("begin_job", "web1"))

@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, rollback, xml, xmlfile
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 MAC = "52:54:00:00:00:01"
 DOMAIN = f"""<?xml version='1.0'?>
@@ -91,6 +92,19 @@ def test_an_interface_is_converted_once_and_only_it(path: pathlib.Path) -> None:
     )
     again = xmlfile.open_file(str(path), write=never)
     assert not converge(again, TO_DIRECT).plan.changed
+
+
+def test_a_signal_right_after_the_file_was_written_is_no_other_editor(path: pathlib.Path) -> None:
+    signals = [Interrupted("SIGTERM")]
+
+    def interrupted(name: str, content: bytes) -> None:
+        put(name, content)
+        if signals:
+            raise signals.pop()
+
+    with pytest.raises(Interrupted, match=r"^stopped by SIGTERM\. The host is as it was before$"):
+        converge(xmlfile.open_file(str(path), write=interrupted), TO_DIRECT)
+    assert path.read_text() == DOMAIN
 
 
 def test_check_mode_writes_nothing(path: pathlib.Path) -> None:

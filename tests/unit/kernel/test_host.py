@@ -127,6 +127,29 @@ def test_a_modprobe_that_does_nothing_is_found_out(host: Tree) -> None:
     assert load_file(host) == "vhost_net\n"
 
 
+@pytest.mark.parametrize("theirs", ["vhost_net\n", "macvtap\n# theirs\n", None])
+def test_a_file_that_somebody_else_changes_meanwhile_is_left_alone(host: Tree, theirs: str | None) -> None:
+    file = host.root / LOAD_FILE.lstrip("/")
+    host.write(LOAD_FILE, "tun\n")
+
+    def edit(_command: list[str]) -> tuple[int, str, str]:
+        file.unlink()
+        if theirs:
+            host.write(LOAD_FILE, theirs)
+        return 1, "", "could not insert 'macvtap': Operation not permitted"
+
+    with pytest.raises(MacvtapError, match=f"{LOAD_FILE} was changed by something else while this ran, and is left"):
+        make_so(host, edit)
+    assert load_file(host) == theirs
+    # And before it is written.
+    host.write(LOAD_FILE, "tun\n")
+    steps = planner.plan(WANTED, host.observe()).steps
+    edit([])
+    with pytest.raises(MacvtapError, match=f"^persistent: {LOAD_FILE} was changed by something else while this ran"):
+        adapter.apply(steps, run=edit, root=str(host.root))
+    assert load_file(host) == theirs
+
+
 def test_a_file_that_cannot_be_written(host: Tree) -> None:
     host.write("/etc", "not a directory")
     with pytest.raises(MacvtapError, match=r"^persistent: "):

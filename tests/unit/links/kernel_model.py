@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     INDEX,
     MACVLAN_KINDS,
     MADE,
+    REFUSED,
     REMOVED,
     Link,
     Links,
@@ -63,11 +64,18 @@ class FakeKernel:
         :raises CutShortError: there would have been more.
         """
         journal = journal or Journal()
+        fulfilled: set[tuple[str, str]] = set()
         for done, (step, action, request) in enumerate(self._requests(steps)):
             if done == requests:
                 raise CutShortError
             journal.record(step, action)
-            request()
+            try:
+                request()
+            except RefusedError:
+                if (step.target, action) not in fulfilled:
+                    journal.record(step, action + REFUSED)
+                raise
+            fulfilled.add((step.target, action))
             if action == MADE and step.after and not journal.has(step, f"{INDEX}{self.links[step.target].index}"):
                 journal.record(step, f"{INDEX}{self.links[step.target].index}")
 

@@ -260,9 +260,9 @@ def test_undo_goes_back_from_whatever_is_there() -> None:
     new_step, change_step = planner.plan([new(mac=MAC), mt0(mode="vepa", mtu=1400)], host(MT0)).steps[::-1]
     journal = recorded((change_step, CHANGED), (new_step, MADE))
     half_done = host(replace(MT0, mode="vepa"), replace(NEW0, index=13))
-    back = planner.undo(journal, half_done, {})
+    back = planner.undo(journal, half_done, {}, Journal())
     assert [(s.target, [c.field for c in s.changes]) for s in back.steps] == [("new0", ["state"]), ("mt0", ["mode"])]
-    assert not planner.undo(journal, host(MT0), {}).changed
+    assert not planner.undo(journal, host(MT0), {}, Journal()).changed
 
 
 @pytest.mark.parametrize(
@@ -629,15 +629,15 @@ def test_whoever_may_be_there_is_not_cut_off(wanted: Wanted, deed: str) -> None:
 def test_what_others_do_meanwhile_is_not_put_back() -> None:
     (step,) = planner.plan([mt0(mode="vepa", altnames=frozenset({"a"}))], host(MT0)).steps
     theirs = replace(MT0, mode="private", mtu=1400, altnames=frozenset({"a", "b"}))
-    back = planner.undo(recorded((step, CHANGED)), host(theirs), {})
+    back = planner.undo(recorded((step, CHANGED)), host(theirs), {}, Journal())
     assert [(c.field, c.after) for c in back.changes] == [("altnames", ["b"])]
     # By index, under whichever name.
     renamed = replace(MT0, name="renamed0", mode="vepa")
-    back = planner.undo(recorded((step, CHANGED)), host(renamed), {})
+    back = planner.undo(recorded((step, CHANGED)), host(renamed), {}, Journal())
     assert [(c.target, c.field, c.after) for c in back.changes] == [("renamed0", "mode", "bridge")]
     assert "called renamed0" in back.warnings[0]
     # Another link of that name is another link.
-    back = planner.undo(recorded((step, CHANGED)), host(replace(MT0, index=99, mode="vepa")), {})
+    back = planner.undo(recorded((step, CHANGED)), host(replace(MT0, index=99, mode="vepa")), {}, Journal())
     assert (back.changes, len(back.warnings)) == ((), 1)
 
 
@@ -653,12 +653,14 @@ def test_what_others_do_meanwhile_is_not_put_back() -> None:
 )
 def test_undo_removes_what_this_run_has_made_and_no_other_link(there: Link, removed: str | None) -> None:
     (step,) = planner.plan([new(mac=MAC)], host()).steps
-    back = planner.undo(recorded((step, MADE)), host(there), {})
+    back = planner.undo(recorded((step, MADE)), host(there), {}, Journal())
     assert [c.target for c in back.changes] == ([removed] if removed else [])
     # What the kernel has refused is not there by this run.
-    assert not planner.undo(recorded((step, MADE), (step, MADE + REFUSED)), host(there), {}).changed
+    assert not planner.undo(recorded((step, MADE), (step, MADE + REFUSED)), host(there), {}, Journal()).changed
     # Whose index is known needs no address.
-    back = planner.undo(recorded((step, MADE), (step, INDEX + "13")), host(replace(NEW0, index=13, mac=None)), {})
+    back = planner.undo(
+        recorded((step, MADE), (step, INDEX + "13")), host(replace(NEW0, index=13, mac=None)), {}, Journal()
+    )
     assert [c.target for c in back.changes] == ["new0"]
 
 
@@ -669,21 +671,33 @@ def test_what_was_removed_is_put_back_and_what_cannot_be_is_said() -> None:
     lost: dict[tuple[str | None, int], Lost] = {
         (None, MT0.index): Lost(("198.51.100.1/24", "the route to 10.0.0.0/8"), (child,))
     }
-    (back,) = planner.undo(journal, host(), lost).steps
+    brought: Journal[Link] = Journal()
+    (back,) = planner.undo(journal, host(), lost, brought).steps
     assert (back.before, back.after) == (None, MT0)
-    again = planner.undo(journal, host(replace(MT0, index=77)), lost)
+    for action in (MADE, INDEX + "77"):
+        brought.record(back, action)
+    again = planner.undo(journal, host(replace(MT0, index=77)), lost, brought)
     assert not again.changed
     assert [re.sub("^mt0: ", "", said) for said in again.warnings] == [
         "recreated on the way back, with another index and /dev/tapN",
         "what was on it is gone: 198.51.100.1/24, the route to 10.0.0.0/8",
         "what it was the parent of went with it and is gone: v7",
     ]
-    # Its name is another link's by now, which is left alone.
-    theirs = replace(MT0, index=77, mac=MAC)
-    taken = planner.undo(journal, host(theirs), lost)
-    assert (taken.changes, len(taken.warnings)) == ((), 1)
     # Not gone after all.
-    assert not planner.undo(journal, host(MT0), lost).changed
+    assert not planner.undo(journal, host(MT0), lost, Journal()).changed
+
+
+@pytest.mark.parametrize("theirs", [replace(MT0, mac=MAC), MT0, replace(MT0, mode="passthru", up=False)])
+def test_what_has_the_name_of_a_removed_link_by_now_is_left_alone_however_it_looks(theirs: Link) -> None:
+    (step,) = planner.plan([mt0(state="absent")], host(MT0)).steps
+    journal, there = recorded((step, REMOVED)), host(replace(theirs, index=77))
+    (back,) = planner.undo(journal, host(), {}, Journal()).steps
+    for brought in (Journal[Link](), recorded((back, MADE), (back, INDEX + "76"))):
+        taken = planner.undo(journal, there, {}, brought)
+        assert taken.changes == ()
+        assert [re.sub("^mt0: ", "", said) for said in taken.warnings] == [
+            "something else has made another link of this name meanwhile, so that it is not put back"
+        ]
 
 
 def test_a_link_whose_parent_is_elsewhere_is_not_moved_here() -> None:
@@ -752,5 +766,5 @@ def test_no_ipv6_is_no_generated_address() -> None:
         planner.plan([mt0(addrgenmode="random")], host(small))
     # Put back with the mtu, whatever the kernel generates for what gets IPv6 anew.
     (step,) = planner.plan([mt0(mtu=1200)], host(replace(MT0, addrgenmode="none"))).steps
-    back = planner.undo(recorded((step, CHANGED)), host(small), {})
+    back = planner.undo(recorded((step, CHANGED)), host(small), {}, Journal())
     assert {c.field: c.after for c in back.changes} == {"mtu": 1500, "addrgenmode": "none"}

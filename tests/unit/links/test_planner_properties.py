@@ -221,12 +221,13 @@ def test_from_wherever_a_run_was_cut_short_there_is_a_way_back(data: st.DataObje
     journal: Journal[Link] = Journal()
     with contextlib.suppress(CutShortError):
         kernel.apply(planned.steps, data.draw(st.integers(0, 12)), journal)
-    back = planner.undo(journal, kernel.links, {})
-    kernel.apply(back.steps)
+    back = planner.undo(journal, kernel.links, {}, Journal())
+    brought: Journal[Link] = Journal()
+    kernel.apply(back.steps, journal=brought)
     assert {name: replace(link, index=0) for name, link in kernel.links.items()} == {
         name: replace(link, index=0) for name, link in links.items()
     }
-    assert not planner.undo(journal, kernel.links, {}).changed
+    assert not planner.undo(journal, kernel.links, {}, brought).changed
 
 
 @usual

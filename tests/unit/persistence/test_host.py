@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     File,
     NetworkdLink,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 DEVICE = r"sys-subsystem-net-devices-br\x2d0.device"
 
@@ -52,6 +53,34 @@ class Root:
 @pytest.fixture
 def root(tmp_path: pathlib.Path) -> Root:
     return Root(tmp_path)
+
+
+@pytest.mark.parametrize("theirs", ["theirs\n", HEADER + "\ntheirs\n", ""])
+@pytest.mark.parametrize("text", [HEADER + "\nmine\n", ""])
+def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
+    root: Root, theirs: str, text: str
+) -> None:
+    steps = [
+        planner.step_between(None, File(UPLINKS_FILE, HEADER + "\n")),
+        planner.step_between(File(UDEV_FILE, HEADER + "\nwas\n"), File(UDEV_FILE, text) if text else None),
+    ]
+    if theirs:
+        root.write(UDEV_FILE, theirs)
+    journal: Journal[File] = Journal()
+    with pytest.raises(MacvtapError, match=f"^{UDEV_FILE} was changed by something else while this ran"):
+        host.apply(steps, journal, str(root.path))
+    # What was not begun is not there to be undone.
+    assert journal.steps == (steps[0],)
+    seen = root.observe().files
+    assert (seen[UDEV_FILE].text if UDEV_FILE in seen else "") == theirs
+
+
+def test_the_way_back_goes_on_where_one_file_cannot_be_put_back(root: Root) -> None:
+    root.write(UDEV_FILE, "theirs\n")
+    steps = [planner.step_between(None, File(path, HEADER + "\n")) for path in (UDEV_FILE, UPLINKS_FILE)]
+    with pytest.raises(MacvtapError, match=f"^{UDEV_FILE} was changed"):
+        host.revert(steps, str(root.path))
+    assert root.observe().files[UPLINKS_FILE].ours
 
 
 def test_a_host_with_nothing_has_nothing(root: Root) -> None:
@@ -147,10 +176,10 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
         File(UNIT_LINK, target=UNIT),
     ]
     steps = [planner.step_between(None, file) for file in files]
-    host.apply(steps, str(root.path))
+    host.apply(steps, root=str(root.path))
     assert root.observe().files == {file.path: file for file in files}
     assert all(file.ours for file in root.observe().files.values())
-    host.apply([planner.step_between(file, None) for file in files], str(root.path))
+    host.apply([planner.step_between(file, None) for file in files], root=str(root.path))
     assert root.observe().files == {}
     assert not (root.path / "etc/systemd/network/20-eth0.network.d").exists()
     assert not (root.path / "etc/linuxvirt-macvtap").exists()
@@ -160,7 +189,7 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
 def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
     root.write("/etc/systemd/network/20-eth0.network.d/mine.conf", "")
     file = File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n")
-    host.apply([planner.step_between(None, file), planner.step_between(file, None)], str(root.path))
+    host.apply([planner.step_between(None, file), planner.step_between(file, None)], root=str(root.path))
     assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
 
 
@@ -209,7 +238,7 @@ def test_what_others_have_written_into_our_files_is_checked_and_kept_whatever_it
     text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
     steps = [planner.step_between(None, File(UDEV_FILE, text))]
     validators.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
-    host.apply(steps, str(tmp_path))
+    host.apply(steps, root=str(tmp_path))
     assert host.observe({}, {}, str(tmp_path)).files[UDEV_FILE].text == text
 
 
@@ -217,7 +246,7 @@ def test_networkd_may_read_what_is_written_whatever_the_umask(root: Root) -> Non
     paths = ["/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", "/etc/systemd/network/50-macvtap-mt0.netdev"]
     before = os.umask(0o077)
     try:
-        host.apply([planner.step_between(None, File(path, HEADER + "\n")) for path in paths], str(root.path))
+        host.apply([planner.step_between(None, File(path, HEADER + "\n")) for path in paths], root=str(root.path))
     finally:
         os.umask(before)
     made = [root.path / "etc", *(root.path / "etc").rglob("*")]

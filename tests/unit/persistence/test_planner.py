@@ -434,6 +434,21 @@ def test_undo_brings_back_what_was_there() -> None:
     assert planner.foreseen(back, half) == before.files
 
 
+@pytest.mark.parametrize("theirs", ["", "theirs\n", HEADER + "\ntheirs\n"])
+def test_undo_leaves_a_file_that_somebody_else_has_changed_since(theirs: str) -> None:
+    before = after(HOST, link("mt0"))
+    planned = planner.plan([link("mt0", mode="private"), link("mt1", "eth3")], before)
+    done = dict(planner.foreseen(planned, before))
+    for step in planned.steps:
+        path = step.target
+        files = {**done, path: File(path, theirs)} if theirs else {p: file for p, file in done.items() if p != path}
+        back = planner.undo(planned.steps, replace(before, files=files))
+        assert path not in {change.target for change in back.changes}
+        # Where there was none before, none is as it was.
+        left = () if not theirs and step.before is None else (f"{path} was changed by something else while this ran",)
+        assert [said.partition(", and is left")[0] for said in back.warnings] == list(left)
+
+
 # what cannot be
 
 

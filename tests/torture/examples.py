@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Makes examples depend on nothing but their seed and what they are drawn from."""
+
+from __future__ import annotations
+
+from hypothesis.internal.conjecture import providers
+
+
+def depend_on_the_seed_alone() -> None:
+    """Draw no constants of this project's files.
+
+    Hypothesis draws some now and then, of the files that are loaded at that moment: another order of tests, and any
+    change of a file, would give other examples. It has no setting for that.
+    """
+    none = getattr(providers, "_local_constants", None)
+    if none is not None:
+        vars(providers)["_get_local_constants"] = lambda: none
