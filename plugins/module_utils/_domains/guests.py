@@ -78,6 +78,8 @@ class Guests:
         for task in tasks:
             attempt(self._update, task)
         leaving = [task for task in tasks if task.leaves]
+        for uuid in dict.fromkeys(task.before.uuid for task in leaving):
+            self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
         try:
             # What cannot be taken back is owned before it is asked for.
             self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
@@ -221,7 +223,6 @@ class Guests:
         handle = self.same_instance(nic)
         if handle is not None:
             return
-        self._requests.settle(nic)
         guest = self._on.guest(nic.uuid)
         for iface in self._on.interfaces(guest) if guest is not None else ():
             if iface.get("alias") == alias and iface.mac != nic.mac:

@@ -160,7 +160,7 @@ def _passed_through(element: str) -> str | None:
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
     """Look at a domain once: attach what has gone and is still stored, and strike off what is settled.
 
-    Returns whether there is no hurry: the guest is saved, or libvirt does not take a NIC that is to come back.
+    Returns whether a NIC is to come back that libvirt does not take.
     """
     with locked(directory, uuid):
         state = load(directory, uuid)
@@ -184,8 +184,9 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
             fate = _fate(libvirt, domain, here, saved=state.get("saved", False))
             if fate != _RESTORED:
                 # The next start of one that has ended has what is stored.
-                save(directory, uuid, {**state, "saved": True} if fate == _SAVED else None)
-                return fate == _SAVED
+                if fate == _ENDED or not state.get("saved"):
+                    save(directory, uuid, {**state, "saved": True} if fate == _SAVED else None)
+                return False
             _adopt(state, here, live)
         nics = {}
         for mac, nic in state["nics"].items():

@@ -71,6 +71,12 @@ class Requests:
             if returns:
                 raise MacvtapError(f"cannot write down in {self._directory} what is to come back: {exc}") from exc
 
+    def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str) -> None:
+        """Look at a domain as the keeper is about to: of a guest restored just now, its requests are to be known."""
+        if os.path.exists(os.path.join(self._directory, f"{uuid}.json")):
+            with contextlib.suppress(libvirt.libvirtError, OSError):
+                keeper.look(libvirt, connection, self._directory, uuid)
+
     def settle(self, nic: Nic) -> None:
         """Strike off a NIC that has gone for good, or come back."""
         self._replace(nic, None)

@@ -44,6 +44,9 @@ def test_what_is_not_asked_for_after_all_is_still_what_an_earlier_run_asked_for(
     for nic in (NIC, other):
         later.withdraw(nic)
     assert keeper.load(directory, UUID) == earlier
+    # Nor by a run that was stopped before it has written anything.
+    run().withdraw(NIC)
+    assert keeper.load(directory, UUID) == earlier
     later.settle(NIC)
     assert keeper.uuids(directory) == []
 
@@ -92,6 +95,18 @@ def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
         keeper.look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
     state = keeper.load(directory, UUID)
     assert (state and state["instance"]) == instance
+
+
+def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_next_request(directory: str) -> None:
+    run().own([(NIC, None)])
+    guest = Guest(RESTORED, running=True)
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+    later = run()
+    later.catch_up(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid: guest), UUID)
+    later.own([(Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="7"), None)])
+    state = keeper.load(directory, UUID)
+    assert state is not None
+    assert sorted(state["nics"]) == [MAC, "52:54:00:00:00:0b"]
 
 
 @pytest.mark.parametrize("side", ["before", "after"])

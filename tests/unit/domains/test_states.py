@@ -126,6 +126,7 @@ def test_a_change_that_a_guest_did_not_get_after_all_is_not_said_to_be_live() ->
     made = planner.plan([PRIVATE], on(instance="1"))
     for now, cost, said in (
         (host(stopped(changed(STORED, mode="private"))), "config", "stopped while this ran"),
+        (host(stopped(changed(STORED, mode="private"), saved=(STORED,))), "restart", "was saved while this ran"),
         (on(instance="2"), "restart", "was started anew while this ran"),
     ):
         done = identity.as_done(made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else ())
