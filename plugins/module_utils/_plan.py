@@ -243,7 +243,7 @@ def _put_back(
     if left.changes:
         said.append(f"Not everything could be put back: {describe(left.changes)}")
     elif left.warnings and not failed:
-        said.append("What was declared is as it was before")
+        said.append("All has been put back as far as possible")
     return ". ".join([*said, *left.warnings]) or UNCHANGED
 
 

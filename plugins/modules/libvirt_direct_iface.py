@@ -835,13 +835,17 @@ def _converge(
             hv.keep()
     except MacvtapError as exc:
         with contextlib.suppress(MacvtapError):
-            exc.details["pending"] = hv.outstanding(observe())
+            exc.details["pending"] = [_asked(one) for one in hv.outstanding(observe())]
+        if not module.check_mode:
+            with contextlib.suppress(MacvtapError):
+                # What was kept as it is may be outstanding as well.
+                hv.keep()
         raise
     host, alone = outcome.host, left_alone(outcome.host)
     final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
-    pending = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
-    asked = {(str(one["domain"]), str(one["mac"])) for one in pending}
+    outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
+    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding}
     due = {
         (r.desired.domain, r.before.mac): changed
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
@@ -855,13 +859,13 @@ def _converge(
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "interfaces": [_returned(r) for r in final[: len(declared)]],
         "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
-        "pending": pending,
+        "pending": [_asked(one) for one in outstanding],
         "warnings": [
             *(["purge: no domain is named in this task, so that nothing is removed"] if purge and not declared else []),
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
-            *(_pending_warning(one, host) for one in pending),
+            *(_pending_warning(one, host) for one in outstanding),
         ],
     }
 
@@ -937,16 +941,18 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
                 )
 
 
+def _asked(outstanding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {name: value for name, value in outstanding.items() if name != "returns"}
+
+
 def _pending_warning(asked: t.Mapping[str, t.Any], host: Host) -> str:
-    stored = any(iface.mac == asked["mac"] for iface in host.domains[asked["domain"]].stored)
-    back = (
-        f"As soon as it does, the NIC is attached again as it is stored, by process {asked['pid']}"
-        if stored
-        else "It is gone from the stored configuration already"
-    )
+    persistent = host.domains[asked["domain"]].persistent
+    as_what = " as it is stored" if persistent else ""
+    gone = "It is gone from the stored configuration already" if persistent else "It does not come back then"
+    back = f"As soon as it does, the NIC is attached again{as_what}, by process {asked['pid']}"
     return (
         f"{asked['domain']} {asked['mac']}: the guest was asked to release this NIC and still holds it. It may release "
-        f"it at any time, at the latest at its next reset. {back}. Another run asks again"
+        f"it at any time, at the latest at its next reset. {back if asked['returns'] else gone}"
     )
 
 

@@ -98,7 +98,7 @@ def test_a_removal_that_was_rolled_back_is_not_carried_out_later(guest: Hypervis
         timeout=0,
     )
     assert failed["msg"].endswith(
-        "What was declared is as it was before. "
+        "All has been put back as far as possible. "
         f"web1 {B}: the guest was asked to release this NIC and may still do so. It is then attached again as it is "
         "stored"
     )
@@ -133,7 +133,7 @@ def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[0]
     if number == signal.SIGTERM:
-        assert f"stopped by SIGTERM. What was declared is as it was before. web1 {A}: the guest was asked to" in said
+        assert f"stopped by SIGTERM. All has been put back as far as possible. web1 {A}: the guest was asked to" in said
     assert f"source dev='{source}'" in element(guest.dump("web1"), A)
     guest.virsh("resume", "web1")
     assert settled(guest)
@@ -168,6 +168,70 @@ def test_the_keeper_survives(started: Hypervisor, module: Module, what: str) -> 
     assert until(lambda: "e1000e" in started.dump("web1", live=True))
     assert macs(started, live=True) == {A}
     assert settled(started)
+
+
+@pytest.mark.parametrize("command", ["managedsave", "save"])
+def test_a_guest_that_was_saved_gets_back_what_it_releases_when_it_was_restored(
+    started: Hypervisor, module: Module, command: str
+) -> None:
+    """QEMU saves what it was asked for, and carries it out in the next instance."""
+    ok(module(domain="web1", mac=A, model="e1000e", live="replug", timeout=0))
+    image = "/run/web1.saved"
+    if command == "save":
+        started.virsh("save", "web1", image)
+        started.virsh("restore", image)
+        started.run("rm", image)
+    else:
+        started.virsh("managedsave", "web1")
+        started.virsh("start", "web1")
+    assert until(lambda: bool(ok(module(domain="web1", mac=A))["pending"]))
+    started.virsh("reset", "web1")
+    assert until(lambda: "e1000e" in started.dump("web1", live=True))
+    assert settled(started)
+
+
+def test_a_removal_that_is_kept_in_a_failed_run_has_a_keeper(started: Hypervisor, module: Module) -> None:
+    failed = module(
+        interfaces=[
+            {"domain": "web1", "mac": A, "state": "absent"},
+            {"domain": "web1", "mac": C, "source": "up1", "model": "nonsense"},
+        ],
+        timeout=0,
+        on_error="keep",
+    )
+    assert failed["rc"] == 1
+    assert [one["mac"] for one in failed["pending"]] == [A]
+    assert len(keepers(started)) == 2
+    started.virsh("reset", "web1")
+    assert until(lambda: macs(started, live=True) == set())
+    assert settled(started)
+
+
+def test_a_transient_guest_gets_back_what_was_declared(hv: Hypervisor, module: Module) -> None:
+    hv.virsh("create", "/dev/stdin", stdin=domain("web1", nic(A)))
+    declared: Result = {"domain": "web1", "mac": A, "model": "e1000e", "live": "replug", "timeout": 0}
+    done = ok(module(**declared))
+    assert "the NIC is attached again, by process" in str(done["warnings"])
+    hv.virsh("reset", "web1")
+    assert until(lambda: "e1000e" in hv.dump("web1", live=True))
+    assert settled(hv)
+    assert not ok(module(**declared))["changed"]
+
+
+def test_a_nic_comes_back_as_it_was_changed_after_it_was_asked_for(started: Hypervisor, module: Module) -> None:
+    ok(module(domain="web1", mac=A, model="e1000e", live="replug", timeout=0))
+    later: Result = {"domain": "web1", "mac": A, "mode": "private", "allmulticast": True}
+    assert ok(module(**later))["pending"]
+    # The keeper looks at it four times a second.
+    path = (
+        f"{STATE}/{ok(run_module('libvirt_direct_iface_info', {}, prefix=started.prefix))['domains'][0]['uuid']}.json"
+    )
+    assert until(lambda: '"allmulticast": true' in started.run("cat", path))
+    started.virsh("reset", "web1")
+    assert until(lambda: "e1000e" in started.dump("web1", live=True))
+    assert settled(started)
+    again = ok(module(**later))
+    assert (again["changed"], again["pending"], again["restart_required"]) == (False, [], [])
 
 
 def test_each_guest_is_back_as_soon_as_its_own_nic_is_gone(guest: Hypervisor) -> None:

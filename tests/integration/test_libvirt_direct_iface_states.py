@@ -61,7 +61,7 @@ def test_a_guest_that_is_started_while_a_run_goes_on_keeps_its_nic(hv: Hyperviso
     assert macs(hv, "slow", live=False) == macs(hv, "slow", live=True) == [B]
     assert f"web1 {A}: the guest was started while this ran" in said
     assert f"slow {B}: the guest was asked to release this NIC and may still do so" in said
-    assert "What was declared is as it was before" in said
+    assert "All has been put back as far as possible" in said
 
 
 def test_a_new_nic_of_a_domain_that_is_started_meanwhile_is_as_planned(hv: Hypervisor) -> None:

@@ -11,7 +11,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import IPV6_MTU, STATES, Wanted, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES
 
 COMPANION_OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
@@ -49,7 +48,7 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     said = {option: options.get(option) for option in COMPANION_OPTIONS}
     if said["name"] is None:
         raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
-    _check_name(said["name"], join_path(path, "name"))
+    link_options.check_link_name(said["name"], join_path(path, "name"))
     if said["parent"] == "" and said["state"] != "absent":
         raise MacvtapError("it is empty. Say the link that the guests are on", path=join_path(path, "parent"))
     link_options.check_range(said["mtu"], *link_options.RANGES["mtu"], join_path(path, "mtu"))
@@ -68,13 +67,6 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
         _check_families(want)
         _check_mtu(want)
     return want
-
-
-def _check_name(name: str, path: str) -> None:
-    link_options.check_name(name, NAME_BYTES, path)
-    # Below /proc/sys/net/ipv4/conf, where these two are not links.
-    if name in {"all", "default"}:
-        raise MacvtapError(f"{name} is what the kernel calls the settings of all links. Choose another name", path=path)
 
 
 def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str], path: str) -> tuple[str, ...]:

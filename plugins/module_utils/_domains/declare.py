@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import exempted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 
 # The kernel's IFNAMSIZ is 16 bytes with the terminating zero.
 _NAME_BYTES = 15
@@ -97,8 +98,10 @@ def _check(name: str, value: t.Any, path: str) -> None:
         least, most = _RANGES[name]
         if not least <= value <= most:
             raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
-    elif name == "source" or (name == "target" and value):
+    elif name == "source":
         _check_link_name(value, path)
+    elif name == "target" and value:
+        link_options.check_link_name(value, path)
     if name == "target" and re.match(r"(macvtap|macvlan|vnet)", value):
         raise MacvtapError(
             f"libvirt drops a name that begins as those do that it makes up itself, and found is {value!r}. Choose "

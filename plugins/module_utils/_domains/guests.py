@@ -80,7 +80,7 @@ class Guests:
         leaving = [task for task in tasks if task.leaves]
         try:
             # What cannot be taken back is owned before it is asked for.
-            self._requests.own([(task.before, task.comes) for task in leaving])
+            self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
@@ -121,8 +121,6 @@ class Guests:
             for key, task in list(held.items()):
                 if not attempt(self._is_held, task):
                     del held[key]
-                    if not task.comes:
-                        self._requests.settle(task.before)
             ready = attachable(waiting, held)
             waiting = [task for task in waiting if task not in ready]
             for task in ready:
@@ -191,6 +189,8 @@ class Guests:
             # libvirt's own alias is a position, which another NIC has after a restart.
             iface = self._on.live(handle, nic.mac) if handle is not None else None
             if iface is None:
+                if handle is not None:
+                    self._requests.settle(nic)
                 return handle is not None
             alias = iface.get("alias")
             if alias is None:
@@ -226,7 +226,7 @@ class Guests:
         for iface in self._on.interfaces(guest) if guest is not None else ():
             if iface.get("alias") == alias and iface.mac != nic.mac:
                 other = Nic(nic.domain, iface.mac, live=iface, uuid=nic.uuid, instance=self._on.instance(guest))
-                self._requests.own([(other, True)])
+                self._requests.own([(other, iface)])
                 self.warnings.append(
                     f"{nic.domain} {iface.mac}: the guest was started anew at the moment when it was asked to release "
                     f"{nic.mac}, and may release this NIC instead. It is then attached again as it is stored"
@@ -236,7 +236,13 @@ class Guests:
         nic = task.before
         with self._on.said(f"cannot read domain {nic.domain!r}"):
             handle = self.same_instance(nic)
-            return handle is not None and self._on.live(handle, nic.mac) is not None
+            if handle is None:
+                # One that was saved is still to do what it was asked: the keeper sees to that.
+                return False
+            held = self._on.live(handle, nic.mac) is not None
+            if not held and not task.comes:
+                self._requests.settle(nic)
+            return held
 
     def _attach(self, task: Task, journal: Journal[Nic]) -> None:
         nic = task.after
@@ -246,7 +252,6 @@ class Guests:
             handle = self.same_instance(task.before)
             iface = nic.live
             if handle is None or iface is None:
-                self._requests.settle(task.before)
                 return
             hears_all = iface.get("allmulticast") == "yes"
             if element.same(iface, nic.stored):

@@ -26,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 # The kernel's words and libvirt's.
 _LIBVIRTS = {"passthru": "passthrough"}
+_CAP_NET_ADMIN = 12
 
 
 def seen(host: Host, sources: t.Collection[str], rules: Rules) -> Host:
@@ -119,12 +120,17 @@ def with_link(iface: Iface, links: Links) -> Iface:
     return replace(iface, values=values, stale_mode=None if mode == said else said)
 
 
-def require() -> None:
-    """Load what :func:`change` needs.
+def require(path: str) -> None:
+    """Load what :func:`change` needs, and look whether this user may do it.
 
     :raises MissingLibraryError: it is not installed.
+    :raises MacvtapError: the kernel would refuse.
     """
     messages.require()
+    if holders.capable(_CAP_NET_ADMIN) is False:
+        raise MacvtapError(
+            "changing the macvtap link of a running guest needs root. Set become: true, or live: none", path=path
+        )
 
 
 def change(iface: Iface, values: t.Mapping[str, str | None], path: str) -> None:

@@ -180,7 +180,10 @@ class Hypervisor:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run."""
+        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run.
+
+        ``returns`` is what the keeper attaches then, None if nothing.
+        """
         states = self._requests.outstanding()
         pid = self._requests.keeper()
         return [
@@ -190,6 +193,7 @@ class Hypervisor:
                 "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
                 "since": states[domain.uuid]["nics"][mac]["since"],
                 "pid": pid,
+                "returns": _returning(domain, mac, wanted=states[domain.uuid]["nics"][mac]["returns"]),
             }
             for domain in host.domains.values()
             for mac in sorted(domain.pending)
@@ -218,11 +222,12 @@ class Hypervisor:
         """Look whether ``steps`` can be done, before anything is.
 
         :raises MissingLibraryError: what changes links is not installed.
-        :raises MacvtapError: the rules cannot be written by this user.
+        :raises MacvtapError: this user may not change links, or write the rules.
         """
         tasks = tasks_of(steps)
-        if any(task.changes_link for task in tasks):
-            hostlinks.require()
+        changing = next((task for task in tasks if task.changes_link), None)
+        if changing is not None:
+            hostlinks.require(changing.path)
         if self._keeps:
             self._keeper.require(*rules_of(tasks))
 
@@ -300,6 +305,11 @@ class Hypervisor:
                 said = hostlinks.fault(iface, task.after.domain, host)
                 if said:
                     raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
+
+
+def _returning(domain: Domain, mac: str, *, wanted: bool) -> Iface | None:
+    there = domain.stored if domain.persistent else domain.live if wanted else ()
+    return next((iface for iface in there if iface.mac == mac), None)
 
 
 def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:

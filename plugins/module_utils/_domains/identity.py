@@ -90,8 +90,11 @@ def as_done(plan: Plan[Nic], host: Host, domains: t.Collection[str], due: t.Coll
         nic = step.before
         touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.REPLUG}
         if nic is not None and nic.domain in domains and touches:
-            if nic.domain in host.domains and host.domains[nic.domain].running:
+            now = host.domains.get(nic.domain)
+            if now is not None and now.running:
                 said = "was started anew while this ran. restart_required lists what it has otherwise than stored"
+            elif now is not None and now.saved is not None:
+                said = "was saved while this ran. Its next start brings back the NICs that it was saved with"
             else:
                 said = "stopped while this ran. It has what is stored when it starts"
             warnings.append(f"{step.target}: the guest {said}")

@@ -36,13 +36,9 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
     ]
 
 
-def pending(host: Host, outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Return what is outstanding of the host's guests, each with the NIC that is attached when it is carried out."""
-    found = []
-    for one in outstanding:
-        stored = next((iface for iface in host.domains[one["domain"]].stored if iface.mac == one["mac"]), None)
-        found.append({**one, "returns": stored and fields.nested(stored.values)})
-    return found
+def pending(outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return what is ``outstanding``, each with the NIC that is attached when it is carried out."""
+    return [{**one, "returns": one["returns"] and fields.nested(one["returns"].values)} for one in outstanding]
 
 
 def direct_pairs(domain: Domain) -> list[selection.Pair]:

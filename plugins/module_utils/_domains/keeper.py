@@ -5,7 +5,8 @@
 A guest cannot be asked to forget a request to release a NIC: it answers late, or QEMU carries it out at the next reset.
 So each request is written to a state file before it is made, one for each domain, and as long as there is one a keeper
 runs, one for each host: when such a NIC is gone and still stored, it is attached as it is stored. It ends when nothing
-is outstanding: a NIC is settled when it is another one than was asked for, or when its guest has ended.
+is outstanding: a NIC is settled when it is another one than was asked for, or when its guest has ended. A guest that
+was saved has not: QEMU saves what it was asked for as well, and carries it out when the guest was restored.
 
 This file is also the program, copied to where the state files are: it needs nothing but Python and libvirt, since
 a module's own code is gone when the run ends. A second process of it starts the first again if that is killed, and the
@@ -30,7 +31,14 @@ from xml.etree import ElementTree
 LOCK = "keeper.lock"
 _SECONDS = 0.25
 _SUFFIX = ".json"
+_ALLMULTI = 0x200
 State = t.Dict[str, t.Any]
+# What becomes of a guest.
+_ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
+# libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. One that is restored is paused
+# first, as one that migrates here is, and so is what was saved while it was paused.
+_RUNNING_BOOTED, _STARTING_UP, _SHUT_OFF_SAVED = (1, 1), (3, 11), (5, 5)
+_RUNNING_RESTORED = ((1, 3), (1, 4), (3, 2), (3, 7))
 
 
 @contextlib.contextmanager
@@ -152,7 +160,7 @@ def _passed_through(element: str) -> str | None:
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
     """Look at a domain once: attach what has gone and is still stored, and strike off what is settled.
 
-    Returns whether a NIC is to come back that libvirt does not take.
+    Returns whether there is no hurry: the guest is saved, or libvirt does not take a NIC that is to come back.
     """
     with locked(directory, uuid):
         state = load(directory, uuid)
@@ -160,6 +168,7 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
             save(directory, uuid, None)
             return False
         before = json.dumps(state)
+        domain = None
         try:
             domain = connection.lookupByUUIDString(uuid)
             document = domain.XMLDesc(0)
@@ -172,15 +181,22 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
                 raise
             here = ""
         if here != state["instance"]:
-            # Its next start has what is stored.
-            save(directory, uuid, None)
-            return False
+            fate = _fate(libvirt, domain, here, saved=state.get("saved", False))
+            if fate != _RESTORED:
+                # The next start of one that has ended has what is stored.
+                save(directory, uuid, {**state, "saved": True} if fate == _SAVED else None)
+                return fate == _SAVED
+            _adopt(state, here, live)
         nics = {}
         for mac, nic in state["nics"].items():
             one = live.get(mac)
             if one is None:
                 keeps = _attach(libvirt, domain, mac, nic, local=state["local"])
             else:
+                flags = _flags(_target(one) or "") if state["local"] else None
+                if flags is not None:
+                    # It may be changed until it goes, and libvirt has no word for it.
+                    nic["allmulticast"] = bool(flags & _ALLMULTI)
                 keeps = nic["ifindex"] is None or not state["local"] or ifindex(_target(one)) == nic["ifindex"]
             if keeps:
                 nics[mac] = nic
@@ -188,6 +204,37 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         if json.dumps(state) != before:
             save(directory, uuid, state)
         return any("error" in nic for nic in nics.values())
+
+
+def _adopt(state: State, here: str, live: t.Mapping[str, ElementTree.Element]) -> None:
+    """Go on with a restored guest, whose links are others."""
+    state.update(instance=here, saved=False)
+    for mac, nic in state["nics"].items():
+        target = _target(live[mac]) if mac in live else None
+        nic.update(target=target, ifindex=ifindex(target) if state["local"] else None)
+
+
+def _fate(libvirt: t.Any, domain: t.Any, here: str, *, saved: bool) -> str:
+    """Say what became of a guest that is not the instance which was asked; ``here`` is the one that runs now, if any.
+
+    ``saved`` is whether it was seen saved before, ``domain`` None where there is none any more.
+    """
+    if domain is None:
+        return _ENDED
+    state, reason = domain.state()[:2]
+    if not here:
+        if (state, reason) == _SHUT_OFF_SAVED:
+            return _SAVED
+        try:
+            return _SAVED if domain.hasManagedSaveImage() else _ENDED
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return _ENDED
+    if (state, reason) == _STARTING_UP:
+        return _SAVED
+    restored = (state, reason) != _RUNNING_BOOTED if saved else (state, reason) in _RUNNING_RESTORED
+    return _RESTORED if restored else _ENDED
 
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool) -> bool:
@@ -204,6 +251,8 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool)
             elements.append(ElementTree.tostring(stored, encoding="unicode"))
     elif not nic["returns"]:
         return False
+    elif nic.get("desired"):
+        elements = [nic["desired"]]
     for element in [*elements, nic["element"]]:
         try:
             with address_kept(_passed_through(element) if local else None):
@@ -244,12 +293,18 @@ def address_kept(source: str | None) -> t.Iterator[None]:
         raise
 
 
+def _flags(link: str) -> int | None:
+    with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{link}/flags", encoding="ascii") as file:
+        return int(file.read(), 16)
+    return None
+
+
 def _set_allmulticast(link: str) -> None:
-    # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_ALLMULTI
+    # SIOCGIFFLAGS, SIOCSIFFLAGS
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         name = struct.pack("16s", link.encode())
         flags = struct.unpack("16sH", fcntl.ioctl(control, 0x8913, name + bytes(16))[:18])[1]
-        fcntl.ioctl(control, 0x8914, name + struct.pack("H14x", flags | 0x200))
+        fcntl.ioctl(control, 0x8914, name + struct.pack("H14x", flags | _ALLMULTI))
 
 
 def _watch(libvirt: t.Any, directory: str, uuid: str) -> None:
@@ -319,7 +374,8 @@ def main(arguments: t.Sequence[str]) -> None:
         worker = os.fork()
         if worker == 0:
             _work(libvirt, directory, lock, supervisor, again)
-        if os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0:
+        ended = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 0
+        if ended or not os.path.isdir(directory):
             return
         time.sleep(_SECONDS)
 

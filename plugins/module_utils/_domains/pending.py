@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, keeper
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _NAME = "linuxvirt.macvtap"
@@ -46,25 +46,25 @@ class Requests:
         found = {uuid: keeper.load(self._directory, uuid) for uuid in keeper.uuids(self._directory)}
         return {uuid: state for uuid, state in found.items() if state is not None}
 
-    def own(self, asked: t.Sequence[tuple[Nic, bool]]) -> None:
-        """Write down that these NICs are about to be asked for, and whether each is to come back.
+    def own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
+        """Write down that these NICs are about to be asked for, and as what each is to come back, None if it is not.
 
         :raises MacvtapError: one is to come back, and there is nothing to bring it.
         """
         if not asked:
             return
-        for nic, _comes in asked:
+        for nic, _back in asked:
             self._was.pop((nic.uuid, nic.mac), None)
-        returns = any(comes for _nic, comes in asked)
+        returns = any(back is not None for _nic, back in asked)
         try:
             self._prepare()
             with keeper.locked(self._directory, "all"):
-                for nic, comes in asked:
-                    self._write(nic, returns=comes)
+                for nic, back in asked:
+                    self._write(nic, back)
                 if returns and not self.keeper():
                     self._start()
         except MacvtapError as exc:
-            for nic, _comes in asked:
+            for nic, _back in asked:
                 self.withdraw(nic)
             raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
         except OSError as exc:
@@ -93,7 +93,7 @@ class Requests:
                 keeper.save(self._directory, nic.uuid, state)
 
     def take_back(self, nics: t.Sequence[Nic]) -> None:
-        """Have these NICs come back if they go after all, of a domain too of which nothing is stored.
+        """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
 
         :raises MacvtapError: there is nothing to bring them.
         """
@@ -101,7 +101,7 @@ class Requests:
             with self.attaching(nic):
                 state = keeper.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
-                    state["nics"][nic.mac]["returns"] = True
+                    state["nics"][nic.mac].update(returns=True, desired=None)
                     keeper.save(self._directory, nic.uuid, state)
         self.keep()
 
@@ -142,7 +142,7 @@ class Requests:
                 f"{self._directory} is not this user's alone (mode 0700): it is left alone. Move it away"
             )
 
-    def _write(self, nic: Nic, *, returns: bool) -> None:
+    def _write(self, nic: Nic, back: Iface | None) -> None:
         live = nic.live
         if live is None:
             return
@@ -161,8 +161,10 @@ class Requests:
             self._was[nic.uuid, nic.mac] = was
             state["nics"][nic.mac] = {
                 "since": was["since"] if was else _now(),
-                "returns": returns,
+                "returns": back is not None,
                 "element": element.pluggable(live),
+                # Of a domain of which nothing is stored. The element before is what it goes back to if this fails.
+                "desired": None if back is None else element.pluggable(back),
                 "ifindex": keeper.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),

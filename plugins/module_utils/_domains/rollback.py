@@ -61,13 +61,19 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     if domain is None:
         if actions - {RULE}:
             warnings.append(
-                f"domain {was.domain!r} was undefined while this ran, and there is nothing to put back of it"
+                f"domain {was.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
             )
         now = Nic(was.domain, was.mac)
     else:
         now = selection.again(domain, was, step.path)
+    undefined = domain is not None and bool(was.document) and not domain.persistent
+    if undefined and STORED in actions:
+        warnings.append(
+            f"domain {was.domain!r} was undefined while this ran, and goes on without a stored configuration, of which "
+            "there is nothing to put back"
+        )
     now = replace(now, left=was.left and was.mac in host.rules)
-    stored = _stored(now, was, made, actions, domain)
+    stored = None if undefined else _stored(now, was, made, actions, domain)
     changes = []
     if RULE in actions and was.left and not now.left and host.kept is not None:
         changes.append(_change(now, "allmulticast", None, True, Impact.CONFIG))
@@ -85,7 +91,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
             )
     elif domain is not None and domain.running and STORED in actions:
         warnings += _started_meanwhile(now, stored, host)
-    if STORED in actions and domain is not None and _differ(stored, was.stored):
+    if STORED in actions and domain is not None and not undefined and _differ(stored, was.stored):
         warnings.append(f"{target(was)} was changed by another editor while this ran, and is left as it is now")
     after = replace(was, stored=stored, live=live, left=was.left if RULE in actions else now.left)
     return (Step(target(was), now, after, tuple(changes), path=step.path) if changes else None), warnings

@@ -103,16 +103,17 @@ def _mounted_tables() -> dict[str, str]:
 
 def _hides(options: str) -> bool:
     said = dict(option.partition("=")[::2] for option in options.split(","))
-    return said.get("hidepid", "0") not in ("0", "off") and not _may_trace()
+    return said.get("hidepid", "0") not in ("0", "off") and not capable(_CAP_SYS_PTRACE)
 
 
-def _may_trace() -> bool:
+def capable(capability: int) -> bool | None:
+    """Whether this process has a capability, by its number in linux/capability.h; None if that is not known."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
     except OSError:
-        return False
-    return bool(effective and int(effective[1], 16) >> _CAP_SYS_PTRACE & 1)
+        return None
+    return None if effective is None else bool(int(effective[1], 16) >> capability & 1)
 
 
 def _open_devices(directory: str) -> set[Device]:

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 
 A, OTHER = "52:54:00:00:00:0a", "02:00:00:00:00:99"
@@ -55,3 +56,17 @@ def test_an_address_that_a_trusted_guest_has_chosen_is_its_own() -> None:
     links = {"macvtap0": moved}
     assert own_link(trusted, links) is None
     assert own_link(hostlinks._with_faults(trusted, WEB1, links, ITS_OWN), links) is moved
+
+
+@pytest.mark.parametrize("capable", [True, None])
+def test_who_may_change_links_or_is_not_known_not_to_is_let(
+    monkeypatch: pytest.MonkeyPatch, capable: bool | None
+) -> None:
+    monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: capable)
+    hostlinks.require("interfaces[1]")
+
+
+def test_who_may_not_change_links_is_refused_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: False)
+    with pytest.raises(MacvtapError, match=r"^interfaces\[1\]: changing the macvtap link .* Set become: true"):
+        hostlinks.require("interfaces[1]")

@@ -1,24 +1,103 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What guests were asked for, as it is written down; what comes of it is in test_sequences.py."""
+"""What is written down about requests to release a NIC, with nothing of libvirt's."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 import typing as t
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeper
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeper, pending
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
-UUID = "00000000-0000-4000-8000-000000000001"
-STATE: keeper.State = {"uuid": UUID, "instance": "1", "nics": {"52:54:00:00:00:01": {"returns": True}}}
+MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
+LIVE = Iface(MAC, values={"source": "eth0", "mode": "bridge", "model": "virtio"})
+NIC = Nic("web1", MAC, live=LIVE, uuid=UUID, instance="1")
+BOOTED, RESTORED, STARTING, PAUSED_BY_USER = [1, 1], [1, 3], [3, 11], [3, 1]
+SHUT_OFF, SAVED, UNKNOWN = [5, 2], [5, 5], [5, 0]
+STATE: keeper.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
+
+
+@pytest.fixture
+def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(_lock, "directory", lambda: str(tmp_path))
+    return str(tmp_path / "linuxvirt.macvtap")
+
+
+def run() -> pending.Requests:
+    return pending.Requests("qemu:///system", local=True)
+
+
+def test_what_is_not_asked_for_after_all_is_still_what_an_earlier_run_asked_for(directory: str) -> None:
+    run().own([(NIC, None)])
+    earlier = keeper.load(directory, UUID)
+    assert earlier is not None
+    later = run()
+    other = Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="1")
+    later.own([(NIC, None), (other, None)])
+    for nic in (NIC, other):
+        later.withdraw(nic)
+    assert keeper.load(directory, UUID) == earlier
+    later.settle(NIC)
+    assert keeper.uuids(directory) == []
+
+
+class Guest:
+    """A domain that does not run, or runs with the NIC, in one of libvirt's states."""
+
+    def __init__(self, state: list[int], *, running: bool, managed: bool = False) -> None:
+        self.state, self.running, self.managed = (lambda: state), running, managed
+
+    def XMLDesc(self, _flags: int) -> str:  # noqa: N802
+        nic = f"<interface type='direct'><mac address='{MAC}'/><target dev='none0'/></interface>"
+        number = "id='7'" if self.running else ""
+        return f"<domain type='qemu' {number}><devices>{nic}</devices></domain>"
+
+    def name(self) -> str:
+        return "linuxvirt-none"
+
+    def hasManagedSaveImage(self) -> bool:  # noqa: N802
+        return self.managed
+
+
+@pytest.mark.parametrize(
+    ("seen", "instance"),
+    [
+        # The instance that is waited for then, None where nothing is outstanding any more.
+        ([Guest(SHUT_OFF, running=False)], None),
+        ([Guest(BOOTED, running=True)], None),
+        ([Guest(PAUSED_BY_USER, running=True)], None),
+        ([Guest(SAVED, running=False)], "1"),
+        ([Guest(UNKNOWN, running=False, managed=True)], "1"),
+        ([Guest(RESTORED, running=True)], "7"),
+        ([Guest(STARTING, running=True)], "1"),
+        ([Guest(SAVED, running=False), Guest(RESTORED, running=True)], "7"),
+        ([Guest(SAVED, running=False), Guest(PAUSED_BY_USER, running=True)], "7"),
+        ([Guest(SAVED, running=False), Guest(STARTING, running=True), Guest(BOOTED, running=True)], None),
+        ([Guest(SAVED, running=False), Guest(SHUT_OFF, running=False)], None),
+    ],
+)
+def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
+    directory: str, seen: t.Sequence[Guest], instance: str | None
+) -> None:
+    run().own([(NIC, None)])
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+    for guest in seen:
+        keeper.look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
+    state = keeper.load(directory, UUID)
+    assert (state and state["instance"]) == instance
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_a_signal_while_it_is_written_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: str) -> None:
+def test_a_signal_while_it_is_written_is_not_lost(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
     put = os.replace
 
     def interrupted(*paths: t.Any) -> None:

@@ -160,6 +160,20 @@ def test_what_another_editor_has_stored_before_this_run_has_read_its_own_is_thei
     assert plan.warnings == (f"web1 {MAC} was changed by another editor while this ran, and is left as it is now",)
 
 
+def test_of_a_guest_that_goes_on_undefined_nothing_stored_is_put_back() -> None:
+    was = replace(WAS, document="<domain/>")
+    for made in (Nic("web1", MAC), Nic("web1", MAC, MOVED, MOVED)):
+        plan = undone(journal_of(was, made, WRITTEN, DETACHED), domain(None, LIVE, persistent=False))
+        assert plan.steps == ()
+        assert plan.warnings == (
+            "domain 'web1' was undefined while this ran, and goes on without a stored configuration, of which there is "
+            "nothing to put back",
+        )
+    (back,) = undone(journal_of(was, Nic("web1", MAC), WRITTEN, DETACHED), domain(None, None, persistent=False)).steps
+    assert back.after is not None
+    assert (back.after.stored, back.after.live) == (None, LIVE)
+
+
 def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> None:
     journal = journal_of(STOPPED, Nic("web1", MAC, PRIVATE), WRITTEN)
     other = Nic("web2", OTHER, replace(STORED, mac=OTHER), uuid="u2")
@@ -171,7 +185,9 @@ def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> 
         named = [replace(one, uuid="u9") for one in there]
         plan = undone(journal, web2, *named)
         assert [one.target for one in plan.steps] == [f"web2 {OTHER}"]
-        assert plan.warnings == ("domain 'web1' was undefined while this ran, and there is nothing to put back of it",)
+        assert plan.warnings == (
+            "domain 'web1' was undefined or renamed while this ran, and nothing of it is put back",
+        )
     twice = replace(domain(STORED, None, ""), stored=(STORED, MOVED))
     plan = undone(journal, web2, twice)
     assert [one.target for one in plan.steps] == [f"web2 {OTHER}"]

@@ -55,8 +55,10 @@ def test_a_value_is_declared_as_libvirt_writes_it(said: dict[str, t.Any], values
     ("said", "message"),
     [
         ({"virtualport": {"type": "802.1Qbg", "instanceid": "5"}}, "virtualport.instanceid: '5' is not a UUID"),
-        ({"target": "web:0"}, "target: 'web:0' cannot be the name of a network link: no white space, no / : %"),
-        ({"target": "a%sb"}, "target: 'a%sb' cannot be the name of a network link"),
+        ({"target": "web:0"}, "target: 'web:0' cannot name a link: no white space, no / : %"),
+        ({"target": "a%sb"}, "target: 'a%sb' cannot name a link"),
+        ({"target": "all"}, "target: the kernel's settings call every link 'all'"),
+        ({"target": "à"}, "target: 'à' has the byte a0 in UTF-8"),
         ({"source": "eth0:1"}, "source: 'eth0:1' cannot be the name of a network link"),
     ],
 )
