@@ -85,6 +85,8 @@ class HostAccess(RuleBasedStateMachine):
         disturbed = bool(self.events)
         self.trace.append(f"run {wanted}")
         self.count, self.touched, self.theirs, self.added = 0, set(), {}, set()
+        # Of each run.
+        self.kernel.made = set()
         before = shown(self.kernel)
         message = self._converge(wanted)
         self.trace.append(f"ends: {message or 'ok'}")
