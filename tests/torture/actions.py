@@ -56,13 +56,12 @@ def _edit_memory(_world: World, guest: Guest, _value: str) -> None:
         guest.memory += 1
 
 
-def _edit_add(world: World, guest: Guest, mac: str) -> None:
+def _edit_add(_world: World, guest: Guest, mac: str) -> None:
     if guest.stored is None or guest.stored_nic(mac) is not None:
         return
     taken = {nic.address for nic in guest.stored} | {one.nic.address for one in guest.live or ()}
     bus = next(bus for bus in range(1, 256) if bus not in taken)
     guest.stored.append(Nic(mac, source="eth1", mode="private", model="e1000e", address=bus))
-    _ = world
 
 
 def _edit_remove(_world: World, guest: Guest, mac: str) -> None:

@@ -242,17 +242,19 @@ def run(
         with stage.seams(), _seams(stage) as module:
             module.main()
     except _EndedError as ended:
-        outcome = Outcome(ended.rc, ended.result, list(ended.result.get("warnings", ())))
+        outcome: Outcome | None = Outcome(ended.rc, ended.result, list(ended.result.get("warnings", ())))
     except Killed:
         outcome = Outcome(None, {}, [])
     else:
-        raise AssertionError("the module has neither exited nor failed")
+        outcome = None
     finally:
         stage.runs.pop()
         # The kernel lets go of a killed process's locks.
         stage.locks = outer
         if had is not None:
             _Module.given = had
+    if outcome is None:
+        raise AssertionError("the module has neither exited nor failed")
     if stage.found is not None:
         raise Killed if stage.runs else stage.found
     noted.window.append(stage.world.copy())

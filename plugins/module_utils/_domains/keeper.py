@@ -341,7 +341,8 @@ def _work(libvirt: t.Any, directory: str, lock: int, supervisor: int, again: t.C
         time.sleep(_SECONDS)
 
 
-def _take_lock(directory: str) -> int:
+def _take_lock(directory: str) -> int | None:
+    """Return the descriptor of the keeper's lock, None if there is a keeper already."""
     file = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     for _try in range(20):
         try:
@@ -350,8 +351,8 @@ def _take_lock(directory: str) -> int:
             time.sleep(0.05)
         else:
             return file
-    # Another one is at it.
-    sys.exit(0)
+    os.close(file)
+    return None
 
 
 def main(arguments: t.Sequence[str]) -> None:
@@ -362,6 +363,8 @@ def main(arguments: t.Sequence[str]) -> None:
 
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     lock = _take_lock(directory) if inherited == "-" else int(inherited)
+    if lock is None:
+        return
     os.set_inheritable(lock, True)
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -49,7 +49,7 @@ def refused(disruption: Disruption, reach: Reach, *changed: Link) -> str:
     assert str(caught.value).endswith(", or set allow_host_disconnect: true")
     # And told, when it is done all the same.
     (warning,) = reachability.check([disruption], reach, links, allowed=True)
-    assert str(caught.value).split(". ")[0].rpartition(": ")[2] in warning
+    assert str(caught.value).partition(". ")[0].rpartition(": ")[2] in warning
     return str(caught.value)
 
 
