@@ -13,6 +13,7 @@ import typing as t
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from torture.access import HostAccess
 from torture.examples import depend_on_the_seed_alone
 from torture.files import PersistenceFiles
 from torture.links import MacvtapLinks
@@ -20,7 +21,7 @@ from torture.machine import DirectIface
 from torture.stage import ViolationError
 
 # Whatever is tortured: a machine counts its own ``sequences`` and ``runs``, and raises ViolationError.
-MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, PersistenceFiles)
+MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, HostAccess, PersistenceFiles)
 # Sequences of one seed: few enough that a found one is soon found again by it.
 _A_ROUND = 500
 

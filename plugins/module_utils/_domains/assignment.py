@@ -35,6 +35,11 @@ class _Slot:
     will_be: Iface | None
     by: int | None = None
 
+    @property
+    def leaves(self) -> bool:
+        """Whether it is one that only the running guest has, until it is restarted or releases it."""
+        return self.by is None and self.nic.stored is None and self.nic.live is not None
+
 
 def assign(
     declared: t.Sequence[Desired],
@@ -103,8 +108,12 @@ class _Assigner:
         slot.by, slot.will_be = place, _will_be(desired, slot)
 
     def _slot(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> _Slot:
+        # Another run is to find what is stored, whatever a run before it has left in the guest until that is restarted.
+        lasting = [iface for slot, iface in now if desired.by != "mac" and not slot.leaves]
         there = [iface for _slot, iface in now]
-        matching = selection.matching(desired, there, self._host.links)
+        matching = selection.matching(desired, lasting, self._host.links) or selection.matching(
+            desired, there, self._host.links
+        )
         if desired.meant is not None:
             matching = [one for one in (selection.among(there, desired.meant),) if one is not None]
         others = [slot for slot, iface in now if slot.by is not None and any(iface is one for one in matching)]
@@ -135,6 +144,7 @@ class _Assigner:
         for slot in left:
             if (
                 slot.by != place
+                and not (desired.present and slot.leaves)
                 and slot.will_be is not None
                 and selection.fits(slot.will_be, desired.by, desired.key, self._host.links)
             ):

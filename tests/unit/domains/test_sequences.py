@@ -138,6 +138,30 @@ def test_a_nic_that_is_stored_otherwise_is_not_found_by_what_the_running_guest_h
     assert sequence.world.guests[guest.uuid].stored_nic(A) == nic(A, address=1, **moved)
 
 
+@pytest.mark.parametrize("entry", [{"source": "eth1"}, {"alias": "ua-lan"}, {"target": "lan0", "source": "eth1"}])
+def test_what_a_run_leaves_in_a_guest_until_its_restart_is_not_found_instead_of_what_is_stored(
+    entry: dict[str, str],
+) -> None:
+    for stored in ([B], []):
+        world = World()
+        guest = world.add("web1", [nic(A, source="eth1", alias="ua-lan", target="lan0")])
+        world.start(guest)
+        guest.stored = [nic(mac, address=2, source="eth1", alias="ua-lan", target="lan0") for mac in stored]
+        outcome = Sequence(world).run({"domain": "web1", "mode": "private", "live": "none", **entry})
+        # Where nothing is stored it is found, as ever.
+        assert [one["mac"] for one in outcome.result["interfaces"]] == (stored or [A])
+
+
+def test_a_purge_that_leaves_running_guests_alone_can_be_run_again() -> None:
+    sequence = host(web1=True)
+    sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "none"})
+    # The guest still has it on eth0.
+    sequence.run({"interfaces": [{"domain": "web1", "source": "eth0"}], "purge": True, "live": "none"})
+    stored, live = macs(sequence, "web1")
+    assert live == [A]
+    assert stored != [A]
+
+
 def test_two_runs_at_once_do_not_lose_each_others_change() -> None:
     sequence = host(web1=False)
     other = {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge"}
