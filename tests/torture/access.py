@@ -180,7 +180,8 @@ class HostAccess(RuleBasedStateMachine):
         self.trace.append(f"-> {what} {name}")
         self.touched.add(name)
         if what == "add":
-            if link.index not in self.added:
+            # Each is once on a link.
+            if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
                 self.kernel.add(name, THEIRS)
                 self.kernel.add(name, FOREIGN)
             self.added.add(link.index)

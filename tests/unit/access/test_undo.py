@@ -79,7 +79,8 @@ class Kernel:
 
     def drop(self, name: str, part: Address | Route) -> None:
         index = self.links[name].index
-        same = [one for one in (*self.addresses, *self.routes) if one == replace(part, index=index)]
+        there = [one for one in (*self.addresses, *self.routes) if one.index == index]
+        same = [one for one in there if one == replace(part, index=index)]
         for one in same[:1]:
             (self.addresses if isinstance(one, Address) else self.routes).remove(one)  # type: ignore[arg-type]
 
