@@ -184,7 +184,7 @@ class HostAccess(RuleBasedStateMachine):
             if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
                 self.kernel.add(name, THEIRS)
                 self.kernel.add(name, FOREIGN)
-            self.added.add(link.index)
+                self.added.add(link.index)
         elif what == "set":
             self.kernel.links[name] = replace(link, mtu=1333)
             if link.index in self.theirs:
