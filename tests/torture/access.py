@@ -180,10 +180,11 @@ class HostAccess(RuleBasedStateMachine):
         self.trace.append(f"-> {what} {name}")
         self.touched.add(name)
         if what == "add":
-            if link.index not in self.added:
+            # Each is once on a link.
+            if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
                 self.kernel.add(name, THEIRS)
                 self.kernel.add(name, FOREIGN)
-            self.added.add(link.index)
+                self.added.add(link.index)
         elif what == "set":
             self.kernel.links[name] = replace(link, mtu=1333)
             if link.index in self.theirs:

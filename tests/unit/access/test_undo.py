@@ -79,9 +79,9 @@ class Kernel:
 
     def drop(self, name: str, part: Address | Route) -> None:
         index = self.links[name].index
-        same = [one for one in (*self.addresses, *self.routes) if one == replace(part, index=index)]
-        for one in same[:1]:
-            (self.addresses if isinstance(one, Address) else self.routes).remove(one)  # type: ignore[arg-type]
+        # Addresses are equal whatever link they are on.
+        self.addresses = [one for one in self.addresses if (one, one.index) != (part, index)]
+        self.routes = [one for one in self.routes if one != replace(part, index=index)]
 
     def requests(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> t.Iterator[None]:
         """Yield before each request, when it is in the journal already."""
