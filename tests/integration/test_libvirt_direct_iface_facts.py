@@ -99,7 +99,7 @@ WHAT_TO_DO = [
     ({"mtu": 1400}, "mtu", "Set it on the source, and inside the guest"),
     ({"target": "macvtap7"}, "target", "Choose another one, such as web0"),
     ({"target": "vnet7"}, "target", "Choose another one, such as web0"),
-    ({"target": LONG}, "target", "longer than the 15 bytes"),
+    ({"target": LONG}, "target", "has 17 bytes and the kernel allows 15"),
     ({"target": "mt8"}, "target", "a macvtap link on up1; libvirt would .* remove that one. Choose another name"),
     ({"target": "wire1"}, "target", "wire1 is a link of this host already, a veth link"),
     ({"alias": "lan"}, "alias", "begin with ua-"),
