@@ -9,12 +9,18 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import permissions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import commands
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import UDEV_FILE, Kept, Piece
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
+    NETWORKMANAGER,
+    UDEV_FILE,
+    Kept,
+    Piece,
+)
 
 
 def render(kept: Kept, left: t.Collection[str], ip: str) -> tuple[Piece, ...]:
     """Return the link's rules, none if there is nothing to set; ``left`` are the fields that udev has to set."""
-    rules = [rule for rule in (_of_link(kept, left, ip), _of_tap(kept)) if rule]
+    rules = [rule for rule in (_of_link(kept, left, ip), _of_manager(kept), _of_tap(kept)) if rule]
     return (Piece(UDEV_FILE, "".join(f"{rule}\n" for rule in rules), shared=True),) if rules else ()
 
 
@@ -40,6 +46,14 @@ def _of_link(kept: Kept, left: t.Collection[str], ip: str) -> str:
     rest = set(left) - set(attributes)
     said += [f'RUN+="{_escape(shlex.join([ip, *words]))}"' for words in commands.settings(kept, rest)]
     return ", ".join([f'ACTION=="add", SUBSYSTEM=="net", KERNEL=="{kept.name}"', *said]) if said else ""
+
+
+def _of_manager(kept: Kept) -> str:
+    # Of a link that is there when it starts NetworkManager (1.42) says that somebody else manages it, and gives it no
+    # address, unless udev says otherwise.
+    if kept.kind != COMPANION or kept.manager != NETWORKMANAGER:
+        return ""
+    return f'ACTION!="remove", SUBSYSTEM=="net", KERNEL=="{kept.name}", ENV{{NM_UNMANAGED}}="0"'
 
 
 def _of_tap(kept: Kept) -> str:

@@ -283,6 +283,16 @@ def test_a_companion_that_networkmanager_may_make_has_its_mark_too() -> None:
     assert f'KERNEL=="host0", ATTR{{ifalias}}="{MARK}"\n' in text(after(HOST, companion("eth1", backend=NM)), UDEV)
 
 
+def test_networkmanager_manages_a_companion_that_is_there_when_it_starts() -> None:
+    """Or it would take it for somebody else's, and the companion would have no address after a boot."""
+    managed = 'KERNEL=="host0", ENV{NM_UNMANAGED}="0"'
+    assert managed in text(after(HOST, companion("eth1", addresses=(), dhcp4=True)), UDEV)
+    assert managed in text(after(HOST, companion("eth1", backend=NM)), UDEV)
+    # Whose addresses the unit sets, or networkd.
+    for one in (companion("eth1"), companion(addresses=(), dhcp4=True)):
+        assert "NM_UNMANAGED" not in "".join(file.text for file in after(HOST, one).files.values())
+
+
 def test_each_ipv4_route_has_the_first_ipv4_address_as_its_source() -> None:
     more = ("2001:db8::1", "192.0.2.9", "192.0.2.8")
     said = text(after(HOST, companion(addresses=more)), f"{LINKS_DIR}/eth0")
