@@ -126,7 +126,7 @@ def test_the_way_back_says_what_it_cannot_bring_back(netns: Namespace) -> None:
     task = {"links": [{"name": "mt0", "parent": "eth1"}, bad], "allow_host_disconnect": True}
     failed = netns.run(task)
     assert failed["msg"].startswith("links[1]: the kernel refused to make bad0"), failed["msg"]
-    assert "as it was before. mt0: recreated on the way back, with another index and /dev/tapN" in failed["msg"]
+    assert "as far as possible. mt0: recreated on the way back, with another index and /dev/tapN" in failed["msg"]
     assert "mt0: what was on it is gone: 198.51.100.1/24, the route to 203.0.113.0/24" in failed["msg"]
     assert "The host is as it was before" not in failed["msg"]
 
