@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 
 def depend_on_the_seed_alone() -> None:
@@ -16,3 +18,19 @@ def depend_on_the_seed_alone() -> None:
     none = getattr(providers, "_local_constants", None)
     if none is not None:
         vars(providers)["_get_local_constants"] = lambda: none
+
+
+def run_short(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:
+    """Run the short version of make torture, the same at each run."""
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            phases=(Phase.explicit, Phase.generate),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

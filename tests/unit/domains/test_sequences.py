@@ -7,10 +7,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from torture.actions import Action
+from torture.examples import run_short
 from torture.machine import DirectIface
 from torture.nics import Nic
 from torture.sequence import Sequence
@@ -324,15 +323,4 @@ def test_a_run_that_changed_something_says_so_after_it_has_begun_anew() -> None:
 
 def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
     """The short version of make torture, the same at each run."""
-    run_state_machine_as_test(
-        DirectIface,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=6,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            phases=(Phase.explicit, Phase.generate),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_short(DirectIface, examples=40, steps=6)

@@ -4,22 +4,9 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
-
+from torture.examples import run_short
 from torture.files import PersistenceFiles
 
 
 def test_whatever_others_do_between_two_files_what_is_promised_holds() -> None:
-    run_state_machine_as_test(
-        PersistenceFiles,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=4,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            phases=(Phase.explicit, Phase.generate),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_short(PersistenceFiles, examples=40, steps=4)
