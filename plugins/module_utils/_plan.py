@@ -239,12 +239,15 @@ def _put_back(
     except Exception as exc:  # pylint: disable=broad-except  # what it came from is not to be lost over it
         failed = failed or (str(exc) if isinstance(exc, MacvtapError) else f"{type(exc).__name__}: {exc}")
         return f"Putting back what was there failed as well: {failed}"
+    if not left.changes and not left.warnings:
+        # Whatever went wrong on the way: a connection may be lost right after the request was carried out.
+        return UNCHANGED
     said = [f"Putting back what was there failed as well: {failed}"] if failed else []
     if left.changes:
         said.append(f"Not everything could be put back: {describe(left.changes)}")
     elif left.warnings and not failed:
         said.append("All has been put back as far as possible")
-    return ". ".join([*said, *left.warnings]) or UNCHANGED
+    return ". ".join([*said, *left.warnings])
 
 
 def describe(changes: t.Sequence[Change]) -> str:

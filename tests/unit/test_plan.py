@@ -136,6 +136,20 @@ def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
         host.run({"a": "new"})
 
 
+def test_what_is_back_is_not_said_to_have_failed() -> None:
+    host = Host({"a": "old"}, ignores="")
+    apply = host.apply
+
+    def loses_its_connection(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        apply(steps, journal)
+        raise MacvtapError("the connection is lost")
+
+    host.apply = loses_its_connection  # type: ignore[method-assign]
+    with pytest.raises(MacvtapError, match=r"^the connection is lost\. The host is as it was before$"):
+        host.run({"a": "new"})
+    assert host.values == {"a": "old"}
+
+
 def test_only_what_was_begun_is_put_back() -> None:
     host = Host({"a": "old", "b": "old", "c": "old"}, refuses="b")
     apply = host.apply
