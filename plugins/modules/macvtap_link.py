@@ -205,7 +205,8 @@ options:
   nodst:
     description:
       - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
-        C(ip link)). In other modes the kernel takes the flag and does nothing with it.
+        C(ip link)). The parent, and so the host itself, gets no frame from these addresses either. In other modes the
+        kernel takes the flag and does nothing with it.
     version_added: 0.2.0
     type: bool
   source_macs:
@@ -336,8 +337,9 @@ options:
         What that is, is shown as a warning. It is not put back when a later step fails.
       - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
         set down, and does not get another MAC address or MTU. No link in mode V(passthru) is made on such a parent,
-        since it takes all of the parent's frames. What the host has on a bridge or VLAN link that needs the link counts
-        as well.
+        since it takes all of the parent's frames. No link in mode V(source) with O(nodst=true) takes the frames of the
+        host's router, or of where Ansible connects from. What the host has on a bridge or VLAN link that needs the link
+        counts as well.
       - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
         everything is put back.
     type: bool

@@ -132,6 +132,9 @@ options:
       - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
         set down, and does not get another MAC address or MTU. What the host has on a bridge or VLAN link that needs the
         link counts as well.
+      - On a port of a bridge no VLAN link is made that takes the frames of a VLAN link of the same ID on the bridge, or
+        of the bridge itself where that is in this VLAN, if the host is reached by those. The same holds for what is on
+        a macvlan link of the parent.
       - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
         everything is put back.
     type: bool

@@ -78,6 +78,21 @@ def test_addresses_of_the_parent_are_enough(lan: Lan) -> None:
     assert link(lan, {**MT0, "mtu": 1400, "mode": "private"})["changed"]
 
 
+def test_a_link_in_mode_source_would_take_all_that_the_peer_sends(lan: Lan, tmp_path: Path) -> None:
+    """With nodst the host gets nothing from there: under strict reverse path filters, or once a guest runs."""
+    for name in ("all", "eth0"):
+        lan.host.sysctl(name, "ipv4/rp_filter", 1)
+    taking = {"name": "mt0", "parent": "eth0", "mode": "source", "nodst": True, "source_macs": [lans.PEER[0]]}
+    session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
+    runs = "^the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and a link in mode"
+    session.refused(taking, f"{runs} source .* would cut it off. .*nodst: false{TOLD}", module="macvtap_link")
+    assert session.access({**taking, "nodst": False}, module="macvtap_link")["changed"]
+    assert lan.peer.pings("192.0.2.1")
+    # Not out of caution only.
+    assert link(lan, {**taking, "allow_host_disconnect": True})["changed"]
+    assert not lan.peer.pings("192.0.2.1")
+
+
 # What takes the link away, or makes it unreachable.
 CHANGES: list[dict[str, t.Any]] = [
     {"parent": "eth1"},

@@ -40,7 +40,7 @@ class Ways:
         found = tuple(self._with_way(connection, addresses) for connection in connections.find())
         if self._first is None:
             self._first = found
-        return Reach(addresses, routes, found)
+        return Reach(addresses, routes, found, decode.neighbours(rtnetlink.dump_neighbours(self._socket)))
 
     def check_unchanged(self) -> None:
         """Look whether the kernel sends where it sent in the beginning to whom Ansible connects from.
