@@ -637,17 +637,25 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, told)
 
-    def cut(some: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
-        """Look once more, right before it is done: a guest may have been started since then."""
-        held = holders.of({step.target: step.before for step in some if step.before})
-        return planner.cuts(some, held, doubts=doubts)
+    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+        """Look once more, right before it is done: a guest may have been started, or an address given, since then.
+
+        On the way ``back`` what this run has made and a guest has taken up since then stays, whatever the task says.
+        """
+        first = ways.first if back else None
+        now = session.observe(())
+        refused = {} if params[ALLOW] else reachability.cuts(some, ways.observe(), now, since=first)
+        if back or not params["force"]:
+            held = holders.of({step.target: step.before for step in some if step.before})
+            refused.update(planner.cuts(some, held, doubts=not back))
+        return refused
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
         ways = Ways(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
-            session.apply(steps, journal, None if params["force"] else cut)
+            session.apply(steps, journal, cut)
 
         outcome = converge(
             # What is to be purged is not known by its name yet.
@@ -657,8 +665,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else ways.kept(apply),
             verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            # What this run has made and a guest has taken up since then stays, whatever the task says.
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
+            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

@@ -139,6 +139,26 @@ def checked(planned: Plan[Link], reach: Reach, links: Links, *, allowed: bool) -
     return replace(planned, warnings=(*planned.warnings, *warnings))
 
 
+def cuts(
+    steps: t.Iterable[Step[Link]], reach: Reach, links: Links, *, since: Reach | None = None
+) -> dict[str, MacvtapError]:
+    """Return why steps must not be carried out as things are now, by their targets.
+
+    On the way back that is for what the host has got ``since`` the beginning alone: with the rest it was well then.
+    """
+    if since is not None:
+        had = {(one.address, one.index) for one in since.addresses}
+        addresses = tuple(one for one in reach.addresses if (one.address, one.index) not in had)
+        reach = Reach(addresses, tuple(route for route in reach.routes if route not in since.routes))
+    refused = {}
+    for step in steps:
+        try:
+            check(of_steps([step]), reach, links)
+        except MacvtapError as exc:
+            refused[step.target] = exc
+    return refused
+
+
 def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, str] | None:
     """Say what of the host is lost, and what a user can do about it; None if it is nothing."""
     target = links.get(disruption.link)

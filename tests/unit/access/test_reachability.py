@@ -153,6 +153,20 @@ def test_addresses_of_a_vrf_need_one_of_its_ports() -> None:
     )
 
 
+def test_on_the_way_back_what_the_host_has_got_since_then_counts() -> None:
+    """With what it had in the beginning it was well, as things were."""
+    (down,) = planner.plan([Wanted("mt0", "links[1]", state="down")], {"mt0": TAP}).steps
+    first = Reach((Address("192.0.2.1", 24, index=5, tentative=True),), (Route("203.0.113.0/24", 5),))
+    now = replace(first, addresses=(Address("192.0.2.1", 24, index=5),), connections=(replace(PEER, index=5),))
+    assert set(reachability.cuts([down], now, ALL)) == {"mt0"}
+    assert reachability.cuts([down], now, ALL, since=first) == {}
+    more = replace(now, addresses=(*now.addresses, Address("192.0.2.7", 24, index=5)))
+    said = str(reachability.cuts([down], more, ALL, since=first)["mt0"])
+    assert said.startswith("links[1]: mt0 has addresses of the host (192.0.2.7/24), and setting it down")
+    routed = replace(now, routes=(*now.routes, Route("198.51.100.0/24", 5)))
+    assert "mt0 has routes to 198.51.100.0/24" in str(reachability.cuts([down], routed, ALL, since=first)["mt0"])
+
+
 ROUTER, ROUTER_MAC = "192.0.2.254", "02:00:00:00:00:fe"
 SWALLOWING: dict[str, t.Any] = {"mode": "source", "nodst": True, "source_macs": frozenset({ROUTER_MAC})}
 IN_SOURCE = replace(TAP, **SWALLOWING)
