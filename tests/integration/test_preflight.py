@@ -129,7 +129,7 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     assert f"{A} is used twice on one network" in said
     # Nobody looks at the others, but what they declare is compared.
     limited = fleet.play("preflight", "--limit", "hv1", inventory=file, check=False)
-    assert "Not looked at: hv2, hv0: outside of --limit; what is declared there was compared" in limited.stdout
+    assert "Not looked at: hv0, hv2: outside of --limit; what is declared there was compared" in limited.stdout
     assert f"{A} is used twice on one network" in limited.stdout
     assert "1 conflict on 1 host" in limited.stdout
     allowed = json.dumps({"macvtap_preflight_allow": [f"mac {A}"]})
