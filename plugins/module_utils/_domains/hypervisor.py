@@ -286,6 +286,7 @@ class Hypervisor:
             job=job,
             saved=saved,
             defined=xml.interfaces(made) if made else None,
+            overwritten=handle.name() in self._definitions.overwritten,
             pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
             if asked and asked["instance"] == instance
             else frozenset(),

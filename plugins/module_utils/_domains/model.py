@@ -76,7 +76,8 @@ class Domain:
     """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has.
 
     ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
-    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
+    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing;
+    ``overwritten`` is whether another editor has stored it at the same moment.
     ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
     ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
@@ -92,6 +93,7 @@ class Domain:
     live: tuple[Iface, ...] = ()
     instance: str = ""
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
+    overwritten: bool = False
     pending: frozenset[str] = frozenset()
     state: str = ""
     job: str = ""

@@ -57,7 +57,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     domain = host.domains.get(was.domain)
     if domain is not None and was.uuid and domain.uuid != was.uuid:
         domain = None
-    warnings: list[str] = []
+    warnings = _overwritten(domain) if STORED in actions else []
     if domain is None:
         if actions - {RULE}:
             warnings.append(
@@ -95,6 +95,12 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         warnings.append(f"{target(was)} was changed by another editor while this ran, and is left as it is now")
     after = replace(was, stored=stored, live=live, left=was.left if RULE in actions else now.left)
     return (Step(target(was), now, after, tuple(changes), path=step.path) if changes else None), warnings
+
+
+def _overwritten(domain: Domain | None) -> list[str]:
+    if domain is None or not domain.overwritten:
+        return []
+    return [f"What the other editor of domain {domain.name!r} has stored may be lost: look for it there"]
 
 
 def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Domain | None) -> Iface | None:
