@@ -124,7 +124,12 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
     before = meant
     if not domain.persistent:
         return _of_transient(desired, before, host, unanswered, level)
-    _check_type(desired, before)
+    only_live = before.live if before.stored is None else None
+    if not desired.present and only_live is not None and only_live.type != "direct":
+        # Attached by somebody as something else, or still held by a guest that was asked for it.
+        said = f"the running guest has it as an interface of type {only_live.type!r}, which is left alone"
+        return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {said}",))
+    _check_type(desired, before if only_live is None else replace(before, stored=only_live))
     if not desired.present and before.stored is not None and before.stored.type != "direct":
         # It was to be converted and has not been: there is no direct one to remove.
         return Resolved(desired, before, before, domain.running, {})
