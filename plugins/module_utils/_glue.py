@@ -9,19 +9,38 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan, _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers, _plan, _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
-def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
+class Module(AnsibleModule):
+    """An AnsibleModule whose options of type int are checked by what this collection takes for a number."""
+
+    _wrong: t.Sequence[MacvtapError] = ()
+
+    def __init__(self, **rules: t.Any) -> None:
+        try:
+            super().__init__(**rules)
+        except ArithmeticError as exc:
+            # Of what is within a text, which only Ansible takes apart.
+            self.fail_json(msg=f"what is given for an option is not a whole number: {exc}")
+        for error in self._wrong:
+            self.fail_json(msg=str(error))
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self._wrong = _numbers.replace_wrong(self.params, self.argument_spec)
+
+
+def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
     """Run ``body`` and end the module with what it returns, or with one clear error."""
     with _plan.recording() as carried_out:
         _run(module, body, carried_out)
 
 
 def _run(
-    module: AnsibleModule,
-    body: t.Callable[[AnsibleModule], dict[str, t.Any]],
+    module: Module,
+    body: t.Callable[[Module], dict[str, t.Any]],
     carried_out: t.Sequence[_plan.Plan[t.Any]],
 ) -> None:
     try:

@@ -669,8 +669,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -712,7 +710,7 @@ _ALIASES = {"source": ["parent", "dev"]}
 _ATTEMPTS = 3
 
 
-def execute(module: AnsibleModule) -> dict[str, t.Any]:
+def execute(module: _glue.Module) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
@@ -740,7 +738,7 @@ def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff
             "changed": earlier["changed"] or result["changed"]}  # fmt: skip
 
 
-def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
+def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
     if module.check_mode:
         return contextlib.nullcontext()
     return _lock.held(
@@ -752,7 +750,7 @@ def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
 
 
 @contextlib.contextmanager
-def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
+def _domains(module: _glue.Module) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
         keeper = keeping.Keeper(lambda command: _glue.command(module, command))
@@ -765,7 +763,7 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
 
 
 def _converge(
-    module: AnsibleModule,
+    module: _glue.Module,
     declared: t.Sequence[Desired],
     hv: Domains,
     answers: dict[str, relay.Verdict],
@@ -965,7 +963,7 @@ def _interface_options() -> dict[str, t.Any]:
 
 def main() -> None:
     what = _interface_options()
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "domain": {"type": "str"},
             "mac": {"type": "str"},

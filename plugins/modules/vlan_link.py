@@ -273,8 +273,6 @@ vlans:
 import contextlib
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -293,7 +291,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 
-def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
+def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     wanted = [
         vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
@@ -333,7 +331,7 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
             **own,

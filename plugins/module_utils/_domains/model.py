@@ -112,6 +112,8 @@ class Host:
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
     somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
+    ``placed`` has, by the source, the interfaces that the host's other domains have stored and that do not run, as
+    domain, address and mode: known where ``macs`` are.
     ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
     """
 
@@ -124,6 +126,7 @@ class Host:
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None
     targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    placed: t.Mapping[str, tuple[tuple[str, str, str | None], ...]] = field(default_factory=dict)
     kept: frozenset[str] | None = None
     unkept: str = ""
     edited: frozenset[str] = frozenset()
