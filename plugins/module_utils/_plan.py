@@ -21,6 +21,7 @@ HostT = t.TypeVar("HostT")
 AnswersT = t.TypeVar("AnswersT")
 
 UNCHANGED = "The host is as it was before"
+KEPT = "What could be done has been kept, as asked for"
 
 
 class Impact(str, enum.Enum):
@@ -216,7 +217,7 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
                 if not journal.entries:
                     return UNCHANGED
                 if not roll_back:
-                    return "What could be done has been kept, as asked for"
+                    return KEPT
                 return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
 
         try:

@@ -701,6 +701,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
@@ -718,17 +719,24 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
         declared = declare.declare(entries, only_domain=only_domain)
         answers: dict[str, relay.Verdict] = {}
         kept: list[_plan.Step[Nic]] = []
-        for _attempt in range(_ATTEMPTS - 1):
+        attempts = 0
+        while True:
+            attempts += 1
             journals: list[_plan.Journal[Nic]] = []
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
-            except StaleError as exc:
+            except (MacvtapError, Interrupted) as exc:
                 # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]
+                    if kept:
+                        # By an earlier attempt, if not by this one.
+                        exc.state = _plan.KEPT
                 elif exc.state != _plan.UNCHANGED:
                     raise
-        return _merged(_converge(module, declared, domains, answers, []), kept, diff=module._diff)
+                if not again:
+                    raise
 
 
 def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
