@@ -151,6 +151,18 @@ def test_what_a_run_leaves_in_a_guest_until_its_restart_is_not_found_instead_of_
         assert [one["mac"] for one in outcome.result["interfaces"]] == (stored or [A])
 
 
+def test_no_nic_on_a_link_includes_one_that_only_the_guest_has_once_the_stored_one_is_another_entrys() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    sequence.run({"domain": "web1", "mac": A, "state": "absent", "timeout": 1})
+    sequence.run({"domain": "web1", "alias": "ua-lan", "source": "eth0", "mode": "bridge"})
+    # As in two runs of which the first removes ua-lan: the second finds what the guest still has on eth0.
+    entries = [{"domain": "web1", "source": "eth0"}, {"domain": "web1", "alias": "ua-lan"}]
+    outcome = sequence.run({"interfaces": entries, "state": "absent", "timeout": 1})
+    assert macs(sequence, "web1")[0] == []
+    assert {one["mac"] for one in outcome.result["pending"]} >= {A}
+
+
 def test_a_purge_that_leaves_running_guests_alone_can_be_run_again() -> None:
     sequence = host(web1=True)
     sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "none"})
