@@ -15,11 +15,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
     """Run ``body`` and end the module with what it returns, or with one clear error."""
+    with _signals.raising():
+        try:
+            _end(module, body)
+        except _signals.Interrupted as exc:
+            # It raises once only.
+            module.fail_json(msg=str(exc), **_invocation(module))
+
+
+def _end(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
     try:
-        with _signals.raising():
-            result = body(module)
-    except _signals.Interrupted as exc:
-        module.fail_json(msg=str(exc), **_invocation(module))
+        result = body(module)
+        _signals.defer()
     except MissingLibraryError as exc:
         reason = f"on this host. Its package: {exc.hint}"
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
