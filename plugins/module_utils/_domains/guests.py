@@ -162,9 +162,13 @@ class Guests:
         if updates:
             self._update_by_libvirt(task, updates, journal)
         # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
-        if of_link and task.before.live is not None and self.same_instance(task.before):
-            journal.record(task.step, LINK)
-            hostlinks.change(task.before.live, of_link, task.path)
+        nic = task.before
+        if of_link and nic.live is not None:
+            with self._on.said(f"cannot read domain {nic.domain!r}", task.path):
+                handle = self.same_instance(nic)
+            if handle is not None:
+                journal.record(task.step, LINK)
+                hostlinks.change(nic.live, of_link, task.path)
 
     def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None], journal: Journal[Nic]) -> None:
         nic = task.before
