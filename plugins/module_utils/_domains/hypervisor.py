@@ -114,6 +114,8 @@ class Hypervisor:
             try:
                 stored, live = self._glance(listed)
             except MacvtapError:
+                if self._on.lost:
+                    raise
                 unread.append(name)
                 continue
             for mac in {iface.mac for iface in (*stored, *live)}:

@@ -171,11 +171,7 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         domain = None
         try:
             domain = connection.lookupByUUIDString(uuid)
-            document = domain.XMLDesc(0)
-            # Without an id it is the stored XML of one that has just stopped.
-            number = int(ElementTree.fromstring(document).get("id", -1))  # noqa: S314  # libvirt's own
-            here = instance(domain, number, local=state["local"])
-            live = _interfaces(document)
+            here, live = _running(domain, local=state["local"])
         except libvirt.libvirtError as exc:
             if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -192,7 +188,7 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         for mac, nic in state["nics"].items():
             one = live.get(mac)
             if one is None:
-                keeps = _attach(libvirt, domain, mac, nic, local=state["local"])
+                keeps = _attach(libvirt, domain, mac, nic, state)
             else:
                 flags = _flags(_target(one) or "") if state["local"] else None
                 if flags is not None:
@@ -238,9 +234,17 @@ def _fate(libvirt: t.Any, domain: t.Any, here: str, *, saved: bool) -> str:
     return _RESTORED if restored else _ENDED
 
 
-def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool) -> bool:
+def _running(domain: t.Any, *, local: bool) -> tuple[str, dict[str, ElementTree.Element]]:
+    """Return the name of the instance that runs, "" if none does, and its interfaces by their addresses."""
+    document = domain.XMLDesc(0)
+    # Without an id it is the stored XML of one that has just stopped.
+    number = int(ElementTree.fromstring(document).get("id", -1))  # noqa: S314  # libvirt's own
+    return instance(domain, number, local=local), _interfaces(document)
+
+
+def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
     """Attach a NIC that has gone, if it is to come back; return whether that is still to be done."""
-    elements = []
+    elements, local = [], state["local"]
     if domain.isPersistent():
         stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)
         if stored is None:
@@ -255,6 +259,10 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, *, local: bool)
     elif nic.get("desired"):
         elements = [nic["desired"]]
     for element in [*elements, nic["element"]]:
+        # A guest that has just started anew has it, and would take it a second time where the first did not fit.
+        here, live = _running(domain, local=local)
+        if here != state["instance"] or mac in live:
+            return True
         try:
             with address_kept(_passed_through(element) if local else None):
                 domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
