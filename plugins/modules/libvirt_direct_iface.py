@@ -685,6 +685,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     hypervisor,
     identity,
     impact,
+    inspection,
     keeping,
     planner,
     resolution,
@@ -694,6 +695,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
     Desired,
     Host,
     Nic,
@@ -845,7 +847,7 @@ def _converge(
     final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
-    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding}
+    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
     due = {
         (r.desired.domain, r.before.mac): changed
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
@@ -865,7 +867,7 @@ def _converge(
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
-            *(_pending_warning(one, host) for one in outstanding),
+            *(inspection.pending_warning(one, host, outlives_boot=hv.outlives_boot) for one in outstanding),
         ],
     }
 
@@ -943,17 +945,6 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
 
 def _asked(outstanding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {name: value for name, value in outstanding.items() if name != "returns"}
-
-
-def _pending_warning(asked: t.Mapping[str, t.Any], host: Host) -> str:
-    persistent = host.domains[asked["domain"]].persistent
-    as_what = " as it is stored" if persistent else ""
-    gone = "It is gone from the stored configuration already" if persistent else "It does not come back then"
-    back = f"As soon as it does, the NIC is attached again{as_what}, by process {asked['pid']}"
-    return (
-        f"{asked['domain']} {asked['mac']}: the guest was asked to release this NIC and still holds it. It may release "
-        f"it at any time, at the latest at its next reset. {back if asked['returns'] else gone}"
-    )
 
 
 def _interface_options() -> dict[str, t.Any]:

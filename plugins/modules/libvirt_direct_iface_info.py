@@ -364,7 +364,8 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
         host = hv.observe(asked)
-        pending = inspection.pending(hv.outstanding(host)) if hv.sees_requests else None
+        outstanding = hv.outstanding(host)
+        pending = inspection.pending(outstanding) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
             raise MacvtapError(unknown(name, host), path=f"domains[{index}]")
@@ -373,6 +374,7 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
         "pending": pending,
+        "warnings": inspection.alarms(outstanding, host),
     }
 
 

@@ -49,7 +49,7 @@ def files(hv: Hypervisor) -> str:
 
 def keepers(hv: Hypervisor) -> list[int]:
     """Return the processes of the keeper, in the hypervisor's own numbers."""
-    found = hv.run("sh", "-c", f"grep -lz ^{STATE}/keeper.py /proc/[0-9]*/cmdline || true")
+    found = hv.run("sh", "-c", f"grep -lz ^{STATE}/keeper.pyz /proc/[0-9]*/cmdline || true")
     return [int(path.split("/")[2]) for path in found.split()]
 
 

@@ -11,9 +11,10 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, keeper, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest
 
 _T = t.TypeVar("_T")
 # A running domain's root element.
@@ -122,7 +123,13 @@ class Connection:
 
     def instance(self, domain: t.Any) -> str:
         """Name this run of a guest, "" where it does not run."""
-        return keeper.instance(domain, domain.ID(), local=self.local)
+        return self._instance(domain, domain.ID())
+
+    def _instance(self, domain: t.Any, number: int) -> str:
+        try:
+            return guest.instance(domain, number, local=self.local)
+        except OSError as exc:
+            raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain in Domain's words."""
@@ -184,7 +191,7 @@ class Connection:
         """
         document = str(domain.XMLDesc(0))
         number = _ID.match(document)
-        return (document, keeper.instance(domain, int(number[1]), local=self.local)) if number else ("", "")
+        return (document, self._instance(domain, int(number[1]))) if number else ("", "")
 
     @contextlib.contextmanager
     def said(self, what: str, path: str = "") -> t.Iterator[None]:
