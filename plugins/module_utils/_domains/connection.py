@@ -24,7 +24,7 @@ _JOBS = {
     1: "start",
     2: "save",
     3: "restore",
-    4: "incoming migration",
+    4: jobs.INCOMING,
     5: jobs.MIGRATION,
     6: "snapshot",
     7: "snapshot",
@@ -32,6 +32,8 @@ _JOBS = {
     9: "backup",
     10: "snapshot",
 }
+# virDomainState and virDomainPausedReason.
+_PAUSED_TO_MIGRATE = (3, 2)
 # How long libvirtd has to come back when it was restarted.
 _RECONNECT_SECONDS = 20
 # What to do about errors of libvirt's, by words of theirs.
@@ -143,10 +145,10 @@ class Connection:
         try:
             job = domain.jobStats()
         except self.libvirt.libvirtError:
-            # Not every driver has jobs.
-            return ""
+            # Not every driver has jobs, and QEMU's has no statistics of a migration where the guest arrives.
+            job = {}
         if not job.get("type"):
-            return ""
+            return jobs.INCOMING if tuple(domain.state()[:2]) == _PAUSED_TO_MIGRATE else ""
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:

@@ -79,8 +79,8 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
         by += f", but not {lost}on another host that the guest has migrated to: run this again there"
     if one["state"] == HELD:
         return (
-            f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at the "
-            f"latest at its next reset. {by}"
+            f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at "
+            f"the latest at its next reset. {by}"
         )
     return (
         f"{name}: the guest was saved after it was asked to release this NIC. Once restored it may release it at any "
