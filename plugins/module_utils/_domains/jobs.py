@@ -26,8 +26,8 @@ def refuse(name: str, job: str, *, path: str, live: bool) -> None:
         )
     if job == INCOMING:
         raise MacvtapError(
-            f"domain {name!r} is migrating to this host, and what is stored for it arrives with it. Run again when that "
-            "has ended",
+            f"domain {name!r} is migrating to this host, and what is stored for it arrives with it. Run again when "
+            "that has ended",
             path=path,
         )
     if live and job in _EXCLUSIVE:

@@ -199,7 +199,8 @@ class Requests:
             yield
         except OSError as exc:
             raise MacvtapError(
-                f"cannot keep in {self._directory} what guests were asked for and what is to come back: {exc}"
+                f"cannot keep in {self._directory} what guests were asked for and what is to come back: "
+                f"{exc.strerror or exc}"
             ) from exc
 
     def _install(self) -> list[str]:
