@@ -90,7 +90,7 @@ def _work(
         with records.locked(directory, "all"):
             found = records.uuids(directory)
             if not found:
-                _remove_unit()
+                _remove_unit(directory)
                 # Whoever writes a file holds the other lock, and finds no keeper then.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 os._exit(0)
@@ -132,11 +132,12 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _remove_unit() -> None:
-    """Leave nothing that starts a keeper at boot; what cannot be removed starts one that ends at once."""
-    if os.geteuid() != 0:
-        return
-    for directory in UNIT_DIRECTORIES:
-        for path in (f"{directory}/{WANTS}/{UNIT}", f"{directory}/{UNIT}"):
-            with contextlib.suppress(OSError):
+def _remove_unit(directory: str) -> None:
+    """Remove what starts a keeper of this directory at boot; where that cannot be, it starts one that ends at once."""
+    for units in UNIT_DIRECTORIES:
+        with contextlib.suppress(OSError):
+            with open(f"{units}/{UNIT}", encoding="utf-8") as file:
+                if f'"{directory}"' not in file.read():
+                    continue
+            for path in (f"{units}/{WANTS}/{UNIT}", f"{units}/{UNIT}"):
                 os.unlink(path)

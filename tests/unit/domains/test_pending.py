@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import typing as t
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest as keeper_guest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.guest import look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
@@ -21,7 +25,7 @@ MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
 LIVE = Iface(MAC, values={"source": "eth0", "mode": "bridge", "model": "virtio"})
 NIC = Nic("web1", MAC, live=LIVE, uuid=UUID, instance="1")
 BOOTED, RESTORED, STARTING, PAUSED_BY_USER = [1, 1], [1, 3], [3, 11], [3, 1]
-SHUT_OFF, SAVED, UNKNOWN = [5, 2], [5, 5], [5, 0]
+SHUT_OFF, MIGRATED, SAVED, UNKNOWN = [5, 2], [5, 4], [5, 5], [5, 0]
 STATE: records.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
 
 
@@ -86,6 +90,10 @@ class Guest:
         ([Guest(SAVED, running=False), Guest(PAUSED_BY_USER, running=True)], "7"),
         ([Guest(SAVED, running=False), Guest(STARTING, running=True), Guest(BOOTED, running=True)], None),
         ([Guest(SAVED, running=False), Guest(SHUT_OFF, running=False)], None),
+        # libvirtd was restarted, or the host.
+        ([Guest(SAVED, running=False), Guest(UNKNOWN, running=False), Guest(RESTORED, running=True)], "7"),
+        ([Guest(UNKNOWN, running=False)], None),
+        ([Guest(MIGRATED, running=False)], None),
     ],
 )
 def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
@@ -97,6 +105,46 @@ def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
         look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
     state = records.load(directory, UUID)
     assert (state and state["instance"]) == instance
+
+
+@pytest.mark.parametrize(
+    ("guest", "outstanding"), [(Guest(BOOTED, running=True), False), (Guest(RESTORED, running=True), True)]
+)
+def test_a_guest_of_an_earlier_boot_is_another_one_though_its_number_is_the_same(
+    directory: str, guest: Guest, outstanding: bool
+) -> None:
+    run().own([(replace(NIC, instance="7"), None)])
+    state = records.load(directory, UUID)
+    assert state is not None
+    records.save(directory, UUID, {**state, "boot": "another"})
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+    look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid: guest), directory, UUID)
+    left = records.load(directory, UUID)
+    assert (left is not None) == outstanding
+    assert left is None or left["boot"] == state["boot"]
+
+
+def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run().own([(NIC, None)])
+    before = records.load(directory, UUID)
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+
+    def too_many(*_of: t.Any, **_more: t.Any) -> t.NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            look(libvirt, None, directory, UUID)
+        with pytest.raises(OSError, match="Too many open files"):
+            keeper_guest.instance(Guest(BOOTED, running=True), 7, local=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            records.uuids(directory)
+        with pytest.raises(MacvtapError, match="what is to come back: Too many open files"):
+            run().outstanding()
+    assert records.load(directory, UUID) == before
 
 
 def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_next_request(directory: str) -> None:
