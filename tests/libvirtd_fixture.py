@@ -97,7 +97,7 @@ class Hypervisor:
 
 
 @contextlib.contextmanager
-def hypervisors(lab: str, names: t.Sequence[str]) -> t.Iterator[list[Hypervisor]]:
+def hypervisors(lab: str, names: tuple[str, ...]) -> t.Iterator[list[Hypervisor]]:
     """Make a lab of this name with these hypervisors, and remove it afterwards."""
     try:
         declared = model.declare(lab, names)

@@ -411,8 +411,9 @@ options:
     type: int
     default: 60
 notes:
-  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
-    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A domain that migrates to or from another host is not changed, and a job that allows no change (dump, save,
+    snapshot) is an error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a
+    warning.
   - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
     rollback. It has what is stored when it starts.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
@@ -618,9 +619,12 @@ restart_required:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - NICs that the running guest was asked to release, to remove or to replug them, and still holds; also those that
-      earlier runs asked for. A guest may release one at any time, at the latest when it is reset. One that is stored is
-      then attached again at once, as it is stored, by a process that outlives the run (the keeper).
+    - NICs that the guest was asked to release, to remove or to replug them, and that have neither gone for good nor
+      come back; also those that earlier runs asked for. A guest may release one at any time, at the latest when it is
+      reset. One that is stored is then attached again at once, as it is stored, by a process that outlives the run (the
+      keeper).
+    - Where systemd runs, that holds over a reboot of the host too. It does not hold on another host that the guest has
+      migrated to. Run this module there.
   returned: always
   type: list
   elements: dict
@@ -634,6 +638,14 @@ pending:
     target:
       description: Name of the macvtap link on the host.
       type: str
+    state:
+      description:
+        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+          V(released) if the guest has released it, and it could not be attached again yet.
+      type: str
+    error:
+      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
+      type: str
     since:
       description: When it was first asked for.
       type: str
@@ -641,7 +653,13 @@ pending:
       description: Process ID of the keeper.
       type: int
   sample:
-    - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3, since: "2026-11-22T10:00:00+00:00", pid: 4242}
+    - domain: old1
+      mac: "52:54:00:10:00:04"
+      target: macvtap3
+      state: held
+      error: null
+      since: "2026-11-22T10:00:00+00:00"
+      pid: 4242
 reflective_relay:
   description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
