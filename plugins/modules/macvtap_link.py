@@ -575,8 +575,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -610,7 +608,7 @@ class _Answers(t.NamedTuple):
     reach: Reach
 
 
-def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
     wanted, files = netns.located(
@@ -681,7 +679,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     entry = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS}
     own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},

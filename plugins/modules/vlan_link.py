@@ -279,8 +279,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -309,7 +307,7 @@ class _Answers(t.NamedTuple):
     holders: dict[str, Held]
 
 
-def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
+def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     wanted = [
         vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
@@ -381,7 +379,7 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
             **own,

@@ -225,7 +225,7 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
     said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
     for message in (
         "macvtap_links_links: a list is needed, and found is 5",
-        "macvtap_links_mtu: 'big' is no number",
+        "macvtap_links_mtu: 'big' is not a whole number",
         "macvtap_host_access_companions: a list is needed, and found is 'x'",
         "macvtap_domains_interfaces[1]: a dictionary is needed, and found is 'web1'",
         "macvtap_domains_interfaces[2].mode: a text is needed, and found is ['vepa']",

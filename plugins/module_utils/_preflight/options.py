@@ -7,8 +7,9 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_int, check_type_list
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -113,8 +114,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
             raise MacvtapError(f"a text is needed, and found is {value!r}", path=path)
         made = str(value)
     elif kind == "int":
-        link_options.check_number(value, path)
-        made = _checked(check_type_int, value, "is no number", path)
+        made = _numbers.whole(value, path)
     elif kind == "bool":
         made = _checked(check_type_bool, value, "is neither true nor false", path)
     elif kind == "list":
