@@ -687,8 +687,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -723,6 +721,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
@@ -732,7 +731,7 @@ _ALIASES = {"source": ["parent", "dev"]}
 _ATTEMPTS = 3
 
 
-def execute(module: AnsibleModule) -> dict[str, t.Any]:
+def execute(module: _glue.Module) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
@@ -740,17 +739,24 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
         declared = declare.declare(entries, only_domain=only_domain)
         answers: dict[str, relay.Verdict] = {}
         kept: list[_plan.Step[Nic]] = []
-        for _attempt in range(_ATTEMPTS - 1):
+        attempts = 0
+        while True:
+            attempts += 1
             journals: list[_plan.Journal[Nic]] = []
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
-            except StaleError as exc:
+            except (MacvtapError, Interrupted) as exc:
                 # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]
+                    if kept:
+                        # By an earlier attempt, if not by this one.
+                        exc.state = _plan.KEPT
                 elif exc.state != _plan.UNCHANGED:
                     raise
-        return _merged(_converge(module, declared, domains, answers, []), kept, diff=module._diff)
+                if not again:
+                    raise
 
 
 def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
@@ -760,7 +766,7 @@ def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff
             "changed": earlier["changed"] or result["changed"]}  # fmt: skip
 
 
-def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
+def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
     if module.check_mode:
         return contextlib.nullcontext()
     return _lock.held(
@@ -772,7 +778,7 @@ def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
 
 
 @contextlib.contextmanager
-def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
+def _domains(module: _glue.Module) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
         keeper = keeping.Keeper(lambda command: _glue.command(module, command))
@@ -785,7 +791,7 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
 
 
 def _converge(
-    module: AnsibleModule,
+    module: _glue.Module,
     declared: t.Sequence[Desired],
     hv: Domains,
     answers: dict[str, relay.Verdict],
@@ -974,7 +980,7 @@ def _interface_options() -> dict[str, t.Any]:
 
 def main() -> None:
     what = _interface_options()
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "domain": {"type": "str"},
             "mac": {"type": "str"},

@@ -365,15 +365,13 @@ pending:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 
-def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
+def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
         host = hv.observe(asked)
@@ -392,7 +390,7 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "domains": {"type": "list", "elements": "str"},
             "uri": {"type": "str", "default": "qemu:///system"},

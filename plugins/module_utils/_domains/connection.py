@@ -36,7 +36,7 @@ _JOBS = {
 _PAUSED_TO_MIGRATE = (3, 2)
 # How long libvirtd has to come back when it was restarted.
 _RECONNECT_SECONDS = 20
-# What to do about errors of libvirt's, by words of theirs.
+# What to do about errors that have no code of their own, by libvirt's words: in another language there is no hint.
 _HINTS = (
     (
         "No more available PCI slots",
@@ -44,16 +44,19 @@ _HINTS = (
         "model='pcie-root-port'/>, which it gets at its next start; or stop the domain, then run again",
     ),
     (
-        "creating macvtap interface .*: Operation not permitted",
-        "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
-        "running guest with one. That takes qemu:///system",
-    ),
-    (
         "boot elements cannot be used together",
         "libvirt gives <boot dev='hd'/> to a domain none of whose devices has a place in the boot order; take the "
         "<boot dev=…/> out of the domain's <os> first (virsh edit), giving its disk a place",
     ),
 )
+
+
+_OF_SESSION = (
+    "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
+    "running guest with one. That takes qemu:///system"
+)
+# No daemon answers at that address, or it ends meanwhile.
+_SILENT = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 
 
 class Connection:
@@ -205,7 +208,10 @@ class Connection:
             yield
         except self.libvirt.libvirtError as exc:
             said = words(exc)
-            hints = (hint for pattern, hint in _HINTS if re.search(pattern, said))
+            hints = [hint for pattern, hint in _HINTS if pattern in said]
+            # The names are the same in every language.
+            if "macvtap" in said and _failed_with(self.libvirt, exc, errno.EPERM) and uris.is_session(self.url):
+                hints.append(_OF_SESSION)
             raise MacvtapError(". ".join([f"{what}: {said}", *hints]), path=path) from exc
 
 
@@ -234,7 +240,14 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
         said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
+        advice = uris.advice(
+            uri,
+            said,
+            denied=_is_denied(libvirt, exc),
+            silent=_failed_with(libvirt, exc, *_SILENT),
+            no_driver=exc.get_error_code() == getattr(libvirt, "VIR_ERR_NO_CONNECT", None),
+        )
+        what = [f"cannot connect to {uri!r}: {said}", advice]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
 
 
@@ -242,7 +255,12 @@ def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
     codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
     if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
         return True
-    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
+    return _failed_with(libvirt, exc, errno.EACCES, errno.EPERM)
+
+
+def _failed_with(libvirt: t.Any, exc: t.Any, *numbers: int) -> bool:
+    """Whether the kernel refused something to libvirt with one of these errors."""
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in numbers)
 
 
 def words(exc: t.Any) -> str:

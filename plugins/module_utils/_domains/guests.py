@@ -169,9 +169,13 @@ class Guests:
         if updates:
             self._update_by_libvirt(task, updates, journal)
         # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
-        if of_link and task.before.live is not None and self.same_instance(task.before):
-            journal.record(task.step, LINK)
-            hostlinks.change(task.before.live, of_link, task.path)
+        nic = task.before
+        if of_link and nic.live is not None:
+            with self._on.said(f"cannot read domain {nic.domain!r}", task.path):
+                handle = self.same_instance(nic)
+            if handle is not None:
+                journal.record(task.step, LINK)
+                hostlinks.change(nic.live, of_link, task.path)
 
     def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None], journal: Journal[Nic]) -> None:
         nic = task.before
@@ -268,13 +272,14 @@ class Guests:
             journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
             if self._on.live(handle, nic.mac) is None:
-                self._attach_element(handle, iface, nic)
+                self._attach_element(handle, iface, task)
             self._requests.settle(task.before)
             made = self._on.live(handle, nic.mac) if hears_all else None
         if made is not None:
             hostlinks.change(made, {"allmulticast": "yes"}, path)
 
-    def _attach_element(self, handle: t.Any, iface: Iface, nic: Nic) -> None:
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> None:
+        nic = task.after
         passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
 
         def attach(text: str) -> None:
@@ -286,6 +291,9 @@ class Guests:
         except self._on.libvirt.libvirtError as exc:
             if iface.get("address") is None or not self._on.may_be_the_slot(exc):
                 raise
+            if self.same_instance(task.before) is None or self._on.live(handle, nic.mac) is not None:
+                # A guest that has just started anew has it already.
+                return
             # The running guest has something else in that slot, or lacks the controller that storing it added.
             attach(element.pluggable(iface, address=False))
             self.warnings.append(

@@ -107,6 +107,7 @@ class Hypervisor:
     def _with_macs(self, host: Host) -> Host:
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
+        placed: dict[str, list[tuple[str, str, str | None]]] = {}
         unread = []
         for name, listed in self._list().items():
             if name in host.domains:
@@ -114,16 +115,23 @@ class Hypervisor:
             try:
                 stored, live = self._glance(listed)
             except MacvtapError:
+                if self._on.lost:
+                    raise
                 unread.append(name)
                 continue
             for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
             for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
+            # Those of a running guest have links.
+            for iface in () if listed.active else stored:
+                if iface.type == "direct" and (source := iface.get("source")):
+                    placed.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
+            placed={source: tuple(nics) for source, nics in placed.items()},
             unread=tuple(unread),
         )
 
@@ -299,6 +307,7 @@ class Hypervisor:
             job=job,
             saved=saved,
             defined=xml.interfaces(made) if made else None,
+            overwritten=handle.name() in self._definitions.overwritten,
             pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
             if asked and asked["instance"] == instance
             else frozenset(),
