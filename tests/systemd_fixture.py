@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 import typing as t
@@ -49,6 +50,7 @@ class Machine:
         self._hv = hv
         self._group = f"linuxvirt-{os.getpid()}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
         self.prefix: list[str] = []
         hv.run("sh", "-ec", _MASK)
 
@@ -67,6 +69,7 @@ class Machine:
             if not children:
                 return False
             pid = int(children[0])
+        self._pid = pid
         self.prefix = ["nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--cgroup", "--"]
         command = [*self.prefix, "systemctl", "is-active", "multi-user.target"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -82,12 +85,21 @@ class Machine:
         assert self._process is not None
         self.run("systemctl", "--no-block", "poweroff")
         self._process.wait(60)
+        self._process = self._pid = None
 
     def end(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        self._hv.run("sh", "-c", f"find /run/cgroup/{self._group} -depth -type d -exec rmdir {{}} ';' || true")
+            if self._pid is not None:
+                # And so all that runs there.
+                os.kill(self._pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            self._process.wait(60)
+        # The last of its processes may take a moment.
+        remove = (
+            f"cd /run/cgroup; while [ -e {self._group} ]; do find {self._group} -depth -type d -exec rmdir {{}} +; done"
+        )
+        self._hv.run("timeout", "20", "sh", "-c", remove)
 
 
 @contextlib.contextmanager
