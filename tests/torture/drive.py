@@ -168,7 +168,15 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
     module = importlib.import_module(f"{_BASE}.modules.libvirt_direct_iface")
     utils = {
         name: importlib.import_module(f"{_UTILS}.{name}")
-        for name in ("_lock", "_errors", "_links.netlink", "_links.holders", "_links.messages", "_domains.keeping")
+        for name in (
+            "_glue",
+            "_lock",
+            "_errors",
+            "_links.netlink",
+            "_links.holders",
+            "_links.messages",
+            "_domains.keeping",
+        )
     }
 
     @contextlib.contextmanager
@@ -188,7 +196,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
     clock = _Clock(stage)
     with contextlib.ExitStack() as stack:
         for target, name, value in (
-            (module, "AnsibleModule", _Module),
+            (utils["_glue"], "Module", _Module),
             (utils["_lock"], "held", held),
             (utils["_links.netlink"], "session", session),
             (utils["_links.holders"], "search", lambda devices: _search(stage, devices)),

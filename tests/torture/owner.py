@@ -19,6 +19,7 @@ from torture.world import OTHERS, Guest, World
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 _PROCESSES = ("supervisor", "worker")
 _DOMAINS = "ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains"
+_KEEPER = _DOMAINS.replace("_domains", "_keeper")
 
 
 class _BusyError(Exception):
@@ -46,10 +47,13 @@ class Owner:
         self.directory = os.path.join(self._temporary.name, "linuxvirt.macvtap")
         self._looking = False
         try:
-            self._keeper: t.Any = importlib.import_module(f"{_DOMAINS}.keeper")
+            parts: tuple[t.Any, ...] = tuple(
+                importlib.import_module(f"{_KEEPER}.{name}") for name in ("guest", "links", "records")
+            )
+            self._guest, self._links, self._records = parts
             self._pending: t.Any = importlib.import_module(f"{_DOMAINS}.pending")
         except ImportError:
-            self._keeper = self._pending = None
+            self._records = self._pending = None
         self._libvirt = fake_libvirt.module(_Unwatched(stage, self))
 
     def close(self) -> None:
@@ -72,11 +76,11 @@ class Owner:
     def _look(self) -> None:
         if "worker" not in self._processes:
             return
-        for uuid in self._keeper.uuids(self.directory):
+        for uuid in self._records.uuids(self.directory):
             # As the keeper itself: whatever happens, the next look may find what is needed.
             with contextlib.suppress(Exception):
-                self._keeper.look(self._libvirt, self._libvirt.open(""), self.directory, uuid)
-        if not self._keeper.uuids(self.directory):
+                self._guest.look(self._libvirt, self._libvirt.open(""), self.directory, uuid)
+        if not self._records.uuids(self.directory):
             self._processes = set()
 
     def _start_again(self) -> None:
@@ -100,17 +104,19 @@ class Owner:
     @contextlib.contextmanager
     def seams(self) -> t.Iterator[None]:
         """Let the keeper, and what a run writes down for it, meet the model wherever they would meet the host."""
-        if self._keeper is None:
+        if self._records is None:
             yield
             return
-        save = self._keeper.save
+        save = self._records.save
         with contextlib.ExitStack() as stack:
             for target, name, value in (
-                (self._keeper, "running", lambda _directory: 1 if self._processes else None),
-                (self._keeper, "locked", self._locked),
-                (self._keeper, "ifindex", self._ifindex),
-                (self._keeper, "save", lambda *of: self._write(lambda: save(*of))),
-                (self._pending.Requests, "_start", lambda _self: self._write(self._start)),
+                (self._records, "running", lambda _directory: 1 if self._processes else None),
+                (self._records, "locked", self._locked),
+                (self._links, "ifindex", self._ifindex),
+                (self._records, "save", lambda *of: self._write(lambda: save(*of))),
+                (self._pending.Requests, "_install", lambda _self: []),
+                (self._pending.Requests, "_start", lambda _self, _command: self._write(self._start)),
+                (self._pending, "directory", lambda: self.directory),
                 (importlib.import_module(_DOMAINS.replace("_domains", "_lock")), "directory", self._root),
             ):
                 stack.enter_context(mock.patch.object(target, name, value))

@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     Plan,
     Step,
     converge,
+    recording,
 )
 
 Shelf = t.Dict[str, str]
@@ -236,6 +237,20 @@ def test_a_signal_puts_everything_back_and_a_second_does_not_stop_that(number: s
     assert str(stopped.value) == f"stopped by {number.name}. The host is as it was before"
     assert host.values == {"a": "old"}
     assert signal.getsignal(number) is was
+
+
+def test_what_was_carried_out_whole_is_on_record_and_what_was_put_back_is_not() -> None:
+    host = Host({"a": "old"}, refuses="b")
+    with recording() as carried_out:
+        host.run({"a": "new"}, check_mode=True)
+        host.run({"a": "old"})
+        with pytest.raises(MacvtapError):
+            host.run({"a": "new", "b": "new"})
+        assert carried_out == []
+        planned = host.run({"a": "new"})
+        with pytest.raises(MacvtapError):
+            host.run({"b": "new"})
+        assert carried_out == [planned]
 
 
 def _signalled(number: signal.Signals = signal.SIGTERM) -> None:

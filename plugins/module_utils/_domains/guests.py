@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, keeper, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
@@ -32,6 +32,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks i
     attachable,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 _POLL_SECONDS = (0.005, 0.05)
@@ -82,7 +83,7 @@ class Guests:
             self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
         try:
             # What cannot be taken back is owned before it is asked for.
-            self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
+            self._own([(task.before, task.after.live if task.comes else None) for task in leaving])
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
@@ -90,6 +91,12 @@ class Guests:
                     self._requests.withdraw(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
+
+    def _own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
+        try:
+            self._requests.own(asked)
+        except MacvtapError as exc:
+            raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
 
     def _refreshed(self, task: Task) -> Task:
         """Return ``task`` as a replug where the keeper has attached what was stored until it was put back."""
@@ -276,7 +283,7 @@ class Guests:
         passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
 
         def attach(text: str) -> None:
-            with keeper.address_kept(passed):
+            with links.address_kept(passed):
                 handle.attachDeviceFlags(text, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:

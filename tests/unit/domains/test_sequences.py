@@ -431,6 +431,23 @@ def test_a_run_that_changed_something_says_so_after_it_has_begun_anew() -> None:
     )
 
 
+def test_what_an_earlier_attempt_has_kept_is_not_denied_when_the_last_one_fails() -> None:
+    sequence = host(web1=False, web2=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "mode": "private"},
+                {"domain": "web2", "mac": B, "mode": "private"},
+            ],
+            "on_error": "keep",
+        },
+        events=[during("read", "edit_source", "web2", B, nth=4), during("lookup", "undefine", "web2", nth=2)],
+    )
+    assert outcome.rc == 1
+    assert "domain 'web2' was undefined or renamed while this ran" in outcome.message
+    assert outcome.message.endswith("What could be done has been kept, as asked for")
+
+
 def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
     """The short version of make torture, the same at each run."""
     run_short(DirectIface, examples=40, steps=6)
