@@ -157,7 +157,12 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
     check(
         "false-pending",
         f"pending: {key in lists['pending']}",
-        lambda m: (key in lists["pending"]) == m.pending or m.asked_by_others or (unsure and m.live is not None),
+        lambda m: (
+            (key in lists["pending"]) == m.pending
+            or m.asked_by_others
+            or (unsure and m.live is not None)
+            or (key in lists["pending"] and m.released)
+        ),
     )
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
@@ -173,7 +178,10 @@ class _Moment:
         guest = world.named(domain)
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
-        self.pending = self.live is not None and self.live.asked is not None
+        asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
+        self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
+        # It was asked for, released, and is still to come back.
+        self.released = guest is not None and guest.running and self.live is None and self.stored is not None
         # Which nobody can see.
         self.asked_by_others = self.live is not None and self.live.asked == OTHERS
         persistent = guest is not None and guest.stored is not None
