@@ -97,7 +97,8 @@ class Sequence:
             gone = departures[number]
             if gone.by == OTHERS or self._is_right(gone, departures[number + 1 :]):
                 continue
-            if self.owner.gone:
+            if self.owner.gone or self.world.guests[gone.uuid].job:
+                # Under a job libvirt attaches nothing.
                 self._owed.append(number)
                 continue
             outcome = self.finished[gone.by][1]

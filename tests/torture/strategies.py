@@ -154,8 +154,18 @@ def _key(entry: dict[str, t.Any]) -> tuple[str, str]:
 @st.composite
 def options(draw: st.DrawFn, world: World, near: str = "") -> dict[str, t.Any]:
     """Options of a run on this host, mostly about the domain ``near`` if given."""
-    several = st.lists(_entries(world, near), min_size=1, max_size=3, unique_by=_key)
-    found: dict[str, t.Any] = {"interfaces": draw(several), "timeout": 1}
+    found: dict[str, t.Any] = {"timeout": 1}
+    having = [
+        (guest.name, nic.mac) for guest in world.guests.values() for nic in guest.stored or () if nic.type == "direct"
+    ]
+    if having and not near and _rarely(draw):
+        # As the role does: one task with the same for many.
+        some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
+        found["interfaces"] = [{"domain": domain, "mac": mac} for domain, mac in some]
+        option = draw(st.sampled_from(("source", "mode", "model")))
+        found[option] = draw(_values[option])
+    else:
+        found["interfaces"] = draw(st.lists(_entries(world, near), min_size=1, max_size=3, unique_by=_key))
     found["live"] = draw(st.sampled_from(("update", "replug", "replug", "none")))
     if _rarely(draw, 6):
         found["on_error"] = "keep"
