@@ -41,6 +41,12 @@ _HINTS = (
         "model='pcie-root-port'/>, which it gets at its next start; or stop the domain, then run again",
     ),
     (
+        # QEMU's words, in no other language.
+        "does not support hotplugging",
+        "This machine takes no device as it runs; on x86 that needs <acpi/> in the domain's <features>. Set live: none "
+        "and restart the domain",
+    ),
+    (
         "boot elements cannot be used together",
         "libvirt gives <boot dev='hd'/> to a domain none of whose devices has a place in the boot order; take the "
         "<boot dev=…/> out of the domain's <os> first (virsh edit), giving its disk a place",
