@@ -34,20 +34,22 @@ class Module(AnsibleModule):
 
 def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
     """Run ``body`` and end the module with what it returns, or with one clear error."""
-    with _plan.recording() as carried_out:
-        _run(module, body, carried_out)
+    with _signals.raising(), _plan.recording() as carried_out:
+        try:
+            _end(module, body, carried_out)
+        except _signals.Interrupted as exc:
+            # It raises once only.
+            module.fail_json(msg=f"{exc}{_done(carried_out)}", **_changed(carried_out), **_invocation(module))
 
 
-def _run(
+def _end(
     module: Module,
     body: t.Callable[[Module], dict[str, t.Any]],
     carried_out: t.Sequence[_plan.Plan[t.Any]],
 ) -> None:
     try:
-        with _signals.raising():
-            result = body(module)
-    except _signals.Interrupted as exc:
-        module.fail_json(msg=f"{exc}{_done(carried_out)}", **_changed(carried_out), **_invocation(module))
+        result = body(module)
+        _signals.defer()
     except MissingLibraryError as exc:
         reason = f"on this host. Its package: {exc.hint}"
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)

@@ -14,7 +14,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, deferred
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, defer, resume
 
 ThingT = t.TypeVar("ThingT")
 HostT = t.TypeVar("HostT")
@@ -192,7 +192,10 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
         back.
     :raises Interrupted: a signal asked to stop, and what this run changed has been put back as far as its ``state``
         says.
+
+    No signal interrupts what comes after it either, which is to say how the run went, unless that is another run.
     """
+    resume()
     before = observe()
     answers = t.cast("AnswersT", inquire(before) if inquire else None)
     planned = plan(before, answers)
@@ -206,19 +209,20 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
         left = verify(planned, after, answers) if verify else plan(after, answers)
         if left.changed:
             raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
-        # The last thing in here: what comes later finds all done, and what comes earlier puts it back.
+        # What comes later finds all done, and what comes earlier puts it back.
+        defer()
         record.append(planned)
     except BaseException as exc:
         # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
         record[:] = [one for one in record if one is not planned]
 
         def settle() -> str:
-            with deferred():
-                if not journal.entries:
-                    return UNCHANGED
-                if not roll_back:
-                    return KEPT
-                return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
+            defer()
+            if not journal.entries:
+                return UNCHANGED
+            if not roll_back:
+                return KEPT
+            return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
 
         try:
             state = settle()

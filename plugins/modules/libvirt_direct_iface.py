@@ -412,8 +412,9 @@ options:
     type: int
     default: 60
 notes:
-  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
-    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A domain that migrates to or from another host is not changed, and a job that allows no change (dump, save,
+    snapshot) is an error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a
+    warning.
   - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
     rollback. It has what is stored when it starts.
   - Of two that store a domain at the same moment libvirt keeps the last. Runs of this module wait for each other. What
@@ -622,9 +623,12 @@ restart_required:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - NICs that the running guest was asked to release, to remove or to replug them, and still holds; also those that
-      earlier runs asked for. A guest may release one at any time, at the latest when it is reset. One that is stored is
-      then attached again at once, as it is stored, by a process that outlives the run (the keeper).
+    - NICs that the guest was asked to release, to remove or to replug them, and that have neither gone for good nor
+      come back; also those that earlier runs asked for. A guest may release one at any time, at the latest when it is
+      reset. One that is stored is then attached again at once, as it is stored, by a process that outlives the run (the
+      keeper).
+    - Where systemd runs, that holds over a reboot of the host too. It does not hold on another host that the guest has
+      migrated to. Run this module there.
   returned: always
   type: list
   elements: dict
@@ -638,6 +642,14 @@ pending:
     target:
       description: Name of the macvtap link on the host.
       type: str
+    state:
+      description:
+        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+          V(released) if the guest has released it, and it could not be attached again yet.
+      type: str
+    error:
+      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
+      type: str
     since:
       description: When it was first asked for.
       type: str
@@ -645,7 +657,13 @@ pending:
       description: Process ID of the keeper.
       type: int
   sample:
-    - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3, since: "2026-11-22T10:00:00+00:00", pid: 4242}
+    - domain: old1
+      mac: "52:54:00:10:00:04"
+      target: macvtap3
+      state: held
+      error: null
+      since: "2026-11-22T10:00:00+00:00"
+      pid: 4242
 reflective_relay:
   description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
@@ -687,6 +705,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     hypervisor,
     identity,
     impact,
+    inspection,
     keeping,
     planner,
     resolution,
@@ -696,6 +715,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
     Desired,
     Host,
     Nic,
@@ -855,7 +875,7 @@ def _converge(
     final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
-    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding}
+    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
     due = {
         (r.desired.domain, r.before.mac): changed
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
@@ -875,7 +895,7 @@ def _converge(
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
-            *(_pending_warning(one, host) for one in outstanding),
+            *(inspection.pending_warning(one, host, outlives_boot=hv.outlives_boot) for one in outstanding),
         ],
     }
 
@@ -953,17 +973,6 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
 
 def _asked(outstanding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {name: value for name, value in outstanding.items() if name != "returns"}
-
-
-def _pending_warning(asked: t.Mapping[str, t.Any], host: Host) -> str:
-    persistent = host.domains[asked["domain"]].persistent
-    as_what = " as it is stored" if persistent else ""
-    gone = "It is gone from the stored configuration already" if persistent else "It does not come back then"
-    back = f"As soon as it does, the NIC is attached again{as_what}, by process {asked['pid']}"
-    return (
-        f"{asked['domain']} {asked['mac']}: the guest was asked to release this NIC and still holds it. It may release "
-        f"it at any time, at the latest at its next reset. {back if asked['returns'] else gone}"
-    )
 
 
 def _interface_options() -> dict[str, t.Any]:

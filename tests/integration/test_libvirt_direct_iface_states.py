@@ -243,6 +243,33 @@ def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, mo
     assert stored["changed"]
 
 
+def test_a_backup_lets_a_guest_be_changed_and_a_crash_does_not(hv: Hypervisor, module: Module) -> None:
+    more = (
+        "<panic model='isa'/><disk type='file'><driver name='qemu' type='raw'/><source file='/run/disk'/>"
+        "<target dev='vda' bus='virtio'/></disk></devices>"
+    )
+    crashing = domain("web1", nic(A)).replace("<devices>", "<on_crash>preserve</on_crash><devices>")
+    hv.run("truncate", "--size=1M", "/run/disk")
+    hv.define(crashing.replace("</devices>", more))
+    hv.virsh("start", "web1")
+    backup = (
+        "<domainbackup mode='pull'><server transport='unix' socket='/run/backup'/><disks>"
+        "<disk name='vda' type='file'><scratch file='/run/scratch'/></disk></disks></domainbackup>"
+    )
+    hv.virsh("backup-begin", "web1", "/dev/stdin", stdin=backup)
+    assert "live" in impacts(ok(module(domain="web1", mac=A, mode="private"))).values()
+    assert "Backup" in hv.virsh("domjobinfo", "web1")
+    hv.virsh("domjobabort", "web1")
+    # As a kernel that panics does: by the port of pvpanic.
+    hv.virsh("qemu-monitor-command", "web1", "--hmp", "o /b 0x505 1")
+    deadline = time.monotonic() + 20
+    while "crashed" not in hv.virsh("domstate", "web1") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done = ok(module(domain="web1", mac=A, mode="bridge"))
+    assert "web1 52:54:00:00:00:0a: the guest has crashed, and is not touched" in str(done["warnings"])
+    assert done["restart_required"] == [{"domain": "web1", "mac": A, "fields": ["mode"]}]
+
+
 def test_a_run_that_loses_libvirtd_puts_back_what_it_did(started: Hypervisor) -> None:
     before = started.dump("web1")
     code = f"""

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
 
@@ -81,7 +81,9 @@ class Failing:
 
 
 def signalled() -> None:
+    """Be asked to end, and go on with another attempt."""
     os.kill(os.getpid(), signal.SIGTERM)
+    _signals.resume()
 
 
 def lost() -> None:

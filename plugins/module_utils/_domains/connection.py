@@ -11,9 +11,10 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, keeper, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest
 
 _T = t.TypeVar("_T")
 # A running domain's root element.
@@ -23,7 +24,7 @@ _JOBS = {
     1: "start",
     2: "save",
     3: "restore",
-    4: "incoming migration",
+    4: jobs.INCOMING,
     5: jobs.MIGRATION,
     6: "snapshot",
     7: "snapshot",
@@ -31,6 +32,8 @@ _JOBS = {
     9: "backup",
     10: "snapshot",
 }
+# virDomainState and virDomainPausedReason.
+_PAUSED_TO_MIGRATE = (3, 2)
 # How long libvirtd has to come back when it was restarted.
 _RECONNECT_SECONDS = 20
 # What to do about errors that have no code of their own, by libvirt's words: in another language there is no hint.
@@ -131,7 +134,13 @@ class Connection:
 
     def instance(self, domain: t.Any) -> str:
         """Name this run of a guest, "" where it does not run."""
-        return keeper.instance(domain, domain.ID(), local=self.local)
+        return self._instance(domain, domain.ID())
+
+    def _instance(self, domain: t.Any, number: int) -> str:
+        try:
+            return guest.instance(domain, number, local=self.local)
+        except OSError as exc:
+            raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain in Domain's words."""
@@ -145,10 +154,10 @@ class Connection:
         try:
             job = domain.jobStats()
         except self.libvirt.libvirtError:
-            # Not every driver has jobs.
-            return ""
+            # Not every driver has jobs, and QEMU's has no statistics of a migration where the guest arrives.
+            job = {}
         if not job.get("type"):
-            return ""
+            return jobs.INCOMING if tuple(domain.state()[:2]) == _PAUSED_TO_MIGRATE else ""
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
@@ -193,7 +202,7 @@ class Connection:
         """
         document = str(domain.XMLDesc(0))
         number = _ID.match(document)
-        return (document, keeper.instance(domain, int(number[1]), local=self.local)) if number else ("", "")
+        return (document, self._instance(domain, int(number[1]))) if number else ("", "")
 
     @contextlib.contextmanager
     def said(self, what: str, path: str = "") -> t.Iterator[None]:

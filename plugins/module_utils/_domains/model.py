@@ -21,6 +21,8 @@ ASTRAY = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
 GUESTS_MAC = "link.guests_mac"
 # What the journal of a run calls the things that it does to a NIC.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
+# How far a NIC is that a guest was asked to release: the guest has it still, was saved with it, or has released it.
+HELD, SAVED, RELEASED = "held", "saved", "released"
 
 
 class StaleError(MacvtapError):

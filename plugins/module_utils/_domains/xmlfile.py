@@ -117,6 +117,11 @@ class DomainFile:
         """Return nothing: a file has no guest."""
         return []
 
+    @property
+    def outlives_boot(self) -> bool:
+        """Return True: nothing is outstanding that a boot could end."""
+        return True
+
     def keep(self) -> None:
         """Do nothing: a file has no guest."""
 
