@@ -47,6 +47,7 @@ FIRST = (
     "integration, macvtap_host_access_cut",
     "integration, pythons",
     "integration, benchmark",
+    "integration, readme",
 )
 # Seconds that an interrupted check has to remove what it has made.
 PATIENCE = 180
