@@ -106,7 +106,7 @@ def lint(plan: Plan) -> None:
             Check("ansible-lint", ["ansible-lint"]),
             Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
             Check("antsibull-docs", docs),
-            Check("reuse", ["reuse", "lint", "--quiet"]),
+            Check("reuse", ["reuse", "lint", "--lines"]),
         ]
     )
 
