@@ -592,6 +592,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     steps,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
@@ -612,7 +613,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
     wanted, files = netns.located(
-        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))]
+        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))]
     )
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
@@ -670,8 +671,8 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    entry = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS}
-    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS}
+    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str"},

@@ -546,6 +546,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     vlan_options,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     activate,
@@ -648,7 +649,7 @@ class _Answers(t.NamedTuple):
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *options.LINK_OPTIONS)):
+    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
         yield Declared(options.wanted(path, given), given["backend"])
 
 
@@ -670,9 +671,9 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
     companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
-    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str"},

@@ -170,8 +170,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.ask import verdicts
@@ -184,8 +183,7 @@ _RANGES = {"timeout": (1, 10_000), "count": (1, 100)}
 def reflective_relay_info(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     for option, (least, most) in _RANGES.items():
-        if not least <= params[option] <= most:
-            raise MacvtapError(f"{params[option]} is not between {least} and {most}", path=option)
+        _values.check_range(params[option], least, most, option)
     one = params["parent"] is not None
     asked = {"parent": params["parent"]} if one else {f"parents[{n}]": name for n, name in enumerate(params["parents"])}
     with netlink.session() as session:

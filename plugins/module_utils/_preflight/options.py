@@ -9,11 +9,12 @@ import typing as t
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_int, check_type_list
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import SCOPES
 
@@ -29,7 +30,7 @@ _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # The link below, which the modules take by each of these names, and the roles by one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
 # Of the entries of each list. The roles know no aliases.
-LINK: Spec = {"name": _TEXT, **link_options.LINK_OPTIONS, "persistence": _PERSISTENCE}
+LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
 COMPANION: Spec = {**access_options.COMPANION_OPTIONS, "persistence": _PERSISTENCE}
 INTERFACE: Spec = {
@@ -46,9 +47,9 @@ NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables that are no lists of entries, and no defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_kernel_required": _FLAG,
-    "macvtap_links_state": link_options.LINK_OPTIONS["state"],
+    "macvtap_links_state": LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,
-    "macvtap_links_mode": link_options.LINK_OPTIONS["mode"],
+    "macvtap_links_mode": LINK_OPTIONS["mode"],
     "macvtap_links_auto": _SCOPE,
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
@@ -107,7 +108,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
             raise MacvtapError(f"a text is needed, and found is {value!r}", path=path)
         made = str(value)
     elif kind == "int":
-        link_options.check_number(value, path)
+        _values.check_number(value, path)
         made = _checked(check_type_int, value, "is no number", path)
     elif kind == "bool":
         made = _checked(check_type_bool, value, "is neither true nor false", path)
