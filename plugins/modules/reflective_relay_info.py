@@ -22,7 +22,7 @@ description:
   - All parents are asked at once. Where a port reflects this takes less than a millisecond; a V(false) takes O(timeout)
     times O(count).
 requirements:
-  - pyroute2 (0.7.2 or newer), for O(method=endpoints)
+  - pyroute2 (0.5.14 or newer), for O(method=endpoints)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
