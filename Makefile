@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench torture build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench specs torture build clean
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,9 @@ molecule: setup ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virt
 bench: ## Speed and memory, as ratios to other ways; the tables and plots in docs/benchmark (half an hour)
 	@.ci/setup bench
 	@python tests/benchmark/run.py
+
+specs: venv ## Write what follows from tables: the options of a link in the argument specification of macvtap_links
+	@PYTHONPATH=.collections:tests python -m role_specs
 
 torture: venv ## Sequences of runs with anything happening at any call, on a model of libvirt; MINUTES=60 SEED=1
 	@PYTHONPATH=.collections:tests python -m torture.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

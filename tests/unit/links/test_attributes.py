@@ -42,7 +42,8 @@ def value_of(row: Row) -> t.Any:
 @pytest.mark.parametrize("row", [row for row in ROWS.values() if row.field != "altnames"], ids=lambda row: row.field)
 def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -> None:
     value = value_of(row)
-    after = replace(MT0, **({"mode": "source"} if row.field == "source_macs" else {}), **{row.field: value})
+    base = replace(MT0, mode="source") if row.field == "source_macs" else MT0
+    after = replace(base, **{row.field: value})
     step = planner.step_between(None, after)
     sent = [requests.create(step, None)] if row.made_with else list(requests.finish(step, 10))
     assert getattr(read(sent[0]), row.field) == value
