@@ -69,7 +69,8 @@ options:
   nodst:
     description:
       - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
-        C(ip link)). In other modes the kernel takes the flag and does nothing with it.
+        C(ip link)). The parent, and so the host itself, gets no frame from these addresses either. In other modes the
+        kernel takes the flag and does nothing with it.
     version_added: 0.2.0
     type: bool
   source_macs:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 NAME_BYTES = 15  # IFNAMSIZ less the final NUL
@@ -13,15 +14,8 @@ ALTNAME_BYTES = 127  # ALTIFNAMSIZ less the final NUL
 U31_MAX, U32_MAX = (1 << 31) - 1, (1 << 32) - 1
 
 
-def check_number(value: int | None, path: str) -> None:
-    """Refuse what Ansible takes for a number and is none: yes in YAML."""
-    if isinstance(value, bool):
-        raise MacvtapError(f"{value} is no number", path=path)
-
-
 def check_range(value: int | None, least: int, most: int, path: str) -> None:
-    check_number(value, path)
-    if value is not None and not least <= value <= most:
+    if value is not None and not least <= _numbers.whole(value, path) <= most:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
 

@@ -85,7 +85,7 @@ class Link(VlanAttributes, Attributes, _Placed):
     IFLA_LINK as it says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's
     own. ``under`` is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so.
     ``bridge_vlans`` are the VLANs of which a bridge that filters them lets its own links have frames, None for one that
-    does not.
+    does not, and ``bridge_pvid`` is the one of which it has the frames itself without their tag.
     """
 
     source_macs: frozenset[str] = frozenset()
@@ -107,6 +107,7 @@ class Link(VlanAttributes, Attributes, _Placed):
     lower_netns: int | None = field(default=None, compare=False)
     under: int = field(default=0, compare=False)
     bridge_vlans: frozenset[int] | None = field(default=None, compare=False)
+    bridge_pvid: int | None = field(default=None, compare=False)
 
     @property
     def elsewhere(self) -> bool:
