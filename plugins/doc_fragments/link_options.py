@@ -115,6 +115,13 @@ options:
       rx:
         description: Number of receive queues.
         type: int
+  gso_max_size:
+    description:
+      - Largest packet in bytes that the host's own stack hands to the link in one piece, for what is below to divide
+        (C(gso_max_size) of C(ip link)). The parent's own limit is the greatest.
+      - What comes from a guest is as large as the guest makes it.
+    version_added: 0.2.0
+    type: int
   addrgenmode:
     description:
       - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.

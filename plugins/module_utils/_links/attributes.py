@@ -267,6 +267,15 @@ class Attributes:
         ip="numrxqueues",
         with_add=True,
     )
+    gso_max_size: int | None = row(
+        "gso_max_size",
+        # MAX_TCP_HEADER, by the kernel's configuration up to 320, and GSO_MAX_SIZE. Before 5.19 macvlan_init() puts the
+        # parent's in the place of what a link is made with.
+        range=(321, 524280),
+        wire=_link("GSO_MAX_SIZE", 41),
+        made_with=False,
+        ip="gso_max_size",
+    )
     addrgenmode: str | None = row(
         "addrgenmode",
         "str",
