@@ -4,18 +4,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import decimal
 import re
+import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 
 NAME_BYTES = 15  # IFNAMSIZ less the final NUL
 ALTNAME_BYTES = 127  # ALTIFNAMSIZ less the final NUL
 U31_MAX, U32_MAX = (1 << 31) - 1, (1 << 32) - 1
+# No option has room for more. It also keeps 1e999999999 from being written out.
+_DIGITS = 19
+_PCI = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
+
+
+def whole(value: t.Any, path: str) -> int:
+    """Return ``value`` as a whole number: one as such, as a text, or as a float such as 1500.0.
+
+    Ansible's own check takes ``yes`` for 1, and infinity ends it with a traceback.
+
+    :raises MacvtapError: it is none.
+    """
+    if type(value) is int and abs(value) < 10**_DIGITS:
+        return value
+    number = None
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(decimal.InvalidOperation):
+            number = decimal.Decimal(value.strip() if isinstance(value, str) else value)
+    if number is None or not number.is_finite():
+        raise MacvtapError(f"{value!r} is not a whole number", path=path)
+    if number and number.adjusted() >= _DIGITS:
+        raise MacvtapError("the number is too large for any option", path=path)
+    if number != int(number):
+        raise MacvtapError(f"{value!r} is not a whole number", path=path)
+    return int(number)
+
+
+def replace_wrong(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") -> list[MacvtapError]:
+    """Return an error for each option of type int that has none, and put 0 in its place.
+
+    ``spec`` is the argument specification of ``params``, which others check for all else.
+    """
+    errors: list[MacvtapError] = []
+    if not isinstance(params, dict):
+        return errors
+    for option, rules in spec.items():
+        for name in (option, *rules.get("aliases", ())):
+            value = params.get(name)
+            if value is None:
+                continue
+            here, kind = join_path(path, name), rules.get("type")
+            if kind == "int":
+                try:
+                    params[name] = whole(value, here)
+                except MacvtapError as exc:
+                    errors.append(exc)
+                    params[name] = 0
+            elif kind == "dict":
+                errors += replace_wrong(value, rules.get("options") or {}, here)
+            elif kind == "list" and isinstance(value, list):
+                for index, one in enumerate(value):
+                    errors += replace_wrong(one, rules.get("options") or {}, f"{here}[{index}]")
+    return errors
 
 
 def check_range(value: int | None, least: int, most: int, path: str) -> None:
-    if value is not None and not least <= _numbers.whole(value, path) <= most:
+    if value is not None and not least <= whole(value, path) <= most:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
 
@@ -43,3 +98,12 @@ def check_link_name(name: str, path: str) -> None:
     # To the kernel's isspace(), which takes bytes for Latin-1, that byte is white space: "à" in UTF-8 ends with it.
     if b"\xa0" in name.encode():
         raise MacvtapError(f"'{name}' has the byte a0 in UTF-8, which the kernel takes for white space", path=path)
+
+
+def pci_address(text: str) -> str | None:
+    """Return a PCI address with all its digits, ``0000:01:00.0``, or None where ``text`` is none."""
+    match = _PCI.fullmatch(text.strip())
+    if match is None:
+        return None
+    domain, bus, slot, function = (int(part or "0", 16) for part in match.groups())
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"

@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _va
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import IPV6_MTU, STATES, Wanted, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 COMPANION_OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
@@ -75,7 +76,7 @@ def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str],
         said = f"{path}[{index}]"
         value = canonical(one, said)
         if value in found:
-            raise MacvtapError(f"{one} is declared twice, here and in {found[value]}", path=said)
+            raise declared_twice(one, said, found[value])
         found[value] = said
     return tuple(found)
 

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import WITH_WIRE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
@@ -24,7 +24,7 @@ _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
 _BRIDGE_VLAN_INFO, _PVID = 2, 2  # include/uapi/linux/if_bridge.h
 _AF_INET6 = 10
-_IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, SCOPE_LINK = 1, 2, 8, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
 # struct rtnl_link_stats64 begins with these.
 _COUNTERS = (
@@ -49,7 +49,6 @@ _READERS: dict[Place, tuple[tuple[str, int, wire.Reader], ...]] = {
 _U32 = struct.Struct("=I").unpack_from
 _S32 = struct.Struct("=i").unpack_from
 _ZERO = b"\0\0\0\0"
-_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = ()) -> dict[str, Link]:
@@ -116,16 +115,31 @@ def counters(body: bytes) -> dict[str, int]:
     return dict(zip(_COUNTERS, values))
 
 
+class IfAddr(t.NamedTuple):
+    """An RTM_NEWADDR message; ``link`` is the index of its link, ``length`` the prefix's, ``flags`` are IFA_F_*."""
+
+    family: int
+    address: bytes
+    length: int
+    flags: int
+    scope: int
+    link: int
+
+
+def ifaddr(body: bytes) -> IfAddr:
+    family, length, flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
+    attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
+    flags = _U32(attrs[_IFA_FLAGS])[0] if _IFA_FLAGS in attrs else flags
+    # Of a point-to-point link the first is its own, the second that of its peer.
+    return IfAddr(family, attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b"")), length, flags, scope, index)
+
+
 def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
     """Return the IP addresses by the index of their link, without those that the kernel gives to each (link-local)."""
     found: dict[int, list[str]] = {}
-    for body in bodies:
-        family, prefix, _flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
-        attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
-        # Of a point-to-point link the first is its own, the second that of its peer.
-        address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
-        if scope != _SCOPE_LINK and family in (socket.AF_INET, socket.AF_INET6):
-            found.setdefault(index, []).append(f"{socket.inet_ntop(family, address)}/{prefix}")
+    for one in map(ifaddr, bodies):
+        if one.scope != SCOPE_LINK and one.family in (socket.AF_INET, socket.AF_INET6):
+            found.setdefault(one.link, []).append(f"{socket.inet_ntop(one.family, one.address)}/{one.length}")
     return found
 
 
@@ -201,6 +215,7 @@ def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
         link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     if link.pci is None and not link.kind:
         # The kernel before 5.14 does not say; and behind a virtio device is a PCI device of its own.
-        pci = _PCI_ADDRESS.findall(os.path.realpath(f"/sys/class/net/{link.name}/device"))
+        parts = os.path.realpath(f"/sys/class/net/{link.name}/device").split("/")
+        pci = [part for part in parts if _values.pci_address(part)]
         link = replace(link, pci=pci[-1] if pci else None)
     return link

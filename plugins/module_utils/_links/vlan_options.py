@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
@@ -44,6 +44,6 @@ def _id(given: int | None, path: str) -> int:
         raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
     # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
     why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
-    if not 1 <= _numbers.whole(given, path) <= 4094:
+    if not 1 <= _values.whole(given, path) <= 4094:
         raise MacvtapError(f"{given} is no number of a VLAN, which is from 1 to 4094{why}", path=path)
     return given
