@@ -38,6 +38,7 @@ LINK: dict[str, t.Any] = {
     "group": 7,
     "alias": "50% of $x",
     "altnames": ["web-1", "other"],
+    "gso_max_size": 30000,
     "addrgenmode": "none",
     "allmulticast": True,
     "tap": {"mode": "0660"},

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
 def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
         (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
         (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
     ]
-    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
+    return tuple(f"{join_names(names)}: {words}" for names, words in told if names)
 
 
 def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
     there = [links.get(want.key) for want in wanted if want.state != "absent"]
     faulty = [f"{one.tap.path} of {one.name} {one.tap.fault}" for one in there if one and one.tap and one.tap.fault]
     words = "opening it would be opening something else. Set tap.repair: true to put the right device there"
-    return (f"{refusals.some(faulty)}: {words}",) if faulty else ()
+    return (f"{join_names(faulty)}: {words}",) if faulty else ()
 
 
 def _is_deaf(link: Link | None) -> bool:
