@@ -54,7 +54,7 @@ def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
             found.setdefault(parent.name, []).append(name)
     for parent_name, on_it in found.items():
         yield (
-            f"{refusals.some(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
+            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
             "up, and have its network manager do that at boot"
         )
 
