@@ -163,7 +163,7 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
         lambda m: (
             (key in lists["pending"]) == m.pending
             or m.asked_by_others
-            or (unsure and m.live is not None)
+            or (unsure and (m.live is not None or m.saved))
             or (key in lists["pending"] and m.released)
             or restored
         ),
@@ -182,6 +182,7 @@ class _Moment:
         guest = world.named(domain)
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
+        self.saved = guest is not None and not guest.running and guest.saved is not None
         asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
         self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
         # It was asked for, released, and is still to come back.
