@@ -20,6 +20,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import op
 # The kernel's IFNAMSIZ is 16 bytes with the terminating zero.
 _NAME_BYTES = 15
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
+# XML has no way to write most of them, and reads a line break in an attribute as a space.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # The greatest slot of a PCI bus.
 _SLOT = 0x1F
 # Smallest and greatest; bandwidth is in KiB a second and KiB.
@@ -96,6 +98,8 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
 
 
 def _check(name: str, value: t.Any, path: str) -> None:
+    if isinstance(value, str) and _UNWRITABLE.search(value):
+        raise MacvtapError(f"{value!r} has a control character, which XML has no room for", path=path)
     if name in _RANGES:
         least, most = _RANGES[name]
         if not least <= value <= most:
