@@ -447,7 +447,7 @@ attributes:
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 (0.7.2 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
+  - pyroute2 (0.5.14 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
     done without it
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info

@@ -39,7 +39,7 @@ description:
     if it is not as declared.
   - What this module makes does not outlast a reboot; M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
-  - pyroute2 (0.7.2 or newer), where something is to be changed
+  - pyroute2 (0.5.14 or newer), where something is to be changed
   - a kernel with macvlan links (C(CONFIG_MACVLAN)), which every kernel with macvtap has
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes

@@ -120,7 +120,7 @@ def yaml_of_the_docs() -> t.Iterator[t.Any]:
             yield pytest.param(text, id=f"{relative(page)} {number}")
     for path in sorted((ROOT / "plugins").rglob("*.py")):
         for name, text in re.findall(
-            r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r?"""(.*?)^"""', path.read_text(encoding="utf-8")
+            r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN|_OPTIONS) = r?"""(.*?)^"""', path.read_text(encoding="utf-8")
         ):
             yield pytest.param(text, id=f"{relative(path)} {name}")
 

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 _MACS_AT_ONCE = 40
 _ALTNAMES_AT_ONCE = 4
 # What is set when the link is there: none of it is to cost the link.
-SETTINGS = ("mtu", "alias", "addrgenmode", "allmulticast", "altnames", "source_macs")
+SETTINGS = ("mtu", "alias", "gso_max_size", "addrgenmode", "allmulticast", "altnames", "source_macs")
 
 
 def add(kept: Kept, parent: str) -> list[str]:
@@ -44,6 +44,8 @@ def settings(kept: Kept, what: t.Collection[str] = SETTINGS) -> t.Iterator[list[
         yield [*dev, "mtu", str(kept.mtu)]
     if "alias" in what and kept.alias:
         yield [*dev, "alias", kept.alias]
+    if "gso_max_size" in what and kept.gso_max_size:
+        yield [*dev, "gso_max_size", str(kept.gso_max_size)]
     if "addrgenmode" in what and kept.addrgenmode:
         yield [*dev, "addrgenmode", kept.addrgenmode]
     hears = bool("allmulticast" in what and kept.allmulticast)

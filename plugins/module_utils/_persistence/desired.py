@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family, source_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import AS_DECLARED, Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice im
 
 _ORDINARY_MTU = 1500
 # What a user declares and is kept as it was said.
-_AS_SAID = (*(name for name in SAME if name not in ("altnames", "mtu")), "tap_owner", "tap_group", "tap_mode")
+_AS_SAID = (*(name for name in AS_DECLARED if name not in ("altnames", "mtu")), "tap_owner", "tap_group", "tap_mode")
 
 
 def vlan(want: WantedVlan, name: str, parent: Parent, link: Link | None = None) -> Kept:

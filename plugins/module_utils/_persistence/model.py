@@ -139,6 +139,7 @@ class Kept:
     altnames: tuple[str, ...] = ()
     tx_queues: int | None = None
     rx_queues: int | None = None
+    gso_max_size: int | None = None
     addrgenmode: str | None = None
     allmulticast: bool | None = None
     tap_owner: str | None = None

@@ -31,7 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 
 # What udev has to set.
-_LEFT = frozenset({"alias", "altnames", "flags", "group", "txqueuelen"})
+_LEFT = frozenset({"alias", "altnames", "flags", "group", "gso_max_size", "txqueuelen"})
 _LINK_LOCAL = {"eui64": "eui64", "stable_secret": "stable-privacy", "random": "random"}
 # What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
 _NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Routes", "Gateway")

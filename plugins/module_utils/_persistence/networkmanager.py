@@ -30,7 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 _MODES = {"vepa": 1, "bridge": 2, "private": 3, "passthru": 4}
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
 # What udev has to set.
-_LEFT = frozenset({"alias", "allmulticast", "altnames", "flags", "group", "txqueuelen"})
+_LEFT = frozenset({"alias", "allmulticast", "altnames", "flags", "group", "gso_max_size", "txqueuelen"})
 # With a table of its own the lease's network is not routed either; and the host's name on the LAN stays that of its
 # ordinary address.
 _LEASE = {
