@@ -15,16 +15,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from unit.persistence.test_planner import HOST, link, vlan
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import revert
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import File, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
 from torture.stage import ViolationError
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # What others do to a file, and what keeps a run from going on.
 _ACTS = ("edit", "replace", "remove", "refuse")
-_BACKENDS = {"eth0": "networkd", "eth1": "networkmanager", "eth2": "ifupdown", "eth3": "systemd"}
+_BACKENDS = {"eth0": "systemd", "eth1": "systemd", "eth2": "ifupdown", "eth3": "systemd"}
 
 
 class Event(t.NamedTuple):
@@ -96,7 +97,7 @@ class PersistenceFiles(RuleBasedStateMachine):
                 observe=self._seen,
                 plan=lambda there, _answers: planner.plan(declared, there, purge=purge),
                 apply=self._apply,
-                undo=lambda journal, there: planner.undo(journal.steps, there),
+                undo=lambda journal, there: undo(journal.steps, there.files),
                 revert=self._revert,
                 check_mode=False,
             )
@@ -121,7 +122,7 @@ class PersistenceFiles(RuleBasedStateMachine):
     # What a run meets.
 
     def _observe(self) -> Host:
-        return replace(HOST, files=host.observe({}, {}, self.root).files)
+        return replace(HOST, files=host.observe({}, self.root).files)
 
     def _seen(self) -> Host:
         if self.count:
@@ -141,7 +142,7 @@ class PersistenceFiles(RuleBasedStateMachine):
             self._point()
             self.count += 1
             try:
-                host.revert([step], self.root)
+                revert([step], self.root)
             except MacvtapError as exc:
                 failed.append(str(exc))
         if failed:

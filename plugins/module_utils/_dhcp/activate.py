@@ -12,15 +12,15 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.leases import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import (
     RELOAD,
     Command,
     Lease,
     Leases,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validators import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
 
 # Where networkd reads; what is not there yet may come.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
