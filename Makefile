@@ -1,58 +1,67 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONNOUSERSITE := 1
 
 .PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench torture build clean
 
-help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: ## Install all that the checkout needs: Debian packages, and .venv
-	@.ci/setup
+setup: ## Install what all stages need: Debian packages (root on Debian) and .venv
+	@.ci/setup debian dev oldest-core
 
-venv: ## Install as much as lint, unit and sanity need: .venv, on any distribution, by any user
-	@.ci/setup venv
+venv: ## Install what lint, unit, sanity and build need into .venv: any user, any distribution
+	@.ci/setup lint unit
 
-demo: setup ## Two bare hypervisors become ones whose guests are on the LAN through macvtap
+demo: ## Two bare hypervisors whose guests get on the LAN through macvtap (root on Debian, 1.5 min)
+	@.ci/setup debian build
 	@/usr/bin/python3 extensions/molecule/lab/demo.py up
 
 demo-down: ## Remove the demo's hypervisors, guests and switch
 	@/usr/bin/python3 extensions/molecule/lab/demo.py down
 
-test: setup ## Everything that CI checks, side by side; MACVTAP_TEST_LANES says how much at once
+test: setup ## All that CI checks, side by side (root on Debian, 25 min); MACVTAP_TEST_LANES=N: N at a time
 	@.ci/test
 
-one: ## One file or test: make one TEST=tests/unit/test_lock.py::test_name (those of tests/integration as root)
-	@.ci/setup $(if $(findstring integration,$(TEST)),all,venv)
+one: ## One test file or test: make one TEST=tests/unit/test_lock.py::test_name
+	@.ci/setup $(if $(findstring integration,$(TEST)),debian) unit
 	@pytest $(TEST)
 
-lint: venv ## Style, types, YAML, Ansible's conventions, documentation
+lint: ## Style, types, YAML, Ansible's conventions, documentation, licences (any user, 1 min)
+	@.ci/setup lint
 	@.ci/test lint
 
-unit: venv ## Planners and parsers, with plain values
+unit: ## Planners and parsers, with plain values (any user, 1 min)
+	@.ci/setup unit
 	@.ci/test unit
 
-integration: setup ## The modules against the real kernel and a real libvirtd
+integration: ## The modules against the real kernel and a real libvirtd (root on Debian)
+	@.ci/setup debian unit oldest-core
 	@.ci/test integration
 
-sanity: venv ## ansible-test sanity
+sanity: ## ansible-test sanity (any user)
+	@.ci/setup build
 	@.ci/test sanity
 
-molecule: setup ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine
+molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine (root on Debian)
+	@.ci/setup debian molecule
 	@.ci/test molecule
 
-bench: ## Speed and memory, as ratios to other ways; the tables and plots in docs/benchmark (half an hour)
-	@.ci/setup bench
+bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 30 min)
+	@.ci/setup debian unit peers
 	@python tests/benchmark/run.py
 
-torture: venv ## Sequences of runs with anything happening at any call, on a model of libvirt; MINUTES=60 SEED=1
+torture: ## Random sequences of runs while anything else happens, on models; MINUTES=60 SEED=1 (any user)
+	@.ci/setup unit
 	@PYTHONPATH=.collections:tests python -m torture.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
-build: venv ## The collection's artefact, in build/
+build: ## The collection's archive, in build/ (any user; with the ansible-core that there is, or one in .venv)
+	@command -v ansible-galaxy >/dev/null || .ci/setup build
 	@ansible-galaxy collection build --force --output-path build
 
-clean: demo-down ## Remove what was made here, the caches included
+clean: ## Remove what was made here: the demo, .venv and the caches
+	@[ ! -d /run/linuxvirt-lab/macvtap-demo ] || $(MAKE) demo-down
 	@rm -rf .venv .cache .ansible build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,8 +2,12 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Run the checks of each named stage, or of all of them: lint unit integration sanity molecule.
 
+A single check can be named too, as it is in the output: `.ci/test 'ruff check'`.
+
 As many run side by side as there are processors, at most two; MACVTAP_TEST_LANES sets another number. A check's output
-is shown whole when the check ends. A check that fails does not keep the others from running; the last line counts them.
+is shown whole when the check ends. A check that fails does not keep the others from running. The report at the end has
+the slowest tests of all checks, each stage's time, and how many checks passed.
+
 Ctrl-C, SIGTERM and SIGHUP end all that runs, and remove what it has made.
 """
 
@@ -19,7 +23,8 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass, field
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field, replace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
@@ -46,6 +51,9 @@ FIRST = (
 # Seconds that an interrupted check has to remove what it has made.
 PATIENCE = 180
 POLL_SECONDS = 0.1
+# What pytest reports of each of its checks, for the slowest tests of all.
+REPORTS = ROOT / ".cache" / "reports"
+SLOWEST = 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Check:
     directory: str = "."
     # Removes what the check may leave behind if it is interrupted; most remove everything themselves.
     cleanup: t.Sequence[str] = ()
+    stage: str = ""
 
 
 # Checks that share something (a cache, a directory) run one after the other.
@@ -96,12 +105,18 @@ def lint(plan: Plan) -> None:
             Check("ansible-lint", ["ansible-lint"]),
             Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
             Check("antsibull-docs", docs),
+            Check("reuse", ["reuse", "lint", "--quiet"]),
         ]
     )
 
 
+def pytest(path: str, name: str) -> list[str]:
+    # What pytest remembers of the last run is one file, which two would write.
+    return ["pytest", path, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
+
+
 def unit(plan: Plan) -> None:
-    plan.jobs.append([Check("unit tests", ["pytest", "tests/unit", "-q"])])
+    plan.jobs.append([Check("unit tests", pytest("tests/unit", "unit"))])
 
 
 def integration(plan: Plan) -> None:
@@ -109,9 +124,7 @@ def integration(plan: Plan) -> None:
         return
     for path in sorted((ROOT / "tests/integration").glob("test_*.py")):
         name = path.stem.replace("test_", "", 1)
-        # What pytest remembers of the last run is one file, which two would write.
-        argv = ["pytest", f"tests/integration/{path.name}", "-q", "-o", f"cache_dir=.cache/pytest/{name}"]
-        plan.jobs.append([Check(f"integration, {name}", argv)])
+        plan.jobs.append([Check(f"integration, {name}", pytest(f"tests/integration/{path.name}", name))])
 
 
 def sanity(plan: Plan) -> None:
@@ -141,6 +154,26 @@ STAGES: dict[str, t.Callable[[Plan], None]] = {
 }
 
 
+def planned(names: t.Iterable[str]) -> Plan:
+    """Return all checks of these stages, and the single checks that are named, each with the name of its stage.
+
+    :raises KeyError: there is no such stage or check.
+    """
+    wanted = set(names)
+    plan = Plan()
+    for stage, add in STAGES.items():
+        part = Plan()
+        add(part)
+        whole = stage in wanted
+        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in wanted] for job in part.jobs]
+        plan.jobs += [job for job in jobs if job]
+        plan.skipped += part.skipped if whole else []
+    known = {*STAGES, *(check.name for job in plan.jobs for check in job)}
+    for unknown in sorted(wanted - known):
+        raise KeyError(unknown)
+    return plan
+
+
 def in_order(jobs: t.Sequence[Job]) -> list[Job]:
     """Those of FIRST, then the others as the stages come."""
     ranks = {name: rank for rank, name in enumerate(FIRST)}
@@ -166,6 +199,7 @@ class Runner:
         self.running: list[Running] = []
         self.passed = 0
         self.failed: list[str] = []
+        self.seconds: dict[str, float] = {}
         # Of an interrupted run, the checks that had not begun.
         self.unrun = 0
         self.signal: int | None = None
@@ -205,7 +239,9 @@ class Runner:
         self.running.remove(one)
         good = one.process.returncode == 0
         show(one)
-        say(f"== {one.check.name}: {'ok' if good else 'FAILED'}, {time.monotonic() - one.started:.0f} s")
+        seconds = time.monotonic() - one.started
+        self.seconds[one.check.stage] = self.seconds.get(one.check.stage, 0.0) + seconds
+        say(f"== {one.check.name}: {'ok' if good else 'FAILED'}, {seconds:.0f} s")
         if good:
             self.passed += 1
         else:
@@ -254,22 +290,39 @@ def show(one: Running) -> None:
             sys.stdout.buffer.flush()
 
 
+def slowest(reports: pathlib.Path) -> list[tuple[float, str]]:
+    """Return the seconds and names of the tests that took longest, set-up included, the slowest first."""
+    tests = []
+    for path in reports.glob("*.xml"):
+        # A run that was killed leaves no whole report.
+        with contextlib.suppress(ET.ParseError):
+            for case in ET.parse(path).iter("testcase"):  # noqa: S314
+                name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+                tests.append((float(case.get("time", "0")), name))
+    return sorted(tests, reverse=True)[:SLOWEST]
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
 
 def main(names: t.Sequence[str]) -> int:
     started = time.monotonic()
-    for name in names:
-        if name not in STAGES:
-            print(f"test: there is no stage {name}; there are {', '.join(STAGES)}", file=sys.stderr)
-            return 2
-    plan = Plan()
-    for name in names or STAGES:
-        STAGES[name](plan)
+    try:
+        plan = planned(names or STAGES)
+    except KeyError as error:
+        stages = ", ".join(STAGES)
+        print(f"test: no stage or check is named {error.args[0]}; the stages are {stages}", file=sys.stderr)
+        return 2
+    shutil.rmtree(REPORTS, ignore_errors=True)
     lanes = os.environ.get("MACVTAP_TEST_LANES", "")
     runner = Runner(plan, int(lanes) if lanes.isdigit() and int(lanes) else min(2, os.cpu_count() or 1))
     runner.run()
+    for seconds, test in slowest(REPORTS):
+        say(f"slow: {seconds:6.1f} s  {test}")
+    # Of checks that ran side by side, the sum.
+    for stage, seconds in runner.seconds.items():
+        say(f"stage: {seconds:5.0f} s  {stage}")
     for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):
         for one in those:
             say(f"{word}: {one}")

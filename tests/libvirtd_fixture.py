@@ -38,6 +38,11 @@ class Hypervisor:
         return f"/run/libvirt/{'libvirt' if self.daemon == 'libvirtd' else self.daemon}-sock"
 
     @property
+    def uri(self) -> str:
+        """What the machine itself reaches this hypervisor's daemon by."""
+        return f"qemu+unix:///system?socket={cells.root_of(self.cell)}{self.socket}"
+
+    @property
     def release(self) -> int:
         """The major version of libvirt."""
         return int(self.run("virsh", "--version").split(".")[0])
@@ -92,15 +97,23 @@ class Hypervisor:
 
 
 @contextlib.contextmanager
-def hypervisor(lab: str) -> t.Iterator[Hypervisor]:
-    """Make a lab of this name with one hypervisor, and remove it afterwards."""
+def hypervisors(lab: str, names: tuple[str, ...]) -> t.Iterator[list[Hypervisor]]:
+    """Make a lab of this name with these hypervisors, and remove it afterwards."""
     try:
-        declared = model.declare(lab, ("hv1",))
+        declared = model.declare(lab, names)
         lifecycle.create(declared, index_count=1024, system=SYSTEM)
-        made = Hypervisor(declared.hypervisor("hv1"))
-        made.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
-        for link in ("up1", "far1"):
-            made.run("ip", "link", "set", link, "up")
+        made = [Hypervisor(declared.hypervisor(name)) for name in names]
+        for one in made:
+            one.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
+            for link in ("up1", "far1"):
+                one.run("ip", "link", "set", link, "up")
         yield made
     finally:
         lifecycle.destroy(lab)
+
+
+@contextlib.contextmanager
+def hypervisor(lab: str) -> t.Iterator[Hypervisor]:
+    """Make a lab of this name with one hypervisor, and remove it afterwards."""
+    with hypervisors(lab, ("hv1",)) as (made,):
+        yield made

@@ -35,10 +35,11 @@ def ansible_path() -> str:
     return str(pathlib.Path(ansible.__file__).parent.parent)
 
 
-def module_command(name: str, python: str = PYTHON) -> list[str]:
+def module_command(name: str, python: str = PYTHON, meanwhile: Meanwhile | None = None) -> list[str]:
     # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
     code = (
-        f"import runpy, sys; sys.path.append({ansible_path()!r}); "
+        f"import runpy, sys; sys.path.append({ansible_path()!r})\n"
+        f"{meanwhile.code() if meanwhile else ''}"
         f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
     )
     return [python, "-c", code]
@@ -47,6 +48,29 @@ def module_command(name: str, python: str = PYTHON) -> list[str]:
 def module_input(params: t.Mapping[str, t.Any], *, check: bool = False, diff: bool = False) -> str:
     args = {**params, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
     return json.dumps({"ANSIBLE_MODULE_ARGS": args})
+
+
+class Meanwhile(t.NamedTuple):
+    """A command that somebody else runs while the module does: once, right before or after a function of ours."""
+
+    when: str  # "before" or "after"
+    function: str  # such as _access.reachability.checked
+    command: t.Sequence[str]
+
+    def code(self) -> str:
+        package, _dot, name = f"ansible_collections.linuxvirt.macvtap.plugins.module_utils.{self.function}".rpartition(
+            "."
+        )
+        return (
+            f"import {package} as package, subprocess\n"
+            f"real, acts = package.{name}, [lambda: subprocess.run({list(self.command)!r}, check=True)]\n"
+            "def acting(*args, **how):\n"
+            f"    acts.pop()() if acts and {self.when == 'before'} else None\n"
+            "    result = real(*args, **how)\n"
+            "    acts.pop()() if acts else None\n"
+            "    return result\n"
+            f"package.{name} = acting\n"
+        )
 
 
 def module_environment() -> dict[str, str]:
@@ -62,6 +86,7 @@ def run_module(
     python: str = PYTHON,
     prefix: t.Sequence[str] = (),
     timeout: float = 120,
+    meanwhile: Meanwhile | None = None,
 ) -> dict[str, t.Any]:
     """Run the module ``name`` in a process of its own and return its result, with ``rc`` added.
 
@@ -69,7 +94,7 @@ def run_module(
     foreign one finds ansible-core in this one's packages.
     """
     done = subprocess.run(
-        [*prefix, *module_command(name, python)],
+        [*prefix, *module_command(name, python, meanwhile)],
         input=module_input(params, check=check, diff=diff),
         capture_output=True,
         text=True,

@@ -30,9 +30,16 @@ options:
           - The host's variables of the roles P(linuxvirt.macvtap.macvtap_kernel#role),
             P(linuxvirt.macvtap.macvtap_links#role), P(linuxvirt.macvtap.macvtap_domains#role) and
             P(linuxvirt.macvtap.macvtap_host_access#role). V(null) is as good as left out.
+          - C(macvtap_preflight_allow) lists what is allowed on the host. Each entry is a kind of conflict, or a kind
+            and the domain, address or link that it is about.
           - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one. A
             dictionary names the segments behind the host's links, by their names, and C(default) that of all others.
         type: dict
+      outside:
+        description:
+          - Whether the host is outside of C(--limit). It is compared by its declarations, and what concerns only such
+            hosts is no conflict.
+        type: bool
       names:
         description: The names of the host's variables, for misspelt ones to be found. May be left out.
         type: list
@@ -90,6 +97,9 @@ _value:
     remedy:
       description: What to do about it.
       type: str
+    allowed:
+      description: Whether all hosts that it concerns allow it by C(macvtap_preflight_allow).
+      type: bool
     segment:
       description: The layer-2 segment of the host, or of the hosts.
       type: str

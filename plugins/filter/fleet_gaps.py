@@ -42,7 +42,7 @@ _value:
       type: str
     what:
       description: V(host) where nothing was found, V(libvirt) where only links and the kernel were, V(domain) where it
-        is about one domain.
+        is about one domain, V(limit) where C(--limit) leaves the host out.
       type: str
     reason:
       description: Why.

@@ -9,30 +9,77 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers, _plan, _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
-def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], dict[str, t.Any]]) -> None:
+class Module(AnsibleModule):
+    """An AnsibleModule whose options of type int are checked by what this collection takes for a number."""
+
+    _wrong: t.Sequence[MacvtapError] = ()
+
+    def __init__(self, **rules: t.Any) -> None:
+        try:
+            super().__init__(**rules)
+        except ArithmeticError as exc:
+            # Of what is within a text, which only Ansible takes apart.
+            self.fail_json(msg=f"what is given for an option is not a whole number: {exc}")
+        for error in self._wrong:
+            self.fail_json(msg=str(error))
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self._wrong = _numbers.replace_wrong(self.params, self.argument_spec)
+
+
+def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
     """Run ``body`` and end the module with what it returns, or with one clear error."""
+    with _signals.raising(), _plan.recording() as carried_out:
+        try:
+            _end(module, body, carried_out)
+        except _signals.Interrupted as exc:
+            # It raises once only.
+            module.fail_json(msg=f"{exc}{_done(carried_out)}", **_changed(carried_out), **_invocation(module))
+
+
+def _end(
+    module: Module,
+    body: t.Callable[[Module], dict[str, t.Any]],
+    carried_out: t.Sequence[_plan.Plan[t.Any]],
+) -> None:
     try:
-        with _signals.raising():
-            result = body(module)
-    except _signals.Interrupted as exc:
-        module.fail_json(msg=str(exc), **_invocation(module))
+        result = body(module)
+        _signals.defer()
     except MissingLibraryError as exc:
         reason = f"on this host. Its package: {exc.hint}"
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
     except MacvtapError as exc:
-        module.fail_json(msg=str(exc), **_invocation(module), **exc.details)
-    except Exception as exc:  # pylint: disable=broad-except  # a defect of ours must not end in a traceback either
         module.fail_json(
-            msg=f"This is a defect in the module, not in your playbook: {type(exc).__name__}: {exc}",
+            msg=f"{exc}{_done(carried_out)}", **{**exc.details, **_changed(carried_out)}, **_invocation(module)
+        )
+    except Exception as exc:  # pylint: disable=broad-except  # a defect of ours must not end in a traceback either
+        what = f"{type(exc).__name__}: {exc}{_done(carried_out)}"
+        module.fail_json(
+            msg=f"This is a defect in the module, not in your playbook: {what}",
             exception=traceback.format_exc(),
+            **_changed(carried_out),
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**result, **_invocation(module))
+
+
+def _done(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
+    """Say what had been carried out and verified when something else ended the run, "" if that is nothing."""
+    changes = [change for plan in plans for change in plan.changes]
+    if not changes:
+        return ""
+    return f". All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
+
+
+def _changed(plans: t.Sequence[_plan.Plan[t.Any]]) -> dict[str, t.Any]:
+    changes = [change.as_dict() for plan in plans for change in plan.changes]
+    return {"changed": True, "changes": changes} if changes else {}
 
 
 def command(module: AnsibleModule, words: t.Sequence[str], text: str | None = None) -> tuple[int, str] | None:

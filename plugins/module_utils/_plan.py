@@ -8,18 +8,20 @@ steps, and :func:`converge` is the way that every module which changes something
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, deferred
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, defer, resume
 
 ThingT = t.TypeVar("ThingT")
 HostT = t.TypeVar("HostT")
 AnswersT = t.TypeVar("AnswersT")
 
 UNCHANGED = "The host is as it was before"
+KEPT = "What could be done has been kept, as asked for"
 
 
 class Impact(str, enum.Enum):
@@ -151,6 +153,20 @@ class Outcome(t.Generic[ThingT, HostT]):
     host: HostT = field(repr=False)
 
 
+_carried_out: list[list[Plan[t.Any]]] = []
+
+
+@contextlib.contextmanager
+def recording() -> t.Iterator[list[Plan[t.Any]]]:
+    """Collect what :func:`converge` has carried out whole, for whatever ends the run after that."""
+    plans: list[Plan[t.Any]] = []
+    _carried_out.append(plans)
+    try:
+        yield plans
+    finally:
+        _carried_out.pop()
+
+
 def converge(  # noqa: PLR0913  # each is one stage of the way
     observe: t.Callable[[], HostT],
     plan: t.Callable[[HostT, AnswersT], Plan[ThingT]],
@@ -176,28 +192,37 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
         back.
     :raises Interrupted: a signal asked to stop, and what this run changed has been put back as far as its ``state``
         says.
+
+    No signal interrupts what comes after it either, which is to say how the run went, unless that is another run.
     """
+    resume()
     before = observe()
     answers = t.cast("AnswersT", inquire(before) if inquire else None)
     planned = plan(before, answers)
     if check_mode or not planned.changed:
         return Outcome(planned, before)
     journal: Journal[ThingT] = Journal()
+    record: list[Plan[t.Any]] = _carried_out[-1] if _carried_out else []
     try:
         apply(planned.steps, journal)
         after = observe()
         left = verify(planned, after, answers) if verify else plan(after, answers)
         if left.changed:
             raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
+        # What comes later finds all done, and what comes earlier puts it back.
+        defer()
+        record.append(planned)
     except BaseException as exc:
         # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
+        record[:] = [one for one in record if one is not planned]
+
         def settle() -> str:
-            with deferred():
-                if not journal.entries:
-                    return UNCHANGED
-                if not roll_back:
-                    return "What could be done has been kept, as asked for"
-                return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
+            defer()
+            if not journal.entries:
+                return UNCHANGED
+            if not roll_back:
+                return KEPT
+            return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
 
         try:
             state = settle()

@@ -35,14 +35,20 @@ class _Handler:
     """Raises Interrupted for the first signal only: what clears up after it is not to be interrupted in turn."""
 
     def __init__(self) -> None:
-        self.deferred = 0
+        self.deferred = False
         self.raised = False
+        # What has come while it was deferred.
+        self.waiting = ""
 
     def __call__(self, number: int, _frame: t.Any) -> None:
-        if self.deferred or self.raised:
-            return
-        self.raised = True
-        raise Interrupted(signal.Signals(number).name)
+        self.waiting = signal.Signals(number).name
+        if not self.deferred:
+            self.raise_waiting()
+
+    def raise_waiting(self) -> None:
+        if self.waiting and not self.raised:
+            self.raised = True
+            raise Interrupted(self.waiting)
 
 
 _current: list[_Handler] = []
@@ -66,12 +72,20 @@ def raising() -> t.Iterator[None]:
             signal.signal(number, was)
 
 
-@contextlib.contextmanager
-def deferred() -> t.Iterator[None]:
-    """Let no signal interrupt what is done in here. One that comes meanwhile is dropped: the run is ending anyway."""
-    handler = _current[-1] if _current else _Handler()
-    handler.deferred += 1
-    try:
-        yield
-    finally:
-        handler.deferred -= 1
+def defer() -> None:
+    """Let no signal interrupt what comes: the run is ending, and what is left is to put back, or to return its result.
+
+    One that comes meanwhile raises where the run goes on all the same: at :func:`resume`.
+    """
+    if _current:
+        _current[-1].deferred = True
+
+
+def resume() -> None:
+    """Let signals interrupt again.
+
+    :raises Interrupted: one has come meanwhile.
+    """
+    if _current:
+        _current[-1].deferred = False
+        _current[-1].raise_waiting()

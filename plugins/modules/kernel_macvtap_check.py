@@ -259,8 +259,6 @@ changes:
 import functools
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, planner
@@ -278,7 +276,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def execute(module: AnsibleModule) -> dict[str, t.Any]:
+def execute(module: _glue.Module) -> dict[str, t.Any]:
     # Not every PATH that a connection gives has modprobe in it.
     run = functools.partial(module.run_command, path_prefix="/usr/sbin:/sbin", handle_exceptions=False)
     wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required", "probe")})
@@ -295,7 +293,7 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = _glue.Module(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     _glue.run(module, execute)
 

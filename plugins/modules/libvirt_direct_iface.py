@@ -411,8 +411,9 @@ options:
     type: int
     default: 60
 notes:
-  - A domain that migrates to another host is not changed, and a job that allows no change (dump, save, snapshot) is an
-    error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a warning.
+  - A domain that migrates to or from another host is not changed, and a job that allows no change (dump, save,
+    snapshot) is an error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a
+    warning.
   - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
     rollback. It has what is stored when it starts.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
@@ -618,9 +619,12 @@ restart_required:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - NICs that the running guest was asked to release, to remove or to replug them, and still holds; also those that
-      earlier runs asked for. A guest may release one at any time, at the latest when it is reset. One that is stored is
-      then attached again at once, as it is stored, by a process that outlives the run (the keeper).
+    - NICs that the guest was asked to release, to remove or to replug them, and that have neither gone for good nor
+      come back; also those that earlier runs asked for. A guest may release one at any time, at the latest when it is
+      reset. One that is stored is then attached again at once, as it is stored, by a process that outlives the run (the
+      keeper).
+    - Where systemd runs, that holds over a reboot of the host too. It does not hold on another host that the guest has
+      migrated to. Run this module there.
   returned: always
   type: list
   elements: dict
@@ -634,6 +638,14 @@ pending:
     target:
       description: Name of the macvtap link on the host.
       type: str
+    state:
+      description:
+        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+          V(released) if the guest has released it, and it could not be attached again yet.
+      type: str
+    error:
+      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
+      type: str
     since:
       description: When it was first asked for.
       type: str
@@ -641,7 +653,13 @@ pending:
       description: Process ID of the keeper.
       type: int
   sample:
-    - {domain: old1, mac: "52:54:00:10:00:04", target: macvtap3, since: "2026-11-22T10:00:00+00:00", pid: 4242}
+    - domain: old1
+      mac: "52:54:00:10:00:04"
+      target: macvtap3
+      state: held
+      error: null
+      since: "2026-11-22T10:00:00+00:00"
+      pid: 4242
 reflective_relay:
   description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
@@ -669,8 +687,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -685,6 +701,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     hypervisor,
     identity,
     impact,
+    inspection,
     keeping,
     planner,
     resolution,
@@ -694,6 +711,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
     Desired,
     Host,
     Nic,
@@ -703,6 +721,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
@@ -712,7 +731,7 @@ _ALIASES = {"source": ["parent", "dev"]}
 _ATTEMPTS = 3
 
 
-def execute(module: AnsibleModule) -> dict[str, t.Any]:
+def execute(module: _glue.Module) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
     with _lock_of(module), _domains(module) as domains:
@@ -720,17 +739,24 @@ def execute(module: AnsibleModule) -> dict[str, t.Any]:
         declared = declare.declare(entries, only_domain=only_domain)
         answers: dict[str, relay.Verdict] = {}
         kept: list[_plan.Step[Nic]] = []
-        for _attempt in range(_ATTEMPTS - 1):
+        attempts = 0
+        while True:
+            attempts += 1
             journals: list[_plan.Journal[Nic]] = []
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
-            except StaleError as exc:
+            except (MacvtapError, Interrupted) as exc:
                 # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]
+                    if kept:
+                        # By an earlier attempt, if not by this one.
+                        exc.state = _plan.KEPT
                 elif exc.state != _plan.UNCHANGED:
                     raise
-        return _merged(_converge(module, declared, domains, answers, []), kept, diff=module._diff)
+                if not again:
+                    raise
 
 
 def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
@@ -740,7 +766,7 @@ def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff
             "changed": earlier["changed"] or result["changed"]}  # fmt: skip
 
 
-def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
+def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
     if module.check_mode:
         return contextlib.nullcontext()
     return _lock.held(
@@ -752,7 +778,7 @@ def _lock_of(module: AnsibleModule) -> t.ContextManager[None]:
 
 
 @contextlib.contextmanager
-def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
+def _domains(module: _glue.Module) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
         keeper = keeping.Keeper(lambda command: _glue.command(module, command))
@@ -765,7 +791,7 @@ def _domains(module: AnsibleModule) -> t.Iterator[Domains]:
 
 
 def _converge(
-    module: AnsibleModule,
+    module: _glue.Module,
     declared: t.Sequence[Desired],
     hv: Domains,
     answers: dict[str, relay.Verdict],
@@ -845,7 +871,7 @@ def _converge(
     final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
-    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding}
+    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
     due = {
         (r.desired.domain, r.before.mac): changed
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
@@ -865,7 +891,7 @@ def _converge(
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
-            *(_pending_warning(one, host) for one in outstanding),
+            *(inspection.pending_warning(one, host, outlives_boot=hv.outlives_boot) for one in outstanding),
         ],
     }
 
@@ -945,17 +971,6 @@ def _asked(outstanding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {name: value for name, value in outstanding.items() if name != "returns"}
 
 
-def _pending_warning(asked: t.Mapping[str, t.Any], host: Host) -> str:
-    persistent = host.domains[asked["domain"]].persistent
-    as_what = " as it is stored" if persistent else ""
-    gone = "It is gone from the stored configuration already" if persistent else "It does not come back then"
-    back = f"As soon as it does, the NIC is attached again{as_what}, by process {asked['pid']}"
-    return (
-        f"{asked['domain']} {asked['mac']}: the guest was asked to release this NIC and still holds it. It may release "
-        f"it at any time, at the latest at its next reset. {back if asked['returns'] else gone}"
-    )
-
-
 def _interface_options() -> dict[str, t.Any]:
     spec = fields.specification()
     for name, aliases in _ALIASES.items():
@@ -965,7 +980,7 @@ def _interface_options() -> dict[str, t.Any]:
 
 def main() -> None:
     what = _interface_options()
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "domain": {"type": "str"},
             "mac": {"type": "str"},

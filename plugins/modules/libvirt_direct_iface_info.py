@@ -308,11 +308,12 @@ domains:
             - {pid: 4711, command: qemu-system-x86_64, domain: web1}
 pending:
   description:
-    - NICs that guests were asked to release, by whichever run of M(linuxvirt.macvtap.libvirt_direct_iface), and still
-      hold. A guest may release one at any time, at the latest when it is reset. A process of this collection's, the
-      keeper, then attaches it again as it is stored.
-    - V(null) if this user may not see it. Root's requests are noted in C(/run/linuxvirt.macvtap), where the
-      module ran.
+    - NICs that guests were asked to release, by whichever run of M(linuxvirt.macvtap.libvirt_direct_iface), and that
+      have neither gone for good nor come back. A guest may release one at any time, at the latest when it is reset. A
+      process of this collection's, the keeper, then attaches it again as it is stored. A warning says so if it cannot,
+      or does not run.
+    - V(null) if this user may not see it. Root's requests are noted in C(/var/lib/linuxvirt.macvtap) where systemd
+      runs, else in C(/run/linuxvirt.macvtap), on the host where the module ran.
   returned: success
   type: list
   elements: dict
@@ -327,6 +328,16 @@ pending:
       returned: always
     target:
       description: Name of the macvtap link on the host.
+      type: str
+      returned: always
+    state:
+      description:
+        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+          V(released) if the guest has released it, and it could not be attached again yet.
+      type: str
+      returned: always
+    error:
+      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
       type: str
       returned: always
     since:
@@ -345,6 +356,8 @@ pending:
     - domain: old1
       mac: "52:54:00:10:00:04"
       target: macvtap3
+      state: held
+      error: null
       since: "2026-11-22T10:00:00+00:00"
       pid: 4242
       returns: {source: eth1, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
@@ -352,19 +365,18 @@ pending:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 
-def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
+def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
         host = hv.observe(asked)
-        pending = inspection.pending(hv.outstanding(host)) if hv.sees_requests else None
+        outstanding = hv.outstanding(host)
+        pending = inspection.pending(outstanding) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
             raise MacvtapError(unknown(name, host), path=f"domains[{index}]")
@@ -373,11 +385,12 @@ def libvirt_direct_iface_info(module: AnsibleModule) -> dict[str, t.Any]:
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
         "pending": pending,
+        "warnings": inspection.alarms(outstanding, host),
     }
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "domains": {"type": "list", "elements": "str"},
             "uri": {"type": "str", "default": "qemu:///system"},

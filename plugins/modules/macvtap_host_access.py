@@ -278,8 +278,6 @@ companions:
 import contextlib
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
@@ -290,7 +288,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
 
 
-def macvtap_host_access(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     wanted = [
         options.wanted(path, given) for path, given in _glue.entries(params, "companions", options.COMPANION_OPTIONS)
@@ -322,7 +320,7 @@ def macvtap_host_access(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     defaults = {"state": "present", "dhcp4": False}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "companions": {"type": "list", "elements": "dict", "options": options.COMPANION_OPTIONS},
             **{

@@ -337,8 +337,6 @@ domains:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
@@ -353,7 +351,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask
 
 
-def macvtap_host_info(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Which of them are wireless is looked up only for those that are named.
@@ -390,7 +388,7 @@ def _libvirt(uri: str) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "uri": {"type": "str", "default": "qemu:///system"},
             "relay": {"type": "list", "elements": "str", "default": []},

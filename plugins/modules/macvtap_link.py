@@ -205,7 +205,8 @@ options:
   nodst:
     description:
       - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
-        C(ip link)). In other modes the kernel takes the flag and does nothing with it.
+        C(ip link)). The parent, and so the host itself, gets no frame from these addresses either. In other modes the
+        kernel takes the flag and does nothing with it.
     version_added: 0.2.0
     type: bool
   source_macs:
@@ -336,8 +337,9 @@ options:
         What that is, is shown as a warning. It is not put back when a later step fails.
       - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
         set down, and does not get another MAC address or MTU. No link in mode V(passthru) is made on such a parent,
-        since it takes all of the parent's frames. What the host has on a bridge or VLAN link that needs the link counts
-        as well.
+        since it takes all of the parent's frames. No link in mode V(source) with O(nodst=true) takes the frames of the
+        host's router, or of where Ansible connects from. What the host has on a bridge or VLAN link that needs the link
+        counts as well.
       - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
         everything is put back.
     type: bool
@@ -573,8 +575,6 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
@@ -608,7 +608,7 @@ class _Answers(t.NamedTuple):
     reach: Reach
 
 
-def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
     wanted, files = netns.located(
@@ -635,17 +635,25 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, told)
 
-    def cut(some: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
-        """Look once more, right before it is done: a guest may have been started since then."""
-        held = holders.of({step.target: step.before for step in some if step.before})
-        return planner.cuts(some, held, doubts=doubts)
+    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+        """Look once more, right before it is done: a guest may have been started, or an address given, since then.
+
+        On the way ``back`` what this run has made and a guest has taken up since then stays, whatever the task says.
+        """
+        first = ways.first if back else None
+        now = session.observe(())
+        refused = {} if params[ALLOW] else reachability.cuts(some, ways.observe(), now, since=first)
+        if back or not params["force"]:
+            held = holders.of({step.target: step.before for step in some if step.before})
+            refused.update(planner.cuts(some, held, doubts=not back))
+        return refused
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
         ways = Ways(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
-            session.apply(steps, journal, None if params["force"] else cut)
+            session.apply(steps, journal, cut)
 
         outcome = converge(
             # What is to be purged is not known by its name yet.
@@ -655,8 +663,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else ways.kept(apply),
             verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            # What this run has made and a guest has taken up since then stays, whatever the task says.
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
+            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
@@ -672,7 +679,7 @@ def macvtap_link(module: AnsibleModule) -> dict[str, t.Any]:
 def main() -> None:
     entry = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS}
     own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},

@@ -173,8 +173,6 @@ links:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
@@ -185,7 +183,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 
 
-def macvtap_link_info(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_link_info(module: _glue.Module) -> dict[str, t.Any]:
     with netlink.session() as session:
         links = [link for link in session.observe().values() if _asked_for(link, module.params)]
         counters = session.observe_counters()
@@ -220,7 +218,7 @@ def _asked_for(link: Link, params: t.Mapping[str, t.Any]) -> bool:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "name": {"type": "list", "elements": "str"},
             "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},

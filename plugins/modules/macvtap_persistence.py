@@ -528,8 +528,6 @@ import functools
 import typing as t
 from dataclasses import replace
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _lock, _managed_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
@@ -561,7 +559,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Pla
 _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
 
 
-def macvtap_persistence(module: AnsibleModule) -> dict[str, t.Any]:
+def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "companions")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, companions or purge")
@@ -668,7 +666,7 @@ def main() -> None:
     links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
     companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
     own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": links},

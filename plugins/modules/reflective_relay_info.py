@@ -168,8 +168,6 @@ reason:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
@@ -181,7 +179,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model imp
 _RANGES = {"timeout": (1, 10_000), "count": (1, 100)}
 
 
-def reflective_relay_info(module: AnsibleModule) -> dict[str, t.Any]:
+def reflective_relay_info(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     for option, (least, most) in _RANGES.items():
         if not least <= params[option] <= most:
@@ -198,7 +196,7 @@ def reflective_relay_info(module: AnsibleModule) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
             "parents": {"type": "list", "elements": "str"},

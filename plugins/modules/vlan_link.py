@@ -20,7 +20,8 @@ description:
   - Another parent, O(id) or O(protocol) needs the link to be made anew; RV(changes) says so for each field before it
     happens, in check mode. What else is declared is changed in place.
   - A link that has links on it, or is the port of a bridge or bond, is neither removed nor recreated, unless
-    O(force=true). Links that are in another network namespace are not seen. A declared VLAN on it that stays as it is
+    O(force=true); nor is it set down where processes hold the taps of macvtap links on it, or a bridge needs it. Links
+    that are in another network namespace are not seen. A declared VLAN on it that stays as it is
     is recreated along with it.
   - Nothing is done that would take away addresses or routes of the host, or cut off the connection that Ansible runs
     over, unless O(allow_host_disconnect=true).
@@ -121,8 +122,9 @@ options:
     default: up
   force:
     description:
-      - Remove links, or make them anew, even where they are in use. What is on them goes with them, macvtap links and
-        the connections of guests among it, and is not put back when a later step fails.
+      - Remove or recreate links even where others are on them. Those go with them, macvtap links and the connections of
+        guests among it, and are not put back when a later step fails.
+      - Set links down that are ports of a bridge, or that have macvtap links on them whose taps processes hold open.
     type: bool
     default: false
   allow_host_disconnect:
@@ -132,6 +134,9 @@ options:
       - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
         set down, and does not get another MAC address or MTU. What the host has on a bridge or VLAN link that needs the
         link counts as well.
+      - On a port of a bridge no VLAN link is made that takes the frames of a VLAN link of the same ID on the bridge, or
+        of the bridge itself where that is in this VLAN, if the host is reached by those. The same holds for what is on
+        a macvlan link of the parent.
       - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
         everything is put back.
     type: bool
@@ -272,53 +277,94 @@ vlans:
 
 import contextlib
 import typing as t
-
-from ansible.module_utils.basic import AnsibleModule
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    holders,
     netlink,
     rtnetlink,
     steps,
     vlan_options,
+    vlan_refusals,
     vlans,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings, standing_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 
 
-def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
+class _Answers(t.NamedTuple):
+    """What was asked before the plan: the host's ways, and who holds the taps on the VLAN links that are to be down."""
+
+    reach: Reach
+    holders: dict[str, Held]
+
+
+def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     wanted = [
         vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
     ]
     parents = {said for want in wanted for said in spellings(want.parent)}
 
-    def plan(links: Links, reach: Reach) -> Plan[Link]:
-        planned = vlans.plan(wanted, links, force=params["force"])
-        return reachability.checked(planned, reach, links, allowed=params[ALLOW])
+    def inquire(links: Links) -> _Answers:
+        down = []
+        for want in wanted:
+            # What is wrong with its parent, the plan says.
+            with contextlib.suppress(MacvtapError):
+                down += [vlans.found(want, links)] if want.state == "down" else []
+        return _Answers(ways.observe(), held_on([link for link in down if link is not None], links))
 
-    def verify(planned: Plan[Link], links: Links, reach: Reach) -> Plan[Link]:
+    def held_on(below: t.Sequence[Link], links: Links) -> dict[str, Held]:
+        """Return who holds the taps of the links that are on those ``below``."""
+        on_it = {one.key: one for link in below for one in standing_on(link, links) if one.kind == "macvtap"}
+        taps = session.taps(list(on_it.values())) if on_it else {}
+        return holders.of({key: replace(link, tap=taps.get(key)) for key, link in on_it.items()})
+
+    def plan(links: Links, told: _Answers) -> Plan[Link]:
+        planned = vlans.plan(wanted, links, force=params["force"])
+        vlan_refusals.check_guests(planned, links, told.holders, force=params["force"])
+        return reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
+
+    def verify(planned: Plan[Link], links: Links, told: _Answers) -> Plan[Link]:
         steps.check_there(planned, links)
-        return plan(links, reach)
+        return plan(links, told)
+
+    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+        """Look once more, right before it is done: a guest may have been started, or an address given, since then.
+
+        On the way ``back`` what a guest has taken up since then stays, whatever the task says.
+        """
+        links = session.observe(())
+        first = ways.first if back else None
+        refused = {} if params[ALLOW] else reachability.cuts(some, ways.observe(), links, since=first)
+        if back or not params["force"]:
+            falling = [step.before for step in some if step.before and step.after and not step.after.up]
+            refused.update(vlan_refusals.cuts(some, links, held_on(falling, links)))
+        return {**refused, **vlan_refusals.arrived(some, links)}
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         ways = Ways(sock)
+
+        def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
+            session.apply(steps, journal, cut)
+
         outcome = converge(
             observe=lambda: session.observe((), parents=parents),
-            inquire=lambda _links: ways.observe(),
+            inquire=inquire,
             plan=plan,
-            apply=session.apply if params[ALLOW] else ways.kept(session.apply),
+            apply=apply if params[ALLOW] else ways.kept(apply),
             verify=verify,
             undo=lambda journal, links: vlans.undo(journal, links, session.lost, session.brought),
-            revert=session.revert,
+            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
@@ -333,7 +379,7 @@ def vlan_link(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
-    module = AnsibleModule(
+    module = _glue.Module(
         argument_spec={
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
             **own,

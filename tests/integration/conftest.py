@@ -17,11 +17,14 @@ import typing as t
 import direct_iface
 import libvirtd_fixture
 import pytest
+from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
 from support import ROOT, run_module
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import indexes
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 CLONE_NEWNS = 0x20000
 LOCK = pathlib.Path("/run/linuxvirt.macvtap.links.lock")

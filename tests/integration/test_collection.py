@@ -44,10 +44,13 @@ def test_the_artefact_holds_what_a_user_needs_and_nothing_else(fleet: Fleet) -> 
     found = {path.name for path in installed.iterdir()}
     assert found == {
         "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
         "FILES.json",
         "LICENSE",
         "MANIFEST.json",
         "README.md",
+        "SECURITY.md",
         "changelogs",
         "docs",
         "meta",

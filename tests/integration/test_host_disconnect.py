@@ -11,7 +11,7 @@ from pathlib import Path
 import lan as lans
 import pytest
 from lan import Connected, Lan
-from support import run_module
+from support import Meanwhile, run_module
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
@@ -78,6 +78,21 @@ def test_addresses_of_the_parent_are_enough(lan: Lan) -> None:
     assert link(lan, {**MT0, "mtu": 1400, "mode": "private"})["changed"]
 
 
+def test_a_link_in_mode_source_would_take_all_that_the_peer_sends(lan: Lan, tmp_path: Path) -> None:
+    """With nodst the host gets nothing from there: under strict reverse path filters, or once a guest runs."""
+    for name in ("all", "eth0"):
+        lan.host.sysctl(name, "ipv4/rp_filter", 1)
+    taking = {"name": "mt0", "parent": "eth0", "mode": "source", "nodst": True, "source_macs": [lans.PEER[0]]}
+    session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
+    runs = "^the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and a link in mode"
+    session.refused(taking, f"{runs} source .* would cut it off. .*nodst: false{TOLD}", module="macvtap_link")
+    assert session.access({**taking, "nodst": False}, module="macvtap_link")["changed"]
+    assert lan.peer.pings("192.0.2.1")
+    # Not out of caution only.
+    assert link(lan, {**taking, "allow_host_disconnect": True})["changed"]
+    assert not lan.peer.pings("192.0.2.1")
+
+
 # What takes the link away, or makes it unreachable.
 CHANGES: list[dict[str, t.Any]] = [
     {"parent": "eth1"},
@@ -122,6 +137,28 @@ def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
     finally:
         lan.peer.ip("address", "del", "198.51.100.9/24", "dev", "eth0")
         lan.host.sysctl("all", "ipv4/arp_filter", 0)
+
+
+GIVEN = ("ip", "address", "add", "198.51.100.1/24", "dev", "mt0")
+LOOKED = Meanwhile("after", "_access.reachability.checked", GIVEN)
+
+
+@pytest.mark.parametrize("change", [{"state": "absent"}, {"parent": "eth1"}, {"state": "down"}, {"mtu": 1400}])
+def test_an_address_that_it_has_got_since_the_look_at_it(lan: Lan, change: dict[str, t.Any]) -> None:
+    assert link(lan, MT0)["changed"]
+    result = link(lan, {**MT0, **change, "force": True}, meanwhile=LOOKED)
+    assert result["msg"].startswith("mt0 has addresses of the host (198.51.100.1/24), and "), result["msg"]
+    assert result["msg"].endswith("The host is as it was before")
+    assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")
+
+
+def test_a_new_link_with_an_address_by_now_is_not_taken_back(lan: Lan) -> None:
+    failing = {"name": "bad0", "parent": "eth1", "mode": "bridge", "addrgenmode": "stable_secret"}
+    given = Meanwhile("before", "_plan._put_back", GIVEN)
+    result = link(lan, {"links": [MT0, failing]}, meanwhile=given)
+    assert result["msg"].startswith("links[1]: the kernel refused to make bad0"), result["msg"]
+    assert "failed as well: links[0]: mt0 has addresses of the host (198.51.100.1/24), and removing" in result["msg"]
+    assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")
 
 
 def test_told_to_it_is_done_and_what_goes_is_said(lan: Lan) -> None:

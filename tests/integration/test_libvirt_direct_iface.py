@@ -194,10 +194,13 @@ def test_many_domains_in_one_task(hv: Hypervisor, module: Module) -> None:
     assert not ok(module(interfaces=entries, state="absent"))["changed"]
 
 
+CDROM = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><boot order='{order}'/></disk>"
+
+
 def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web0", nic(A)))
     # libvirt refuses the same place in the boot order twice.
-    hv.define(domain("web1", nic(B), nic("52:54:00:00:00:0e", more="<boot order='1'/>")))
+    hv.define(domain("web1", nic(B), CDROM.format(order=1)))
     before = [hv.dump(f"web{i}") for i in range(2)]
     failed = module(
         interfaces=[

@@ -67,6 +67,13 @@ def test_a_link_that_keeps_its_guest_off_the_network_is_mended(started: Hypervis
     assert A in started.run("ip", "link", "show", link)
     assert "macvtap mode private" in started.run("ip", "-d", "link", "show", link)
     ok(module(domain="web1", mac=A, mode="bridge"))
+    # A rollback does not cut the guest off again, and says so.
+    started.run("ip", "link", "set", link, "down")
+    other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
+    failed = module(interfaces=[{"domain": "web1", "mac": A}, other], mode="bridge")
+    assert f"web1 {A}: the guest's link was down, and is left as the guest needs it" in failed["msg"]
+    assert "as it was before" not in failed["msg"]
+    assert ",UP" in started.run("ip", "link", "show", link)
     # libvirt sets it down itself while the guest is paused.
     started.virsh("suspend", "web1")
     try:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -49,7 +50,7 @@ def files(hv: Hypervisor) -> str:
 
 def keepers(hv: Hypervisor) -> list[int]:
     """Return the processes of the keeper, in the hypervisor's own numbers."""
-    found = hv.run("sh", "-c", f"grep -lz ^{STATE}/keeper.py /proc/[0-9]*/cmdline || true")
+    found = hv.run("sh", "-c", f"grep -lz ^{STATE}/keeper.pyz /proc/[0-9]*/cmdline || true")
     return [int(path.split("/")[2]) for path in found.split()]
 
 
@@ -258,3 +259,70 @@ def test_each_guest_is_back_as_soon_as_its_own_nic_is_gone(guest: Hypervisor) ->
     assert "stops 52:54:00:00:00:0d: the guest stopped while this ran" in said
     assert guest_has(guest, "web1", {A, B})
     assert "up1" in guest.dump("stops")
+
+
+def test_a_nic_that_cannot_come_back_is_shown_and_comes_back_when_it_can(started: Hypervisor, module: Module) -> None:
+    """Its link's name is another's by then, and its source has gone for a while."""
+    for command in ("add up2 type veth peer name far2", "set up2 up", "set far2 up"):
+        started.run("ip", "link", *command.split())
+    ok(module(domain="web1", mac=A, target="web0", source="up2", live="replug", timeout=0))
+    started.virsh("destroy", "web1")
+    assert settled(started)
+    started.virsh("start", "web1")
+    ok(module(domain="web1", mac=A, model="e1000e", live="replug", timeout=0))
+    started.run("ip", "link", "add", "held", "type", "veth", "peer", "name", "far3")
+    started.run("ip", "link", "set", "up2", "name", "up3")
+    started.virsh("reset", "web1")
+    assert until(lambda: any(one["state"] == "released" and one["error"] for one in pending(started)))
+    told = run_module("libvirt_direct_iface_info", {}, prefix=started.prefix)
+    assert "the guest has released this NIC, and it is not attached again yet" in str(told["warnings"])
+    started.run("ip", "link", "set", "held", "name", "web0")
+    started.run("ip", "link", "set", "up3", "name", "up2")
+    assert until(lambda: A in started.dump("web1", live=True))
+    assert "e1000e" in element(started.dump("web1", live=True), A)
+    assert settled(started)
+    assert "veth" in started.run("ip", "-d", "link", "show", "web0")
+    for name in ("web0", "up2"):
+        started.run("ip", "link", "del", name)
+
+
+@contextlib.contextmanager
+def read_only(hv: Hypervisor) -> t.Iterator[None]:
+    hv.run("mkdir", "-p", STATE)
+    hv.run("mount", "--bind", STATE, STATE)
+    try:
+        hv.run("mount", "-o", "remount,bind,ro", STATE)
+        yield
+    finally:
+        hv.run("umount", STATE)
+
+
+def test_nothing_is_asked_for_that_cannot_be_written_down(started: Hypervisor, module: Module) -> None:
+    replug: Result = {"domain": "web1", "mac": A, "model": "e1000e", "live": "replug", "timeout": 0}
+    absent: Result = {"domain": "web1", "mac": A, "state": "absent", "timeout": 0}
+    before = started.dump("web1")
+    with read_only(started):
+        for declared in (replug, absent):
+            assert module(**declared)["msg"] == (
+                f"cannot keep in {STATE} what guests were asked for and what is to come back: Read-only file system. "
+                "No guest was asked to release a NIC. The host is as it was before"
+            )
+    assert started.dump("web1") == before
+    # The keeper brings back all the same what was written down before.
+    ok(module(**replug))
+    with read_only(started):
+        started.virsh("reset", "web1")
+        assert until(lambda: "e1000e" in started.dump("web1", live=True))
+    assert settled(started)
+
+
+def test_a_newer_program_takes_over_from_the_one_that_runs(started: Hypervisor, module: Module) -> None:
+    ok(module(domain="web1", mac=A, model="e1000e", live="replug", timeout=0))
+    started.run("sh", "-c", f"cd {STATE} && echo '# an older one' | cat keeper.pyz - > new && mv new keeper.pyz")
+    older = set(keepers(started))
+    assert until(lambda: len(set(keepers(started)) - older) == 1)
+    ok(module(domain="web1", mac=A, source="up1", live="replug", timeout=0))
+    assert "an older one" not in started.run("tail", "-c", "100", f"{STATE}/keeper.pyz")
+    started.virsh("reset", "web1")
+    assert settled(started)
+    assert on(started, A, "up1")

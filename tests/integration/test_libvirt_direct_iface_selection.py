@@ -214,3 +214,34 @@ def test_a_nic_that_was_moved_is_not_found_where_it_was(hv: Hypervisor, module: 
     for check in (True, False):
         assert "is to have 2 direct interfaces" in module(interfaces=twice, check=check)["msg"]
     assert C not in hv.dump("web1")
+
+
+def test_what_somebody_has_attached_of_another_type_is_left_alone(started: Hypervisor, module: Module) -> None:
+    started.run("ip", "link", "add", "br7", "type", "bridge")
+    try:
+        theirs = (
+            f"<interface type='bridge'><mac address='{B}'/><source bridge='br7'/><model type='virtio'/></interface>"
+        )
+        started.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=theirs)
+        for convert in (False, True):
+            done = ok(module(domain="web1", mac=B, timeout=1, state="absent", convert=convert))
+            assert (done["changed"], done["pending"]) == (False, [])
+            assert "as an interface of type 'bridge', which is left alone" in str(done["warnings"])
+        givens: list[Result] = [{"mode": "private"}, {"source": "eth0", "mode": "bridge"}]
+        for given in givens:
+            assert "of type 'bridge'; this module" in module(domain="web1", mac=B, **given)["msg"]
+        assert B not in started.dump("web1")
+        assert B in started.dump("web1", live=True)
+    finally:
+        started.virsh("destroy", "web1")
+        started.run("ip", "link", "del", "br7")
+
+
+def test_a_stopped_domain_that_shares_a_source_with_passthrough_is_warned_of(hv: Hypervisor, module: Module) -> None:
+    hv.define(domain("web1", nic(A, "up1")))
+    hv.define(domain("web2", nic(B, "up1")))
+    for check in (True, False):
+        done = ok(module(check=check, domain="web1", mac=A, mode="passthrough"))
+        assert f"also web2 {B}. Whichever of these guests or links comes second does not start" in str(done["warnings"])
+    assert not ok(module(domain="web1", mac=A, mode="passthrough")).get("warnings")
+    assert "in that mode" in str(ok(module(domain="web2", mac=B, mode="vepa"))["warnings"])

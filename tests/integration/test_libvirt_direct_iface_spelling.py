@@ -8,7 +8,7 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, C, Module, Result, domain, element, nic, ok
+from direct_iface import A, B, Module, Result, domain, element, nic, ok
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -103,7 +103,8 @@ def test_two_nics_with_one_address_can_be_told_apart(hv: Hypervisor, module: Mod
 
 
 def test_what_libvirt_refuses_is_told_of_the_entry_at_fault(hv: Hypervisor, module: Module) -> None:
-    booting = domain("web1", nic(A), nic(B), nic(C, more="<boot order='7'/>"))
+    disk = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><boot order='7'/></disk>"
+    booting = domain("web1", nic(A), nic(B), disk)
     hv.define(booting)
     before = hv.dump("web1")
     entries = [{"domain": "web1", "mac": A, "mode": "private"}, {"domain": "web1", "mac": B, "boot_order": 7}]

@@ -144,6 +144,52 @@ Hypervisor.apply = raced
     assert macs(hv, "web1", live=False) == [A]
 
 
+# Another editor stores a title right before (or, once the run's own define has returned, after) what the run stores.
+BESIDE = """
+other, define, editing = libvirt.open("qemu:///system"), libvirt.virConnect.defineXML, []
+def edit(number):
+    document = other.lookupByName("web1").XMLDesc(3)
+    define(other, document.replace("<title>", f"<title>edited {number} "))
+def raced(self, document):
+    editing.append(None)
+    if len(editing) in BEFORE:
+        edit(len(editing))
+    return define(self, document)
+libvirt.virConnect.defineXML = raced
+"""
+
+
+@pytest.mark.parametrize(("on_error", "stays"), [("rollback", []), ("keep", [B])])
+def test_what_another_editor_stores_right_before_the_define_is_no_silent_loss(
+    hv: Hypervisor, on_error: str, stays: list[str]
+) -> None:
+    hv.define(domain("web1", nic(A)))
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge", "on_error": on_error}
+    failed = run_beside(hv, BESIDE.replace("BEFORE", "(1,)"), declared)
+    assert failed["rc"] == 1
+    assert "domain 'web1' was changed by another editor at the very moment when this run stored it" in failed["msg"]
+    assert "as it was before" not in failed["msg"]
+    assert ("What the other editor of domain 'web1' has stored may be lost" in failed["msg"]) == (not stays)
+    assert macs(hv, "web1", live=False) == [A, *stays]
+    assert "edited" not in hv.dump("web1")
+
+
+def test_an_editor_before_the_last_read_or_on_the_way_back_is_told_apart(hv: Hypervisor) -> None:
+    hv.define(domain("web1", nic(A)))
+    declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
+    beside = BESIDE.replace("BEFORE", "()")
+    done = ok(run_beside(hv, f"{beside}\nact = lambda domain: edit(1)" + ONCE, declared))
+    assert done["changed"]
+    assert "edited 1" in hv.dump("web1")
+    # The rollback's define is the second.
+    hv.virsh("start", "web1")
+    failed = run_beside(hv, BESIDE.replace("BEFORE", "(2,)"), {**declared, "mac": C, "model": "nonsense"})
+    assert "'nonsense' is not a valid device model name" in failed["msg"]
+    assert "What the other editor of domain 'web1' has stored may be lost" in failed["msg"]
+    assert "as it was before" not in failed["msg"]
+    assert macs(hv, "web1", live=False) == [A, B]
+
+
 def test_two_runs_wait_for_each_other(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
     declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
@@ -195,6 +241,33 @@ def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, mo
     started.run("rm", "/run/dump")
     assert "domain 'web1' is under a job (dump)" in failed["msg"]
     assert stored["changed"]
+
+
+def test_a_backup_lets_a_guest_be_changed_and_a_crash_does_not(hv: Hypervisor, module: Module) -> None:
+    more = (
+        "<panic model='isa'/><disk type='file'><driver name='qemu' type='raw'/><source file='/run/disk'/>"
+        "<target dev='vda' bus='virtio'/></disk></devices>"
+    )
+    crashing = domain("web1", nic(A)).replace("<devices>", "<on_crash>preserve</on_crash><devices>")
+    hv.run("truncate", "--size=1M", "/run/disk")
+    hv.define(crashing.replace("</devices>", more))
+    hv.virsh("start", "web1")
+    backup = (
+        "<domainbackup mode='pull'><server transport='unix' socket='/run/backup'/><disks>"
+        "<disk name='vda' type='file'><scratch file='/run/scratch'/></disk></disks></domainbackup>"
+    )
+    hv.virsh("backup-begin", "web1", "/dev/stdin", stdin=backup)
+    assert "live" in impacts(ok(module(domain="web1", mac=A, mode="private"))).values()
+    assert "Backup" in hv.virsh("domjobinfo", "web1")
+    hv.virsh("domjobabort", "web1")
+    # As a kernel that panics does: by the port of pvpanic.
+    hv.virsh("qemu-monitor-command", "web1", "--hmp", "o /b 0x505 1")
+    deadline = time.monotonic() + 20
+    while "crashed" not in hv.virsh("domstate", "web1") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done = ok(module(domain="web1", mac=A, mode="bridge"))
+    assert "web1 52:54:00:00:00:0a: the guest has crashed, and is not touched" in str(done["warnings"])
+    assert done["restart_required"] == [{"domain": "web1", "mac": A, "fields": ["mode"]}]
 
 
 def test_a_run_that_loses_libvirtd_puts_back_what_it_did(started: Hypervisor) -> None:

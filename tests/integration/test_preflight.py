@@ -70,11 +70,13 @@ def spoilt() -> dict[str, t.Any]:
     return said
 
 
-def test_a_clean_fleet_passes_with_nothing_said_and_nothing_changed(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+def test_a_clean_fleet_passes_with_its_summary_and_nothing_changed(fleet: Fleet, tmp_path: pathlib.Path) -> None:
     before, report = state(fleet), tmp_path / "preflight.json"
     done = fleet.play("preflight", "-e", f"macvtap_preflight_json={report}", inventory=inventory(tmp_path, CLEAN))
     assert changed(done) == [0, 0]
-    assert not re.search(r"TASK \[Show the conflicts\] \*+\nok", done.stdout)
+    lines = [line.strip(' ",') for line in done.stdout.splitlines()]
+    shown = [line for line in lines if re.match(r"hv\d: \d|No conflicts", line)]
+    assert shown == ["hv1: 1 NIC", "hv2: 1 NIC, 1 link", "No conflicts on 2 hosts"]
     assert json.loads(report.read_text()) == {"conflicts": [], "gaps": [], "hosts": ["hv1", "hv2"]}
     assert state(fleet) == before
 
@@ -105,6 +107,8 @@ def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_be
     assert re.search(r"parent +hv2 +spare0 +declared", said)
     assert "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead" in said
     assert "Conflicts: 2. See the table above" in said
+    # Each on the hosts that they are of.
+    assert re.findall(r"^(\w+) +:.* failed=(\d)", done.stdout, re.MULTILINE) == [("hv1", "1"), ("hv2", "1")]
     assert "macvtap_kernel" not in done.stdout
     assert changed(done) == [0, 0]
     assert state(fleet) == before
@@ -123,8 +127,15 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     said = fleet.play("preflight", inventory=file, check=False).stdout
     assert "Not looked at: hv0: cannot be reached" in said
     assert f"{A} is used twice on one network" in said
-    limited = fleet.play("preflight", "--limit", "hv1", inventory=file)
-    assert "Not compared: hosts outside of --limit hv1" in limited.stdout
+    # Nobody looks at the others, but what they declare is compared.
+    limited = fleet.play("preflight", "--limit", "hv1", inventory=file, check=False)
+    assert "Not looked at: hv2, hv0: outside of --limit; what is declared there was compared" in limited.stdout
+    assert f"{A} is used twice on one network" in limited.stdout
+    assert "1 conflict on 1 host" in limited.stdout
+    allowed = json.dumps({"macvtap_preflight_allow": [f"mac {A}"]})
+    done = fleet.play("preflight", "--limit", "hv1", "-e", allowed, inventory=file)
+    assert "allowed by macvtap_preflight_allow" in done.stdout
+    assert "No conflicts on 1 host, 1 allowed" in done.stdout
 
 
 def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out(
@@ -214,7 +225,7 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
     said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
     for message in (
         "macvtap_links_links: a list is needed, and found is 5",
-        "macvtap_links_mtu: 'big' is no number",
+        "macvtap_links_mtu: 'big' is not a whole number",
         "macvtap_host_access_companions: a list is needed, and found is 'x'",
         "macvtap_domains_interfaces[1]: a dictionary is needed, and found is 'web1'",
         "macvtap_domains_interfaces[2].mode: a text is needed, and found is ['vepa']",

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from torture.nics import Nic
-from torture.world import OTHERS, Guest, RefusedError, World
+from torture.world import OTHERS, SOURCES, UNPAUSED, Guest, RefusedError, World
 
 
 class Action(t.NamedTuple):
@@ -19,8 +19,12 @@ class Action(t.NamedTuple):
     value: t.Any = ""
 
 
-# What ends or disturbs the run that it falls into, beside what changes the host.
-OF_A_RUN = ("kill", "sigterm", "restart_libvirtd", "refuse", "run", "keeper")
+# What happens to the host beside its domains: the keeper looks at it, or processes of its are killed.
+OF_THE_HOST = ("restart_libvirtd", "keeper", "kill_keeper")
+# What ends or disturbs the run that it falls into.
+OF_A_RUN = ("kill", "sigterm", "refuse", "run", *OF_THE_HOST)
+# The keeper's processes, and both of them at once.
+PROCESSES = ("supervisor", "worker", "both")
 
 
 def apply(world: World, action: Action) -> t.Any:
@@ -43,7 +47,9 @@ def _hang(_world: World, guest: Guest, _value: str) -> None:
 
 
 def _answer(world: World, guest: Guest, _value: str) -> None:
-    guest.answers, guest.paused = True, False
+    guest.answers = True
+    if guest.paused:
+        guest.paused, guest.reason = False, UNPAUSED
     world.tick()
 
 
@@ -78,9 +84,8 @@ def _edit_mode(_world: World, guest: Guest, mac: str) -> None:
 
 def _edit_source(_world: World, guest: Guest, mac: str) -> None:
     if guest.stored is not None:
-        other = {"eth0": "eth1", "eth1": "eth0"}
         guest.stored = [
-            replace(nic, source=other.get(nic.source, nic.source)) if nic.mac == mac else nic for nic in guest.stored
+            replace(nic, source=SOURCES[-1]) if nic.mac == mac and nic.type == "direct" else nic for nic in guest.stored
         ]
 
 

@@ -20,7 +20,7 @@ from torture import fake_libvirt
 from torture.intent import Scope
 from torture.nics import Nic
 from torture.stage import SIGNAL, Killed, Run, Stage
-from torture.world import Guest
+from torture.world import SOURCES, Guest
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"
@@ -120,7 +120,7 @@ def _links(stage: Stage) -> dict[str, t.Any]:
     model = importlib.import_module(f"{_UTILS}._links.model")
     found = {
         name: model.Link(name, index, mac=f"02:00:00:00:00:0{index}", mtu=1500, up=True, carrier=True)
-        for index, name in enumerate(("eth0", "eth1"), 2)
+        for index, name in enumerate(SOURCES, 2)
     }
     for guest in stage.world.guests.values():
         for one in guest.live or ():
@@ -168,7 +168,15 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
     module = importlib.import_module(f"{_BASE}.modules.libvirt_direct_iface")
     utils = {
         name: importlib.import_module(f"{_UTILS}.{name}")
-        for name in ("_lock", "_errors", "_links.netlink", "_links.holders", "_links.messages", "_domains.keeping")
+        for name in (
+            "_glue",
+            "_lock",
+            "_errors",
+            "_links.netlink",
+            "_links.holders",
+            "_links.messages",
+            "_domains.keeping",
+        )
     }
 
     @contextlib.contextmanager
@@ -188,7 +196,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
     clock = _Clock(stage)
     with contextlib.ExitStack() as stack:
         for target, name, value in (
-            (module, "AnsibleModule", _Module),
+            (utils["_glue"], "Module", _Module),
             (utils["_lock"], "held", held),
             (utils["_links.netlink"], "session", session),
             (utils["_links.holders"], "search", lambda devices: _search(stage, devices)),
@@ -226,12 +234,12 @@ def run(
     stage.number += 1
     noted = Run(stage.number, params, check, list(events), Scope(params, stage.world))
     noted.window = [stage.world.copy()]
-    noted.outstanding = frozenset(
+    noted.outstanding = stage.owed | {
         (guest.uuid, one.nic.mac)
         for guest in stage.world.guests.values()
         for one in guest.live or ()
         if one.asked is not None
-    )
+    }
     stage.note(f"run {noted.number}{' (check mode)' if check else ''}: {dict(params)}")
     for guest in stage.world.guests.values():
         stage.note(f"  {_described(guest)}")

@@ -82,7 +82,7 @@ class Stage(t.Protocol):
     def world(self) -> World: ...
 
     def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
-    def read(self, guest: Guest, *, stored: bool) -> None: ...
+    def looks(self, guest: Guest, what: str) -> None: ...
     def defines(self, document: nics.Document) -> None: ...
     def asks(self, guest: Guest, alias: str) -> None: ...
     def attaches(self, guest: Guest, nic: nics.Nic) -> None: ...
@@ -98,6 +98,11 @@ def module(stage: Stage) -> types.ModuleType:
     def connect(_uri: str, *_more: t.Any) -> Connection:
         return t.cast("Connection", stage.call("open", "", lambda: Connection(stage)))
 
+    def without_events() -> t.NoReturn:
+        # So that what another editor stores between a read and the define that follows it stays unseen: see stage.
+        raise LibvirtError("this model has no events", 3)
+
+    vars(made).update(virEventRegisterDefaultImpl=without_events)
     vars(made).update(open=connect, openReadOnly=connect, openAuth=connect, getVersion=lambda *_of: VERSION)
     return made
 
@@ -220,11 +225,15 @@ class Domain:
 
         return self._connection.do(name, self._name, done)
 
+    def _looked(self, guest: Guest, what: str) -> Guest:
+        self._stage.looks(guest, what)
+        return guest
+
     def isActive(self) -> int:  # noqa: N802
         return int(self._do("state", lambda guest: guest.running))
 
     def isPersistent(self) -> int:  # noqa: N802
-        return int(self._do("state", lambda guest: guest.stored is not None))
+        return int(self._do("state", lambda guest: self._looked(guest, "persistent").stored is not None))
 
     def ID(self) -> int:  # noqa: N802
         # It changes at each start, and is known without asking in the real one.
@@ -238,10 +247,12 @@ class Domain:
         return t.cast("list[int]", self._do("state", lambda guest: [_state(guest)[0], 1024, 1024, 1, 0]))
 
     def jobInfo(self) -> list[int]:  # noqa: N802
-        return t.cast("list[int]", self._do("job", lambda guest: [2 if guest.job else 0, *[0] * 11]))
+        return t.cast(
+            "list[int]", self._do("job", lambda guest: [2 if self._looked(guest, "job").job else 0, *[0] * 11])
+        )
 
     def jobStats(self, _flags: int = 0) -> dict[str, int]:  # noqa: N802
-        return t.cast("dict[str, int]", self._do("job", _job_stats))
+        return t.cast("dict[str, int]", self._do("job", lambda guest: _job_stats(self._looked(guest, "job"))))
 
     def hasManagedSaveImage(self, _flags: int = 0) -> int:  # noqa: N802
         return int(self._do("saved", lambda guest: guest.saved is not None))
@@ -257,7 +268,7 @@ class Domain:
     def XMLDesc(self, flags: int = 0) -> str:  # noqa: N802
         def described(guest: Guest) -> str:
             stored = bool(flags & 2) or guest.live is None
-            self._stage.read(guest, stored=stored)
+            self._stage.looks(guest, "stored" if stored else "live")
             live = tuple(one.nic for one in guest.live or ())
             # A transient domain has no other configuration than the running one.
             shown = tuple(guest.stored) if stored and guest.stored is not None else live
@@ -317,8 +328,8 @@ def _stored(guest: Guest) -> list[nics.Nic]:
 
 def _state(guest: Guest) -> list[int]:
     if not guest.running:
-        return [5, 0]
-    return [3, 1] if guest.paused else [1, 1]
+        return [5, 5 if guest.saved is not None else 2]
+    return [3, 1] if guest.paused else [1, guest.reason]
 
 
 def _job_stats(guest: Guest) -> dict[str, int]:

@@ -25,7 +25,7 @@ def meant(entry: t.Mapping[str, t.Any], guest: Guest, named: t.Collection[str] =
 
     Those that are ``named`` by other entries may count as found, or not.
     """
-    by = next(name for name in _SELECTORS if entry.get(name))
+    by = _selector(entry)
     if by == "mac":
         return {entry["mac"].lower()}
     found = {nic.mac for nic in guest.stored or () if _fits(nic, by, entry[by])}
@@ -34,6 +34,20 @@ def meant(entry: t.Mapping[str, t.Any], guest: Guest, named: t.Collection[str] =
     kept = {nic.mac for nic in guest.stored or ()}
     live = {one.nic.mac for one in guest.live or () if _fits(one.nic, by, entry[by])}
     return found | (live - kept)
+
+
+def _selector(entry: t.Mapping[str, t.Any]) -> str:
+    return next(name for name in _SELECTORS if entry.get(name))
+
+
+def _named(entry: t.Mapping[str, t.Any], others: t.Iterable[t.Mapping[str, t.Any]], guest: Guest) -> set[str]:
+    """Return the addresses of what ``others`` mean that go before ``entry``, since what they select by is surer."""
+    before = _SELECTORS[: _SELECTORS.index(_selector(entry))]
+    found: set[str] = set()
+    for other in others:
+        if other is not entry and other["domain"] == guest.name and _selector(other) in before:
+            found |= meant(other, guest)
+    return found
 
 
 def _fits(nic: Nic, by: str, value: str) -> bool:
@@ -62,7 +76,7 @@ class Scope:
                 if entry["domain"] != guest.name:
                     continue
                 absent = entry.get("state") == "absent"
-                named = {str(one["mac"]).lower() for one in self._entries if one.get("mac") and one is not entry}
+                named = _named(entry, self._entries, guest)
                 found = {(guest.uuid, mac) for mac in meant(entry, guest, named)}
                 (self.absent if absent else self.present).update(found)
                 if not absent and not entry.get("mac"):

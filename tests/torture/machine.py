@@ -25,10 +25,10 @@ class DirectIface(RuleBasedStateMachine):
     found: t.ClassVar[ViolationError | None] = None
     runs: t.ClassVar[int] = 0
 
-    @initialize(world=strategies.worlds())
-    def begin(self, world: World) -> None:
+    @initialize(world=strategies.worlds(), systemd=st.booleans())
+    def begin(self, world: World, systemd: bool) -> None:
         type(self).sequences += 1
-        self.sequence = Sequence(world, self._counts)
+        self.sequence = Sequence(world, self._counts, systemd=systemd)
         self.sequence.stage.first = self._first
 
     def _first(self, violation: ViolationError) -> None:
@@ -40,19 +40,23 @@ class DirectIface(RuleBasedStateMachine):
     def _counts(self, kind: str) -> bool:
         return kind not in self.ignored and (self.only is None or kind in self.only)
 
-    @rule(params=strategies.options(), events=st.lists(strategies.events(), max_size=4))
-    def run_with_others(self, params: dict[str, t.Any], events: list[Event]) -> None:
+    @rule(
+        params=strategies.options(),
+        events=st.lists(strategies.events(), max_size=4),
+        keepers=st.lists(strategies.keeper_events(), max_size=2),
+    )
+    def run_with_others(self, params: dict[str, t.Any], events: list[Event], keepers: list[Event]) -> None:
         type(self).runs += 1
-        self.sequence.run(params, events=events)
+        self.sequence.run(params, events=[*events, *keepers])
 
     @rule(params=strategies.options(), check=st.booleans())
     def run_alone(self, params: dict[str, t.Any], check: bool) -> None:
         type(self).runs += 1
         self.sequence.run(params, check=check)
 
-    @rule(action=strategies.others())
-    def others(self, action: Action) -> None:
-        self.sequence.act(action)
+    @rule(action=strategies.others(), keepers=st.lists(strategies.keeper_events(), max_size=2))
+    def others(self, action: Action, keepers: list[Event]) -> None:
+        self.sequence.act(action, events=keepers)
 
     def teardown(self) -> None:
         if hasattr(self, "sequence"):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What outlives a run: the collection's own keeper, looking at the model's host instead of being a process."""
+"""What outlives a run: the collection's own keeper, looking at the model's host instead of being two processes."""
 
 from __future__ import annotations
 
@@ -17,59 +17,106 @@ from torture.stage import Killed, Stage
 from torture.world import OTHERS, Guest, World
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
+_PROCESSES = ("supervisor", "worker")
 _DOMAINS = "ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains"
+_KEEPER = _DOMAINS.replace("_domains", "_keeper")
 
 
 class _BusyError(Exception):
     """Somebody else holds a lock that the real one would wait for."""
 
 
-class Owner:
-    """The keeper of one host, whose files are in a directory of its own; a code without one does without."""
+class _EndedError(BaseException):
+    """The keeper's worker is no more."""
 
-    def __init__(self, stage: Stage) -> None:
+
+class Owner:
+    """The keeper of one host, whose files are in a directory of its own; a code without one does without.
+
+    Its two processes start each other again. Under ``systemd`` they are a unit, which ends with the supervisor, and is
+    started again.
+    """
+
+    def __init__(self, stage: Stage, *, systemd: bool = False) -> None:
         self._stage = stage
+        self._systemd = systemd
+        self._processes: set[str] = set()
+        # Nobody is left of it, as the next run will find.
+        self.gone = False
         self._temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.directory = os.path.join(self._temporary.name, "linuxvirt.macvtap")
-        self._runs = self._looking = False
+        self._looking = False
         try:
-            self._keeper: t.Any = importlib.import_module(f"{_DOMAINS}.keeper")
+            parts: tuple[t.Any, ...] = tuple(
+                importlib.import_module(f"{_KEEPER}.{name}") for name in ("guest", "links", "records")
+            )
+            self._guest, self._links, self._records = parts
             self._pending: t.Any = importlib.import_module(f"{_DOMAINS}.pending")
         except ImportError:
-            self._keeper = self._pending = None
-        self._libvirt = fake_libvirt.module(_Unwatched(stage))
+            self._records = self._pending = None
+        self._libvirt = fake_libvirt.module(_Unwatched(stage, self))
 
     def close(self) -> None:
         self._temporary.cleanup()
 
     def __call__(self) -> None:
         """Look at every domain twice, as the keeper does within a second."""
-        if not self._runs or self._looking:
+        if self._looking:
             return
         self._looking = True
-        with self.seams():
-            for _time in range(2):
-                for uuid in self._keeper.uuids(self.directory):
-                    # As the keeper itself: whatever happens, the next look may find what is needed.
-                    with contextlib.suppress(Exception):
-                        self._keeper.look(self._libvirt, self._libvirt.open(""), self.directory, uuid)
-            self._runs = bool(self._keeper.uuids(self.directory))
-        self._looking = False
+        try:
+            with self.seams():
+                for _time in range(2):
+                    self._start_again()
+                    with contextlib.suppress(_EndedError):
+                        self._look()
+        finally:
+            self._looking = False
+
+    def _look(self) -> None:
+        if "worker" not in self._processes:
+            return
+        for uuid in self._records.uuids(self.directory):
+            # As the keeper itself: whatever happens, the next look may find what is needed.
+            with contextlib.suppress(Exception):
+                self._guest.look(self._libvirt, self._libvirt.open(""), self.directory, uuid)
+        if not self._records.uuids(self.directory):
+            self._processes = set()
+
+    def _start_again(self) -> None:
+        """Start what was killed, as whatever is left of it does."""
+        if self._processes or (self._systemd and self.gone):
+            self._start()
+
+    def kill(self, which: str) -> None:
+        """Kill one of the processes, or both."""
+        if not self._processes:
+            return
+        self._processes -= {which} if which != "both" else set(_PROCESSES)
+        if self._systemd and "supervisor" not in self._processes:
+            self._processes = set()
+        self.gone = not self._processes
+
+    def check(self) -> None:
+        if "worker" not in self._processes:
+            raise _EndedError
 
     @contextlib.contextmanager
     def seams(self) -> t.Iterator[None]:
         """Let the keeper, and what a run writes down for it, meet the model wherever they would meet the host."""
-        if self._keeper is None:
+        if self._records is None:
             yield
             return
-        save = self._keeper.save
+        save = self._records.save
         with contextlib.ExitStack() as stack:
             for target, name, value in (
-                (self._keeper, "running", lambda _directory: 1 if self._runs else None),
-                (self._keeper, "locked", self._locked),
-                (self._keeper, "ifindex", self._ifindex),
-                (self._keeper, "save", lambda *of: self._write(lambda: save(*of))),
-                (self._pending.Requests, "_start", lambda _self: self._write(self._start)),
+                (self._records, "running", lambda _directory: 1 if self._processes else None),
+                (self._records, "locked", self._locked),
+                (self._links, "ifindex", self._ifindex),
+                (self._records, "save", lambda *of: self._write(lambda: save(*of))),
+                (self._pending.Requests, "_install", lambda _self: []),
+                (self._pending.Requests, "_start", lambda _self, _command: self._write(self._start)),
+                (self._pending, "directory", lambda: self.directory),
                 (importlib.import_module(_DOMAINS.replace("_domains", "_lock")), "directory", self._root),
             ):
                 stack.enter_context(mock.patch.object(target, name, value))
@@ -79,12 +126,13 @@ class Owner:
         return self._temporary.name
 
     def _start(self) -> None:
-        self._runs = True
+        self._processes, self.gone = set(_PROCESSES), False
 
     def _write(self, effect: t.Callable[[], t.Any]) -> t.Any:
-        if self._stage.runs and not self._looking:
-            return self._stage.call("keep", "", effect)
-        return effect()
+        if self._looking:
+            # What is written is there as a whole, or not at all.
+            return _Unwatched(self._stage, self).call("", "", effect)
+        return self._stage.call("keep", "", effect) if self._stage.runs else effect()
 
     @contextlib.contextmanager
     def _locked(self, _directory: str, name: str) -> t.Iterator[None]:
@@ -106,8 +154,9 @@ class Owner:
 class _Unwatched:
     """The stage as the keeper has it: what it does is not a run's."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, owner: Owner) -> None:
         self._stage = stage
+        self._owner = owner
 
     @property
     def world(self) -> World:
@@ -117,9 +166,15 @@ class _Unwatched:
         return self._stage.restarted()
 
     def call(self, _name: str, _about: str, effect: t.Callable[[], t.Any]) -> t.Any:
-        return effect()
+        def alive() -> t.Any:
+            self._owner.check()
+            return effect()
 
-    def read(self, guest: Guest, *, stored: bool) -> None:
+        result = self._stage.keeper_call(alive)
+        self._owner.check()
+        return result
+
+    def looks(self, guest: Guest, what: str) -> None:
         pass
 
     def attaches(self, guest: Guest, nic: Nic) -> None:
@@ -127,10 +182,10 @@ class _Unwatched:
         self._stage.kept(guest, nic)
 
     def defines(self, document: Document) -> None:
-        raise AssertionError(f"the keeper does nothing but attach: {document}")
+        self._stage.violate("keeper", f"it does nothing but attach: {document}")
 
     def asks(self, guest: Guest, alias: str) -> None:
-        raise AssertionError(f"the keeper does nothing but attach: {guest} {alias}")
+        self._stage.violate("keeper", f"it does nothing but attach: {guest.name} {alias}")
 
     def updates(self, guest: Guest, nic: Nic) -> None:
-        raise AssertionError(f"the keeper does nothing but attach: {guest} {nic}")
+        self._stage.violate("keeper", f"it does nothing but attach: {guest.name} {nic}")

@@ -17,15 +17,19 @@ from torture.world import OTHERS, Departure, World
 class Sequence:
     """Runs and others' doings on one host. ``counts`` says which kinds of violations are not only noted."""
 
-    def __init__(self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True) -> None:
+    def __init__(
+        self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True, *, systemd: bool = False
+    ) -> None:
         self.stage = Stage(world, counts)
         self.stage.nested = self._nested
         self.finished: dict[int, tuple[Run, Outcome]] = {}
         # What outlives runs: it does within a second what is to be done.
-        self.owner = Owner(self.stage)
-        self.stage.keeper = self.owner
+        self.owner = Owner(self.stage, systemd=systemd)
+        self.stage.keeper, self.stage.kill_keeper = self.owner, self.owner.kill
         self.stage.seams = self.owner.seams
         self._looked_at = 0
+        # Departures, by their places, of NICs that the next run's keeper is to bring back.
+        self._owed: list[int] = []
 
     def close(self) -> None:
         self.owner.close()
@@ -39,6 +43,7 @@ class Sequence:
 
         :raises ViolationError: an invariant does not hold.
         """
+        self.stage.expect(events)
         run, outcome = drive.run(self.stage, params, check=check, events=events)
         self.finished[run.number] = run, outcome
         checks.after_run(self.stage, run, outcome)
@@ -48,11 +53,12 @@ class Sequence:
         self._forget()
         return outcome
 
-    def act(self, action: Action) -> None:
-        """Let others do something between runs.
+    def act(self, action: Action, *, events: t.Sequence[Event] = ()) -> None:
+        """Let others do something between runs, with ``events`` falling into what the keeper does then.
 
         :raises ViolationError: a guest loses a NIC by what an earlier run has asked for.
         """
+        self.stage.expect(events)
         self.stage.act(action)
         self._settle()
         self._forget()
@@ -71,15 +77,27 @@ class Sequence:
     def _settle(self, ended: int = OTHERS) -> None:
         """Hold every NIC that a guest has released for a run against what the run was for."""
         self.owner()
-        departures = self.world.departures[self._looked_at :]
-        for number, gone in enumerate(departures):
-            if gone.by != OTHERS and not self._is_right(gone, departures[number + 1 :]):
-                outcome = self.finished[gone.by][1]
-                kind = "killed-cut" if outcome.rc is None else "cut" if gone.by == ended else "late-cut"
-                self.stage.violate(
-                    kind, f"{self.world.guests[gone.uuid].name} is without {gone.mac}, released for run {gone.by}"
-                )
-        self._looked_at = len(self.world.departures)
+        # However often it was killed, in the end there is a second in which it is not.
+        self.stage.expect(())
+        self.owner()
+        if self.stage.found is not None:
+            raise self.stage.found
+        departures = self.world.departures
+        owed, self._owed = self._owed, []
+        for number in (*owed, *range(self._looked_at, len(departures))):
+            gone = departures[number]
+            if gone.by == OTHERS or self._is_right(gone, departures[number + 1 :]):
+                continue
+            if self.owner.gone:
+                self._owed.append(number)
+                continue
+            outcome = self.finished[gone.by][1]
+            kind = "killed-cut" if outcome.rc is None else "cut" if gone.by == ended else "late-cut"
+            self.stage.violate(
+                kind, f"{self.world.guests[gone.uuid].name} is without {gone.mac}, released for run {gone.by}"
+            )
+        self._looked_at = len(departures)
+        self.stage.owed = frozenset((departures[number].uuid, departures[number].mac) for number in self._owed)
 
     def _is_right(self, gone: Departure, later: t.Sequence[Departure]) -> bool:
         guest = self.world.guests.get(gone.uuid)

@@ -20,6 +20,8 @@ _ENDLESS = 5000
 # Stands for those that a run is ended by, which are to end what tortures it.
 SIGNAL = signal.SIGUSR1
 _SECONDS_A_CALL = 0.001
+# The calls right before a domain is stored: what is stored of it, whether it is persistent, and its job.
+_LOOKS = 3
 _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY = 30
 
 
@@ -52,7 +54,10 @@ def _edited(before: World, after: World) -> set[tuple[str, str]]:
 
 
 class Event(t.NamedTuple):
-    """Something that others do at the ``nth`` call (from 0) of this name ("any": of all), before or after it."""
+    """Something that others do at the ``nth`` call (from 0) of this name ("any": of all), before or after it.
+
+    "keeper" are the calls of the keeper, from the run's beginning on, or from when something was done between runs.
+    """
 
     call: str
     nth: int
@@ -73,8 +78,6 @@ class Run:
     # NICs that guests had been asked for by earlier runs, and may release at any time: (UUID, MAC address).
     outstanding: frozenset[tuple[str, str]] = frozenset()
     calls: int = 0
-    # When its last call was done, as others_at counts.
-    called_at: int = 0
     dead: bool = False
     refuse: int = 0
     restarts: int = 0
@@ -82,9 +85,9 @@ class Run:
     done: list[tuple[str, str, str]] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
     tried: int = 0
-    # When it last read each domain's stored configuration (the call, the moment), and others last changed it.
-    read_at: dict[str, tuple[int, int]] = field(default_factory=dict)
-    live_at: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # When it last looked at something of a domain by its UUID (the call, the moment): at what is "stored", what it has
+    # "live", whether it is "persistent", and its "job"; and when others last changed it.
+    looked_at: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     others_at: dict[str, int] = field(default_factory=dict)
     # What others have changed in stored configurations: (UUID, MAC address).
     others_nics: set[tuple[str, str]] = field(default_factory=set)
@@ -117,6 +120,12 @@ class Stage:
         self.first: t.Callable[[ViolationError], None] = lambda _found: None
         self._restarts = 0
         self._moment = 0
+        # What falls into the keeper's calls, and how many it has made.
+        self.keeper_events: list[Event] = []
+        self._keeper_calls = 0
+        self.kill_keeper: t.Callable[[str], None] = lambda _which: None
+        # NICs that guests have released, and that nobody brings back before the next run: (UUID, MAC address).
+        self.owed: frozenset[tuple[str, str]] = frozenset()
         # The keeper looks at the host: set by torture.sequence.
         self.keeper: t.Callable[[], None] = lambda: None
         self.seams: t.Callable[[], t.ContextManager[None]] = contextlib.nullcontext
@@ -151,8 +160,12 @@ class Stage:
     def act(self, action: Action) -> None:
         """Let others do something."""
         self.note(f"-> {action.name} {action.domain} {action.value}".rstrip())
+        if action.name in actions.OF_THE_HOST:
+            self._befall(action)
+            return
         if action.name in actions.OF_A_RUN:
-            self._disturb(action)
+            if self.runs:
+                self._disturb(action)
             return
         before, meant = self.world.copy(), self.shadow.copy()
         came = actions.apply(self.world, action), actions.apply(self.shadow, action)
@@ -179,6 +192,16 @@ class Stage:
                     run.others_at[uuid] = self._moment
             run.others_nics |= _edited(before, self.world)
 
+    def _befall(self, action: Action) -> None:
+        if action.name == "restart_libvirtd":
+            self._restarts += 1
+            for run in self.runs:
+                run.restarts += 1
+        elif action.name == "keeper":
+            self.keeper()
+        else:
+            self.kill_keeper(action.value)
+
     def _disturb(self, action: Action) -> None:
         run = self.run
         self.interrupted |= action.name in {"kill", "sigterm"}
@@ -190,11 +213,6 @@ class Stage:
                 run.dead = True
                 raise Killed
             signal.raise_signal(SIGNAL)
-        elif action.name == "restart_libvirtd":
-            self._restarts += 1
-            run.restarts += 1
-        elif action.name == "keeper":
-            self.keeper()
         elif action.name == "refuse":
             run.refuse += 1
         elif action.name == "run":
@@ -216,6 +234,26 @@ class Stage:
                 self.note(f"   {self.world.guests[gone.uuid].name} has released {gone.mac}")
             for run in self.runs:
                 run.window.append(self.world.copy())
+
+    def expect(self, events: t.Iterable[Event]) -> None:
+        """Have these fall into the keeper's calls from here on."""
+        self.keeper_events = [event for event in events if event.call == "keeper"]
+        self._keeper_calls = 0
+
+    def keeper_call(self, effect: t.Callable[[], t.Any]) -> t.Any:
+        """Carry out one call of the keeper's, with what others do before and after it."""
+        number = self._keeper_calls
+        self._keeper_calls += 1
+        self._keeper_point(number, "before")
+        self._tick()
+        result = effect()
+        self._keeper_point(number, "after")
+        return result
+
+    def _keeper_point(self, number: int, side: str) -> None:
+        for event in [one for one in self.keeper_events if (one.nth, one.side) == (number, side)]:
+            self.keeper_events.remove(event)
+            self.act(event.action)
 
     def kept(self, guest: Guest, nic: Nic) -> None:
         """Note what the keeper has attached."""
@@ -245,7 +283,6 @@ class Stage:
         except Exception as exc:
             self.note(f"{name} {about}: {exc}")
             raise
-        run.called_at = self._moment
         if name not in {"sleep", "read", "state"}:
             self.note(f"{name} {about}".rstrip())
         self._point(run, name, nth, number, "after")
@@ -265,10 +302,9 @@ class Stage:
 
         self.call("sleep", "", slept)
 
-    def read(self, guest: Guest, *, stored: bool) -> None:
+    def looks(self, guest: Guest, what: str) -> None:
         self._moment += 1
-        at = self.run.read_at if stored else self.run.live_at
-        at[guest.uuid] = self.run.calls, self._moment
+        self.run.looked_at[what, guest.uuid] = self.run.calls, self._moment
 
     def _begin(self, what: str, uuid: str, mac: str, *, live: bool) -> None:
         """Note that the run is about to change something."""
@@ -294,27 +330,29 @@ class Stage:
         self.run.done.append((what, uuid, mac))
         self.run.window = [self.world.copy()]
 
-    def _unseen(self, read_at: t.Mapping[str, tuple[int, int]], uuid: str) -> bool:
-        """Whether others have changed a domain between the run's last call, which read it, and this one."""
-        call, moment = read_at.get(uuid, (-2, 0))
-        return call == self.run.calls - 1 and self.run.others_at.get(uuid, -1) > moment
+    def _unseen(self, what: str, uuid: str, *, within: int = 1) -> bool:
+        """Whether others have changed a domain since the run looked at this of it, so many calls ago at most."""
+        call, moment = self.run.looked_at.get((what, uuid), (-_ENDLESS, 0))
+        return call >= self.run.calls - within and self.run.others_at.get(uuid, -1) > moment
 
     def defines(self, document: Document) -> None:
         uuid = document.uuid
         self._begin("define", uuid, "", live=False)
         guest = self.world.guests.get(uuid)
         run = self.run
-        # Between two calls that follow each other nobody can look.
-        excused = self._unseen(run.read_at, uuid)
-        if excused:
+        # Between two calls that follow each other nobody can look, and each call shows one of three things.
+        excused = self._unseen("stored", uuid)
+        unseen = {what: self._unseen(what, uuid, within=_LOOKS) for what in ("persistent", "job")}
+        gone = guest is None or guest.stored is None
+        if excused or (gone and unseen["persistent"]):
             run.excused.add(uuid)
             self.diverged.add(document.name)
         if guest is None or guest.stored is None:
-            if not excused:
+            if not (excused or unseen["persistent"]):
                 self.violate("resurrected", f"{document.name} was undefined, and is defined again")
         elif not excused:
             self._check_edit(guest, document)
-        if guest is not None and guest.job and run.others_at.get(uuid, -1) <= run.called_at:
+        if guest is not None and guest.job and not unseen["job"]:
             self.violate("job", f"{document.name} is stored while a job (migration, say) is under way")
         self._do("define", uuid, "", lambda: self.world.define(document))
 
@@ -334,7 +372,7 @@ class Stage:
         mac = found.nic.mac if found else ""
         self._begin("detach", guest.uuid, mac, live=True)
         allowed = run.scope.may_go(guest.uuid, mac) or (found is not None and found.by == run.number)
-        if found is not None and not allowed and not self._unseen(run.live_at, guest.uuid):
+        if found is not None and not allowed and not self._unseen("live", guest.uuid):
             kind = "unasked-detach" if run.scope.means(guest.uuid, mac) else "not-meant"
             self.violate(kind, f"{guest.name} is asked for {mac}, which nobody declared to go")
         self._do("detach", guest.uuid, mac, lambda: self.world.ask(guest, alias, run.number))

@@ -24,6 +24,7 @@ _NTH = (0, 0, 0, 1, 1, 2, 3, 5)
 _GUESTS = ("start", "stop", "reset", "hang", "answer", "save")
 
 domains = st.sampled_from(DOMAINS)
+_sides = st.sampled_from(("before", "after"))
 _modes = st.sampled_from(("bridge", "private", "vepa"))
 
 
@@ -116,7 +117,9 @@ def options(draw: st.DrawFn) -> dict[str, t.Any]:
 @st.composite
 def others(draw: st.DrawFn) -> Action:
     """What others do to a domain."""
-    name = draw(st.one_of(st.sampled_from(_GUESTS), st.sampled_from(actions.NAMES)))
+    name = draw(st.one_of(st.sampled_from(_GUESTS), st.sampled_from((*actions.NAMES, *actions.OF_THE_HOST))))
+    if name == "kill_keeper":
+        return Action(name, "", draw(st.sampled_from(actions.PROCESSES)))
     with_mac = name.startswith(("edit_", "attach", "detach", "define_again")) and name != "edit_memory"
     domain = draw(domains)
     return Action(name, domain, draw(macs(domain)) if with_mac else "")
@@ -127,11 +130,22 @@ def events(draw: st.DrawFn) -> Event:
     """Something that falls into a run, before or after a call of it."""
     call = draw(st.sampled_from((*_CALLS, "any", "any", "any")))
     nth = draw(st.integers(8, 45) if call == "any" else st.sampled_from(_NTH))
-    what = draw(st.sampled_from((*("others",) * 6, "refuse", *actions.OF_A_RUN)))
+    what = draw(st.sampled_from((*("others",) * 6, "refuse", "refuse", "kill", "sigterm", "run", *actions.OF_THE_HOST)))
     if what == "others":
         action = draw(others())
+    elif what == "kill_keeper":
+        action = Action(what, "", draw(st.sampled_from(actions.PROCESSES)))
     elif what == "run":
         action = Action("run", "", draw(options()))
     else:
         action = Action(what)
-    return Event(call, nth, draw(st.sampled_from(("before", "after"))), action)
+    return Event(call, nth, draw(_sides), action)
+
+
+@st.composite
+def keeper_events(draw: st.DrawFn) -> Event:
+    """Something that falls into what the keeper does."""
+    action = draw(others())
+    if not _rarely(draw, 3):
+        action = Action("kill_keeper", "", draw(st.sampled_from(actions.PROCESSES)))
+    return Event("keeper", draw(st.integers(0, 12)), draw(_sides), action)

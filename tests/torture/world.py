@@ -15,10 +15,13 @@ from torture.nics import Document, Nic
 
 # Whoever does something: the number of a run, or everybody else.
 OTHERS = 0
-SOURCES = ("eth0", "eth1")
+# The last is one that no run declares.
+SOURCES = ("eth0", "eth1", "eth2")
 # A machine has so many hot-plug slots at least.
 _SLOTS = 4
 
+# Why a guest runs: virDomainRunningReason of libvirt-domain.h.
+BOOTED, RESTORED, UNPAUSED = 1, 3, 5
 # libvirt's error codes (include/libvirt/virterror.h).
 INTERNAL_ERROR, OPERATION_FAILED, CONFIG_UNSUPPORTED = 1, 9, 67
 RPC, NO_DOMAIN, OPERATION_INVALID, OPERATION_TIMEOUT, OPERATION_UNSUPPORTED, DEVICE_MISSING = 39, 42, 55, 68, 84, 99
@@ -47,8 +50,9 @@ class LiveNic:
 class Guest:
     """A domain. ``stored`` is None where it is transient, ``live`` where it does not run.
 
-    ``saved`` are the NICs of its managed save image; ``boot`` tells one start from another; ``job`` is that of a
-    migration or dump under way. A guest that does not answer (``answers``) keeps what it was asked to release.
+    ``saved`` are the NICs of its managed save image, ``saved_asked`` who has asked for which of them; ``boot`` tells
+    one start from another, and ``reason`` is libvirt's for its running; ``job`` is that of a migration or dump under
+    way. A guest that does not answer (``answers``) keeps what it was asked to release.
     """
 
     name: str
@@ -57,10 +61,12 @@ class Guest:
     memory: int = 1024
     live: list[LiveNic] | None = None
     saved: list[Nic] | None = None
+    saved_asked: t.Mapping[str, int] = field(default_factory=dict)
     answers: bool = True
     paused: bool = False
     job: bool = False
     boot: int = 0
+    reason: int = BOOTED
     slots: int = 0
 
     @property
@@ -191,11 +197,16 @@ class World:
             return False
         guest.live = []
         for number, nic in enumerate(nics):
-            guest.live.append(self._plugged(nic, number, nic.address, OTHERS))
+            plugged = self._plugged(nic, number, nic.address, OTHERS)
+            # QEMU saves what it was asked for, and goes on with it.
+            plugged.asked = guest.saved_asked.get(nic.mac) if from_image else None
+            guest.live.append(plugged)
         guest.slots = max([_SLOTS, *(nic.address for nic in nics)])
         guest.boot += 1
         guest.saved = None if from_image else guest.saved
-        guest.answers, guest.paused = True, False
+        guest.answers, guest.paused, guest.reason = not from_image or guest.answers, False, BOOTED
+        if from_image:
+            guest.reason = RESTORED
         return True
 
     def stop(self, guest: Guest) -> None:
@@ -208,6 +219,7 @@ class World:
             return
         guest.saved = [replace(one.nic.plain, address=one.nic.address) for one in guest.live]
         guest.saved = [replace(nic, alias=nic.alias if nic.alias.startswith("ua-") else "") for nic in guest.saved]
+        guest.saved_asked = {one.nic.mac: one.asked for one in guest.live if one.asked is not None}
         self.stop(guest)
 
     def reset(self, guest: Guest) -> None:

@@ -8,9 +8,12 @@ import functools
 
 import pytest
 from hypothesis import settings
+from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
 from torture.examples import depend_on_the_seed_alone
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
 # make torture is what looks for new ones.
 settings.register_profile("repeatable", derandomize=True)

@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
 
 
 def test_one_thing_has_no_path() -> None:
@@ -59,3 +65,69 @@ def test_a_program_that_does_not_read_its_input_has_said_something_all_the_same(
     words = ["sh", "-c", "echo unknown option >&2; exit 3"]
     assert _glue.command(t.cast("t.Any", Module()), words, text) == (3, "unknown option\n")
     assert _glue.command(t.cast("t.Any", Module()), ["wc", "-c"], text) == (0, f"{1 << 20}\n")
+
+
+class Ended(Exception):  # noqa: N818
+    """How a module ends."""
+
+
+class Failing:
+    """An AnsibleModule that says what it fails with."""
+
+    params: t.ClassVar[dict[str, t.Any]] = {"name": "a"}
+
+    def fail_json(self, **result: t.Any) -> t.NoReturn:
+        raise Ended(result)
+
+
+def signalled() -> None:
+    """Be asked to end, and go on with another attempt."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    _signals.resume()
+
+
+def lost() -> None:
+    raise MacvtapError("cannot list the domains")
+
+
+def wrong() -> None:
+    raise KeyError("a")
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        (signalled, "stopped by SIGTERM"),
+        (lost, "cannot list the domains"),
+        (wrong, "This is a defect in the module, not in your playbook: KeyError: 'a'"),
+    ],
+)
+@pytest.mark.parametrize("done", [True, False])
+def test_whatever_ends_a_run_after_its_last_change_says_that_all_was_done(
+    ends: t.Callable[[], None], message: str, done: bool
+) -> None:
+    values = {"a": "old"}
+
+    def plan(host: dict[str, str], _answers: t.Any) -> Plan[str]:
+        change = Change("mt0", "mode", host["a"], "new", Impact.IN_PLACE)
+        return Plan((Step("mt0", host["a"], "new", () if host["a"] == "new" or not done else (change,)),))
+
+    def body(_module: t.Any) -> dict[str, t.Any]:
+        converge(
+            lambda: dict(values),
+            plan,
+            lambda _steps, _journal: values.update(a="new"),
+            lambda _journal, _host: Plan(),
+            check_mode=False,
+        )
+        ends()
+        return {}
+
+    with pytest.raises(Ended) as ended:
+        _glue.run(t.cast("t.Any", Failing()), body)
+    (result,) = ended.value.args
+    if done:
+        message += ". All that was to be changed had been changed before, and stays: mt0 mode: old → new"
+    assert result["msg"] == message
+    assert result.get("changed", False) == done
+    assert ("changes" in result) == done

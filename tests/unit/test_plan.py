@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     Plan,
     Step,
     converge,
+    recording,
 )
 
 Shelf = t.Dict[str, str]
@@ -236,6 +237,56 @@ def test_a_signal_puts_everything_back_and_a_second_does_not_stop_that(number: s
     assert str(stopped.value) == f"stopped by {number.name}. The host is as it was before"
     assert host.values == {"a": "old"}
     assert signal.getsignal(number) is was
+
+
+def test_what_was_carried_out_whole_is_on_record_and_what_was_put_back_is_not() -> None:
+    host = Host({"a": "old"}, refuses="b")
+    with recording() as carried_out:
+        host.run({"a": "new"}, check_mode=True)
+        host.run({"a": "old"})
+        with pytest.raises(MacvtapError):
+            host.run({"a": "new", "b": "new"})
+        assert carried_out == []
+        planned = host.run({"a": "new"})
+        with pytest.raises(MacvtapError):
+            host.run({"b": "new"})
+        assert carried_out == [planned]
+
+
+def _signalled(number: signal.Signals = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_a_signal_after_the_last_change_leaves_the_run_to_say_how_it_went() -> None:
+    host = Host({"a": "old"})
+    with _signals.raising():
+        assert host.run({"a": "new"}).changed
+        _signalled()
+        with pytest.raises(_signals.Interrupted, match=r"^stopped by SIGTERM$"):
+            # Another attempt of the same run does not begin.
+            host.run({"a": "newer"})
+    assert host.values == {"a": "new"}
+
+
+def test_a_signal_after_all_was_put_back_hides_no_error() -> None:
+    host = Host({"a": "old"}, refuses="a")
+
+    def fail() -> None:
+        try:
+            host.run({"a": "new"})
+        finally:
+            _signalled()
+
+    with _signals.raising(), pytest.raises(MacvtapError, match=r"the host refused\. The host is as it was before$"):
+        fail()
+
+
+def test_a_signal_that_comes_before_anything_is_changed_ends_the_run() -> None:
+    host = Host({"a": "old"})
+    with _signals.raising():
+        host.run({"a": "new"}, check_mode=True)
+        with pytest.raises(_signals.Interrupted):
+            _signalled()
 
 
 def test_what_cannot_be_put_back_is_said() -> None:

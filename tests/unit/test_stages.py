@@ -12,6 +12,7 @@ import sys
 import typing as t
 
 import pytest
+import yaml
 from support import ROOT
 
 
@@ -43,12 +44,11 @@ def script(stages: t.Any, name: str, text: str, **more: t.Any) -> t.Any:
 def test_what_is_to_begin_first_is_among_the_checks(stages: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.delenv("MACVTAP_TEST_VM", raising=False)
-    plan = stages.Plan()
-    for stage in stages.STAGES.values():
-        stage(plan)
+    plan = stages.planned(stages.STAGES)
     ordered = [job[0].name for job in stages.in_order(plan.jobs)]
     assert tuple(ordered[: len(stages.FIRST)]) == stages.FIRST
     assert sorted(ordered) == sorted(job[0].name for job in plan.jobs)
+    assert {check.stage for job in plan.jobs for check in job} == set(stages.STAGES)
 
 
 def test_one_that_fails_keeps_no_other_from_running(stages: t.Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +63,41 @@ def test_one_that_fails_keeps_no_other_from_running(stages: t.Any, capfd: pytest
     # Each output whole, although both ran at once.
     assert "== bad\nb1\nb2\n== bad: FAILED" in said
     assert "== good\ng1\ng2\n== good: ok" in said
+
+
+def test_the_time_of_a_stage_is_that_of_all_its_checks(stages: t.Any) -> None:
+    checks = [script(stages, name, "true", stage=stage) for name, stage in (("a", "x"), ("b", "x"), ("c", "y"))]
+    runner = stages.Runner(stages.Plan([checks]), 1)
+    runner.run()
+    assert runner.passed == 3
+    assert set(runner.seconds) == {"x", "y"}
+
+
+def test_the_slowest_tests_are_those_of_all_reports(stages: t.Any, tmp_path: pathlib.Path) -> None:
+    for number in range(2):
+        cases = "".join(
+            f'<testcase classname="tests.unit.test_x" name="test_{number}_{second}" time="{second}.{number}"/>'
+            for second in range(20)
+        )
+        (tmp_path / f"{number}.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    (tmp_path / "killed.xml").write_text("<testsuites><tests")
+    found = stages.slowest(tmp_path)
+    assert found[:2] == [(19.1, "tests/unit/test_x.py::test_1_19"), (19.0, "tests/unit/test_x.py::test_0_19")]
+    assert len(found) == stages.SLOWEST
+
+
+def test_pre_commit_has_the_linters_of_ci(stages: t.Any) -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    (linters,) = stages.planned(["lint"]).jobs
+    assert [hook["entry"] for hook in repository["hooks"]] == [f".ci/test '{check.name}'" for check in linters]
+
+
+def test_a_single_check_can_be_named(stages: t.Any) -> None:
+    plan = stages.planned(["ruff check", "unit"])
+    assert [[(check.stage, check.name) for check in job] for job in plan.jobs] == [
+        [("lint", "ruff check")],
+        [("unit", "unit tests")],
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -81,6 +116,6 @@ def test_an_interrupted_run_ends_what_runs_and_removes_what_that_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stage_that_is_not_there_is_named(stages: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_stage_is_named(stages: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert stages.main(["lnit"]) == 2
-    assert "there is no stage lnit; there are lint, unit" in capsys.readouterr().err
+    assert "no stage or check is named lnit; the stages are lint, unit" in capsys.readouterr().err

@@ -43,13 +43,13 @@ def way(body: bytes | None) -> tuple[int, str | None]:
 
 
 def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
-    """Return which IP address the host has last seen at each MAC address."""
+    """Return at which MAC address the host has last seen each IP address."""
     found = {}
     for body in bodies:
         attrs = rtnetlink.attributes(body, rtnetlink.NDMSG_BYTES, len(body))
         address, mac = attrs.get(_NDA_DST, b""), attrs.get(_NDA_LLADDR, b"")
         if len(address) in (4, 16) and len(mac) == 6:
-            found[mac.hex(":")] = _text(address)
+            found[_text(address)] = mac.hex(":")
     return found
 
 

@@ -70,7 +70,7 @@ class Access:
             tuple(route for route in routes if route.table == MAIN),
             {name: settings.of(name) for name in ours},
             found.connections,
-            decode.neighbours(rtnetlink.dump_neighbours(self._socket)),
+            found.neighbours,
             ipv6=settings.has_ipv6(),
             elsewhere=tuple(route for route in routes if route.table != MAIN),
             without_ipv6=frozenset(name for name in ("default", *ours) if settings.read(name, "ipv6/disable_ipv6")),

@@ -120,16 +120,20 @@ class Connection:
 
 @dataclass(frozen=True)
 class Reach:
-    """By what the host is reached: its addresses, its routes of all tables but the kernel's own, and Ansible's way."""
+    """By what the host is reached: its addresses, its routes of all tables but the kernel's own, and Ansible's way.
+
+    ``neighbours`` are MAC addresses by the IP addresses that the host has last seen there.
+    """
 
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     connections: tuple[Connection, ...] = ()
+    neighbours: t.Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Host:
-    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` IP by MAC addresses.
+    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` MAC by IP addresses.
 
     ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
     ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links. ``made``
@@ -149,7 +153,7 @@ class Host:
 
     @property
     def reach(self) -> Reach:
-        return Reach(self.addresses, (*self.routes, *self.elsewhere), self.connections)
+        return Reach(self.addresses, (*self.routes, *self.elsewhere), self.connections, self.neighbours)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class Ways:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        # Those of the beginning, and which way each has gone.
-        self._first: tuple[Connection, ...] | None = None
+        # That of the beginning, and which way each connection has gone then.
+        self.first: Reach | None = None
 
     def observe(self, addresses: tuple[Address, ...] | None = None) -> Reach:
         """Return what there is now; ``addresses`` are those of all links, if they have been read already."""
@@ -37,10 +37,12 @@ class Ways:
             addresses = self._addresses()
         families = (socket.AF_INET, socket.AF_INET6)
         routes = decode.routes([body for one in families for body in rtnetlink.dump_routes(self._socket, one)])
-        found = tuple(self._with_way(connection, addresses) for connection in connections.find())
-        if self._first is None:
-            self._first = found
-        return Reach(addresses, routes, found)
+        # Who is connected now and was not is not whom this runs for.
+        known = connections.find() if self.first is None else self.first.connections
+        found = tuple(self._with_way(connection, addresses) for connection in known)
+        reach = Reach(addresses, routes, found, decode.neighbours(rtnetlink.dump_neighbours(self._socket)))
+        self.first = self.first or reach
+        return reach
 
     def check_unchanged(self) -> None:
         """Look whether the kernel sends where it sent in the beginning to whom Ansible connects from.
@@ -48,7 +50,7 @@ class Ways:
         :raises MacvtapError: it does not.
         """
         addresses = self._addresses()
-        for before in self._first or ():
+        for before in self.first.connections if self.first else ():
             if before.index and self._with_way(before, addresses) != before:
                 raise MacvtapError(
                     f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "

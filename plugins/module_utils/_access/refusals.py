@@ -116,7 +116,7 @@ def _check_mac(want: Wanted, step: Step[Companion], host: Host) -> None:
     if want.mac is None or (step.before is not None and step.before.link.mac == want.mac):
         return
     link = next((one.name for one in host.links.values() if one.mac == want.mac and one.name != want.name), None)
-    whose = f"the link {link}" if link else host.neighbours.get(want.mac)
+    whose = f"the link {link}" if link else next((ip for ip, mac in host.neighbours.items() if mac == want.mac), None)
     if whose is not None:
         raise MacvtapError(
             f"{want.mac} is the address of {whose}, and what is for that would come here. Choose another one, or leave "

@@ -11,9 +11,10 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, keeper, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, uris, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest
 
 _T = t.TypeVar("_T")
 # A running domain's root element.
@@ -23,7 +24,7 @@ _JOBS = {
     1: "start",
     2: "save",
     3: "restore",
-    4: "incoming migration",
+    4: jobs.INCOMING,
     5: jobs.MIGRATION,
     6: "snapshot",
     7: "snapshot",
@@ -31,9 +32,11 @@ _JOBS = {
     9: "backup",
     10: "snapshot",
 }
+# virDomainState and virDomainPausedReason.
+_PAUSED_TO_MIGRATE = (3, 2)
 # How long libvirtd has to come back when it was restarted.
 _RECONNECT_SECONDS = 20
-# What to do about errors of libvirt's, by words of theirs.
+# What to do about errors that have no code of their own, by libvirt's words: in another language there is no hint.
 _HINTS = (
     (
         "No more available PCI slots",
@@ -41,16 +44,19 @@ _HINTS = (
         "model='pcie-root-port'/>, which it gets at its next start; or stop the domain, then run again",
     ),
     (
-        "creating macvtap interface .*: Operation not permitted",
-        "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
-        "running guest with one. That takes qemu:///system",
-    ),
-    (
         "boot elements cannot be used together",
         "libvirt gives <boot dev='hd'/> to a domain none of whose devices has a place in the boot order; take the "
         "<boot dev=…/> out of the domain's <os> first (virsh edit), giving its disk a place",
     ),
 )
+
+
+_OF_SESSION = (
+    "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
+    "running guest with one. That takes qemu:///system"
+)
+# No daemon answers at that address, or it ends meanwhile.
+_SILENT = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 
 
 class Connection:
@@ -122,7 +128,13 @@ class Connection:
 
     def instance(self, domain: t.Any) -> str:
         """Name this run of a guest, "" where it does not run."""
-        return keeper.instance(domain, domain.ID(), local=self.local)
+        return self._instance(domain, domain.ID())
+
+    def _instance(self, domain: t.Any, number: int) -> str:
+        try:
+            return guest.instance(domain, number, local=self.local)
+        except OSError as exc:
+            raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain in Domain's words."""
@@ -136,10 +148,10 @@ class Connection:
         try:
             job = domain.jobStats()
         except self.libvirt.libvirtError:
-            # Not every driver has jobs.
-            return ""
+            # Not every driver has jobs, and QEMU's has no statistics of a migration where the guest arrives.
+            job = {}
         if not job.get("type"):
-            return ""
+            return jobs.INCOMING if tuple(domain.state()[:2]) == _PAUSED_TO_MIGRATE else ""
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
@@ -184,7 +196,7 @@ class Connection:
         """
         document = str(domain.XMLDesc(0))
         number = _ID.match(document)
-        return (document, keeper.instance(domain, int(number[1]), local=self.local)) if number else ("", "")
+        return (document, self._instance(domain, int(number[1]))) if number else ("", "")
 
     @contextlib.contextmanager
     def said(self, what: str, path: str = "") -> t.Iterator[None]:
@@ -196,7 +208,10 @@ class Connection:
             yield
         except self.libvirt.libvirtError as exc:
             said = words(exc)
-            hints = (hint for pattern, hint in _HINTS if re.search(pattern, said))
+            hints = [hint for pattern, hint in _HINTS if pattern in said]
+            # The names are the same in every language.
+            if "macvtap" in said and _failed_with(self.libvirt, exc, errno.EPERM) and uris.is_session(self.url):
+                hints.append(_OF_SESSION)
             raise MacvtapError(". ".join([f"{what}: {said}", *hints]), path=path) from exc
 
 
@@ -225,7 +240,14 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
         said = words(exc)
-        what = [f"cannot connect to {uri!r}: {said}", uris.advice(uri, said, denied=_is_denied(libvirt, exc))]
+        advice = uris.advice(
+            uri,
+            said,
+            denied=_is_denied(libvirt, exc),
+            silent=_failed_with(libvirt, exc, *_SILENT),
+            no_driver=exc.get_error_code() == getattr(libvirt, "VIR_ERR_NO_CONNECT", None),
+        )
+        what = [f"cannot connect to {uri!r}: {said}", advice]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
 
 
@@ -233,7 +255,12 @@ def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
     codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
     if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
         return True
-    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in {errno.EACCES, errno.EPERM})
+    return _failed_with(libvirt, exc, errno.EACCES, errno.EPERM)
+
+
+def _failed_with(libvirt: t.Any, exc: t.Any, *numbers: int) -> bool:
+    """Whether the kernel refused something to libvirt with one of these errors."""
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in numbers)
 
 
 def words(exc: t.Any) -> str:

@@ -20,6 +20,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import op
 # The kernel's IFNAMSIZ is 16 bytes with the terminating zero.
 _NAME_BYTES = 15
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
+# The greatest slot of a PCI bus.
+_SLOT = 0x1F
 # Smallest and greatest; bandwidth is in KiB a second and KiB.
 _RANGES = {
     "virtualport.managerid": (0, _BYTE),
@@ -113,14 +115,23 @@ def _check(name: str, value: t.Any, path: str) -> None:
             f"{value!r} is no alias that a user can give: these begin with ua- and have only letters, digits, - and _",
             path=path,
         )
-    if name == "address" and value and fields.pci_address(value) is None:
-        raise MacvtapError(f"{value!r} is not a PCI address such as 0000:01:00.0", path=path)
+    if name == "address" and value:
+        _check_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not the name of a network card's model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
         raise MacvtapError(f"{value} is not a power of two: 256, 512 or 1024", path=path)
+
+
+def _check_pci_address(value: str, path: str) -> None:
+    found = fields.pci_address(value)
+    if found is None or int(found[8:10], 16) > _SLOT:
+        raise MacvtapError(f"{value!r} is not a PCI address such as 0000:01:00.0", path=path)
+    if found == "0000:00:00.0":
+        # virPCIDeviceAddressIsEmpty(); the root's own bridge is there.
+        raise MacvtapError(f"libvirt takes {value!r} for no address. Choose another one, or leave it out", path=path)
 
 
 def _check_link_name(name: str, path: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from concurrent import futures
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, jobs, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, jobs, writes, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task
@@ -31,6 +31,8 @@ class Definitions:
         # What the last run of store() has found of each domain, and what libvirt has made of its own, or "" while that
         # is under way: by it another editor is noticed.
         self._defined: dict[str, tuple[str, str]] = {}
+        # Domains that another editor has stored at the same moment.
+        self.overwritten: set[str] = set()
 
     def store(self, domains: t.Sequence[t.Sequence[Task]], journal: Journal[Nic]) -> None:
         """Store what changes of each of these domains, all of whose tasks are in one of ``domains``.
@@ -39,31 +41,40 @@ class Definitions:
         :raises MacvtapError: libvirt refuses, or the domain has gone.
         """
         self._defined = {}
-        _side_by_side(lambda tasks: self._store(tasks, journal), domains)
+        changing = [tasks for tasks in map(_changing, domains) if tasks]
+        if changing:
+            with self._counted() as counts:
+                _side_by_side(lambda tasks: self._store(tasks, journal, counts), changing)
 
     def put_back(self, tasks: t.Sequence[Task]) -> None:
         """Store one domain as it was before :meth:`store`; the whole document, if nobody has changed it since.
 
         :raises MacvtapError: as :meth:`store`.
         """
-        self._store(tasks, Journal(), back=True)
+        changing = _changing(tasks)
+        if changing:
+            with self._counted() as counts:
+                self._store(changing, Journal(), counts, back=True)
 
     def made(self, name: str) -> str:
         """Return what libvirt has made of what :meth:`store` has stored of a domain, "" if that is nothing."""
         return self._defined.get(name, ("", ""))[1]
 
-    def _store(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, back: bool = False) -> None:
+    def _counted(self) -> t.ContextManager[writes.Writes]:
+        return writes.counted(self._on.libvirt, self._on.uri)
+
+    def _store(
+        self, changing: t.Sequence[Task], journal: Journal[Nic], counts: writes.Writes, *, back: bool = False
+    ) -> None:
         """Store what changes of one domain; on the way ``back`` the whole document, if nobody has changed it since."""
-        changing = [task for task in tasks if not element.same(task.before.stored, task.after.stored)]
-        if not changing:
-            return
         before, path = changing[0].before, changing[0].path
         name = before.domain
         with self._on.said(f"libvirt refuses the configuration of domain {name!r}", path):
             document = before.document
             for _attempt in range(_EDITS):
                 edited = xml.edit(document, [(task.before.stored, task.after.stored) for task in changing])
-                # Right before it is replaced: what somebody stores or undefines from here on, nothing can see.
+                stored = counts.count(before.uuid)
+                # Right before it is replaced: what somebody stores from here on is overwritten.
                 now = self._on.stored_xml(self._existing(before, path))
                 if now == document:
                     break
@@ -82,6 +93,10 @@ class Definitions:
             made = self._on.stored_xml(self._define(edited, document, changing))
             if not back:
                 self._defined[name] = document, made
+            if counts.count(before.uuid) - stored > 1:
+                self.overwritten.add(name)
+                said = "was changed by another editor at the very moment when this run stored it"
+                raise MacvtapError(f"domain {name!r} {said}", path=path)
 
     def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
         """Store a configuration; if libvirt refuses it, say so of the one of ``tasks`` that it refuses."""
@@ -116,6 +131,10 @@ class Definitions:
             if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
                 raise
         raise MacvtapError(f"domain {nic.domain!r} was undefined or renamed while this ran", path=path)
+
+
+def _changing(tasks: t.Sequence[Task]) -> list[Task]:
+    return [task for task in tasks if not element.same(task.before.stored, task.after.stored)]
 
 
 def _side_by_side(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:

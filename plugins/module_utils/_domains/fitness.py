@@ -16,6 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 _Case = t.Tuple[Desired, Nic, Nic]
 # What the source decides about.
 _OF_THE_SOURCE = {"source", "mode", "vlan", "virtualport.type"}
+# What no two devices of a domain can have, and who says so otherwise: libvirt when it is stored, or QEMU at the start.
+_ONCE = ("alias", "address", "boot_order", "acpi_index")
 
 
 def check(cases: t.Sequence[_Case], host: Host) -> None:
@@ -27,7 +29,8 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
     """
     leaving = {(before.domain, before.mac) for _desired, before, after in cases if after.stored is None}
     going = {before.live.get("target") for _desired, before, after in cases if before.live and after.stored is None}
-    targets = _targets(cases, host)
+    final = _final(cases, host)
+    targets = _targets(final)
     for desired, before, after in cases:
         was, stored = before.stored, after.stored
         if stored is None:
@@ -37,6 +40,7 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
         changed = {n for n, v in stored.values.items() if was is None or was.type != stored.type or was.get(n) != v}
         if changed:
             _check_values(desired, stored, changed)
+            _check_once(desired, after, changed, final)
         multicast.check(desired, before, stored, changed=changed, host=host, leaving=leaving)
         name = stored.get("target")
         if name and "target" in changed:
@@ -97,17 +101,39 @@ def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -
         )
 
 
-def _targets(cases: t.Sequence[_Case], host: Host) -> dict[str, list[tuple[str, str]]]:
-    """Return which interfaces, by domain and address, are to have each name."""
+def _final(cases: t.Sequence[_Case], host: Host) -> dict[tuple[str, str], Iface]:
+    """Return what is to be stored, by domain and address."""
     final: dict[tuple[str, str], Iface | None] = {
         (domain.name, iface.mac): iface for domain in host.domains.values() for iface in domain.stored
     }
     final.update(((after.domain, after.mac), after.stored) for _desired, _before, after in cases)
+    return {key: iface for key, iface in final.items() if iface is not None}
+
+
+def _targets(final: t.Mapping[tuple[str, str], Iface]) -> dict[str, list[tuple[str, str]]]:
+    """Return which interfaces, by domain and address, are to have each name."""
     found: dict[str, list[tuple[str, str]]] = {}
     for key, iface in final.items():
-        if iface is not None:
-            found.setdefault(iface.get("target") or "", []).append(key)
+        found.setdefault(iface.get("target") or "", []).append(key)
     return found
+
+
+def _check_once(
+    desired: Desired, nic: Nic, changed: t.Collection[str], final: t.Mapping[tuple[str, str], Iface]
+) -> None:
+    for name in _ONCE:
+        value = nic.stored.get(name) if nic.stored and name in changed else None
+        others = [
+            mac
+            for (domain, mac), iface in final.items()
+            if value and domain == nic.domain and mac != nic.mac and iface.get(name) == value
+        ]
+        if others:
+            raise MacvtapError(
+                f"{value} is that of interface {others[0]} of the same domain too, and no two devices can have one. "
+                "Choose another one",
+                path=join_path(desired.path, name),
+            )
 
 
 def _check_target(

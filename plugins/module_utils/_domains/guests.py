@@ -12,7 +12,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, keeper, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
@@ -32,6 +32,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks i
     attachable,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 _POLL_SECONDS = (0.005, 0.05)
@@ -82,7 +83,7 @@ class Guests:
             self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
         try:
             # What cannot be taken back is owned before it is asked for.
-            self._requests.own([(task.before, task.after.live if task.comes else None) for task in leaving])
+            self._own([(task.before, task.after.live if task.comes else None) for task in leaving])
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
@@ -90,6 +91,12 @@ class Guests:
                     self._requests.withdraw(task.before)
         self._swap(held, [task for task in tasks if task.comes and (not task.leaves or task.key in held)], attempt)
         return errors
+
+    def _own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
+        try:
+            self._requests.own(asked)
+        except MacvtapError as exc:
+            raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
 
     def _refreshed(self, task: Task) -> Task:
         """Return ``task`` as a replug where the keeper has attached what was stored until it was put back."""
@@ -162,9 +169,13 @@ class Guests:
         if updates:
             self._update_by_libvirt(task, updates, journal)
         # Behind libvirt, which takes allmulticast off as long as it trusts the guest's filters.
-        if of_link and task.before.live is not None and self.same_instance(task.before):
-            journal.record(task.step, LINK)
-            hostlinks.change(task.before.live, of_link, task.path)
+        nic = task.before
+        if of_link and nic.live is not None:
+            with self._on.said(f"cannot read domain {nic.domain!r}", task.path):
+                handle = self.same_instance(nic)
+            if handle is not None:
+                journal.record(task.step, LINK)
+                hostlinks.change(nic.live, of_link, task.path)
 
     def _update_by_libvirt(self, task: Task, updates: t.Mapping[str, str | None], journal: Journal[Nic]) -> None:
         nic = task.before
@@ -261,17 +272,18 @@ class Guests:
             journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
             if self._on.live(handle, nic.mac) is None:
-                self._attach_element(handle, iface, nic)
+                self._attach_element(handle, iface, task)
             self._requests.settle(task.before)
             made = self._on.live(handle, nic.mac) if hears_all else None
         if made is not None:
             hostlinks.change(made, {"allmulticast": "yes"}, path)
 
-    def _attach_element(self, handle: t.Any, iface: Iface, nic: Nic) -> None:
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> None:
+        nic = task.after
         passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
 
         def attach(text: str) -> None:
-            with keeper.address_kept(passed):
+            with links.address_kept(passed):
                 handle.attachDeviceFlags(text, self._on.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
@@ -279,6 +291,9 @@ class Guests:
         except self._on.libvirt.libvirtError as exc:
             if iface.get("address") is None or not self._on.may_be_the_slot(exc):
                 raise
+            if self.same_instance(task.before) is None or self._on.live(handle, nic.mac) is not None:
+                # A guest that has just started anew has it already.
+                return
             # The running guest has something else in that slot, or lacks the controller that storing it added.
             attach(element.pluggable(iface, address=False))
             self.warnings.append(

@@ -15,13 +15,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    RELEASED,
     RULE,
     Domain,
     Host,
     Iface,
     Nic,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests, state_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
@@ -74,7 +75,7 @@ class Hypervisor:
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._keeper.warnings, *self._guests.warnings]
+        return [*self._keeper.warnings, *self._guests.warnings, *self._requests.warnings]
 
     def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
         """Read the domains of these ``names`` (None: all); those that do not exist are left out.
@@ -106,6 +107,7 @@ class Hypervisor:
     def _with_macs(self, host: Host) -> Host:
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
+        placed: dict[str, list[tuple[str, str, str | None]]] = {}
         unread = []
         for name, listed in self._list().items():
             if name in host.domains:
@@ -113,16 +115,23 @@ class Hypervisor:
             try:
                 stored, live = self._glance(listed)
             except MacvtapError:
+                if self._on.lost:
+                    raise
                 unread.append(name)
                 continue
             for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
             for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
+            # Those of a running guest have links.
+            for iface in () if listed.active else stored:
+                if iface.type == "direct" and (source := iface.get("source")):
+                    placed.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
+            placed={source: tuple(nics) for source, nics in placed.items()},
             unread=tuple(unread),
         )
 
@@ -149,6 +158,9 @@ class Hypervisor:
         self.require(steps)
         journal = Journal() if journal is None else journal
         tasks = tasks_of(steps)
+        # What earlier runs have asked for is settled by what is stored now, not by what this one stores.
+        for uuid in dict.fromkeys(task.before.uuid for task in tasks):
+            self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
         self._requests.keep()
         self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
@@ -180,9 +192,10 @@ class Hypervisor:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and still hold, by whichever run.
+        """Return the NICs of ``host`` that guests were asked to release and that are not settled, by whichever run.
 
-        ``returns`` is what the keeper attaches then, None if nothing.
+        ``state`` is one of the words of pending.py, ``returns`` what the keeper attaches then, None if nothing, and
+        ``error`` why it has not come back yet.
         """
         states = self._requests.outstanding()
         pid = self._requests.keeper()
@@ -191,14 +204,22 @@ class Hypervisor:
                 "domain": domain.name,
                 "mac": mac,
                 "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
-                "since": states[domain.uuid]["nics"][mac]["since"],
+                "state": state,
+                "error": nic.get("error") if state == RELEASED else None,
+                "since": nic["since"],
                 "pid": pid,
-                "returns": _returning(domain, mac, wanted=states[domain.uuid]["nics"][mac]["returns"]),
+                "returns": returns,
             }
             for domain in host.domains.values()
-            for mac in sorted(domain.pending)
-            if mac in states.get(domain.uuid, {"nics": {}})["nics"]
+            for mac, nic in sorted(states.get(domain.uuid, {"nics": {}})["nics"].items())
+            if (state := state_of(domain, mac, states[domain.uuid]))
+            and ((returns := _returning(domain, mac, nic)) or state != RELEASED)
         ]
+
+    @property
+    def outlives_boot(self) -> bool:
+        """Whether what is outstanding is known and watched after a reboot of this host too."""
+        return self._requests.outlives_boot
 
     @property
     def sees_requests(self) -> bool:
@@ -286,6 +307,7 @@ class Hypervisor:
             job=job,
             saved=saved,
             defined=xml.interfaces(made) if made else None,
+            overwritten=handle.name() in self._definitions.overwritten,
             pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
             if asked and asked["instance"] == instance
             else frozenset(),
@@ -307,8 +329,13 @@ class Hypervisor:
                     raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
 
 
-def _returning(domain: Domain, mac: str, *, wanted: bool) -> Iface | None:
-    there = domain.stored if domain.persistent else domain.live if wanted else ()
+def _returning(domain: Domain, mac: str, nic: t.Mapping[str, t.Any]) -> Iface | None:
+    if domain.persistent:
+        there = domain.stored
+    elif nic["returns"]:
+        there = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
+    else:
+        there = ()
     return next((iface for iface in there if iface.mac == mac), None)
 
 

@@ -8,8 +8,10 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
     LINK_DOWN,
     LINK_MAC,
+    RELEASED,
     Domain,
     Host,
     Iface,
@@ -39,6 +41,51 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
 def pending(outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Return what is ``outstanding``, each with the NIC that is attached when it is carried out."""
     return [{**one, "returns": one["returns"] and fields.nested(one["returns"].values)} for one in outstanding]
+
+
+def alarms(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) -> list[str]:
+    """Return warnings of the NICs that are to come back, and cannot or would not."""
+    return [
+        pending_warning(one, host, outlives_boot=True)
+        for one in outstanding
+        if one["returns"] and (one["error"] or one["pid"] is None)
+    ]
+
+
+def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bool) -> str:
+    """Return what will become of a NIC that is outstanding.
+
+    ``outlives_boot`` is whether it is known and watched after a reboot of the host too.
+    """
+    name = f"{one['domain']} {one['mac']}"
+    persistent = host.domains[one["domain"]].persistent
+    if one["pid"] is None:
+        by = (
+            "The process that would attach it again (the keeper) does not run: the next run of libvirt_direct_iface "
+            "that is not in check mode starts it"
+        )
+    elif one["state"] == RELEASED:
+        by = f"Process {one['pid']} tries again until it can be"
+    else:
+        as_what = " as it is stored" if persistent else ""
+        by = f"As soon as it does, the NIC is attached again{as_what}, by process {one['pid']}"
+    if one["state"] == RELEASED:
+        why = one["error"] or "it was released just now"
+        return f"{name}: the guest has released this NIC, and it is not attached again yet: {why}. {by}"
+    if not one["returns"]:
+        by = "It is gone from the stored configuration already" if persistent else "It does not come back then"
+    elif one["pid"] is not None:
+        lost = "" if outlives_boot else "after a reboot of this host, for want of systemd, or "
+        by += f", but not {lost}on another host that the guest has migrated to: run this again there"
+    if one["state"] == HELD:
+        return (
+            f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at "
+            f"the latest at its next reset. {by}"
+        )
+    return (
+        f"{name}: the guest was saved after it was asked to release this NIC. Once restored it may release it at any "
+        f"time, at the latest at its next reset. {by}"
+    )
 
 
 def direct_pairs(domain: Domain) -> list[selection.Pair]:

@@ -9,8 +9,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 # What Domain.state has beside "".
 SHUTTING_DOWN, CRASHED = "shutting down", "crashed"
 # What Domain.job has beside "" and what does not matter; under the others libvirt changes nothing of a running guest.
-MIGRATION = "migration"
-_EXCLUSIVE = ("save", "restore", "snapshot", "dump", "incoming migration")
+MIGRATION, INCOMING = "migration", "incoming migration"
+_EXCLUSIVE = ("save", "restore", "snapshot", "dump")
 
 
 def refuse(name: str, job: str, *, path: str, live: bool) -> None:
@@ -22,6 +22,12 @@ def refuse(name: str, job: str, *, path: str, live: bool) -> None:
         raise MacvtapError(
             f"domain {name!r} is migrating to another host, where what is stored here now would not arrive. Run again "
             "when that has ended, on the host where it is then",
+            path=path,
+        )
+    if job == INCOMING:
+        raise MacvtapError(
+            f"domain {name!r} is migrating to this host, and what is stored for it arrives with it. Run again when "
+            "that has ended",
             path=path,
         )
     if live and job in _EXCLUSIVE:

@@ -21,6 +21,8 @@ ASTRAY = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
 GUESTS_MAC = "link.guests_mac"
 # What the journal of a run calls the things that it does to a NIC.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
+# How far a NIC is that a guest was asked to release: the guest has it still, was saved with it, or has released it.
+HELD, SAVED, RELEASED = "held", "saved", "released"
 
 
 class StaleError(MacvtapError):
@@ -76,7 +78,8 @@ class Domain:
     """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has.
 
     ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
-    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing.
+    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing;
+    ``overwritten`` is whether another editor has stored it at the same moment.
     ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
     ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
     ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
@@ -92,6 +95,7 @@ class Domain:
     live: tuple[Iface, ...] = ()
     instance: str = ""
     defined: tuple[Iface, ...] | None = field(default=None, repr=False)
+    overwritten: bool = False
     pending: frozenset[str] = frozenset()
     state: str = ""
     job: str = ""
@@ -110,6 +114,8 @@ class Host:
     that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
     None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
     somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
+    ``placed`` has, by the source, the interfaces that the host's other domains have stored and that do not run, as
+    domain, address and mode: known where ``macs`` are.
     ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
     """
 
@@ -122,6 +128,7 @@ class Host:
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None
     targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    placed: t.Mapping[str, tuple[tuple[str, str, str | None], ...]] = field(default_factory=dict)
     kept: frozenset[str] | None = None
     unkept: str = ""
     edited: frozenset[str] = frozenset()

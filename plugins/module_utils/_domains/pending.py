@@ -7,18 +7,45 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import subprocess
-import sys
-import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, keeper
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
+    RELEASED,
+    SAVED,
+    Domain,
+    Iface,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, launch, links, records
 
 _NAME = "linuxvirt.macvtap"
-_START_SECONDS = 20
+_RUN_BY_SYSTEMD = "/run/systemd/system"
+_FORSAKEN = (
+    "NICs that guests were asked to release before this run were not watched: the process that would attach them again "
+    "did not run, and was started now"
+)
+
+
+def state_of(domain: Domain, mac: str, asked: records.State) -> str:
+    """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
+    if not domain.running:
+        return SAVED if domain.saved is not None or asked.get("saved") else ""
+    if asked["instance"] != domain.instance:
+        return ""
+    return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED
+
+
+def directory() -> str:
+    """Return where this user's requests are: where they outlive a boot if a keeper can be started at boot.
+
+    :raises MacvtapError: there is no such place that is this user's alone.
+    """
+    lasting = os.geteuid() == 0 and os.path.isdir(_RUN_BY_SYSTEMD)
+    return f"/var/lib/{_NAME}" if lasting else os.path.join(_lock.directory(), _NAME)
 
 
 def _now() -> str:
@@ -32,50 +59,62 @@ class Requests:
         self._uri = uri
         self._local = local
         self._library = library
-        self._directory = os.path.join(_lock.directory(), _NAME)
+        self._directory = directory()
+        self._systemd = os.geteuid() == 0 and os.path.isdir(_RUN_BY_SYSTEMD)
         # The domains that this run holds the lock of.
         self._held: set[str] = set()
         # What was outstanding of a NIC before this run wrote it down (None: nothing), by UUID and MAC address.
-        self._was: dict[tuple[str, str], keeper.State | None] = {}
+        self._was: dict[tuple[str, str], records.State | None] = {}
         # Those of root are no other user's to see.
-        places = {self._directory, f"/run/{_NAME}"}
+        places = {self._directory, f"/run/{_NAME}", f"/var/lib/{_NAME}"}
+        self.warnings: list[str] = []
+        # Something is outstanding, and nothing runs that would attach it.
+        self._forsaken = False
         self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
 
-    def outstanding(self) -> dict[str, keeper.State]:
-        """Return what is outstanding by the domains' UUIDs."""
-        found = {uuid: keeper.load(self._directory, uuid) for uuid in keeper.uuids(self._directory)}
+    def outstanding(self) -> dict[str, records.State]:
+        """Return what is outstanding by the domains' UUIDs, nothing where this user may not see it.
+
+        :raises MacvtapError: it cannot be read.
+        """
+        if not self.readable:
+            return {}
+        with self._access():
+            found = {uuid: records.load(self._directory, uuid) for uuid in records.uuids(self._directory)}
+        if found and not self.keeper():
+            self._forsaken = True
         return {uuid: state for uuid, state in found.items() if state is not None}
 
     def own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
         """Write down that these NICs are about to be asked for, and as what each is to come back, None if it is not.
 
-        :raises MacvtapError: one is to come back, and there is nothing to bring it.
+        One that is not to come back may have to after all, when this run is rolled back.
+
+        :raises MacvtapError: it cannot be written down, or there is nothing to bring one that is to come back.
         """
         if not asked:
             return
         for nic, _back in asked:
             self._was.pop((nic.uuid, nic.mac), None)
-        returns = any(back is not None for _nic, back in asked)
         try:
             self._prepare()
-            with keeper.locked(self._directory, "all"):
+            with self._access(), records.locked(self._directory, "all"):
+                # A keeper that runs is to understand what is written.
+                command = self._install()
                 for nic, back in asked:
                     self._write(nic, back)
-                if returns and not self.keeper():
-                    self._start()
-        except MacvtapError as exc:
+                if any(back is not None for _nic, back in asked) and not self.keeper():
+                    self._start(command)
+        except MacvtapError:
             for nic, _back in asked:
                 self.withdraw(nic)
-            raise MacvtapError(f"{exc.message}. No guest was asked to release a NIC") from exc
-        except OSError as exc:
-            if returns:
-                raise MacvtapError(f"cannot write down in {self._directory} what is to come back: {exc}") from exc
+            raise
 
     def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str) -> None:
         """Look at a domain as the keeper is about to: of a guest restored just now, its requests are to be known."""
         if os.path.exists(os.path.join(self._directory, f"{uuid}.json")):
             with contextlib.suppress(libvirt.libvirtError, OSError):
-                keeper.look(libvirt, connection, self._directory, uuid)
+                guest.look(libvirt, connection, self._directory, uuid)
 
     def settle(self, nic: Nic) -> None:
         """Strike off a NIC that has gone for good, or come back."""
@@ -86,17 +125,17 @@ class Requests:
         if (nic.uuid, nic.mac) in self._was:
             self._replace(nic, self._was[nic.uuid, nic.mac])
 
-    def _replace(self, nic: Nic, entry: keeper.State | None) -> None:
+    def _replace(self, nic: Nic, entry: records.State | None) -> None:
         with contextlib.suppress(OSError):
             if not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
                 return
             with self.attaching(nic):
-                state = keeper.load(self._directory, nic.uuid)
+                state = records.load(self._directory, nic.uuid)
                 if state is None or nic.mac not in state["nics"]:
                     return
                 del state["nics"][nic.mac]
                 state["nics"].update({nic.mac: entry} if entry else {})
-                keeper.save(self._directory, nic.uuid, state)
+                records.save(self._directory, nic.uuid, state)
 
     def take_back(self, nics: t.Sequence[Nic]) -> None:
         """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
@@ -104,43 +143,80 @@ class Requests:
         :raises MacvtapError: there is nothing to bring them.
         """
         for nic in nics:
-            with self.attaching(nic):
-                state = keeper.load(self._directory, nic.uuid)
+            with self.attaching(nic), self._access():
+                state = records.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
                     state["nics"][nic.mac].update(returns=True, desired=None)
-                    keeper.save(self._directory, nic.uuid, state)
+                    records.save(self._directory, nic.uuid, state)
         self.keep()
 
     @contextlib.contextmanager
     def attaching(self, nic: Nic) -> t.Iterator[None]:
-        """Let nobody else attach a NIC to this domain meanwhile: neither the keeper nor another run."""
+        """Let nobody else attach a NIC to this domain meanwhile: neither the keeper nor another run.
+
+        :raises MacvtapError: that cannot be had.
+        """
         if nic.uuid in self._held or not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
             yield
             return
-        with keeper.locked(self._directory, nic.uuid):
+        with contextlib.ExitStack() as held:
+            with self._access():
+                held.enter_context(records.locked(self._directory, nic.uuid))
             self._held.add(nic.uuid)
-            try:
-                yield
-            finally:
-                self._held.discard(nic.uuid)
+            held.callback(self._held.discard, nic.uuid)
+            yield
 
     def keeper(self) -> int | None:
-        """Return the keeper's process id, None if it does not run."""
-        return keeper.running(self._directory)
+        """Return the keeper's process ID, None if it does not run."""
+        return records.running(self._directory)
+
+    @property
+    def outlives_boot(self) -> bool:
+        """Whether what is outstanding is known and watched after a reboot of this host too."""
+        return self._systemd and launch.outlives_boot()
 
     def keep(self) -> None:
         """Have a keeper where anything is outstanding.
 
         :raises MacvtapError: it does not start.
         """
-        if not keeper.uuids(self._directory):
-            return
-        with keeper.locked(self._directory, "all"):
-            if keeper.uuids(self._directory) and not self.keeper():
-                self._start()
+        with self._access():
+            if not records.uuids(self._directory):
+                return
+            with records.locked(self._directory, "all"):
+                if records.uuids(self._directory) and not self.keeper():
+                    self._start(self._install())
+                    if self._forsaken:
+                        self.warnings.append(_FORSAKEN)
+
+    @contextlib.contextmanager
+    def _access(self) -> t.Iterator[None]:
+        """Turn what goes wrong with the files of what is outstanding into an error.
+
+        :raises MacvtapError: one cannot be read or written.
+        """
+        try:
+            yield
+        except OSError as exc:
+            raise MacvtapError(
+                f"cannot keep in {self._directory} what guests were asked for and what is to come back: "
+                f"{exc.strerror or exc}"
+            ) from exc
+
+    def _install(self) -> list[str]:
+        return launch.install(self._directory, self._library, unit=self._systemd)
+
+    def _start(self, command: t.Sequence[str]) -> None:
+        """Start a keeper; whoever calls this holds the lock ``all``."""
+        # What ssh needs to reach another host may be of this session alone.
+        launch.start(command, unit=self._systemd and self._local, is_running=lambda: self.keeper() is not None)
 
     def _prepare(self) -> None:
-        with contextlib.suppress(FileExistsError):
+        """Make the directory, and look whether it is this user's alone.
+
+        :raises MacvtapError: it cannot be had.
+        """
+        with self._access(), contextlib.suppress(FileExistsError):
             os.mkdir(self._directory, 0o700)
         state = os.lstat(self._directory)
         if state.st_uid != os.geteuid() or state.st_mode & 0o077:
@@ -152,8 +228,8 @@ class Requests:
         live = nic.live
         if live is None:
             return
-        with keeper.locked(self._directory, nic.uuid):
-            state = keeper.load(self._directory, nic.uuid)
+        with records.locked(self._directory, nic.uuid):
+            state = records.load(self._directory, nic.uuid)
             if state is None or state["instance"] != nic.instance:
                 state = {
                     "uri": self._uri,
@@ -161,6 +237,7 @@ class Requests:
                     "domain": nic.domain,
                     "uuid": nic.uuid,
                     "instance": nic.instance,
+                    "boot": guest.boot_id(),
                     "nics": {},
                 }
             was = state["nics"].get(nic.mac)
@@ -171,52 +248,8 @@ class Requests:
                 "element": element.pluggable(live),
                 # Of a domain of which nothing is stored. The element before is what it goes back to if this fails.
                 "desired": None if back is None else element.pluggable(back),
-                "ifindex": keeper.ifindex(live.get("target")) if self._local else None,
+                "ifindex": links.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),
             }
-            keeper.save(self._directory, nic.uuid, state)
-
-    def _start(self) -> None:
-        """Start a keeper; whoever calls this holds the lock ``all``."""
-        program = os.path.join(self._directory, "keeper.py")
-        loader: t.Any = keeper.__loader__
-        # The module's own code is gone when the run ends.
-        temporary = f"{program}.{os.getpid()}"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(loader.get_source(keeper.__name__))
-        os.replace(temporary, program)
-        command = [sys.executable, program, self._directory, "-", *([self._library] if self._library else [])]
-        if not self._start_unit(command):
-            quiet = subprocess.DEVNULL
-            # Nobody waits for it: it is to outlive this process.
-            subprocess.Popen(  # pylint: disable=consider-using-with
-                command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True, cwd="/"
-            )
-        until = time.monotonic() + _START_SECONDS
-        while not self.keeper():
-            if time.monotonic() > until:
-                raise MacvtapError(
-                    f"the process that would attach NICs again which guests release later does not start: "
-                    f"{' '.join(command)}"
-                )
-            time.sleep(0.005)
-
-    def _start_unit(self, command: t.Sequence[str]) -> bool:
-        """Start it as a unit of systemd's, which outlives the session that Ansible runs in; say whether it could."""
-        if not (self._local and os.geteuid() == 0 and os.path.isdir("/run/systemd/system")):
-            return False
-        unit = [
-            "systemd-run",
-            "--quiet",
-            "--collect",
-            f"--unit=linuxvirt-macvtap-keeper-{os.getpid()}-{time.monotonic_ns()}",
-            "--description=Attaches NICs again that guests release late",
-            "--property=Restart=on-failure",
-            "--property=RestartSec=100ms",
-        ]
-        try:
-            done = subprocess.run([*unit, *command], capture_output=True, check=False, timeout=_START_SECONDS)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return done.returncode == 0
+            records.save(self._directory, nic.uuid, state)

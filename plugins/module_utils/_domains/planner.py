@@ -107,7 +107,7 @@ def _changes(resolved: Resolved) -> tuple[Change, ...]:
     plugs = (before.live is None) != (after.live is None)
     if (before.stored is None) != (after.stored is None):
         impact = Impact.LIVE if plugs else Impact.CONFIG
-        if resolved.running and not plugs and (after.live is None) != (after.stored is None):
+        if not plugs and resolved.restart_fields():
             impact = Impact.RESTART
         values = (before.stored or after.stored or Iface(before.mac)).values
         added = after.stored is not None

@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
     nic_of,
     of_pair,
     pairs,
+    same_source,
     unknown,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -95,7 +96,7 @@ def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False)
     """Whether the addresses of all the host's domains matter: an interface is to be made, or a rule to be removed."""
     # Which one is meant where that cannot be told, does not matter.
     meant = {place: nic for place, nic in assign(declared, host).items() if isinstance(nic, Nic)}
-    if any(declared[place].present and nic.stored is None for place, nic in meant.items()):
+    if any(declared[place].present and _is_placed(declared[place], nic, host) for place, nic in meant.items()):
         return True
     for place, one in enumerate(declared):
         mac = meant[place].mac if place in meant else one.mac
@@ -103,6 +104,16 @@ def needs_all(declared: t.Sequence[Desired], host: Host, *, purge: bool = False)
             return True
     named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
     return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
+
+
+def _is_placed(desired: Desired, nic: Nic, host: Host) -> bool:
+    """Whether a NIC gets a place on a source, where others may be that have it for themselves."""
+    stored, mode = nic.stored, desired.given.get("mode")
+    if stored is None or stored.type != "direct":
+        return True
+    source = desired.given.get("source")
+    moved = source is not None and not same_source(source, stored.get("source"), host.links)
+    return moved or mode not in {None, "auto", stored.get("mode")}
 
 
 def target(nic: Nic) -> str:
@@ -124,7 +135,12 @@ def _resolve_one(desired: Desired, meant: Assigned | None, host: Host, unanswere
     before = meant
     if not domain.persistent:
         return _of_transient(desired, before, host, unanswered, level)
-    _check_type(desired, before)
+    only_live = before.live if before.stored is None else None
+    if not desired.present and only_live is not None and only_live.type != "direct":
+        # Attached by somebody as something else, or still held by a guest that was asked for it.
+        said = f"the running guest has it as an interface of type {only_live.type!r}, which is left alone"
+        return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {said}",))
+    _check_type(desired, before if only_live is None else replace(before, stored=only_live))
     if not desired.present and before.stored is not None and before.stored.type != "direct":
         # It was to be converted and has not been: there is no direct one to remove.
         return Resolved(desired, before, before, domain.running, {})

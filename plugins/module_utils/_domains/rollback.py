@@ -14,6 +14,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     ATTACHED,
     DETACHED,
     LINK,
+    LINK_DOWN,
+    LINK_MAC,
     RULE,
     STORED,
     UPDATED,
@@ -57,7 +59,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     domain = host.domains.get(was.domain)
     if domain is not None and was.uuid and domain.uuid != was.uuid:
         domain = None
-    warnings: list[str] = []
+    warnings = _overwritten(domain) if STORED in actions else []
     if domain is None:
         if actions - {RULE}:
             warnings.append(
@@ -83,6 +85,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     if domain is not None and domain.running and was.instance == domain.instance:
         live, of_live = _live(now, was, made, actions, host)
         changes += of_live
+        warnings += _mended(now, was) if LINK in actions else []
         if now.live is not None and now.mac in domain.pending and actions & {DETACHED, ATTACHED}:
             then = "attached again as it is stored" if stored is not None else "gone"
             then = then if domain.persistent else "attached again"
@@ -95,6 +98,23 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         warnings.append(f"{target(was)} was changed by another editor while this ran, and is left as it is now")
     after = replace(was, stored=stored, live=live, left=was.left if RULE in actions else now.left)
     return (Step(target(was), now, after, tuple(changes), path=step.path) if changes else None), warnings
+
+
+def _overwritten(domain: Domain | None) -> list[str]:
+    if domain is None or not domain.overwritten:
+        return []
+    return [f"What the other editor of domain {domain.name!r} has stored may be lost: look for it there"]
+
+
+def _mended(now: Nic, was: Nic) -> list[str]:
+    """Say what was wrong with the link of a running guest and stays right: back would be to cut the guest off."""
+    if now.live is None or was.live is None:
+        return []
+    said = {LINK_DOWN: "was down", LINK_MAC: f"had the address {was.live.get(LINK_MAC)}"}
+    mended = [text for name, text in said.items() if name in was.live.values and name not in now.live.values]
+    return (
+        [f"{target(was)}: the guest's link {' and '.join(mended)}, and is left as the guest needs it"] if mended else []
+    )
 
 
 def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Domain | None) -> Iface | None:

@@ -102,6 +102,9 @@ def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
     for link in links.values():
         if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
             found.setdefault(link.parent, []).append(_Use(f"the link {link.name}", "", link.name, link.mode, True))
+    for said, others in host.placed.items():
+        for name, mac, mode in others:
+            found.setdefault(_name(said, host), []).append(_Use(f"{name} {mac}", name, mac, mode, False))
     for (name, mac), nics in final.items():
         for nic in nics:
             ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]

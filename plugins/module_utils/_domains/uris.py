@@ -41,18 +41,19 @@ def is_session(uri: str) -> bool:
     return _parse(uri).path == "/session"
 
 
-def advice(uri: str, said: str, *, denied: bool = False) -> str:
+def advice(uri: str, said: str, *, denied: bool = False, silent: bool = False, no_driver: bool = False) -> str:
     """Return what to do about the error ``said`` that libvirt gives for a connection to ``uri``, "" if unknown.
 
-    ``denied`` is whether its code says that this user may not, whatever the language of the daemon.
+    ``denied``, ``silent`` and ``no_driver`` are whether its code says that this user may not, that no daemon answers,
+    or that there is no such driver, whatever the language. Some of these errors have no code of their own.
     """
     parts = _parse(uri)
     if "ssh" in parts.transport and "Cannot recv data" in said:
         return f"Does ssh to {parts.host} work for this user, with nothing to be typed? If so, does libvirt run there?"
     if denied or any(word in said for word in _REFUSALS):
         return "This user may not: become root, or a member of the group that the daemon's socket lets in"
-    silent = any(word in said for word in _SILENCES)
-    if "no connection driver" in said or (silent and parts.driver and parts.driver not in _DRIVERS):
+    silent = silent or any(word in said for word in _SILENCES)
+    if no_driver or "no connection driver" in said or (silent and parts.driver and parts.driver not in _DRIVERS):
         return f"libvirt has no driver {parts.driver}; the guests of QEMU and KVM are those of qemu:///system"
     return _start(parts, said) if silent else ""
 

@@ -117,6 +117,11 @@ class DomainFile:
         """Return nothing: a file has no guest."""
         return []
 
+    @property
+    def outlives_boot(self) -> bool:
+        """Return True: nothing is outstanding that a boot could end."""
+        return True
+
     def keep(self) -> None:
         """Do nothing: a file has no guest."""
 
@@ -134,11 +139,7 @@ class DomainFile:
         :raises StaleError: somebody else has written the file since it was observed.
         :raises MacvtapError: it cannot be written.
         """
-        changing = [
-            (step.before, step.after)
-            for step in steps
-            if step.before and step.after and step.before.stored != step.after.stored
-        ]
+        changing = _changing(steps)
         if not changing:
             return
         journal = Journal() if journal is None else journal
@@ -149,10 +150,7 @@ class DomainFile:
                 path=_OPTION,
             )
         self.require(steps)
-        with self._said():
-            edited = xml.edit(now, [(one.stored, other.stored) for one, other in changing])
-            # What could not be read back could not be put back either.
-            xml.interfaces(edited)
+        edited = self._edited(changing)
         for step in steps:
             journal.record(step, STORED)
         self._before = now
@@ -172,12 +170,14 @@ class DomainFile:
         self._replace(self._before)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Look whether the file can be written, before that is tried.
+        """Look whether the file can be edited and written, before that is tried.
 
         :raises MacvtapError: it cannot.
         """
         if not steps:
             return
+        if changing := _changing(steps):
+            self._edited(changing)
         folder = os.path.dirname(self._path)
         for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
             if not os.access(place, allowed):
@@ -188,6 +188,14 @@ class DomainFile:
                 "replaced. Set unsafe_writes: true to write into it, which is not done at once and wholly",
                 path=_OPTION,
             )
+
+    def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
+        """Return the document as it is to be."""
+        with self._said():
+            edited = xml.edit(changing[0][0].document, [(one.stored, other.stored) for one, other in changing])
+            # What could not be read back could not be put back either.
+            xml.interfaces(edited)
+        return edited
 
     def _replace(self, document: str) -> None:
         try:
@@ -270,3 +278,11 @@ def _text(content: bytes) -> str:
         f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
         f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
     )
+
+
+def _changing(steps: t.Sequence[Step[Nic]]) -> list[tuple[Nic, Nic]]:
+    return [
+        (step.before, step.after)
+        for step in steps
+        if step.before and step.after and step.before.stored != step.after.stored
+    ]

@@ -31,7 +31,7 @@ _MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
 _VLAN_ID, _VLAN_PROTOCOL = 1, 5
 _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
-_BRIDGE_VLAN_INFO = 2  # include/uapi/linux/if_bridge.h
+_BRIDGE_VLAN_INFO, _PVID = 2, 2  # include/uapi/linux/if_bridge.h
 _AF_INET6, _ADDR_GEN_MODE = 10, 8
 _IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
@@ -103,7 +103,9 @@ def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None
         if name is None or (_MASTER in attrs and _U32(attrs[_MASTER])[0] != index_of(body)):
             continue
         vlans = (one for kind, one in rtnetlink.attribute_pairs(attrs.get(_AF_SPEC, b"")) if kind == _BRIDGE_VLAN_INFO)
-        found[name] = replace(found[name], bridge_vlans=frozenset(struct.unpack("=HH", one)[1] for one in vlans))
+        ids = {number: flags for flags, number in (struct.unpack("=HH", one) for one in vlans)}
+        pvid = next((number for number, flags in ids.items() if flags & _PVID), None)
+        found[name] = replace(found[name], bridge_vlans=frozenset(ids), bridge_pvid=pvid)
 
 
 def group_of(body: bytes) -> int:

@@ -72,7 +72,8 @@ class Link:
     ``parent_allmulti`` that of the parent of a link in mode passthru. ``lower`` is the kernel's IFLA_LINK as it
     says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's own. ``under``
     is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so. ``bridge_vlans``
-    are the VLANs of which a bridge that filters them lets its own links have frames, None for one that does not.
+    are the VLANs of which a bridge that filters them lets its own links have frames, None for one that does not,
+    and ``bridge_pvid`` is the one of which it has the frames itself without their tag.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Link:
     lower_netns: int | None = field(default=None, compare=False)
     under: int = field(default=0, compare=False)
     bridge_vlans: frozenset[int] | None = field(default=None, compare=False)
+    bridge_pvid: int | None = field(default=None, compare=False)
 
     @property
     def elsewhere(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _numbers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, STATES, Wanted
@@ -123,15 +123,8 @@ def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
     return int(params["group"])
 
 
-def check_number(value: int | None, path: str) -> None:
-    """Refuse what Ansible takes for a number and is none: yes in YAML."""
-    if isinstance(value, bool):
-        raise MacvtapError(f"{value} is no number", path=path)
-
-
 def check_range(value: int | None, least: int, most: int, path: str) -> None:
-    check_number(value, path)
-    if value is not None and not least <= value <= most:
+    if value is not None and not least <= _numbers.whole(value, path) <= most:
         raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
 
 

@@ -63,6 +63,19 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
     return named
 
 
+def standing_on(link: Link, links: Links) -> t.Iterator[Link]:
+    """Yield the links of this network namespace that are on ``link``, and those that are on them in turn."""
+    here = [other for other in links.values() if other.netns is None and other.index != link.index]
+    indexes, new = {link.index}, [link]
+    while new:
+        one = new.pop(0)
+        for other in here:
+            if one.index in (other.under, other.parent_index) and other.index not in indexes:
+                indexes.add(other.index)
+                new.append(other)
+                yield other
+
+
 def lookup(asked: str, links: Links) -> Link | None:
     """Return the link that is ``asked`` for, None where :func:`find` would refuse."""
     try:

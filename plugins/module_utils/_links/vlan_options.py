@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _numbers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import STATES
@@ -49,9 +49,8 @@ def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
 def _id(given: int | None, path: str) -> int:
     if given is None:
         raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
-    options.check_number(given, path)
     # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
     why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
-    if not 1 <= given <= 4094:
+    if not 1 <= _numbers.whole(given, path) <= 4094:
         raise MacvtapError(f"{given} is no number of a VLAN, which is from 1 to 4094{why}", path=path)
     return given

@@ -7,15 +7,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
     Case,
     WantedVlan,
     identity,
     stays,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Plan, Step
 
 
 def check_parents_exist(wanted: t.Sequence[WantedVlan], links: Links) -> None:
@@ -113,9 +113,58 @@ def check_unused(want: WantedVlan, before: Link, after: Link | None, also: t.Seq
     if before.master:
         uses.append(f"is a port of {before.master}")
     if uses and not force:
-        deed = "removing" if after is None else "making anew"
+        deed = "removing" if after is None else "recreating"
         raise MacvtapError(
-            f"{before.name} {' and '.join(uses)}, and {deed} it would take that away. Remove that first, or say "
+            f"{before.name} {' and '.join(uses)}, and {deed} it would take that away. Remove that first, or set "
             "force: true",
             path=want.path,
         )
+
+
+def check_guests(planned: Plan[Link], links: Links, held: t.Mapping[str, Held], *, force: bool) -> None:
+    """Refuse (unless ``force``) to set down what guests are on; ``held`` is keyed by the macvtap links.
+
+    :raises MacvtapError: the first of it.
+    """
+    refused = {} if force else cuts(planned.steps, links, held)
+    for error in refused.values():
+        raise error
+
+
+def cuts(steps: t.Sequence[Step[Link]], links: Links, held: t.Mapping[str, Held]) -> dict[str, MacvtapError]:
+    """Say of each of ``steps``, by its target, whom it would cut off by setting a link down."""
+    found = {}
+    for step in steps:
+        before, after = step.before, step.after
+        if before is None or after is None or after.up or not before.up:
+            continue
+        guests = [(link, held.get(link.key, Held())) for link in parents.standing_on(before, links)]
+        said = next((words for link, who in guests for words in [_cut_off(link, who)] if words), "")
+        if before.master and not said:
+            said = f"it is a port of {before.master}"
+        if said:
+            message = f"setting {before.name} down would cut off what is on it: {said}. See to that first, or set"
+            found[step.target] = MacvtapError(f"{message} force: true", path=step.path)
+    return found
+
+
+def _cut_off(link: Link, who: Held) -> str:
+    if who.by:
+        return f"{', '.join(map(str, who.by))} holds the tap of {link.name} open"
+    return f"whether a process holds the tap of {link.name} open cannot be told: {who.doubt}" if who.doubt else ""
+
+
+def arrived(steps: t.Sequence[Step[Link]], links: Links) -> dict[str, MacvtapError]:
+    """Say which of ``steps``, by their targets, would take away links that are on theirs and that no step names."""
+    going = {step.before.index for step in steps if step.before and (step.after is None or step.recreates)}
+    found = {}
+    for step in steps:
+        if step.before is None or step.before.index not in going:
+            continue
+        known = {change.target for change in step.changes}
+        on_it = [link for link in links.values() if step.before.index in (link.under, link.parent_index)]
+        new = [one.name for one in on_it if not (one.netns or one.index in going or one.name in known)]
+        if new:
+            message = f"{step.before.name} is the parent of {refusals.some(new)} since this run began, and stays"
+            found[step.target] = MacvtapError(message, path=step.path)
+    return found

@@ -25,6 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Ent
 _FIXED = frozenset(
     {"name", "index", "kind", "netns", "parent", "parent_index", "lower", "lower_netns", "under", "bridge_vlans"}
     | {"carrier", "promiscuity", "allmulti", "parent_allmulti", "hardware", "loopback", "wireless", "master", "pci"}
+    | {"bridge_pvid"}
 )
 # Of these a run may have left a third value: an address that makes way for another one, a node half repaired.
 _HALFWAY = frozenset({"mac", "tap", "group"})

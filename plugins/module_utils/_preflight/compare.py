@@ -7,7 +7,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import addresses, checks, migration, reached
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
+    addresses,
+    allowed,
+    checks,
+    migration,
+    reached,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import fleet as fleets
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import hosts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
@@ -29,8 +35,11 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     result of macvtap_host_info, or of the attempt), as a dictionary or as JSON text.
     """
     read = hosts(fleet)
-    found = [*_of_each(read), *migration.conflicts(read), *addresses.conflicts(read)]
-    return sorted(found, key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
+    found = [*_of_each(one for one in read if not one.outside), *migration.conflicts(read), *addresses.conflicts(read)]
+    # What concerns hosts outside of --limit alone keeps nothing from being done on the others.
+    outside = {host.name for host in read if host.outside}
+    found = [one for one in found if any(place.host not in outside for place in one.where)]
+    return sorted(allowed.marked(found, read), key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:

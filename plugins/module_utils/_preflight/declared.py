@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import op
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import options, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import allowed, options, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     DEFECT,
     DeclaredLink,
@@ -28,6 +28,7 @@ Said = t.Mapping[str, t.Any]
 
 # A playbook without the roles does not see their defaults.
 DEFAULTS: Said = {
+    "macvtap_preflight_allow": [],
     "macvtap_kernel_required": True,
     "macvtap_links_links": [],
     "macvtap_links_state": "up",
@@ -76,6 +77,12 @@ class Variables:
         with self._noted(Place(self._host)):
             return segments.read(self.get(segments.VARIABLE))
         return segments.read(None)
+
+    def allowed(self) -> tuple[str, ...]:
+        """Return which conflicts are allowed."""
+        with self._noted(Place(self._host)):
+            return allowed.read(self.get(allowed.VARIABLE) or ())
+        return ()
 
     def links(self) -> tuple[DeclaredLink, ...]:
         """Return the links of macvtap_links."""

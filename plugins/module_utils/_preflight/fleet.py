@@ -39,6 +39,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ch
 _BEFORE = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
 )
+_COMPARED = "what is declared there was compared"
 # How it shows that what a host has returned is another thing.
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
@@ -49,7 +50,7 @@ def hosts(fleet: t.Any) -> tuple[Host, ...]:
 
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
-    read = [_read(name, said) for name, said in _plain(fleet).items()]
+    read = [_read(name, said) for name, said in plain(fleet).items()]
     identity = nics.Identities([host for host, _declared, _purge in read])
     return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
 
@@ -60,7 +61,7 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     :raises MacvtapError: it is no dictionary of dictionaries.
     """
     found = []
-    for name, said in _plain(fleet).items():
+    for name, said in plain(fleet).items():
         # That it is not what a host returns, is a conflict of it.
         with contextlib.suppress(*_MALFORMED):
             found += _gaps(name, said)
@@ -69,11 +70,14 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
 
 def declaring(fleet: t.Any, variable: str) -> dict[str, Said]:
     """Return the part of ``fleet`` in which a variable is declared."""
-    return {name: said for name, said in _plain(fleet).items() if (said.get("declared") or {}).get(variable)}
+    return {name: said for name, said in plain(fleet).items() if (said.get("declared") or {}).get(variable)}
 
 
-def _plain(fleet: t.Any) -> dict[str, Said]:
-    """Return ``fleet`` with what is said of each host, also where that is JSON text."""
+def plain(fleet: t.Any) -> dict[str, Said]:
+    """Return ``fleet`` with what is said of each host, also where that is JSON text.
+
+    :raises MacvtapError: it is no dictionary of dictionaries.
+    """
     needed = "a dictionary of hosts is needed, each of them one with declared and found"
     if not isinstance(fleet, t.Mapping):
         raise MacvtapError(needed)
@@ -92,6 +96,10 @@ def _plain(fleet: t.Any) -> dict[str, Said]:
 
 
 def _gaps(name: str, said: Said) -> list[dict[str, str]]:
+    if said.get("outside"):
+        unreadable = said.get("unreadable")
+        told = f"not compared, since a variable cannot be read: {_first_line(unreadable)}" if unreadable else _COMPARED
+        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {told}"}]
     if said.get("unreadable"):
         # It is a conflict, and what was not found of it follows from that.
         return []
@@ -127,6 +135,7 @@ def _read(name: str, said: Said) -> _Read:
     """Return what is declared and was found of one host. What is wrong with either is its own problem."""
     variables = Variables(name, said.get("declared") or {})
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
+    permitted = variables.allowed()
     companions, (segment, of_links) = variables.companions(), variables.segments()
     if said.get("unreadable"):
         variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
@@ -145,6 +154,8 @@ def _read(name: str, said: Said) -> _Read:
         companions=companions,
         problems=tuple(variables.problems),
         may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
+        allowed=permitted,
+        outside=bool(said.get("outside")),
     )
     found = said.get("found") or {}
     if not _no_host(found):

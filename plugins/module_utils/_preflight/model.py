@@ -58,6 +58,7 @@ class Conflict:
     remedy: str
     where: tuple[Place, ...]
     segment: str
+    allowed: bool = False
 
     def as_dict(self) -> dict[str, t.Any]:
         return {**asdict(self), "where": [asdict(place) for place in self.where]}
@@ -161,6 +162,10 @@ class Host:
     reach: Reach = field(default_factory=Reach)
     lost_by_vlans: tuple[tuple[WantedVlan, tuple[str, str]], ...] = ()
     may_disconnect: frozenset[str] = frozenset()
+    # Kinds of conflicts, each with what it is about where not every one of the kind is allowed: see allowed.py.
+    allowed: tuple[str, ...] = ()
+    # Not looked at, since --limit leaves it out: what is declared there counts where it concerns others.
+    outside: bool = False
 
     def beside(self) -> t.Iterator[Link]:
         """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""

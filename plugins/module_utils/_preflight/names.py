@@ -7,10 +7,9 @@ Ansible takes any name, so that what a misspelt variable declares is nothing, an
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.options import VARIABLES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.options import VARIABLES, suggest
 
 PREFIX = "macvtap_"
 # What the roles take besides, and the playbooks.
@@ -27,17 +26,36 @@ _OTHERS = frozenset(
     }
 )
 KNOWN = frozenset(VARIABLES) | _OTHERS
-# What roles and playbooks set themselves.
-_OWN = ("_result", "_whole", "_left_out", "_last")
-_PLAYBOOKS_OWN = "macvtap_preflight_"
+# What roles set themselves, and the playbook preflight.
+_OWN = ("_result", "_whole", "_left_out", "_last", "_absent")
+_PLAYBOOKS_OWN = frozenset(
+    f"macvtap_preflight_{name}"
+    for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
+)
 _ALIKE = 0.85
 
 
 def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
     """Say of each name that is most likely meant for a variable that there is, which."""
-    for name in sorted({str(one) for one in names} - KNOWN):
-        if not name.startswith(PREFIX) or name.startswith(_PLAYBOOKS_OWN) or name.endswith(_OWN):
-            continue
-        near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=_ALIKE)
+    for name in _strange(names):
+        near = suggest(name.lower(), KNOWN, _ALIKE)
         if near:
-            yield f"{name}: no role has a variable of this name, so it declares nothing; did you mean {near[0]}?"
+            yield f"{name}: no role has a variable of this name, so it declares nothing; did you mean {near}?"
+
+
+def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    """Return the names that begin like a variable of this collection, and are not like any."""
+    yield from (
+        name for name in _strange(names) if name.startswith(PREFIX) and not suggest(name.lower(), KNOWN, _ALIKE)
+    )
+
+
+def _strange(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    for name in sorted({str(one) for one in names} - KNOWN - _PLAYBOOKS_OWN):
+        if not (name.startswith(PREFIX) and name.endswith(_OWN)):
+            yield name
+
+
+def is_known(name: t.Any) -> bool:
+    """Whether a variable of this name declares something."""
+    return str(name) in KNOWN

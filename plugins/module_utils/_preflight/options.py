@@ -7,8 +7,9 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_int, check_type_list
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -45,6 +46,7 @@ INTERFACE: Spec = {
 NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables that are no lists of entries, and no defaults of an entry's lists.
 VARIABLES: Spec = {
+    "macvtap_preflight_allow": {"type": "list"},
     "macvtap_kernel_required": _FLAG,
     "macvtap_links_state": link_options.LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,
@@ -91,8 +93,13 @@ def read(path: str, said: Said, spec: Spec, unknown: list[str]) -> dict[str, t.A
 def _near(name: str, spec: Spec) -> str | None:
     """Return the option that is meant by a name that is no option's, or only in another list's entries."""
     words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
-    near = difflib.get_close_matches(name, words, n=1)
-    return words[near[0]] if near else None
+    near = suggest(name, words)
+    return words[near] if near else None
+
+
+def suggest(name: str, among: t.Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return which of ``among`` is most likely meant by ``name``, None where none is like it."""
+    return next(iter(difflib.get_close_matches(name, list(among), n=1, cutoff=cutoff)), None)
 
 
 def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: list[str]) -> t.Any:
@@ -107,8 +114,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
             raise MacvtapError(f"a text is needed, and found is {value!r}", path=path)
         made = str(value)
     elif kind == "int":
-        link_options.check_number(value, path)
-        made = _checked(check_type_int, value, "is no number", path)
+        made = _numbers.whole(value, path)
     elif kind == "bool":
         made = _checked(check_type_bool, value, "is neither true nor false", path)
     elif kind == "list":

@@ -22,7 +22,9 @@ def table(conflicts: t.Sequence[Said], gaps: t.Sequence[Said] = ()) -> str:
     for rows, conflict in blocks:
         lines += [_line(row, widths) for row in rows]
         lines.append(f"{indent}{conflict['message']}")
-        if conflict["remedy"]:
+        if conflict.get("allowed"):
+            lines.append(f"{indent}allowed by macvtap_preflight_allow")
+        elif conflict["remedy"]:
             lines.append(f"{indent}-> {conflict['remedy']}")
     return "\n".join([*lines, *_gaps(gaps)])
 
@@ -60,6 +62,9 @@ def _gaps(gaps: t.Iterable[Said]) -> t.Iterator[str]:
         more = f" and {len(hosts) - _MOST} hosts more" if len(hosts) > _MOST else ""
         if what == "domain":
             yield f"To know: {', '.join(hosts[:_MOST])}{more}: {reason}"
+            continue
+        if what == "limit":
+            yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {reason}"
             continue
         whose = f"{'their' if len(hosts) > 1 else 'its'} domains, since " if what == "libvirt" else ""
         yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {whose}{reason}"

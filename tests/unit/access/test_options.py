@@ -29,7 +29,7 @@ def wanted(**given: t.Any) -> Wanted:
         ({"name": "default"}, r"name: the kernel's settings call every link 'default'"),
         ({"mac": "01:00:5e:00:00:01"}, r"mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"mtu": 67}, r"mtu: 67 is not between 68 and 65535"),
-        ({"mtu": True}, r"mtu: True is no number$"),
+        ({"mtu": True}, r"mtu: True is not a whole number$"),
         ({"mtu": 1279, "addresses": ["2001:db8::1"]}, r"mtu: 1279 is less than the 1280 bytes that IPv6 needs"),
         ({"addresses": ["host.example"]}, r"addresses\[0\]: 'host.example' is no IP address, such as"),
         ({"addresses": [" 192.0.2.1"]}, r"addresses\[0\]: ' 192.0.2.1' is no IP address, such as"),

@@ -245,7 +245,7 @@ def test_what_would_harm_the_host_is_refused(given: dict[str, t.Any], message: s
     host = also(
         BARE, Connection("192.0.2.1", "203.0.113.5"), Route("198.51.100.0/24", 3), Route("100.64.0.0/10", kind=6)
     )
-    host = replace(host, neighbours={"02:00:00:00:00:fe": "192.0.2.254"})
+    host = replace(host, neighbours={"192.0.2.254": "02:00:00:00:00:fe"})
     assert refused(want(**given), host).startswith(f"companions[3].{message}")
 
 

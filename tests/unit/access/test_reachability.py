@@ -40,6 +40,8 @@ BR0 = Link("br0", 6, "bridge", mtu=1500, up=True)
 OTHER = Link("eth1", 7, mtu=1500, up=True)
 ALL = {link.name: link for link in (ETH0, VLAN, ON_IT, TAP, BR0, OTHER)}
 PEER = Connection("192.0.2.1", "192.0.2.9")
+# What takes all of a link's frames, or the link itself.
+WHOLE = [loss for loss in Loss if loss not in (Loss.SOURCE, Loss.VLAN)]
 
 
 def refused(disruption: Disruption, reach: Reach, *changed: Link) -> str:
@@ -61,7 +63,7 @@ def with_address(index: int, address: str = "192.0.2.1", **how: t.Any) -> Reach:
     return Reach((Address(address, 64 if ":" in address else 24, index=index, **how),))
 
 
-@pytest.mark.parametrize("loss", list(Loss))
+@pytest.mark.parametrize("loss", WHOLE)
 @pytest.mark.parametrize(
     ("reach", "said"),
     [
@@ -134,6 +136,134 @@ def test_a_bond_needs_one_of_its_ports() -> None:
     passes(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, second)
     said = refused(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, replace(second, up=False))
     assert said.startswith("bond0 has addresses")
+
+
+@pytest.mark.parametrize("loss", [Loss.REMOVED, Loss.DOWN])
+def test_a_tunnel_goes_with_the_link_that_it_is_bound_to(loss: Loss) -> None:
+    """Which IFLA_LINK does not say."""
+    tunnel = Link("vxlan5", 6, "vxlan", under=3, up=True)
+    said = refused(Disruption("eth0.20", loss), with_address(6), tunnel)
+    assert said.startswith("vxlan5 has addresses of the host (192.0.2.1/24), which needs eth0.20, and")
+
+
+def test_addresses_of_a_vrf_need_one_of_its_ports() -> None:
+    vrf = Link("mgmt", 6, "vrf", up=True)
+    assert refused(Disruption("eth0.20", Loss.REMOVED), with_address(6), vrf, replace(VLAN, master="mgmt")).startswith(
+        "mgmt has addresses"
+    )
+
+
+def test_on_the_way_back_what_the_host_has_got_since_then_counts() -> None:
+    """With what it had in the beginning it was well, as things were."""
+    (down,) = planner.plan([Wanted("mt0", "links[1]", state="down")], {"mt0": TAP}).steps
+    first = Reach((Address("192.0.2.1", 24, index=5, tentative=True),), (Route("203.0.113.0/24", 5),))
+    now = replace(first, addresses=(Address("192.0.2.1", 24, index=5),), connections=(replace(PEER, index=5),))
+    assert set(reachability.cuts([down], now, ALL)) == {"mt0"}
+    assert reachability.cuts([down], now, ALL, since=first) == {}
+    more = replace(now, addresses=(*now.addresses, Address("192.0.2.7", 24, index=5)))
+    said = str(reachability.cuts([down], more, ALL, since=first)["mt0"])
+    assert said.startswith("links[1]: mt0 has addresses of the host (192.0.2.7/24), and setting it down")
+    routed = replace(now, routes=(*now.routes, Route("198.51.100.0/24", 5)))
+    assert "mt0 has routes to 198.51.100.0/24" in str(reachability.cuts([down], routed, ALL, since=first)["mt0"])
+
+
+ROUTER, ROUTER_MAC = "192.0.2.254", "02:00:00:00:00:fe"
+SWALLOWING: dict[str, t.Any] = {"mode": "source", "nodst": True, "source_macs": frozenset({ROUTER_MAC})}
+IN_SOURCE = replace(TAP, **SWALLOWING)
+BY_ROUTER = Reach(routes=(Route("0.0.0.0/0", 2, ROUTER),), neighbours={ROUTER: ROUTER_MAC, "fe80::fe": ROUTER_MAC})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        (Wanted("mt0", parent="eth0", **SWALLOWING), {}),
+        (Wanted("mt0", parent="eth0", netns="pod", **SWALLOWING), {}),
+        (Wanted("mt0", mode="source", source_macs=SWALLOWING["source_macs"]), {"mt0": replace(TAP, nodst=True)}),
+        (Wanted("mt0", nodst=True), {"mt0": replace(IN_SOURCE, nodst=False)}),
+        (Wanted("mt0"), {"mt0": replace(IN_SOURCE, up=False)}),
+        (Wanted("mt0", source_macs=frozenset({ROUTER_MAC})), {"mt0": replace(IN_SOURCE, source_macs=frozenset())}),
+        (Wanted("mt0", parent="eth0"), {"mt0": replace(IN_SOURCE, parent="eth1", parent_index=7)}),
+    ],
+)
+def test_a_link_that_takes_what_the_host_needs_to_hear(wanted: Wanted, there: dict[str, Link]) -> None:
+    """All frames from its addresses, be they to it or to the host itself."""
+    said = cut_off(wanted, BY_ROUTER, **there)
+    assert said.startswith("eth0 has routes to 0.0.0.0/0 by a router there, and a link in mode source on it, which")
+    assert said.endswith("source_macs, set nodst: false, or set allow_host_disconnect: true")
+    connected = replace(BY_ROUTER, routes=(), connections=(replace(PEER, index=2, gateway=ROUTER),))
+    assert cut_off(wanted, connected, **there).startswith("the connection from 192.0.2.9 to 192.0.2.1")
+    direct = replace(connected, connections=(replace(PEER, index=2),), neighbours={PEER.peer: ROUTER_MAC})
+    assert cut_off(wanted, direct, **there).startswith("the connection from 192.0.2.9 to 192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        (Wanted("mt0", parent="eth0", **{**SWALLOWING, "nodst": False}), {}),
+        (Wanted("mt0", parent="eth0", **{**SWALLOWING, "source_macs": frozenset({"02:00:00:00:00:77"})}), {}),
+        (Wanted("mt0", parent="eth0", state="down", **SWALLOWING), {}),
+        (Wanted("mt0", parent="eth1", **SWALLOWING), {}),
+        # As it is already, or has been.
+        (Wanted("mt0", mtu=1400), {"mt0": IN_SOURCE}),
+        (Wanted("mt0", source_macs=frozenset()), {"mt0": IN_SOURCE}),
+    ],
+)
+def test_a_link_that_takes_nothing_that_the_host_needs(wanted: Wanted, there: dict[str, Link]) -> None:
+    assert not cut_off(wanted, BY_ROUTER, **there)
+
+
+IN_BRIDGE = Link("br0.20", 8, "vlan", "br0", 6, up=True, vlan_id=20, vlan_protocol="802.1Q")
+
+
+def vlan_cut_off(wanted: WantedVlan, reach: Reach, *links: Link) -> str:
+    present = {link.name: link for link in (ETH0, OTHER, *links)}
+    try:
+        reachability.checked(vlans.plan([wanted], present), reach, present, allowed=False)
+    except MacvtapError as exc:
+        return str(exc)
+    return ""
+
+
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_a_vlan_link_that_takes_the_frames_of_one_on_a_bridge(state: str) -> None:
+    """A port's own VLAN links get tagged frames before its bridge does."""
+    port, wanted = replace(ETH0, master="br0"), WantedVlan("eth0", 20, state=state, path="vlans[0]")
+    said = "vlans[0]: br0.20 has addresses of the host (192.0.2.1/24), which needs eth0, and a VLAN link of this ID on"
+    assert vlan_cut_off(wanted, with_address(8), port, BR0, IN_BRIDGE).startswith(said)
+    # What is on it, in a VLAN of its own or not.
+    above = Link("c0", 9, "macvlan", "br0.20", 8, up=True)
+    assert "c0 has addresses" in vlan_cut_off(wanted, with_address(9), port, BR0, IN_BRIDGE, above)
+    connected = Reach(connections=(replace(PEER, index=8),))
+    assert "goes over br0.20, which needs eth0" in vlan_cut_off(wanted, connected, port, BR0, IN_BRIDGE)
+
+
+def test_a_vlan_link_that_takes_the_frames_of_one_on_a_macvlan_link() -> None:
+    shim = Link("host0", 4, "macvlan", "eth0", 2, "bridge", up=True)
+    on_it = replace(IN_BRIDGE, name="host0.20", parent="host0", parent_index=4)
+    assert vlan_cut_off(WantedVlan("eth0", 20), with_address(8), shim, on_it).startswith("host0.20 has addresses")
+    assert not vlan_cut_off(WantedVlan("eth0", 20), with_address(4), shim, on_it)
+
+
+def test_a_vlan_link_that_takes_what_a_bridge_has_untagged() -> None:
+    port = replace(ETH0, master="br0")
+    filtering = replace(BR0, bridge_vlans=frozenset({20, 30}), bridge_pvid=20)
+    assert vlan_cut_off(WantedVlan("eth0", 20), with_address(6), port, filtering).startswith("br0 has addresses")
+    assert not vlan_cut_off(WantedVlan("eth0", 30), with_address(6), port, filtering)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "port", "vlan"),
+    [
+        # Of another VLAN, as another protocol has it, on another link, and on one that passes nothing on.
+        (WantedVlan("eth0", 21), replace(ETH0, master="br0"), IN_BRIDGE),
+        (WantedVlan("eth0", 20, protocol="802.1ad"), replace(ETH0, master="br0"), IN_BRIDGE),
+        (WantedVlan("eth1", 20), replace(ETH0, master="br0"), IN_BRIDGE),
+        (WantedVlan("br0", 21), replace(ETH0, master="br0"), IN_BRIDGE),
+        (WantedVlan("eth0", 20), ETH0, IN_BRIDGE),
+    ],
+)
+def test_a_vlan_link_that_takes_no_frames_of_the_host(wanted: WantedVlan, port: Link, vlan: Link) -> None:
+    assert not vlan_cut_off(wanted, with_address(8), port, BR0, vlan)
 
 
 @pytest.mark.parametrize("loss", [Loss.MAC, Loss.PASSTHRU, Loss.MTU])

@@ -156,6 +156,16 @@ def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool
     assert bool(said) == everybody
 
 
+def test_what_stopped_domains_have_stored_on_a_source_is_known(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+    hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
+    assert hv.with_macs(hv.observe([])).placed == {"eth0": (("web1", MAC, "bridge"),)}
+    connection.lookupByName("web1").create()
+    try:
+        assert hv.with_macs(hv.observe([])).placed == {}
+    finally:
+        connection.lookupByName("web1").destroy()
+
+
 def test_a_domain_that_this_user_may_not_read_is_told_of(
     hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

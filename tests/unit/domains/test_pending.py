@@ -4,30 +4,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import typing as t
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeper, pending
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest as keeper_guest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.guest import look
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 MAC, UUID = "52:54:00:00:00:0a", "11111111-2222-3333-4444-555555555555"
 LIVE = Iface(MAC, values={"source": "eth0", "mode": "bridge", "model": "virtio"})
 NIC = Nic("web1", MAC, live=LIVE, uuid=UUID, instance="1")
 BOOTED, RESTORED, STARTING, PAUSED_BY_USER = [1, 1], [1, 3], [3, 11], [3, 1]
-SHUT_OFF, SAVED, UNKNOWN = [5, 2], [5, 5], [5, 0]
-STATE: keeper.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
+SHUT_OFF, MIGRATED, SAVED, UNKNOWN = [5, 2], [5, 4], [5, 5], [5, 0]
+STATE: records.State = {"uuid": UUID, "instance": "1", "nics": {MAC: {"returns": True}}}
 
 
 @pytest.fixture
 def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(_lock, "directory", lambda: str(tmp_path))
-    return str(tmp_path / "linuxvirt.macvtap")
+    made = str(tmp_path / "linuxvirt.macvtap")
+    monkeypatch.setattr(pending, "directory", lambda: made)
+    return made
 
 
 def run() -> pending.Requests:
@@ -36,19 +42,19 @@ def run() -> pending.Requests:
 
 def test_what_is_not_asked_for_after_all_is_still_what_an_earlier_run_asked_for(directory: str) -> None:
     run().own([(NIC, None)])
-    earlier = keeper.load(directory, UUID)
+    earlier = records.load(directory, UUID)
     assert earlier is not None
     later = run()
     other = Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="1")
     later.own([(NIC, None), (other, None)])
     for nic in (NIC, other):
         later.withdraw(nic)
-    assert keeper.load(directory, UUID) == earlier
+    assert records.load(directory, UUID) == earlier
     # Nor by a run that was stopped before it has written anything.
     run().withdraw(NIC)
-    assert keeper.load(directory, UUID) == earlier
+    assert records.load(directory, UUID) == earlier
     later.settle(NIC)
-    assert keeper.uuids(directory) == []
+    assert records.uuids(directory) == []
 
 
 class Guest:
@@ -84,6 +90,10 @@ class Guest:
         ([Guest(SAVED, running=False), Guest(PAUSED_BY_USER, running=True)], "7"),
         ([Guest(SAVED, running=False), Guest(STARTING, running=True), Guest(BOOTED, running=True)], None),
         ([Guest(SAVED, running=False), Guest(SHUT_OFF, running=False)], None),
+        # libvirtd was restarted, or the host.
+        ([Guest(SAVED, running=False), Guest(UNKNOWN, running=False), Guest(RESTORED, running=True)], "7"),
+        ([Guest(UNKNOWN, running=False)], None),
+        ([Guest(MIGRATED, running=False)], None),
     ],
 )
 def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
@@ -92,9 +102,49 @@ def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
     run().own([(NIC, None)])
     libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
     for guest in seen:
-        keeper.look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
-    state = keeper.load(directory, UUID)
+        look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
+    state = records.load(directory, UUID)
     assert (state and state["instance"]) == instance
+
+
+@pytest.mark.parametrize(
+    ("guest", "outstanding"), [(Guest(BOOTED, running=True), False), (Guest(RESTORED, running=True), True)]
+)
+def test_a_guest_of_an_earlier_boot_is_another_one_though_its_number_is_the_same(
+    directory: str, guest: Guest, outstanding: bool
+) -> None:
+    run().own([(replace(NIC, instance="7"), None)])
+    state = records.load(directory, UUID)
+    assert state is not None
+    records.save(directory, UUID, {**state, "boot": "another"})
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+    look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid: guest), directory, UUID)
+    left = records.load(directory, UUID)
+    assert (left is not None) == outstanding
+    assert left is None or left["boot"] == state["boot"]
+
+
+def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run().own([(NIC, None)])
+    before = records.load(directory, UUID)
+    libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
+
+    def too_many(*_of: t.Any, **_more: t.Any) -> t.NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            look(libvirt, None, directory, UUID)
+        with pytest.raises(OSError, match="Too many open files"):
+            keeper_guest.instance(Guest(BOOTED, running=True), 7, local=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", too_many)
+        with pytest.raises(OSError, match="Too many open files"):
+            records.uuids(directory)
+        with pytest.raises(MacvtapError, match="what is to come back: Too many open files"):
+            run().outstanding()
+    assert records.load(directory, UUID) == before
 
 
 def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_next_request(directory: str) -> None:
@@ -104,7 +154,7 @@ def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_ne
     later = run()
     later.catch_up(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid: guest), UUID)
     later.own([(Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="7"), None)])
-    state = keeper.load(directory, UUID)
+    state = records.load(directory, UUID)
     assert state is not None
     assert sorted(state["nics"]) == [MAC, "52:54:00:00:00:0b"]
 
@@ -122,6 +172,6 @@ def test_a_signal_while_it_is_written_is_not_lost(
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(Interrupted):
-        keeper.save(str(tmp_path), UUID, STATE)
-    assert keeper.load(str(tmp_path), UUID) == (STATE if side == "after" else None)
+        records.save(str(tmp_path), UUID, STATE)
+    assert records.load(str(tmp_path), UUID) == (STATE if side == "after" else None)
     assert len(list(tmp_path.iterdir())) == (side == "after")

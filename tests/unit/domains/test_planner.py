@@ -849,3 +849,32 @@ def test_others_are_read_only_where_they_matter() -> None:
     assert resolution.needs_all([want()], on, purge=True)
     assert not resolution.needs_all([want()], host(stopped(STORED), kept=rules), purge=True)
     assert resolution.needs_all([want("gone", OTHER, present=False)], on)
+
+
+@pytest.mark.parametrize("kind", ["network", "bridge", "hostdev"])
+def test_what_only_the_running_guest_has_as_another_type_is_not_this_modules(kind: str) -> None:
+    attached = replace(LIVE, mac=OTHER, type=kind)
+    there = host(running([STORED], [LIVE, attached]), links=LINKS)
+    gone = planner.plan([want(mac=OTHER, present=False)], there)
+    assert not gone.changed
+    assert f"has it as an interface of type {kind!r}, which is left alone" in gone.warnings[0]
+    givens: tuple[dict[str, t.Any], ...] = ({"mode": "private"}, {"source": "eth1", "mode": "bridge"})
+    for given in givens:
+        with pytest.raises(MacvtapError, match=f"{OTHER} as an interface of type {kind!r}.*convert: true makes it one"):
+            planner.plan([want(mac=OTHER, **given)], there)
+    converted = planner.plan([want(mac=OTHER, source="eth1", mode="bridge", convert=True)], there)
+    assert ("state", "absent", "present", "restart") in changes(converted)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alias", "ua-lan"), ("address", "0000:02:00.0"), ("boot_order", "2"), ("acpi_index", "7")],
+)
+def test_what_no_two_devices_of_a_domain_can_have_is_given_once(name: str, value: str) -> None:
+    other = changed(replace(STORED, mac=OTHER), **{"address": "0000:03:00.0", name: value})
+    on = host(stopped(STORED, other), Domain("web2", stored=(replace(other, mac="52:54:00:00:00:03"),)))
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.{name}: {value} is that of interface {OTHER} of the"):
+        planner.plan([replace(want(), given={name: value})], on)
+    free = VALUES.get(name, "ua-1" if name == "alias" else "1")
+    swapped = [replace(want(), given={name: value}), replace(want(mac=OTHER), given={name: free})]
+    assert planner.plan(swapped, on).changed

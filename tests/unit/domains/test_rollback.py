@@ -234,3 +234,14 @@ def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
         assert back.after.stored is not None
         assert back.after.live is not None
         assert (back.after.stored.get("allmulticast"), back.after.live.get("allmulticast")) == ("no", "no")
+
+
+def test_a_link_that_was_mended_is_not_set_down_again_and_that_is_said() -> None:
+    down = changed(LIVE, **{"link.state": "down", "link.mac": OTHER})
+    journal = journal_of(replace(WAS, live=down), Nic("web1", MAC, STORED, LIVE), LINK)
+    plan = undone(journal, domain(STORED, LIVE))
+    assert not plan.changed
+    said = f"web1 {MAC}: the guest's link was down and had the address {OTHER}, and is left as the guest needs it"
+    assert plan.warnings == (said,)
+    # Where it could not be mended all is as it was.
+    assert undone(journal, domain(STORED, down)).warnings == ()

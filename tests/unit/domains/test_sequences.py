@@ -23,14 +23,14 @@ def nic(mac: str, source: str = "eth0", **more: t.Any) -> Nic:
     return Nic(mac, source=source, mode="bridge", model="virtio", **more)
 
 
-def host(**running: bool) -> Sequence:
+def host(*, systemd: bool = False, **running: bool) -> Sequence:
     """A host with the domain web1, which has the NIC A, and web2, which has B."""
     world = World()
     for name, mac in (("web1", A), ("web2", B)):
         guest = world.add(name, [nic(mac)])
         if running.get(name, True):
             world.start(guest)
-    return Sequence(world)
+    return Sequence(world, systemd=systemd)
 
 
 def during(call: str, *action: t.Any, nth: int = 0, side: str = "before") -> Event:
@@ -151,6 +151,18 @@ def test_what_a_run_leaves_in_a_guest_until_its_restart_is_not_found_instead_of_
         assert [one["mac"] for one in outcome.result["interfaces"]] == (stored or [A])
 
 
+def test_no_nic_on_a_link_includes_one_that_only_the_guest_has_once_the_stored_one_is_another_entrys() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    sequence.run({"domain": "web1", "mac": A, "state": "absent", "timeout": 1})
+    sequence.run({"domain": "web1", "alias": "ua-lan", "source": "eth0", "mode": "bridge"})
+    # As in two runs of which the first removes ua-lan: the second finds what the guest still has on eth0.
+    entries = [{"domain": "web1", "source": "eth0"}, {"domain": "web1", "alias": "ua-lan"}]
+    outcome = sequence.run({"interfaces": entries, "state": "absent", "timeout": 1})
+    assert macs(sequence, "web1")[0] == []
+    assert {one["mac"] for one in outcome.result["pending"]} >= {A}
+
+
 def test_a_purge_that_leaves_running_guests_alone_can_be_run_again() -> None:
     sequence = host(web1=True)
     sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "none"})
@@ -186,6 +198,52 @@ def test_a_replugged_nic_comes_back_whatever_ends_the_run(signal: str) -> None:
         {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"},
         events=[during("sleep", "answer", "web1", nth=1), during("attach", signal)],
     )
+
+
+@pytest.mark.parametrize("systemd", [False, True])
+@pytest.mark.parametrize("which", ["supervisor", "worker", "both"])
+def test_whenever_the_keeper_is_killed_the_nic_comes_back(which: str, systemd: bool) -> None:
+    """At once where anything is left to start it again, and with the next run else, whatever that is about."""
+    nth, killed = 0, True
+    while killed:
+        sequence = host(systemd=systemd)
+        sequence.act(Action("hang", "web1"))
+        sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+        kill = [during("keeper", "kill_keeper", "", which, nth=nth)]
+        sequence.act(Action("answer", "web1"), events=kill)
+        killed = "kill_keeper" in str(sequence.stage.trace)
+        if sequence.owner.gone:
+            sequence.run({"domain": "web2", "mac": B})
+        assert macs(sequence, "web1") == ([A], [A])
+        sequence.close()
+        nth += 1
+    assert nth > 5
+
+
+@pytest.mark.parametrize("how", ["stop", "save"])
+@pytest.mark.parametrize("again", [[], ["edit_source"], ["edit_remove"]])
+def test_the_keeper_attaches_once_whatever_the_guest_does_meanwhile(how: str, again: list[str]) -> None:
+    """The guest stops and starts between two calls of the keeper: it has what is stored then."""
+    for nth in range(12):
+        for side in ("before", "after"):
+            sequence = host()
+            sequence.act(Action("hang", "web1"))
+            sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+            others = [Action(how, "web1"), *(Action(what, "web1", A) for what in again), Action("start", "web1")]
+            sequence.act(Action("answer", "web1"), events=[Event("keeper", nth, side, one) for one in others])
+            stored, live = macs(sequence, "web1")
+            assert live.count(A) == 1 or not stored, (nth, side, sequence.stage.trace)
+            sequence.close()
+
+
+def test_a_guest_that_starts_anew_right_before_it_is_given_a_nic_has_it_once() -> None:
+    sequence = host()
+    anew = (("stop", "web1"), ("edit_source", "web1", A), ("start", "web1"))
+    sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"},
+        events=[during("attach", *what) for what in anew],
+    )
+    assert macs(sequence, "web1") == ([A], [A])
 
 
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
@@ -235,6 +293,34 @@ def test_libvirtd_that_is_restarted_midway_leaves_nothing_half_done() -> None:
     assert macs(sequence, "web2")[1] == [B]
 
 
+@pytest.mark.parametrize("what", [("restart_libvirtd",), ("sigterm",), ("kill",), ("kill_keeper", "", "both")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "private", "link_state": "down"},
+        {"source": "eth1", "live": "replug"},
+        {"state": "absent", "model": "e1000e"},
+    ],
+)
+def test_whatever_happens_at_one_call_of_a_run_it_is_the_same_at_each(
+    what: tuple[str, ...], options: dict[str, t.Any]
+) -> None:
+    """What is promised holds: the sequence looks at that."""
+    call, calls = 0, 1
+    while call < calls:
+        sequence = host()
+        sequence.act(Action("hang", "web2"))
+        interfaces = [{"domain": "web1", "mac": A, **options}, {"domain": "web2", "mac": B, **options}]
+        for one in interfaces:
+            one.pop("live", None)
+        run = {"interfaces": interfaces, "live": options.get("live", "update"), "timeout": 0}
+        sequence.run(run, events=[during("any", *what, nth=call)])
+        sequence.act(Action("answer", "web2"))
+        calls = max(calls, sequence.finished[1][0].calls)
+        sequence.close()
+        call += 1
+
+
 @pytest.mark.parametrize("nth", range(8))
 def test_a_domain_that_goes_while_domains_are_listed_is_not_taken_for_one_that_is_transient(nth: int) -> None:
     sequence = host(web2=False)
@@ -258,6 +344,30 @@ def test_libvirtd_that_is_restarted_while_domains_are_read_keeps_nothing_from_be
         events=[during("define", "refuse", nth=1), during("list", "restart_libvirtd", nth=nth)],
     )
     assert outcome.message.endswith("The host is as it was before")
+
+
+@pytest.mark.parametrize("nth", [2, 3])
+def test_libvirtd_that_is_restarted_while_the_other_domains_are_read_makes_none_one_that_may_not_be_read(
+    nth: int,
+) -> None:
+    run = {"domain": "web1", "source": "eth1", "mode": "bridge"}
+    assert host().run(run, events=[during("read", "restart_libvirtd", nth=nth)]).rc == 0
+
+
+def test_a_signal_behind_a_failed_way_back_does_not_hide_what_is_left() -> None:
+    sequence = host(web1=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "model": "e1000e"},
+                {"domain": "web2", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
+            ]
+        },
+        # The way back of web1, and the look at what is outstanding at the end of all.
+        events=[during("define", "refuse", nth=2), during("links", "sigterm", nth=3)],
+    )
+    assert sequence.finished[1][0].events == []
+    assert "Putting back what was there failed as well" in outcome.message
 
 
 @pytest.mark.parametrize("on_error", ["rollback", "keep"])
@@ -319,6 +429,23 @@ def test_a_run_that_changed_something_says_so_after_it_has_begun_anew() -> None:
         },
         events=[during("read", "edit_mode", "web2", B, nth=4)],
     )
+
+
+def test_what_an_earlier_attempt_has_kept_is_not_denied_when_the_last_one_fails() -> None:
+    sequence = host(web1=False, web2=False)
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web1", "mac": A, "mode": "private"},
+                {"domain": "web2", "mac": B, "mode": "private"},
+            ],
+            "on_error": "keep",
+        },
+        events=[during("read", "edit_source", "web2", B, nth=4), during("lookup", "undefine", "web2", nth=2)],
+    )
+    assert outcome.rc == 1
+    assert "domain 'web2' was undefined or renamed while this ran" in outcome.message
+    assert outcome.message.endswith("What could be done has been kept, as asked for")
 
 
 def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:

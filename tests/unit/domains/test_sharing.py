@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner, resolution
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -116,3 +116,20 @@ def test_what_is_so_already_is_not_looked_at() -> None:
     on = host(domain("web1", stored(A, mode="passthrough"), running=True), links=[own, replace(GUEST, name="macvtap9")])
     assert not planner.plan([want()], on).changed
     assert planner.plan([want(model="e1000")], on).changed
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_stopped_domain_that_the_task_does_not_name_is_warned_of(running: bool) -> None:
+    on = host(domain("web1", stored(A, "eth1"), running=running))
+    theirs = {"lan0": (("web9", B, "bridge"),), "eth1": (("web8", C, "passthrough"),)}
+    assert resolution.needs_all([want()], on)
+    (said,) = planner.plan([want()], replace(on, placed=theirs)).warnings
+    assert said.startswith(f"web1 {A}: {ALONE}web1 {A} in that mode and also web9 {B}. Whichever")
+    # The other way round.
+    on = host(domain("web1", stored(A), running=running))
+    joins = want(source="eth1", mode="bridge")
+    assert resolution.needs_all([joins], on)
+    assert f"eth1 would have web8 {C} in that mode" in planner.plan([joins], replace(on, placed=theirs)).warnings[-1]
+    # What stays where it is needs no look at other domains.
+    assert not resolution.needs_all([want(source="lan0", mode="bridge")], on)
+    assert not resolution.needs_all([want(mode="auto")], on)

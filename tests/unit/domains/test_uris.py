@@ -102,3 +102,23 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
 )
 def test_what_to_do_where_no_daemon_answers(uri: str, said: str, advice: str) -> None:
     assert uris.advice(uri, said) == advice
+
+
+@pytest.mark.parametrize(
+    ("uri", "codes", "advice"),
+    [
+        ("qemu:///system", {"denied": True}, REFUSED),
+        (
+            "qemu:///system",
+            {"silent": True},
+            START.format("virtqemud") + " (it listens on /run/libvirt/libvirt-sock or ",
+        ),
+        ("foo:///system", {"silent": True}, NO_DRIVER),
+        ("foo:///system", {"no_driver": True}, NO_DRIVER),
+        ("qemu:///system", {}, ""),
+    ],
+)
+def test_in_another_language_the_code_decides_or_nothing_does(uri: str, codes: dict[str, bool], advice: str) -> None:
+    said = uris.advice(uri, "Verbindung fehlgeschlagen: Keine Berechtigung", **codes)
+    assert said.startswith(advice)
+    assert bool(said) == bool(codes)

@@ -111,6 +111,14 @@ def test_check_mode_writes_nothing(path: pathlib.Path) -> None:
     assert converge(xmlfile.open_file(str(path), write=never), TO_DIRECT, check_mode=True).plan.changed
 
 
+def test_check_mode_refuses_what_the_run_could_not_edit(path: pathlib.Path) -> None:
+    path.write_text(re.sub("<devices>.*</devices>", "", DOMAIN, flags=re.S))
+    file = xmlfile.open_file(str(path), write=never)
+    planned = converge(file, {**TO_DIRECT, "model": "virtio"}, check_mode=True).plan
+    with pytest.raises(MacvtapError, match=r"has no <devices>$"):
+        file.require(planned.steps)
+
+
 def test_several_at_once_are_one_write(path: pathlib.Path) -> None:
     writes = []
 

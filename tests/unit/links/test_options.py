@@ -39,8 +39,8 @@ def wanted(**given: t.Any) -> t.Any:
         ),
         ({"mtu": 67}, r"links\[2\]\.mtu: 67 is not between 68 and 65535"),
         # What YAML makes of yes.
-        ({"group": True}, r"links\[2\]\.group: True is no number"),
-        ({"queues": {"tx": True}}, r"links\[2\]\.queues\.tx: True is no number"),
+        ({"group": True}, r"links\[2\]\.group: True is not a whole number"),
+        ({"queues": {"tx": True}}, r"links\[2\]\.queues\.tx: True is not a whole number"),
         ({"mac": "01:00:5e:00:00:01"}, r"links\[2\]\.mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"mac": "00:00:00:00:00:00"}, r"links\[2\]\.mac: .* all zero"),
         ({"mac": "eth0"}, r"links\[2\]\.mac: 'eth0' is not a MAC address"),

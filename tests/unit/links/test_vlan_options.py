@@ -23,7 +23,7 @@ def wanted(**given: t.Any) -> WantedVlan:
     [
         ({"parent": None}, r"vlans\[2\]\.parent: say the link"),
         ({"id": None}, r"vlans\[2\]\.id: say the number of the VLAN, from 1 to 4094"),
-        ({"id": True}, r"vlans\[2\]\.id: True is no number$"),
+        ({"id": True}, r"vlans\[2\]\.id: True is not a whole number$"),
         ({"id": 0}, r"vlans\[2\]\.id: 0 is no number of a VLAN, which is from 1 to 4094 \(0 marks frames"),
         ({"id": 4095}, r"vlans\[2\]\.id: 4095 is no number .* \(4095 is reserved\)"),
         ({"id": -1}, r"vlans\[2\]\.id: -1 is no number of a VLAN, which is from 1 to 4094$"),

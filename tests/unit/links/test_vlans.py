@@ -10,13 +10,15 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlan_refusals, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INCOMPLETE_GROUP,
     INDEX,
     MADE,
     REMOVED,
+    Held,
+    Holder,
     Link,
     Links,
     Wanted,
@@ -128,8 +130,61 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
 def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], use: str) -> None:
     said = refused(wanted, *more)
     assert said.startswith(f"vlans[3]: {use}")
-    assert said.endswith("Remove that first, or say force: true")
+    assert said.endswith("Remove that first, or set force: true")
     assert plan(wanted, *more, force=True).changed
+
+
+GUEST = Holder(77, "qemu-system-x86_64", "web1")
+IN_IT = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10, vlan_id=7)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("more", "held", "use"),
+    [
+        ([ON_IT], Held((GUEST,)), "pid 77 (qemu-system-x86_64, libvirt domain web1) holds the tap of mt0 open"),
+        ([ON_IT], Held(doubt="no /proc"), "whether a process holds the tap of mt0 open cannot be told: no /proc"),
+        # On a VLAN on it.
+        ([IN_IT, replace(ON_IT, parent="inner", parent_index=12)], Held((GUEST,)), "pid 77 (qemu"),
+        # Whose other ports have guests that nobody sees here.
+        ([replace(OURS, master="br0")], Held(), "it is a port of br0"),
+        ([ON_IT], Held(), ""),
+        ([replace(ON_IT, parent="eth0", parent_index=2)], Held((GUEST,)), ""),
+    ],
+)
+def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Held, use: str, force: bool) -> None:
+    links = host(OURS, *more)
+    planned = vlans.plan([vlan(state="down")], links)
+    assert planned.changed
+    if force or not use:
+        vlan_refusals.check_guests(planned, links, {"mt0": held}, force=force)
+        return
+    with pytest.raises(MacvtapError) as caught:
+        vlan_refusals.check_guests(planned, links, {"mt0": held}, force=False)
+    said = str(caught.value)
+    assert said.startswith(f"vlans[3]: setting eth0.20 down would cut off what is on it: {use}")
+    assert said.endswith("See to that first, or set force: true")
+
+
+def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> None:
+    """In the run itself, even by force, and on the way back."""
+    planned = plan(vlan(state="absent"), OURS, ON_IT, force=True)
+    assert vlan_refusals.arrived(planned.steps, host(OURS, ON_IT)) == {}
+    new = replace(ON_IT, name="mt1", index=21)
+    refused = vlan_refusals.arrived(planned.steps, host(OURS, ON_IT, new))
+    assert str(refused["eth0.20"]) == "vlans[3]: eth0.20 is the parent of mt1 since this run began, and stays"
+    made = Journal[Link]()
+    (step,) = plan(vlan()).steps
+    made.record(step, MADE)
+    made.record(step, f"{INDEX}10")
+    back = vlans.undo(made, host(OURS, ON_IT), {}, Journal()).steps
+    assert set(vlan_refusals.arrived(back, host(OURS, ON_IT))) == {"eth0.20"}
+    # What goes back along with it, as this run has made both.
+    (inner,) = vlans.plan([vlan(parent="eth0.20", id=7, name="inner")], host(OURS)).steps
+    made.record(inner, MADE)
+    made.record(inner, f"{INDEX}12")
+    back = vlans.undo(made, host(OURS, replace(IN_IT, alias=MARK)), {}, Journal()).steps
+    assert vlan_refusals.arrived(back, host(OURS, IN_IT)) == {}
 
 
 def test_by_force_what_is_on_it_is_said_to_go() -> None:

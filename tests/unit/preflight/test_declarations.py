@@ -21,9 +21,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared("web1"), "macvtap_domains_interfaces[0]: a dictionary is needed, and found is 'web1'"),  # type: ignore[arg-type]
         (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
         (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: say it"),
-        (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is no number"),
-        (declared(links=[{"name": "x0", "mtu": float("inf")}]), "macvtap_links_links[0].mtu: inf is no number"),
-        (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is no number"),
+        (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is not a whole number"),
+        (
+            declared(links=[{"name": "x0", "mtu": float("inf")}]),
+            "macvtap_links_links[0].mtu: inf is not a whole",
+        ),
+        (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is not a whole number"),
         (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
         (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
         (declared(links=[{"name": "x0", "mode": "brige"}]), "macvtap_links_links[0].mode: 'brige' is none of vepa, "),
@@ -31,7 +34,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: a list is needed, and found is"),
         (declared(nic(mac=B, driver="vhost")), "[0].driver: a dictionary is needed, and found is 'vhost'"),
         (declared(nic(mac=B, driver={"queue": 2})), "[0].driver.queue: there is no such option; did you mean queues?"),
-        (declared(nic(mac=B, driver={"queues": "two"})), "[0].driver.queues: 'two' is no number"),
+        (declared(nic(mac=B, driver={"queues": "two"})), "[0].driver.queues: 'two' is not a whole number"),
         (declared(nic(mac=B, convert="maybe")), "[0].convert: 'maybe' is neither true nor false"),
         (declared(nic(mac=B, source=["eth0"])), "[0].source: a text is needed, and found is ['eth0']"),
         (declared(nic(mac=B, state="gone")), "[0].state: 'gone' is none of present, absent"),
@@ -47,7 +50,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]), "[0].protocol: 'x' is none of 802.1Q, "),
         (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is none of vepa, "),
         (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
-        (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is no number"),
+        (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is not a whole number"),
     ],
 )
 def test_a_declaration_that_cannot_be_read_is_named_and_the_others_are_compared(said: Said, message: str) -> None:

@@ -17,7 +17,8 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
     for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
         roles |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
         roles |= set(yaml.safe_load((path.parents[1] / "defaults/main.yml").read_text()))
-    others = {"macvtap_hosts", "macvtap_preflight", "macvtap_preflight_json", "macvtap_segment"}
+    others = {"macvtap_hosts", "macvtap_preflight", "macvtap_preflight_allow"}
+    others |= {"macvtap_preflight_json", "macvtap_segment"}
     assert roles | others == names.KNOWN
 
 
@@ -30,6 +31,9 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
         ("macvtap_hostaccess_companions", "macvtap_host_access_companions"),
         ("macvtap_domains_sorce", "macvtap_domains_source"),
         ("macvtap_segmnet", "macvtap_segment"),
+        ("macvtap_preflight_alow", "macvtap_preflight_allow"),
+        ("mactap_links_links", "macvtap_links_links"),
+        ("MACVTAP_LINKS_LINKS", "macvtap_links_links"),
     ],
 )
 def test_what_is_almost_a_variable_is_a_conflict(name: str, meant: str) -> None:
@@ -43,3 +47,6 @@ def test_what_is_somebody_s_own_is_left_alone() -> None:
     for own in ("macvtap_uplink_of_the_rack", "macvtap_links_result", "macvtap_preflight_hosts", "mac", "macvtap_"):
         assert list(names.misspelt([own])) == []
     assert list(names.misspelt(names.KNOWN)) == []
+    assert list(names.unknown(["macvtap_uplink_of_the_rack", "mac", "macvtap_links_result", *names.KNOWN])) == [
+        "macvtap_uplink_of_the_rack"
+    ]

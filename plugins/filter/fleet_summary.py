@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter fleet_summary: what the hosts of a fleet declare, in few lines."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet_summary
+short_description: What each host of a fleet declares
+version_added: 0.2.0
+description:
+  - Says how many NICs, links, VLAN links and host interfaces each host declares. Hosts that declare the same numbers
+    share a line, and those that declare nothing are named as well.
+  - Names variables that begin like those of this collection and are none.
+  - Ends with the number of conflicts.
+options:
+  _input:
+    description: The fleet, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes it.
+    type: dict
+    required: true
+  conflicts:
+    description: What P(linuxvirt.macvtap.fleet_conflicts#filter) returns.
+    type: list
+    elements: dict
+    default: []
+author:
+  - linuxvirt.macvtap contributors (!UNKNOWN)
+"""
+
+EXAMPLES = r"""
+- name: Show what is declared
+  ansible.builtin.debug:
+    msg: "{{ fleet | linuxvirt.macvtap.fleet_summary }}"
+  # ["hv1, hv2: 2 NICs, 1 link", "hv3: declares nothing", "No conflicts on 3 hosts"]
+"""
+
+RETURN = r"""
+_value:
+  description: The lines.
+  type: list
+  elements: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import fleet as fleets
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import summary
+
+
+def fleet_summary(fleet: t.Any, conflicts: t.Sequence[t.Any] = ()) -> list[str]:
+    """Return what ``fleet`` declares, in lines."""
+    try:
+        return summary.lines(fleets.plain(fleet), conflicts)
+    except MacvtapError as exc:
+        raise AnsibleFilterError(f"fleet_summary: {exc}") from exc
+
+
+class FilterModule:
+    """What Ansible looks for."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"fleet_summary": fleet_summary}

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the keeper does to a domain: it attaches what a guest has released and is still stored, until all is settled.
+
+A NIC is settled when it is another one than was asked for, or when its guest has ended. A guest that was saved has not:
+QEMU saves what it was asked for as well, and carries it out when the guest was restored.
+
+Part of the keeper's program: standard library only, libvirt is handed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import typing as t
+from xml.etree import ElementTree
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
+
+# What becomes of a guest.
+_ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
+# libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. One that is restored is paused
+# first, as one that migrates here is, and so is what was saved while it was paused. libvirtd forgets why a guest does
+# not run when it is restarted.
+_RUNNING_BOOTED, _STARTING_UP, _SHUT_OFF_SAVED, _SHUT_OFF_UNKNOWN = (1, 1), (3, 11), (5, 5), (5, 0)
+_RUNNING_RESTORED = ((1, 3), (1, 4), (3, 2), (3, 7))
+
+
+class _Live(t.NamedTuple):
+    """A domain as it runs: its ``instance`` ("": it does not), and its ``<interface>`` elements by MAC address."""
+
+    instance: str
+    interfaces: t.Mapping[str, ElementTree.Element]
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the host from all others."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def instance(domain: t.Any, number: int, *, local: bool) -> str:
+    """Name this run of a guest, "" where it does not run: by libvirt's number and, on this host, QEMU's own start.
+
+    libvirt counts on from what runs when it starts, so that a number can come again.
+
+    :raises OSError: that is not known now.
+    """
+    if number < 0:
+        return ""
+    if local:
+        # Not every driver has the file, and QEMU may have ended just now.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+            with open(f"/run/libvirt/qemu/{domain.name()}.pid", encoding="ascii") as file:
+                pid = int(file.read())
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                return f"{number} {pid} {file.read().rpartition(')')[2].split()[19]}"
+    return str(number)
+
+
+def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
+    """Look at a domain once: attach what has gone and is still stored, and strike off what is settled.
+
+    Returns whether a NIC is to come back that libvirt does not take.
+    """
+    with records.locked(directory, uuid):
+        state = records.load(directory, uuid)
+        if state is None:
+            records.save(directory, uuid, None)
+            return False
+        before = json.dumps(state)
+        local = state["local"]
+        domain, live = _read(libvirt, connection, uuid, local=local)
+        if live.instance != state["instance"] or (local and state.get("boot", boot_id()) != boot_id()):
+            fate = _fate(libvirt, domain, live.instance, saved=state.get("saved", False))
+            if fate != _RESTORED:
+                # The next start of one that has ended has what is stored.
+                if fate == _ENDED or not state.get("saved"):
+                    records.save(directory, uuid, {**state, "saved": True} if fate == _SAVED else None)
+                return False
+            _adopt(state, live)
+        state["nics"] = {
+            mac: nic
+            for mac, nic in state["nics"].items()
+            if (_is_held(nic, live.interfaces[mac], local=local) if mac in live.interfaces
+                else _attach(libvirt, domain, mac, nic, state))
+        }  # fmt: skip
+        if json.dumps(state) != before:
+            records.save(directory, uuid, state)
+        return any("error" in nic for nic in state["nics"].values())
+
+
+def _read(libvirt: t.Any, connection: t.Any, uuid: str, *, local: bool) -> tuple[t.Any, _Live]:
+    try:
+        domain = connection.lookupByUUIDString(uuid)
+        return domain, _live(domain, local=local)
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+        return None, _Live("", {})
+
+
+def _live(domain: t.Any, *, local: bool) -> _Live:
+    document = domain.XMLDesc(0)
+    # Without an id it is the stored XML of one that has just stopped.
+    number = int(ElementTree.fromstring(document).get("id", -1))  # noqa: S314  # libvirt's own
+    return _Live(instance(domain, number, local=local), _interfaces(document) if number >= 0 else {})
+
+
+def _interfaces(document: str) -> dict[str, ElementTree.Element]:
+    found = {}
+    # It is libvirt's own.
+    for one in ElementTree.fromstring(document).iterfind("devices/interface"):  # noqa: S314
+        mac = one.find("mac")
+        if mac is not None:
+            found[mac.get("address", "").lower()] = one
+    return found
+
+
+def _fate(libvirt: t.Any, domain: t.Any, here: str, *, saved: bool) -> str:
+    """Return what became of a guest that is not the instance that was asked; ``here`` is what runs now, if anything.
+
+    ``saved`` is whether it was seen saved before, ``domain`` None where there is none any more.
+    """
+    if domain is None:
+        return _ENDED
+    state, reason = domain.state()[:2]
+    if not here:
+        if (state, reason) == _SHUT_OFF_SAVED or (saved and (state, reason) == _SHUT_OFF_UNKNOWN):
+            return _SAVED
+        try:
+            return _SAVED if domain.hasManagedSaveImage() else _ENDED
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return _ENDED
+    if (state, reason) == _STARTING_UP:
+        return _SAVED
+    restored = (state, reason) != _RUNNING_BOOTED if saved else (state, reason) in _RUNNING_RESTORED
+    return _RESTORED if restored else _ENDED
+
+
+def _adopt(state: State, live: _Live) -> None:
+    """Go on with a restored guest, whose links are others."""
+    state.update(instance=live.instance, saved=False, **({"boot": boot_id()} if state["local"] else {}))
+    for mac, nic in state["nics"].items():
+        target = links.target_of(live.interfaces[mac]) if mac in live.interfaces else None
+        nic.update(target=target, ifindex=links.ifindex(target) if state["local"] else None)
+
+
+def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool:
+    """Return whether the guest still holds a NIC that it was asked for, and not another one in its place."""
+    target = links.target_of(interface)
+    nic.pop("error", None)
+    # It may be changed until it goes, and libvirt has no word for it.
+    receives_all = links.allmulticast(target or "") if local else None
+    if receives_all is not None:
+        nic["allmulticast"] = receives_all
+    return not local or nic["ifindex"] is None or links.ifindex(target) == nic["ifindex"]
+
+
+def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
+    """Attach a NIC that has gone, if it is to come back; return whether that is still to be done."""
+    local = state["local"]
+    elements = _elements(libvirt, domain, mac, nic)
+    for element in elements:
+        live = _live(domain, local=local)
+        if live.instance != state["instance"] or mac in live.interfaces:
+            # What has become of it is seen at the next look.
+            return True
+        element = links.with_free_target(element, nic["ifindex"]) if local else element  # noqa: PLW2901
+        try:
+            with links.address_kept(links.passed_through(element) if local else None):
+                domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except libvirt.libvirtError as exc:
+            nic["error"] = str(exc.get_error_message() or exc).strip()
+            if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
+                break
+        else:
+            made = _live(domain, local=local).interfaces.get(mac) if nic["allmulticast"] and local else None
+            if made is not None:
+                links.set_allmulticast(links.target_of(made) or "")
+            return False
+    return bool(elements)
+
+
+def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
+    """Return what a NIC that has gone is to come back as, the best first; nothing if it is not to come back."""
+    elements = []
+    if domain.isPersistent():
+        stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)
+        if stored is None:
+            return []
+        elements = [ElementTree.tostring(stored, encoding="unicode")]
+        address = stored.find("address")
+        if address is not None:
+            stored.remove(address)
+            elements.append(ElementTree.tostring(stored, encoding="unicode"))
+    elif not nic["returns"]:
+        return []
+    elif nic.get("desired"):
+        elements = [nic["desired"]]
+    return [*elements, nic["element"]]

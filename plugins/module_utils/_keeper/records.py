@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What guests were asked to release and have not released: a state file for each domain, and their locks.
+
+Part of the keeper's program: standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import struct
+import tempfile
+import typing as t
+
+# What the keeper holds locked for as long as it runs, with its process ID in it.
+LOCK = "keeper.lock"
+_SUFFIX = ".json"
+State = t.Dict[str, t.Any]
+
+
+@contextlib.contextmanager
+def locked(directory: str, name: str) -> t.Iterator[None]:
+    """Hold one of the directory's locks: of one domain by its UUID, or ``all`` for which files there are.
+
+    Each is one byte of the same file, so that nothing is left of domains that are gone. The locks are those of the open
+    file (F_OFD_SETLKW), not of the process: the keeper has a thread for each domain.
+    """
+    start = 0 if name == "all" else 1 + int(name.replace("-", "")[:15], 16)
+    path = os.path.join(directory, "locks")
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        if exc.errno != errno.EROFS:
+            raise
+        # The file system has become read-only. So no run can write a request there, and none is to be kept out.
+        yield
+        return
+    try:
+        # struct flock: l_type, l_whence, l_start, l_len, l_pid
+        fcntl.fcntl(file, fcntl.F_OFD_SETLKW, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
+        yield
+    finally:
+        os.close(file)
+
+
+def uuids(directory: str) -> list[str]:
+    """Return the UUIDs of the domains of which something is outstanding.
+
+    :raises OSError: that is not known.
+    """
+    try:
+        return sorted(name[: -len(_SUFFIX)] for name in os.listdir(directory) if name.endswith(_SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
+def load(directory: str, uuid: str) -> State | None:
+    """Return a domain's state, None where nothing is outstanding or the file is none of ours.
+
+    :raises OSError: it cannot be read, so that this is not known.
+    """
+    try:
+        with open(os.path.join(directory, uuid + _SUFFIX), encoding="utf-8") as file:
+            state = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None
+    return state if isinstance(state, dict) and isinstance(state.get("nics"), dict) else None
+
+
+def save(directory: str, uuid: str, state: State | None) -> None:
+    """Replace a domain's state at once and wholly, also on the disk; without any NIC in it, it goes."""
+    path = os.path.join(directory, uuid + _SUFFIX)
+    if not state or not state["nics"]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=directory)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        # A signal may have come right after it has been put into its place.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    _sync(directory)
+
+
+def _sync(directory: str) -> None:
+    file = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def running(directory: str) -> int | None:
+    """Return the process id of the keeper, None if there is none."""
+    try:
+        file = os.open(os.path.join(directory, LOCK), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(file, 32, 0).decode(errors="replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(file)
+    return None

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Conflicts that are allowed, hosts that --limit leaves out, and the summary of what is declared."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from compared import H1, NOTHING, A, nic
+from fleet import Said, declared
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, summary
+
+errors = pytest.importorskip("ansible.errors")
+
+from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
+    conflict_table,
+    fleet_declarations,
+    fleet_gaps,
+    fleet_summary,
+)
+
+TWICE: dict[str, Said] = {
+    "hv1": {"declared": declared(nic("web1", mac=A, source="eth0")), "found": {}},
+    "hv2": {"declared": declared(nic("web2", mac=A, source="eth0")), "found": {}},
+}
+
+
+def allowing(*entries: str, hosts: t.Sequence[str] = ("hv1", "hv2")) -> dict[str, Said]:
+    more = {"macvtap_preflight_allow": list(entries)}
+    return {
+        name: {**said, "declared": {**said["declared"], **(more if name in hosts else {})}}
+        for name, said in TWICE.items()
+    }
+
+
+@pytest.mark.parametrize("entry", ["mac", f"mac {A}", f"mac  {A.upper()}", "mac web1"])
+def test_a_known_conflict_is_allowed_and_shown(entry: str) -> None:
+    found = [one.as_dict() for one in compare.conflicts(allowing(entry))]
+    assert [(one["kind"], one["allowed"]) for one in found] == [("mac", True)]
+    assert "   allowed by macvtap_preflight_allow" in conflict_table.conflict_table(found).splitlines()
+    assert summary.lines(TWICE, found)[-1] == "No conflicts on 2 hosts, 1 allowed"
+
+
+@pytest.mark.parametrize(("entries", "hosts"), [(["mac"], ["hv1"]), (["mac web3"], ["hv1", "hv2"]), (["mtu"], ["hv1"])])
+def test_what_not_all_hosts_allow_is_a_conflict(entries: list[str], hosts: list[str]) -> None:
+    (found,) = compare.conflicts(allowing(*entries, hosts=hosts))
+    assert not found.allowed
+    assert summary.lines(TWICE, [found.as_dict()])[-1] == "1 conflict on 2 hosts"
+
+
+def test_a_kind_that_there_is_not_is_named() -> None:
+    found = compare.conflicts(allowing("macs"))
+    assert ("macvtap_preflight_allow[0]: there is no kind 'macs' of conflict; did you mean mac?", 2) in [
+        (one.message, len(one.where)) for one in found
+    ]
+
+
+def test_hosts_outside_of_limit_are_compared_by_what_they_declare() -> None:
+    outside = {**TWICE, "hv1": {"declared": TWICE["hv1"]["declared"], "outside": True}}
+    (found,) = compare.conflicts(outside)
+    assert {place.host for place in found.where} == {"hv1", "hv2"}
+    assert fleet_gaps.fleet_gaps({"hv1": outside["hv1"]}) == [
+        {"host": "hv1", "what": "limit", "reason": "outside of --limit; what is declared there was compared"}
+    ]
+
+
+def test_what_concerns_only_hosts_outside_of_limit_stops_nobody() -> None:
+    wrong = {"declared": declared(nic("web1", mac="none", source="eth0"), links_mode="nosuch"), "outside": True}
+    assert compare.conflicts({"hv1": wrong, "hv2": TWICE["hv2"]}) == []
+    assert compare.conflicts({"hv1": {**wrong, "outside": False}, "hv2": TWICE["hv2"]}) != []
+    # Two of them as well.
+    both = {name: {**said, "outside": True} for name, said in TWICE.items()}
+    assert compare.conflicts({**both, "hv3": {"declared": NOTHING, "found": H1}}) == []
+
+
+def test_each_host_says_what_it_declares() -> None:
+    web = nic("web1", mac=A, source="eth0")
+    more = {"macvtap_links_links": [{"name": "a"}], "macvtap_links_vlans": [{}, {}]}
+    fleet = {
+        "hv1": {"declared": declared(web, web)},
+        "hv2": {"declared": {**declared(), **more}, "names": ["macvtap_my_own", "macvtap_links_links"]},
+        "hv3": json.dumps({"declared": declared(web, web)}),
+        "hv4": {"declared": {"macvtap_host_access_companions": [{}], "macvtap_links_links": "none"}},
+        "hv5": {"declared": {}},
+        "hv6": {"unreadable": "it uses what is not there"},
+    }
+    assert fleet_summary.fleet_summary(fleet) == [
+        "hv1, hv3: 2 NICs",
+        "hv2: 1 link, 2 VLANs",
+        "hv2: macvtap_my_own is set, which is no variable of this collection",
+        "hv4: 1 host interface",
+        "hv5: declares nothing",
+        "hv6: its variables cannot be read",
+        "No conflicts on 6 hosts",
+    ]
+    many = {f"hv{n:02}": {"declared": {}} for n in range(20)}
+    assert summary.lines(many, [])[0].endswith("hv11 and 8 hosts more: declares nothing")
+
+
+class _Undefined(dict):  # type: ignore[type-arg]
+    def __getitem__(self, key: str) -> t.Any:
+        raise errors.AnsibleUndefinedVariable("'rack' is undefined")
+
+
+def test_the_declarations_of_other_hosts_are_read_from_hostvars() -> None:
+    there = {
+        "hv1": {"macvtap_links_links": [{"name": "a"}], "ansible_host": "::1", "macvtap_x": 1},
+        "hv2": _Undefined(macvtap_links_mode="{{ rack }}"),
+        "hv3": {"macvtap_preflight": "no", "macvtap_links_links": []},
+    }
+    assert fleet_declarations.fleet_declarations(there, list(there)) == {
+        "hv1": {"declared": {"macvtap_links_links": [{"name": "a"}]}, "outside": True},
+        "hv2": {"declared": {}, "outside": True, "unreadable": "'rack' is undefined"},
+    }
+    gap = fleet_gaps.fleet_gaps(fleet_declarations.fleet_declarations(there, ["hv2"]))[0]["reason"]
+    assert gap == "outside of --limit; not compared, since a variable cannot be read: 'rack' is undefined"
+    with pytest.raises(errors.AnsibleFilterError, match="hostvars of hv9 are needed"):
+        fleet_declarations.fleet_declarations(there, ["hv9"])
