@@ -27,7 +27,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
     validate,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import UPLINK, Entry
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     NETWORKD,
@@ -87,9 +88,8 @@ class _Resolver:
         self.not_made: list[str] = []
         self.warnings: list[str] = []
         self.companions: dict[str, WantedCompanion] = {}
-        # Where each thing is declared, and each VLAN link that goes; and all that is declared absent.
+        # Where each thing is declared, and what is declared absent.
         self.declared: dict[str, str] = {}
-        self.going: dict[str, str] = {}
         self.absent: dict[str, str] = {}
 
     def vlan(self, want: WantedVlan, asked: str) -> None:
@@ -124,8 +124,6 @@ class _Resolver:
             self._once(name, want.path)
             self.backends[name] = None
             self.absent[name] = want.path
-            if name in self.links and vlan_model.is_ours(self.links[name]):
-                self.going[name] = want.path
 
     def macvtap(self, want: Wanted, asked: str) -> None:
         self._once(want.key, want.path)
@@ -167,9 +165,9 @@ class _Resolver:
             want.dhcp4,
         )
         key = self._key(want.parent, parent, want.path)
-        mtu = (now or parent).mtu if want.dhcp4 else None
+        lease_mtu = (now or parent).mtu if want.dhcp4 else None
         link = replace(link, alias=MARK, kind=COMPANION)
-        self._add(asked, Desired(link, parent, key, stack=stack, lease_mtu=mtu))
+        self._add(asked, Desired(link, parent, key, stack=stack, lease_mtu=lease_mtu))
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.declared:
@@ -197,9 +195,9 @@ class _Resolver:
                 raise MacvtapError(f"parent is required: the link {want.name} does not exist yet", path=path)
             return parent
         parent = parents.find(want.parent, self.links, path=path, but=want.name)
-        if parent.name in self.going:
+        if parent.name in self.absent and vlan_model.is_ours(parent):
             raise MacvtapError(
-                f"{parent.name} is declared absent in {self.going[parent.name]}. Use another link, or set state: "
+                f"{parent.name} is declared absent in {self.absent[parent.name]}. Use another link, or set state: "
                 "absent here too",
                 path=path,
             )
@@ -226,7 +224,7 @@ class _Resolver:
             if asked == "auto" and written and (written.kind == COMPANION) == (desired.kind == COMPANION):
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
                 self.left.add(name)
-                self.backends[name] = written.starter
+                self.backends[name] = written.starter if written.key else None
             elif asked == "auto":
                 self.not_made.append(name)
             return

@@ -67,11 +67,7 @@ def observe(links: Links, root: str = "/") -> Host:
     by_networkd = {} if NETWORKD in masked else dict(_networkd(root))
     by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
     named, sourced = _interfaces(root)
-    enabled = tuple(
-        name
-        for name, unit in _UNITS.items()
-        if name not in masked and glob.glob(under(root, f"{UNIT_DIR}/*.wants/{unit}"))
-    )
+    enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
     # Of one that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
     managed = {index for index, state in by_networkd.items() if state.managed and "-macvtap-" not in (state.file or "")}
@@ -197,3 +193,7 @@ def _interfaces(root: str) -> tuple[set[str], bool]:
 def _is_masked(root: str, unit: str) -> bool:
     path = under(root, f"{UNIT_DIR}/{unit}")
     return os.path.islink(path) and os.readlink(path) == "/dev/null"
+
+
+def _is_enabled(root: str, unit: str) -> bool:
+    return bool(glob.glob(under(root, f"{UNIT_DIR}/*.wants/{unit}")))

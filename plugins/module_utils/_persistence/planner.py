@@ -16,15 +16,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.ifupdown import INTERFACES_FILE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+    LINKS_DIR,
+    UPLINK,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkd import PARENT_PREFIX
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkmanager import (
     UNMANAGED_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    LINKS_DIR,
     UNIT,
     UNIT_LINK,
-    UPLINK,
     Entry,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
@@ -181,7 +183,7 @@ class _Files:
         """Yield what the managers, udev and the kernel are told of a link."""
         if one.manager == NETWORKD:
             yield managers.NETWORKD.addresses(one)
-        else:
+        elif self.host.systemd:
             yield managers.NETWORKD.leave_alone(one.name, extended=one.name in self.host.extended)
         if one.manager == NETWORKMANAGER:
             yield managers.NETWORKMANAGER.addresses(one)

@@ -28,7 +28,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import LINKS_DIR
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import LINKS_DIR
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
 
 ETC = "/etc/systemd/network"

@@ -17,9 +17,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.ifupdown import INTERFACES_FILE
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
     TEMPLATE,
     UNIT,
     UNIT_LINK,

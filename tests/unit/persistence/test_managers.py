@@ -16,7 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers, udev
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini, systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import UPLINK, Entry
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     IFUPDOWN,
     NETWORKMANAGER,

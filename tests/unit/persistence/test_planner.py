@@ -18,12 +18,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+    LINKS_DIR,
+    PROGRAM,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkmanager import (
     UNMANAGED_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    LINKS_DIR,
-    PROGRAM,
     TEMPLATE,
     UNIT,
     UNIT_LINK,
@@ -373,6 +375,9 @@ def test_ifupdown_runs_the_same_program_on_the_same_file() -> None:
     assert after(host, *declared).files == by_systemd.files
     assert after(after(host, declared[2]), purge=False).files == after(by_systemd, declared[2]).files
     refused("links[0].backend", "for systemd", HOST, link("mt0", "eth2", "ifupdown"), link("mt1", "eth2"))
+    # Of systemd's nothing is written where that does not run.
+    without = after(replace(HOST, systemd=False), *(replace(one, backend="ifupdown") for one in declared)).files
+    assert set(without) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", UNMANAGED_FILE}
     other = link("mt1", "eth3", "ifupdown")
     assert INTERFACES in after(HOST, link("mt0", "eth2"), other).files
 

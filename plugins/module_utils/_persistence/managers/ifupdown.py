@@ -11,10 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    PROGRAM,
-    is_found,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import PROGRAM
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import is_found
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Host
 
 INTERFACES = "/etc/network/interfaces"

@@ -2,9 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Links that a program of ours makes at boot, with no network manager: its units, its text and its files. Pure.
 
-There is one file per uplink. It has a block for each link, what is below before what is on it, in the words of ``ip``
-(iproute2 5.12; bclim came with 6.4 and is not among them). A systemd unit that is bound to the uplink runs the program,
-and again when the uplink comes back. It removes nothing and sets nothing down.
+There is one file per uplink. It has a block for each link, what is below before what is on it, in the words of ``ip``.
+A systemd unit that is bound to the uplink runs the program, and again when the uplink comes back.
 """
 
 from __future__ import annotations
@@ -14,10 +13,18 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SETTINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ip_commands
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted, permissions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import escape
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+    LINKS_DIR,
+    PROGRAM,
+    UP,
+    UPLINK,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
@@ -27,173 +34,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 
 TEMPLATE = f"{UNIT_DIR}/macvtap-links@.service"
-PROGRAM = "/etc/linuxvirt-macvtap/make-links"
-LINKS_DIR = "/etc/linuxvirt-macvtap/links"
 UPLINKS_FILE = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
 # Of all uplinks, for libvirt to wait for.
 UNIT = f"{UNIT_DIR}/macvtap-links.service"
 UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
 
-# As the parent: the uplink, whatever its name is at that boot.
-UPLINK = "%"
-# Above the blocks: nobody else sets the uplink up; and ifupdown runs the program, not systemd.
-UP, BY_IFUPDOWN = "uplink up", "# run by ifupdown"
+# Above the blocks: ifupdown runs the program, not systemd.
+BY_IFUPDOWN = "# run by ifupdown"
 
-_UNIT = rf"""{HEADER}
-[Unit]
-Description=VLAN, macvtap and macvlan links on %I
-BindsTo=sys-subsystem-net-devices-%i.device
-After=sys-subsystem-net-devices-%i.device
-Before=libvirtd.service virtqemud.service libvirt-guests.service network-online.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh {PROGRAM} %I
-
-[Install]
-WantedBy=sys-subsystem-net-devices-%i.device
-"""
-
-# It wants no device unit: systemd would wait 90 seconds for one that does not come. What it queues is before libvirt by
-# itself.
-_ALL = f"""{HEADER}
-[Unit]
-Description=VLAN, macvtap and macvlan links on all uplinks
-Before=libvirtd.service virtqemud.service libvirt-guests.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh {PROGRAM}
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-_PROGRAM = rf"""{HEADER}
-# Makes the links that the files in {LINKS_DIR} have for the uplink $1.
-# Without one it waits for those that have files, 10 seconds in all, so that libvirt does.
-# Each is made by itself: what cannot be made is logged, and all else is made.
-# A link that is there is left as it is: a guest may be on it.
-uplink=$1
-newline='
-'
-late=
-
-failed() {{
-    echo "<4>$name: ip $1: ${{2%%"$newline"*}}"
-}}
-
-# Whether the file is for this uplink: by its name, MAC address, PCI address or alternative name.
-is_meant() {{
-    device=/sys/class/net/$uplink/device
-    case $1 in
-        "$uplink") return 0 ;;
-        altname:*)
-            case $(ip -o link show dev "${{1#altname:}}" 2>/dev/null) in
-                *[0-9]": $uplink: "* | *[0-9]": $uplink@"*) return 0 ;;
-            esac ;;
-        ??:??:??:??:??:??) [ -e "$device" ] && [ "$(cat "/sys/class/net/$uplink/address")" = "$1" ] && return 0 ;;
-        *:*) case $(readlink -f "$device")/ in */"$1"/*) return 0 ;; esac ;;
-    esac
-    return 1
-}}
-
-# The permissions of the tap, if the node is this link's.
-tap() {{
-    tap=tap$(cat "/sys/class/net/$name/ifindex")
-    node=/dev/$tap
-    number=$(stat -c '0x%t 0x%T' "$node") || return
-    [ "$((${{number% *}})):$((${{number#* }}))" = "$(cat "/sys/class/net/$name/$tap/dev")" ] || return
-    [ "$1" = - ] || chown "$1" "$node"
-    [ "$2" = - ] || chmod "$2" "$node"
-}}
-
-make() {{
-    skip=
-    while IFS= read -r line; do
-        case $line in
-            '' | '#'*) ;;
-            '{UP}') ip link set dev "$uplink" up ;;
-            'link add '*)
-                case $line in
-                    'link add link {UPLINK} '*) line="link add link $uplink ${{line#link add link {UPLINK} }}" ;;
-                esac
-                name=${{line#* name }}
-                name=${{name%% *}}
-                skip=
-                if [ -e "/sys/class/net/$name" ]; then
-                    skip=yes
-                elif ! said=$(ip $line 2>&1); then
-                    failed "$line" "$said"
-                    skip=yes
-                fi ;;
-            *) [ "$skip" ] || step "$line" ;;
-        esac
-    done
-}}
-
-step() {{
-    case $1 in
-        # Without IPv6 there are none of its settings.
-        'sysctl '*) set -- $1; [ ! -e "/proc/sys/$2" ] || echo "$3" > "/proc/sys/$2" ;;
-        'tap '*) tap ${{1#tap }} ;;
-        'alias '*) said=$(ip link set dev "$name" alias "${{1#alias }}" 2>&1) || failed "$1" "$said" ;;
-        *)
-            said=$(ip $1 2>&1) && return
-            case $1:$said in
-                *" mtu "[0-9]*) late=$late$1$newline ;;
-                # A VLAN link comes up with what it is on.
-                *' up:'*'Network is down'*) ;;
-                # There is no IPv6, and so nothing that would make addresses.
-                *' addrgenmode none:'*'not supported'*) ;;
-                *) failed "$1" "$said" ;;
-            esac ;;
-    esac
-}}
-
-set -f
-if [ ! "$uplink" ]; then
-    tries=20
-    for uplink in $(ls {LINKS_DIR} 2>/dev/null); do
-        case $uplink in *:*) continue ;; esac
-        until [ -e "/sys/class/net/$uplink" ] || [ "$tries" -le 0 ]; do
-            tries=$((tries - 1))
-            sleep 0.5
-        done
-        if [ -e "/sys/class/net/$uplink" ]; then
-            systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
-        else
-            echo "<4>$uplink: it is not there, and so its links are not; they come when it comes"
-        fi
-    done
-    exit 0
-fi
-for file in $(ls {LINKS_DIR} 2>/dev/null); do
-    is_meant "$file" && make < "{LINKS_DIR}/$file"
-done
-tries=16
-while [ "$late" ] && [ -e "/sys/class/net/$uplink" ]; do
-    waiting=$late late= tries=$((tries - 1))
-    while IFS= read -r line; do
-        [ "$line" ] || continue
-        said=$(ip $line 2>&1) && continue
-        late=$late$line$newline
-        name=${{line#link set dev }} name=${{name%% *}}
-        [ "$tries" -gt 0 ] || failed "$line" "$said"
-    done <<END
-$waiting
-END
-    [ "$tries" -gt 0 ] || break
-    [ ! "$late" ] || sleep 0.5
-done
-exit 0
-"""
-
-# A request of iproute2 has room for 1024 bytes.
-_MACS_AT_ONCE = 40
-_ALTNAMES_AT_ONCE = 4
 _MAC_COLONS = 5
 
 
@@ -270,9 +118,9 @@ class SystemdUnit:
             blocks = {one.name: (one.kind, one.text) for one in order}
             yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render("\n".join(lines), blocks, list(blocks)))
         if by_key:
-            yield File(PROGRAM, _PROGRAM)
+            yield File(PROGRAM, make_links.TEXT)
         if started:
-            yield from (File(TEMPLATE, _UNIT), File(UNIT, _ALL), File(UNIT_LINK, target=UNIT))
+            yield from (File(TEMPLATE, make_links.UNIT), File(UNIT, make_links.ALL_UNIT), File(UNIT_LINK, target=UNIT))
         for unit in (escape(key) for key in started if not is_found(key)):
             wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
             yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
@@ -326,7 +174,7 @@ def _rules(key: str) -> t.Iterator[str]:
 
 def entry(desired: Desired, parent: str, key: str) -> Entry:
     """Return what makes the link on ``parent``, an entry's name or ``UPLINK``."""
-    lines = [_add(desired, parent), *_settings(desired.link)]
+    lines = [ip_commands.create(desired.link, parent, desired.vlan), *ip_commands.settings(desired.link)]
     if desired.kind == COMPANION:
         lines += [f"sysctl {path} {value}" for path, value in settings(desired.name).items()]
     lines += _tap(desired.link)
@@ -344,50 +192,6 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
 def settings(name: str) -> dict[str, int]:
     """Return the kernel's settings of a companion by their paths below /proc/sys."""
     return {f"net/{setting.replace('/', f'/conf/{name}/')}": value for setting, value in SETTINGS.items()}
-
-
-def _add(desired: Desired, parent: str) -> str:
-    link = desired.link
-    given = {
-        "numtxqueues": link.tx_queues,
-        "numrxqueues": link.rx_queues,
-        "address": link.mac,
-        "txqueuelen": link.txqueuelen,
-        "group": link.group,
-    }
-    words = [f"link add link {parent} name {link.name}"]
-    words += [f"{word} {value}" for word, value in given.items() if value is not None]
-    if desired.vlan is not None:
-        return " ".join([*words, "type vlan protocol {} id {}".format(*desired.vlan)])
-    words.append(f"type {link.kind} mode {link.mode}")
-    # At once: either flag alone would take the other one away. ip takes it with this mode only.
-    words += ["nopromisc"] if link.promiscuous is False and link.mode == "passthru" else []
-    words += ["nodst"] if link.nodst else []
-    words += [f"bcqueuelen {link.bcqueuelen}"] if link.bcqueuelen is not None else []
-    macs = sorted(link.source_macs or ())[:_MACS_AT_ONCE]
-    return " ".join([*words, *(["macaddr set", *macs] if macs else [])])
-
-
-def _settings(link: Wanted) -> t.Iterator[str]:
-    """Yield what is set when the link is there: one thing each, so that what cannot be set costs nothing else."""
-    dev = f"link set dev {link.name}"
-    if link.mtu:
-        yield f"{dev} mtu {link.mtu}"
-    if link.alias:
-        yield f"alias {link.alias}"
-    if link.addrgenmode:
-        yield f"{dev} addrgenmode {link.addrgenmode}"
-    if link.allmulticast and link.mode == "passthru" and link.state != "down":
-        # macvlan_open() does not pass it on to the parent, and what was never added is taken off its count later.
-        yield f"{dev} up"
-    if link.allmulticast and not (link.mode == "passthru" and link.state == "down"):
-        yield f"{dev} allmulticast on"
-    altnames = sorted(link.altnames or ())
-    for start in range(0, len(altnames), _ALTNAMES_AT_ONCE):
-        names = (f"altname {name}" for name in altnames[start : start + _ALTNAMES_AT_ONCE])
-        yield f"link property add dev {link.name} {' '.join(names)}"
-    for mac in sorted(link.source_macs or ())[_MACS_AT_ONCE:]:
-        yield f"{dev} type macvtap macaddr add {mac}"
 
 
 def _tap(link: Wanted) -> t.Iterator[str]:
