@@ -12,11 +12,12 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from unit.persistence import earlier
 from unit.persistence.test_planner import HOST, link, vlan
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import revert
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
@@ -56,8 +57,8 @@ class PersistenceFiles(RuleBasedStateMachine):
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(manager=st.sampled_from((None, None, *earlier.FILES)))
+    def begin(self, manager: str | None) -> None:
         type(self).sequences += 1
         self.temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.root = self.temporary.name
@@ -66,6 +67,10 @@ class PersistenceFiles(RuleBasedStateMachine):
         self.count = 0
         # What others have left since the run looked first, by path: texts, None where there is no file.
         self.theirs: dict[str, str | None] = {}
+        # What an earlier version has left, by which this manager made the links.
+        files = earlier.FILES[manager] if manager else ()
+        host.apply([step_between(None, file) for file in files], root=self.root)
+        self.trace.append(f"begins with files of {manager}")
 
     def teardown(self) -> None:
         if hasattr(self, "temporary"):
