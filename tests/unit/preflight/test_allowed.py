@@ -96,11 +96,11 @@ def test_each_host_says_what_it_declares() -> None:
         "hv6: its variables cannot be read",
         "No conflicts on 6 hosts",
     ]
-    many = {f"hv{n:02}": {"declared": {}} for n in range(20)}
+    many: dict[str, t.Any] = {f"hv{n:02}": {"declared": {}} for n in range(20)}
     assert summary.lines(many, [])[0].endswith("hv11 and 8 hosts more: declares nothing")
 
 
-class _Undefined(dict):  # type: ignore[type-arg]
+class _Undefined(dict[str, t.Any]):
     def __getitem__(self, key: str) -> t.Any:
         raise errors.AnsibleUndefinedVariable("'rack' is undefined")
 
