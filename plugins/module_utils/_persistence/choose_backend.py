@@ -31,7 +31,7 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
         return IFUPDOWN
     if asked in _WHY_NOT and kind != COMPANION:
         raise MacvtapError(
-            f"{_WHY_NOT[asked]}. Leave backend out, or set systemd: its unit makes the link whoever manages the uplink",
+            f"{_WHY_NOT[asked]}. Leave backend out, or set systemd: its unit makes the link under any network manager",
             path=join_path(path, "backend"),
         )
     if not host.systemd:

@@ -20,6 +20,7 @@ INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
 
 _STANZA = "auto macvtap-links\niface macvtap-links inet manual"
 _BY_NAME = f"    pre-up sh {PROGRAM} "
+# Which link it is that was given by an address, the program finds out.
 _ANY = f"    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done"
 
 
@@ -34,8 +35,7 @@ class Ifupdown:
 
     def render(self, keys: t.Collection[str]) -> str:
         """Return the stanza for the uplinks with these keys, "" if there are none."""
-        lines = [f"{_BY_NAME}{key}" for key in sorted(keys) if not is_found(key)]
-        lines += [_ANY] if any(map(is_found, keys)) else []
+        lines = [_ANY] if any(map(is_found, keys)) else [f"{_BY_NAME}{key}" for key in sorted(keys)]
         return "\n".join([_STANZA, *lines]) if keys else ""
 
     def validate(self, host: Host, path: str) -> None:

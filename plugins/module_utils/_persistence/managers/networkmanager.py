@@ -65,7 +65,7 @@ class NetworkManager:
         mtu = desired.link.mtu or desired.lease_mtu
         # What the parent is found by, where NetworkManager has a word for that.
         by_mac = desired.key if desired.key.count(":") == 5 else None
-        said = desired.key[len("altname:") :] if desired.key.startswith("altname:") else desired.key
+        parent = desired.key[len("altname:") :] if desired.key.startswith("altname:") else desired.key
         ethernet = [("mac-address", by_mac and by_mac.upper()), ("cloned-mac-address", mac and mac.upper())]
         macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", str(_BRIDGE))]
         sections: ini.Ini = [
@@ -73,7 +73,7 @@ class NetworkManager:
                 "connection",
                 [
                     ("id", self.profile(name)),
-                    ("uuid", str(uuid.uuid5(_NAMESPACE, f"{name} {said}"))),
+                    ("uuid", str(uuid.uuid5(_NAMESPACE, f"{name} {parent}"))),
                     ("type", "macvlan"),
                     ("interface-name", name),
                 ],
