@@ -158,18 +158,18 @@ def _networkd(root: str) -> t.Iterator[tuple[int, NetworkdLink]]:
         yield index, NetworkdLink(managed, state.get("NETWORK_FILE") or None)
 
 
-def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
-    for index, state in _states(root, NETWORKMANAGER):
-        if state.get("managed") == "true":
-            yield index, state.get("connection-uuid", "")
-
-
 def _extended(root: str) -> t.Iterator[str]:
     """Yield the links whose networkd file of ours has a drop-in that is not ours."""
     for path in glob.glob(under(root, f"{NETWORKD_DIR}/05-macvtap-*.network.d/*.conf")):
         found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
         if found and os.path.basename(path) != DROP_IN:
             yield found[1]
+
+
+def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
+    for index, state in _states(root, NETWORKMANAGER):
+        if state.get("managed") == "true":
+            yield index, state.get("connection-uuid", "")
 
 
 def _interfaces(root: str) -> tuple[set[str], bool]:
