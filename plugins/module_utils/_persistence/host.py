@@ -31,8 +31,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     NETWORKD,
     NETWORKMANAGER,
-    SYSCTL_FILE,
-    UDEV_FILE,
     UNIT_DIR,
     Host,
     NetworkdLink,
@@ -43,12 +41,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
 
 # What a file of ours may be called.
-_OURS = (UDEV_FILE, SYSCTL_FILE, *(pattern for manager in MANAGERS for pattern in manager.patterns))
+_OURS = tuple(pattern for manager in MANAGERS for pattern in manager.patterns)
 # What reads a file first, by how its path ends; {} is where the text lies, which is its input if it has none.
-_VALIDATORS = {
-    UDEV_FILE: ("udevadm", "verify", "{}"),
-    **{path: command for manager in MANAGERS for path, command in manager.validators.items()},
-}
+_VALIDATORS = {end: command for manager in MANAGERS for end, command in manager.validators.items()}
 # What a version answers that cannot do it yet: udevadm before 254, nmcli before 1.40.
 _TOO_OLD = ("Unknown command verb", "Unknown operation", "unrecognized option", "unknown option", "is unknown")
 _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.service"}

@@ -12,7 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, udev, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.ifupdown import INTERFACES_FILE
@@ -34,7 +34,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     IFUPDOWN,
     NETWORKD,
     NETWORKMANAGER,
-    SYSCTL_FILE,
     Block,
     Declared,
     Desired,
@@ -181,17 +180,13 @@ class _Files:
 
     def _blocks(self, one: Desired) -> t.Iterator[Block]:
         """Yield what the managers, udev and the kernel are told of a link."""
+        yield from managers.UNIT.blocks(one)
         if one.manager == NETWORKD:
             yield managers.NETWORKD.addresses(one)
         elif self.host.systemd:
             yield managers.NETWORKD.leave_alone(one.name, extended=one.name in self.host.extended)
         if one.manager == NETWORKMANAGER:
-            yield managers.NETWORKMANAGER.addresses(one)
-        yield from udev.render(one)
-        if one.kind == COMPANION:
-            # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
-            lines = (f"-{path} = {value}\n" for path, value in systemd_unit.settings(one.name).items())
-            yield Block(SYSCTL_FILE, "".join(lines))
+            yield from managers.NETWORKMANAGER.blocks(one)
 
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written of a link stays as it is."""

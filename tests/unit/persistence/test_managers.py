@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers, udev
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
@@ -107,7 +107,7 @@ def test_networkd_and_networkmanager_read_what_was_written(stack: Stack, name: s
     assert managers.NETWORKD.parse(managers.NETWORKD.render(name, stack)) == stack
     assert managers.NETWORKMANAGER.parse(ini.render(managers.NETWORKMANAGER.render(stack))) == stack
     companion = Desired(Wanted(name, kind="macvlan", mode="bridge", mac=MAC), ETH0, "eth0", stack=stack)
-    assert managers.NETWORKMANAGER.parse(managers.NETWORKMANAGER.addresses(companion).text) == stack
+    assert managers.NETWORKMANAGER.parse(next(managers.NETWORKMANAGER.blocks(companion)).text) == stack
 
 
 @st.composite
@@ -170,10 +170,10 @@ def test_what_is_declared_on_an_uplink_decides_who_runs_the_program_for_all_of_i
 )
 def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: str) -> None:
     one = Desired(Wanted("host0", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    text = managers.NETWORKMANAGER.addresses(one).text
+    text = next(managers.NETWORKMANAGER.blocks(one)).text
     assert said in text
     other = Desired(Wanted("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    uuids = [dict(ini.parse(each)[0][1])["uuid"] for each in (text, managers.NETWORKMANAGER.addresses(other).text)]
+    uuids = [dict(ini.parse(each)[0][1])["uuid"] for each in (text, next(managers.NETWORKMANAGER.blocks(other)).text)]
     assert len(set(uuids)) == 2
 
 
@@ -181,18 +181,18 @@ def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: st
 
 
 def test_udev_sets_the_permissions_of_the_tap() -> None:
-    (block,) = udev.render(desired(alias="a", tap_owner="libvirt-qemu", tap_group="kvm", tap_mode=0o660))
+    (block,) = managers.UNIT.blocks(desired(alias="a", tap_owner="libvirt-qemu", tap_group="kvm", tap_mode=0o660))
     assert block.text == (
         'SUBSYSTEM=="macvtap", KERNELS=="mt0", SUBSYSTEMS=="net", OWNER="libvirt-qemu", GROUP="kvm", MODE="0660"\n'
     )
-    assert list(udev.render(desired(alias="a", group=7))) == []
+    assert list(managers.UNIT.blocks(desired(alias="a", group=7))) == []
 
 
 def test_udev_has_a_companion_of_networkmanager_known_and_managed() -> None:
-    one = Desired(Wanted("h", kind="macvlan", alias="50% of $x"), ETH0, "eth0", manager=NETWORKMANAGER)
-    (block,) = udev.render(one)
+    one = Desired(Wanted("h", kind="macvlan", alias="mark"), ETH0, "eth0", manager=NETWORKMANAGER)
+    _profile, block = managers.NETWORKMANAGER.blocks(one)
     assert block.text == (
-        'ACTION=="add", SUBSYSTEM=="net", KERNEL=="h", ATTR{ifalias}="50%% of $$x"\n'
+        'ACTION=="add", SUBSYSTEM=="net", KERNEL=="h", ATTR{ifalias}="mark"\n'
         'ACTION!="remove", SUBSYSTEM=="net", KERNEL=="h", ENV{NM_UNMANAGED}="0"\n'
     )
 

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import typing as t
 
-# Sections in their order, each with its keys and values in theirs.
-Ini = t.List[t.Tuple[str, t.List[t.Tuple[str, str]]]]
+# Sections in their order, each with its keys and values in theirs. A value that is None is left out.
+Ini = t.List[t.Tuple[str, t.List[t.Tuple[str, t.Any]]]]
 
 
 def render(sections: Ini) -> str:
-    """Return the text, with an empty line between sections; :func:`parse` gives the same again."""
-    return "\n".join("".join([f"[{name}]\n", *(f"{key}={value}\n" for key, value in keys)]) for name, keys in sections)
+    """Return the text, with an empty line between sections; :func:`parse` gives the same again, as strings."""
+    texts = []
+    for name, keys in sections:
+        lines = [f"{key}={value}\n" for key, value in keys if value is not None]
+        texts += ["".join([f"[{name}]\n", *lines])] if lines else []
+    return "\n".join(texts)
 
 
 def parse(text: str) -> Ini:

@@ -69,13 +69,12 @@ class Networkd:
             # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the
             # LAN's.
             not_taken = [(f"Use{what}", "no") for what in _NOT_TAKEN]
-            sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", str(LEASE_TABLE))]))
+            sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", LEASE_TABLE)]))
         for route in stack.routes:
-            keys = [("Destination", route.destination), ("Protocol", "static")]
-            keys += [("PreferredSource", route.source)] if route.source else []
             # IPv6 has none.
-            keys += [("Scope", "link")] if family(route.destination) == 4 else []
-            sections.append(("Route", keys))
+            scope = "link" if family(route.destination) == 4 else None
+            keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]
+            sections.append(("Route", [*keys, ("Scope", scope)]))
         return ini.render(sections)
 
     def parse(self, text: str) -> Stack:

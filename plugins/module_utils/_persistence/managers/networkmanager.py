@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     LEASE_TABLE,
+    UDEV_FILE,
     Block,
     Desired,
     Stack,
@@ -31,7 +32,7 @@ _LEASE = [
     ("ignore-auto-routes", "true"),
     ("ignore-auto-dns", "true"),
     ("dhcp-send-hostname", "false"),
-    ("route-table", str(LEASE_TABLE)),
+    ("route-table", LEASE_TABLE),
 ]
 # What the kernel's routes have: no gateway, and a metric if they are of IPv6.
 _DIRECTLY = {4: "0.0.0.0,0", 6: "::,1024"}
@@ -59,31 +60,33 @@ class NetworkManager:
         devices = ";".join(f"interface-name:{name}" for name in sorted(names))
         return File(UNMANAGED_FILE, f"{HEADER}\n{ini.render([('keyfile', [('unmanaged-devices+', devices)])])}")
 
-    def addresses(self, desired: Desired) -> Block:
-        """Return the profile by which NetworkManager gives a companion its addresses, on the link that is there."""
-        mac, name = desired.link.mac, desired.name
-        mtu = desired.link.mtu or desired.lease_mtu
-        # What the parent is found by, where NetworkManager has a word for that.
-        by_mac = desired.key if desired.key.count(":") == 5 else None
-        parent = desired.key[len("altname:") :] if desired.key.startswith("altname:") else desired.key
-        ethernet = [("mac-address", by_mac and by_mac.upper()), ("cloned-mac-address", mac and mac.upper())]
-        macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", str(_BRIDGE))]
-        sections: ini.Ini = [
-            (
-                "connection",
-                [
-                    ("id", self.profile(name)),
-                    ("uuid", str(uuid.uuid5(_NAMESPACE, f"{name} {parent}"))),
-                    ("type", "macvlan"),
-                    ("interface-name", name),
-                ],
-            ),
-            # A profile without an MTU takes the lease's.
-            ("ethernet", _given([*ethernet, ("mtu", str(mtu) if mtu else None)])),
-            ("macvlan", _given(macvlan)),
+    def blocks(self, desired: Desired) -> t.Iterator[Block]:
+        """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
+        link, key = desired.link, desired.key
+        by_mac = key.count(":") == 5
+        parent = key[len("altname:") :] if key.startswith("altname:") else key
+        connection = [
+            ("id", self.profile(link.name)),
+            ("uuid", uuid.uuid5(_NAMESPACE, f"{link.name} {parent}")),
+            ("type", "macvlan"),
+            ("interface-name", link.name),
         ]
-        text = ini.render([*sections, *self.render(desired.stack)])
-        return Block(self.keyfile(name), text, mode=0o600)
+        ethernet = [
+            ("mac-address", key.upper() if by_mac else None),
+            ("cloned-mac-address", link.mac.upper() if link.mac else None),
+            # A profile without one takes the lease's.
+            ("mtu", link.mtu or desired.lease_mtu),
+        ]
+        macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
+        sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
+        yield Block(self.keyfile(link.name), ini.render([*sections, *self.render(desired.stack)]), mode=0o600)
+        # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
+        # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
+        own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
+        rules = (
+            f'ACTION=="add", {own}, ATTR{{ifalias}}="{link.alias}"\nACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
+        )
+        yield Block(UDEV_FILE, rules)
 
     def render(self, stack: Stack) -> ini.Ini:
         """Return the sections for the addresses and routes of both families."""
@@ -118,25 +121,19 @@ class NetworkManager:
         return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
 
 
-def _given(pairs: t.Iterable[tuple[str, str | None]]) -> list[tuple[str, str]]:
-    return [(key, value) for key, value in pairs if value is not None]
-
-
-def _family(stack: Stack, version: int) -> list[tuple[str, str]]:
+def _family(stack: Stack, version: int) -> list[tuple[str, t.Any]]:
     leased = version == 4 and stack.dhcp4
     addresses = [one for one in stack.addresses if family(one.address) == version]
     # The link-local address is what neighbours are found by.
     method = "manual" if addresses else {4: "disabled", 6: "link-local"}[version]
-    keys = list(_LEASE) if leased else [("method", method)]
-    keys += [("addr-gen-mode", "0")] if version == 6 else []
+    keys: list[tuple[str, t.Any]] = list(_LEASE) if leased else [("method", method)]
+    keys.append(("addr-gen-mode", 0 if version == 6 else None))
     if not addresses and not leased:
         return keys
     keys += [(f"address{number}", f"{one.address}/{one.prefix}") for number, one in enumerate(addresses, 1)]
-    routes = [route for route in stack.routes if family(route.destination) == version]
-    for number, route in enumerate(routes, 1):
+    for number, route in enumerate((one for one in stack.routes if family(one.destination) == version), 1):
+        # Of a lease the profile's other routes go to another table.
+        options = [f"src={route.source}"] * bool(route.source) + ["table=254"] * leased
         keys.append((f"route{number}", f"{route.destination},{_DIRECTLY[version]}"))
-        options = [f"src={route.source}"] if route.source else []
-        # The one that the profile's others do not go to.
-        options += ["table=254"] if leased else []
-        keys += [(f"route{number}_options", ",".join(options))] if options else []
+        keys.append((f"route{number}_options", ",".join(options) or None))
     return [*keys, ("never-default", "true")]

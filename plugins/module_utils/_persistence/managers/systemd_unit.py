@@ -28,8 +28,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
+    SYSCTL_FILE,
     SYSTEMD,
+    UDEV_FILE,
     UNIT_DIR,
+    Block,
     Desired,
 )
 
@@ -86,8 +89,25 @@ class SystemdUnit:
         UPLINKS_FILE,
         UNIT,
         UNIT_LINK,
+        UDEV_FILE,
+        SYSCTL_FILE,
     )
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {UPLINKS_FILE: ("udevadm", "verify", "{}")}
+    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
+        UDEV_FILE: ("udevadm", "verify", "{}"),
+        UPLINKS_FILE: ("udevadm", "verify", "{}"),
+    }
+
+    def blocks(self, desired: Desired) -> t.Iterator[Block]:
+        """Yield what udev and systemd set of a link, beside the program."""
+        name, link = desired.name, desired.link
+        tap = (("OWNER", link.tap_owner), ("GROUP", link.tap_group), ("MODE", permissions(link.tap_mode)))
+        given = [f'{key}="{value}"' for key, value in tap if value is not None]
+        if given:
+            rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
+            yield Block(UDEV_FILE, rule)
+        if desired.kind == COMPANION:
+            # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
+            yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
 
     def parse(self, files: t.Iterable[File]) -> tuple[dict[str, Entry], set[str]]:
         """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
@@ -176,7 +196,7 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
     """Return what makes the link on ``parent``, an entry's name or ``UPLINK``."""
     lines = [ip_commands.create(desired.link, parent, desired.vlan), *ip_commands.settings(desired.link)]
     if desired.kind == COMPANION:
-        lines += [f"sysctl {path} {value}" for path, value in settings(desired.name).items()]
+        lines += [f"sysctl {path} {value}" for path, value in _settings(desired.name).items()]
     lines += _tap(desired.link)
     if desired.link.state == "up":
         lines.append(f"link set dev {desired.name} up")
@@ -189,7 +209,7 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
     return Entry(desired.name, desired.kind, parent, text, key, desired.backend)
 
 
-def settings(name: str) -> dict[str, int]:
+def _settings(name: str) -> dict[str, int]:
     """Return the kernel's settings of a companion by their paths below /proc/sys."""
     return {f"net/{setting.replace('/', f'/conf/{name}/')}": value for setting, value in SETTINGS.items()}
 
