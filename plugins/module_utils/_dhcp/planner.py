@@ -16,7 +16,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkd import NETWORKD_DIR
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     NETWORKD,
@@ -29,7 +28,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: t.Sequence[str]) -> Leases:
     """Plan what is told with the ``steps``; ``unread`` are other files that networkd may not have read yet."""
-    touched = [step.target for step in steps if step.target.startswith(f"{NETWORKD_DIR}/")]
+    touched = [step.target for step in steps if step.target.startswith(f"{managers.NETWORKD.directory}/")]
     own = [path for path in touched if _is_of_a_link(path)]
     # What changes for the uplink is for the next boot.
     left = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))

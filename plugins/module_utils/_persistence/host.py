@@ -19,15 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import MANAGERS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.ifupdown import (
-    INTERFACES,
-    INTERFACES_FILE,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkd import (
-    DROP_IN,
-    NETWORKD_DIR,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     NETWORKD,
     NETWORKMANAGER,
@@ -41,9 +33,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
 
 # What a file of ours may be called.
-_OURS = tuple(pattern for manager in MANAGERS for pattern in manager.patterns)
+_OURS = tuple(pattern for manager in managers.MANAGERS for pattern in manager.patterns)
 # What reads a file first, by how its path ends; {} is where the text lies, which is its input if it has none.
-_VALIDATORS = {end: command for manager in MANAGERS for end, command in manager.validators.items()}
+_VALIDATORS = {end: command for manager in managers.MANAGERS for end, command in manager.validators.items()}
 # What a version answers that cannot do it yet: udevadm before 254, nmcli before 1.40.
 _TOO_OLD = ("Unknown command verb", "Unknown operation", "unrecognized option", "unknown option", "is unknown")
 _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.service"}
@@ -155,9 +147,9 @@ def _networkd(root: str) -> t.Iterator[tuple[int, NetworkdLink]]:
 
 def _extended(root: str) -> t.Iterator[str]:
     """Yield the links whose networkd file of ours has a drop-in that is not ours."""
-    for path in glob.glob(under(root, f"{NETWORKD_DIR}/05-macvtap-*.network.d/*.conf")):
+    for path in glob.glob(under(root, f"{managers.NETWORKD.directory}/05-macvtap-*.network.d/*.conf")):
         found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
-        if found and os.path.basename(path) != DROP_IN:
+        if found and os.path.basename(path) != managers.NETWORKD.drop_in:
             yield found[1]
 
 
@@ -171,7 +163,7 @@ def _interfaces(root: str) -> tuple[set[str], bool]:
     """Return the names that others' interfaces(5) have, and whether those read our file (or would)."""
     names: set[str] = set()
     sourced = False
-    waiting = [INTERFACES]
+    waiting = [managers.IFUPDOWN.interfaces]
     for path in waiting:
         for line in _text(root, path).splitlines():
             word, *rest = line.split() or [""]
@@ -179,9 +171,9 @@ def _interfaces(root: str) -> tuple[set[str], bool]:
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
-                sourced = sourced or fnmatch.fnmatchcase(INTERFACES_FILE, full)
+                sourced = sourced or fnmatch.fnmatchcase(managers.IFUPDOWN.file, full)
                 read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(under(root, full))))
-                waiting += [one for one in read if one not in (*waiting, INTERFACES_FILE)]
+                waiting += [one for one in read if one not in (*waiting, managers.IFUPDOWN.file)]
     return names, sourced
 
 

@@ -15,14 +15,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.ifupdown import INTERFACES_FILE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     UPLINK,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkd import PARENT_PREFIX
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkmanager import (
-    UNMANAGED_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
     UNIT,
@@ -76,7 +71,7 @@ def links_of(file: File) -> dict[str, str]:
     """Return the links that a file of ours is for, with their kind ("" where an earlier version did not say it)."""
     blocks = _managed_blocks.parse(file.text)[1]
     name = os.path.basename(file.path)
-    own = None if blocks or name.startswith(PARENT_PREFIX) else _OWN.fullmatch(name)
+    own = None if blocks else _OWN.fullmatch(name)
     return {own[1]: ""} if own else {name: kind for name, (kind, _text) in blocks.items()}
 
 
@@ -123,8 +118,8 @@ class _Files:
                 blocks.setdefault(block.path, {})[one.name] = (one.kind, block.text)
                 modes[block.path] = block.mode
         by_ifupdown = {one.key for one in entries.values() if one.starter == IFUPDOWN}
-        heads[INTERFACES_FILE] = managers.IFUPDOWN.render(by_ifupdown)
-        blocks.setdefault(INTERFACES_FILE, {})
+        heads[managers.IFUPDOWN.file] = managers.IFUPDOWN.render(by_ifupdown)
+        blocks.setdefault(managers.IFUPDOWN.file, {})
         for path, theirs in blocks.items():
             head = heads.get(path, "")
             if theirs or head:
@@ -133,15 +128,14 @@ class _Files:
         if UNIT in files:
             files[UNIT_LINK] = File(UNIT_LINK, target=UNIT)
         alone = {name for name in entries if managers.NETWORKMANAGER.keyfile(name) not in files}
-        if alone:
-            files[UNMANAGED_FILE] = managers.NETWORKMANAGER.leave_alone(alone)
+        files.update((file.path, file) for file in managers.NETWORKMANAGER.leave_alone(alone))
         return files
 
     def _text(self, path: str, head: str, blocks: _managed_blocks.Blocks) -> str:
         """Return the text of a file, as it is where that has the same blocks in another order."""
         was = self.ours[path].text if path in self.ours else ""
         # ifupdown goes from top to bottom.
-        order = list(blocks) if path == INTERFACES_FILE else None
+        order = list(blocks) if path == managers.IFUPDOWN.file else None
         return was if _managed_blocks.parse(was) == (head, blocks) else _managed_blocks.render(head, blocks, order)
 
     def _staying(self) -> tuple[dict[str, File], dict[str, _managed_blocks.Blocks]]:
@@ -154,7 +148,7 @@ class _Files:
             if not links or path.startswith(f"{LINKS_DIR}/"):
                 continue
             staying = {name for name, kind in links.items() if self._stays(name, kind)}
-            if path == INTERFACES_FILE:
+            if path == managers.IFUPDOWN.file:
                 staying |= self._of_ifupdown2(links.keys() & made)
             if staying and not there:
                 files[path] = file
@@ -174,7 +168,7 @@ class _Files:
         if staying:
             self.warnings.append(
                 f"{some(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
-                f"{INTERFACES_FILE}. So it stays there; remove it from there right before a reboot"
+                f"{managers.IFUPDOWN.file}. So it stays there; remove it from there right before a reboot"
             )
         return staying
 

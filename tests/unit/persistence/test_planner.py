@@ -17,13 +17,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.networkmanager import (
-    UNMANAGED_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
     TEMPLATE,
@@ -175,7 +172,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
         UNIT_LINK,
         WANTS,
         f"{ETC}/00-macvtap-mt0.network",
-        UNMANAGED_FILE,
+        managers.NETWORKMANAGER.unmanaged_file,
     }
     assert (host.files[WANTS].target, host.files[UNIT_LINK].target) == (TEMPLATE, UNIT)
     # What libvirt waits for wants no device, for which systemd would wait 90 seconds.
@@ -187,7 +184,9 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert "ExecStop" not in unit
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
-    assert host.files[UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
+    assert host.files[managers.NETWORKMANAGER.unmanaged_file].text.endswith(
+        "[keyfile]\nunmanaged-devices+=interface-name:mt0\n"
+    )
     assert after(host, purge=True).files == {}
 
 
@@ -342,12 +341,12 @@ def test_a_link_that_networkmanager_has_made_keeps_its_profile_until_the_next_bo
     was = replace(was, links={**LINKS, "mt1": made}, networkmanager={3: "theirs", 9: uuid})
     between = after(was, link("mt1", "eth1"))
     assert "[connection]\nautoconnect=false\n" in between.files[path].text
-    assert UNMANAGED_FILE not in between.files
+    assert managers.NETWORKMANAGER.unmanaged_file not in between.files
     assert "the first run after that removes" in warnings(was, link("mt1", "eth1"))[0]
     assert not planner.plan([link("mt1", "eth1")], between).changed
     booted = after(replace(between, networkmanager={3: "theirs", 9: ""}), link("mt1", "eth1"))
     assert path not in booted.files
-    assert "interface-name:mt1" in booted.files[UNMANAGED_FILE].text
+    assert "interface-name:mt1" in booted.files[managers.NETWORKMANAGER.unmanaged_file].text
 
 
 def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None:
@@ -377,7 +376,7 @@ def test_ifupdown_runs_the_same_program_on_the_same_file() -> None:
     refused("links[0].backend", "for systemd", HOST, link("mt0", "eth2", "ifupdown"), link("mt1", "eth2"))
     # Of systemd's nothing is written where that does not run.
     without = after(replace(HOST, systemd=False), *(replace(one, backend="ifupdown") for one in declared)).files
-    assert set(without) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", UNMANAGED_FILE}
+    assert set(without) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", managers.NETWORKMANAGER.unmanaged_file}
     other = link("mt1", "eth3", "ifupdown")
     assert INTERFACES in after(HOST, link("mt0", "eth2"), other).files
 
@@ -444,7 +443,7 @@ def test_purge_takes_what_is_not_declared_and_only_that() -> None:
 # never others' files
 
 
-@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, UNMANAGED_FILE])
+@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, managers.NETWORKMANAGER.unmanaged_file])
 def test_a_file_that_is_not_ours_is_an_error_where_it_is_in_the_way_and_stays_elsewhere(path: str) -> None:
     host = replace(HOST, files={path: File(path, "# mine\n")})
     refused("", f"{path} is not managed by this collection", host, link())

@@ -15,9 +15,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import is_found
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Host
 
-INTERFACES = "/etc/network/interfaces"
-INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
-
 _STANZA = "auto macvtap-links\niface macvtap-links inet manual"
 _BY_NAME = f"    pre-up sh {PROGRAM} "
 # Which link it is that was given by an address, the program finds out.
@@ -27,11 +24,11 @@ _ANY = f"    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}};
 class Ifupdown:
     """A stanza by which ifupdown runs the program."""
 
+    interfaces = "/etc/network/interfaces"
+    file = "/etc/network/interfaces.d/macvtap"
     # The second is of earlier versions: a hook of Debian's DHCP client.
-    patterns = (INTERFACES_FILE, "/etc/dhcp/dhclient-enter-hooks.d/macvtap")
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
-        INTERFACES_FILE: ("ifquery", "--list", "--interfaces", "{}"),
-    }
+    patterns = (file, "/etc/dhcp/dhclient-enter-hooks.d/macvtap")
+    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {file: ("ifquery", "--list", "--interfaces", "{}")}
 
     def render(self, keys: t.Collection[str]) -> str:
         """Return the stanza for the uplinks with these keys, "" if there are none."""
@@ -51,6 +48,6 @@ class Ifupdown:
             )
         if not host.interfaces_sourced:
             raise MacvtapError(
-                f"{INTERFACES} does not read {INTERFACES_FILE}; add the line: source /etc/network/interfaces.d/*",
+                f"{self.interfaces} does not read {self.file}; add the line: source /etc/network/interfaces.d/*",
                 path=join_path(path, "backend"),
             )

@@ -18,11 +18,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Stack,
 )
 
-NETWORKD_DIR = "/etc/systemd/network"
-# Of earlier versions, in which networkd made links: what was added to others' files, and the file for a parent that
-# nobody had one for. Both have a block for each link.
-DROP_IN = "50-macvtap.conf"
-PARENT_PREFIX = "70-macvtap-parent-"
 # What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
 _NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Routes", "Gateway")
 
@@ -30,21 +25,24 @@ _NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Ro
 class Networkd:
     """A ``.network`` file for each link."""
 
+    directory = "/etc/systemd/network"
+    # Of earlier versions, in which networkd made links: what was added to others' files.
+    drop_in = "50-macvtap.conf"
     patterns = (
-        f"{NETWORKD_DIR}/*-macvtap-*.netdev",
-        f"{NETWORKD_DIR}/*-macvtap-*.network",
-        f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
+        f"{directory}/*-macvtap-*.netdev",
+        f"{directory}/*-macvtap-*.network",
+        f"{directory}/*.network.d/{drop_in}",
     )
     validators: t.ClassVar[dict[str, tuple[str, ...]]] = {}
     # Why it makes no link.
     why_not = "networkd makes links by the uplink's own file, and leaves the uplink without addresses if it cannot"
 
     def network_file(self, name: str) -> str:
-        return f"{NETWORKD_DIR}/05-macvtap-{name}.network"
+        return f"{self.directory}/05-macvtap-{name}.network"
 
     def unmanaged_file(self, name: str) -> str:
         # Before any that matches more than it means to.
-        return f"{NETWORKD_DIR}/00-macvtap-{name}.network"
+        return f"{self.directory}/00-macvtap-{name}.network"
 
     def leave_alone(self, name: str, *, extended: bool) -> Block:
         """Return the file by which networkd leaves the link alone, whatever other files match.

@@ -19,10 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Stack,
 )
 
-NETWORKMANAGER_DIR = "/etc/NetworkManager/system-connections"
-# By which NetworkManager leaves links alone.
-UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
-
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
 _BRIDGE = 2  # NMSettingMacvlanMode
 # With a table of its own the lease's network is not routed either; and the host's name on the LAN stays that of its
@@ -42,7 +38,9 @@ _RETIRED = "autoconnect=false\n"
 class NetworkManager:
     """A profile for each companion, and one file that has the links that it leaves alone."""
 
-    patterns = (f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection", UNMANAGED_FILE)
+    directory = "/etc/NetworkManager/system-connections"
+    unmanaged_file = "/etc/NetworkManager/conf.d/90-macvtap.conf"
+    patterns = (f"{directory}/macvtap-*.nmconnection", unmanaged_file)
     validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
         ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
     }
@@ -50,15 +48,17 @@ class NetworkManager:
     why_not = "NetworkManager removes a link with its profile, and takes the NIC of the guest that is on it"
 
     def keyfile(self, name: str) -> str:
-        return f"{NETWORKMANAGER_DIR}/{self.profile(name)}.nmconnection"
+        return f"{self.directory}/{self.profile(name)}.nmconnection"
 
     def profile(self, name: str) -> str:
         return f"macvtap-{name}"
 
-    def leave_alone(self, names: t.Collection[str]) -> File:
-        """Return the file by which NetworkManager leaves the links alone."""
-        devices = ";".join(f"interface-name:{name}" for name in sorted(names))
-        return File(UNMANAGED_FILE, f"{HEADER}\n{ini.render([('keyfile', [('unmanaged-devices+', devices)])])}")
+    def leave_alone(self, names: t.Collection[str]) -> t.Iterator[File]:
+        """Yield the file by which NetworkManager leaves the links alone, none if there are none."""
+        if names:
+            devices = ";".join(f"interface-name:{name}" for name in sorted(names))
+            text = ini.render([("keyfile", [("unmanaged-devices+", devices)])])
+            yield File(self.unmanaged_file, f"{HEADER}\n{text}")
 
     def blocks(self, desired: Desired) -> t.Iterator[Block]:
         """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
