@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini, systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+    LINKS_DIR,
+    UPLINK,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     IFUPDOWN,
@@ -138,6 +143,34 @@ def test_the_unit_reads_what_was_written(found: dict[str, Entry], data: st.DataO
     keys = sorted({one.key for one in whole.values()})
     up = set(data.draw(st.lists(st.sampled_from(keys)))) if keys else set()
     assert managers.UNIT.parse(managers.UNIT.render(whole, up)) == (whole, up)
+
+
+LINES = st.sampled_from(
+    [
+        *("", "# a comment", "link add", "link add link % name a type vlan protocol 802.1Q id x", "x y", "# vlan b"),
+        *("[Network]", "[Route]", "[ipv4]", "Address=192.0.2.1", "Address=a/b", "DHCP=ipv4", "Scope=link", "=", "x"),
+        *(
+            "address1=192.0.2.1",
+            "address1=a/b",
+            "route1=",
+            "route1_options=a,b",
+            "method=auto",
+            "[",
+            "]",
+            "# macvtap a",
+        ),
+    ]
+)
+
+
+@given(st.lists(LINES, max_size=8).map("\n".join))
+def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
+    managers.NETWORKD.parse(text)
+    managers.NETWORKMANAGER.parse(text)
+    found, _up = managers.UNIT.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
+    whole = systemd_unit.by_uplink(found, ())
+    assert {one.vlan for one in whole.values()} <= {None}
+    list(managers.UNIT.render(whole))
 
 
 def test_what_is_declared_on_an_uplink_decides_who_runs_the_program_for_all_of_it() -> None:

@@ -76,13 +76,15 @@ class Networkd:
         return ini.render(sections)
 
     def parse(self, text: str) -> Stack:
-        """Return what a link gets by a file of ours."""
+        """Return what a link gets by a file of ours, as far as that has been left as it was."""
         found = ini.parse(text)
         addresses = (value.partition("/") for value in ini.values(found, "Network", "Address"))
         routes = (dict(keys) for name, keys in found if name == "Route")
         return Stack(
-            tuple(Address(address, int(prefix)) for address, _slash, prefix in addresses),
-            tuple(Route(keys["Destination"], source=keys.get("PreferredSource")) for keys in routes),
+            tuple(Address(address, int(prefix)) for address, _slash, prefix in addresses if prefix.isdecimal()),
+            tuple(
+                Route(one["Destination"], source=one.get("PreferredSource")) for one in routes if "Destination" in one
+            ),
             "ipv4" in ini.values(found, "Network", "DHCP"),
         )
 

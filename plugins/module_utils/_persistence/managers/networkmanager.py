@@ -93,14 +93,14 @@ class NetworkManager:
         return [(f"ipv{version}", _family(stack, version)) for version in (4, 6)]
 
     def parse(self, text: str) -> Stack:
-        """Return what a link gets by a profile of ours."""
+        """Return what a link gets by a profile of ours, as far as that has been left as it was."""
         addresses, routes = [], []
         sections = ini.parse(text)
         for _section, pairs in sections:
             keys = dict(pairs)
             for number in range(1, len(keys) + 1):
-                if f"address{number}" in keys:
-                    address, _slash, prefix = keys[f"address{number}"].partition("/")
+                address, _slash, prefix = keys.get(f"address{number}", "").partition("/")
+                if prefix.isdecimal():
                     addresses.append(Address(address, int(prefix)))
                 if f"route{number}" in keys:
                     options = dict(one.partition("=")[::2] for one in keys.get(f"route{number}_options", "").split(","))

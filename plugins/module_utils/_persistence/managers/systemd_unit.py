@@ -64,14 +64,16 @@ class Entry:
 
     @property
     def words(self) -> dict[str, str]:
-        """What the link is made with, by the word of ``ip`` before it."""
-        words = self.text.partition("\n")[0].split()[2:]
+        """What the link is made with, by the word of ``ip`` before it; a person may have edited the file."""
+        line = next((line for line in self.text.splitlines() if line.startswith("link add ")), "")
+        words = line.split()[2:]
         return dict(zip(words[::2], words[1::2]))
 
     @property
     def vlan(self) -> tuple[str, int] | None:
         """Protocol and id of a VLAN link."""
-        return (self.words["protocol"], int(self.words["id"])) if self.words.get("type") == "vlan" else None
+        protocol, number = self.words.get("protocol"), self.words.get("id", "")
+        return (protocol, int(number)) if protocol and number.isdecimal() else None
 
     @property
     def passthru(self) -> bool:
@@ -121,7 +123,8 @@ class SystemdUnit:
                 up.add(key)
             starter = IFUPDOWN if BY_IFUPDOWN in head.splitlines() else SYSTEMD
             for name, (kind, text) in blocks.items():
-                entries[name] = Entry(name, kind, Entry(name, kind, text=text).words["link"], text, key, starter)
+                lower = Entry(name, kind, text=text).words.get("link", UPLINK)
+                entries[name] = Entry(name, kind, lower, text, key, starter)
         return entries, up
 
     def render(self, entries: t.Mapping[str, Entry], up: t.Collection[str] = ()) -> t.Iterator[File]:
