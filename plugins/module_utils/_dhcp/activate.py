@@ -12,15 +12,15 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.leases import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import (
     RELOAD,
     Command,
     Lease,
     Leases,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validators import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # Where networkd reads; what is not there yet may come.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
@@ -94,8 +94,8 @@ def wait(
         if not waiting:
             return found
         if time.monotonic() > deadline:
-            names = some([lease.name for lease in waiting])
-            managers = some(sorted({lease.manager for lease in waiting}))
+            names = join_names([lease.name for lease in waiting])
+            managers = join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
                 f"{names} got no IPv4 address from {managers} within a minute. What has been written stays, and the "
                 "manager goes on asking. Check that a DHCP server answers on that LAN, or use addresses in place of "
