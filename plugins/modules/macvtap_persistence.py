@@ -42,6 +42,7 @@ description:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
     support: full
@@ -56,109 +57,6 @@ options:
       - Name of the macvtap link.
       - Give at least one of this, O(links), O(vlans), O(companions) and O(purge).
     type: str
-  links:
-    description:
-      - The macvtap links, each with the options of the module itself.
-      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
-        defaults.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: See O(name).
-        type: str
-        required: true
-      state:
-        description: See O(state).
-        type: str
-        choices: [up, present, down, absent]
-      parent:
-        description: See O(parent).
-        type: str
-        aliases: [link, lower, base_iface]
-      mode:
-        description: See O(mode).
-        type: str
-        choices: [vepa, bridge, private, passthru, source, auto]
-      mac:
-        description: See O(mac).
-        type: str
-        aliases: [address]
-      mtu:
-        description: See O(mtu).
-        type: int
-      txqueuelen:
-        description: See O(txqueuelen).
-        type: int
-        aliases: [txqlen]
-      promiscuous:
-        description: See O(promiscuous).
-        type: bool
-      nodst:
-        description: See O(nodst).
-        type: bool
-      source_macs:
-        description: See O(source_macs).
-        type: list
-        elements: str
-      bcqueuelen:
-        description: See O(bcqueuelen).
-        type: int
-      bclim:
-        description: See O(bclim).
-        type: int
-        aliases: [bc_cutoff]
-      group:
-        description: See O(group).
-        type: int
-      alias:
-        description: See O(alias).
-        type: str
-      altnames:
-        description: See O(altnames).
-        type: list
-        elements: str
-      queues:
-        description: See O(queues).
-        type: dict
-        suboptions:
-          tx:
-            description: See O(queues.tx).
-            type: int
-          rx:
-            description: See O(queues.rx).
-            type: int
-      addrgenmode:
-        description: See O(addrgenmode).
-        type: str
-        choices: [eui64, none, stable_secret, random]
-      allmulticast:
-        description: See O(allmulticast).
-        type: bool
-      netns:
-        description: See O(netns).
-        type: str
-      tap:
-        description: See O(tap).
-        type: dict
-        suboptions:
-          owner:
-            description: See O(tap.owner).
-            type: str
-          group:
-            description: See O(tap.group).
-            type: str
-          mode:
-            description: See O(tap.mode).
-            type: raw
-          repair:
-            description: See O(tap.repair).
-            type: bool
-      backend:
-        description: See O(backend).
-        type: str
-        choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   vlans:
     description:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
@@ -278,41 +176,14 @@ options:
       - MAC address. Left out, it is the one that the link has now.
     type: str
     aliases: [address]
-  mtu:
-    description: MTU.
-    type: int
-  txqueuelen:
-    description: Length of the transmit queue.
-    type: int
-    aliases: [txqlen]
-  promiscuous:
-    description: Whether a link in mode V(passthru) sets its parent promiscuous.
-    type: bool
-  nodst:
-    description: Whether a frame that a link in mode V(source) takes goes to no other link.
-    type: bool
-  source_macs:
-    description: Addresses that a link in mode V(source) takes frames from.
-    type: list
-    elements: str
-  bcqueuelen:
-    description: Length of the queue of broadcast frames.
-    type: int
   bclim:
     description:
       - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
     type: int
     aliases: [bc_cutoff]
-  group:
-    description: Link group.
-    type: int
   alias:
     description: Alias, with no quote, backtick, backslash or control character.
     type: str
-  altnames:
-    description: Alternative names.
-    type: list
-    elements: str
   queues:
     description:
       - Numbers of queues.
@@ -328,9 +199,6 @@ options:
     description: How the host's own stack makes an IPv6 link-local address.
     type: str
     choices: [eui64, none, stable_secret, random]
-  allmulticast:
-    description: Whether the link lets all multicast frames through.
-    type: bool
   netns:
     description:
       - A link in another network namespace is not made at boot; with O(backend=auto) that is warned of.
@@ -544,6 +412,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     vlan_options,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
@@ -640,7 +509,7 @@ class _Answers(t.NamedTuple):
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *options.LINK_OPTIONS)):
+    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
         yield Declared(options.wanted(path, given), given["backend"])
 
 
@@ -662,9 +531,9 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
     companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
-    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},

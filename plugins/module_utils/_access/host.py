@@ -276,6 +276,12 @@ def _route(route: Route, index: int, *, add: bool) -> bytes:
     attrs = [("RTA_DST", destination), ("RTA_OIF", index)]
     given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
     attrs += [(name, value) for name, value in given.items() if value]
-    return messages.route(
-        (number, int(length), 0, 0, MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
-    )
+    head = {
+        "family": number,
+        "dst_len": int(length),
+        "table": MAIN,
+        "proto": route.protocol,
+        "scope": route.scope,
+        "type": route.kind,
+    }
+    return messages.route(head, tuple(attrs), add=add)

@@ -19,8 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model impo
     Leases,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # Where networkd reads; what is not there yet may come.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
@@ -88,8 +88,8 @@ def wait(leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address
         if not waiting:
             return found
         if time.monotonic() > deadline:
-            names = some([lease.name for lease in waiting])
-            managers = some(sorted({lease.manager for lease in waiting}))
+            names = join_names([lease.name for lease in waiting])
+            managers = join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
                 f"{names} got no IPv4 address from {managers} within a minute, which goes on asking. Check that a DHCP "
                 "server answers on that LAN, or use addresses in place of dhcp4",

@@ -12,7 +12,6 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
@@ -24,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.planner import links_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
 def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: t.Sequence[str]) -> Leases:
@@ -97,5 +97,5 @@ def _warning(lease: Lease) -> str:
     return (
         f"{lease.name} has no IPv4 address yet: networkd can only be told to read all its files again, and then takes "
         "away for a moment the addresses of each link whose files have changed, which may be so since it started: "
-        f"{some(lease.unread)}. The address comes with the next boot, or when you run networkctl reload"
+        f"{join_names(lease.unread)}. The address comes with the next boot, or when you run networkctl reload"
     )

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
 def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
         (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
         (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
     ]
-    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
+    return tuple(f"{join_names(names)}: {words}" for names, words in told if names)
 
 
 def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
@@ -41,7 +41,22 @@ def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
     there = [links.get(want.key) for want in wanted if want.state != "absent"]
     faulty = [f"{one.tap.path} of {one.name} {one.tap.fault}" for one in there if one and one.tap and one.tap.fault]
     words = "opening it would be opening something else. Set tap.repair: true to put the right device there"
-    return (f"{refusals.some(faulty)}: {words}",) if faulty else ()
+    return (f"{join_names(faulty)}: {words}",) if faulty else ()
+
+
+def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
+    """Say which of the links ``names`` are up on a link that is down; ``links`` are as they are when all is done."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        link = links.get(name)
+        parent = links.get((link.parent if link and link.up and not link.netns else None) or "")
+        if parent is not None and not parent.up:
+            found.setdefault(parent.name, []).append(name)
+    for parent_name, on_it in found.items():
+        yield (
+            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
+            "up, and have its network manager do that at boot"
+        )
 
 
 def _is_deaf(link: Link | None) -> bool:

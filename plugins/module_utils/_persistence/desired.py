@@ -19,7 +19,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     choose_backend,
@@ -38,6 +37,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Stack,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 _ORDINARY_MTU = 1500
 
@@ -257,14 +257,14 @@ class _Resolver:
             reachability.check(pairs, self.host.access)
         if self.not_made:
             self.warnings.append(
-                f"{some(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, does "
-                "not run here. Set backend (in the roles macvtap_links_persistence and "
+                f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
+                "does not run here. Set backend (in the roles macvtap_links_persistence and "
                 "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
             )
         if self.left:
             self.warnings.append(
-                f"{some(sorted(self.left))}: systemd does not run here, so what has been written before stays as it "
-                "is. Set backend to change it"
+                f"{join_names(sorted(self.left))}: systemd does not run here, so what has been written before stays as "
+                "it is. Set backend to change it"
             )
         links, companions = tuple(self.desired.values()), frozenset(self.companions)
         return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), companions, self.absent)

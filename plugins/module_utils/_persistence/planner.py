@@ -10,7 +10,6 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
@@ -35,6 +34,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Host,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # The files that one link has for itself have its name.
 _OWN = re.compile(r"(?:\d\d-)?macvtap-(.+)\.(?:netdev|network|nmconnection)")
@@ -157,8 +157,8 @@ class _Files:
             elif links.keys() <= made and managers.NETWORKMANAGER.is_active(file, self.host.networkmanager.values()):
                 files[path] = managers.NETWORKMANAGER.retire(file)
                 self.warnings.append(
-                    f"{some(sorted(links))}: NetworkManager has made this link, and would remove it with its profile. "
-                    f"At the next boot the unit makes it; the first run after that removes {path}"
+                    f"{join_names(sorted(links))}: NetworkManager has made this link, and would remove it with its "
+                    f"profile. At the next boot the unit makes it; the first run after that removes {path}"
                 )
         return files, blocks
 
@@ -167,7 +167,7 @@ class _Files:
         staying = {name for name in names if name in self.host.links and self.host.ifupdown2}
         if staying:
             self.warnings.append(
-                f"{some(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
+                f"{join_names(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
                 f"{managers.IFUPDOWN.file}. So it stays there; remove it from there right before a reboot"
             )
         return staying
@@ -214,12 +214,12 @@ class _Files:
                 validate.check_unused(name, on, resolved.absent[name])
             elif name not in resolved.backends and self.purge:
                 self.warnings.append(
-                    f"{name} is not declared, and stays written all the same: it is the parent of {some(sorted(on))}, "
-                    "which would not be made at the next boot without it. Remove that first, or declare this too"
+                    f"{name} is not declared, and stays written all the same: it is the parent of "
+                    f"{join_names(sorted(on))}, which would not be made at the next boot without it. Remove that first, or declare this too"
                 )
             elif name in resolved.backends and resolved.backends[name] is None:
                 self.warnings.append(
-                    f"{some(sorted(on))} will not be there after a reboot, though that is written: nothing makes "
+                    f"{join_names(sorted(on))} will not be there after a reboot, though that is written: nothing makes "
                     f"{name}, the parent. Set backend: none for that too, or another one here"
                 )
 

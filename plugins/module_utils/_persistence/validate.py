@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name, check_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Desired, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # By its alias. A macvtap link has none of ours.
 _IS_OURS = {"vlan": vlan_model.is_ours, COMPANION: access_model.is_ours}
@@ -50,7 +51,7 @@ def check_unused(name: str, on: t.Sequence[str], path: str) -> None:
     :raises MacvtapError: in any case.
     """
     raise MacvtapError(
-        f"{name} is the parent of {refusals.some(sorted(on))}, and without it that would not be made at the next boot. "
+        f"{name} is the parent of {join_names(sorted(on))}, and without it that would not be made at the next boot. "
         "Remove what is written for that first",
         path=path,
     )
@@ -65,7 +66,7 @@ def check_alone(own: Entry, others: t.Sequence[Entry], path: str) -> None:
     if passthru is not None and others:
         names = sorted(one.name for one in (own, *others) if one.name != passthru)
         raise MacvtapError(
-            f"{passthru} is in mode passthru, which must be alone on its parent, and {refusals.some(names)} "
+            f"{passthru} is in mode passthru, which must be alone on its parent, and {join_names(names)} "
             "would be made there at the next boot too. Set state: absent for what is not to be there, or purge",
             path=join_path(path, "mode"),
         )

@@ -10,10 +10,11 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 
 
 def wanted(**given: t.Any) -> t.Any:
-    empty = dict.fromkeys(options.LINK_OPTIONS)
+    empty = dict.fromkeys(LINK_OPTIONS)
     return options.wanted("links[2]", {**empty, "name": "mt0", "state": "up", **given})
 
 

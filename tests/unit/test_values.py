@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from support import module_command, module_environment, module_input
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 WRONG: tuple[t.Any, ...] = (
@@ -36,20 +36,20 @@ WRONG: tuple[t.Any, ...] = (
     ("value", "number"), [(0, 0), (-1, -1), ("1500", 1500), (" 7 ", 7), (1500.0, 1500), ("1e3", 1000), (10**18, 10**18)]
 )
 def test_a_whole_number(value: t.Any, number: int) -> None:
-    found = _numbers.whole(value, "mtu")
+    found = _values.whole(value, "mtu")
     assert (found, type(found)) == (number, int)
 
 
 @pytest.mark.parametrize("value", WRONG)
 def test_what_is_none(value: t.Any) -> None:
     with pytest.raises(MacvtapError, match=r"^mtu: .* is not a whole number$"):
-        _numbers.whole(value, "mtu")
+        _values.whole(value, "mtu")
 
 
 @pytest.mark.parametrize("value", [10**19, -(10**400), 1e300, "1e999999999", "9" * 5000])
 def test_a_number_that_no_option_has_room_for(value: t.Any) -> None:
     with pytest.raises(MacvtapError, match=r"^mtu: the number is too large for any option$"):
-        _numbers.whole(value, "mtu")
+        _values.whole(value, "mtu")
 
 
 @pytest.mark.parametrize(
