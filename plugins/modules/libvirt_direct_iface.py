@@ -366,6 +366,7 @@ options:
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
+      - A link of a running guest that was found down, or with another MAC address, and was mended stays mended.
     version_added: 0.2.0
     type: str
     choices: [rollback, keep]
@@ -416,6 +417,9 @@ notes:
     warning.
   - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
     rollback. It has what is stored when it starts.
+  - Of two that store a domain at the same moment libvirt keeps the last. Runs of this module wait for each other. What
+    another editor defines at that very moment fails the run, by libvirt's events; what is stored in ways that have
+    none, such as C(virsh attach-device --config), is not noticed then.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
   - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)

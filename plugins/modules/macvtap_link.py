@@ -426,7 +426,11 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[want.key]) for want in wanted if want.key in links],
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "warnings": (*outcome.plan.warnings, *caveats.of_taps(wanted, links)),
+        "warnings": (
+            *outcome.plan.warnings,
+            *caveats.of_taps(wanted, links),
+            *caveats.of_parents((want.key for want in wanted if want.state == "up"), links),
+        ),
     }
 
 

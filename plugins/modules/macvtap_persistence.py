@@ -468,9 +468,8 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
         if not module.check_mode:
             units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
-            changed = outcome.plan.changed
-            warnings += activate.tell(told, run, units=units, changed=changed)
-            addresses = activate.wait(told.leases, access.addresses, changed=changed)
+            warnings += activate.tell(told, run, units=units)
+            addresses = activate.wait(told.leases, access.addresses)
     resolved = planner.resolved_of(declared, outcome.host)
     files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
     return {

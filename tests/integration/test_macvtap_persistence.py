@@ -229,8 +229,10 @@ def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host
     ok(host.run(**LINK, state="up"))
     host.sh("ip link add link up1 name mt-0 type macvlan mode private; ip link set mt-0 mtu 1300 up")
     before = host.sh("ip -d link show")
-    assert host.boot() == ""
+    assert host.boot() == "<4>mt-0: it is there already and is not a macvtap link, and is left as it is\n"
     assert host.sh("ip -d link show") == before
+    host.sh("ip link del mt-0")
+    assert [host.boot(), host.boot()] == ["", ""]
 
 
 def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
@@ -264,6 +266,29 @@ def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Ho
         assert ("mt1@other" in host.sh("ip -br link")) is found
     finally:
         host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
+
+
+def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(host: Host) -> None:
+    host.systemd()
+    host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")
+    # There is no systemd here: what it is asked to start is what was found.
+    host.sh("mkdir -p /run/bin; printf '#!/bin/sh\necho $*\n' > /run/bin/systemctl; chmod +x /run/bin/systemctl")
+    try:
+        mac = host.sh("cat /sys/class/net/gone0/address").strip()
+        links = [
+            {"name": f"mt{number}", "parent": said, "mode": "bridge", "mac": f"52:54:00:00:00:0{number}"}
+            for number, said in enumerate(["eth0", "lan-b", "gone0"], 1)
+        ]
+        ok(host.run(links=links))
+        host.sh(f"ip link del gone0; mv {LINKS}/gone0 {LINKS}/{mac}; sed -i s/tries=20/tries=1/ {PROGRAM}")
+        said = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
+        assert sorted(said) == [
+            f"<4>{mac}: it is not there, and so its links are not; they come when it comes",
+            "start --no-block macvtap-links@eth0.service",
+            "start --no-block macvtap-links@up1.service",
+        ]
+    finally:
+        host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
 
 
 def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:

@@ -56,7 +56,7 @@ def cable(args: argparse.Namespace) -> None:
 
 
 def reboot(args: argparse.Namespace) -> None:
-    before, after = vm.reboot(model.require(args.name).vm(args.hv), timeout=args.timeout)
+    before, after = vm.reboot(model.require(args.name).vm(args.hv), append=args.append, timeout=args.timeout)
     show({"before": before, "after": after})
 
 
@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     sub = of_lab("reboot", reboot, "reboot a virtual machine; waits until it is up, prints its boot ids as JSON")
     sub.add_argument("hv")
     sub.add_argument("--timeout", type=float, default=vm.BOOT_TIMEOUT, help="seconds (%(default)s)")
+    sub.add_argument("--append", default="", help="what the kernel's command line has besides, at this boot")
     with_cache(command("vm-image", vm_image, "build the virtual machines' disk and kernel, unless they are cached"))
     sub = command("reserve-indexes", reserve_indexes, "give any network namespace its own range of interface indexes")
     sub.add_argument("--netns", required=True, help="a name of `ip netns`, or a path such as /proc/PID/ns/net")

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     family,
     is_ours,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import of_parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -27,7 +28,8 @@ def warnings(
 ) -> tuple[str, ...]:
     """Gather what a user should know; ``links`` are those that there are when the steps are done."""
     pairs = [(want, step) for want, step in zip(wanted, steps) if step.after is not None]
-    return (*_without_carrier(pairs, host), *_off_the_network(pairs, host), *_unreached(pairs, links))
+    down = of_parents((want.name for want, _step in pairs), links)
+    return (*down, *_without_carrier(pairs, host), *_off_the_network(pairs, host), *_unreached(pairs, links))
 
 
 def _without_carrier(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], host: Host) -> t.Iterator[str]:

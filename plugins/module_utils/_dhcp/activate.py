@@ -50,7 +50,7 @@ def _changed(path: str) -> float:
         return 0.0
 
 
-def tell(leases: Leases, run: Run, *, units: bool, changed: bool) -> t.Iterator[str]:
+def tell(leases: Leases, run: Run, *, units: bool) -> t.Iterator[str]:
     """Tell systemd of new ``units``, and the managers what ``leases`` say; yield warnings.
 
     :raises MacvtapError: one that is to get a companion an address does not take it. The files stay.
@@ -67,11 +67,7 @@ def tell(leases: Leases, run: Run, *, units: bool, changed: bool) -> t.Iterator[
             answer = run(command, None) if command != RELOAD else (0, "")
             if answer is None or answer[0] != 0:
                 why = "is not installed" if answer is None else f"failed: {answer[1].strip()}"
-                raise MacvtapError(
-                    f"{lease.name} gets no address: {' '.join(command)} {why}. What has been written stays",
-                    path=lease.path,
-                    changed=changed,
-                )
+                raise MacvtapError(f"{lease.name} gets no address: {' '.join(command)} {why}", path=lease.path)
 
 
 def _try(command: Command, run: Run) -> t.Iterator[str]:
@@ -80,9 +76,7 @@ def _try(command: Command, run: Run) -> t.Iterator[str]:
         yield f"{' '.join(command)} failed: {answer[1].strip()}"
 
 
-def wait(
-    leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address]], *, changed: bool
-) -> dict[str, str | None]:
+def wait(leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address]]) -> dict[str, str | None]:
     """Return the companions' addresses once they have them.
 
     :raises MacvtapError: one gets none. The files stay.
@@ -97,11 +91,9 @@ def wait(
             names = join_names([lease.name for lease in waiting])
             managers = join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
-                f"{names} got no IPv4 address from {managers} within a minute. What has been written stays, and the "
-                "manager goes on asking. Check that a DHCP server answers on that LAN, or use addresses in place of "
-                "dhcp4",
+                f"{names} got no IPv4 address from {managers} within a minute, which goes on asking. Check that a DHCP "
+                "server answers on that LAN, or use addresses in place of dhcp4",
                 path=waiting[0].path,
-                changed=changed,
             )
         time.sleep(0.2)
 

@@ -17,6 +17,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
+# XML has no way to write most of them, and reads a line break in an attribute as a space.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # The greatest slot of a PCI bus.
 _SLOT = 0x1F
 # Smallest and greatest; bandwidth is in KiB a second and KiB.
@@ -93,6 +95,8 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
 
 
 def _check(name: str, value: t.Any, path: str) -> None:
+    if isinstance(value, str) and _UNWRITABLE.search(value):
+        raise MacvtapError(f"{value!r} has a control character, which XML has no room for", path=path)
     if name in _RANGES:
         _values.check_range(value, *_RANGES[name], path)
     elif name == "source":

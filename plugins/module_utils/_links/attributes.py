@@ -45,9 +45,10 @@ class Row:
     what a link is to have follows from more than the option: see planner.py. ``reported`` are in what macvtap_link
     returns of a link, and all in what macvtap_link_info does.
 
-    ``ip`` is iproute2's word, by which the link is made at the next boot whichever manager has the uplink, "" for what
-    is not kept; ``with_add`` says that it stands in the command that makes the link. ``since`` is the first Linux that
-    has it, "" where that is older than all that the modules run on.
+    ``ip`` is iproute2's word, by which the link is made at the next boot whichever manager has the uplink; ``with_add``
+    says that it stands in the command that makes the link. Where not ``kept``, it is not written down: that is what all
+    links of a parent share. ``since`` is the first Linux that has it, "" where that is older than all that the modules
+    run on.
     """
 
     option: str
@@ -65,6 +66,7 @@ class Row:
     reported: bool = False
     ip: str = ""
     with_add: bool = False
+    kept: bool = True
     since: str = ""
     field: str = ""
 
@@ -194,6 +196,8 @@ class Attributes:
         range=(-1, _values.U31_MAX),
         # It is left out where it is 1, the default.
         wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
+        ip="bclim",
+        kept=False,
         since="6.4",
     )
     source_macs: frozenset[str] | None = row(
@@ -204,7 +208,6 @@ class Attributes:
         wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
         derived=True,
         ip="macaddr",
-        with_add=True,
     )
     group: int | None = row(
         "group",

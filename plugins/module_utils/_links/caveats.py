@@ -44,6 +44,21 @@ def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
     return (f"{join_names(faulty)}: {words}",) if faulty else ()
 
 
+def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
+    """Say which of the links ``names`` are up on a link that is down; ``links`` are as they are when all is done."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        link = links.get(name)
+        parent = links.get((link.parent if link and link.up and not link.netns else None) or "")
+        if parent is not None and not parent.up:
+            found.setdefault(parent.name, []).append(name)
+    for parent_name, on_it in found.items():
+        yield (
+            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
+            "up, and have its network manager do that at boot"
+        )
+
+
 def _is_deaf(link: Link | None) -> bool:
     # Of one that is set up the flag is set anew.
     passing = link is not None and link.mode == "passthru"

@@ -38,6 +38,15 @@ _OURS = tuple(pattern for manager in managers.MANAGERS for pattern in manager.pa
 _VALIDATORS = {end: command for manager in managers.MANAGERS for end, command in manager.validators.items()}
 # What a version answers that cannot do it yet: udevadm before 254, nmcli before 1.40.
 _TOO_OLD = ("Unknown command verb", "Unknown operation", "unrecognized option", "unknown option", "is unknown")
+# The distribution's and those of generators (netplan's) among them.
+_UNITS_ABOVE = (
+    UNIT_DIR,
+    "/run/systemd/system",
+    "/run/systemd/generator*",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+_NETWORKING = "networking.service"
 _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.service"}
 _EXTENDED = re.compile(r"05-macvtap-(.+)\.network\.d")
 # Where networkd and NetworkManager have what they manage, by index.
@@ -53,7 +62,7 @@ def observe(links: Links, root: str = "/") -> Host:
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
     by_networkd = {} if NETWORKD in masked else dict(_networkd(root))
     by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
-    named, sourced = _interfaces(root)
+    named, sourced = _interfaces(root, systemd=systemd)
     enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
     # Of one that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
@@ -159,15 +168,20 @@ def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
             yield index, state.get("connection-uuid", "")
 
 
-def _interfaces(root: str) -> tuple[set[str], bool]:
-    """Return the names that others' interfaces(5) have, and whether those read our file (or would)."""
+def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
+    """Return the names that others' interfaces(5) have brought up, and whether those read our file (or would)."""
     names: set[str] = set()
+    # The file outlives the program and its unit. Without systemd it is not known what starts.
+    here = any(os.path.lexists(under(root, path)) for path in ("/sbin/ifup", "/usr/sbin/ifup"))
+    starts = not systemd or (_is_enabled(root, _NETWORKING) and not _is_masked(root, _NETWORKING))
     sourced = False
     waiting = [managers.IFUPDOWN.interfaces]
     for path in waiting:
         for line in _text(root, path).splitlines():
             word, *rest = line.split() or [""]
-            if word in ("auto", "iface") or word.startswith("allow-"):
+            # Those of allow-hotplug udev brings up, whether or not the unit starts.
+            at_boot = starts and (word in ("auto", "iface") or word.startswith("allow-"))
+            if here and (at_boot or word == "allow-hotplug"):
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
@@ -183,4 +197,4 @@ def _is_masked(root: str, unit: str) -> bool:
 
 
 def _is_enabled(root: str, unit: str) -> bool:
-    return bool(glob.glob(under(root, f"{UNIT_DIR}/*.wants/{unit}")))
+    return any(glob.glob(under(root, f"{above}/*.wants/{unit}")) for above in _UNITS_ABOVE)

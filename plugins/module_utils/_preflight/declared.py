@@ -50,6 +50,7 @@ DEFAULTS: Said = {
     "macvtap_host_access_state": "present",
     "macvtap_host_access_guests": [],
     "macvtap_host_access_dhcp4": False,
+    "macvtap_host_access_purge": False,
     "macvtap_host_access_allow_host_disconnect": False,
 }
 _LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}

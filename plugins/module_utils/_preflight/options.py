@@ -69,6 +69,7 @@ VARIABLES: Spec = {
     "macvtap_host_access_parent": _TEXT,
     "macvtap_host_access_mtu": _NUMBER,
     "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_purge": _FLAG,
     "macvtap_host_access_allow_host_disconnect": _FLAG,
 }
 

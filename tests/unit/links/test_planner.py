@@ -768,3 +768,22 @@ def test_no_ipv6_is_no_generated_address() -> None:
     (step,) = planner.plan([mt0(mtu=1200)], host(replace(MT0, addrgenmode="none"))).steps
     back = planner.undo(recorded((step, CHANGED)), host(small), {}, Journal())
     assert {c.field: c.after for c in back.changes} == {"mtu": 1500, "addrgenmode": "none"}
+
+
+def test_a_link_that_is_up_on_an_uplink_that_is_down_is_said() -> None:
+    links = {
+        link.name: link
+        for link in (
+            Link("eth0", 2, up=True),
+            Link("eth1", 3),
+            Link("a", 4, "macvtap", "eth1", up=True),
+            Link("b", 5, "macvtap", "eth1", up=True),
+            Link("c", 6, "macvtap", "eth1"),
+            Link("d", 7, "macvtap", "eth0", up=True),
+            # Its parent is of another namespace.
+            Link("e", 8, "macvtap", "eth1", up=True, netns="x"),
+        )
+    }
+    links["x/e"] = links.pop("e")
+    (said,) = caveats.of_parents(["a", "b", "c", "d", "x/e", "gone"], links)
+    assert said.startswith("a, b: the uplink eth1 is down, ")

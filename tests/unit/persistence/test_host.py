@@ -126,7 +126,34 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
     root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
     root.write(managers.IFUPDOWN.file, HEADER + "\nauto eth3\n")
+    # The file outlives its program.
+    assert unmanaged() == {"eth2", "eth3", "eth4"}
+    root.write("/sbin/ifup", "")
     assert unmanaged() == {"eth3", "eth4"}
+
+
+def test_interfaces_5_counts_where_anything_will_act_on_it_at_boot(root: Root) -> None:
+    links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1"), 2)}
+    root.write("/etc/network/interfaces", "auto eth0\niface eth0 inet manual\nallow-hotplug eth1\n")
+    root.write("/usr/sbin/ifup", "")
+    (root.path / "run/systemd/system").mkdir(parents=True)
+
+    def unmanaged() -> set[str]:
+        return set(host.observe(links, str(root.path)).unmanaged)
+
+    # udev runs it for what is hot-plugged, whether or not its unit is enabled.
+    assert unmanaged() == {"eth0"}
+    unit = "/lib/systemd/system/networking.service"
+    root.link("/etc/systemd/system/multi-user.target.wants/networking.service", unit)
+    assert unmanaged() == set()
+    root.link("/etc/systemd/system/networking.service", "/dev/null")
+    assert unmanaged() == {"eth0"}
+
+
+@pytest.mark.parametrize("above", ["/usr/lib/systemd/system", "/run/systemd/generator.late"])
+def test_a_manager_may_be_enabled_by_the_distribution_or_by_a_generator(root: Root, above: str) -> None:
+    root.link(f"{above}/multi-user.target.wants/systemd-networkd.service", "../systemd-networkd.service")
+    assert root.observe().enabled == ("networkd",)
 
 
 def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
@@ -72,6 +73,20 @@ def test_the_program_is_told_all_that_ip_can_set() -> None:
         "link set dev lan mtu 1400",
         "link set dev lan up",
     ]
+
+
+@pytest.mark.parametrize("row", [one for one in ROWS.values() if one.kept], ids=lambda one: one.field)
+def test_what_the_table_has_is_there_after_a_reboot(row: Row) -> None:
+    values: dict[str, t.Any] = {
+        "bool": row.field != "promiscuous",
+        "int": 500,
+        "str": "eui64",
+        "list": frozenset({MAC}),
+    }
+    fields: dict[str, t.Any] = {"mode": "passthru" if row.field == "promiscuous" else "source", "mac": None}
+    fields[row.field] = values[row.type]
+    told = " ".join(lines(desired(**fields)))
+    assert f" {row.ip}" in f" {told}"
 
 
 def test_of_many_source_addresses_each_request_has_room() -> None:

@@ -43,6 +43,8 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
+# It has ifupdown's place, and so cannot be there beside it: its package lies in this directory.
+OTHER, OTHERS = "ifupdown2", "/usr/local/share/lab"
 # Three managers of the network at once; its files say which link is whose.
 ENABLED = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
 MASKED = (
@@ -144,11 +146,12 @@ def _build(work: Path) -> None:
 
 def mmdebstrap(root: Path) -> list[str]:
     """The command that installs the machine into a directory; it reads apt's sources on stdin."""
+    hook = f'mkdir "$1{OTHERS}" && cd "$1{OTHERS}" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq download {OTHER}'
     return [
         # No initramfs: the kernel has drivers for NVMe and ext4 built in, and starts some seconds sooner without.
         "env", "INITRD=No", "mmdebstrap", "--quiet", "--mode=root", "--format=directory", "--variant=minbase",
         "--dpkgopt=force-unsafe-io", *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED),
-        f"--include={','.join(PACKAGES)}", SUITE, str(root), "-",
+        f"--include={','.join(PACKAGES)}", f"--customize-hook={hook}", SUITE, str(root), "-",
     ]  # fmt: skip
 
 

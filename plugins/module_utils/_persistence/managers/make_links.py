@@ -73,9 +73,25 @@ is_meant() {{
                 *[0-9]": $uplink: "* | *[0-9]": $uplink@"*) return 0 ;;
             esac ;;
         ??:??:??:??:??:??) [ -e "$device" ] && [ "$(cat "/sys/class/net/$uplink/address")" = "$1" ] && return 0 ;;
-        *:*) case $(readlink -f "$device")/ in */"$1"/*) return 0 ;; esac ;;
+        *:*) [ -e "$device" ] && case $(readlink -f "$device")/ in */"$1"/*) return 0 ;; esac ;;
     esac
     return 1
+}}
+
+# Whether the uplink that the file is for is there, which leaves its name in $uplink.
+is_there() {{
+    case $1 in
+        altname:*)
+            set -- $(ip -o link show dev "${{1#altname:}}" 2>/dev/null)
+            uplink=${{2%%[@:]*}}
+            [ "$uplink" ] ;;
+        *:*)
+            for uplink in $(ls /sys/class/net); do
+                is_meant "$1" && return
+            done
+            return 1 ;;
+        *) uplink=$1; [ -e "/sys/class/net/$1" ] ;;
+    esac
 }}
 
 # The permissions of the tap, if the node is this link's.
@@ -103,6 +119,10 @@ make() {{
                 skip=
                 if [ -e "/sys/class/net/$name" ]; then
                     skip=yes
+                    kind=${{line##* type }}
+                    kind=${{kind%% *}}
+                    [ "$(ip -o link show dev "$name" type "$kind" 2>/dev/null)" ] ||
+                        echo "<4>$name: it is there already and is not a $kind link, and is left as it is"
                 elif ! said=$(ip $line 2>&1); then
                     failed "$line" "$said"
                     skip=yes
@@ -134,16 +154,15 @@ step() {{
 set -f
 if [ ! "$uplink" ]; then
     tries=20
-    for uplink in $(ls {LINKS_DIR} 2>/dev/null); do
-        case $uplink in *:*) continue ;; esac
-        until [ -e "/sys/class/net/$uplink" ] || [ "$tries" -le 0 ]; do
+    for file in $(ls {LINKS_DIR} 2>/dev/null); do
+        until is_there "$file" || [ "$tries" -le 0 ]; do
             tries=$((tries - 1))
             sleep 0.5
         done
-        if [ -e "/sys/class/net/$uplink" ]; then
+        if is_there "$file"; then
             systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
         else
-            echo "<4>$uplink: it is not there, and so its links are not; they come when it comes"
+            echo "<4>${{file#altname:}}: it is not there, and so its links are not; they come when it comes"
         fi
     done
     exit 0
