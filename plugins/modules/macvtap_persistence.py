@@ -395,6 +395,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     netlink,
     options,
     rtnetlink,
+    tap,
     vlan_options,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
@@ -495,7 +496,7 @@ def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
     for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
-        yield Declared(options.wanted(path, given), given["backend"])
+        yield Declared(options.wanted(path, given, tap.ACCOUNTS), given["backend"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
