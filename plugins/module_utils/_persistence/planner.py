@@ -215,7 +215,8 @@ class _Files:
             elif name not in resolved.backends and self.purge:
                 self.warnings.append(
                     f"{name} is not declared, and stays written all the same: it is the parent of "
-                    f"{join_names(sorted(on))}, which would not be made at the next boot without it. Remove that first, or declare this too"
+                    f"{join_names(sorted(on))}, which would not be made at the next boot without it. Remove that "
+                    "first, or declare this too"
                 )
             elif name in resolved.backends and resolved.backends[name] is None:
                 self.warnings.append(
