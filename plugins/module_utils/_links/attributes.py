@@ -96,6 +96,7 @@ class Row:
 
 def row(option: str, kind: str = "int", **more: t.Any) -> t.Any:
     """Return the field of an attribute; None means "leave it as it is" (a new link: the kernel's default)."""
+    # pylint: disable-next=invalid-field-call  # it is called within the dataclasses that the rows are the fields of
     return field(default=None, metadata={"row": Row(option, kind, **more)})
 
 

@@ -64,8 +64,7 @@ def read(request: bytes) -> Link:
     said = {IFLA_IFNAME: b"mt0\0", IFLA_LINKINFO: rtnetlink.attribute(IFLA_INFO_KIND, b"macvtap\0")}
     there = wire.attributes(body, rtnetlink.IFINFO.size, len(body))
     more = (rtnetlink.attribute(kind, payload) for kind, payload in said.items() if kind not in there)
-    (link,) = decode.links([body + b"".join(more)]).values()
-    return link
+    return next(iter(decode.links([body + b"".join(more)]).values()))
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.field)
