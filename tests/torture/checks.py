@@ -36,7 +36,7 @@ def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
         for entry in outcome.result["interfaces"]:
             _check_interface(stage, run, outcome, entry)
         for entry, returned in zip(intent.entries(run.params), outcome.result["interfaces"]):
-            _check_options(stage, entry, returned)
+            _check_options(stage, run, entry, returned)
 
 
 def _check_existence(stage: Stage, run: Run) -> None:
@@ -231,12 +231,12 @@ def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | N
     return nic.type != "direct" or all(returned.get(name) == value for name, value in values.items())
 
 
-def _check_options(stage: Stage, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
+def _check_options(stage: Stage, run: Run, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
     """What was declared is what is returned as stored."""
     stored = returned["stored"]
-    guest = stage.world.named(entry["domain"])
-    if guest is not None and guest.stored is None:
-        # Nothing is stored of a transient domain.
+    guests = [world.named(entry["domain"]) for world in run.window]
+    if any(guest is not None and guest.stored is None for guest in guests):
+        # Nothing is stored of a transient domain, which may have gone since.
         return
     if entry.get("state") == "absent":
         if stored is not None:

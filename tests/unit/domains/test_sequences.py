@@ -266,6 +266,18 @@ def test_a_managed_save_that_is_not_read_since_libvirtd_is_restarted_is_not_one_
     assert outcome.result["restart_required"] == []
 
 
+def test_a_guest_that_is_saved_right_before_it_is_asked_was_not_asked() -> None:
+    sequence = host()
+    outcome = sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"},
+        events=[during("detach", "save", "web1")],
+    )
+    assert outcome.result["pending"] == []
+    assert "was asked to release" not in str(outcome.warnings)
+    sequence.act(Action("start", "web1"))
+    assert sequence.run({"domain": "web1", "mac": A, "live": "none"}).result["pending"] == []
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(
