@@ -94,9 +94,9 @@ class Row:
         return sorted(value) if isinstance(value, frozenset) else value
 
 
-def row(option: str, kind: str = "int", **more: t.Any) -> t.Any:
-    """Return the field of an attribute; None means "leave it as it is" (a new link: the kernel's default)."""
-    return field(default=None, metadata={"row": Row(option, kind, **more)})
+def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
+    """Return what a field says of its attribute. Its None is "leave it as it is", of a new link the kernel's default."""
+    return {"row": Row(option, kind, **more)}
 
 
 def _mac_address(given: str, path: str) -> str:
@@ -135,145 +135,196 @@ _FLAGS = ("FLAGS", 2, wire.U16)
 class Attributes:
     """The attributes of a link of any kind, in the order in which changes are listed."""
 
-    mode: str | None = row(
-        "mode",
-        "str",
-        choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
-        wire=_macvlan("MODE", 1, words=MODES),
-        derived=True,
-        reported=True,
-        ip="mode",
-        with_add=True,
+    mode: str | None = field(
+        default=None,
+        metadata=row(
+            "mode",
+            "str",
+            choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
+            wire=_macvlan("MODE", 1, words=MODES),
+            derived=True,
+            reported=True,
+            ip="mode",
+            with_add=True,
+        ),
     )
-    mac: str | None = row(
-        "mac",
-        "str",
-        aliases=("address",),
-        parse=_mac_address,
-        wire=_link("ADDRESS", 1, wire.MAC),
-        derived=True,
-        reported=True,
-        ip="address",
-        with_add=True,
+    mac: str | None = field(
+        default=None,
+        metadata=row(
+            "mac",
+            "str",
+            aliases=("address",),
+            parse=_mac_address,
+            wire=_link("ADDRESS", 1, wire.MAC),
+            derived=True,
+            reported=True,
+            ip="address",
+            with_add=True,
+        ),
     )
-    mtu: int | None = row(
-        "mtu",
-        # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu.
-        range=(68, 65535),
-        wire=_link("MTU", 4),
-        reported=True,
-        ip="mtu",
+    mtu: int | None = field(
+        default=None,
+        metadata=row(
+            "mtu",
+            # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu.
+            range=(68, 65535),
+            wire=_link("MTU", 4),
+            reported=True,
+            ip="mtu",
+        ),
     )
-    txqueuelen: int | None = row(
-        "txqueuelen",
-        aliases=("txqlen",),
-        range=(0, _values.U31_MAX),
-        wire=_link("TXQLEN", 13),
-        ip="txqueuelen",
-        with_add=True,
+    txqueuelen: int | None = field(
+        default=None,
+        metadata=row(
+            "txqueuelen",
+            aliases=("txqlen",),
+            range=(0, _values.U31_MAX),
+            wire=_link("TXQLEN", 13),
+            ip="txqueuelen",
+            with_add=True,
+        ),
     )
-    promiscuous: bool | None = row(
-        "promiscuous",
-        "bool",
-        wire=_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
-        ip="nopromisc",
-        with_add=True,
+    promiscuous: bool | None = field(
+        default=None,
+        metadata=row(
+            "promiscuous",
+            "bool",
+            wire=_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
+            ip="nopromisc",
+            with_add=True,
+        ),
     )
-    nodst: bool | None = row(
-        "nodst", "bool", wire=_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
+    nodst: bool | None = field(
+        default=None,
+        metadata=row(
+            "nodst", "bool", wire=_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
+        ),
     )
-    bcqueuelen: int | None = row(
-        "bcqueuelen",
-        range=(0, _values.U32_MAX),
-        wire=_macvlan("BC_QUEUE_LEN", 7),
-        ip="bcqueuelen",
-        with_add=True,
-        since="5.11",
+    bcqueuelen: int | None = field(
+        default=None,
+        metadata=row(
+            "bcqueuelen",
+            range=(0, _values.U32_MAX),
+            wire=_macvlan("BC_QUEUE_LEN", 7),
+            ip="bcqueuelen",
+            with_add=True,
+            since="5.11",
+        ),
     )
-    bclim: int | None = row(
-        "bclim",
-        aliases=("bc_cutoff",),
-        range=(-1, _values.U31_MAX),
-        # It is left out where it is 1, the default.
-        wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
-        ip="bclim",
-        kept=False,
-        since="6.4",
+    bclim: int | None = field(
+        default=None,
+        metadata=row(
+            "bclim",
+            aliases=("bc_cutoff",),
+            range=(-1, _values.U31_MAX),
+            # It is left out where it is 1, the default.
+            wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
+            ip="bclim",
+            kept=False,
+            since="6.4",
+        ),
     )
-    source_macs: frozenset[str] | None = row(
-        "source_macs",
-        "list",
-        elements="str",
-        parse=_mac_addresses,
-        wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
-        derived=True,
-        ip="macaddr",
+    source_macs: frozenset[str] | None = field(
+        default=None,
+        metadata=row(
+            "source_macs",
+            "list",
+            elements="str",
+            parse=_mac_addresses,
+            wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
+            derived=True,
+            ip="macaddr",
+        ),
     )
-    group: int | None = row(
-        "group",
-        range=(0, _values.U31_MAX),
-        wire=_link("GROUP", 27, absent=0),
-        ip="group",
-        with_add=True,
+    group: int | None = field(
+        default=None,
+        metadata=row(
+            "group",
+            range=(0, _values.U31_MAX),
+            wire=_link("GROUP", 27, absent=0),
+            ip="group",
+            with_add=True,
+        ),
     )
-    alias: str | None = row(
-        "alias",
-        "str",
-        max_bytes=_ALIAS_BYTES,
-        # The kernel takes it only for a link that exists.
-        wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
-        made_with=False,
-        ip="alias",
+    alias: str | None = field(
+        default=None,
+        metadata=row(
+            "alias",
+            "str",
+            max_bytes=_ALIAS_BYTES,
+            # The kernel takes it only for a link that exists.
+            wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
+            made_with=False,
+            ip="alias",
+        ),
     )
-    altnames: frozenset[str] | None = row(
-        "altnames",
-        "list",
-        elements="str",
-        parse=_names,
-        wire=_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
-        made_with=False,
-        ip="altname",
-        since="5.5",
+    altnames: frozenset[str] | None = field(
+        default=None,
+        metadata=row(
+            "altnames",
+            "list",
+            elements="str",
+            parse=_names,
+            wire=_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
+            made_with=False,
+            ip="altname",
+            since="5.5",
+        ),
     )
     # The kernel answers "success" to another number and ignores it, as it does to another IFLA_LINK.
-    tx_queues: int | None = row(
-        "queues.tx",
-        range=(1, _QUEUES_MAX),
-        wire=_link("NUM_TX_QUEUES", 31),
-        impact=Impact.RECREATE,
-        ip="numtxqueues",
-        with_add=True,
+    tx_queues: int | None = field(
+        default=None,
+        metadata=row(
+            "queues.tx",
+            range=(1, _QUEUES_MAX),
+            wire=_link("NUM_TX_QUEUES", 31),
+            impact=Impact.RECREATE,
+            ip="numtxqueues",
+            with_add=True,
+        ),
     )
-    rx_queues: int | None = row(
-        "queues.rx",
-        range=(1, _QUEUES_MAX),
-        wire=_link("NUM_RX_QUEUES", 32),
-        impact=Impact.RECREATE,
-        ip="numrxqueues",
-        with_add=True,
+    rx_queues: int | None = field(
+        default=None,
+        metadata=row(
+            "queues.rx",
+            range=(1, _QUEUES_MAX),
+            wire=_link("NUM_RX_QUEUES", 32),
+            impact=Impact.RECREATE,
+            ip="numrxqueues",
+            with_add=True,
+        ),
     )
-    gso_max_size: int | None = row(
-        "gso_max_size",
-        # MAX_TCP_HEADER, by the kernel's configuration up to 320, and GSO_MAX_SIZE. Before 5.19 macvlan_init() puts the
-        # parent's in the place of what a link is made with.
-        range=(321, 524280),
-        wire=_link("GSO_MAX_SIZE", 41),
-        made_with=False,
-        ip="gso_max_size",
+    gso_max_size: int | None = field(
+        default=None,
+        metadata=row(
+            "gso_max_size",
+            # MAX_TCP_HEADER, by the kernel's configuration up to 320, and GSO_MAX_SIZE. Before 5.19 macvlan_init() puts
+            # the parent's in the place of what a link is made with.
+            range=(321, 524280),
+            wire=_link("GSO_MAX_SIZE", 41),
+            made_with=False,
+            ip="gso_max_size",
+        ),
     )
-    addrgenmode: str | None = row(
-        "addrgenmode",
-        "str",
-        choices=tuple(ADDRGENMODES),
-        wire=Wire(Place.INET6, "IFLA_INET6_ADDR_GEN_MODE", 8, wire.U8, words=ADDRGENMODES),
-        made_with=False,
-        ip="addrgenmode",
+    addrgenmode: str | None = field(
+        default=None,
+        metadata=row(
+            "addrgenmode",
+            "str",
+            choices=tuple(ADDRGENMODES),
+            wire=Wire(Place.INET6, "IFLA_INET6_ADDR_GEN_MODE", 8, wire.U8, words=ADDRGENMODES),
+            made_with=False,
+            ip="addrgenmode",
+        ),
     )
-    allmulticast: bool | None = row(
-        "allmulticast",
-        "bool",
-        wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI),
-        ip="allmulticast",
+    allmulticast: bool | None = field(
+        default=None,
+        metadata=row(
+            "allmulticast",
+            "bool",
+            wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI),
+            ip="allmulticast",
+        ),
     )
 
 
@@ -281,21 +332,27 @@ class Attributes:
 class VlanAttributes:
     """What VLAN links alone have. vlan_changelink() answers "success" to another id or protocol and ignores it."""
 
-    vlan_id: int | None = row(
-        "id",
-        wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
-        impact=Impact.RECREATE,
-        ip="id",
-        with_add=True,
+    vlan_id: int | None = field(
+        default=None,
+        metadata=row(
+            "id",
+            wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
+            impact=Impact.RECREATE,
+            ip="id",
+            with_add=True,
+        ),
     )
-    vlan_protocol: str | None = row(
-        "protocol",
-        "str",
-        choices=tuple(PROTOCOLS),
-        wire=Wire(Place.VLAN, "IFLA_VLAN_PROTOCOL", 5, wire.BE16, words=PROTOCOLS),
-        impact=Impact.RECREATE,
-        ip="protocol",
-        with_add=True,
+    vlan_protocol: str | None = field(
+        default=None,
+        metadata=row(
+            "protocol",
+            "str",
+            choices=tuple(PROTOCOLS),
+            wire=Wire(Place.VLAN, "IFLA_VLAN_PROTOCOL", 5, wire.BE16, words=PROTOCOLS),
+            impact=Impact.RECREATE,
+            ip="protocol",
+            with_add=True,
+        ),
     )
 
 
