@@ -95,7 +95,7 @@ class Row:
 
 
 def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
-    """Return what a field says of its attribute. Its None is "leave it as it is", of a new link the kernel's default."""
+    """Return what the field of an attribute says of it; None means "as it is", and of a new link the kernel's default."""
     return {"row": Row(option, kind, **more)}
 
 
