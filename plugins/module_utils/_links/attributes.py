@@ -95,7 +95,7 @@ class Row:
 
 
 def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
-    """Return what the field of an attribute says of it; None means "as it is", and of a new link the kernel's default."""
+    """Return what an attribute's field says of it. None in it is "as it is", of a new link the kernel's default."""
     return {"row": Row(option, kind, **more)}
 
 
