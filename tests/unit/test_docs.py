@@ -93,6 +93,18 @@ def test_developers_pages_are_not_in_the_built_collection() -> None:
     assert [page for page in DEVELOPERS_PAGES if is_shipped(page)] == [ROOT / "CONTRIBUTING.md"]
 
 
+def test_the_files_in_the_notes_tables_are_in_their_packages() -> None:
+    notes = (ROOT / "docs/dev/notes.md").read_text(encoding="utf-8")
+    named = [
+        (package, file)
+        for package, text in re.findall(r"(?ms)^## [^\n]*`(_\w+)/`$(.*?)(?=^## |\Z)", notes)
+        for cells in re.findall(r"(?m)^\| ([^|]*) \|", text)
+        for file in re.findall(r"`(\w+\.py)`", cells)
+    ]
+    assert len(named) > 50
+    assert [one for one in named if not (ROOT / "plugins/module_utils" / one[0] / one[1]).exists()] == []
+
+
 def test_what_contributing_says_can_be_made() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
