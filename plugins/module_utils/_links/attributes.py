@@ -14,9 +14,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, fields, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rows, wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row, row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place, Wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
@@ -30,94 +30,6 @@ IFF_ALLMULTI = 0x200  # include/uapi/linux/if.h
 
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
 _QUEUES_MAX = 4096  # rtnl_create_link()
-# IFLA_MACVLAN_MACADDR_DATA takes 12 bytes for each, and it and the two that it is in say their length in 16 bits.
-_SOURCE_MACS_MAX = 5400
-
-
-@dataclass(frozen=True)
-class Row:
-    """What there is to say of an attribute.
-
-    ``option`` is what users set, ``type``, ``choices``, ``elements`` and ``aliases`` are what Ansible is told of it,
-    and ``range`` and ``max_bytes`` what the kernel takes. ``parse`` makes of the option's value, and its path, the
-    attribute's. ``wire`` is where the kernel's messages have it. ``made_with`` says that a link can be made with it, as
-    opposed to be given it when it exists; ``impact`` is what another value costs a link that exists. Where ``derived``,
-    what a link is to have follows from more than the option: see planner.py. ``reported`` are in what macvtap_link
-    returns of a link, and all in what macvtap_link_info does.
-
-    ``ip`` is iproute2's word, by which the link is made at the next boot whichever manager has the uplink; ``with_add``
-    says that it stands in the command that makes the link. Where not ``kept``, it is not written down: that is what all
-    links of a parent share. ``since`` is the first Linux that has it, "" where that is older than all that the modules
-    run on.
-    """
-
-    option: str
-    type: str = "int"
-    aliases: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
-    elements: str = ""
-    range: tuple[int, int] | None = None
-    max_bytes: int = 0
-    parse: t.Callable[[t.Any, str], t.Any] | None = None
-    wire: Wire | None = None
-    made_with: bool = True
-    impact: Impact = Impact.IN_PLACE
-    derived: bool = False
-    reported: bool = False
-    ip: str = ""
-    with_add: bool = False
-    kept: bool = True
-    since: str = ""
-    field: str = ""
-
-    def value(self, given: t.Any, path: str) -> t.Any:
-        """Return what ``given`` in the option ``path`` means; None stays None.
-
-        :raises MacvtapError: the kernel takes no such value.
-        """
-        if self.range is not None:
-            _values.check_range(given, *self.range, path)
-        if given is None:
-            return None
-        if self.max_bytes:
-            _values.check_bytes(given, self.max_bytes, path)
-        return given if self.parse is None else self.parse(given, path)
-
-    def specification(self) -> dict[str, t.Any]:
-        """Return the option as Ansible's argument specifications have it."""
-        more = {"choices": list(self.choices), "elements": self.elements, "aliases": list(self.aliases)}
-        return {"type": self.type, **{key: value for key, value in more.items() if value}}
-
-    def shown(self, link: t.Any) -> t.Any:
-        """Return the link's value as modules return it: a plain one that JSON has."""
-        value = getattr(link, self.field)
-        return sorted(value) if isinstance(value, frozenset) else value
-
-
-def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
-    """Return what an attribute's field says of it. None in it is "as it is", of a new link the kernel's default."""
-    return {"row": Row(option, kind, **more)}
-
-
-def _mac_address(given: str, path: str) -> str:
-    return _mac.require(given, path=path)
-
-
-def _mac_addresses(given: t.Sequence[str], path: str) -> frozenset[str]:
-    found = frozenset(_mac.require(mac, path=f"{path}[{index}]") for index, mac in enumerate(given))
-    if len(found) > _SOURCE_MACS_MAX:
-        raise MacvtapError(
-            f"{len(found)} addresses are more than the kernel can return of a link ({_SOURCE_MACS_MAX}), so that "
-            "nobody could tell what it has. Divide them among links",
-            path=path,
-        )
-    return found
-
-
-def _names(given: t.Sequence[str], path: str) -> frozenset[str]:
-    for index, name in enumerate(given):
-        _values.check_name(name, _values.ALTNAME_BYTES, f"{path}[{index}]")
-    return frozenset(given)
 
 
 def _link(name: str, number: int, codec: wire.Codec = wire.U32, **more: t.Any) -> Wire:
@@ -154,7 +66,7 @@ class Attributes:
             "mac",
             "str",
             aliases=("address",),
-            parse=_mac_address,
+            parse=rows.mac_address,
             wire=_link("ADDRESS", 1, wire.MAC),
             derived=True,
             reported=True,
@@ -230,7 +142,7 @@ class Attributes:
             "source_macs",
             "list",
             elements="str",
-            parse=_mac_addresses,
+            parse=rows.mac_addresses,
             wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
             derived=True,
             ip="macaddr",
@@ -238,13 +150,7 @@ class Attributes:
     )
     group: int | None = field(
         default=None,
-        metadata=row(
-            "group",
-            range=(0, _values.U31_MAX),
-            wire=_link("GROUP", 27, absent=0),
-            ip="group",
-            with_add=True,
-        ),
+        metadata=row("group", range=(0, _values.U31_MAX), wire=_link("GROUP", 27, absent=0), ip="group", with_add=True),
     )
     alias: str | None = field(
         default=None,
@@ -264,7 +170,7 @@ class Attributes:
             "altnames",
             "list",
             elements="str",
-            parse=_names,
+            parse=rows.names,
             wire=_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
             made_with=False,
             ip="altname",
@@ -320,10 +226,7 @@ class Attributes:
     allmulticast: bool | None = field(
         default=None,
         metadata=row(
-            "allmulticast",
-            "bool",
-            wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI),
-            ip="allmulticast",
+            "allmulticast", "bool", wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI), ip="allmulticast"
         ),
     )
 
@@ -335,11 +238,7 @@ class VlanAttributes:
     vlan_id: int | None = field(
         default=None,
         metadata=row(
-            "id",
-            wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
-            impact=Impact.RECREATE,
-            ip="id",
-            with_add=True,
+            "id", wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16), impact=Impact.RECREATE, ip="id", with_add=True
         ),
     )
     vlan_protocol: str | None = field(
