@@ -17,8 +17,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     wire,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS, Row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted, fields, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
