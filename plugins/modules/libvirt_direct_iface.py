@@ -881,7 +881,13 @@ def _converge(
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
+    done = identity.as_done(
+        outcome.plan,
+        host,
+        identity.moved(before[0], host),
+        due,
+        [step for journal in journals for step in journal.steps],
+    )
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),

@@ -163,14 +163,20 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
         lambda m: (
             (key in lists["pending"]) == m.pending
             or m.asked_by_others
-            or (unsure and m.live is not None)
+            or (unsure and (m.live is not None or m.saved))
             or (key in lists["pending"] and m.released)
             or restored
         ),
     )
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
-        check("false-restart", f"restart_required: {listed}", lambda m: listed == m.restart or bool(m.saved_otherwise))
+        # As with what is live.
+        of_xml = ends and listed and lists["restart_required"][key]["fields"] == ["mode"]
+        check(
+            "false-restart",
+            f"restart_required: {listed}",
+            lambda m: listed == m.restart or m.saved_otherwise or of_xml,
+        )
     if key not in lists["restart_required"] and "save" not in said:
         check("saved-unsaid", "no word of the managed save", lambda m: not m.saved_otherwise)
 
@@ -182,10 +188,13 @@ class _Moment:
         guest = world.named(domain)
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
+        self.saved = guest is not None and not guest.running and guest.saved is not None
         asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
         self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
-        # It was asked for, released, and is still to come back.
-        self.released = guest is not None and guest.running and self.live is None and self.stored is not None
+        # It was asked for, released, perhaps before the guest was saved, and is still to come back.
+        has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
+        there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
+        self.released = there and self.live is None and self.stored is not None
         # Which nobody can see.
         self.asked_by_others = self.live is not None and self.live.asked == OTHERS
         persistent = guest is not None and guest.stored is not None

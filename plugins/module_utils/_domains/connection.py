@@ -173,6 +173,8 @@ class Connection:
         try:
             return xml.interfaces(domain.managedSaveGetXMLDesc())
         except self.libvirt.libvirtError:
+            if self.lost:
+                raise
             return ()
 
     def may_be_the_slot(self, exc: t.Any) -> bool:

@@ -39,9 +39,12 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
 def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
     """Say which taps of ``links``, as they are when all is done, are not what lies at their paths."""
     there = [links.get(want.key) for want in wanted if want.state != "absent"]
-    faulty = [f"{one.tap.path} of {one.name} {one.tap.fault}" for one in there if one and one.tap and one.tap.fault]
-    words = "opening it would be opening something else. Set tap.repair: true to put the right device there"
-    return (f"{join_names(faulty)}: {words}",) if faulty else ()
+    taps = [(one.name, one.tap) for one in there if one and one.tap and one.tap.fault]
+    missing = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is None]
+    foreign = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is not None]
+    mend = "Set tap.repair: true to put the right device there"
+    told = ((missing, "no program can open it"), (foreign, "opening it would be opening something else"))
+    return tuple(f"{join_names(faulty)}: {words}. {mend}" for faulty, words in told if faulty)
 
 
 def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:

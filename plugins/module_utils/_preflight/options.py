@@ -93,6 +93,7 @@ def read(path: str, said: Said, spec: Spec, unknown: list[str]) -> dict[str, t.A
 def _near(name: str, spec: Spec) -> list[str]:
     """Return the option that is meant by a name that is no option's, or only in another list's entries."""
     words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
+    words.update((word, "id") for word in ("vlan_id", "vlanid", "vid") if "id" in spec)
     return [words[near] for near in suggest(name, words, most=1)]
 
 
