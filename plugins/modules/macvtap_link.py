@@ -344,6 +344,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     planner,
     rtnetlink,
     steps,
+    tap,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
@@ -366,7 +367,10 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
     wanted, files = netns.located(
-        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))]
+        [
+            options.wanted(path, given, tap.ACCOUNTS)
+            for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))
+        ]
     )
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}

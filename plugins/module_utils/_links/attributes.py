@@ -45,11 +45,10 @@ class Row:
     what a link is to have follows from more than the option: see planner.py. ``reported`` are in what macvtap_link
     returns of a link, and all in what macvtap_link_info does.
 
-    The rest is for the next boot. ``ip`` is iproute2's word, which ifupdown and the unit use too, and ``with_add`` says
-    that it is in the command that makes the link; ``udev`` is the name of the file in sysfs. ``networkd`` and
-    ``networkmanager`` are the keys of their files; what they have no key for, udev sets by its file or by ``ip``.
-    Where not ``kept``, it is not written down. ``since`` is the first Linux that has it, "" where that is older than
-    all that the modules run on.
+    ``ip`` is iproute2's word, by which the link is made at the next boot whichever manager has the uplink; ``with_add``
+    says that it stands in the command that makes the link. Where not ``kept``, it is not written down: that is what all
+    links of a parent share. ``since`` is the first Linux that has it, "" where that is older than all that the modules
+    run on.
     """
 
     option: str
@@ -67,9 +66,6 @@ class Row:
     reported: bool = False
     ip: str = ""
     with_add: bool = False
-    udev: str = ""
-    networkd: str = ""
-    networkmanager: str = ""
     kept: bool = True
     since: str = ""
     field: str = ""
@@ -148,8 +144,6 @@ class Attributes:
         reported=True,
         ip="mode",
         with_add=True,
-        networkd="Mode",
-        networkmanager="mode",
     )
     mac: str | None = row(
         "mac",
@@ -161,8 +155,6 @@ class Attributes:
         reported=True,
         ip="address",
         with_add=True,
-        networkd="MACAddress",
-        networkmanager="cloned-mac-address",
     )
     mtu: int | None = row(
         "mtu",
@@ -171,8 +163,6 @@ class Attributes:
         wire=_link("MTU", 4),
         reported=True,
         ip="mtu",
-        networkd="MTUBytes",
-        networkmanager="mtu",
     )
     txqueuelen: int | None = row(
         "txqueuelen",
@@ -181,7 +171,6 @@ class Attributes:
         wire=_link("TXQLEN", 13),
         ip="txqueuelen",
         with_add=True,
-        udev="tx_queue_len",
     )
     promiscuous: bool | None = row(
         "promiscuous",
@@ -189,7 +178,6 @@ class Attributes:
         wire=_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
         ip="nopromisc",
         with_add=True,
-        networkmanager="promiscuous",
     )
     nodst: bool | None = row(
         "nodst", "bool", wire=_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
@@ -220,7 +208,6 @@ class Attributes:
         wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
         derived=True,
         ip="macaddr",
-        networkd="SourceMACAddress",
     )
     group: int | None = row(
         "group",
@@ -228,7 +215,6 @@ class Attributes:
         wire=_link("GROUP", 27, absent=0),
         ip="group",
         with_add=True,
-        udev="netdev_group",
     )
     alias: str | None = row(
         "alias",
@@ -238,7 +224,6 @@ class Attributes:
         wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
         made_with=False,
         ip="alias",
-        udev="ifalias",
     )
     altnames: frozenset[str] | None = row(
         "altnames",
@@ -283,15 +268,12 @@ class Attributes:
         wire=Wire(Place.INET6, "IFLA_INET6_ADDR_GEN_MODE", 8, wire.U8, words=ADDRGENMODES),
         made_with=False,
         ip="addrgenmode",
-        networkd="IPv6LinkLocalAddressGenerationMode",
-        networkmanager="addr-gen-mode",
     )
     allmulticast: bool | None = row(
         "allmulticast",
         "bool",
         wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI),
         ip="allmulticast",
-        networkd="AllMulticast",
     )
 
 
@@ -305,8 +287,6 @@ class VlanAttributes:
         impact=Impact.RECREATE,
         ip="id",
         with_add=True,
-        networkd="Id",
-        networkmanager="id",
     )
     vlan_protocol: str | None = row(
         "protocol",
@@ -316,8 +296,6 @@ class VlanAttributes:
         impact=Impact.RECREATE,
         ip="protocol",
         with_add=True,
-        networkd="Protocol",
-        networkmanager="protocol",
     )
 
 

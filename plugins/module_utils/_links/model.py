@@ -62,6 +62,16 @@ class Tap:
         return None if self.own else "is the tap of a link in another network namespace"
 
 
+class Accounts(t.NamedTuple):
+    """What finds the users and groups of a host, given by name or number: each returns it as a tap has it.
+
+    Both raise KeyError where there is none.
+    """
+
+    user: t.Callable[[str], str]
+    group: t.Callable[[str], str]
+
+
 @dataclass(frozen=True)
 class _Placed:
     """Which link it is, and what it is on."""

@@ -9,13 +9,12 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Wanted
 
 
-def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
-    """Return what the user declared at ``path``.
+def wanted(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> Wanted:
+    """Return what the user declared at ``path``; without the host's ``accounts`` owners are taken as they are.
 
     :raises MacvtapError: a value that no kernel and no host would take.
     """
@@ -31,8 +30,8 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
         state=options["state"],
         parent=options["parent"],
         **values,
-        tap_owner=_account(own_tap.get("owner"), tap.canonical_user, "user", join_path(tap_path, "owner")),
-        tap_group=_account(own_tap.get("group"), tap.canonical_group, "group", join_path(tap_path, "group")),
+        tap_owner=_account(own_tap.get("owner"), accounts and accounts.user, "user", join_path(tap_path, "owner")),
+        tap_group=_account(own_tap.get("group"), accounts and accounts.group, "group", join_path(tap_path, "group")),
         tap_mode=_permissions(own_tap.get("mode"), join_path(tap_path, "mode")),
         tap_repair=bool(own_tap.get("repair")),
         # An empty one, as templates make it of what is left out, is none.
@@ -69,9 +68,9 @@ def _check_altnames(given: t.Sequence[str], name: str, path: str) -> None:
             raise MacvtapError(f"{altname} is the name of the link itself; leave it out", path=f"{path}[{index}]")
 
 
-def _account(given: str | None, canonical: t.Callable[[str], str], what: str, path: str) -> str | None:
-    if given is None:
-        return None
+def _account(given: str | None, canonical: t.Callable[[str], str] | None, what: str, path: str) -> str | None:
+    if given is None or canonical is None:
+        return given
     try:
         return canonical(given)
     except KeyError as exc:

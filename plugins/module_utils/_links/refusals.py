@@ -286,6 +286,3 @@ def _check_address(want: Wanted, link: Link, parent: Link, sharing: t.Sequence[L
 
 def kind_of(link: Link) -> str:
     return f"a {link.kind} link" if link.kind else "a physical or loopback link"
-
-
-some = join_names

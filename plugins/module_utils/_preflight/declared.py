@@ -94,8 +94,7 @@ class Variables:
             with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
                 _need(given, path, "name")
                 # Whether there are the owners of a tap, only the host knows.
-                said = {**dict.fromkeys(LINK_OPTIONS), **given, "tap": None}
-                found.append(link_options.wanted(path, said))
+                found.append(link_options.wanted(path, {**dict.fromkeys(LINK_OPTIONS), **given}))
         self._note_twins(found)
         return tuple(
             DeclaredLink(

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     decode,
+    ip_commands,
     planner,
     requests,
     rtnetlink,
@@ -86,3 +87,17 @@ def test_each_attribute_of_the_kernels_is_one_rows() -> None:
     places = [(row.wire.place, row.wire.number, row.wire.bit) for row in ROWS.values() if row.wire]
     assert len(places) == len(set(places))
     assert Place.VLAN not in {place for place, _number, _bit in places}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.field)
+def test_what_is_declared_is_made_at_the_next_boot(row: Row) -> None:
+    value = value_of(row)
+    # What has an effect in one mode only is written for that one.
+    mode = {"source_macs": "source", "promiscuous": "passthru"}.get(row.field, "bridge")
+    wanted = Wanted("mt0", **{"mode": mode, row.field: value})
+    commands = [ip_commands.create(wanted, "eth0"), *ip_commands.settings(wanted)]
+    # The first ones of a list are set at once with the others.
+    words = " ".join(commands if row.elements else commands[:1] if row.with_add else commands[1:])
+    assert (row.ip in words) is row.kept
+    if row.type in ("int", "str") and row.kept:
+        assert f"{row.ip} {value}" in words

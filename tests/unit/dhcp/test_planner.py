@@ -8,14 +8,17 @@ import typing as t
 from dataclasses import replace
 
 import pytest
+from unit.persistence import earlier
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Address, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import leases, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Host, NetworkdLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
 
 ETC = "/etc/systemd/network"
 MAC = "52:54:00:00:00:07"
@@ -41,17 +44,17 @@ def link(backend: str = "auto") -> Declared:
     return Declared(WantedLink("mt0", parent="eth0", mode="bridge", mac="52:54:00:00:00:01"), backend)
 
 
-def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> leases.Leases:
+def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> model.Leases:
     steps = planner.plan(declared, host).steps
-    return leases.plan(planner.decided_of(declared, host), host, steps, unread)
+    return dhcp_planner.plan(planner.resolved_of(declared, host), host, steps, unread)
 
 
 def after(host: Host, *declared: Declared) -> Host:
-    return replace(host, files=planner.foreseen(planner.plan(declared, host), host))
+    return replace(host, files=predicted(planner.plan(declared, host), host.files))
 
 
 def test_networkd_reads_again_what_is_for_links_of_ours_alone() -> None:
-    assert plan(HOST, link()).commands == (leases.RELOAD,)
+    assert plan(HOST, link()).commands == (model.RELOAD,)
     assert plan(after(HOST, link()), link()).commands == ()
     assert plan(replace(HOST, networkd={}), link()).commands == ()
 
@@ -61,19 +64,22 @@ def test_networkd_is_left_alone_while_it_may_not_have_read_anothers_file(path: s
     assert plan(HOST, link(), unread=[path]).commands == ()
     (lease,) = plan(BOTH, companion(), unread=[path]).leases
     assert (lease.unread, lease.commands, lease.asked) == ((path,), (), False)
-    assert path in plan(BOTH, companion(), unread=[path]).plan.warnings[0]
+    assert path in dhcp_planner.plan_of(plan(BOTH, companion(), unread=[path])).warnings[0]
     # A file of a link of ours disturbs none but that.
-    assert plan(HOST, link(), unread=[f"{ETC}/00-macvtap-mt9.network"]).commands == (leases.RELOAD,)
+    assert plan(HOST, link(), unread=[f"{ETC}/00-macvtap-mt9.network"]).commands == (model.RELOAD,)
 
 
 def test_networkd_is_left_alone_where_the_run_itself_changes_what_is_the_uplinks() -> None:
-    assert plan(HOST, link("networkd")).commands == ()
-    assert plan(after(HOST, link("networkd")), link()).commands == ()
+    # By the drop-in of an earlier version.
+    old = replace(HOST, files={file.path: file for file in earlier.FILES["networkd"]})
+    gone = Declared(WantedLink("mt1", state="absent"), "auto")
+    assert "20-eth0.network.d" in "".join(step.target for step in planner.plan([gone], old).steps)
+    assert plan(old, gone).commands == ()
 
 
 def test_a_companion_that_is_there_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
     (lease,) = plan(BOTH, companion()).leases
-    assert (lease.manager, lease.commands, lease.asked) == ("networkd", (leases.RELOAD,), True)
+    assert (lease.manager, lease.commands, lease.asked) == ("networkd", (model.RELOAD,), True)
     there = replace(THERE, parent="eth1", parent_index=3)
     host = replace(BOTH, links={**LINKS, "host0": there})
     (lease,) = plan(host, companion("eth1")).leases

@@ -12,15 +12,15 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.leases import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import (
     RELOAD,
     Command,
     Lease,
     Leases,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validators import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # Where networkd reads; what is not there yet may come.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
@@ -50,7 +50,7 @@ def _changed(path: str) -> float:
         return 0.0
 
 
-def tell(leases: Leases, run: Run, *, units: bool, changed: bool) -> t.Iterator[str]:
+def tell(leases: Leases, run: Run, *, units: bool) -> t.Iterator[str]:
     """Tell systemd of new ``units``, and the managers what ``leases`` say; yield warnings.
 
     :raises MacvtapError: one that is to get a companion an address does not take it. The files stay.
@@ -67,11 +67,7 @@ def tell(leases: Leases, run: Run, *, units: bool, changed: bool) -> t.Iterator[
             answer = run(command, None) if command != RELOAD else (0, "")
             if answer is None or answer[0] != 0:
                 why = "is not installed" if answer is None else f"failed: {answer[1].strip()}"
-                raise MacvtapError(
-                    f"{lease.name} gets no address: {' '.join(command)} {why}. What has been written stays",
-                    path=lease.path,
-                    changed=changed,
-                )
+                raise MacvtapError(f"{lease.name} gets no address: {' '.join(command)} {why}", path=lease.path)
 
 
 def _try(command: Command, run: Run) -> t.Iterator[str]:
@@ -80,9 +76,7 @@ def _try(command: Command, run: Run) -> t.Iterator[str]:
         yield f"{' '.join(command)} failed: {answer[1].strip()}"
 
 
-def wait(
-    leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address]], *, changed: bool
-) -> dict[str, str | None]:
+def wait(leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address]]) -> dict[str, str | None]:
     """Return the companions' addresses once they have them.
 
     :raises MacvtapError: one gets none. The files stay.
@@ -94,14 +88,12 @@ def wait(
         if not waiting:
             return found
         if time.monotonic() > deadline:
-            names = some([lease.name for lease in waiting])
-            managers = some(sorted({lease.manager for lease in waiting}))
+            names = join_names([lease.name for lease in waiting])
+            managers = join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
-                f"{names} got no IPv4 address from {managers} within a minute. What has been written stays, and the "
-                "manager goes on asking. Check that a DHCP server answers on that LAN, or use addresses in place of "
-                "dhcp4",
+                f"{names} got no IPv4 address from {managers} within a minute, which goes on asking. Check that a DHCP "
+                "server answers on that LAN, or use addresses in place of dhcp4",
                 path=waiting[0].path,
-                changed=changed,
             )
         time.sleep(0.2)
 
