@@ -26,7 +26,7 @@ def whole(value: t.Any, path: str) -> int:
 
     :raises MacvtapError: it is none.
     """
-    if type(value) is int and abs(value) < 10**_DIGITS:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_DIGITS:
         return value
     number = None
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):

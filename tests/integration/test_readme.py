@@ -50,7 +50,8 @@ def interfaces(lab: model.Lab, hypervisor: str) -> list[str]:
 
 
 def test_the_first_playbook_puts_web1_on_the_lan(lab: model.Lab, reader: readme.Reader) -> None:
-    ((look, change),) = readme.commands("A first playbook")
+    ((prepare, look, change),) = readme.commands("A first playbook")
+    reader.types(prepare, reader.project)
     assert re.search(r"changed=[1-9]", reader.types(look, reader.project).stdout)
     assert interfaces(lab, "hv1") == []
     reader.types(change, reader.project)

@@ -106,7 +106,8 @@ def _entries(draw: st.DrawFn, world: World, near: str) -> dict[str, t.Any]:
     entry: dict[str, t.Any] = {"domain": domain}
     once = [] if guest is None else list(_selectors_of_old(guest))
     if once and _rarely(draw, 3):
-        by, entry[by] = draw(st.sampled_from(once))
+        by, value = draw(st.sampled_from(once))
+        entry[by] = value
         names = ["source", *draw(st.lists(st.sampled_from(_OPTIONS), max_size=1))]
     elif not there or _rarely(draw, 5):
         by = draw(st.sampled_from(("mac", "source", "alias", "target")))

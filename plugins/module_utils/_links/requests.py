@@ -16,13 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
     MODES,
     ROWS,
     VLAN_ROWS,
-    Row,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     INCOMPLETE_GROUP,
     MACVLAN_KINDS,
     Link,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place, Wire
 
 if t.TYPE_CHECKING:

@@ -17,8 +17,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     rtnetlink,
     wire,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS, Row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted, fields, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
@@ -64,8 +65,7 @@ def read(request: bytes) -> Link:
     said = {IFLA_IFNAME: b"mt0\0", IFLA_LINKINFO: rtnetlink.attribute(IFLA_INFO_KIND, b"macvtap\0")}
     there = wire.attributes(body, rtnetlink.IFINFO.size, len(body))
     more = (rtnetlink.attribute(kind, payload) for kind, payload in said.items() if kind not in there)
-    (link,) = decode.links([body + b"".join(more)]).values()
-    return link
+    return next(iter(decode.links([body + b"".join(more)]).values()))
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.field)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, Row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers
