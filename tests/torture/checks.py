@@ -189,14 +189,16 @@ class _Moment:
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
         self.saved = guest is not None and not guest.running and guest.saved is not None
-        asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
-        self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
+        asked = {} if guest is None or guest.running or guest.saved is None else guest.saved_asked
+        self.pending = (self.live is not None and self.live.asked is not None) or asked.get(mac, OTHERS) != OTHERS
         # It was asked for, released, perhaps before the guest was saved, and is still to come back.
         has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
         there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
         self.released = there and self.live is None and self.stored is not None
+        # A save without NICs may be one that cannot be read.
+        self.released |= guest is not None and not guest.running and guest.saved == []
         # Which nobody can see.
-        self.asked_by_others = self.live is not None and self.live.asked == OTHERS
+        self.asked_by_others = (self.live is not None and self.live.asked == OTHERS) or asked.get(mac) == OTHERS
         persistent = guest is not None and guest.stored is not None
         self.restart = bool(guest and guest.running and persistent and _differ(self.stored, self.live))
         self.saved_otherwise = False

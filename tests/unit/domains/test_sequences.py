@@ -278,6 +278,19 @@ def test_a_guest_that_is_saved_right_before_it_is_asked_was_not_asked() -> None:
     assert sequence.run({"domain": "web1", "mac": A, "live": "none"}).result["pending"] == []
 
 
+def test_what_was_released_before_the_guest_was_saved_and_is_removed_since_is_not_outstanding() -> None:
+    world = World()
+    guest = world.add("web1", [nic(A), nic(B)])
+    world.start(guest)
+    sequence = Sequence(world)
+    replug = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"}
+    # It lets go, and is saved before the NIC is attached again.
+    outcome = sequence.run(replug, events=[during("attach", "save", "web1")])
+    assert [one["mac"] for one in outcome.result["pending"]] == [A]
+    assert "the guest has released this NIC" in str(outcome.warnings)
+    assert sequence.run({"domain": "web1", "mac": A, "state": "absent"}).result["pending"] == []
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(
