@@ -65,6 +65,8 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
         _check_put_back(stage, run, outcome)
     # What others have done to the same NICs a run may hold against what it was to put back.
     alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2 and not run.others_nics
+    # Of a domain that others have undefined there is nothing to put back, and that is said.
+    alarmed = alarmed and "undefined" not in outcome.message
     if alarmed and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
 
