@@ -220,6 +220,18 @@ def test_whenever_the_keeper_is_killed_the_nic_comes_back(which: str, systemd: b
     assert nth > 5
 
 
+def test_a_nic_comes_back_at_whichever_call_of_the_keeper_it_is_released() -> None:
+    for nth in range(12):
+        for side in ("before", "after"):
+            sequence = host()
+            sequence.act(Action("hang", "web1"))
+            sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+            sequence.act(Action("hang", "web1"), events=[Event("keeper", nth, side, Action("reset", "web1"))])
+            sequence.act(Action("reset", "web1"))
+            assert macs(sequence, "web1") == ([A], [A]), (nth, side)
+            sequence.close()
+
+
 @pytest.mark.parametrize("how", ["stop", "save"])
 @pytest.mark.parametrize("again", [[], ["edit_source"], ["edit_remove"]])
 def test_the_keeper_attaches_once_whatever_the_guest_does_meanwhile(how: str, again: list[str]) -> None:
