@@ -34,6 +34,8 @@ requirements:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.lock
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options
 attributes:
   check_mode:
@@ -98,17 +100,6 @@ options:
     type: bool
     default: false
     version_added: 0.2.0
-  on_error:
-    description: Whether to put everything back when a step fails, or to keep what was done.
-    version_added: 0.2.0
-    type: str
-    choices: [rollback, keep]
-    default: rollback
-  lock_timeout:
-    description: How many seconds to wait for another run of this module on the host to end.
-    version_added: 0.2.0
-    type: int
-    default: 60
 seealso:
   - module: linuxvirt.macvtap.macvtap_link_info
   - module: linuxvirt.macvtap.macvtap_persistence
