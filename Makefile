@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench torture build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench specs torture build clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,10 @@ molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual ma
 bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 30 min)
 	@.ci/setup debian unit peers
 	@python tests/benchmark/run.py
+
+specs: ## Write what follows from tables: the options of a link in the argument specification of macvtap_links (any user)
+	@.ci/setup unit
+	@PYTHONPATH=.collections:tests python -m role_specs
 
 torture: ## Random sequences of runs while anything else happens, on models; MINUTES=60 SEED=1 (any user)
 	@.ci/setup unit

@@ -47,6 +47,7 @@ FIRST = (
     "integration, macvtap_host_access_cut",
     "integration, pythons",
     "integration, benchmark",
+    "integration, readme",
 )
 # Seconds that an interrupted check has to remove what it has made.
 PATIENCE = 180
@@ -105,7 +106,7 @@ def lint(plan: Plan) -> None:
             Check("ansible-lint", ["ansible-lint"]),
             Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
             Check("antsibull-docs", docs),
-            Check("reuse", ["reuse", "lint", "--quiet"]),
+            Check("reuse", ["reuse", "lint", "--lines"]),
         ]
     )
 

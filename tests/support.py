@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import pathlib
@@ -13,9 +14,11 @@ import resource
 import signal
 import subprocess
 import sys
+import types
 import typing as t
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Another system's root directory, for the hypervisors of the tests to run that in place of the machine's own: one whose
@@ -152,6 +155,18 @@ class Killed:
 def _processor_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def documented(module: types.ModuleType) -> dict[str, t.Any]:
+    """Return the options of a module's documentation with those of its fragments, put together as Ansible does."""
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    options: dict[str, t.Any] = {}
+    for fragment in documentation["extends_documentation_fragment"]:
+        name, _dot, part = fragment.partition("linuxvirt.macvtap.")[2].partition(".")
+        found = importlib.import_module(f"ansible_collections.linuxvirt.macvtap.plugins.doc_fragments.{name}")
+        text = getattr(found.ModuleDocFragment, part.upper() or "DOCUMENTATION")
+        options.update(yaml.safe_load(text)["options"])
+    return {**options, **documentation["options"]}
 
 
 def shape(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -121,7 +121,8 @@ _value:
           description: Name of the link, V(null) if it is none.
           type: str
         seen:
-          description: As what it is there. V(declared), V(stored), V(live), V(found) or V(parent), or several of them.
+          description: As what it is there. V(declared), V(stored), V(live), V(saved), V(found) or V(parent),
+            or several of them.
           type: str
 """
 

@@ -16,6 +16,7 @@ import traceback
 import types
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 # One name on every distribution family that the roles know (Debian, RHEL, SUSE).
@@ -88,9 +89,7 @@ def check_version(library: str, least: tuple[int, ...], exc: Exception) -> None:
 
 def install_hint(library: str, os_release: str) -> str:
     """Say how ``library`` is installed on the system that ``os_release`` (the file's text) describes."""
-    fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
-    ids = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
-    ids |= {word.split("-")[0] for word in ids}
+    ids = _text.distribution(os_release)
     for family, command, packages in _INSTALLERS:
         if ids & family:
             return f"{command} {packages[library]}"

@@ -12,6 +12,8 @@ import tempfile
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _SELINUX = "security.selinux"
+# What a file is called until it is whole. None of those who read such directories reads a hidden file.
+TEMPORARY = ".macvtap-"
 
 
 def read(path: str) -> str | None:
@@ -46,8 +48,7 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
                 os.unlink(path)
             return
         make_directory(directory)
-        # None of those who read such directories reads a hidden file.
-        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".macvtap-")
+        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=TEMPORARY)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
@@ -79,7 +80,7 @@ def write_link(path: str, to: str, *, option: str = "") -> None:
     directory = os.path.dirname(path)
     try:
         make_directory(directory)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".macvtap-") as passing:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=TEMPORARY) as passing:
             made = os.path.join(passing, "link")
             os.symlink(to, made)
             os.replace(made, path)

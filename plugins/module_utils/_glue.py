@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers, _plan, _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
@@ -29,7 +29,7 @@ class Module(AnsibleModule):
 
     def _load_params(self) -> None:
         super()._load_params()
-        self._wrong = _numbers.replace_wrong(self.params, self.argument_spec)
+        self._wrong = _values.replace_wrong(self.params, self.argument_spec)
 
 
 def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
@@ -74,7 +74,8 @@ def _done(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    return f". All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
+    said = f"All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
+    return f". {said}"
 
 
 def _changed(plans: t.Sequence[_plan.Plan[t.Any]]) -> dict[str, t.Any]:

@@ -366,6 +366,7 @@ options:
   on_error:
     description:
       - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
+      - A link of a running guest that was found down, or with another MAC address, and was mended stays mended.
     version_added: 0.2.0
     type: str
     choices: [rollback, keep]
@@ -416,6 +417,9 @@ notes:
     warning.
   - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
     rollback. It has what is stored when it starts.
+  - Of two that store a domain at the same moment libvirt keeps the last. Runs of this module wait for each other. What
+    another editor defines at that very moment fails the run, by libvirt's events; what is stored in ways that have
+    none, such as C(virsh attach-device --config), is not noticed then.
   - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
     configuration as well.
   - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
@@ -443,7 +447,7 @@ attributes:
 requirements:
   - libvirt (its Python bindings)
   - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 (0.7.2 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
+  - pyroute2 (0.5.14 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
     done without it
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
@@ -877,7 +881,13 @@ def _converge(
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(outcome.plan, host, identity.moved(before[0], host), due)
+    done = identity.as_done(
+        outcome.plan,
+        host,
+        identity.moved(before[0], host),
+        due,
+        [step for journal in journals for step in journal.steps],
+    )
     backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),

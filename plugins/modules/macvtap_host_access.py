@@ -39,7 +39,7 @@ description:
     if it is not as declared.
   - What this module makes does not outlast a reboot; M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
-  - pyroute2 (0.7.2 or newer), where something is to be changed
+  - pyroute2 (0.5.14 or newer), where something is to be changed
   - a kernel with macvlan links (C(CONFIG_MACVLAN)), which every kernel with macvtap has
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
@@ -140,6 +140,13 @@ options:
       - They are told from others, which go, by their time, or by what the manager has noted of the lease.
     type: bool
     default: false
+  purge:
+    description:
+      - Remove the companions that this module has made on the host and that are not declared in this task. An empty
+        list of O(companions) declares none.
+    type: bool
+    default: false
+    version_added: 0.2.0
   allow_host_disconnect:
     description:
       - Do it even if it cuts off the connection that Ansible runs over. What is cut off is then a warning.
@@ -281,11 +288,11 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, Host, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
 
 def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
@@ -295,12 +302,16 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
     ]
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
 
+    def plan(host: Host, _answers: None) -> Plan[Companion]:
+        others = planner.purged(wanted, host) if params["purge"] else []
+        return planner.plan([*wanted, *others], host, allowed=params[ALLOW])
+
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents, allowed=params[ALLOW])
         outcome = converge(
             observe=access.observe,
-            plan=lambda host, _answers: planner.plan(wanted, host, allowed=params[ALLOW]),
+            plan=plan,
             apply=access.apply,
             undo=undo.undo,
             revert=access.revert,
@@ -327,6 +338,7 @@ def main() -> None:
                 name: {**spec, "default": defaults[name]} if name in defaults else spec
                 for name, spec in options.COMPANION_OPTIONS.items()
             },
+            "purge": {"type": "bool", "default": False},
             ALLOW: {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 60},
         },

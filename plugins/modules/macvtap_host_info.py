@@ -304,6 +304,11 @@ domains:
       description: Whether it has a managed save, whose NICs its next start brings back.
       type: bool
       returned: always
+    saved_interfaces:
+      description: The interfaces of its managed save, each with its C(mac), in the form of C(stored).
+      type: list
+      elements: dict
+      returned: always
     interfaces:
       description: Its interfaces, of every type.
       type: list
@@ -329,6 +334,8 @@ domains:
       uuid: 1b5ab0b2-3a9b-5e3c-9b1d-5d1f4f2f2a11
       running: false
       persistent: true
+      saved: false
+      saved_interfaces: []
       interfaces:
         - mac: "52:54:00:10:00:01"
           stored: {type: direct, origin: null, source: eth0, mode: bridge, model: virtio}

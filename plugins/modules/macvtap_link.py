@@ -30,10 +30,11 @@ description:
   - The links are read back in the end, and the task fails if they are not as declared.
   - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
-  - pyroute2 (0.7.2 or newer), where something is to be changed
+  - pyroute2 (0.5.14 or newer), where something is to be changed
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options
 attributes:
   check_mode:
     support: full
@@ -50,254 +51,6 @@ options:
       - Name of the link, 15 bytes at most.
       - Give either this or O(links).
     type: str
-  links:
-    description:
-      - The links, each with the options of the module itself.
-      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
-        defaults.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: See O(name).
-        type: str
-        required: true
-      state:
-        description: See O(state).
-        type: str
-        choices: [up, present, down, absent]
-      parent:
-        description: See O(parent).
-        type: str
-        aliases: [link, lower, base_iface]
-      mode:
-        description: See O(mode).
-        type: str
-        choices: [vepa, bridge, private, passthru, source, auto]
-      mac:
-        description: See O(mac).
-        type: str
-        aliases: [address]
-      mtu:
-        description: See O(mtu).
-        type: int
-      txqueuelen:
-        description: See O(txqueuelen).
-        type: int
-        aliases: [txqlen]
-      promiscuous:
-        description: See O(promiscuous).
-        type: bool
-      nodst:
-        description: See O(nodst).
-        type: bool
-      source_macs:
-        description: See O(source_macs).
-        type: list
-        elements: str
-      bcqueuelen:
-        description: See O(bcqueuelen).
-        type: int
-      bclim:
-        description: See O(bclim).
-        type: int
-        aliases: [bc_cutoff]
-      group:
-        description: See O(group).
-        type: int
-      alias:
-        description: See O(alias).
-        type: str
-      altnames:
-        description: See O(altnames).
-        type: list
-        elements: str
-      queues:
-        description: See O(queues).
-        type: dict
-        suboptions:
-          tx:
-            description: See O(queues.tx).
-            type: int
-          rx:
-            description: See O(queues.rx).
-            type: int
-      addrgenmode:
-        description: See O(addrgenmode).
-        type: str
-        choices: [eui64, none, stable_secret, random]
-      allmulticast:
-        description: See O(allmulticast).
-        type: bool
-      netns:
-        description: See O(netns).
-        type: str
-      tap:
-        description: See O(tap).
-        type: dict
-        suboptions:
-          owner:
-            description: See O(tap.owner).
-            type: str
-          group:
-            description: See O(tap.group).
-            type: str
-          mode:
-            description: See O(tap.mode).
-            type: raw
-          repair:
-            description: See O(tap.repair).
-            type: bool
-  state:
-    description:
-      - V(up), the link exists and is up; V(down), it exists and is down.
-      - V(present), it exists; whether it is up is left as it is, and a new one is down.
-      - V(absent), it does not exist.
-      - An up link whose tap no process holds open feeds the host's own stack, which answers ARP with the address of
-        the link. Keep links that wait for their guest V(down) where that matters.
-    type: str
-    choices: [up, present, down, absent]
-    default: up
-  parent:
-    description:
-      - The link below, through which the frames reach the network, by its name, alternative name, MAC address, or the
-        PCI address of its device (V(0000:03:00.0)).
-      - It must be a wired Ethernet link that is neither a port of a bridge or bond nor itself a macvlan or macvtap
-        link, and has no ipvlan or macsec link on it. A macvlan link whose own parent is in another network namespace
-        will do, as C(eth0) of some containers.
-      - Needed for a link that does not exist yet.
-    type: str
-    aliases: [link, lower, base_iface]
-  mode:
-    description:
-      - Who can talk to whom on one parent. V(bridge), links of the parent reach each other directly; V(vepa), through
-        the switch, which must have reflective relay; V(private), not directly either, and broadcasts of one private
-        link never reach another; V(passthru), the link is the only one on the parent and has its address; V(source),
-        the link gets only frames from the addresses in O(source_macs), whomever they are for.
-      - V(private) is no isolation where the switch has reflective relay, which lets unicast frames to a known address
-        through.
-      - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). Each
-        parent's switch is asked once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can
-        be found out, as on a parent that is down, it is V(bridge), with a warning. See O(auto) for links that exist.
-      - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
-    type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
-  mac:
-    description:
-      - MAC address of the link, unicast. Left out, a link that exists keeps its address, and a new link gets one at
-        random.
-    type: str
-    aliases: [address]
-  mtu:
-    description: MTU of the link in bytes, from 68 up to its parent's.
-    type: int
-  txqueuelen:
-    description: Length of the transmit queue in packets.
-    version_added: 0.2.0
-    type: int
-    aliases: [txqlen]
-  promiscuous:
-    description:
-      - Whether a link in mode V(passthru) sets its parent promiscuous. V(false) is C(nopromisc) of C(ip link). In other
-        modes the kernel takes the flag and does nothing with it.
-    version_added: 0.2.0
-    type: bool
-  nodst:
-    description:
-      - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
-        C(ip link)). The parent, and so the host itself, gets no frame from these addresses either. In other modes the
-        kernel takes the flag and does nothing with it.
-    version_added: 0.2.0
-    type: bool
-  source_macs:
-    description:
-      - The addresses that a link in mode V(source) takes frames from, all of them. Those that are missing are added,
-        others removed; an empty list empties it. At most 5400, which is what the kernel can return.
-      - A link that leaves mode V(source) loses its list.
-    version_added: 0.2.0
-    type: list
-    elements: str
-  bcqueuelen:
-    description: Length of the queue of broadcast and multicast frames in packets, as this link asks for it. The
-      greatest that a link of the parent asks for is in effect.
-    version_added: 0.2.0
-    type: int
-  bclim:
-    description: Threshold for queuing broadcast frames, C(bclim) of C(ip link). All links of a parent share it.
-    version_added: 0.2.0
-    type: int
-    aliases: [bc_cutoff]
-  group:
-    description: Link group, a number. All links are in group 0 that nobody has put into another.
-    version_added: 0.2.0
-    type: int
-  alias:
-    description: Alias of the link, a free text of 255 bytes at most. An empty text removes it.
-    version_added: 0.2.0
-    type: str
-  altnames:
-    description: Alternative names of the link, all of them. An empty list removes those that there are.
-    version_added: 0.2.0
-    type: list
-    elements: str
-  queues:
-    description: Numbers of queues. The kernel cannot change them on a link that exists, which is recreated then.
-    version_added: 0.2.0
-    type: dict
-    suboptions:
-      tx:
-        description: Number of transmit queues.
-        type: int
-      rx:
-        description: Number of receive queues.
-        type: int
-  addrgenmode:
-    description:
-      - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.
-      - Where the link has no IPv6 (an MTU below 1280, or a kernel without it), V(none) is so already.
-      - With V(none) the host joins no multicast group of that address on the link either. It is this group through
-        which a guest's IPv6 neighbour discovery works by accident, so set O(allmulticast=true) along with V(none).
-    version_added: 0.2.0
-    type: str
-    choices: [eui64, none, stable_secret, random]
-  allmulticast:
-    description:
-      - Whether the link lets all multicast frames through to the guest, and not only those of groups that the host has
-        joined on the link. Guests that use multicast (mDNS, VRRP, IPv6 with addresses not made from the MAC) need it.
-      - In mode V(passthru) the kernel passes it on to the parent only while the link is up. So V(true) is refused
-        there for a link that is to be down, a link that is set down loses it, and where the parent's own count
-        (C(allmulti)) does not show it, or the kernel does not tell that count (before Linux 6.0), V(false) makes a
-        link that is up anew.
-    version_added: 0.2.0
-    type: bool
-  netns:
-    description:
-      - The network namespace in which the link is to be, by its name in C(ip netns) or the path of its file. Its parent
-        is in the module's own namespace.
-      - Left out, the link is in the module's own namespace too. Links of one name in two namespaces are two links.
-    version_added: 0.2.0
-    type: str
-  tap:
-    description: The link's character device C(/dev/tapN), N being the link's index.
-    type: dict
-    suboptions:
-      owner:
-        description: User, by name or number.
-        type: str
-      group:
-        description: Group, by name or number.
-        type: str
-      mode:
-        description:
-          - Permissions in octal digits, in quotes, such as V("0660").
-          - Without quotes YAML takes C(0660) for the number that is meant, and C(440) for another one. That is refused.
-        type: raw
-      repair:
-        description:
-          - Put the right device at C(/dev/tapN) where there is none, or that of another link.
-          - Indexes are counted for each network namespace and C(/dev) is one for all, so that links of the same index
-            in two namespaces have one node between them. Without this, that is only warned of.
-        type: bool
   auto:
     description:
       - The links whose mode O(mode=auto) decides. V(new), those that do not exist yet or move to another parent, while
@@ -591,7 +344,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     planner,
     rtnetlink,
     steps,
+    tap,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
@@ -612,7 +367,10 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
     wanted, files = netns.located(
-        [options.wanted(path, given) for path, given in _glue.entries(params, "links", ("name", *options.LINK_OPTIONS))]
+        [
+            options.wanted(path, given, tap.ACCOUNTS)
+            for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))
+        ]
     )
     names = {want.name for want in wanted}
     parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
@@ -681,8 +439,8 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    entry = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS}
-    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS}
+    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},

@@ -42,6 +42,7 @@ description:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
     support: full
@@ -56,109 +57,6 @@ options:
       - Name of the macvtap link.
       - Give at least one of this, O(links), O(vlans), O(companions) and O(purge).
     type: str
-  links:
-    description:
-      - The macvtap links, each with the options of the module itself.
-      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
-        defaults.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: See O(name).
-        type: str
-        required: true
-      state:
-        description: See O(state).
-        type: str
-        choices: [up, present, down, absent]
-      parent:
-        description: See O(parent).
-        type: str
-        aliases: [link, lower, base_iface]
-      mode:
-        description: See O(mode).
-        type: str
-        choices: [vepa, bridge, private, passthru, source, auto]
-      mac:
-        description: See O(mac).
-        type: str
-        aliases: [address]
-      mtu:
-        description: See O(mtu).
-        type: int
-      txqueuelen:
-        description: See O(txqueuelen).
-        type: int
-        aliases: [txqlen]
-      promiscuous:
-        description: See O(promiscuous).
-        type: bool
-      nodst:
-        description: See O(nodst).
-        type: bool
-      source_macs:
-        description: See O(source_macs).
-        type: list
-        elements: str
-      bcqueuelen:
-        description: See O(bcqueuelen).
-        type: int
-      bclim:
-        description: See O(bclim).
-        type: int
-        aliases: [bc_cutoff]
-      group:
-        description: See O(group).
-        type: int
-      alias:
-        description: See O(alias).
-        type: str
-      altnames:
-        description: See O(altnames).
-        type: list
-        elements: str
-      queues:
-        description: See O(queues).
-        type: dict
-        suboptions:
-          tx:
-            description: See O(queues.tx).
-            type: int
-          rx:
-            description: See O(queues.rx).
-            type: int
-      addrgenmode:
-        description: See O(addrgenmode).
-        type: str
-        choices: [eui64, none, stable_secret, random]
-      allmulticast:
-        description: See O(allmulticast).
-        type: bool
-      netns:
-        description: See O(netns).
-        type: str
-      tap:
-        description: See O(tap).
-        type: dict
-        suboptions:
-          owner:
-            description: See O(tap.owner).
-            type: str
-          group:
-            description: See O(tap.group).
-            type: str
-          mode:
-            description: See O(tap.mode).
-            type: raw
-          repair:
-            description: See O(tap.repair).
-            type: bool
-      backend:
-        description: See O(backend).
-        type: str
-        choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   vlans:
     description:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
@@ -238,16 +136,14 @@ options:
         description:
           - Whether the manager gets it an IPv4 address by DHCP. Of the lease only the address is taken, no route, name
             server, domain, time server, MTU or name of the host; and the host does not say its name.
-          - NetworkManager and ifupdown are told of the companion alone, so that it gets its address at once. ifupdown
-            needs C(dhclient) (on Debian in C(isc-dhcp-client)).
+          - NetworkManager is told of the companion alone, so that it gets its address at once.
           - networkd can only be told to read all its files again, and would then take away for a moment the addresses
             of each link whose files have changed since it read them. So it is told only if no other file of its own has
             changed since it started, before the other files are written. Else the address comes with the next boot, or
             with C(networkctl reload), which is warned of and returned in RV(leases).
           - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
-          - A companion that is there, and that this is said of no longer, keeps no client. NetworkManager activates its
-            profile anew, networkd is told as above, and of ifupdown's the client is ended and its lease given back.
-            What is left for the sake of other links, or of the connection that Ansible runs over, is warned of.
+          - A companion that is there, and that no longer has this, keeps its client until the next boot where the
+            manager cannot be told of it alone. A warning says so.
         type: bool
       backend:
         description: See O(backend).
@@ -258,20 +154,19 @@ options:
     description:
       - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
         brings it up. With V(absent), what has been written for it goes.
-      - NetworkManager has no links that are down, and brings each up.
     type: str
     choices: [up, present, down, absent]
     default: up
   parent:
     description:
       - The link below, by its name, alternative name, MAC address or PCI address; it is found at the next boot by what
-        is said here. networkd finds a parent that it configures already by the C(.network) file that it has for it.
+        is given here.
       - Needed for a link that does not exist.
     type: str
     aliases: [link, lower, base_iface]
   mode:
     description:
-      - Mode. Left out, it is the one that the link has now, or V(vepa). NetworkManager does not know V(source).
+      - Mode. Left out, it is the one that the link has now, or V(vepa).
       - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
         switch is not asked at boot.
     type: str
@@ -281,59 +176,14 @@ options:
       - MAC address. Left out, it is the one that the link has now.
     type: str
     aliases: [address]
-  mtu:
-    description: MTU.
-    type: int
-  txqueuelen:
-    description: Length of the transmit queue.
-    type: int
-    aliases: [txqlen]
-  promiscuous:
-    description: Whether a link in mode V(passthru) sets its parent promiscuous.
-    type: bool
-  nodst:
-    description: Whether a frame that a link in mode V(source) takes goes to no other link.
-    type: bool
-  source_macs:
-    description: Addresses that a link in mode V(source) takes frames from.
-    type: list
-    elements: str
-  bcqueuelen:
-    description: Length of the queue of broadcast frames.
-    type: int
   bclim:
     description:
       - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
     type: int
     aliases: [bc_cutoff]
-  group:
-    description: Link group.
-    type: int
   alias:
     description: Alias, with no quote, backtick, backslash or control character.
     type: str
-  altnames:
-    description: Alternative names.
-    type: list
-    elements: str
-  queues:
-    description:
-      - Numbers of queues; networkd and NetworkManager can keep none but 1.
-    type: dict
-    suboptions:
-      tx:
-        description: Number of transmit queues.
-        type: int
-      rx:
-        description: Number of receive queues.
-        type: int
-  addrgenmode:
-    description: How the host's own stack makes an IPv6 link-local address. NetworkManager has only V(none).
-    type: str
-    choices: [eui64, none, stable_secret, random]
-  allmulticast:
-    description: Whether the link lets all multicast frames through.
-    type: bool
   netns:
     description:
       - A link in another network namespace is not made at boot; with O(backend=auto) that is warned of.
@@ -356,17 +206,17 @@ options:
         type: bool
   backend:
     description:
-      - Who makes the links at the next boot.
-      - V(auto), the unit, wherever systemd runs. Where it does not, nobody, with a warning, and what has been written
+      - What makes the links at the next boot.
+      - V(auto), the unit, wherever systemd runs. Where it does not, nothing, with a warning, and what has been written
         for the link before stays.
       - V(systemd), the unit.
-      - V(networkd), systemd-networkd, by a drop-in for the C(.network) file of the parent. When networkd cannot make a
-        link at boot, it configures the parent neither. So it is refused where the parent has addresses of the host,
-        and where its file is another link's as well.
-      - V(networkmanager), a profile for each link.
-      - V(ifupdown), a file in C(/etc/network/interfaces.d). It is refused with ifupdown2, which sets links down that
-        leave its files.
-      - Of a companion, V(networkd) and V(networkmanager) are who gives it its addresses; the unit makes the link.
+      - V(ifupdown), the program that the unit runs, run by ifupdown from a stanza in C(/etc/network/interfaces.d). It
+        is meant for hosts without systemd. It is refused with ifupdown2, which sets links down that leave its files.
+      - All links of one uplink, with the VLANs and companions on it, are made by one of the two. What a task declares
+        decides for those that an earlier task declared.
+      - V(networkd) and V(networkmanager) give a companion its addresses; the unit makes it. They are refused for all
+        other links. networkd leaves the uplink without addresses when it cannot make a link on it. NetworkManager
+        removes a link together with its profile.
       - V(none), nobody. What has been written for the link goes.
     type: str
     choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
@@ -531,33 +381,32 @@ import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _lock, _managed_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import activate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     netlink,
     options,
     rtnetlink,
+    tap,
     vlan_options,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
-    activate,
-    host,
-    leases,
-    planner,
-    reach,
-    validators,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reachability as at_boot
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     BACKENDS,
     UNIT_DIR,
-    File,
+    Declared,
     Host,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
@@ -579,13 +428,13 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
         planned = planner.plan(declared, there, purge=params["purge"])
-        decided = planner.decided_of(declared, there)
+        resolved = planner.resolved_of(declared, there)
         cut_off = reachability.check(
-            reach.disruptions(decided.kept, there.links), ways.observe(), there.links, allowed=params[ALLOW]
+            at_boot.disruptions(resolved.links, there.links), ways.observe(), there.links, allowed=params[ALLOW]
         )
-        notes = validators.check(planned.steps, run, module.tmpdir)
+        notes = host.check(planned.steps, run, module.tmpdir)
         unread = activate.unread(run) if there.networkd else ()
-        answers.append(_Answers([*notes, *cut_off], leases.plan(decided, there, planned.steps, unread)))
+        answers.append(_Answers([*notes, *cut_off], dhcp_planner.plan(resolved, there, planned.steps, unread)))
         return answers[0]
 
     answers: list[_Answers] = []
@@ -597,7 +446,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         access, ways = Access(session, sock, parents), Ways(sock)
 
         def observe() -> Host:
-            there = host.observe(session.observe((), parents=parents), session.observe_addresses())
+            there = host.observe(session.observe((), parents=parents))
             if not params["companions"]:
                 return there
             seen = access.observe()
@@ -609,24 +458,24 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             inquire=inquire,
             plan=plan,
             apply=host.apply,
-            undo=lambda journal, there: planner.undo(journal.steps, there),
-            revert=host.revert,
+            undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
+            revert=_file_store.revert,
             check_mode=module.check_mode,
         )
         (answer,) = answers
         told = answer.leases
-        warnings = [*outcome.plan.warnings, *told.plan.warnings, *answer.notes]
+        told_plan = dhcp_planner.plan_of(told)
+        warnings = [*outcome.plan.warnings, *told_plan.warnings, *answer.notes]
         addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
         if not module.check_mode:
             units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
-            changed = outcome.plan.changed
-            warnings += activate.tell(told, run, units=units, changed=changed)
-            addresses = activate.wait(told.leases, access.addresses, changed=changed)
-    decided = planner.decided_of(declared, outcome.host)
-    files = planner.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host.files
+            warnings += activate.tell(told, run, units=units)
+            addresses = activate.wait(told.leases, access.addresses)
+    resolved = planner.resolved_of(declared, outcome.host)
+    files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
     return {
-        **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told.plan).steps)).result(diff=module._diff),
-        "links": [{"name": name, "backend": backend} for name, backend in decided.backends.items()],
+        **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
+        "links": [{"name": name, "backend": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
@@ -640,14 +489,14 @@ class _Answers(t.NamedTuple):
     """What the tools say of the files, and what the managers are to be told."""
 
     notes: list[str]
-    leases: leases.Leases
+    leases: Leases
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *options.LINK_OPTIONS)):
-        yield Declared(options.wanted(path, given), given["backend"])
+    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
+        yield Declared(options.wanted(path, given, tap.ACCOUNTS), given["backend"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
@@ -668,9 +517,9 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **options.LINK_OPTIONS, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
     companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
-    own = {**options.LINK_OPTIONS, "state": {**options.LINK_OPTIONS["state"], "default": "up"}}
+    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -690,7 +539,7 @@ def main() -> None:
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,
     )
-    # validators knows what the tools say in English.
+    # host.check() knows what the tools say in English.
     module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     _glue.run(module, macvtap_persistence)
 

@@ -22,7 +22,7 @@ description:
   - All parents are asked at once. Where a port reflects this takes less than a millisecond; a V(false) takes O(timeout)
     times O(count).
 requirements:
-  - pyroute2 (0.7.2 or newer), for O(method=endpoints)
+  - pyroute2 (0.5.14 or newer), for O(method=endpoints)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -168,8 +168,7 @@ reason:
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.ask import verdicts
@@ -182,8 +181,7 @@ _RANGES = {"timeout": (1, 10_000), "count": (1, 100)}
 def reflective_relay_info(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     for option, (least, most) in _RANGES.items():
-        if not least <= params[option] <= most:
-            raise MacvtapError(f"{params[option]} is not between {least} and {most}", path=option)
+        _values.check_range(params[option], least, most, option)
     one = params["parent"] is not None
     asked = {"parent": params["parent"]} if one else {f"parents[{n}]": name for n, name in enumerate(params["parents"])}
     with netlink.session() as session:

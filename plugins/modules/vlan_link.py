@@ -30,7 +30,7 @@ description:
   - The links are read back in the end, and the task fails if they are not as declared.
   - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
 requirements:
-  - pyroute2 (0.7.2 or newer), where something is to be changed
+  - pyroute2 (0.5.14 or newer), where something is to be changed
   - a kernel with VLAN links (C(CONFIG_VLAN_8021Q)); it loads the module C(8021q) by itself
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes

@@ -126,6 +126,14 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 
 
+# Another one makes a link of the same name, after any request of the run's.
+REMADE = STOPPED.replace(
+    "os.kill(os.getpid(), signal.SIGTERM)",
+    "subprocess.run(['ip', 'link', 'del', 'host0']).returncode or subprocess.run("
+    "['ip', 'link', 'add', 'host0', 'link', 'eth0', 'type', 'macvlan', 'mode', 'private'], check=True)",
+).replace("import", "import subprocess,", 1)
+
+
 def settled(lan: Lan) -> list[str]:
     """What the companions are; that one is up the kernel says a moment after it has come up."""
     return [line.replace("UNKNOWN", "UP") for line in shown(lan)]
@@ -152,3 +160,30 @@ def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None
         assert (settled(lan), ordinary(lan)) == (before, uplink), number
     assert number > 5
     lan.done({"state": "absent", "companions": [{"name": name} for name in ("host0", "host1", "host2")]})
+
+
+def test_a_link_that_others_have_made_of_the_same_name_meanwhile_stays_theirs(lan: Lan) -> None:
+    for number in range(1, 40):
+        code = REMADE.format(path=ansible_path(), number=number, module=f"{MODULES}.macvtap_host_access")
+        done = subprocess.run(
+            [*lan.host.prefix, PYTHON, "-c", code],
+            input=module_input({"companions": SIDES["a"][:1]}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=module_environment(),
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        links = json.loads(lan.host.ip("-j", "-d", "link", "show", "type", "macvlan"))
+        mode = [link["linkinfo"]["info_data"]["mode"] for link in links if link["ifname"] == "host0"]
+        if mode == ["private"]:
+            assert result.get("failed"), number
+            (theirs,) = links
+            assert "ifalias" not in theirs, number
+            assert lan.host.ip("-4", "-o", "address", "show", "dev", "host0") == "", number
+        if mode:
+            lan.host.ip("link", "del", "host0")
+        if not result.get("failed"):
+            break
+    assert number > 3

@@ -60,6 +60,16 @@ def test_a_running_guest_and_its_link(started: Hypervisor) -> None:
     assert link["unfit"].startswith(f"{target} is itself a macvtap link")
 
 
+def test_what_a_saved_guest_comes_back_with(started: Hypervisor) -> None:
+    assert look(started)["domains"][0]["saved_interfaces"] == []
+    started.virsh("managedsave", "web1")
+    started.define(started.virsh("dumpxml", "--inactive", "web1").replace(A, B))
+    (web1,) = look(started)["domains"]
+    assert ([one["mac"] for one in web1["interfaces"]], web1["saved"]) == ([B], True)
+    (saved,) = web1["saved_interfaces"]
+    assert (saved["mac"], saved["type"], saved["source"], saved["mode"]) == (A, "direct", "eth0", "bridge")
+
+
 def test_links_by_what_makes_them_unfit_as_parents(hv: Hypervisor) -> None:
     hv.run("ip", "link", "add", "br7", "type", "bridge")
     hv.run("ip", "link", "add", "port7", "type", "veth", "peer", "name", "far7")

@@ -50,6 +50,7 @@ def test_all_links_of_the_kind_and_no_other(links: Namespace) -> None:
         "bclim": 1,
         "bcqueuelen": shown["linkinfo"]["info_data"]["bcqueuelen"],
         "group": 7,
+        "gso_max_size": shown["gso_max_size"],
         "nodst": False,
         "promiscuous": True,
         "queues": {"tx": 2, "rx": 3},

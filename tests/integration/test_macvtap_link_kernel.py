@@ -33,6 +33,7 @@ EVERYTHING = {
     "alias": "ä" * 127 + "b",
     "altnames": ["web0", "w" * 127],
     "queues": {"tx": 3, "rx": 2},
+    "gso_max_size": 30000,
     "addrgenmode": "none",
     "allmulticast": True,
 }
@@ -76,6 +77,7 @@ def shown(netns: Namespace, name: str) -> dict[str, t.Any]:
         "alias": link.get("ifalias", ""),
         "altnames": sorted(link.get("altnames", [])),
         "queues": {"tx": link["num_tx_queues"], "rx": link["num_rx_queues"]},
+        "gso_max_size": link["gso_max_size"],
         "addrgenmode": link["inet6_addr_gen_mode"],
         "allmulticast": "ALLMULTI" in link["flags"],
     }
@@ -108,6 +110,7 @@ def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str)
         "group": 0,
         "alias": "",
         "altnames": ["web1"],
+        "gso_max_size": 321,
         "addrgenmode": "random",
         "allmulticast": False,
     }
@@ -227,6 +230,7 @@ def test_mtu(netns: Namespace, state: str) -> None:
         ({"source_macs": [MACS[0]]}, "^source_macs: only a link in mode source has a list"),
         ({"mode": "source", "source_macs": ["33:33:00:00:00:01"]}, r"^source_macs\[0\]: .* is a multicast address"),
         ({"queues": {"tx": 0}}, "^queues.tx: 0 is not between 1 and 4096"),
+        ({"gso_max_size": 320}, "^gso_max_size: 320 is not between 321 and 524280"),
         ({"txqueuelen": -1}, "^txqueuelen: -1 is not between"),
     ],
 )

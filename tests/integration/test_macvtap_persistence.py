@@ -38,6 +38,7 @@ LINK: dict[str, t.Any] = {
     "group": 7,
     "alias": "50% of $x",
     "altnames": ["web-1", "other"],
+    "gso_max_size": 30000,
     "addrgenmode": "none",
     "allmulticast": True,
     "tap": {"mode": "0660"},
@@ -80,10 +81,6 @@ class Host:
             f"printf 'ADMIN_STATE=configured\nNETWORK_FILE={ETC}/20-eth0.network\n'"
             " > /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)"
         )
-
-    def networkmanager(self) -> None:
-        self.sh("mkdir -p /run/NetworkManager/devices")
-        self.sh("printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$(cat /sys/class/net/eth0/ifindex)")
 
     def ifupdown(self) -> None:
         self.sh(
@@ -163,16 +160,6 @@ def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> N
     ok(host.run(links=[LINK, {**LINK, "name": "mt1", "altnames": [], "mac": None}]))
     ok(host.run(purge=True))
     assert host.files() == before
-
-
-def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
-    host.networkmanager()
-    ok(host.run(backend="networkmanager", **LINK))
-    path = "/etc/NetworkManager/system-connections/macvtap-mt-0.nmconnection"
-    assert host.files()[path] == "600"
-    host.sh(f"chmod 644 {path}")
-    (change,) = ok(host.run(backend="networkmanager", **LINK))["changes"]
-    assert (change["field"], host.files()[path]) == ("mode", "600")
 
 
 @pytest.mark.parametrize(
@@ -304,43 +291,6 @@ def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(ho
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        {},
-        {"mode": "source", "nodst": True},
-        {
-            "mode": "passthru",
-            "mac": None,
-            "promiscuous": False,
-            "parent": "up1",
-            "state": "down",
-            "allmulticast": False,
-        },
-    ],
-)
-def test_what_udev_runs_gives_the_link_what_networkmanager_does_not(host: Host, more: dict[str, t.Any]) -> None:
-    host.networkd()
-    declared = {**LINK, "parent": "up1", **more}
-    host.sh("printf 'ADMIN_STATE=unmanaged\n' > /run/systemd/netif/links/$(cat /sys/class/net/up1/ifindex)")
-    ok(host.run(backend="networkd", **declared))
-    mac = f"address {MAC}" if declared["mac"] else ""
-    host.sh(f"ip link add link {declared['parent']} name mt-0 mtu 1400 {mac} type macvtap mode {declared['mode']}")
-    rules = host.sh("cat /etc/udev/rules.d/90-macvtap.rules")
-    for attribute, value in re.findall(r'ATTR\{(\w+)\}="([^"]*)"', rules):
-        plain = value.replace("%%", "%").replace("$$", "$")
-        host.sh(f"printf %s '{plain}' > /sys/class/net/mt-0/{attribute}")
-    for command in re.findall(r'RUN\+="([^"]*)"', rules):
-        host.sh(command.replace("%%", "%").replace("$$", "$"))
-    # What is said in networkd's own file.
-    host.sh(
-        "ip link set dev mt-0 addrgenmode none"
-        + (" allmulticast on" if declared["allmulticast"] else "")
-        + (" up" if declared.get("state") != "down" else "")
-    )
-    as_declared(host, **{"parent": "up1", **more})
-
-
 def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:
     host.systemd()
     made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
@@ -371,8 +321,8 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
             refused = host.run(links=links, check=check)["msg"]
             assert refused.startswith("links[1].name: up1 is a name of up1, ")
             refused = host.run(links=[{**LINK, "parent": "up1"}], backend="networkd", check=check)["msg"]
-            assert refused.startswith("links[0].backend: up1 has addresses of the host (192.0.2.1/24), and networkd ")
-            refused = host.run(vlans=[{"parent": "lo", "id": 20}], backend="networkd", check=check)["msg"]
+            assert refused.startswith("links[0].backend: networkd makes links by the uplink's own file, and ")
+            refused = host.run(vlans=[{"parent": "lo", "id": 20}], check=check)["msg"]
             assert refused.startswith("vlans[0].parent: lo is the loopback link")
         assert host.files() == before
     finally:

@@ -76,6 +76,16 @@ def test_links_and_companions_come_and_go_each_by_its_own_calls(host: Host) -> N
     assert host.files() == {}
 
 
+def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
+    host.systemd()
+    host.run(backend="networkmanager", companions=[COMPANION])
+    path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
+    assert host.files()[path] == "600"
+    host.sh(f"chmod 644 {path}")
+    (change,) = host.run(backend="networkmanager", companions=[COMPANION])["changes"]
+    assert (change["field"], host.files()[path]) == ("mode", "600")
+
+
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
 def test_what_runs_at_boot_makes_the_companion_as_declared(host: Host, backend: str) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()

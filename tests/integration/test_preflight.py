@@ -129,7 +129,7 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     assert f"{A} is used twice on one network" in said
     # Nobody looks at the others, but what they declare is compared.
     limited = fleet.play("preflight", "--limit", "hv1", inventory=file, check=False)
-    assert "Not looked at: hv2, hv0: outside of --limit; what is declared there was compared" in limited.stdout
+    assert "Not looked at: hv0, hv2: outside of --limit; what is declared there was compared" in limited.stdout
     assert f"{A} is used twice on one network" in limited.stdout
     assert "1 conflict on 1 host" in limited.stdout
     allowed = json.dumps({"macvtap_preflight_allow": [f"mac {A}"]})
@@ -145,7 +145,7 @@ def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out
     done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
     assert re.search(r"Not looked at: hv1, hv2: their domains, since cannot connect to", done.stdout)
     left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
-    looked, _rest = left_out.stdout.split("TASK [Compare the hosts]")
+    looked, _rest = left_out.stdout.split("TASK [Look for conflicts]")
     assert re.findall(r"^(\w+): \[(\w+)\]", looked, re.MULTILINE).count(("skipping", "hv1")) == 2
     assert not re.search(r"^ok: ", looked, re.MULTILINE)
 
@@ -233,3 +233,37 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
         "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead",
     ):
         assert message in said, said
+
+
+LEFT: dict[str, t.Any] = {
+    "vars": {
+        "macvtap_links_parent": "eth0",
+        "macvtap_host_access_parent": "eth0",
+        "macvtap_kernel_packages": False,
+    },
+    "hosts": {
+        "hv1": {
+            "macvtap_links_links": [{"name": "left0", "mac": "52:54:00:00:03:01"}],
+            "macvtap_host_access_companions": [{"name": "host0", "addresses": ["10.77.0.250"]}],
+        }
+    },
+}
+
+
+def test_what_is_deleted_from_the_variables_is_shown_by_verify_and_removed_by_purge(
+    fleet: Fleet, tmp_path: pathlib.Path
+) -> None:
+    fleet.play("site", inventory=inventory(tmp_path, LEFT))
+    deleted = copy.deepcopy(LEFT)
+    deleted["hosts"]["hv1"] = {}
+    done = fleet.play("verify", inventory=inventory(tmp_path, deleted))
+    assert set(changed(done)) == {0}
+    assert f"hv1: NIC {A} of web1 on eth0, link left0 on eth0, host interface host0 on eth0" in done.stdout
+    deleted["vars"]["macvtap_host_access_purge"] = True
+    fleet.play("site", "--tags", "host_access", inventory=inventory(tmp_path, deleted))
+    shown = fleet.on("hv1", "ip", "-br", "link", "show")
+    assert ("left0" in shown, "host0" in shown) == (True, False)
+    fleet.on("hv1", "ip", "link", "del", "left0")
+    fleet.on(
+        "hv1", "sh", "-c", "! grep -rs host0 /etc/network/interfaces.d /etc/systemd/network /etc/linuxvirt-macvtap"
+    )

@@ -22,7 +22,10 @@ from torture.stage import ViolationError
 
 _NAMES = ("host0", "host1")
 # What others do to a companion, and what keeps a run from going on.
-_ACTS = ("add", "remove", "remake", "take_over", "set", "refuse")
+_ACTS = ("add", "remove", "remake", "take_over", "set", "rename", "refuse")
+# What companions are on: they go with it, whatever it is then.
+_PARENTS = ("eth0", "eth1")
+_SOME = st.sampled_from((*_NAMES * 3, *_PARENTS))
 _NETWORKS = {
     "host0": (("192.0.2.250",), ("192.0.2.250", "2001:db8::250"), ("192.0.2.249",)),
     "host1": (("192.0.2.240",), ("192.0.2.241", "2001:db8::240")),
@@ -73,14 +76,14 @@ class HostAccess(RuleBasedStateMachine):
         self.theirs: dict[int, Link] = {}
         self.added: set[int] = set()
 
-    @rule(what=st.sampled_from(_ACTS[:-1]), name=st.sampled_from(_NAMES))
+    @rule(what=st.sampled_from(_ACTS[:-1]), name=_SOME)
     def others(self, what: str, name: str) -> None:
         self._act(what, name)
 
     @rule(wanted=_wanted(), data=st.data())
     def run(self, wanted: list[Wanted], data: st.DataObject) -> None:
         type(self).runs += 1
-        event = st.builds(Event, st.integers(1, 25), st.sampled_from(_ACTS), st.sampled_from(_NAMES))
+        event = st.builds(Event, st.integers(1, 25), st.sampled_from(_ACTS), _SOME)
         self.events = data.draw(st.lists(event, max_size=3))
         disturbed = bool(self.events)
         self.trace.append(f"run {wanted}")
@@ -177,8 +180,15 @@ class HostAccess(RuleBasedStateMachine):
         link = self.kernel.links.get(name)
         if link is None:
             return
+        if name in _PARENTS:
+            if what in {"remove", "remake"}:
+                self._act_on_parent(link, remake=what == "remake")
+            return
         self.trace.append(f"-> {what} {name}")
         self.touched.add(name)
+        if what == "rename":
+            self._rename(link)
+            return
         if what == "add":
             # Each is once on a link.
             if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
@@ -196,3 +206,24 @@ class HostAccess(RuleBasedStateMachine):
             like = replace(HOST0, name=name, mtu=1300) if what == "remake" else Link(name, kind="dummy", mac=link.mac)
             made = self.kernel.make(like)
             self.theirs[made.index] = made
+
+    def _rename(self, link: Link) -> None:
+        other = f"other-{link.name}"
+        if other in self.kernel.links:
+            return
+        self.touched.add(other)
+        self.kernel.links[other] = replace(self.kernel.links.pop(link.name), name=other)
+        self.kernel.settings[other] = self.kernel.settings.pop(link.name, {})
+        if link.index in self.theirs:
+            self.theirs[link.index] = self.kernel.links[other]
+
+    def _act_on_parent(self, link: Link, *, remake: bool) -> None:
+        self.trace.append(f"-> {'remake' if remake else 'remove'} {link.name}")
+        above = [one for one in self.kernel.links.values() if one.parent == link.name]
+        self.touched |= {link.name, *(one.name for one in above)}
+        for one in (*above, link):
+            self.kernel.remove(one.name)
+            self.theirs.pop(one.index, None)
+            self.added.discard(one.index)
+        if remake:
+            self.kernel.make(link)

@@ -11,7 +11,7 @@ from torture import intent
 from torture.drive import Outcome
 from torture.nics import Nic
 from torture.stage import Run, Stage
-from torture.world import OTHERS, Guest, LiveNic, World
+from torture.world import OTHERS, RESTORED, Guest, LiveNic, World
 
 AS_BEFORE = "The host is as it was before"
 _ALARMS = ("Putting back what was there failed", "Not everything could be put back")
@@ -36,7 +36,7 @@ def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
         for entry in outcome.result["interfaces"]:
             _check_interface(stage, run, outcome, entry)
         for entry, returned in zip(intent.entries(run.params), outcome.result["interfaces"]):
-            _check_options(stage, entry, returned)
+            _check_options(stage, run, entry, returned)
 
 
 def _check_existence(stage: Stage, run: Run) -> None:
@@ -142,21 +142,41 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
             stage.violate(kind, f"{what} of {key} is not true: stored {last.stored}, live {last.live}")
 
     check("false-stored", f"stored: {returned['stored']}", lambda m: _same(returned["stored"], m.stored, None))
-    check(
-        "false-live",
-        f"live: {returned['live']}",
-        lambda m: _same(returned["live"], m.live.nic if m.live else None, m.live.mode if m.live else None),
-    )
+    # Where a guest ends between the look at its XML and that at its links, the mode is what the XML has.
+    ends = any(moment.live is None for moment in moments)
+
+    def is_live(m: _Moment) -> bool:
+        if m.live is None:
+            return _same(returned["live"], None, None)
+        modes = {m.live.mode, *([m.live.nic.mode] if ends else [])}
+        return any(_same(returned["live"], m.live.nic, mode) for mode in modes)
+
+    check("false-live", f"live: {returned['live']}", is_live)
+    # The keeper has a moment to find what a guest that was restored was asked for before it was saved.
+    guest = stage.world.named(returned["domain"])
+    restored = guest is not None and guest.reason == RESTORED and guest.boot != run.boots.get(guest.uuid)
     # What a run that was ended has written down may never have been asked for.
     unsure = key in lists["pending"] and stage.interrupted
     check(
         "false-pending",
         f"pending: {key in lists['pending']}",
-        lambda m: (key in lists["pending"]) == m.pending or m.asked_by_others or (unsure and m.live is not None),
+        lambda m: (
+            (key in lists["pending"]) == m.pending
+            or m.asked_by_others
+            or (unsure and (m.live is not None or m.saved))
+            or (key in lists["pending"] and m.released)
+            or restored
+        ),
     )
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
-        check("false-restart", f"restart_required: {listed}", lambda m: listed == m.restart or bool(m.saved_otherwise))
+        # As with what is live.
+        of_xml = ends and listed and lists["restart_required"][key]["fields"] == ["mode"]
+        check(
+            "false-restart",
+            f"restart_required: {listed}",
+            lambda m: listed == m.restart or m.saved_otherwise or of_xml,
+        )
     if key not in lists["restart_required"] and "save" not in said:
         check("saved-unsaid", "no word of the managed save", lambda m: not m.saved_otherwise)
 
@@ -168,7 +188,13 @@ class _Moment:
         guest = world.named(domain)
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
-        self.pending = self.live is not None and self.live.asked is not None
+        self.saved = guest is not None and not guest.running and guest.saved is not None
+        asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
+        self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
+        # It was asked for, released, perhaps before the guest was saved, and is still to come back.
+        has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
+        there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
+        self.released = there and self.live is None and self.stored is not None
         # Which nobody can see.
         self.asked_by_others = self.live is not None and self.live.asked == OTHERS
         persistent = guest is not None and guest.stored is not None
@@ -205,12 +231,12 @@ def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | N
     return nic.type != "direct" or all(returned.get(name) == value for name, value in values.items())
 
 
-def _check_options(stage: Stage, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
+def _check_options(stage: Stage, run: Run, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
     """What was declared is what is returned as stored."""
     stored = returned["stored"]
-    guest = stage.world.named(entry["domain"])
-    if guest is not None and guest.stored is None:
-        # Nothing is stored of a transient domain.
+    guests = [world.named(entry["domain"]) for world in run.window]
+    if any(guest is not None and guest.stored is None for guest in guests):
+        # Nothing is stored of a transient domain, which may have gone since.
         return
     if entry.get("state") == "absent":
         if stored is not None:

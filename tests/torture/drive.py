@@ -240,6 +240,7 @@ def run(
         for one in guest.live or ()
         if one.asked is not None
     }
+    noted.boots = {guest.uuid: guest.boot for guest in stage.world.guests.values()}
     stage.note(f"run {noted.number}{' (check mode)' if check else ''}: {dict(params)}")
     for guest in stage.world.guests.values():
         stage.note(f"  {_described(guest)}")

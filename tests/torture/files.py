@@ -12,19 +12,21 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from unit.persistence import earlier
 from unit.persistence.test_planner import HOST, link, vlan
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import revert
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import File, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
 from torture.stage import ViolationError
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # What others do to a file, and what keeps a run from going on.
 _ACTS = ("edit", "replace", "remove", "refuse")
-_BACKENDS = {"eth0": "networkd", "eth1": "networkmanager", "eth2": "ifupdown", "eth3": "systemd"}
+_BACKENDS = {"eth0": "systemd", "eth1": "systemd", "eth2": "ifupdown", "eth3": "systemd"}
 
 
 class Event(t.NamedTuple):
@@ -55,8 +57,8 @@ class PersistenceFiles(RuleBasedStateMachine):
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(manager=st.sampled_from((None, None, *earlier.FILES)))
+    def begin(self, manager: str | None) -> None:
         type(self).sequences += 1
         self.temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.root = self.temporary.name
@@ -65,6 +67,10 @@ class PersistenceFiles(RuleBasedStateMachine):
         self.count = 0
         # What others have left since the run looked first, by path: texts, None where there is no file.
         self.theirs: dict[str, str | None] = {}
+        # What an earlier version has left, by which this manager made the links.
+        files = earlier.FILES[manager] if manager else ()
+        host.apply([step_between(None, file) for file in files], root=self.root)
+        self.trace.append(f"begins with files of {manager}")
 
     def teardown(self) -> None:
         if hasattr(self, "temporary"):
@@ -96,7 +102,7 @@ class PersistenceFiles(RuleBasedStateMachine):
                 observe=self._seen,
                 plan=lambda there, _answers: planner.plan(declared, there, purge=purge),
                 apply=self._apply,
-                undo=lambda journal, there: planner.undo(journal.steps, there),
+                undo=lambda journal, there: undo(journal.steps, there.files),
                 revert=self._revert,
                 check_mode=False,
             )
@@ -121,7 +127,7 @@ class PersistenceFiles(RuleBasedStateMachine):
     # What a run meets.
 
     def _observe(self) -> Host:
-        return replace(HOST, files=host.observe({}, {}, self.root).files)
+        return replace(HOST, files=host.observe({}, self.root).files)
 
     def _seen(self) -> Host:
         if self.count:
@@ -141,7 +147,7 @@ class PersistenceFiles(RuleBasedStateMachine):
             self._point()
             self.count += 1
             try:
-                host.revert([step], self.root)
+                revert([step], self.root)
             except MacvtapError as exc:
                 failed.append(str(exc))
         if failed:

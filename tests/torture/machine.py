@@ -9,7 +9,7 @@ import typing as t
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from torture import strategies
+from torture import sequence, strategies
 from torture.actions import Action
 from torture.sequence import Sequence
 from torture.stage import Event, ViolationError
@@ -40,19 +40,35 @@ class DirectIface(RuleBasedStateMachine):
     def _counts(self, kind: str) -> bool:
         return kind not in self.ignored and (self.only is None or kind in self.only)
 
-    @rule(
-        params=strategies.options(),
-        events=st.lists(strategies.events(), max_size=4),
-        keepers=st.lists(strategies.keeper_events(), max_size=2),
-    )
-    def run_with_others(self, params: dict[str, t.Any], events: list[Event], keepers: list[Event]) -> None:
+    @rule(data=st.data(), keepers=st.lists(strategies.keeper_events(), max_size=2))
+    def run_with_others(self, data: st.DataObject, keepers: list[Event]) -> None:
+        params, events = self._draw_run(data)
         type(self).runs += 1
         self.sequence.run(params, events=[*events, *keepers])
 
-    @rule(params=strategies.options(), check=st.booleans())
-    def run_alone(self, params: dict[str, t.Any], check: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(("answer", "answer", "reset", "stop", "save")))
+    def run_that_is_answered_late(self, data: st.DataObject, how: str) -> None:
+        """Guests do not answer until the run has ended."""
+        params, events = self._draw_run(data)
+        concerned = dict.fromkeys(entry["domain"] for entry in params["interfaces"])
+        for name in concerned:
+            self.sequence.act(Action("hang", name))
+        type(self).runs += 1
+        self.sequence.run(params, events=events)
+        for name in concerned:
+            self.sequence.act(Action(how, name))
+
+    @rule(data=st.data(), check=st.booleans())
+    def run_alone(self, data: st.DataObject, check: bool) -> None:
+        params = data.draw(strategies.options(self.sequence.world), label="params")
         type(self).runs += 1
         self.sequence.run(params, check=check)
+
+    def _draw_run(self, data: st.DataObject) -> tuple[dict[str, t.Any], list[Event]]:
+        world = self.sequence.world
+        params = data.draw(strategies.options(world), label="params")
+        some = strategies.events(world, params, sequence.calls(world, params))
+        return params, data.draw(st.lists(some, min_size=1, max_size=4), label="events")
 
     @rule(action=strategies.others(), keepers=st.lists(strategies.keeper_events(), max_size=2))
     def others(self, action: Action, keepers: list[Event]) -> None:

@@ -77,6 +77,8 @@ class Run:
     counts: dict[str, int] = field(default_factory=dict)
     # NICs that guests had been asked for by earlier runs, and may release at any time: (UUID, MAC address).
     outstanding: frozenset[tuple[str, str]] = frozenset()
+    # Which start of each guest ran when this began.
+    boots: t.Mapping[str, int] = field(default_factory=dict)
     calls: int = 0
     dead: bool = False
     refuse: int = 0

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the machine draws: hosts, options of runs, and what others do."""
+"""What the machine draws: hosts, options of runs, and what others do.
+
+Most of it is about what is there: NICs that a domain has, stored or running, and calls that a run really makes. What is
+drawn from all that could be mostly ends in an error before anything is done, or falls into nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,36 @@ from hypothesis import strategies as st
 
 from torture import actions
 from torture.actions import Action
-from torture.nics import Nic
+from torture.nics import AUTOMATIC, Nic
 from torture.stage import Event
-from torture.world import World
+from torture.world import Guest, World
 
+# How often a run makes each call.
+Calls = t.Mapping[str, int]
 DOMAINS = ("web1", "web2")
 # Addresses that a domain's NICs have mostly; now and then it gets one of another's.
 MACS = {name: tuple(f"52:54:00:00:0{number}:0{digit}" for digit in "abc") for number, name in enumerate(DOMAINS, 1)}
 SOURCES = ("eth0", "eth1")
-# Calls that others are most worth to come between, more often than all.
-_CALLS = ("define", "detach", "attach", "update", "link", "read", "sleep", "list", "lookup", "links")
-_NTH = (0, 0, 0, 1, 1, 2, 3, 5)
+ALIASES, TARGETS = ("ua-lan", "ua-wan"), ("lan0", "wan0")
+# What changes something or waits: calls that others are most worth to come between.
+_CHANGES = frozenset(("define", "detach", "attach", "update", "link", "sleep", "keep"))
 _GUESTS = ("start", "stop", "reset", "hang", "answer", "save")
+# Of an interface that is there: what is declared of it, each alone or with others.
+_OPTIONS = ("source", "source", "mode", "mode", "model", "link_state", "driver", "bandwidth", "alias", "target")
 
 domains = st.sampled_from(DOMAINS)
 _sides = st.sampled_from(("before", "after"))
 _modes = st.sampled_from(("bridge", "private", "vepa"))
+_values: t.Mapping[str, st.SearchStrategy[t.Any]] = {
+    "source": st.sampled_from(SOURCES),
+    "mode": _modes,
+    "model": st.sampled_from(("virtio", "virtio", "e1000e", "e1000e", "nonsense")),
+    "link_state": st.sampled_from(("up", "down")),
+    "driver": st.sampled_from(({"queues": 2}, {"queues": 4})),
+    "bandwidth": st.sampled_from(({"inbound": {"average": 1000}}, {"inbound": {"average": 2000}})),
+    "alias": st.sampled_from(ALIASES),
+    "target": st.sampled_from(TARGETS),
+}
 
 
 def _rarely(draw: st.DrawFn, times: int = 4) -> bool:
@@ -34,109 +52,153 @@ def _rarely(draw: st.DrawFn, times: int = 4) -> bool:
 
 @st.composite
 def macs(draw: st.DrawFn, domain: str) -> str:
-    other = _rarely(draw, 10)
+    other = _rarely(draw, 12)
     return draw(st.sampled_from(MACS[DOMAINS[DOMAINS.index(domain) - 1] if other else domain]))
 
 
 @st.composite
 def nics(draw: st.DrawFn, domain: str) -> Nic:
-    direct = not _rarely(draw)
+    direct = not _rarely(draw, 6)
     return Nic(
         draw(macs(domain)),
         type="direct" if direct else "bridge",
         source=draw(st.sampled_from(SOURCES)) if direct else "br0",
         mode=draw(_modes) if direct else "",
-        model=draw(st.sampled_from(("virtio", "e1000e"))),
-        alias="ua-lan" if _rarely(draw) else "",
+        model=draw(st.sampled_from(("virtio", "virtio", "virtio", "e1000e"))),
+        alias=draw(st.sampled_from(ALIASES)) if _rarely(draw) else "",
+        target=draw(st.sampled_from(TARGETS)) if _rarely(draw) else "",
     )
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     world = World()
+    taken: set[str] = set()
     for name in DOMAINS:
-        having = draw(st.lists(nics(name), max_size=3, unique_by=(lambda nic: nic.mac)))
-        aliased = [nic for nic in having if nic.alias]
-        guest = world.add(name, [nic for nic in having if nic not in aliased[1:]])
-        if draw(st.booleans()):
+        having = []
+        for nic in draw(st.lists(nics(name), min_size=int(not _rarely(draw, 8)), max_size=3, unique_by=_address)):
+            names = {nic.alias, nic.target} - {""}
+            if not names & taken:
+                having.append(nic)
+                taken |= names
+        guest = world.add(name, having)
+        if not _rarely(draw, 3):
             world.start(guest)
             guest.answers = not draw(st.booleans())
+            if _rarely(draw):
+                # What it runs with is no longer what is stored.
+                edit = draw(st.sampled_from(("edit_source", "edit_mode", "edit_remove", "edit_add", "attach")))
+                actions.apply(world, Action(edit, name, draw(macs(name))))
     return world
 
 
+def _address(nic: Nic) -> str:
+    return nic.mac
+
+
 @st.composite
-def _entries(draw: st.DrawFn) -> dict[str, t.Any]:
-    domain = draw(domains)
+def _entries(draw: st.DrawFn, world: World, near: str) -> dict[str, t.Any]:
+    domain = draw(domains) if not near or _rarely(draw) else near
+    guest = world.named(domain)
+    # What only the running guest has is as likely as what is stored.
+    there = [] if guest is None else [*(guest.stored or ()), *(one.nic for one in guest.live or ())]
+    absent = _rarely(draw, 3)
     entry: dict[str, t.Any] = {"domain": domain}
-    by = draw(st.sampled_from(("mac", "mac", "mac", "source", "alias", "target")))
-    if by == "mac":
-        entry["mac"] = draw(macs(domain))
-    elif by == "alias":
-        entry["alias"] = "ua-lan"
-    elif by == "target":
-        entry["target"] = "lan0"
-    if draw(st.sampled_from((False, False, True))):
-        entry["state"] = "absent"
-        if by == "source":
-            entry["source"] = draw(st.sampled_from(SOURCES))
-        return entry
-    if not _rarely(draw, 8) or by == "source":
-        entry["source"] = draw(st.sampled_from(SOURCES))
-    if draw(st.booleans()):
-        entry["mode"] = draw(_modes)
-    if _rarely(draw, 3):
-        entry["model"] = draw(st.sampled_from(("virtio", "e1000e", "nonsense")))
-    if _rarely(draw, 3):
-        entry["link_state"] = draw(st.sampled_from(("up", "down")))
-    if _rarely(draw, 6):
-        entry["driver"] = {"queues": draw(st.sampled_from((2, 4)))}
-    if _rarely(draw, 6):
-        entry["bandwidth"] = {"inbound": {"average": draw(st.sampled_from((1000, 2000)))}}
+    once = [] if guest is None else list(_selectors_of_old(guest))
+    if once and _rarely(draw, 3):
+        by, value = draw(st.sampled_from(once))
+        entry[by] = value
+        names = ["source", *draw(st.lists(st.sampled_from(_OPTIONS), max_size=1))]
+    elif not there or _rarely(draw, 5):
+        by = draw(st.sampled_from(("mac", "source", "alias", "target")))
+        entry[by] = draw(macs(domain)) if by == "mac" else draw(_values[by])
+        names = ["source", "mode", *draw(st.lists(st.sampled_from(_OPTIONS), max_size=1))]
+    else:
+        nic = draw(st.sampled_from(there))
+        having = [name for name in ("source", "alias", "target") if _selects(nic, name)]
+        by = draw(st.sampled_from(("mac", "mac", *having)))
+        entry[by] = getattr(nic, by)
+        names = draw(st.lists(st.sampled_from(_OPTIONS), max_size=2, unique=True))
+    if absent:
+        return {**entry, "state": "absent"}
+    for name in names:
+        if name not in entry and (name, nic_model(entry, there)) != ("driver", "e1000e"):
+            entry[name] = draw(_values[name])
     return entry
+
+
+def _selectors_of_old(guest: Guest) -> t.Iterator[tuple[str, str]]:
+    """Yield by what the running guest has NICs that are stored otherwise."""
+    for one in guest.live or ():
+        stored = guest.stored_nic(one.nic.mac)
+        for name in ("source", "alias", "target"):
+            if stored is not None and _selects(one.nic, name) and getattr(stored, name) != getattr(one.nic, name):
+                yield name, getattr(one.nic, name)
+
+
+def _selects(nic: Nic, name: str) -> bool:
+    """Whether a NIC can be declared by what it has of this."""
+    value = getattr(nic, name)
+    if name == "source":
+        return nic.type == "direct"
+    return bool(value) and not AUTOMATIC.fullmatch(value) and (name != "alias" or value.startswith("ua-"))
+
+
+def nic_model(entry: t.Mapping[str, t.Any], there: t.Iterable[Nic]) -> str:
+    return str(entry.get("model") or next((nic.model for nic in there if nic.mac == entry.get("mac")), "virtio"))
 
 
 def _key(entry: dict[str, t.Any]) -> tuple[str, str]:
     return entry["domain"], next(str(entry[name]) for name in ("mac", "alias", "target", "source") if name in entry)
 
 
-_several = st.lists(_entries(), min_size=1, max_size=3, unique_by=_key)
-
-
 @st.composite
-def options(draw: st.DrawFn) -> dict[str, t.Any]:
-    """Options of a run."""
-    found: dict[str, t.Any] = {"interfaces": draw(_several), "timeout": 1}
-    found["live"] = draw(st.sampled_from(("update", "replug", "none")))
-    if _rarely(draw):
+def options(draw: st.DrawFn, world: World, near: str = "") -> dict[str, t.Any]:
+    """Options of a run on this host, mostly about the domain ``near`` if given."""
+    found: dict[str, t.Any] = {"timeout": 1}
+    having = [
+        (guest.name, nic.mac) for guest in world.guests.values() for nic in guest.stored or () if nic.type == "direct"
+    ]
+    if having and not near and _rarely(draw):
+        # As the role does: one task with the same for many.
+        some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
+        found["interfaces"] = [{"domain": domain, "mac": mac} for domain, mac in some]
+        option = draw(st.sampled_from(("source", "mode", "model")))
+        found[option] = draw(_values[option])
+    else:
+        found["interfaces"] = draw(st.lists(_entries(world, near), min_size=1, max_size=3, unique_by=_key))
+    found["live"] = draw(st.sampled_from(("update", "replug", "replug", "none")))
+    if _rarely(draw, 6):
         found["on_error"] = "keep"
-    if _rarely(draw):
+    if _rarely(draw, 8):
         found["purge"] = True
     return found
 
 
 @st.composite
-def others(draw: st.DrawFn) -> Action:
-    """What others do to a domain."""
+def others(draw: st.DrawFn, near: str = "") -> Action:
+    """What others do to a domain, mostly ``near`` if given, or to the host."""
     name = draw(st.one_of(st.sampled_from(_GUESTS), st.sampled_from((*actions.NAMES, *actions.OF_THE_HOST))))
     if name == "kill_keeper":
         return Action(name, "", draw(st.sampled_from(actions.PROCESSES)))
     with_mac = name.startswith(("edit_", "attach", "detach", "define_again")) and name != "edit_memory"
-    domain = draw(domains)
+    domain = draw(domains) if not near or _rarely(draw) else near
     return Action(name, domain, draw(macs(domain)) if with_mac else "")
 
 
 @st.composite
-def events(draw: st.DrawFn) -> Event:
+def events(draw: st.DrawFn, world: World, params: t.Mapping[str, t.Any], calls: Calls) -> Event:
     """Something that falls into a run, before or after a call of it."""
-    call = draw(st.sampled_from((*_CALLS, "any", "any", "any")))
-    nth = draw(st.integers(8, 45) if call == "any" else st.sampled_from(_NTH))
-    what = draw(st.sampled_from((*("others",) * 6, "refuse", "refuse", "kill", "sigterm", "run", *actions.OF_THE_HOST)))
+    near = draw(st.sampled_from([entry["domain"] for entry in params["interfaces"]]))
+    # Each kind of call is as likely as another, however often it is made, and what changes something likelier.
+    call = draw(st.sampled_from(sorted([*calls, *(_CHANGES & calls.keys())]) or ["any"]))
+    nth = draw(st.integers(0, max(0, calls.get(call, 1) - 1)))
+    kinds = (*("others",) * 7, "refuse", "refuse", "run", "run", "kill", "sigterm", "restart_libvirtd")
+    what = draw(st.sampled_from(kinds))
     if what == "others":
-        action = draw(others())
-    elif what == "kill_keeper":
-        action = Action(what, "", draw(st.sampled_from(actions.PROCESSES)))
+        action = draw(others(near))
     elif what == "run":
-        action = Action("run", "", draw(options()))
+        action = Action("run", "", draw(options(world, near)))
     else:
         action = Action(what)
     return Event(call, nth, draw(_sides), action)

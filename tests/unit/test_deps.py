@@ -66,14 +66,14 @@ def test_a_part_of_a_missing_library_is_the_librarys_absence(monkeypatch: pytest
 
 def test_a_library_that_is_too_old_is_named_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     def old(_library: str, _part: str) -> None:
-        raise AttributeError("type object 'ifinfo' has no attribute 'register_link_kind'")
+        raise AttributeError("type object 'ifinfo' has no attribute 'nla'")
 
     monkeypatch.setattr(_deps, "load_part", old)
     messages._message_class.cache_clear()
     for version, error, said in (
-        ("0.5.19", MacvtapError, r"pyroute2 0\.7\.2 or newer is needed, found 0\.5\.19"),
+        ("0.5.13", MacvtapError, r"pyroute2 0\.5\.14 or newer is needed, found 0\.5\.13"),
         # Of one that is new enough it is a defect.
-        ("0.9.7", AttributeError, "register_link_kind"),
+        ("0.9.7", AttributeError, "nla"),
     ):
         monkeypatch.setattr("importlib.metadata.version", lambda _library, version=version: version)
         with pytest.raises(error, match=said):

@@ -17,7 +17,13 @@ import pytest
 import yaml
 from support import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CODE_OF_CONDUCT.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "roles").glob("*/README.md")),
+]
+# For work in a checkout. What they link to need not be in the built collection.
+DEVELOPERS_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs" / "dev").glob("*.md"))]
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.txt"))
 # What stands for a value in a message, and how little text a message may have to be known by.
 VALUE, LEAST = "\0", 12
@@ -45,27 +51,31 @@ def left_out() -> list[str]:
 
 
 def is_shipped(path: pathlib.Path) -> bool:
-    return not any(fnmatch.fnmatch(path.relative_to(ROOT).parts[0], pattern) for pattern in left_out())
+    inside = path.relative_to(ROOT)
+    names = [str(part) for part in (inside, *inside.parents)]
+    return not any(fnmatch.fnmatch(name, pattern) for name in names for pattern in left_out())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=relative)
+@pytest.mark.parametrize("page", [*PAGES, *DEVELOPERS_PAGES], ids=relative)
 def test_links_and_pictures_are_there(page: pathlib.Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
         path, _hash, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.is_relative_to(ROOT), link
         assert target.exists(), link
-        assert is_shipped(target), f"{link} is not in the built collection"
+        assert page in DEVELOPERS_PAGES or is_shipped(target), f"{link} is not in the built collection"
         assert not anchor or anchor in anchors(target), link
 
 
 def test_every_page_can_be_found() -> None:
     linked = {
         (page.parent / link).resolve()
-        for page in PAGES
+        for page in (*PAGES, *DEVELOPERS_PAGES)
         for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     }
-    assert {*PAGES} - linked - {ROOT / "README.md"} == set()
+    assert {*PAGES, *DEVELOPERS_PAGES} - linked - {ROOT / "README.md"} == set()
     assert {path.with_suffix(".svg") for path in PICTURES} <= linked
 
 
@@ -79,6 +89,30 @@ def test_a_picture_is_what_its_text_says(text: pathlib.Path) -> None:
     assert title.text
 
 
+def test_developers_pages_are_not_in_the_built_collection() -> None:
+    assert [page for page in DEVELOPERS_PAGES if is_shipped(page)] == [ROOT / "CONTRIBUTING.md"]
+
+
+def test_the_files_in_the_notes_tables_are_in_their_packages() -> None:
+    notes = (ROOT / "docs/dev/notes.md").read_text(encoding="utf-8")
+    named = [
+        (package, file)
+        for package, text in re.findall(r"(?ms)^## [^\n]*`(_\w+)/`$(.*?)(?=^## |\Z)", notes)
+        for cells in re.findall(r"(?m)^\| ([^|]*) \|", text)
+        for file in re.findall(r"`(\w+\.py)`", cells)
+    ]
+    assert len(named) > 50
+    assert [one for one in named if not (ROOT / "plugins/module_utils" / one[0] / one[1]).exists()] == []
+
+
+def test_what_contributing_says_can_be_made() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    for page in (*PAGES, *DEVELOPERS_PAGES):
+        for words in re.findall(r"(?:^|`)make ([a-z -]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert set(words.split()) <= targets, f"{relative(page)}: make {words}"
+
+
 def yaml_of_the_docs() -> t.Iterator[t.Any]:
     """What is shown as YAML: in the pages, and in what plugins say of themselves."""
     for page in PAGES:
@@ -86,7 +120,7 @@ def yaml_of_the_docs() -> t.Iterator[t.Any]:
             yield pytest.param(text, id=f"{relative(page)} {number}")
     for path in sorted((ROOT / "plugins").rglob("*.py")):
         for name, text in re.findall(
-            r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r?"""(.*?)^"""', path.read_text(encoding="utf-8")
+            r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN|_OPTIONS) = r?"""(.*?)^"""', path.read_text(encoding="utf-8")
         ):
             yield pytest.param(text, id=f"{relative(path)} {name}")
 

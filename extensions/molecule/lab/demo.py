@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from labkit import cells, guest, image, indexes, lifecycle, model, shell
 
 ROOT = Path(__file__).resolve().parents[3]
-NAME = "macvtap-demo"
+# Another name lets a second demo run beside the first.
+NAME = os.environ.get("MACVTAP_DEMO_NAME", "macvtap-demo")
 GUESTS = {"hv1": "web1", "hv2": "web2"}
 EXAMPLE = "docs/example/inventory"
 

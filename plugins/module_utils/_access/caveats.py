@@ -16,8 +16,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import of_parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # What a companion, which is in mode bridge, reaches through a switch port that reflects, or not at all.
 UNREACHED = ("vepa", "private")
@@ -40,8 +40,8 @@ def _without_carrier(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], host: Ho
             unasked.append(f"{want.name} ({parent.name})")
     if unasked:
         yield (
-            f"{some(unasked)}: the parent has no carrier, so nobody could be asked whether the addresses are taken, "
-            "and the kernel uses those of IPv6 only when it has one"
+            f"{join_names(unasked)}: the parent has no carrier, so nobody could be asked whether the addresses are "
+            "taken, and the kernel uses those of IPv6 only when it has one"
         )
 
 
@@ -56,7 +56,7 @@ def _off_the_network(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], host: Ho
             if address not in had and alike and not any(ipaddress.ip_address(address) in one for one in alike):
                 yield (
                     f"{want.name}: {address} is in no network that this host has on {parent.name if parent else ''} "
-                    f"({some([str(one) for one in alike])}), so each guest needs a route to it: "
+                    f"({join_names([str(one) for one in alike])}), so each guest needs a route to it: "
                     f"ip route add {address} dev LINK, in the guest"
                 )
 
@@ -80,7 +80,7 @@ def _unreached(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], links: Links) 
             and not is_ours(link)
         ]
         if want.guests and others and parent is not None:
-            yield f"{want.name}: {unreached(some(others), parent.name)}"
+            yield f"{want.name}: {unreached(join_names(others), parent.name)}"
 
 
 def unreached(others: str, parent: str) -> str:

@@ -9,11 +9,10 @@ import socket
 import struct
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SCOPE_LINK, Address, Route
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
 
 # include/uapi/linux/if_addr.h
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _DADFAILED, _TENTATIVE, _PERMANENT = 0x08, 0x40, 0x80
 # include/uapi/linux/rtnetlink.h
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = (
@@ -54,21 +53,17 @@ def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
 
 
 def _address(body: bytes) -> Address:
-    family, prefix, flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
-    attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
-    flags = _U32(attrs[_IFA_FLAGS])[0] if _IFA_FLAGS in attrs else flags
-    # Of a point-to-point link the first is its own, the second that of its peer.
-    address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
+    one = decode.ifaddr(body)
     return Address(
-        _text(address),
-        prefix,
-        failed=bool(flags & _DADFAILED),
-        index=index,
-        tentative=bool(flags & _TENTATIVE),
-        link_local=family == socket.AF_INET6 and scope == SCOPE_LINK,
+        _text(one.address),
+        one.length,
+        failed=bool(one.flags & _DADFAILED),
+        index=one.link,
+        tentative=bool(one.flags & _TENTATIVE),
+        link_local=one.family == socket.AF_INET6 and one.scope == decode.SCOPE_LINK,
         # A lease is for a time; one for ever the kernel does not tell from an address that somebody has said.
-        leased=family == socket.AF_INET and not flags & _PERMANENT,
-        advertised=family == socket.AF_INET6 and not flags & _PERMANENT,
+        leased=one.family == socket.AF_INET and not one.flags & _PERMANENT,
+        advertised=one.family == socket.AF_INET6 and not one.flags & _PERMANENT,
     )
 
 

@@ -119,7 +119,7 @@ class Access:
         for step in staying:
             settings.apply(step, journal, there=True)
         made = self._session.observe(())
-        whole = [(step, _whole(step, made)) for step in staying]
+        whole = [(step, _whole(step, self._own(step, made))) for step in staying]
         for step, of_link in whole:
             if not _comes(step) and of_link.changes:
                 journal.record(step, Done.IN_PLACE)
@@ -131,7 +131,7 @@ class Access:
         # Before anything leaves, as it takes a second. What moves from one companion to another nobody else has.
         own = {one.address for step in staying if step.before and not _comes(step) for one in step.before.addresses}
         for step in staying if asking else ():
-            _probe(step, links, own)
+            _probe(step, self._own(step, links), own)
         lasting = [step for step in staying if not _comes(step)]
         for step in lasting:
             for part in _parts(step.before, but=step.after):
@@ -140,7 +140,7 @@ class Access:
         for step in lasting:
             for part in _parts(step.after, but=step.before):
                 journal.record(step, Done.gives(part))
-        self._ask([asked for step in staying for asked in _arriving(step, _there(step, links).index)])
+        self._ask([asked for step in staying for asked in _arriving(step, self._own(step, links).index)])
         self._settle(staying, links)
 
     def _make(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
@@ -154,6 +154,20 @@ class Access:
             there = self._session.observe(())
             self._made.update(there[name].index for name in coming if name in there and there[name].group == HALF_MADE)
 
+    def _own(self, step: Step[Companion], links: Links) -> Link:
+        """Return the link that ``step`` is about, which is that of its index, and not whichever has its name now."""
+        link = links.get(step.target)
+        if link is None:
+            raise MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
+        known = step.before.link.index if step.before is not None and not _comes(step) else None
+        if link.index != known if known is not None else link.index not in self._made:
+            raise MacvtapError(
+                f"{step.target} has been recreated by something else while this ran, and is left as it is. Run it "
+                "again",
+                path=step.path,
+            )
+        return link
+
     def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
         for (step, words, _request), answer in zip(asked, answers):
@@ -163,10 +177,10 @@ class Access:
     def _settle(self, steps: t.Sequence[Step[Companion]], links: Links) -> None:
         """Wait until the kernel knows of each new IPv6 address whether somebody else has it."""
         new = {
-            (_there(step, links).index, address.address): step
+            (self._own(step, links).index, address.address): step
             for step in steps
             for address in _new(step)
-            if family(address.address) == 6 and _there(step, links).carrier
+            if family(address.address) == 6 and self._own(step, links).carrier
         }
         deadline = time.monotonic() + _DETECTION_SECONDS
         while new:
@@ -194,13 +208,6 @@ def _comes(step: Step[Companion]) -> bool:
     return step.before is None or step.recreates
 
 
-def _there(step: Step[Companion], links: Links) -> Link:
-    link = links.get(step.target)
-    if link is None:
-        raise MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
-    return link
-
-
 def _half(step: Step[Companion]) -> Step[Link]:
     """Return the step that removes the link, or makes it down and not yet as one of ours."""
     before, after = step.before, step.after
@@ -208,9 +215,9 @@ def _half(step: Step[Companion]) -> Step[Link]:
     return _link_step(step, before.link if before else None, half, step.changes)
 
 
-def _whole(step: Step[Companion], made: Links) -> Step[Link]:
-    """Return the step that makes the link, which is there, what it is to be."""
-    link, now = t.cast("Companion", step.after).link, _there(step, made)
+def _whole(step: Step[Companion], now: Link) -> Step[Link]:
+    """Return the step that makes the link, which is there as ``now``, what it is to be."""
+    link = t.cast("Companion", step.after).link
     whole = replace(link, index=now.index, altnames=now.altnames, group=link.group or 0)
     return _link_step(step, now, whole, [one for one in step.changes if one.impact is not Impact.RECREATE])
 
@@ -226,8 +233,7 @@ def _new(step: Step[Companion]) -> list[t.Any]:
     return [address for address in t.cast("Companion", step.after).addresses if address not in had]
 
 
-def _probe(step: Step[Companion], links: Links, own: t.Collection[str]) -> None:
-    link = _there(step, links)
+def _probe(step: Step[Companion], link: Link, own: t.Collection[str]) -> None:
     new = [one.address for one in _new(step) if family(one.address) == 4 and one.address not in own]
     if not new or not link.carrier:
         return
@@ -276,6 +282,12 @@ def _route(route: Route, index: int, *, add: bool) -> bytes:
     attrs = [("RTA_DST", destination), ("RTA_OIF", index)]
     given = {"RTA_PREFSRC": route.source, "RTA_GATEWAY": route.gateway, "RTA_PRIORITY": route.metric}
     attrs += [(name, value) for name, value in given.items() if value]
-    return messages.route(
-        (number, int(length), 0, 0, MAIN, route.protocol, route.scope, route.kind, 0), tuple(attrs), add=add
-    )
+    head = {
+        "family": number,
+        "dst_len": int(length),
+        "table": MAIN,
+        "proto": route.protocol,
+        "scope": route.scope,
+        "type": route.kind,
+    }
+    return messages.route(head, tuple(attrs), add=add)

@@ -18,7 +18,7 @@ HALF_MADE = 0x6D766C6E
 STATES = ("present", "absent")
 
 # What is set on a companion before it comes up, by its file below /proc/sys/net/FAMILY/conf/NAME. Measured with frames:
-# see docs/architecture.md.
+# see docs/dev/notes.md.
 SETTINGS: t.Mapping[str, int] = {
     # It answers those only that are routed over it. Else everybody on the LAN gets two answers for the host's address.
     "ipv4/arp_filter": 1,

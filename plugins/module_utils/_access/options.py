@@ -7,10 +7,11 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import IPV6_MTU, STATES, Wanted, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 COMPANION_OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
@@ -48,10 +49,10 @@ def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
     said = {option: options.get(option) for option in COMPANION_OPTIONS}
     if said["name"] is None:
         raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
-    link_options.check_link_name(said["name"], join_path(path, "name"))
+    _values.check_link_name(said["name"], join_path(path, "name"))
     if said["parent"] == "" and said["state"] != "absent":
         raise MacvtapError("it is empty. Say the link that the guests are on", path=join_path(path, "parent"))
-    link_options.check_range(said["mtu"], *link_options.RANGES["mtu"], join_path(path, "mtu"))
+    ROWS["mtu"].value(said["mtu"], join_path(path, "mtu"))
     want = Wanted(
         name=said["name"],
         path=path,
@@ -75,7 +76,7 @@ def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str],
         said = f"{path}[{index}]"
         value = canonical(one, said)
         if value in found:
-            raise MacvtapError(f"{one} is declared twice, here and in {found[value]}", path=said)
+            raise declared_twice(one, said, found[value])
         found[value] = said
     return tuple(found)
 

@@ -60,6 +60,13 @@ def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Pl
     return in_order(steps, (*cut_off, *warnings(wanted, steps, links, host)))
 
 
+def purged(wanted: t.Sequence[Wanted], host: Host) -> list[Wanted]:
+    """Return what removes the companions of this collection that are not ``wanted``."""
+    declared = {want.name for want in wanted}
+    ours = (link for link in host.links.values() if link.netns is None and is_ours(link))
+    return [Wanted(link.name, "purge", "absent") for link in ours if link.name not in declared]
+
+
 def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
     """Return the companion of this name, None if there is none that is ours."""
     link = host.links.get(name)

@@ -22,9 +22,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import stays
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # The option by which a user says that this is meant, of all modules.
 ALLOW = "allow_host_disconnect"
@@ -180,7 +180,7 @@ def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, st
         if disruption.loss is Loss.MTU and link is not target:
             addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
-            own = f"addresses of the host ({some(addresses)})" if addresses else f"routes to {some(routes)}"
+            own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
             return f"{link.name} has {own}, {_through(link, target)}and {doer} {deed}", "Remove them first"
     return None
 
@@ -196,7 +196,7 @@ def _unheard(disruption: Disruption, target: Link, reach: Reach) -> tuple[str, s
     over = (route for route in reach.routes if route.index == target.index and route.kind == UNICAST)
     routes = [route.destination for route in over if route.gateway in there]
     if routes:
-        return f"{target.name} has routes to {some(routes)} by a router there, and {doer} {deed}", mend
+        return f"{target.name} has routes to {join_names(routes)} by a router there, and {doer} {deed}", mend
     return None
 
 

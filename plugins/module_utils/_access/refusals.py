@@ -35,6 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.ways imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import kind_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 
 def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
@@ -45,7 +46,7 @@ def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
                 path = f"{join_path(want.path, option)}[{index}]"
                 twin = seen.setdefault((option, value), path)
                 if twin != path:
-                    raise MacvtapError(f"{value} is declared twice, here and in {twin}", path=path)
+                    raise declared_twice(value, path, twin)
 
 
 def check_name(want: Wanted, host: Host) -> None:

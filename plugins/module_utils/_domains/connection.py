@@ -40,8 +40,15 @@ _RECONNECT_SECONDS = 20
 _HINTS = (
     (
         "No more available PCI slots",
-        "The running machine has no free slot to plug a device into: a q35 machine needs spare <controller type='pci' "
-        "model='pcie-root-port'/>, which it gets at its next start; or stop the domain, then run again",
+        "The running machine has no free slot that this NIC fits into: a q35 machine needs a spare <controller "
+        "type='pci' model='pcie-root-port'/>, or a pcie-to-pci-bridge for rtl8139 and e1000, which it gets at its next "
+        "start. Set live: none, or stop the domain first",
+    ),
+    (
+        # QEMU's words, in no other language.
+        "does not support hotplugging",
+        "This machine takes no device as it runs; on x86 that needs <acpi/> in the domain's <features>. Set live: none "
+        "and restart the domain",
     ),
     (
         "boot elements cannot be used together",
@@ -166,6 +173,8 @@ class Connection:
         try:
             return xml.interfaces(domain.managedSaveGetXMLDesc())
         except self.libvirt.libvirtError:
+            if self.lost:
+                raise
             return ()
 
     def may_be_the_slot(self, exc: t.Any) -> bool:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import exempted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 
-# The kernel's IFNAMSIZ is 16 bytes with the terminating zero.
-_NAME_BYTES = 15
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
+# XML has no way to write most of them, and reads a line break in an attribute as a space.
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # The greatest slot of a PCI bus.
 _SLOT = 0x1F
 # Smallest and greatest; bandwidth is in KiB a second and KiB.
@@ -96,14 +95,14 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
 
 
 def _check(name: str, value: t.Any, path: str) -> None:
+    if isinstance(value, str) and _UNWRITABLE.search(value):
+        raise MacvtapError(f"{value!r} has a control character, which XML has no room for", path=path)
     if name in _RANGES:
-        least, most = _RANGES[name]
-        if not least <= value <= most:
-            raise MacvtapError(f"{value} is not between {least} and {most}", path=path)
+        _values.check_range(value, *_RANGES[name], path)
     elif name == "source":
         _check_link_name(value, path)
     elif name == "target" and value:
-        link_options.check_link_name(value, path)
+        _values.check_link_name(value, path)
     if name == "target" and re.match(r"(macvtap|macvlan|vnet)", value):
         raise MacvtapError(
             f"libvirt drops a name that begins as those do that it makes up itself, and found is {value!r}. Choose "
@@ -140,10 +139,10 @@ def _check_link_name(name: str, path: str) -> None:
         raise MacvtapError(
             f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
         )
-    if len(name.encode()) > _NAME_BYTES:
+    if len(name.encode()) > _values.NAME_BYTES:
         raise MacvtapError(
-            f"{name!r} is longer than the {_NAME_BYTES} bytes that a link's name can have, and libvirt takes no longer "
-            "alternative name",
+            f"{name!r} is longer than the {_values.NAME_BYTES} bytes that a link's name can have, and libvirt takes no "
+            "longer alternative name",
             path=path,
         )
 

@@ -95,8 +95,7 @@ class Definitions:
                 self._defined[name] = document, made
             if counts.count(before.uuid) - stored > 1:
                 self.overwritten.add(name)
-                said = "was changed by another editor at the very moment when this run stored it"
-                raise MacvtapError(f"domain {name!r} {said}", path=path)
+                raise MacvtapError(_overwritten(name), path=path)
 
     def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
         """Store a configuration; if libvirt refuses it, say so of the one of ``tasks`` that it refuses."""
@@ -175,3 +174,7 @@ def _stale(task: Task) -> str:
         f"domain {task.after.domain!r}: the stored configuration of interface {task.before.mac} changed while this "
         "ran, again and again. Find out who else is editing it"
     )
+
+
+def _overwritten(name: str) -> str:
+    return f"domain {name!r} was changed by another editor at the very moment when this run stored it"

@@ -12,6 +12,7 @@ import re
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 _YES_NO = ("no", "yes")
@@ -31,7 +32,6 @@ _MODELS = {
 }
 # Those of which libvirt keeps the <driver>; the others lose it.
 VIRTIO = ("virtio", "virtio-transitional", "virtio-non-transitional")
-_PCI = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -250,12 +250,9 @@ def specification() -> dict[str, t.Any]:
 
 
 def pci_address(text: str) -> str | None:
-    """Return a PCI address with all its digits, ``0000:01:00.0``, or None where ``text`` is none."""
-    match = _PCI.fullmatch(text.strip())
-    if match is None:
-        return None
-    domain, bus, slot, function = (int(part or "0", 16) for part in match.groups())
-    return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+    """As :func:`_values.pci_address`, less the domains above ffff, of which libvirt knows nothing."""
+    address = _values.pci_address(text)
+    return address if address is not None and len(address) == len("0000:01:00.0") else None
 
 
 def uuid(text: str) -> str | None:

@@ -68,7 +68,7 @@ def _check_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection
         )
 
 
-def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
+def _check_values(desired: Desired, stored: Iface, changed: t.AbstractSet[str]) -> None:
     model = stored.get("model") or ""
     drivers = sorted(name for name in changed if name.startswith("driver."))
     if drivers and model not in VIRTIO:
@@ -93,6 +93,12 @@ def _check_values(desired: Desired, stored: Iface, changed: t.Collection[str]) -
                 "libvirt takes it only beside an average, which this interface has none of. Set average as well",
                 path=join_path(desired.path, others[0]),
             )
+    tuned = sorted(name for name in ("rom.bar", "rom.file") if stored.get(name) is not None)
+    if tuned and stored.get("rom.enabled") == "no" and changed & {"rom.enabled", *tuned}:
+        raise MacvtapError(
+            f"libvirt takes {' and '.join(tuned)} only where the ROM is enabled, which this interface's is not",
+            path=join_path(desired.path, next(name for name in ("rom.enabled", *tuned) if name in changed)),
+        )
     parameters = [name for name in changed if name.startswith("virtualport.") and name != "virtualport.type"]
     if parameters and stored.get("virtualport.type") is None:
         raise MacvtapError(

@@ -202,9 +202,10 @@ class Guests:
             # libvirt's own alias is a position, which another NIC has after a restart.
             iface = self._on.live(handle, nic.mac) if handle is not None else None
             if iface is None:
-                if handle is not None:
+                gone = handle is not None and self.same_instance(nic) is not None
+                if gone:
                     self._requests.settle(nic)
-                return handle is not None
+                return gone
             alias = iface.get("alias")
             if alias is None:
                 raise MacvtapError(
@@ -223,6 +224,11 @@ class Guests:
                     if exc.get_error_code() != self._on.libvirt.VIR_ERR_OPERATION_TIMEOUT:
                         self._requests.withdraw(nic)
                     raise
+                if not self._on.running(nic.uuid, nic.instance):
+                    # It has ended or was saved right before it could be asked.
+                    self._requests.withdraw(nic)
+                    self.moved.add(nic.domain)
+                    return False
             self._own_mistaken(nic, alias)
         return True
 

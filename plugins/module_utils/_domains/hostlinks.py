@@ -164,7 +164,8 @@ def fault(iface: Iface, domain: str, host: Host) -> str | None:
     link, held = (host.links or {}).get(name), host.holders
     if link is None:
         return f"libvirt says that its link is {name}, and there is none"
-    if link.mac != iface.mac and link.mode != "passthru":
+    # A trusted guest gives its link the address that it has given its card.
+    if link.mac != iface.mac and link.mode != "passthru" and iface.get("trust_guest_rx_filters") != "yes":
         return f"its link {name} has the address {link.mac}"
     if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
         others = ", ".join(map(str, held.get(name, ()))) or "nobody"

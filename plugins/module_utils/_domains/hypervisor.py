@@ -15,14 +15,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    RELEASED,
     RULE,
     Domain,
     Host,
     Iface,
     Nic,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests, state_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
@@ -192,29 +191,8 @@ class Hypervisor:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and that are not settled, by whichever run.
-
-        ``state`` is one of the words of pending.py, ``returns`` what the keeper attaches then, None if nothing, and
-        ``error`` why it has not come back yet.
-        """
-        states = self._requests.outstanding()
-        pid = self._requests.keeper()
-        return [
-            {
-                "domain": domain.name,
-                "mac": mac,
-                "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
-                "state": state,
-                "error": nic.get("error") if state == RELEASED else None,
-                "since": nic["since"],
-                "pid": pid,
-                "returns": returns,
-            }
-            for domain in host.domains.values()
-            for mac, nic in sorted(states.get(domain.uuid, {"nics": {}})["nics"].items())
-            if (state := state_of(domain, mac, states[domain.uuid]))
-            and ((returns := _returning(domain, mac, nic)) or state != RELEASED)
-        ]
+        """Return the NICs of ``host`` that guests were asked to release and that are not settled: see pending.py."""
+        return self._requests.listed(host)
 
     @property
     def outlives_boot(self) -> bool:
@@ -327,16 +305,6 @@ class Hypervisor:
                 said = hostlinks.fault(iface, task.after.domain, host)
                 if said:
                     raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
-
-
-def _returning(domain: Domain, mac: str, nic: t.Mapping[str, t.Any]) -> Iface | None:
-    if domain.persistent:
-        there = domain.stored
-    elif nic["returns"]:
-        there = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
-    else:
-        there = ()
-    return next((iface for iface in there if iface.mac == mac), None)
 
 
 def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:

@@ -14,7 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Key
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 
 def pinned(resolved: t.Sequence[Resolved]) -> list[Desired]:
@@ -75,10 +75,17 @@ class LeftAlone(t.Collection[Key]):
         return len(self.nics)
 
 
-def as_done(plan: Plan[Nic], host: Host, domains: t.Collection[str], due: t.Collection[Key]) -> Plan[Nic]:
+def as_done(
+    plan: Plan[Nic],
+    host: Host,
+    domains: t.Collection[str],
+    due: t.Collection[Key],
+    begun: t.Collection[Step[Nic]],
+) -> Plan[Nic]:
     """Return ``plan`` with what its changes have cost where the guest of one of ``domains`` was not touched after all.
 
-    ``due`` are the NICs that a running guest still has otherwise than they are stored.
+    ``due`` are the NICs that a running guest still has otherwise than they are stored. A step of ``plan`` of which
+    nothing was ``begun`` has changed nothing.
     """
 
     def change(one: Change, nic: Nic) -> Change:
@@ -98,6 +105,8 @@ def as_done(plan: Plan[Nic], host: Host, domains: t.Collection[str], due: t.Coll
             else:
                 said = "stopped while this ran. It has what is stored when it starts"
             warnings.append(f"{step.target}: the guest {said}")
-            step = replace(step, changes=tuple(change(one, nic) for one in step.changes))  # noqa: PLW2901
+            was_begun = any(step is one for one in begun)
+            changes = tuple(change(one, nic) for one in step.changes) if was_begun else ()
+            step = replace(step, changes=changes)  # noqa: PLW2901
         steps.append(step)
     return replace(plan, steps=tuple(steps), warnings=(*plan.warnings, *warnings))

@@ -75,7 +75,7 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
     if not one["returns"]:
         by = "It is gone from the stored configuration already" if persistent else "It does not come back then"
     elif one["pid"] is not None:
-        lost = "" if outlives_boot else "after a reboot of this host, for want of systemd, or "
+        lost = "" if outlives_boot else "after a reboot of this host or "
         by += f", but not {lost}on another host that the guest has migrated to: run this again there"
     if one["state"] == HELD:
         return (

@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import stat
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _lock, _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import shared, udev
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import ip_program
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import GUESTS_FILE, HEADER
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
+GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
+_PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
 # Runs a program, and returns its status and what it said; None where it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 _CONTROL = "run/udev/control"
@@ -56,7 +58,7 @@ class Keeper:
         if text is None:
             said = f"{GUESTS_FILE} is somebody else's: its first line does not say that this collection has written it"
             return Rules(None, f"{said}. It is left alone; move it away")
-        blocks = shared.parse(text)[1]
+        blocks = _managed_blocks.parse(text)[1]
         ours = frozenset(mac for mac, block in blocks.items() if block == self._block(mac))
         return Rules(ours, "", frozenset(blocks) - ours)
 
@@ -99,10 +101,10 @@ class Keeper:
             if back and self._written and self._written[1] == was:
                 new, self._written = self._written[0], None
             else:
-                head, blocks = shared.parse(text)
+                head, blocks = _managed_blocks.parse(text)
                 left = {mac: block for mac, block in blocks.items() if mac not in wanted}
                 left.update((mac, self._block(mac)) for mac, on in wanted.items() if on)
-                new = shared.render(head, left) if left or head else None
+                new = _managed_blocks.render(head, left) if left or head else None
                 self._written = (self._written[0] if self._written and self._written[1] == was else was), new
             _files.write(self._file, new, option=path)
         self._tell_udev()
@@ -125,7 +127,7 @@ class Keeper:
         return ""
 
     def _block(self, mac: str) -> tuple[str, str]:
-        return "guest", udev.of_guest(mac, self._ip)
+        return "guest", rule(mac, self._ip)
 
     def _text(self) -> str | None:
         """Return the file's text, that of an empty one where there is none; None where it is somebody else's."""
@@ -142,6 +144,23 @@ class Keeper:
                 f"udev reads {GUESTS_FILE} by itself within three seconds; udevadm control --reload failed: "
                 f"{answer[1].strip()}"
             )
+
+
+def ip_program() -> str:
+    """Return the path of ``ip``, for udev, which knows no PATH."""
+    return shutil.which("ip", path=_PROGRAMS) or "/sbin/ip"
+
+
+def rule(mac: str, ip: str) -> str:
+    """Return the rule that gives all multicast to the macvtap link that a guest's NIC gets whenever it starts.
+
+    By the address, since libvirt makes up another name each time; and when its tap appears, which is when the link is
+    there, and which no link of another kind with that address has.
+    """
+    # Both begin a substitution.
+    command = shlex.join([ip, "link", "set", "dev"]).replace("%", "%%").replace("$", "$$")
+    matches = f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}"'
+    return f'{matches}, RUN+="{command} $id allmulticast on"\n'
 
 
 def _nearest(directory: str) -> str:

@@ -10,12 +10,13 @@ import os
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     HELD,
     RELEASED,
     SAVED,
     Domain,
+    Host,
     Iface,
     Nic,
 )
@@ -28,15 +29,6 @@ _FORSAKEN = (
     "NICs that guests were asked to release before this run were not watched: the process that would attach them again "
     "did not run, and was started now"
 )
-
-
-def state_of(domain: Domain, mac: str, asked: records.State) -> str:
-    """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
-    if not domain.running:
-        return SAVED if domain.saved is not None or asked.get("saved") else ""
-    if asked["instance"] != domain.instance:
-        return ""
-    return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED
 
 
 def directory() -> str:
@@ -84,6 +76,32 @@ class Requests:
         if found and not self.keeper():
             self._forsaken = True
         return {uuid: state for uuid, state in found.items() if state is not None}
+
+    def listed(self, host: Host) -> list[dict[str, t.Any]]:
+        """Return the NICs of ``host`` that guests were asked to release and that are not settled, by whichever run.
+
+        ``returns`` is what the keeper attaches then, None if nothing, and ``error`` why it has not come back yet.
+
+        :raises MacvtapError: they cannot be read.
+        """
+        states = self.outstanding()
+        pid = self.keeper()
+        return [
+            {
+                "domain": domain.name,
+                "mac": mac,
+                "target": next((i.get("target") for i in domain.live if i.mac == mac), None),
+                "state": state,
+                "error": nic.get("error") if state == RELEASED else None,
+                "since": nic["since"],
+                "pid": pid,
+                "returns": returns,
+            }
+            for domain in host.domains.values()
+            for mac, nic in sorted(states.get(domain.uuid, {"nics": {}})["nics"].items())
+            if (state := _state(domain, mac, states[domain.uuid]))
+            and ((returns := _returning(domain, mac, nic)) or state != RELEASED)
+        ]
 
     def own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
         """Write down that these NICs are about to be asked for, and as what each is to come back, None if it is not.
@@ -253,3 +271,22 @@ class Requests:
                 "target": live.get("target"),
             }
             records.save(self._directory, nic.uuid, state)
+
+
+def _state(domain: Domain, mac: str, asked: records.State) -> str:
+    """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
+    if not domain.running:
+        return SAVED if domain.saved is not None or asked.get("saved") else ""
+    if asked["instance"] != domain.instance:
+        return ""
+    return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED
+
+
+def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
+    if domain.persistent:
+        there = domain.stored
+    elif nic["returns"]:
+        there = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
+    else:
+        there = ()
+    return next((iface for iface in there if iface.mac == mac), None)

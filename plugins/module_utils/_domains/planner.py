@@ -27,8 +27,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolut
     resolve,
     target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some as join_names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # What a live change of it does not do: seen with libvirt 11.3.
 _OF_TRUST = {

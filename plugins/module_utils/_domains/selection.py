@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import suggest
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 # By these NICs with one MAC address are told apart, the surest first: no two devices of a domain have one address.
@@ -162,7 +162,7 @@ def describe(iface: Iface) -> str:
 
 def unknown(name: str, host: Host) -> str:
     """Say that there is no such domain, and which are like it."""
-    near = difflib.get_close_matches(name, host.known, n=5, cutoff=0.5) or sorted(host.known)[:5]
+    near = suggest(name, host.known, most=5, cutoff=0.5) or sorted(host.known)[:5]
     more = len(host.known) - len(near)
     listed = ", ".join(near) + (f" and {more} more" if more else "") if near else "none"
     return f"no domain {name!r} on {host.uri} (known: {listed})"

@@ -53,7 +53,10 @@ def advice(uri: str, said: str, *, denied: bool = False, silent: bool = False, n
     if denied or any(word in said for word in _REFUSALS):
         return "This user may not: become root, or a member of the group that the daemon's socket lets in"
     silent = silent or any(word in said for word in _SILENCES)
-    if no_driver or "no connection driver" in said or (silent and parts.driver and parts.driver not in _DRIVERS):
+    no_driver = no_driver or "no connection driver" in said
+    if no_driver and not parts.driver:
+        return "An address begins with the driver, as qemu:///system does"
+    if no_driver or (silent and parts.driver and parts.driver not in _DRIVERS):
         return f"libvirt has no driver {parts.driver}; the guests of QEMU and KVM are those of qemu:///system"
     return _start(parts, said) if silent else ""
 
@@ -82,6 +85,7 @@ def _start(parts: _Parts, said: str) -> str:
 
 def _parse(uri: str) -> _Parts:
     split = urllib.parse.urlsplit(uri)
-    driver, _plus, transport = split.scheme.partition("+")
+    # As it is written: libvirt's drivers are in lower case, and it takes no other.
+    driver, _plus, transport = uri[: len(split.scheme)].partition("+")
     (file,) = urllib.parse.parse_qs(split.query).get("socket", [""])[:1]
     return _Parts(driver, transport, split.hostname or "", split.path, file)

@@ -34,9 +34,9 @@ class Writes:
         libvirt queues the event of a define before its answer, and each connection has its messages in order: the
         answer to a question that is asked after a define comes behind its event.
         """
-        if self._handle is None:
-            return 0
         with self._lock:
+            if self._handle is None:
+                return 0
             try:
                 self._handle.getLibVersion()
                 self._dispatch()

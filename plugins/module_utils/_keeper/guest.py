@@ -73,11 +73,11 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         local = state["local"]
         domain, live = _read(libvirt, connection, uuid, local=local)
         if live.instance != state["instance"] or (local and state.get("boot", boot_id()) != boot_id()):
-            fate = _fate(libvirt, domain, live.instance, saved=state.get("saved", False))
+            fate = _fate(libvirt, domain, live.instance, state)
             if fate != _RESTORED:
                 # The next start of one that has ended has what is stored.
-                if fate == _ENDED or not state.get("saved"):
-                    records.save(directory, uuid, {**state, "saved": True} if fate == _SAVED else None)
+                if fate == _ENDED or json.dumps(state) != before:
+                    records.save(directory, uuid, state if fate == _SAVED else None)
                 return False
             _adopt(state, live)
         state["nics"] = {
@@ -118,32 +118,41 @@ def _interfaces(document: str) -> dict[str, ElementTree.Element]:
     return found
 
 
-def _fate(libvirt: t.Any, domain: t.Any, here: str, *, saved: bool) -> str:
+def _fate(libvirt: t.Any, domain: t.Any, here: str, asked: State) -> str:
     """Return what became of a guest that is not the instance that was asked; ``here`` is what runs now, if anything.
 
-    ``saved`` is whether it was seen saved before, ``domain`` None where there is none any more.
+    ``asked`` gets ``saved``, whether the guest was seen saved, and ``managed``, whether libvirt has the image: when
+    that has gone, and nothing was restored of it, it was discarded. ``domain`` is None where there is none any more.
     """
     if domain is None:
         return _ENDED
-    state, reason = domain.state()[:2]
-    if not here:
-        if (state, reason) == _SHUT_OFF_SAVED or (saved and (state, reason) == _SHUT_OFF_UNKNOWN):
+    reason = tuple(domain.state()[:2])
+    saved = asked.get("saved", False)
+    if here:
+        if reason == _STARTING_UP:
+            asked["saved"] = True
             return _SAVED
-        try:
-            return _SAVED if domain.hasManagedSaveImage() else _ENDED
-        except libvirt.libvirtError as exc:
-            if exc.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
-                raise
-            return _ENDED
-    if (state, reason) == _STARTING_UP:
+        return _RESTORED if (reason != _RUNNING_BOOTED if saved else reason in _RUNNING_RESTORED) else _ENDED
+    managed = _has_managed_save(libvirt, domain)
+    by_hand = reason == _SHUT_OFF_SAVED or (saved and reason == _SHUT_OFF_UNKNOWN)
+    if managed or (by_hand and not asked.get("managed")):
+        asked.update(saved=True, managed=managed)
         return _SAVED
-    restored = (state, reason) != _RUNNING_BOOTED if saved else (state, reason) in _RUNNING_RESTORED
-    return _RESTORED if restored else _ENDED
+    return _ENDED
+
+
+def _has_managed_save(libvirt: t.Any, domain: t.Any) -> bool:
+    try:
+        return bool(domain.hasManagedSaveImage())
+    except libvirt.libvirtError as exc:
+        if exc.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
+        return False
 
 
 def _adopt(state: State, live: _Live) -> None:
     """Go on with a restored guest, whose links are others."""
-    state.update(instance=live.instance, saved=False, **({"boot": boot_id()} if state["local"] else {}))
+    state.update(instance=live.instance, saved=False, managed=False, **({"boot": boot_id()} if state["local"] else {}))
     for mac, nic in state["nics"].items():
         target = links.target_of(live.interfaces[mac]) if mac in live.interfaces else None
         nic.update(target=target, ifindex=links.ifindex(target) if state["local"] else None)

@@ -34,7 +34,7 @@ StartLimitBurst=60
 ExecStart={command}
 Restart=always
 RestartPreventExitStatus=0
-RestartSec=250ms
+RestartSec=100ms
 """
 
 

@@ -8,7 +8,7 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files, _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import config, modprobe, modules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
@@ -115,8 +115,5 @@ def _read(path: str) -> str | None:
 
 
 def _distribution(root: str) -> frozenset[str]:
-    """Return the words of ID and ID_LIKE: opensuse-leap counts as opensuse too."""
     text = _read(config.under(root, "/etc/os-release")) or _read(config.under(root, "/usr/lib/os-release")) or ""
-    fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    words = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
-    return frozenset(words | {word.split("-")[0] for word in words})
+    return _text.distribution(text)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
 def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
@@ -33,15 +33,18 @@ def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Li
         (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
         (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
     ]
-    return tuple(f"{refusals.some(names)}: {words}" for names, words in told if names)
+    return tuple(f"{join_names(names)}: {words}" for names, words in told if names)
 
 
 def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
     """Say which taps of ``links``, as they are when all is done, are not what lies at their paths."""
     there = [links.get(want.key) for want in wanted if want.state != "absent"]
-    faulty = [f"{one.tap.path} of {one.name} {one.tap.fault}" for one in there if one and one.tap and one.tap.fault]
-    words = "opening it would be opening something else. Set tap.repair: true to put the right device there"
-    return (f"{refusals.some(faulty)}: {words}",) if faulty else ()
+    taps = [(one.name, one.tap) for one in there if one and one.tap and one.tap.fault]
+    missing = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is None]
+    foreign = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is not None]
+    mend = "Set tap.repair: true to put the right device there"
+    told = ((missing, "no program can open it"), (foreign, "opening it would be opening something else"))
+    return tuple(f"{join_names(faulty)}: {words}. {mend}" for faulty, words in told if faulty)
 
 
 def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
@@ -54,7 +57,7 @@ def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
             found.setdefault(parent.name, []).append(name)
     for parent_name, on_it in found.items():
         yield (
-            f"{refusals.some(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
+            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
             "up, and have its network manager do that at boot"
         )
 

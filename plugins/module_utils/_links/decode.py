@@ -5,39 +5,27 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import struct
-import sys
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    ADDRGENMODES,
-    MACVLAN_KINDS,
-    MODES,
-    Link,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import WITH_WIRE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
-_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO, _IFALIAS = 1, 3, 4, 5, 10, 13, 18, 20
-_AF_SPEC, _GROUP, _PROMISCUITY, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _CARRIER = 26, 27, 30, 31, 32, 33
-_LINK_NETNSID, _PROP_LIST, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 37, 52, 56, 57, 61
-_STATS64 = 23
+_IFNAME, _LINK, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 3, 5, 10, 18, 23, 26, 27
+_PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
 _INFO_KIND, _INFO_DATA = 1, 2
-_MODE, _FLAGS, _MACADDR_DATA, _BC_QUEUE_LEN, _BC_CUTOFF = 1, 2, 5, 7, 9
-_VLAN_ID, _VLAN_PROTOCOL = 1, 5
 _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
 _BRIDGE_VLAN_INFO, _PVID = 2, 2  # include/uapi/linux/if_bridge.h
-_AF_INET6, _ADDR_GEN_MODE = 10, 8
-_IFA_ADDRESS, _IFA_LOCAL, _SCOPE_LINK = 1, 2, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
+_AF_INET6 = 10
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, SCOPE_LINK = 1, 2, 8, 253  # include/uapi/linux/if_addr.h, rtnetlink.h
 
-_MODE_NAMES = {number: name for name, number in MODES.items()}
-_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-_ADDRGENMODE_NAMES = {number: name for name, number in ADDRGENMODES.items()}
 # struct rtnl_link_stats64 begins with these.
 _COUNTERS = (
     "rx_packets",
@@ -49,16 +37,24 @@ _COUNTERS = (
     "rx_dropped",
     "tx_dropped",
 )
+_FLAGS = tuple((row.field, row.wire.bit) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS)
+# Field, number of the attribute, and what reads it, by where it stands.
+_READERS: dict[Place, tuple[tuple[str, int, wire.Reader], ...]] = {
+    place: tuple(
+        (row.field, row.wire.number, row.wire.reader()) for row in WITH_WIRE if row.wire and row.wire.place is place
+    )
+    for place in Place
+    if place is not Place.FLAGS
+}
 _U32 = struct.Struct("=I").unpack_from
 _S32 = struct.Struct("=i").unpack_from
 _ZERO = b"\0\0\0\0"
-_PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = ()) -> dict[str, Link]:
     """Return the links of a dump by name, without their taps; see :func:`netlink.observe`."""
     split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
-    names = {head[2]: _text(attrs[_IFNAME]) for head, attrs in split}
+    names = {head[2]: wire.text(attrs[_IFNAME]) for head, attrs in split}
     found = {}
     for (_family, hardware, index, flags, _change), attrs in split:
         link = _link(names, index, hardware, flags, attrs)
@@ -75,7 +71,7 @@ def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str
     is the index of a parent one of ours.
     """
     split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
-    names = {head[2]: _text(attrs[_IFNAME]) for head, attrs in split}
+    names = {head[2]: wire.text(attrs[_IFNAME]) for head, attrs in split}
     found = []
     for (_family, hardware, index, flags, _change), attrs in split:
         link = _link(names, index, hardware, flags, attrs)
@@ -102,7 +98,7 @@ def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None
         # That of a port says the bridge that it is in.
         if name is None or (_MASTER in attrs and _U32(attrs[_MASTER])[0] != index_of(body)):
             continue
-        vlans = (one for kind, one in rtnetlink.attribute_pairs(attrs.get(_AF_SPEC, b"")) if kind == _BRIDGE_VLAN_INFO)
+        vlans = (one for kind, one in wire.attribute_pairs(attrs.get(_AF_SPEC, b"")) if kind == _BRIDGE_VLAN_INFO)
         ids = {number: flags for flags, number in (struct.unpack("=HH", one) for one in vlans)}
         pvid = next((number for number, flags in ids.items() if flags & _PVID), None)
         found[name] = replace(found[name], bridge_vlans=frozenset(ids), bridge_pvid=pvid)
@@ -119,16 +115,31 @@ def counters(body: bytes) -> dict[str, int]:
     return dict(zip(_COUNTERS, values))
 
 
+class IfAddr(t.NamedTuple):
+    """An RTM_NEWADDR message; ``link`` is the index of its link, ``length`` the prefix's, ``flags`` are IFA_F_*."""
+
+    family: int
+    address: bytes
+    length: int
+    flags: int
+    scope: int
+    link: int
+
+
+def ifaddr(body: bytes) -> IfAddr:
+    family, length, flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
+    attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
+    flags = _U32(attrs[_IFA_FLAGS])[0] if _IFA_FLAGS in attrs else flags
+    # Of a point-to-point link the first is its own, the second that of its peer.
+    return IfAddr(family, attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b"")), length, flags, scope, index)
+
+
 def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
     """Return the IP addresses by the index of their link, without those that the kernel gives to each (link-local)."""
     found: dict[int, list[str]] = {}
-    for body in bodies:
-        family, prefix, _flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
-        attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
-        # Of a point-to-point link the first is its own, the second that of its peer.
-        address = attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b""))
-        if scope != _SCOPE_LINK and family in (socket.AF_INET, socket.AF_INET6):
-            found.setdefault(index, []).append(f"{socket.inet_ntop(family, address)}/{prefix}")
+    for one in map(ifaddr, bodies):
+        if one.scope != SCOPE_LINK and one.family in (socket.AF_INET, socket.AF_INET6):
+            found.setdefault(one.link, []).append(f"{socket.inet_ntop(one.family, one.address)}/{one.length}")
     return found
 
 
@@ -151,21 +162,23 @@ def index_of(body: bytes) -> int:
 def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, attrs: dict[int, bytes]) -> Link:
     get = attrs.get
     info = rtnetlink.attributes(get(_LINKINFO, b""), 0, len(get(_LINKINFO, b"")))
-    kind = _text(info.get(_INFO_KIND, b""))
+    kind = wire.text(info.get(_INFO_KIND, b""))
     # With IFLA_LINK_NETNSID the index is one of another namespace.
     said = _U32(get(_LINK, _ZERO))[0]
     lower = 0 if _LINK_NETNSID in attrs else said
     data = info.get(_INFO_DATA, b"")
-    particular: dict[str, t.Any] = {}
+    values = _read(Place.LINK, attrs)
+    values.update((field, bool(flags & bit)) for field, bit in _FLAGS)
     if kind in MACVLAN_KINDS:
-        particular = _macvlan(data, get(_AF_SPEC, b""))
+        values.update(_read(Place.MACVLAN, rtnetlink.attributes(data, 0, len(data))))
+        values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
     elif kind == "vlan":
-        particular = _vlan(data)
+        values.update(_read(Place.VLAN, rtnetlink.attributes(data, 0, len(data))))
     elif kind == "vxlan":
         # vxlan_handle_lowerdev_unregister(); as a link that it is on the kernel does not say it.
-        particular = {"under": _U32(rtnetlink.attributes(data, 0, len(data)).get(_VXLAN_LINK, _ZERO))[0]}
+        values["under"] = _U32(rtnetlink.attributes(data, 0, len(data)).get(_VXLAN_LINK, _ZERO))[0]
     elif kind == "bridge" and rtnetlink.attributes(data, 0, len(data)).get(_BR_VLAN_FILTERING) == b"\1":
-        particular = {"bridge_vlans": frozenset()}
+        values["bridge_vlans"] = frozenset()
     return Link(
         name=names[index],
         index=index,
@@ -174,16 +187,7 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         parent_index=lower,
         lower=said,
         lower_netns=_S32(attrs[_LINK_NETNSID])[0] if _LINK_NETNSID in attrs else None,
-        mac=get(_ADDRESS, b"").hex(":") or None,
-        mtu=_U32(get(_MTU, _ZERO))[0],
         up=bool(flags & rtnetlink.IFF_UP),
-        txqueuelen=_U32(get(_TXQLEN, _ZERO))[0],
-        group=_U32(get(_GROUP, _ZERO))[0],
-        alias=_text(get(_IFALIAS, b"")),
-        altnames=_altnames(get(_PROP_LIST)),
-        tx_queues=_U32(get(_NUM_TX_QUEUES, _ZERO))[0],
-        rx_queues=_U32(get(_NUM_RX_QUEUES, _ZERO))[0],
-        allmulticast=bool(flags & rtnetlink.IFF_ALLMULTI),
         master=names.get(_U32(get(_MASTER, _ZERO))[0]),
         hardware=hardware,
         loopback=bool(flags & rtnetlink.IFF_LOOPBACK),
@@ -191,45 +195,19 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         carrier=bool(flags & rtnetlink.IFF_UP) and get(_CARRIER, b"\0") != b"\0",
         promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
         allmulti=_U32(attrs[_ALLMULTI])[0] if _ALLMULTI in attrs else None,
-        pci=_text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
-        **particular,
+        pci=wire.text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
+        **values,
     )
 
 
-def _macvlan(data: bytes, af_spec: bytes) -> dict[str, t.Any]:
-    attrs = rtnetlink.attributes(data, 0, len(data))
-    flags = int.from_bytes(attrs.get(_FLAGS, b""), sys.byteorder)
-    listed = attrs.get(_MACADDR_DATA)
-    families = rtnetlink.attributes(af_spec, 0, len(af_spec))
-    inet6 = families.get(_AF_INET6, b"")
-    return {
-        "mode": _MODE_NAMES.get(_U32(attrs.get(_MODE, _ZERO))[0]),
-        "promiscuous": not flags & 1,
-        "nodst": bool(flags & 2),
-        "bcqueuelen": _U32(attrs[_BC_QUEUE_LEN])[0] if _BC_QUEUE_LEN in attrs else None,
-        # Left out of the message where it is 1, the default.
-        "bclim": _S32(attrs[_BC_CUTOFF])[0] if _BC_CUTOFF in attrs else 1,
-        "source_macs": frozenset(mac.hex(":") for mac in rtnetlink.attribute_list(listed)) if listed else frozenset(),
-        "addrgenmode": _addrgenmode(inet6),
-    }
+def _read(place: Place, attrs: t.Mapping[int, bytes]) -> dict[str, t.Any]:
+    get = attrs.get
+    return {field: read(get(number)) for field, number, read in _READERS[place]}
 
 
-def _vlan(data: bytes) -> dict[str, t.Any]:
-    attrs = rtnetlink.attributes(data, 0, len(data))
-    protocol = int.from_bytes(attrs.get(_VLAN_PROTOCOL, b""), "big")
-    return {
-        "vlan_id": int.from_bytes(attrs[_VLAN_ID], sys.byteorder) if _VLAN_ID in attrs else None,
-        "vlan_protocol": _PROTOCOL_NAMES.get(protocol),
-    }
-
-
-def _addrgenmode(inet6: bytes) -> str | None:
-    mode = rtnetlink.attributes(inet6, 0, len(inet6)).get(_ADDR_GEN_MODE)
-    return _ADDRGENMODE_NAMES.get(mode[0]) if mode else None
-
-
-def _altnames(listed: bytes | None) -> frozenset[str]:
-    return frozenset(map(_text, rtnetlink.attribute_list(listed))) if listed else frozenset()
+def _inet6(af_spec: bytes) -> dict[int, bytes]:
+    inet6 = rtnetlink.attributes(af_spec, 0, len(af_spec)).get(_AF_INET6, b"")
+    return rtnetlink.attributes(inet6, 0, len(inet6))
 
 
 def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
@@ -237,10 +215,7 @@ def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
         link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     if link.pci is None and not link.kind:
         # The kernel before 5.14 does not say; and behind a virtio device is a PCI device of its own.
-        pci = _PCI_ADDRESS.findall(os.path.realpath(f"/sys/class/net/{link.name}/device"))
+        parts = os.path.realpath(f"/sys/class/net/{link.name}/device").split("/")
+        pci = [part for part in parts if _values.pci_address(part)]
         link = replace(link, pci=pci[-1] if pci else None)
     return link
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")

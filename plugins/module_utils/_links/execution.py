@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     requests,
     rtnetlink,
     tap,
+    udev,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
@@ -198,6 +199,7 @@ class Execution:
     def _make_wave(self, steps: Steps) -> list[Link]:
         links = self._network.observe(())
         steps = self._checked(steps, lambda step: identity.parent_moved(step, links))
+        started = udev.now()
         # In this namespace, which is that of the parent, wherever the link is to be.
         create = [(step, requests.create(step, self._network.descriptors.get(netns_of(step)))) for step in steps]
         self._send(create, MADE, at_home=True)
@@ -207,7 +209,7 @@ class Execution:
         # By index from here on: what has a name of its own may have another link's alternative name as well.
         self._send([(s, request) for s in steps for request in requests.finish(s, found[s.target].index)], MADE)
         steps = self._standing(steps)
-        self._settle_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap])
+        self._settle_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap], started)
         return [found[step.target] for step in self._standing(steps)]
 
     def _find_made(self, steps: Steps) -> dict[str, Link]:
@@ -249,9 +251,12 @@ class Execution:
             refused.setdefault(step.target, error)
         self._fail(refused)
 
-    def _settle_taps(self, steps: t.Sequence[tuple[Step[Link], Link]]) -> None:
-        """Give the taps of links, as they are there now, their nodes and permissions."""
+    def _settle_taps(self, steps: t.Sequence[tuple[Step[Link], Link]], made: int | None = None) -> None:
+        """Give the taps of links, as they are there now, their nodes and permissions; ``made`` is since when."""
         now = self._network.taps([link for _step, link in steps])
+        if made is not None:
+            # Or it takes back what is set here.
+            udev.wait([one.device for one in now.values() if one.device], made)
         failed = {}
         for step, link in steps:
             try:

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
-
-_RECREATES = frozenset({"parent", "queues.tx", "queues.rx"})
 
 
 def impact(before: Link, field: str, value: t.Any, *, up: bool = True) -> Impact:
     """Return what it takes to give ``field`` of a link that exists a new value; ``up`` is what the link is to be."""
-    # The kernel answers "success" to a new IFLA_LINK or number of queues and ignores it; macvlan_changelink() gives
-    # EINVAL for a mode to or from passthru.
-    if field in _RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
+    # macvlan_changelink() gives EINVAL for a mode to or from passthru.
+    if field in RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
         return Impact.RECREATE
     # On a link in mode passthru that is down, macvlan_changelink() takes from the parent's promiscuity what was
     # never added: it becomes 4294967295 and stays so.

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The requests that make, change and remove links, written by pyroute2 (0.7 as distributions have it, and newer)."""
+"""The requests that make, change and remove links, written by pyroute2 (0.5.14 as Debian 11 has it, and newer).
+
+What RTM_NEWLINK may hold is declared here with pyroute2's base classes, by the numbers and types of attributes.py: its
+own ``ifinfmsg`` knows each version's choice of the attributes, and drops the others in silence.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import WITH_WIRE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink import (
     HEADER,
-    IFADDR,
     IFINFO,
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -27,13 +31,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rtnetlink
     RTM_NEWLINK,
     RTM_NEWLINKPROP,
     RTM_NEWROUTE,
-    RTMSG,
     attribute,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 _IFLA_GROUP = 27
+_IFINFOMSG = "ifinfomsg"
+_NLA_F_NESTED = 1 << 15  # include/uapi/linux/netlink.h
 
-# Nested tuples, so that an encoded request can be kept: (name, value), where value may be such attributes again.
+# Nested tuples: (name, value), where value may be such attributes again.
 Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
 
 
@@ -43,20 +49,21 @@ def require() -> None:
     :raises MissingLibraryError: pyroute2 is not installed.
     :raises MacvtapError: it is too old.
     """
-    _message_class("ifinfmsg")
+    _message_class(_IFINFOMSG)
 
 
 def create(attrs: Attributes, flags: int, mask: int, *, index: int = 0) -> bytes:
+    """Ask for a new link; ``flags`` are its flags, and ``mask`` is which of them are meant."""
     # Without EXCL, creating a link whose name is taken changes that one, and ignores its parent.
-    return _encode(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, index, attrs, (flags, mask))
+    return _link(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {"index": index, "flags": flags, "change": mask}, attrs)
 
 
 def change(index: int, attrs: Attributes = (), flags: int = 0, mask: int = 0) -> bytes:
-    return _encode(RTM_NEWLINK, 0, index, attrs, (flags, mask))
+    return _link(RTM_NEWLINK, 0, {"index": index, "flags": flags, "change": mask}, attrs)
 
 
 def delete(index: int) -> bytes:
-    return _encode(RTM_DELLINK, 0, index)
+    return _link(RTM_DELLINK, 0, {"index": index})
 
 
 def move(index: int, group: int) -> bytes:
@@ -77,18 +84,13 @@ def _in_group(message: int, how: int, index: int, group: int) -> bytes:
 def altname(index: int, name: str, *, add: bool) -> bytes:
     attrs = (("IFLA_PROP_LIST", (("IFLA_ALT_IFNAME", name),)),)
     if add:
-        return _encode(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL, index, attrs)
-    return _encode(RTM_DELLINKPROP, 0, index, attrs)
+        return _link(RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL, {"index": index}, attrs)
+    return _link(RTM_DELLINKPROP, 0, {"index": index}, attrs)
 
 
 def kind(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
     """Return the attribute that says the kind of the link and what is particular to it."""
     return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)))
-
-
-def macvlan(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
-    """As :func:`kind` for macvtap or macvlan, which have the same attributes under names of their own: ``MODE``."""
-    return kind(name, *((f"IFLA_{name.upper()}_{attribute}", value) for attribute, value in data))
 
 
 def addrgenmode(mode: int) -> tuple[str, Attributes]:
@@ -97,43 +99,35 @@ def addrgenmode(mode: int) -> tuple[str, Attributes]:
 
 def address(index: int, given: str, prefix: int, *, add: bool) -> bytes:
     """Ask for the IP address on the link ``index``, or for its removal."""
-    head = IFADDR.pack(_family(given), prefix, 0, 0, index)
+    head = {"family": _family(given), "prefixlen": prefix, "index": index}
     attrs = (("IFA_LOCAL", given), ("IFA_ADDRESS", given))
     how = NLM_F_CREATE | NLM_F_EXCL if add else 0
-    return _whole(RTM_NEWADDR if add else RTM_DELADDR, how, head, "ifaddrmsg", attrs)
+    return _encode(RTM_NEWADDR if add else RTM_DELADDR, how, "ifaddrmsg", head, attrs)
 
 
-def route(head: t.Sequence[int], attrs: Attributes, *, add: bool) -> bytes:
-    """Ask for a route, or for its removal; ``head`` are the fields of rtmsg."""
+def route(head: t.Mapping[str, int], attrs: Attributes, *, add: bool) -> bytes:
+    """Ask for a route, or for its removal; ``head`` are the fields of rtmsg by pyroute2's names."""
     how = NLM_F_CREATE | NLM_F_EXCL if add else 0
-    return _whole(RTM_NEWROUTE if add else RTM_DELROUTE, how, RTMSG.pack(*head), "rtmsg", attrs)
+    return _encode(RTM_NEWROUTE if add else RTM_DELROUTE, how, "rtmsg", head, attrs)
 
 
 def _family(given: str) -> int:
     return socket.AF_INET6 if ":" in given else socket.AF_INET
 
 
-def _encode(message: int, how: int, index: int, attrs: Attributes = (), bits: tuple[int, int] = (0, 0)) -> bytes:
-    """Return a whole message; ``bits`` are the link's flags and which of them are meant."""
-    return _whole(message, how, IFINFO.pack(socket.AF_UNSPEC, 0, index, *bits), "ifinfmsg", attrs)
+def _link(message: int, how: int, head: t.Mapping[str, int], attrs: Attributes = ()) -> bytes:
+    return _encode(message, how, _IFINFOMSG, head, attrs)
 
 
-def _whole(message: int, how: int, head: bytes, what: str, attrs: Attributes) -> bytes:
-    body = head + b"".join(_attribute(what, head[0], len(head), *attr) for attr in attrs)
-    return HEADER.pack(HEADER.size + len(body), message, NLM_F_REQUEST | NLM_F_ACK | how, 0, 0) + body
-
-
-# A batch mostly asks the same of each link, its name and its address apart.
-@functools.lru_cache(maxsize=1024)
-def _attribute(what: str, family: int, size: int, name: str, value: t.Any) -> bytes:
-    """Return one attribute of a message with a head of ``size`` bytes; how addresses are written goes by ``family``."""
-    message = _message_class(what)()
-    message["family"] = family
-    message["attrs"] = _nested(((name, value),))
-    message.encode()
-    encoded = bytes(message.data)[HEADER.size + size :]
-    # The attribute is padded if it is not the last of a message, and here each is.
-    return encoded.ljust((len(encoded) + 3) & ~3, b"\0")
+def _encode(message: int, how: int, what: str, head: t.Mapping[str, int], attrs: Attributes) -> bytes:
+    """Return a whole message; ``head`` are those of its fields that are not 0."""
+    encoded = _message_class(what)()
+    for name, *_format in encoded.fields:
+        encoded[name] = head.get(name, 0)
+    encoded["header"].update(type=message, flags=NLM_F_REQUEST | NLM_F_ACK | how)
+    encoded["attrs"] = _nested(attrs)
+    encoded.encode()
+    return bytes(encoded.data)
 
 
 def _nested(attrs: Attributes) -> list[list[t.Any]]:
@@ -143,29 +137,51 @@ def _nested(attrs: Attributes) -> list[list[t.Any]]:
 @functools.cache
 def _message_class(what: str) -> t.Any:
     try:
-        return _taught(what)
+        if what == _IFINFOMSG:
+            return _link_message(_deps.load_part("pyroute2", "netlink"))
+        return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)
     except MissingLibraryError:
         raise
     except Exception as exc:  # pylint: disable=broad-except  # older ones lack this and that
-        _deps.check_version("pyroute2", (0, 7, 2), exc)
+        _deps.check_version("pyroute2", (0, 5, 14), exc)
         raise
 
 
-def _taught(what: str) -> t.Any:
-    """Return pyroute2's message, taught the attributes of macvtap that it does not know and would drop in silence."""
-    if what != "ifinfmsg":
-        return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)
-    ifinfmsg = _deps.load_part("pyroute2", "netlink.rtnl.ifinfmsg").ifinfmsg
-    base = ifinfmsg.ifinfo.macvtap_data
-    known = list(base.nla_map)
-    # include/uapi/linux/if_link.h, in the order of their numbers: those up to 6 are known to every pyroute2.
-    newer = [
-        ("IFLA_MACVTAP_BC_QUEUE_LEN", "uint32"),
-        ("IFLA_MACVTAP_BC_QUEUE_LEN_USED", "uint32"),
-        ("IFLA_MACVTAP_BC_CUTOFF", "int32"),
-    ]
-    complete = type("macvtap_data", (base,), {"nla_map": known[:7] + newer})
-    ifinfmsg.ifinfo.register_link_kind(module={"macvtap": complete})
-    # Without the final NUL that pyroute2 appends: the kernel takes an alias for bytes and counts it among the 255.
-    nla_map = tuple((name, "string" if name == "IFLA_IFALIAS" else how) for name, how in ifinfmsg.nla_map)
-    return type("ifinfmsg", (ifinfmsg,), {"nla_map": nla_map})
+def _link_message(netlink: t.Any) -> t.Any:
+    """Return the class of RTM_NEWLINK's messages: include/uapi/linux/rtnetlink.h, if_link.h."""
+
+    def nested(*nla_map: tuple[int, str, str], **inner: t.Any) -> t.Any:
+        return type("nested", (netlink.nla,), {"nla_map": nla_map, **inner})
+
+    macvlan = nested(
+        *_numbers(Place.MACVLAN),
+        (3, "IFLA_MACVLAN_MACADDR_MODE", "uint32"),
+        (4, "IFLA_MACVLAN_MACADDR", "l2addr"),
+        macs=nested((4, "IFLA_MACVLAN_MACADDR", "l2addr")),
+    )
+    data = {"macvlan": macvlan, "macvtap": macvlan, "vlan": nested(*_numbers(Place.VLAN))}
+    info = nested(
+        (1, "IFLA_INFO_KIND", "asciiz"),
+        (2, "IFLA_INFO_DATA", "of_kind"),
+        of_kind=staticmethod(lambda self, **_more: data[self.get_attr("IFLA_INFO_KIND")]),
+    )
+    attributes = (
+        *_numbers(Place.LINK),
+        (3, "IFLA_IFNAME", "asciiz"),
+        (5, "IFLA_LINK", "uint32"),
+        (18, "IFLA_LINKINFO", "info"),
+        (26, "IFLA_AF_SPEC", "families"),
+        (28, "IFLA_NET_NS_FD", "uint32"),
+    )
+    families = nested((socket.AF_INET6, "AF_INET6", "inet6"), inet6=nested(*_numbers(Place.INET6)))
+    # rtnl_linkprop() wants it said.
+    names = nested((53, "IFLA_ALT_IFNAME", "asciiz"), nla_flags=_NLA_F_NESTED)
+    head = (("family", "B"), ("__align", "x"), ("type", "H"), ("index", "i"), ("flags", "I"), ("change", "I"))
+    inner = {"info": info, "families": families, "names": names}
+    return type(_IFINFOMSG, (netlink.nlmsg,), {"fields": head, "nla_map": attributes, **inner})
+
+
+def _numbers(place: Place) -> t.Iterable[tuple[int, str, str]]:
+    """Return the attributes that stand in ``place``, each once: number, name, and pyroute2's type."""
+    wires = (row.wire for row in WITH_WIRE if row.wire and row.wire.place is place)
+    return dict.fromkeys((wire.number, wire.name, wire.codec.name) for wire in wires)

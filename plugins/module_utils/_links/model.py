@@ -7,16 +7,17 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-# include/uapi/linux/if_link.h
-MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
-ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
-STATES = ("up", "present", "down", "absent")
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import (
+    ROWS,
+    Attributes,
+    VlanAttributes,
+)
+
 MACVLAN_KINDS = ("macvlan", "macvtap")
 
 # include/uapi/linux/if_arp.h: the only hardware type that macvlan_newlink() leaves a usable link on.
 ARPHRD_ETHER = 1
 IPV6_MTU = 1280  # include/uapi/linux/ipv6.h: below it a link has no IPv6, and no addrgenmode
-NAME_BYTES = 15  # IFNAMSIZ less the final NUL
 
 # The link group of what a run makes and has not finished: what is still in it was left by a run that was killed. The
 # bytes are "mvln".
@@ -61,45 +62,45 @@ class Tap:
         return None if self.own else "is the tap of a link in another network namespace"
 
 
-@dataclass(frozen=True)
-class Link:
-    """A network link of any kind, in this process's network namespace or (``netns``) in another one.
+class Accounts(t.NamedTuple):
+    """What finds the users and groups of a host, given by name or number: each returns it as a tap has it.
 
-    ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that is still to be made. ``parent`` is the
-    name of the lower link, None where there is none or it is in another network namespace. ``mtu`` is in bytes,
-    ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device behind a physical link.
-    ``allmulti`` is how many want all multicast of it, None where the kernel does not tell (before 6.0), and
-    ``parent_allmulti`` that of the parent of a link in mode passthru. ``lower`` is the kernel's IFLA_LINK as it
-    says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's own. ``under``
-    is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so. ``bridge_vlans``
-    are the VLANs of which a bridge that filters them lets its own links have frames, None for one that does not,
-    and ``bridge_pvid`` is the one of which it has the frames itself without their tag.
+    Both raise KeyError where there is none.
     """
+
+    user: t.Callable[[str], str]
+    group: t.Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Which link it is, and what it is on."""
 
     name: str
     index: int = 0
     kind: str = ""
     parent: str | None = None
     parent_index: int = 0
-    mode: str | None = None
-    mac: str | None = None
-    mtu: int | None = None
-    up: bool = False
-    txqueuelen: int | None = None
-    promiscuous: bool | None = None
-    nodst: bool | None = None
-    bcqueuelen: int | None = None
-    bclim: int | None = None
+
+
+@dataclass(frozen=True)
+class Link(VlanAttributes, Attributes, _Placed):
+    """A network link of any kind, in this process's network namespace or (``netns``) in another one.
+
+    Its attributes are those of attributes.py. ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that
+    is still to be made. ``parent`` is the name of the lower link, None where there is none or it is in another network
+    namespace. ``mtu`` is in bytes, ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device
+    behind a physical link. ``allmulti`` is how many want all multicast of it, None where the kernel does not tell
+    (before 6.0), and ``parent_allmulti`` that of the parent of a link in mode passthru. ``lower`` is the kernel's
+    IFLA_LINK as it says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's
+    own. ``under`` is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so.
+    ``bridge_vlans`` are the VLANs of which a bridge that filters them lets its own links have frames, None for one that
+    does not, and ``bridge_pvid`` is the one of which it has the frames itself without their tag.
+    """
+
     source_macs: frozenset[str] = frozenset()
-    group: int | None = None
-    alias: str | None = None
     altnames: frozenset[str] = frozenset()
-    tx_queues: int | None = None
-    rx_queues: int | None = None
-    addrgenmode: str | None = None
-    allmulticast: bool | None = None
-    vlan_id: int | None = None
-    vlan_protocol: str | None = None
+    up: bool = False
     tap: Tap | None = None
     # What is not to be declared, but decides what can be.
     master: str | None = None
@@ -136,52 +137,27 @@ class Link:
 Links = t.Mapping[str, Link]  # by their keys
 
 
-# What a user declares and a link has under the same name.
-SAME = (
-    "mtu",
-    "txqueuelen",
-    "promiscuous",
-    "nodst",
-    "bcqueuelen",
-    "bclim",
-    "group",
-    "alias",
-    "altnames",
-    "tx_queues",
-    "rx_queues",
-    "addrgenmode",
-    "allmulticast",
-)
+# What a link is to have as it was declared, whatever else is.
+AS_DECLARED = tuple(row.field for row in ROWS.values() if not row.derived)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
-
-    ``path`` is where the user wrote it (``links[3]``, or "" for the module's own options). ``kind`` is macvtap or
-    macvlan: in the kernel, the one is the other with a tap.
-    """
+class _Named:
+    """Which link is meant, and where the user wrote it (``links[3]``, or "" for the module's own options)."""
 
     name: str
     path: str = ""
     state: str = "up"
     parent: str | None = None
-    mode: str | None = None
-    mac: str | None = None
-    mtu: int | None = None
-    txqueuelen: int | None = None
-    promiscuous: bool | None = None
-    nodst: bool | None = None
-    bcqueuelen: int | None = None
-    bclim: int | None = None
-    source_macs: frozenset[str] | None = None
-    group: int | None = None
-    alias: str | None = None
-    altnames: frozenset[str] | None = None
-    tx_queues: int | None = None
-    rx_queues: int | None = None
-    addrgenmode: str | None = None
-    allmulticast: bool | None = None
+
+
+@dataclass(frozen=True)
+class Wanted(Attributes, _Named):
+    """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
+
+    ``kind`` is macvtap or macvlan: in the kernel, the one is the other with a tap.
+    """
+
     tap_owner: str | None = None
     tap_group: str | None = None
     tap_mode: int | None = None
@@ -227,28 +203,17 @@ def fields(link: Link) -> dict[str, t.Any]:
     """Return what can be declared of a link, by the options' names, as plain values that JSON has."""
     tap = link.tap or Tap("")
     return {
-        "parent": link.parent,
-        "mode": link.mode,
-        "mac": link.mac,
-        "mtu": link.mtu,
-        "state": link.state,
-        "txqueuelen": link.txqueuelen,
-        "promiscuous": link.promiscuous,
-        "nodst": link.nodst,
-        "bcqueuelen": link.bcqueuelen,
-        "bclim": link.bclim,
-        "source_macs": sorted(link.source_macs),
-        "group": link.group,
-        "alias": link.alias,
-        "altnames": sorted(link.altnames),
-        "queues.tx": link.tx_queues,
-        "queues.rx": link.rx_queues,
-        "addrgenmode": link.addrgenmode,
-        "allmulticast": link.allmulticast,
+        **_reported(link),
+        **{row.option: row.shown(link) for row in ROWS.values() if not row.reported},
         "tap.owner": tap.owner,
         "tap.group": tap.group,
         "tap.mode": permissions(tap.mode),
     }
+
+
+def _reported(link: Link) -> dict[str, t.Any]:
+    shown = {row.option: row.shown(link) for row in ROWS.values() if row.reported}
+    return {"parent": link.parent, **shown, "state": link.state}
 
 
 def report(link: Link) -> dict[str, t.Any]:
@@ -259,11 +224,7 @@ def report(link: Link) -> dict[str, t.Any]:
         "name": link.name,
         "netns": link.netns,
         "ifindex": link.index or None,
-        "parent": link.parent,
-        "mode": link.mode,
-        "mac": link.mac,
-        "mtu": link.mtu,
-        "state": link.state,
+        **_reported(link),
         "tap": {
             "path": tap.path or None,
             "major": major,
@@ -278,9 +239,12 @@ def report(link: Link) -> dict[str, t.Any]:
 
 def attributes(link: Link) -> dict[str, t.Any]:
     """Return what can be declared of a link and is not in its report, by the options' names."""
-    reported = report(link)
-    rest = {name: value for name, value in fields(link).items() if "." not in name and name not in reported}
-    return {**rest, "queues": {"tx": link.tx_queues, "rx": link.rx_queues}}
+    found: dict[str, t.Any] = {}
+    for row in ROWS.values():
+        if not row.reported:
+            outer, _dot, last = row.option.rpartition(".")
+            (found.setdefault(outer, {}) if outer else found)[last] = row.shown(link)
+    return found
 
 
 def permissions(mode: int | None) -> str | None:

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-
-_PCI = re.compile(r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 
 class NoSuchLinkError(MacvtapError):
@@ -20,7 +18,7 @@ class NoSuchLinkError(MacvtapError):
 
 
 def is_pci(parent: str) -> bool:
-    return _PCI.fullmatch(parent) is not None
+    return _values.pci_address(parent) is not None
 
 
 def spellings(parent: str) -> set[str]:
@@ -47,8 +45,8 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
     if named is not None and named.netns is None:
         return named
     links = {name: link for name, link in links.items() if link.netns is None}
-    if is_pci(asked):
-        address = asked.lower() if asked.count(":") == 2 else f"0000:{asked.lower()}"
+    address = _values.pci_address(asked)
+    if address is not None:
         return _only([link for link in links.values() if link.pci == address], asked, "of the PCI device", path)
     named = next((link for link in links.values() if asked in link.altnames), None)
     mac = _mac.canonical(asked)
@@ -95,10 +93,8 @@ def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
 
 def near(asked: str, links: Links, but: str = "") -> str:
     """Say which links have a name like ``asked``, or which there are."""
-    import difflib
-
     names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {but})
-    alike = difflib.get_close_matches(asked, names, n=3)
+    alike = suggest(asked, names)
     if alike:
-        return f"; did you mean {' or '.join(alike)}?"
+        return did_you_mean(alike)
     return f" (links: {', '.join(names[:5])}" + (f" and {len(names) - 5} more)" if len(names) > 5 else ")")

@@ -17,9 +17,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import re
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    AS_DECLARED,
     IPV6_MTU,
     MACVLAN_KINDS,
-    SAME,
     Held,
     Link,
     Links,
@@ -190,7 +190,7 @@ def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
 
 
 def _given(want: Wanted, before: Link | None) -> dict[str, t.Any]:
-    given = {name: getattr(want, name) for name in SAME}
+    given = {name: getattr(want, name) for name in AS_DECLARED}
     if _is_moot(want, before):
         given["addrgenmode"] = None
     return {name: value for name, value in given.items() if value is not None}

@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Wanted,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 # Masters that own the rx_handler of their ports, which macvlan_port_create() needs for itself.
 _MASTERS = ("bridge", "bond", "team", "openvswitch", "hsr")
@@ -155,7 +156,7 @@ def check_master(path: str, parent: Link, links: Links) -> None:
 
 def _bridges(links: Links) -> str:
     names = [link.name for link in links.values() if link.kind == "openvswitch" and link.name != _DATAPATH]
-    return f"Use its bridge instead ({some(names)})" if names else "Use its bridge instead"
+    return f"Use its bridge instead ({join_names(names)})" if names else "Use its bridge instead"
 
 
 def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
@@ -168,10 +169,7 @@ def check_declared_once(wanted: t.Sequence[Wanted]) -> None:
             twin = seen.get(value)
             # On what a link is that says no parent, check() knows.
             if twin and (option == "name" or (want.parent is not None and want.parent == twin.parent)):
-                raise MacvtapError(
-                    f"{value} is declared twice, here and in {join_path(twin.path, option)}",
-                    path=join_path(want.path, option),
-                )
+                raise declared_twice(value, join_path(want.path, option), join_path(twin.path, option))
             seen[value] = want
 
 
@@ -235,7 +233,8 @@ def check_names(path: str, own: t.Iterable[str], link: Link, names: Names) -> No
         others = names[link.netns, name] - {link.name}
         if others:
             raise MacvtapError(
-                f"{name} is a name of the link {some(sorted(others))} already; each name is once on a host", path=path
+                f"{name} is a name of the link {join_names(sorted(others))} already; each name is once on a host",
+                path=path,
             )
 
 
@@ -269,7 +268,7 @@ def not_alone(parent: str, name: str, mode: str | None, others: t.Sequence[tuple
     also = [who for who, how in everybody if (who, how) != alone]
     return (
         f"a link in mode passthru must be the only one on its parent; {parent} would have {alone[0]} "
-        f"in that mode and also {some(also)}"
+        f"in that mode and also {join_names(also)}"
     )
 
 
@@ -287,7 +286,3 @@ def _check_address(want: Wanted, link: Link, parent: Link, sharing: t.Sequence[L
 
 def kind_of(link: Link) -> str:
     return f"a {link.kind} link" if link.kind else "a physical or loopback link"
-
-
-def some(names: t.Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

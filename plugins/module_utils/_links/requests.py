@@ -10,20 +10,35 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import (
     ADDRGENMODES,
+    IFF_ALLMULTI,
+    MODES,
+    ROWS,
+    VLAN_ROWS,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     INCOMPLETE_GROUP,
     MACVLAN_KINDS,
-    MODES,
     Link,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place, Wire
 
 if t.TYPE_CHECKING:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 _MACADDR_ADD, _MACADDR_DEL, _MACADDR_SET = 0, 1, 3
-_NOPROMISC, _NODST = 1, 2
+_MODE, _FLAGS = t.cast("Wire", ROWS["mode"].wire), t.cast("Wire", ROWS["nodst"].wire)
+
+
+def _plain(place: Place) -> tuple[tuple[Row, Wire], ...]:
+    """Return the attributes in ``place`` that are one value each, and may be asked for along with others."""
+    pairs = [(row, row.wire) for row in ROWS.values() if row.wire and row.wire.place is place]
+    return tuple((row, wire) for row, wire in pairs if not (wire.bit or wire.words or row.elements))
+
+
+_OF_LINK, _OF_MACVLAN = _plain(Place.LINK), _plain(Place.MACVLAN)
 
 
 def create(step: Step[Link], descriptor: int | None) -> bytes:
@@ -34,17 +49,14 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
         ("IFLA_LINK", link.parent_index),
         _particular(link),
     ]
-    # The kernel gives the parent's address to a link in mode passthru and ignores ours.
-    given = {
-        "IFLA_ADDRESS": None if link.mode == "passthru" else link.mac,
-        "IFLA_MTU": link.mtu,
-        "IFLA_TXQLEN": link.txqueuelen,
-        # A VLAN link is known by its alias, which the kernel takes only for a link that exists.
-        "IFLA_GROUP": INCOMPLETE_GROUP if link.kind == "vlan" else link.group or None,
-        "IFLA_NUM_TX_QUEUES": link.tx_queues,
-        "IFLA_NUM_RX_QUEUES": link.rx_queues,
-    }
-    attrs += [(name, value) for name, value in given.items() if value is not None]
+    # A VLAN link is known by its alias, which the kernel takes only for a link that exists; and to a link in mode
+    # passthru the kernel gives the parent's address and ignores ours.
+    asked = replace(
+        link,
+        group=INCOMPLETE_GROUP if link.kind == "vlan" else link.group or None,
+        mac=None if link.mode == "passthru" else link.mac,
+    )
+    attrs += _values(_OF_LINK, asked, made_with=True)
     # Up in the same message, so that an address that is taken on the parent fails here and leaves no link.
     flags, mask = _link_flags(link, None)
     if descriptor is not None:
@@ -52,22 +64,31 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
     if comes_up_later(link):
         flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
     if hears_later(link):
-        flags, mask = flags & ~rtnetlink.IFF_ALLMULTI, mask & ~rtnetlink.IFF_ALLMULTI
+        flags, mask = flags & ~IFF_ALLMULTI, mask & ~IFF_ALLMULTI
     return messages.create(tuple(attrs), flags, mask)
+
+
+def _values(
+    rows: t.Iterable[tuple[Row, Wire]], after: Link, before: Link | None = None, *, made_with: bool | None = None
+) -> list[tuple[str, t.Any]]:
+    """Return those attributes of ``rows`` that ``after`` has otherwise than ``before``, or has at all."""
+    asked = ((row, wire) for row, wire in rows if made_with in (None, row.made_with))
+    values = ((wire.name, getattr(after, row.field), getattr(before, row.field, None)) for row, wire in asked)
+    return [(name, new) for name, new, old in values if new is not None and new != old]
 
 
 def _particular(link: Link) -> tuple[str, messages.Attributes]:
     if link.kind == "vlan":
-        protocol = PROTOCOLS[link.vlan_protocol or "802.1Q"]
-        return messages.kind("vlan", ("IFLA_VLAN_ID", link.vlan_id), ("IFLA_VLAN_PROTOCOL", protocol))
-    data: list[tuple[str, t.Any]] = [("MODE", MODES[link.mode or "vepa"])]
-    if link.promiscuous is False or link.nodst:
-        data.append(("FLAGS", _macvlan_flags(link)))
-    data += _shared(link)
+        wires = ((t.cast("Wire", row.wire), getattr(link, row.field)) for row in VLAN_ROWS.values())
+        return messages.kind("vlan", *((wire.name, wire.number_of(value)) for wire, value in wires))
+    data: list[tuple[str, t.Any]] = [(_MODE.name, MODES[link.mode or "vepa"])]
+    if _macvlan_flags(link):
+        data.append((_FLAGS.name, _macvlan_flags(link)))
+    data += _values(_OF_MACVLAN, link)
     if link.source_macs:
         listed = tuple(("IFLA_MACVLAN_MACADDR", mac) for mac in sorted(link.source_macs))
-        data += [("MACADDR_MODE", _MACADDR_SET), ("MACADDR_DATA", listed)]
-    return messages.macvlan(link.kind, *data)
+        data += [("IFLA_MACVLAN_MACADDR_MODE", _MACADDR_SET), ("IFLA_MACVLAN_MACADDR_DATA", listed)]
+    return messages.kind(link.kind, *data)
 
 
 def comes_up_later(link: Link) -> bool:
@@ -83,7 +104,8 @@ def hears_later(link: Link) -> bool:
 def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
     """What a link can be told only when it exists."""
     link = t.cast("Link", step.after)
-    attrs: list[tuple[str, t.Any]] = [("IFLA_IFALIAS", link.alias)] if link.alias else []
+    # An alias of no bytes is none.
+    attrs = _values(_OF_LINK, replace(link, alias=link.alias or None), made_with=False)
     if link.kind == "vlan":
         attrs.append(("IFLA_GROUP", link.group or 0))
     if attrs:
@@ -122,7 +144,7 @@ def apart(before: Link, after: Link) -> tuple[bool, bool | None]:
 
 
 def _allmulticast(index: int, *, on: bool) -> bytes:
-    return messages.change(index, (), rtnetlink.IFF_ALLMULTI if on else 0, rtnetlink.IFF_ALLMULTI)
+    return messages.change(index, (), IFF_ALLMULTI if on else 0, IFF_ALLMULTI)
 
 
 def make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], bytes]]:
@@ -179,31 +201,24 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
     index = before.index
     # The promiscuity of the parent changes with this flag only while the link is up: see impacts.py.
-    flags = ("FLAGS", _macvlan_flags(after))
+    flags = messages.kind(after.kind, (_FLAGS.name, _macvlan_flags(after)))
     new_flags = _macvlan_flags(before) != _macvlan_flags(after)
     first, last = apart(before, after) if before.mode == "passthru" else (False, None)
     if first:
         yield _allmulticast(index, on=False)
     if new_flags and before.up:
-        yield messages.change(index, (messages.macvlan(after.kind, flags),))
+        yield messages.change(index, (flags,))
     # Of one that has no IPv6 yet it can only be said when it has: see below.
     generates = after.addrgenmode if after.addrgenmode != before.addrgenmode else None
     if generates and before.addrgenmode:
         yield _addrgenmode(index, generates)
-    data = [("MODE", MODES[after.mode])] if after.mode and after.mode != before.mode else []
-    data += _shared(after, before)
-    attrs: list[tuple[str, t.Any]] = [messages.macvlan(after.kind, *data)] if data else []
-    given = (
-        ("IFLA_ADDRESS", before.mac, after.mac),
-        ("IFLA_MTU", before.mtu, after.mtu),
-        ("IFLA_TXQLEN", before.txqueuelen, after.txqueuelen),
-        ("IFLA_GROUP", before.group, after.group),
-        ("IFLA_IFALIAS", before.alias, after.alias),
-    )
-    attrs += [(name, new) for name, old, new in given if new is not None and new != old]
+    data = [(_MODE.name, MODES[after.mode])] if after.mode and after.mode != before.mode else []
+    data += _values(_OF_MACVLAN, after, before)
+    attrs: list[tuple[str, t.Any]] = [messages.kind(after.kind, *data)] if data else []
+    attrs += _values(_OF_LINK, after, before)
     bits, mask = _link_flags(after, before)
     if before.mode == "passthru":
-        bits, mask = bits & ~rtnetlink.IFF_ALLMULTI, mask & ~rtnetlink.IFF_ALLMULTI
+        bits, mask = bits & ~IFF_ALLMULTI, mask & ~IFF_ALLMULTI
     if attrs or mask:
         yield messages.change(index, tuple(attrs), bits, mask)
     if generates and not before.addrgenmode:
@@ -211,7 +226,7 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     if last is not None:
         yield _allmulticast(index, on=last)
     if new_flags and not before.up:
-        yield messages.change(index, (messages.macvlan(after.kind, flags),))
+        yield messages.change(index, (flags,))
     if after.mode == "source":
         had = before.source_macs if before.mode == "source" else frozenset()
         yield from _source_macs(after, index, had)
@@ -224,25 +239,25 @@ def _source_macs(link: Link, index: int, had: frozenset[str]) -> t.Iterator[byte
     wanted = link.source_macs
     for how, macs in ((_MACADDR_ADD, wanted - had), (_MACADDR_DEL, had - wanted)):
         for mac in sorted(macs):
-            data = (("MACADDR_MODE", how), ("MACADDR", mac))
-            yield messages.change(index, (messages.macvlan(link.kind, *data),))
-
-
-def _shared(after: Link, before: Link | None = None) -> list[tuple[str, t.Any]]:
-    pairs = (("BC_QUEUE_LEN", "bcqueuelen"), ("BC_CUTOFF", "bclim"))
-    values = ((name, getattr(after, field), getattr(before, field, None)) for name, field in pairs)
-    return [(name, new) for name, new, old in values if new is not None and new != old]
+            data = (("IFLA_MACVLAN_MACADDR_MODE", how), ("IFLA_MACVLAN_MACADDR", mac))
+            yield messages.change(index, (messages.kind(link.kind, *data),))
 
 
 def _macvlan_flags(link: Link) -> int:
-    return (_NOPROMISC if link.promiscuous is False else 0) | (_NODST if link.nodst else 0)
+    """Return IFLA_MACVLAN_FLAGS: those of the bits that the link is to have otherwise than the kernel has it."""
+    bits = 0
+    for row in ROWS.values():
+        wire = row.wire
+        if wire and wire.name == _FLAGS.name and getattr(link, row.field) is (not wire.inverted):
+            bits |= wire.bit
+    return bits
 
 
 def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
     flags = mask = 0
     bits = (
         (rtnetlink.IFF_UP, before.up if before else False, after.up),
-        (rtnetlink.IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
+        (IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
     )
     for bit, old, new in bits:
         if new is not None and new != old:

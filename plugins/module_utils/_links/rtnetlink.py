@@ -15,6 +15,7 @@ import struct
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import attributes
 
 # include/uapi/linux/netlink.h, rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE, NLM_F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
@@ -29,7 +30,7 @@ _RTM_GETNEIGH = 30
 _RTM_GETNSID, _NETNSA_NSID, _NETNSA_PID = 90, 1, 2
 _IFLA_EXT_MASK, _RTEXT_FILTER_BRVLAN, _RTEXT_FILTER_SKIP_STATS, _RTEXT_FILTER_MRP = 29, 2, 8, 16
 
-IFF_UP, IFF_LOOPBACK, IFF_ALLMULTI = 0x1, 0x8, 0x200  # include/uapi/linux/if.h
+IFF_UP, IFF_LOOPBACK = 0x1, 0x8  # include/uapi/linux/if.h
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 IFINFO = struct.Struct("=BxHiII")  # family, hardware, index, flags, change
@@ -38,7 +39,6 @@ IFADDR = struct.Struct("=BBBBI")  # family, prefix's length, flags, scope, index
 RTMSG = struct.Struct("=BBBBBBBBI")
 NDMSG_BYTES = 12
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
-_TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 _RECEIVE = 1 << 18
 # Acknowledgements wait in the socket until a batch has been sent whole: this many fit into its smallest buffer.
@@ -222,34 +222,3 @@ def _receive_answers(data: bytes, got: dict[int, Refusal | None]) -> None:
 def attribute(kind: int, payload: bytes) -> bytes:
     """Return an attribute, padded so that another can follow."""
     return (_ATTRIBUTE.pack(4 + len(payload), kind) + payload).ljust((len(payload) + 7) & ~3, b"\0")
-
-
-def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Return the attributes that lie between ``start`` and ``end``: payload by type, the last of a kind."""
-    found = {}
-    unpack = _ATTRIBUTE.unpack_from
-    while start + 4 <= end:
-        length, kind = unpack(data, start)
-        if length < 4:
-            break
-        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
-        start += (length + 3) & ~3
-    return found
-
-
-def attribute_list(data: bytes) -> list[bytes]:
-    """Return the payloads of nested attributes in their order, whatever their types."""
-    return [payload for _kind, payload in attribute_pairs(data)]
-
-
-def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
-    """Return nested attributes in their order: type and payload."""
-    found = []
-    start = 0
-    while start + 4 <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
-            break
-        found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
-        start += (length + 3) & ~3
-    return found

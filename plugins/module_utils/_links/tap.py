@@ -13,7 +13,7 @@ import stat
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Device, Tap
 
 
 def observe(index: int, device: Device | None) -> Tap:
@@ -122,6 +122,9 @@ def canonical_user(user: str) -> str:
 def canonical_group(group: str) -> str:
     """Return the group as :func:`observe` returns it. Raises KeyError as :func:`group_id` does."""
     return _group_name(group_id(group))
+
+
+ACCOUNTS = Accounts(canonical_user, canonical_group)
 
 
 def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[str, int]) -> dict[str, Device]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import VLAN_ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 
-# include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
-PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
 # The alias of what vlan_link has made, by which it knows its own.
 MARK = "linuxvirt.macvtap"
 
@@ -66,8 +65,7 @@ def fields(link: Link) -> dict[str, t.Any]:
     """Return what can be declared of a VLAN link, by the options' names."""
     return {
         "parent": link.parent,
-        "id": link.vlan_id,
-        "protocol": link.vlan_protocol,
+        **{row.option: row.shown(link) for row in VLAN_ROWS.values()},
         "mac": link.mac,
         "mtu": link.mtu,
         "state": link.state,

@@ -6,20 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _numbers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import STATES
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import PROTOCOLS, WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
 VLAN_OPTIONS: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": list(STATES)},
-    "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
-    "id": {"type": "int"},
+    **specification("state", "parent", "id"),
     "name": {"type": "str"},
-    "protocol": {"type": "str", "choices": list(PROTOCOLS)},
-    "mac": {"type": "str", "aliases": ["address"]},
-    "mtu": {"type": "int"},
+    **specification("protocol", "mac", "mtu"),
 }
 
 
@@ -32,15 +27,13 @@ def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
     if not said["parent"]:
         raise MacvtapError("say the link that the VLAN is on, such as eth0", path=join_path(path, "parent"))
     if said["name"] is not None:
-        options.check_link_name(said["name"], join_path(path, "name"))
-    options.check_range(said["mtu"], *options.RANGES["mtu"], join_path(path, "mtu"))
+        _values.check_link_name(said["name"], join_path(path, "name"))
     return WantedVlan(
         parent=said["parent"],
         id=_id(said["id"], join_path(path, "id")),
         name=said["name"],
         protocol=said["protocol"] or "802.1Q",
-        mac=None if said["mac"] is None else _mac.require(said["mac"], path=join_path(path, "mac")),
-        mtu=said["mtu"],
+        **{option: ROWS[option].value(said[option], join_path(path, option)) for option in ("mac", "mtu")},
         state=said["state"] or "up",
         path=path,
     )
@@ -51,6 +44,6 @@ def _id(given: int | None, path: str) -> int:
         raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
     # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
     why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
-    if not 1 <= _numbers.whole(given, path) <= 4094:
+    if not 1 <= _values.whole(given, path) <= 4094:
         raise MacvtapError(f"{given} is no number of a VLAN, which is from 1 to 4094{why}", path=path)
     return given

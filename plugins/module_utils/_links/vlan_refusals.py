@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
     stays,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 
 def check_parents_exist(wanted: t.Sequence[WantedVlan], links: Links) -> None:
@@ -52,10 +53,7 @@ def check_declared_once(pairs: t.Sequence[Case]) -> None:
         for what, said in ((identity(link), f"VLAN {want.id} of {link.parent}"), (link.name, link.name)):
             twin = seen.setdefault(what, want)
             if twin is not want:
-                raise MacvtapError(
-                    f"{said} is declared twice, here and in {twin.path}",
-                    path=join_path(want.path, "name" if said == link.name else "id"),
-                )
+                raise declared_twice(said, join_path(want.path, "name" if said == link.name else "id"), twin.path)
 
 
 def check(want: WantedVlan, before: Link | None, after: Link, final: Links) -> None:
@@ -109,7 +107,7 @@ def check_unused(want: WantedVlan, before: Link, after: Link | None, also: t.Seq
     """Refuse to take away what others use. Whether the host itself does, _access/reachability.py says."""
     uses = []
     if also:
-        uses.append(f"is the parent of {refusals.some([change.target for change in also])}")
+        uses.append(f"is the parent of {join_names([change.target for change in also])}")
     if before.master:
         uses.append(f"is a port of {before.master}")
     if uses and not force:
@@ -165,6 +163,6 @@ def arrived(steps: t.Sequence[Step[Link]], links: Links) -> dict[str, MacvtapErr
         on_it = [link for link in links.values() if step.before.index in (link.under, link.parent_index)]
         new = [one.name for one in on_it if not (one.netns or one.index in going or one.name in known)]
         if new:
-            message = f"{step.before.name} is the parent of {refusals.some(new)} since this run began, and stays"
+            message = f"{step.before.name} is the parent of {join_names(new)} since this run began, and stays"
             found[step.target] = MacvtapError(message, path=step.path)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     refusals,
@@ -17,7 +18,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     vlan_refusals,
     way_back,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import NAME_BYTES, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import NoSuchLinkError, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
@@ -32,9 +34,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
-# vlan_changelink() answers "success" to a new id, protocol or IFLA_LINK and ignores it.
-_RECREATES = frozenset({"parent", "id", "protocol"})
-
 
 def name_of(want: WantedVlan, parent: Link) -> str:
     """Return the name that the VLAN link on ``parent`` is to have.
@@ -43,9 +42,9 @@ def name_of(want: WantedVlan, parent: Link) -> str:
     """
     name = want.name or f"{parent.name}.{want.id}"
     size = len(name.encode())
-    if size > NAME_BYTES:
+    if size > _values.NAME_BYTES:
         raise MacvtapError(
-            f"'{name}' would have {size} bytes and the kernel allows {NAME_BYTES}; give a name",
+            f"'{name}' would have {size} bytes and the kernel allows {_values.NAME_BYTES}; give a name",
             path=join_path(want.path, "name"),
         )
     return name
@@ -141,7 +140,7 @@ def step_between(
 
 
 def _impact(_before: Link, field: str, _value: t.Any) -> Impact:
-    return Impact.RECREATE if field in _RECREATES else Impact.IN_PLACE
+    return Impact.RECREATE if field in RECREATES else Impact.IN_PLACE
 
 
 def _states(want: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, fields, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity, refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INDEX,
@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Entry, Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # What a link is, and no value that could be put back.
 _FIXED = frozenset(
@@ -89,7 +90,7 @@ def undo(  # noqa: PLR0913  # what differs between the kinds of link
             way.go(made, None, step)
         elif CHANGED in actions and CHANGED + REFUSED not in actions:
             _change_back(step, way)
-    said = (f"{refusals.some(names)}: {words}" for words, names in way.warnings.items())
+    said = (f"{join_names(names)}: {words}" for words, names in way.warnings.items())
     return in_order(way.steps, tuple(said))
 
 
@@ -137,10 +138,10 @@ def _say_what_is_lost(before: Link, now: Link, way: _Way) -> None:
     lost = way.lost.get((before.netns, before.index), Lost())
     way.warn("recreated on the way back, with another index" + (" and /dev/tapN" if before.tap else ""), before.key)
     if lost.addresses:
-        way.warn(f"what was on it is gone: {refusals.some(lost.addresses)}", before.key)
+        way.warn(f"what was on it is gone: {join_names(lost.addresses)}", before.key)
     gone = [link.name for link in lost.on_it if not _is_back(link, now, way.links)]
     if gone:
-        way.warn(f"what it was the parent of went with it and is gone: {refusals.some(gone)}", before.key)
+        way.warn(f"what it was the parent of went with it and is gone: {join_names(gone)}", before.key)
 
 
 def _is_back(link: Link, parent: Link, links: Links) -> bool:

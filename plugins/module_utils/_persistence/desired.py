@@ -1,90 +1,296 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is to be kept of a link: what was declared of it, and what it has now. Pure."""
+"""What is to be there of each declared link after a reboot: what was declared of it, and what it has now. Pure."""
 
 from __future__ import annotations
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, family, source_of
+import typing as t
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
+    MARK,
+    Address,
+    Route,
+    family,
+    source_of,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import SAME, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
+    choose_backend,
+    reachability,
+    validate,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
-    Kept,
-    Parent,
-    Route,
+    NETWORKD,
+    Declared,
+    Desired,
+    Host,
+    Stack,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 _ORDINARY_MTU = 1500
-# What a user declares and is kept as it was said.
-_AS_SAID = (*(name for name in SAME if name not in ("altnames", "mtu")), "tap_owner", "tap_group", "tap_mode")
 
 
-def vlan(want: WantedVlan, name: str, parent: Parent, link: Link | None = None) -> Kept:
-    return Kept(
-        name,
-        "vlan",
-        parent,
-        path=want.path,
-        up=_up(want.state),
-        vlan_id=want.id,
-        protocol=want.protocol,
-        mac=want.mac,
-        mtu=_mtu(want, link),
-        alias=vlan_model.MARK,
-    )
+@dataclass(frozen=True)
+class Resolved:
+    """The backend of each declared link by its name (None: nobody makes it), and the links that are to be there.
+
+    ``left`` are the declared links for which what is written stays, ``companions`` those that are companions, and
+    ``absent`` the VLAN links and companions that are declared absent, with where.
+    """
+
+    backends: t.Mapping[str, str | None]
+    links: tuple[Desired, ...]
+    warnings: tuple[str, ...]
+    left: frozenset[str] = frozenset()
+    companions: frozenset[str] = frozenset()
+    absent: t.Mapping[str, str] = field(default_factory=dict)
 
 
-def macvtap(want: Wanted, parent: Parent, link: Link | None) -> Kept:
-    """Return the macvtap link as it is to be; ``link`` is what has its name now."""
-    has = link.mode if link else None
-    # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
-    mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
-    return Kept(
-        want.name,
-        "macvtap",
-        parent,
-        path=want.path,
-        up=_up(want.state),
-        mode=mode,
-        mac=None if mode == "passthru" else _mac(want, link),
-        source_macs=tuple(sorted(want.source_macs or ())) if mode == "source" else (),
-        altnames=tuple(sorted(want.altnames or ())),
-        mtu=_mtu(want, link),
-        **{option: getattr(want, option) for option in _AS_SAID},
-    )
+def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, Entry]) -> Resolved:
+    """Return what is to be there of the ``declared`` links; ``written`` is what files of ours have, by name.
+
+    :raises MacvtapError: something that cannot be there.
+    """
+    resolver = _Resolver(host, written)
+    # Links may be on VLANs that are declared with them.
+    for one in declared:
+        if isinstance(one.want, WantedVlan):
+            resolver.vlan(one.want, one.backend)
+    for one in declared:
+        if isinstance(one.want, Wanted):
+            resolver.macvtap(one.want, one.backend)
+    for one in declared:
+        if isinstance(one.want, WantedCompanion):
+            resolver.companion(one.want, one.backend)
+    return resolver.resolved()
 
 
-def companion(want: WantedCompanion, parent: Parent, link: Link | None, below: Link) -> Kept:
-    """Return the companion as it is to be; ``link`` is what has its name now, and ``below`` its parent."""
-    return Kept(
-        want.name,
-        COMPANION,
-        parent,
-        path=want.path,
-        mode="bridge",
-        mac=_mac(want, link),
-        mtu=_mtu(want, link),
-        alias=MARK,
-        # Not a network's: the kernel would route all of it over the companion.
-        addresses=tuple(f"{address}/{128 if family(address) == 6 else 32}" for address in want.addresses),
-        routes=tuple(Route(guests, source_of(guests, want.addresses)) for guests in want.guests),
-        dhcp4=want.dhcp4,
-        lease_mtu=(link or below).mtu if want.dhcp4 else None,
-    )
+class _Resolver:
+    def __init__(self, host: Host, written: t.Mapping[str, Entry]) -> None:
+        self.host = host
+        self.written = written
+        self.links = dict(host.links)
+        self.backends: dict[str, str | None] = {}
+        self.desired: dict[str, Desired] = {}
+        self.left: set[str] = set()
+        self.not_made: list[str] = []
+        self.warnings: list[str] = []
+        self.companions: dict[str, WantedCompanion] = {}
+        # Where each thing is declared, and what is declared absent.
+        self.declared: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
+
+    def vlan(self, want: WantedVlan, asked: str) -> None:
+        if want.state == "absent":
+            self._absent_vlan(want)
+            return
+        parent = parents.resolve(want, self.links)
+        self._once(f"VLAN {want.id} ({want.protocol}) of {parent.name}", want.path, "id")
+        link = vlans.found(want, self.links)
+        ours = self.written.get(link.name) if link else None
+        if link is not None and not vlan_model.is_ours(link) and (ours is None or ours.kind == COMPANION):
+            # Another manager has made it, and will at the next boot.
+            self._once(link.name, want.path)
+            self.backends[link.name] = None
+            return
+        name = vlans.name_of(want, parent)
+        self._once(name, want.path)
+        made = Wanted(name, want.path, want.state, mac=want.mac, mtu=_mtu(want.mtu, link), alias=vlan_model.MARK)
+        vlan = (want.protocol, want.id)
+        key = self._key(want.parent, parent, want.path)
+        self._add(asked, Desired(replace(made, kind="vlan"), parent, key, vlan))
+        self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=want.id))
+
+    def _absent_vlan(self, want: WantedVlan) -> None:
+        """Whatever its name is: a VLAN link is known by its parent and id."""
+        parent = parents.lookup(want.parent, self.links)
+        names = {name for name, one in self.written.items() if _is_vlan(want, one, parent)}
+        link = vlans.found(want, self.links)
+        if link is not None:
+            names.add(link.name)
+        for name in sorted(names) or [want.said_name if parent is None else vlans.name_of(want, parent)]:
+            self._once(name, want.path)
+            self.backends[name] = None
+            self.absent[name] = want.path
+
+    def macvtap(self, want: Wanted, asked: str) -> None:
+        self._once(want.key, want.path)
+        if want.state == "absent":
+            self.backends.setdefault(want.name, None)
+            return
+        if want.netns is not None:
+            self._refuse_netns(want, asked)
+            return
+        now = self.links.get(want.name)
+        parent = self._parent(want, now)
+        has = now.mode if now else None
+        # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
+        mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
+        link = replace(
+            want,
+            mode=mode,
+            mac=None if mode == "passthru" else _mac_of(want.mac, now),
+            mtu=_mtu(want.mtu, now),
+            source_macs=want.source_macs if mode == "source" else None,
+        )
+        self.warnings += _not_kept(link)
+        self._add(asked, Desired(link, parent, self._key(want.parent, parent, want.path)))
+
+    def companion(self, want: WantedCompanion, asked: str) -> None:
+        self._once(want.name, want.path)
+        self.companions[want.name] = want
+        if want.state == "absent":
+            self.absent[want.name] = want.path
+            self.backends.setdefault(want.name, None)
+            return
+        now = self.links.get(want.name)
+        parent = self._parent(want, now)
+        link = Wanted(want.name, want.path, mode="bridge", mac=_mac_of(want.mac, now), mtu=_mtu(want.mtu, now))
+        stack = Stack(
+            # Not a network's: the kernel would route all of it over the companion.
+            tuple(Address(one, 128 if family(one) == 6 else 32) for one in want.addresses),
+            tuple(Route(guests, source=source_of(guests, want.addresses)) for guests in want.guests),
+            want.dhcp4,
+        )
+        key = self._key(want.parent, parent, want.path)
+        lease_mtu = (now or parent).mtu if want.dhcp4 else None
+        link = replace(link, alias=MARK, kind=COMPANION)
+        self._add(asked, Desired(link, parent, key, stack=stack, lease_mtu=lease_mtu))
+
+    def _once(self, what: str, path: str, option: str = "name") -> None:
+        if what in self.declared:
+            raise declared_twice(what, join_path(path, option), self.declared[what])
+        self.declared[what] = path
+
+    def _refuse_netns(self, want: Wanted, asked: str) -> None:
+        message = f"no link is made at boot in the network namespace {want.netns}"
+        if asked not in ("auto", "none"):
+            raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
+        # Here there may be another link of this name.
+        self.backends.setdefault(want.name, None)
+        if asked == "auto":
+            self.warnings.append(
+                f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
+            )
+
+    def _parent(self, want: Wanted | WantedCompanion, link: Link | None) -> Link:
+        path = join_path(want.path, "parent")
+        if want.parent is None:
+            parent = self.links.get((link.parent if link else None) or "")
+            if parent is None:
+                raise MacvtapError(f"parent is required: the link {want.name} does not exist yet", path=path)
+            return parent
+        parent = parents.find(want.parent, self.links, path=path, but=want.name)
+        if parent.name in self.absent and vlan_model.is_ours(parent):
+            raise MacvtapError(
+                f"{parent.name} is declared absent in {self.absent[parent.name]}. Use another link, or set state: "
+                "absent here too",
+                path=path,
+            )
+        return parent
+
+    def _key(self, asked: str | None, parent: Link, path: str) -> str:
+        """Return what the parent is found by at boot: what the user gave, as far as that is its own."""
+        if asked is None or asked == parent.name:
+            return parent.name
+        if parents.is_pci(asked):
+            return parent.pci or asked
+        if asked in parent.altnames:
+            check_name(asked, join_path(path, "parent"))
+            return f"altname:{asked}"
+        # One that is no physical link has the address of what it is on or made of, which at boot is found instead.
+        return parent.name if parent.kind else _mac.canonical(asked) or asked
+
+    def _add(self, asked: str, desired: Desired) -> None:
+        name, path = desired.name, desired.path
+        backend = choose_backend.choose(asked, desired.kind, self.host, path)
+        written = self.written.get(name)
+        self.backends[name] = backend
+        if backend is None:
+            if asked == "auto" and written and (written.kind == COMPANION) == (desired.kind == COMPANION):
+                # Where systemd does not run now, as in an image that is being built, it may have been written before.
+                self.left.add(name)
+                self.backends[name] = written.starter if written.key else None
+            elif asked == "auto":
+                self.not_made.append(name)
+            return
+        validate.check(desired, self.host, written=written)
+        manager = None
+        if desired.kind == COMPANION:
+            dhcp4 = desired.stack.dhcp4
+            manager = choose_backend.addresses_by(asked, desired.parent, self.host, path, dhcp4=dhcp4)
+        self.desired[name] = replace(desired, backend=backend, manager=manager)
+        self.warnings += self._grabbed(name, manager)
+
+    def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
+        link = self.host.links.get(name)
+        state = self.host.networkd.get(link.index) if link else None
+        if state is None or not state.managed or manager == NETWORKD or state.file is None:
+            return
+        if not state.file.endswith(f"-macvtap-{name}.network"):
+            yield (
+                f"{name} is configured by networkd, from {state.file}, which matches it too. From the next boot, "
+                "or from networkctl reload on, networkd leaves it alone"
+            )
+
+    def resolved(self) -> Resolved:
+        pairs = [
+            (want, self.desired.get(name))
+            for name, want in self.companions.items()
+            if want.state == "absent" or name in self.desired
+        ]
+        if self.host.access is not None:
+            reachability.check(pairs, self.host.access)
+        if self.not_made:
+            self.warnings.append(
+                f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
+                "does not run here. Set backend (in the roles macvtap_links_persistence and "
+                "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
+            )
+        if self.left:
+            self.warnings.append(
+                f"{join_names(sorted(self.left))}: systemd does not run here, so what has been written before stays as "
+                "it is. Set backend to change it"
+            )
+        links, companions = tuple(self.desired.values()), frozenset(self.companions)
+        return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), companions, self.absent)
 
 
-def _mac(want: Wanted | WantedCompanion, link: Link | None) -> str | None:
+def _is_vlan(want: WantedVlan, one: Entry, parent: Link | None) -> bool:
+    names = {want.parent, _mac.canonical(want.parent) or ""}
+    if parent is not None:
+        names |= {parent.name, parent.mac or "", parent.pci or "", *(f"altname:{name}" for name in parent.altnames)}
+    on = one.key if one.parent == UPLINK else one.parent
+    return one.vlan == (want.protocol, want.id) and on in names - {""} and want.name in (None, one.name)
+
+
+def _mac_of(mac: str | None, link: Link | None) -> str | None:
     # One that the kernel chooses would be another one at each boot.
-    return want.mac or (link.mac if link else None)
+    return mac or (link.mac if link else None)
 
 
-def _mtu(want: Wanted | WantedVlan | WantedCompanion, link: Link | None) -> int | None:
+def _mtu(mtu: int | None, link: Link | None) -> int | None:
     # At boot a link is made before a manager has raised the uplink's MTU, and does not follow that up by itself.
-    return want.mtu or (link.mtu if link and link.mtu and link.mtu > _ORDINARY_MTU else None)
+    return mtu or (link.mtu if link and link.mtu and link.mtu > _ORDINARY_MTU else None)
 
 
-def _up(state: str) -> bool | None:
-    return {"up": True, "down": False}.get(state)
+def _not_kept(link: Wanted) -> t.Iterator[str]:
+    if link.bclim is not None:
+        yield f"{link.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"
+    if link.promiscuous is False and link.mode != "passthru":
+        yield (
+            f"{link.name}: promiscuous: false has no effect in mode {link.mode}, and is not kept over a reboot. Leave "
+            "it out"
+        )

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept
 
 # No pattern, quote, comment, substitution or option of any of the formats; a leading dot would hide the file. A = would
 # end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
@@ -26,6 +25,7 @@ def check_name(name: str, path: str) -> None:
 
 
 def check_text(text: str, path: str) -> None:
+    """Refuse a text that would end the value that it is in."""
     found = re.search(r"[\x00-\x1f\x7f\"'\\`\u2028\u2029\ud800-\udfff]", text)
     if found:
         raise MacvtapError(
@@ -41,9 +41,3 @@ def escape(name: str) -> str:
         char if re.fullmatch(r"[A-Za-z0-9:_.]", char) else "".join(f"\\x{byte:02x}" for byte in char.encode())
         for char in name
     )
-
-
-def cannot(kept: Kept, option: str, value: object, manager: str, instead: str) -> MacvtapError:
-    """Return the error for what a manager has no word for."""
-    path = f"{kept.path}.{option}" if kept.path else option
-    return MacvtapError(f"{manager} cannot keep {value} over a reboot ({kept.name}); {instead}", path=path)

@@ -1,69 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter: the host's links, the files that are ours, and what the network managers say. Writes the files.
+"""The adapter: the files that are ours, what the network managers have left in /run, and the tools that check files.
 
 All paths are below ``root``, which is / but in tests.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import glob
 import os
 import re
-import shutil
-import stat
+import tempfile
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    DROP_IN,
-    INTERFACES,
-    INTERFACES_FILE,
-    LINKS_DIR,
     NETWORKD,
-    NETWORKD_DIR,
     NETWORKMANAGER,
-    NETWORKMANAGER_DIR,
-    OLD_HOOK,
-    PROGRAM,
-    SYSCTL_FILE,
-    TEMPLATE,
-    UDEV_FILE,
-    UNIT,
     UNIT_DIR,
-    UNIT_LINK,
-    UNMANAGED_FILE,
-    UPLINKS_FILE,
-    File,
     Host,
     NetworkdLink,
-    content,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
+# Runs a program with a text as its input; None if it is not installed.
+Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
+
 # What a file of ours may be called.
-_OURS = (
-    f"{NETWORKD_DIR}/*-macvtap-*.netdev",
-    f"{NETWORKD_DIR}/*-macvtap-*.network",
-    f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
-    f"{NETWORKMANAGER_DIR}/macvtap-*.nmconnection",
-    INTERFACES_FILE,
-    UDEV_FILE,
-    SYSCTL_FILE,
-    f"{LINKS_DIR}/*",
-    PROGRAM,
-    TEMPLATE,
-    f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
-    UPLINKS_FILE,
-    UNMANAGED_FILE,
-    UNIT,
-    UNIT_LINK,
-    OLD_HOOK,
-)
+_OURS = tuple(pattern for manager in managers.MANAGERS for pattern in manager.patterns)
+# What reads a file first, by how its path ends; {} is where the text lies, which is its input if it has none.
+_VALIDATORS = {end: command for manager in managers.MANAGERS for end, command in manager.validators.items()}
+# What a version answers that cannot do it yet: udevadm before 254, nmcli before 1.40.
+_TOO_OLD = ("Unknown command verb", "Unknown operation", "unrecognized option", "unknown option", "is unknown")
 # The distribution's and those of generators (netplan's) among them.
 _UNITS_ABOVE = (
     UNIT_DIR,
@@ -75,28 +49,26 @@ _UNITS_ABOVE = (
 _NETWORKING = "networking.service"
 _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.service"}
 _EXTENDED = re.compile(r"05-macvtap-(.+)\.network\.d")
-# Where networkd and NetworkManager tell of links, by index.
+# Where networkd and NetworkManager have what they manage, by index.
 _STATES = {NETWORKD: "/run/systemd/netif/links", NETWORKMANAGER: "/run/NetworkManager/devices"}
-_PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
 
 
-def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str = "/") -> Host:
-    """Return what there is on this host, with its ``links`` and their ``addresses``.
+def observe(links: Links, root: str = "/") -> Host:
+    """Return what there is on this host, with its ``links``.
 
     :raises MacvtapError: a file that cannot be read.
     """
-    systemd = os.path.isdir(_under(root, "/run/systemd/system"))
+    systemd = os.path.isdir(under(root, "/run/systemd/system"))
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
-    by_networkd = {} if NETWORKD in masked else _networkd(root)
+    by_networkd = {} if NETWORKD in masked else dict(_networkd(root))
     by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
     named, sourced = _interfaces(root, systemd=systemd)
     enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
     # Of one that starts at boot and does not run now, nothing is known.
-    known = all(os.path.isdir(_under(root, _STATES[name])) for name in enabled)
-    managed = {index for index, state in by_networkd.items() if state.managed and not _is_ours(state.file)}
+    known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
+    managed = {index for index, state in by_networkd.items() if state.managed and "-macvtap-" not in (state.file or "")}
     return Host(
         links=links,
-        addresses=addresses,
         files=_ours(root),
         networkd=by_networkd,
         networkmanager=by_networkmanager,
@@ -108,150 +80,85 @@ def observe(links: Links, addresses: t.Mapping[int, t.Sequence[str]], root: str 
             if known and not link.kind and link.netns is None and not {link.name, *link.altnames} & named
             if link.index not in managed | by_networkmanager.keys()
         ),
-        ifupdown2=os.path.isdir(_under(root, "/usr/share/ifupdown2")),
+        ifupdown2=os.path.isdir(under(root, "/usr/share/ifupdown2")),
         interfaces_sourced=sourced,
         systemd=systemd,
-        ip=ip_program(),
     )
 
 
-def ip_program() -> str:
-    """Return the path of ``ip``, for udev, which knows no PATH."""
-    return shutil.which("ip", path=_PROGRAMS) or "/sbin/ip"
-
-
 def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, root: str = "/") -> None:
-    """Write, link and remove the files, each at once and wholly.
-
-    :raises MacvtapError: one that cannot be, or that somebody else has changed since; others may have been.
-    """
+    """Write, link and remove the files: see :func:`_file_store.apply`."""
     if steps:
-        _clear(root)
-    for step in steps:
-        path = _under(root, step.target)
-        if content(_file(path, step.target) if os.path.lexists(path) else None) != content(step.before):
-            raise MacvtapError(
-                f"{step.target} was changed by something else while this ran. Nothing is done to it; run it again"
-            )
-        if journal is not None:
-            journal.record(step)
-        if step.after is None:
-            _files.write(path, None)
-            _remove_empty(root, os.path.dirname(step.target))
-        elif step.after.target is not None:
-            _files.write_link(path, step.after.target)
-        else:
-            _write(path, step.after)
+        directories = {os.path.dirname(under(root, pattern)) for pattern in _OURS}
+        _file_store.clear(found for pattern in directories for found in glob.glob(pattern))
+    _file_store.apply(steps, journal, root)
 
 
-def revert(steps: t.Sequence[Step[File]], root: str = "/") -> None:
-    """As :func:`apply`, for the way back: goes on where one file cannot be put back.
+def check(steps: t.Sequence[Step[File]], run: Run, directory: str | None = None) -> list[str]:
+    """Have the tools that will read what ``steps`` write read it first, and return what they warn of.
 
-    :raises MacvtapError: all that could not be.
+    :raises MacvtapError: a tool does not take it, with its message.
     """
-    failed = []
-    for step in steps:
-        try:
-            apply([step], root=root)
-        except MacvtapError as exc:
-            failed.append(str(exc))
-    if failed:
-        raise MacvtapError(". ".join(failed))
+    coming = (step.after for step in steps if step.after is not None and step.after.target is None)
+    return [warning for file in coming for warning in _check(file, run, directory)]
 
 
-def _remove_empty(root: str, directory: str) -> None:
-    """Remove the directories of ours that have nothing in them any more."""
-    if directory.endswith((".network.d", ".device.wants")) or directory.startswith(os.path.dirname(LINKS_DIR)):
-        # Empty or not, says the kernel.
-        with contextlib.suppress(OSError):
-            os.rmdir(_under(root, directory))
-            _remove_empty(root, os.path.dirname(directory))
-
-
-def _clear(root: str) -> None:
-    """Remove what runs that were killed had not put in place yet; the lock keeps any other from being at it."""
-    for directory in {os.path.dirname(pattern) for pattern in _OURS}:
-        for path in glob.glob(_under(root, f"{directory}/.macvtap-????????")):
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-
-
-def _under(root: str, path: str) -> str:
-    return os.path.join(root, path.lstrip("/"))
-
-
-def _write(path: str, file: File) -> None:
-    if os.path.exists(path) and stat.S_IMODE(os.lstat(path).st_mode) != file.mode:
-        # The content of before under the mode of after, if it ends here.
-        _change_mode(path, file.mode)
-    _files.write(path, file.text, mode=file.mode)
-
-
-def _change_mode(path: str, mode: int) -> None:
-    try:
-        os.chmod(path, mode)
-    except OSError as exc:
-        raise MacvtapError(f"the mode of {path} cannot be changed: {exc.strerror or exc}") from exc
+def _check(file: File, run: Run, directory: str | None) -> t.Iterator[str]:
+    command = next((command for end, command in _VALIDATORS.items() if file.path.endswith(end)), None)
+    if command is None:
+        return
+    # By its name systemd-analyze and udevadm know what it is.
+    with tempfile.TemporaryDirectory(dir=directory) as passing:
+        path = os.path.join(passing, os.path.basename(file.path))
+        _files.write(path, file.text)
+        answer = run([word.format(path) for word in command], None if "{}" in command else file.text)
+    if answer is None:
+        return
+    code, message = answer
+    if code == 0 and command[0] == "udevadm" and "deprecat" in message:
+        # From systemd 258 on, of an owner who is no system user: the unit sets that too.
+        notes = (line.replace(path, file.path).strip() for line in message.splitlines() if "deprecat" in line)
+        yield f"{command[0]} takes {file.path}, and warns: {'; '.join(notes)}"
+    if code != 0 and not any(words in message for words in _TOO_OLD):
+        raise MacvtapError(f"{command[0]} does not take what was to be written to {file.path}: {message.strip()}")
 
 
 def _ours(root: str) -> dict[str, File]:
     found = {}
     for pattern in _OURS:
-        for path in glob.glob(_under(root, pattern)):
+        for path in glob.glob(under(root, pattern)):
             shown = "/" + os.path.relpath(path, root)
-            found[shown] = _file(path, shown)
+            found[shown] = _file_store.read(path, shown)
     return found
-
-
-def _file(path: str, shown: str) -> File:
-    if os.path.islink(path):
-        return File(shown, target=os.readlink(path))
-    if not os.path.isfile(path):
-        raise MacvtapError(f"{shown} is no file; move it away")
-    return File(shown, _files.read(path) or "", stat.S_IMODE(os.stat(path).st_mode))
 
 
 def _text(root: str, path: str) -> str:
     try:
-        return _files.read(_under(root, path)) or ""
+        return _files.read(under(root, path)) or ""
     except MacvtapError:
-        # What a manager says of a link that goes while this runs, or a source of interfaces(5) that is a directory.
+        # What a manager has of a link that goes while this runs, or a source of interfaces(5) that is a directory.
         return ""
 
 
-def _pairs(text: str) -> dict[str, str]:
-    return {
-        key.strip(): value.strip() for key, mark, value in (line.partition("=") for line in text.splitlines()) if mark
-    }
-
-
 def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
-    for path in glob.glob(_under(root, f"{_STATES[manager]}/*")):
+    for path in glob.glob(under(root, f"{_STATES[manager]}/*")):
         name = os.path.basename(path)
         if name.isdigit():
-            yield int(name), _pairs(_text(root, f"{_STATES[manager]}/{name}"))
+            lines = (line.partition("=") for line in _text(root, f"{_STATES[manager]}/{name}").splitlines())
+            yield int(name), {key.strip(): value.strip() for key, mark, value in lines if mark}
 
 
-def _networkd(root: str) -> dict[int, NetworkdLink]:
-    found = {}
+def _networkd(root: str) -> t.Iterator[tuple[int, NetworkdLink]]:
     for index, state in _states(root, NETWORKD):
         managed = state.get("ADMIN_STATE", "unmanaged") != "unmanaged"
-        found[index] = NetworkdLink(managed, state.get("NETWORK_FILE") or None)
-    return found
-
-
-def _is_ours(file: str | None) -> bool:
-    return file is not None and "-macvtap-" in os.path.basename(file)
+        yield index, NetworkdLink(managed, state.get("NETWORK_FILE") or None)
 
 
 def _extended(root: str) -> t.Iterator[str]:
     """Yield the links whose networkd file of ours has a drop-in that is not ours."""
-    for path in glob.glob(_under(root, f"{NETWORKD_DIR}/05-macvtap-*.network.d/*.conf")):
+    for path in glob.glob(under(root, f"{managers.NETWORKD.directory}/05-macvtap-*.network.d/*.conf")):
         found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
-        if found and os.path.basename(path) != DROP_IN:
+        if found and os.path.basename(path) != managers.NETWORKD.drop_in:
             yield found[1]
 
 
@@ -265,10 +172,10 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     """Return the names that others' interfaces(5) have brought up, and whether those read our file (or would)."""
     names: set[str] = set()
     # The file outlives the program and its unit. Without systemd it is not known what starts.
-    here = any(os.path.lexists(_under(root, path)) for path in ("/sbin/ifup", "/usr/sbin/ifup"))
+    here = any(os.path.lexists(under(root, path)) for path in ("/sbin/ifup", "/usr/sbin/ifup"))
     starts = not systemd or (_is_enabled(root, _NETWORKING) and not _is_masked(root, _NETWORKING))
     sourced = False
-    waiting = [INTERFACES]
+    waiting = [managers.IFUPDOWN.interfaces]
     for path in waiting:
         for line in _text(root, path).splitlines():
             word, *rest = line.split() or [""]
@@ -278,16 +185,16 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
-                sourced = sourced or fnmatch.fnmatchcase(INTERFACES_FILE, full)
-                read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(_under(root, full))))
-                waiting += [one for one in read if one not in (*waiting, INTERFACES_FILE)]
+                sourced = sourced or fnmatch.fnmatchcase(managers.IFUPDOWN.file, full)
+                read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(under(root, full))))
+                waiting += [one for one in read if one not in (*waiting, managers.IFUPDOWN.file)]
     return names, sourced
 
 
 def _is_masked(root: str, unit: str) -> bool:
-    path = _under(root, f"{UNIT_DIR}/{unit}")
+    path = under(root, f"{UNIT_DIR}/{unit}")
     return os.path.islink(path) and os.readlink(path) == "/dev/null"
 
 
 def _is_enabled(root: str, unit: str) -> bool:
-    return any(glob.glob(_under(root, f"{above}/*.wants/{unit}")) for above in _UNITS_ABOVE)
+    return any(glob.glob(under(root, f"{above}/*.wants/{unit}")) for above in _UNITS_ABOVE)

@@ -107,6 +107,10 @@ def _claims(host: Host) -> t.Iterator[Claim]:
         if nic.mac and on_wire(nic):
             number = 0 if (nic.domain, nic.mac) in teams else nic.number
             yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, str(number)), nic
+    for nic in host.saved:
+        if nic.mac and on_wire(nic):
+            place = Place(host.name, nic.domain, nic.mac, seen="saved")
+            yield segments.of_nic(host, nic), nic.mac, ("nic", nic.identity, nic.mac, "0"), place
     declared = {link.key: link for link in host.declared_links}
     lent = _lent(host)
     for link in host.beside():

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import KINDS, Conflict, Host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.options import suggest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 VARIABLE = "macvtap_preflight_allow"
 
@@ -23,8 +23,7 @@ def read(entries: t.Iterable[str]) -> tuple[str, ...]:
     for index, entry in enumerate(found):
         kind = entry.partition(" ")[0]
         if kind not in KINDS:
-            near = suggest(kind, KINDS)
-            hint = f"; did you mean {near}?" if near else f" ({', '.join(KINDS)})"
+            hint = did_you_mean(suggest(kind, KINDS, most=1)) or f" ({', '.join(KINDS)})"
             raise MacvtapError(f"there is no kind {kind!r} of conflict{hint}", path=f"{VARIABLE}[{index}]")
     return found
 

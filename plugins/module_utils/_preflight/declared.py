@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import allowed, options, segments
@@ -49,6 +50,7 @@ DEFAULTS: Said = {
     "macvtap_host_access_state": "present",
     "macvtap_host_access_guests": [],
     "macvtap_host_access_dhcp4": False,
+    "macvtap_host_access_purge": False,
     "macvtap_host_access_allow_host_disconnect": False,
 }
 _LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
@@ -92,8 +94,7 @@ class Variables:
             with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
                 _need(given, path, "name")
                 # Whether there are the owners of a tap, only the host knows.
-                said = {**dict.fromkeys(link_options.LINK_OPTIONS), **given, "tap": None}
-                found.append(link_options.wanted(path, said))
+                found.append(link_options.wanted(path, {**dict.fromkeys(LINK_OPTIONS), **given}))
         self._note_twins(found)
         return tuple(
             DeclaredLink(

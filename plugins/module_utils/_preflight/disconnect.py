@@ -58,7 +58,9 @@ def by_vlans(
 
 def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
     for name in sorted(host.purged_links - {link.key for link in host.declared_links}):
-        yield "macvtap_links", Disruption(name, Loss.REMOVED), Place(host.name, link=name, seen="found")
+        shim = host.links[name].kind == "macvlan"
+        role = "macvtap_host_access" if shim else "macvtap_links"
+        yield role, Disruption(name, Loss.REMOVED, declared=shim), Place(host.name, link=name, seen="found")
     companions = {companion.name for companion in host.companions}
     for wanted in host.declared_links:
         shim = wanted.key in companions

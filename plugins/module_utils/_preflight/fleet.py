@@ -10,6 +10,7 @@ import re
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
@@ -272,8 +273,11 @@ def _version(text: str | None) -> int | None:
 
 def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
     group = variables.get("macvtap_links_group")
-    if not variables.get("macvtap_links_purge") or not group:
-        return frozenset()
+    in_group = str(group) if group and variables.get("macvtap_links_purge") else None
+    companions = variables.get("macvtap_host_access_purge")
     return frozenset(
-        link["name"] for link in links if link.get("kind") == "macvtap" and str(link.get("group")) == str(group)
+        link["name"]
+        for link in links
+        if (link.get("kind") == "macvtap" and str(link.get("group")) == in_group)
+        or (companions and link.get("kind") == "macvlan" and link.get("alias") == MARK)
     )

@@ -7,9 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict, Host, Nic, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 # One NIC of a domain as each host has it.
 _Sides = t.List[t.Tuple[Host, Nic]]
@@ -48,9 +48,9 @@ def _conflicts(sides: _Sides, whole: t.Sequence[Host]) -> t.Iterator[Conflict]:
         missing = [host for host in whole if host.name not in having]
     if len(ways) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in ways):
         return
-    told = [f"{_said(way)} on {some(names)}" for way, names in ways.items()]
+    told = [f"{_said(way)} on {join_names(names)}" for way, names in ways.items()]
     if missing:
-        told.append(f"missing on {some([host.name for host in missing])}")
+        told.append(f"missing on {join_names([host.name for host in missing])}")
     domain = sides[0][1].domain
     yield Conflict(
         "migration",

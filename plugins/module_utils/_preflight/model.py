@@ -158,6 +158,8 @@ class Host:
     vlans: tuple[WantedVlan, ...] = ()
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
+    # With which domains come back from their managed saves, as if they were stored.
+    saved: tuple[Nic, ...] = ()
     problems: tuple[Problem, ...] = ()
     reach: Reach = field(default_factory=Reach)
     lost_by_vlans: tuple[tuple[WantedVlan, tuple[str, str]], ...] = ()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.options import VARIABLES, suggest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.options import VARIABLES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 PREFIX = "macvtap_"
 # What the roles take besides, and the playbooks.
@@ -38,16 +39,18 @@ _ALIKE = 0.85
 def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
     """Say of each name that is most likely meant for a variable that there is, which."""
     for name in _strange(names):
-        near = suggest(name.lower(), KNOWN, _ALIKE)
+        near = _near(name)
         if near:
-            yield f"{name}: no role has a variable of this name, so it declares nothing; did you mean {near}?"
+            yield f"{name}: no role has a variable of this name, so it declares nothing{did_you_mean(near)}"
+
+
+def _near(name: str) -> list[str]:
+    return suggest(name.lower(), KNOWN, most=1, cutoff=_ALIKE)
 
 
 def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
     """Return the names that begin like a variable of this collection, and are not like any."""
-    yield from (
-        name for name in _strange(names) if name.startswith(PREFIX) and not suggest(name.lower(), KNOWN, _ALIKE)
-    )
+    yield from (name for name in _strange(names) if name.startswith(PREFIX) and not _near(name))
 
 
 def _strange(names: t.Iterable[t.Any]) -> t.Iterator[str]:

@@ -94,7 +94,12 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             # One of two that have one address is left alone.
             if key[:2] not in twice:
                 nics.update(_left(nics, key, host))
-    return replace(host, nics=tuple(nics.values()), problems=tuple(problems))
+    saved = [
+        Nic(domain.name, identity.of(host, domain.name), iface.mac, stored=iface)
+        for domain in host.domains.values()
+        for iface in domain.saved or ()
+    ]
+    return replace(host, nics=tuple(nics.values()), saved=tuple(saved), problems=tuple(problems))
 
 
 def _left(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:

@@ -4,19 +4,19 @@
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _numbers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import SCOPES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 Spec = t.Mapping[str, t.Mapping[str, t.Any]]
 Said = t.Mapping[str, t.Any]
@@ -30,7 +30,7 @@ _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # The link below, which the modules take by each of these names, and the roles by one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
 # Of the entries of each list. The roles know no aliases.
-LINK: Spec = {"name": _TEXT, **link_options.LINK_OPTIONS, "persistence": _PERSISTENCE}
+LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
 COMPANION: Spec = {**access_options.COMPANION_OPTIONS, "persistence": _PERSISTENCE}
 INTERFACE: Spec = {
@@ -48,9 +48,9 @@ NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},
     "macvtap_kernel_required": _FLAG,
-    "macvtap_links_state": link_options.LINK_OPTIONS["state"],
+    "macvtap_links_state": LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,
-    "macvtap_links_mode": link_options.LINK_OPTIONS["mode"],
+    "macvtap_links_mode": LINK_OPTIONS["mode"],
     "macvtap_links_auto": _SCOPE,
     "macvtap_links_mtu": _NUMBER,
     "macvtap_links_group": _NUMBER,
@@ -69,6 +69,7 @@ VARIABLES: Spec = {
     "macvtap_host_access_parent": _TEXT,
     "macvtap_host_access_mtu": _NUMBER,
     "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_purge": _FLAG,
     "macvtap_host_access_allow_host_disconnect": _FLAG,
 }
 
@@ -82,24 +83,18 @@ def read(path: str, said: Said, spec: Spec, unknown: list[str]) -> dict[str, t.A
     for name, value in said.items():
         option = spec.get(name)
         if option is None:
-            near = _near(str(name), spec)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = did_you_mean(_near(str(name), spec))
             unknown.append(str(MacvtapError(f"there is no such option{hint}", path=join_path(path, str(name)))))
         elif value is not None:
             found[name] = convert(value, option, join_path(path, name), unknown)
     return found
 
 
-def _near(name: str, spec: Spec) -> str | None:
+def _near(name: str, spec: Spec) -> list[str]:
     """Return the option that is meant by a name that is no option's, or only in another list's entries."""
     words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
-    near = suggest(name, words)
-    return words[near] if near else None
-
-
-def suggest(name: str, among: t.Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return which of ``among`` is most likely meant by ``name``, None where none is like it."""
-    return next(iter(difflib.get_close_matches(name, list(among), n=1, cutoff=cutoff)), None)
+    words.update((word, "id") for word in ("vlan_id", "vlanid", "vid") if "id" in spec)
+    return [words[near] for near in suggest(name, words, most=1)]
 
 
 def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: list[str]) -> t.Any:
@@ -114,7 +109,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
             raise MacvtapError(f"a text is needed, and found is {value!r}", path=path)
         made = str(value)
     elif kind == "int":
-        made = _numbers.whole(value, path)
+        made = _values.whole(value, path)
     elif kind == "bool":
         made = _checked(check_type_bool, value, "is neither true nor false", path)
     elif kind == "list":

@@ -9,8 +9,8 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.caveats import UNREACHED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.caveats import unreached as words
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
 def unreached(host: Host) -> t.Iterator[str]:
@@ -27,7 +27,7 @@ def unreached(host: Host) -> t.Iterator[str]:
             if (lower := parents.lookup(named or "", host.links)) is not None and lower.name == parent.name
         ]
         if others:
-            yield f"{companion.name}: {words(some(others), parent.name)}"
+            yield f"{companion.name}: {words(join_names(others), parent.name)}"
 
 
 def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, str]]:

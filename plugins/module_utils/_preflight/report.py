@@ -76,6 +76,7 @@ def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
             "running": domain.running,
             "persistent": domain.persistent,
             "saved": domain.saved is not None,
+            "saved_interfaces": [{"mac": one.mac, **_iface(one)} for one in domain.saved or ()],
             "interfaces": [
                 {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
                 for stored, live in selection.pairs(domain)
@@ -134,6 +135,9 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
             persistent=domain.get("persistent", True),
             stored=tuple(_read_iface(one["mac"], one["stored"]) for one in interfaces if one.get("stored")),
             live=tuple(_read_iface(one["mac"], one["live"]) for one in interfaces if one.get("live")),
+            saved=tuple(_read_iface(one["mac"], one) for one in domain.get("saved_interfaces") or ())
+            if domain.get("saved")
+            else None,
         )
     return found
 

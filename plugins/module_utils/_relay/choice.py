@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.refusals import some
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import Answers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 AUTO = "auto"
 # Whose mode auto decides: the option's words.
@@ -88,13 +88,13 @@ def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: 
         elif reflects is False and vepa:
             cut.setdefault(case.parent or "", []).append(case.name)
     return (
-        *(f"{w}. Mode auto is {_SAFE} then, which works with every switch: {some(n)}" for w, n in made.items()),
-        *(f"{what}. What exists keeps its mode then: {some(names)}" for what, names in kept.items()),
-        *(f"{what}. In mode {_REFLECTED} on it: {some(names)}" for what, names in unchecked.items()),
+        *(f"{w}. Mode auto is {_SAFE} then, which works with every switch: {join_names(n)}" for w, n in made.items()),
+        *(f"{what}. What exists keeps its mode then: {join_names(names)}" for what, names in kept.items()),
+        *(f"{what}. In mode {_REFLECTED} on it: {join_names(names)}" for what, names in unchecked.items()),
         *(
             f"{parent}: its switch port does not reflect frames (reflective relay, hairpin), so that guests of this "
-            f"host in mode {_REFLECTED} on it will not reach each other: {some(names)}. Say mode: {_SAFE}, or let the "
-            "switch port reflect"
+            f"host in mode {_REFLECTED} on it will not reach each other: {join_names(names)}. Say mode: {_SAFE}, or "
+            "let the switch port reflect"
             for parent, names in cut.items()
         ),
     )

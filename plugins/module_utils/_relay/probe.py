@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netns, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import ADDRGENMODES, MODES, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ADDRGENMODES, MODES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import frames
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import Echoes
 
@@ -162,7 +163,7 @@ def _create(parent: Link, namespace: int, number: int, mac: str) -> bytes:
         ("IFLA_ADDRESS", mac),
         ("IFLA_GROUP", _GROUP),
         ("IFLA_NET_NS_FD", namespace),
-        messages.macvlan("macvlan", ("MODE", MODES["vepa"])),
+        messages.kind("macvlan", ("IFLA_MACVLAN_MODE", MODES["vepa"])),
     )
     return messages.create(attrs, 0, 0, index=_FIRST_INDEX + number)
 

@@ -396,3 +396,13 @@ def test_an_address_of_no_network_of_the_parents_needs_a_route_in_the_guests() -
     assert "ip route add 10.9.9.1 dev LINK" in told
     for wanted, host in ((want(), BARE), (want(), WITH), (want(addresses=("10.9.9.1",), parent="eth1"), BARE)):
         assert not any("needs a route" in one for one in plan(replace(wanted, guests=()), host).warnings)
+
+
+def test_a_purge_removes_ours_that_are_not_declared() -> None:
+    theirs = replace(WITH.links["host0"], name="pod0", index=40, alias=None)
+    other = replace(WITH.links["host0"], name="host1", index=41, parent="eth1", parent_index=3, mac="52:54:00:00:00:41")
+    host = replace(WITH, links={**WITH.links, "pod0": theirs, "host1": other})
+    assert [(one.name, one.state, one.path) for one in planner.purged([want()], host)] == [("host1", "absent", "purge")]
+    assert {one.name for one in planner.purged([], host)} == {"host0", "host1"}
+    both = [want(), *planner.purged([want()], host)]
+    assert [(c.target, c.field, c.after) for c in planner.plan(both, host).changes] == [("host1", "state", "absent")]

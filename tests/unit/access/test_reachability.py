@@ -24,8 +24,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Kept, Parent
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reachability as at_boot
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 KERNEL, RA = 2, 9
@@ -397,8 +397,8 @@ def test_a_vlan_link_with_addresses_or_under_ssh(change: dict[str, t.Any], force
 
 @pytest.mark.parametrize(("mode", "parent", "taken"), [("passthru", "eth0", {"eth0"}), ("bridge", "eth0", set())])
 def test_what_links_take_at_the_next_boot(mode: str, parent: str, taken: set[str]) -> None:
-    kept = Kept("mt0", "macvtap", Parent(parent), "links[2]", mode=mode)
-    assert {(one.link, one.path) for one in reach.disruptions([kept], ALL)} == {(one, "links[2]") for one in taken}
+    desired = Desired(Wanted("mt0", "links[2]", mode=mode), Link(parent), parent)
+    assert {(one.link, one.path) for one in at_boot.disruptions([desired], ALL)} == {(one, "links[2]") for one in taken}
     # As it is now.
     there = {**ALL, "mt0": replace(TAP, mode=mode)}
-    assert not list(reach.disruptions([kept], there))
+    assert not list(at_boot.disruptions([desired], there))

@@ -37,4 +37,5 @@ def test_what_a_companion_leaves_out_can_be_said_for_all() -> None:
         "macvtap_host_access_companions",
         # Of the task, not of a companion.
         "macvtap_host_access_allow_host_disconnect",
+        "macvtap_host_access_purge",
     }

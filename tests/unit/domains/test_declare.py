@@ -36,11 +36,13 @@ def test_a_declaration_is_normalised() -> None:
         ({"source": ""}, "interfaces[2].source: '' cannot be the name"),
         ({"source": "sixteen-bytes-xx"}, "interfaces[2].source: 'sixteen-bytes-xx' is longer than the 15 bytes"),
         ({"source": "ütfachtbyteslän"}, "longer than the 15 bytes"),
+        ({"rom": {"file": "/x\ny"}}, "interfaces[2].rom.file: '/x\\ny' has a control character"),
+        ({"alias": "ua-\0"}, "interfaces[2].alias: 'ua-\\x00' has a control character"),
         ({"address": "0:0:0.0"}, "interfaces[2].address: libvirt takes '0:0:0.0' for no address"),
         ({"address": "0000:01:20.0"}, "interfaces[2].address: '0000:01:20.0' is not a PCI address"),
     ],
 )
-def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, str], said: str) -> None:
+def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, t.Any], said: str) -> None:
     with pytest.raises(MacvtapError) as caught:
         declare([entry("interfaces[2]", **options)])
     assert said in str(caught.value)

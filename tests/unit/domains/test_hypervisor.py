@@ -156,6 +156,14 @@ def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool
     assert bool(said) == everybody
 
 
+def test_a_trusted_guest_may_have_given_its_link_another_address() -> None:
+    links = {"macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac="02:00:00:00:00:07")}
+    on = Host(URI, {}, links=links, holders={"macvtap0": (Holder(7, "qemu", "web1"),)}, all_holders=True)
+    for trusted in (True, False):
+        iface = Iface(MAC, values={"target": "macvtap0", "trust_guest_rx_filters": "yes" if trusted else "no"})
+        assert (hostlinks.fault(iface, "web1", on) is None) == trusted
+
+
 def test_what_stopped_domains_have_stored_on_a_source_is_known(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
     assert hv.with_macs(hv.observe([])).placed == {"eth0": (("web1", MAC, "bridge"),)}

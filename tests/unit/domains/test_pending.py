@@ -75,6 +75,9 @@ class Guest:
         return self.managed
 
 
+MANAGED = Guest(SAVED, running=False, managed=True)
+
+
 @pytest.mark.parametrize(
     ("seen", "instance"),
     [
@@ -93,6 +96,10 @@ class Guest:
         # libvirtd was restarted, or the host.
         ([Guest(SAVED, running=False), Guest(UNKNOWN, running=False), Guest(RESTORED, running=True)], "7"),
         ([Guest(UNKNOWN, running=False)], None),
+        # libvirt notes its own image a moment after the guest has ended, and it may be discarded.
+        ([Guest(SAVED, running=False), MANAGED, Guest(RESTORED, running=True)], "7"),
+        ([Guest(SAVED, running=False), MANAGED, Guest(SAVED, running=False)], None),
+        ([MANAGED, Guest(UNKNOWN, running=False)], None),
         ([Guest(MIGRATED, running=False)], None),
     ],
 )

@@ -878,3 +878,13 @@ def test_what_no_two_devices_of_a_domain_can_have_is_given_once(name: str, value
     free = VALUES.get(name, "ua-1" if name == "alias" else "1")
     swapped = [replace(want(), given={name: value}), replace(want(mac=OTHER), given={name: free})]
     assert planner.plan(swapped, on).changed
+
+
+def test_a_rom_that_is_off_is_not_tuned() -> None:
+    off = changed(STORED, **{"rom.enabled": "no"})
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.rom\.bar: libvirt takes rom.bar only where the ROM is"):
+        planner.plan([replace(want(), given={"rom.bar": "on"})], host(stopped(off)))
+    tuned = changed(STORED, **{"rom.file": "/x"})
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.rom\.enabled: libvirt takes rom.file only"):
+        planner.plan([replace(want(), given={"rom.enabled": "no"})], host(stopped(tuned)))
+    assert planner.plan([replace(want(), given={"rom.enabled": "yes", "rom.bar": "on"})], host(stopped(off))).changed

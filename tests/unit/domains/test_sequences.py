@@ -246,6 +246,38 @@ def test_a_guest_that_starts_anew_right_before_it_is_given_a_nic_has_it_once() -
     assert macs(sequence, "web1") == ([A], [A])
 
 
+def test_a_run_that_came_too_late_for_a_guest_has_changed_nothing() -> None:
+    sequence = host()
+    sequence.act(Action("attach", "web1", C))
+    outcome = sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth0", "purge": True}, events=[during("links", "stop", "web1")]
+    )
+    assert not outcome.result["changed"]
+    assert "the guest stopped while this ran" in str(outcome.warnings)
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+def test_a_managed_save_that_is_not_read_since_libvirtd_is_restarted_is_not_one_without_nics(nth: int) -> None:
+    sequence = host()
+    sequence.act(Action("save", "web1"))
+    outcome = sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth0"}, events=[during("saved", "restart_libvirtd", nth=nth)]
+    )
+    assert outcome.result["restart_required"] == []
+
+
+def test_a_guest_that_is_saved_right_before_it_is_asked_was_not_asked() -> None:
+    sequence = host()
+    outcome = sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"},
+        events=[during("detach", "save", "web1")],
+    )
+    assert outcome.result["pending"] == []
+    assert "was asked to release" not in str(outcome.warnings)
+    sequence.act(Action("start", "web1"))
+    assert sequence.run({"domain": "web1", "mac": A, "live": "none"}).result["pending"] == []
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(

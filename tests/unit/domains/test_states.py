@@ -130,7 +130,9 @@ def test_a_change_that_a_guest_did_not_get_after_all_is_not_said_to_be_live() ->
         (host(stopped(changed(STORED, mode="private"), saved=(STORED,))), "restart", "was saved while this ran"),
         (on(instance="2"), "restart", "was started anew while this ran"),
     ):
-        done = identity.as_done(made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else ())
+        done = identity.as_done(made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else (), made.steps)
         assert {change.impact.value for change in done.changes} == {cost}
         assert said in str(done.warnings)
-    assert identity.as_done(made, on(), (), ()) == made
+        nothing = identity.as_done(made, now, {"web1"}, (), ())
+        assert (nothing.changed, nothing.warnings) == (False, done.warnings)
+    assert identity.as_done(made, on(), (), (), made.steps) == made

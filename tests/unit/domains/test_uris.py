@@ -97,6 +97,8 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
         ),
         ("qemu:///nonsense", "internal error: unexpected qemu URI path '/nonsense', try qemu:///system", ""),
         ("foo:///system", "no connection driver available for foo:///system", NO_DRIVER),
+        ("QEMU:///system", "no connection driver available", NO_DRIVER.replace("foo", "QEMU")),
+        ("web1", "no connection driver available", "An address begins with the driver, as qemu:///system does"),
         ("foo:///system", "Failed to connect socket to '/var/run/libvirt/virtfood-sock': No such file", NO_DRIVER),
     ],
 )

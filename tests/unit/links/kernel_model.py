@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import requests as adapter
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INDEX,
@@ -20,10 +21,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Link,
     Links,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Step
 
-# What the kernel gives a new link that says nothing of it.
+# What the kernel gives a new link that says nothing of it; of plain numbers it could be any.
 DEFAULTS: dict[str, t.Any] = {
+    **{row.field: row.range[0] for row in ROWS.values() if row.range and row.field not in ("mtu", "bclim")},
     "mode": "vepa",
     "txqueuelen": 500,
     "promiscuous": True,
@@ -37,7 +39,10 @@ DEFAULTS: dict[str, t.Any] = {
     "allmulticast": False,
 }
 # What changes on a link that exists, with nothing to heed.
-FREE = ("txqueuelen", "nodst", "bcqueuelen", "group", "alias", "addrgenmode")
+_HEEDED = ("mtu", "promiscuous", "bclim", "altnames", "allmulticast")
+FREE = tuple(
+    row.field for row in ROWS.values() if row.impact is Impact.IN_PLACE and not row.derived and row.field not in _HEEDED
+)
 
 
 class RefusedError(Exception):

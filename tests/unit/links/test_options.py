@@ -9,12 +9,13 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options, tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 
 
 def wanted(**given: t.Any) -> t.Any:
-    empty = dict.fromkeys(options.LINK_OPTIONS)
-    return options.wanted("links[2]", {**empty, "name": "mt0", "state": "up", **given})
+    empty = dict.fromkeys(LINK_OPTIONS)
+    return options.wanted("links[2]", {**empty, "name": "mt0", "state": "up", **given}, tap.ACCOUNTS)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,8 @@ def test_no_namespace_is_none() -> None:
 
 def test_what_is_white_space_in_a_name_is_none_in_an_alternative_one() -> None:
     assert wanted(altnames=["à", "all"]).altnames == {"à", "all"}
+
+
+def test_who_owns_a_tap_is_looked_up_where_the_host_is_known_alone() -> None:
+    given = {**dict.fromkeys(LINK_OPTIONS), "name": "mt0", "state": "up", "tap": {"owner": "nobody-here"}}
+    assert options.wanted("links[2]", given).tap_owner == "nobody-here"

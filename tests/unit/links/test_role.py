@@ -7,25 +7,32 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import role_specs
 import yaml
 from ansible.plugins.filter.mathstuff import FilterModule
 from jinja2.nativetypes import NativeEnvironment
 from support import ROOT, shape
+from support import documented as documentation_of
 
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link, macvtap_persistence, vlan_link
 
 ROLE = ROOT / "roles/macvtap_links"
 
 
+def test_the_options_of_a_link_are_what_the_table_says() -> None:
+    # `make specs` writes them.
+    assert role_specs.links() == role_specs.LINKS.read_text(encoding="utf-8")
+
+
 def test_a_vlan_has_every_option_of_the_module() -> None:
     specs = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]
-    documented = yaml.safe_load(vlan_link.DOCUMENTATION)["options"]
+    documented = documentation_of(vlan_link)
     assert specs["main"]["options"] == specs["absent"]["options"]
     declared = specs["main"]["options"]["macvtap_links_vlans"]["options"]
     # Said of each link for the next boot, and to no module that makes links now.
     kept = declared.pop("persistence")
     assert shape(declared) == shape(documented["vlans"]["suboptions"])
-    written = yaml.safe_load(macvtap_persistence.DOCUMENTATION)["options"]
+    written = documentation_of(macvtap_persistence)
     for option in ("vlans", "links"):
         backend = written[option]["suboptions"]["backend"]
         assert "persistence" in backend["aliases"]
@@ -33,9 +40,9 @@ def test_a_vlan_has_every_option_of_the_module() -> None:
 
 
 def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_make_it() -> None:
-    written = yaml.safe_load(macvtap_persistence.DOCUMENTATION)["options"]
+    written = documentation_of(macvtap_persistence)
     for module, option in ((vlan_link, "vlans"), (macvtap_link, "links")):
-        made = yaml.safe_load(module.DOCUMENTATION)["options"][option]["suboptions"]
+        made = documentation_of(module)[option]["suboptions"]
         own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "backend"}
         assert shape(own) == shape(made)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.persistence import earlier
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     MARK,
@@ -24,14 +25,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK as VLAN_MARK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.decide import Declared
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    HEADER,
-    LINKS_DIR,
-    Host,
-    NetworkdLink,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import LINKS_DIR
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
 
 ETC = "/etc/systemd/network"
 KEYFILE = "/etc/NetworkManager/system-connections/macvtap-host0.nmconnection"
@@ -81,7 +79,7 @@ def vlan(parent: str = "eth0", **fields: t.Any) -> Declared:
 
 def after(host: Host, *declared: Declared, purge: bool = False) -> Host:
     """Return the host once the plan is done."""
-    return replace(host, files=planner.foreseen(planner.plan(declared, host, purge=purge), host))
+    return replace(host, files=predicted(planner.plan(declared, host, purge=purge), host.files))
 
 
 def text(host: Host, path: str) -> str:
@@ -141,6 +139,7 @@ def test_networkd_gives_the_companion_its_addresses_and_its_routes() -> None:
         text(after(HOST, companion(backend="networkd")), f"{ETC}/05-macvtap-host0.network")
         == f"""\
 {HEADER}
+
 # macvlan host0
 [Match]
 Name=host0
@@ -193,7 +192,7 @@ def test_a_lease_is_the_managers_of_the_uplink_or_of_the_only_one_that_starts() 
     assert KEYFILE in after(HOST, companion("eth1", dhcp4=True)).files
 
 
-def test_networkmanager_makes_the_companion_its_addresses_and_its_routes() -> None:
+def test_networkmanager_gives_the_companion_its_addresses_and_its_routes() -> None:
     host = after(HOST, companion("eth1", mtu=1400, backend="networkmanager"))
     assert host.files[KEYFILE].mode == 0o600
     said = text(host, KEYFILE)
@@ -202,6 +201,7 @@ def test_networkmanager_makes_the_companion_its_addresses_and_its_routes() -> No
         said
         == f"""\
 {HEADER}
+
 # macvlan host0
 [connection]
 id=macvtap-host0
@@ -246,29 +246,30 @@ def test_networkmanager_gives_a_companion_no_more_than_was_declared() -> None:
     assert "route" not in only6
 
 
-def test_ifupdown_makes_the_companion_its_addresses_and_its_routes() -> None:
-    assert text(after(HOST, companion("eth2", backend="ifupdown")), INTERFACES) == (
-        f"""\
-{HEADER}
+def test_by_ifupdown_the_program_makes_the_companion_its_addresses_and_its_routes() -> None:
+    host = after(HOST, companion("eth2", backend="ifupdown", mtu=1400))
+    assert block(host, "eth2") == BARE + STACK
+    assert "make-links eth2\n" in text(host, INTERFACES)
 
-# macvlan host0
-auto host0
-iface host0 inet manual
-    pre-up ip link set dev eth2 up
-    pre-up test -e /sys/class/net/host0 || {{ ip link add link eth2 name host0 address {MAC} type macvlan mode bridge \
-&& {{ ip link set dev host0 alias 'linuxvirt.macvtap host access'; true; }}; }}
-    pre-up test ! -e /proc/sys/net/ipv4/conf/host0/arp_filter || echo 1 > /proc/sys/net/ipv4/conf/host0/arp_filter
-    pre-up test ! -e /proc/sys/net/ipv4/conf/host0/arp_announce || echo 2 > /proc/sys/net/ipv4/conf/host0/arp_announce
-    pre-up test ! -e /proc/sys/net/ipv6/conf/host0/accept_ra || echo 0 > /proc/sys/net/ipv6/conf/host0/accept_ra
-    pre-up test ! -e /proc/sys/net/ipv6/conf/host0/autoconf || echo 0 > /proc/sys/net/ipv6/conf/host0/autoconf
-    post-up ip link set dev host0 up
-    post-up ip address replace 192.0.2.250/32 dev host0
-    post-up ip address replace 2001:db8::250/128 dev host0
-    post-up ip route replace 192.0.2.16/28 dev host0 proto static src 192.0.2.250
-    post-up ip route replace 192.0.2.77/32 dev host0 proto static src 192.0.2.250
-    post-up ip route replace 2001:db8::77/128 dev host0 proto static
-"""
-    )
+
+def test_a_profile_with_another_mode_is_mended() -> None:
+    host = after(HOST, companion("eth1", backend=NM))
+    files = {**host.files, KEYFILE: replace(host.files[KEYFILE], mode=0o644)}
+    (change,) = planner.plan([companion("eth1", backend=NM)], replace(host, files=files)).changes
+    assert (change.field, change.before, change.after) == ("mode", "0644", "0600")
+
+
+@pytest.mark.parametrize(("manager", "parent"), earlier.UPLINKS.items())
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_of_what_an_earlier_version_wrote_what_is_new_comes_first(manager: str, parent: str, state: str) -> None:
+    was = replace(HOST, files={file.path: file for file in earlier.FILES[manager]})
+    alone = after(replace(HOST, files=was.files), purge=True)
+    planned = planner.plan([companion(parent, state=state)], alone)
+    assert predicted(planned, alone.files).keys() == after(HOST, companion(parent, state=state)).files.keys()
+    new = [step.before is None for step in planned.steps]
+    assert new == sorted(new, reverse=True)
+    # The links are another task's.
+    assert {path for path in was.files if "mt0" in path} <= after(was, companion(parent, state=state)).files.keys()
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
@@ -338,7 +339,7 @@ def test_a_vlan_stays_while_a_companion_is_written_on_it(parent: str) -> None:
     alone = after(HOST, lan, companion("lan20")).files
     # Of all that is not declared the VLAN stays, and what goes is what nothing is on.
     purged = planner.plan([], host, purge=True)
-    assert planner.foreseen(purged, host) == alone
+    assert predicted(purged, host.files) == alone
     (warning,) = purged.warnings
     assert warning.startswith("lan20 is not declared, and stays written all the same: it is the parent of host0, which")
     assert planner.plan([], after(HOST, lan), purge=True).warnings == ()

@@ -11,20 +11,24 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import revert
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validators
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    HEADER,
-    INTERFACES_FILE,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
-    SYSCTL_FILE,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
     TEMPLATE,
-    UDEV_FILE,
     UNIT,
     UNIT_LINK,
     UPLINKS_FILE,
-    File,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    SYSCTL_FILE,
+    UDEV_FILE,
     NetworkdLink,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
@@ -47,7 +51,7 @@ class Root:
         there.symlink_to(target)
 
     def observe(self) -> host.Host:
-        return host.observe({}, {}, str(self.path))
+        return host.observe({}, str(self.path))
 
 
 @pytest.fixture
@@ -61,8 +65,8 @@ def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
     root: Root, theirs: str, text: str
 ) -> None:
     steps = [
-        planner.step_between(None, File(UPLINKS_FILE, HEADER + "\n")),
-        planner.step_between(File(UDEV_FILE, HEADER + "\nwas\n"), File(UDEV_FILE, text) if text else None),
+        step_between(None, File(UPLINKS_FILE, HEADER + "\n")),
+        step_between(File(UDEV_FILE, HEADER + "\nwas\n"), File(UDEV_FILE, text) if text else None),
     ]
     if theirs:
         root.write(UDEV_FILE, theirs)
@@ -77,9 +81,9 @@ def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
 
 def test_the_way_back_goes_on_where_one_file_cannot_be_put_back(root: Root) -> None:
     root.write(UDEV_FILE, "theirs\n")
-    steps = [planner.step_between(None, File(path, HEADER + "\n")) for path in (UDEV_FILE, UPLINKS_FILE)]
+    steps = [step_between(None, File(path, HEADER + "\n")) for path in (UDEV_FILE, UPLINKS_FILE)]
     with pytest.raises(MacvtapError, match=f"^{UDEV_FILE} was changed"):
-        host.revert(steps, str(root.path))
+        revert(steps, str(root.path))
     assert root.observe().files[UPLINKS_FILE].ours
 
 
@@ -107,7 +111,7 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     links["br0"] = Link("br0", 9, "bridge")
 
     def unmanaged() -> set[str]:
-        return set(host.observe(links, {}, str(root.path)).unmanaged)
+        return set(host.observe(links, str(root.path)).unmanaged)
 
     assert unmanaged() == {"eth0", "eth1", "eth2", "eth3", "eth4"}
     wants = "/etc/systemd/system/multi-user.target.wants"
@@ -121,7 +125,7 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     ours = "/etc/systemd/network/70-macvtap-parent-eth4.network"
     root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
     root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
-    root.write(INTERFACES_FILE, HEADER + "\nauto eth3\n")
+    root.write(managers.IFUPDOWN.file, HEADER + "\nauto eth3\n")
     # The file outlives its program.
     assert unmanaged() == {"eth2", "eth3", "eth4"}
     root.write("/sbin/ifup", "")
@@ -135,7 +139,7 @@ def test_interfaces_5_counts_where_anything_will_act_on_it_at_boot(root: Root) -
     (root.path / "run/systemd/system").mkdir(parents=True)
 
     def unmanaged() -> set[str]:
-        return set(host.observe(links, {}, str(root.path)).unmanaged)
+        return set(host.observe(links, str(root.path)).unmanaged)
 
     # udev runs it for what is hot-plugged, whether or not its unit is enabled.
     assert unmanaged() == {"eth0"}
@@ -202,11 +206,11 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
         File(UNIT, HEADER + "\n"),
         File(UNIT_LINK, target=UNIT),
     ]
-    steps = [planner.step_between(None, file) for file in files]
+    steps = [step_between(None, file) for file in files]
     host.apply(steps, root=str(root.path))
     assert root.observe().files == {file.path: file for file in files}
     assert all(file.ours for file in root.observe().files.values())
-    host.apply([planner.step_between(file, None) for file in files], root=str(root.path))
+    host.apply([step_between(file, None) for file in files], root=str(root.path))
     assert root.observe().files == {}
     assert not (root.path / "etc/systemd/network/20-eth0.network.d").exists()
     assert not (root.path / "etc/linuxvirt-macvtap").exists()
@@ -216,7 +220,7 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
 def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
     root.write("/etc/systemd/network/20-eth0.network.d/mine.conf", "")
     file = File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n")
-    host.apply([planner.step_between(None, file), planner.step_between(file, None)], root=str(root.path))
+    host.apply([step_between(None, file), step_between(file, None)], root=str(root.path))
     assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
 
 
@@ -226,7 +230,7 @@ KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
 @pytest.mark.parametrize(
     ("path", "program"),
     [
-        (INTERFACES_FILE, "ifquery"),
+        (managers.IFUPDOWN.file, "ifquery"),
         (UDEV_FILE, "udevadm"),
         (UPLINKS_FILE, "udevadm"),
         (KEYFILE, "nmcli"),
@@ -235,7 +239,7 @@ KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
 def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, tmp_path: pathlib.Path) -> None:
     asked = []
 
-    def answers(code: int, said: str) -> validators.Run:
+    def answers(code: int, said: str) -> host.Run:
         def run(command: t.Sequence[str], text: str | None) -> tuple[int, str]:
             asked.append(command[0])
             read = text if text is not None else pathlib.Path(command[-1]).read_text()
@@ -247,15 +251,15 @@ def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, 
 
         return run
 
-    steps = [planner.step_between(None, File(path, "content\n"))]
-    validators.check(steps, answers(0, ""), str(tmp_path))
+    steps = [step_between(None, File(path, "content\n"))]
+    host.check(steps, answers(0, ""), str(tmp_path))
     with pytest.raises(MacvtapError, match=f"{program} does not take what was to be written to {path}: line 3"):
-        validators.check(steps, answers(1, "line 3: bad"), str(tmp_path))
+        host.check(steps, answers(1, "line 3: bad"), str(tmp_path))
     # One that cannot do it yet, and none at all.
-    validators.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
-    validators.check(steps, lambda _command, _text: None, str(tmp_path))
+    host.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
+    host.check(steps, lambda _command, _text: None, str(tmp_path))
     assert asked == [program] * 3
-    told = validators.check(steps, answers(0, f"{tmp_path}/x:2 Support for non-system accounts is deprecated."), None)
+    told = host.check(steps, answers(0, f"{tmp_path}/x:2 Support for non-system accounts is deprecated."), None)
     assert bool(told) == (program == "udevadm")
     assert "deprecated" in "".join(told) or not told
     assert list(tmp_path.iterdir()) == []
@@ -263,17 +267,17 @@ def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, 
 
 def test_what_others_have_written_into_our_files_is_checked_and_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
     text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
-    steps = [planner.step_between(None, File(UDEV_FILE, text))]
-    validators.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
+    steps = [step_between(None, File(UDEV_FILE, text))]
+    host.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
     host.apply(steps, root=str(tmp_path))
-    assert host.observe({}, {}, str(tmp_path)).files[UDEV_FILE].text == text
+    assert host.observe({}, str(tmp_path)).files[UDEV_FILE].text == text
 
 
 def test_networkd_may_read_what_is_written_whatever_the_umask(root: Root) -> None:
     paths = ["/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", "/etc/systemd/network/50-macvtap-mt0.netdev"]
     before = os.umask(0o077)
     try:
-        host.apply([planner.step_between(None, File(path, HEADER + "\n")) for path in paths], root=str(root.path))
+        host.apply([step_between(None, File(path, HEADER + "\n")) for path in paths], root=str(root.path))
     finally:
         os.umask(before)
     made = [root.path / "etc", *(root.path / "etc").rglob("*")]

@@ -31,6 +31,21 @@ def test_hosts_in_segments_of_their_own_may_have_the_same_address() -> None:
     assert conflict.segment == "lan"
 
 
+def test_an_address_that_a_managed_save_brings_back_is_used() -> None:
+    """Although nothing that is stored has it any more."""
+    saved = Domain("web1", U1, stored=(iface(B),), saved=(iface(A), iface(B)))
+    conflict = only((NOTHING, found(saved)), (declared(nic("web2", mac=A)), H2))
+    assert conflict.message == f"{A} is used twice on one network"
+    assert places(conflict) == [f"hv1 web1 {A} saved", f"hv2 web2 {A} declared"]
+    # Its own are its own, also where it has come to another host.
+    assert conflicts((declared(nic("web1", mac=A)), found(saved))) == []
+    moved = Domain("web1", U1, True, stored=(iface(A),), live=(iface(A),))
+    assert conflicts((NOTHING, found(saved)), (NOTHING, found(moved, number=2))) == []
+    # And one that leads into another segment is none of this one's.
+    apart = Domain("web1", U1, saved=(Iface(A, "direct", {"source": "eth0.10", "mode": "bridge"}),))
+    assert conflicts((declared(segment=TRUNK), found(apart)), (declared(nic("web2", mac=A), segment="lan"), H2)) == []
+
+
 TRUNK = {"default": "lan", "eth0.10": "v10", "eth0.20": "v20"}
 
 

@@ -6,11 +6,17 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 
 import pytest
-from compared import H1, NOTHING, A, nic
-from fleet import Said, declared
+from compared import H1, NOTHING, U1, A, B, macvtap, nic
+from fleet import Said, declared, found, iface
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK as SHIM
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Connection, Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, summary
 
 errors = pytest.importorskip("ansible.errors")
@@ -20,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
     fleet_declarations,
     fleet_gaps,
     fleet_summary,
+    fleet_undeclared,
 )
 
 TWICE: dict[str, Said] = {
@@ -96,11 +103,11 @@ def test_each_host_says_what_it_declares() -> None:
         "hv6: its variables cannot be read",
         "No conflicts on 6 hosts",
     ]
-    many: dict[str, t.Any] = {f"hv{n:02}": {"declared": {}} for n in range(20)}
+    many: dict[str, Said] = {f"hv{n:02}": {"declared": {}} for n in range(20)}
     assert summary.lines(many, [])[0].endswith("hv11 and 8 hosts more: declares nothing")
 
 
-class _Undefined(dict[str, t.Any]):
+class _Undefined(t.Dict[str, t.Any]):
     def __getitem__(self, key: str) -> t.Any:
         raise errors.AnsibleUndefinedVariable("'rack' is undefined")
 
@@ -119,3 +126,34 @@ def test_the_declarations_of_other_hosts_are_read_from_hostvars() -> None:
     assert gap == "outside of --limit; not compared, since a variable cannot be read: 'rack' is undefined"
     with pytest.raises(errors.AnsibleFilterError, match="hostvars of hv9 are needed"):
         fleet_declarations.fleet_declarations(there, ["hv9"])
+
+
+def test_what_nobody_declares_is_listed() -> None:
+    shim = Link("host0", 31, "macvlan", "eth0", 2, "bridge", "52:54:00:00:00:fa", 1500, alias=SHIM)
+    vlan = Link("eth0.20", 32, "vlan", "eth0", 2, alias=MARK, vlan_id=20, vlan_protocol="802.1Q")
+    theirs = (
+        replace(shim, name="pod0", index=33, alias=None),
+        replace(vlan, name="mgmt", index=34, vlan_id=9, alias=""),
+    )
+    guests = macvtap("macvtap0", A)
+    running = Domain("web1", U1, True, stored=(iface(A),), live=(iface(A, target="macvtap0"),))
+    there = found(macvtap("spare0", B), shim, vlan, *theirs, guests, running)
+    assert fleet_undeclared.fleet_undeclared({"hv1": {"declared": NOTHING, "found": there}}) == [
+        f"hv1: NIC {A} of web1 on eth0, link spare0 on eth0, host interface host0 on eth0, VLAN link eth0.20"
+    ]
+    all_of_it = {
+        **declared(nic("web1", mac=A), links=[{"name": "spare0"}]),
+        "macvtap_links_vlans": [{"parent": "eth0", "id": 20}],
+        "macvtap_host_access_companions": [{"name": "host0", "addresses": ["192.0.2.250"]}],
+    }
+    assert fleet_undeclared.fleet_undeclared({"hv1": {"declared": all_of_it, "found": there}}) == []
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_host_interface_that_a_purge_removes_under_ansible_is_a_conflict(purge: bool) -> None:
+    shim = Link("host0", 31, "macvlan", "eth0", 2, "bridge", "52:54:00:00:00:fa", 1500, up=True, alias=SHIM)
+    reach = Reach(connections=(Connection("192.0.2.250", "192.0.2.9", 31),))
+    there = found(shim, reach=reach)
+    got = compare.conflicts({"hv1": {"declared": declared(host_access_purge=purge), "found": there}})
+    assert [one.kind for one in got] == (["disconnect"] if purge else [])
+    assert not got or got[0].remedy.endswith("macvtap_host_access_allow_host_disconnect: true")

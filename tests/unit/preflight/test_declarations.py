@@ -29,6 +29,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(links=[{"name": "x0", "mtu": True}]), "macvtap_links_links[0].mtu: True is not a whole number"),
         (declared(links=[{"name": "x0", "mac": "01:00:00:00:00:01"}]), "macvtap_links_links[0].mac: "),
         (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
+        (declared(links=[{"name": "x0", "tap": {"mode": 440}}]), "macvtap_links_links[0].tap.mode: 440 without quotes"),
+        (declared(links=[{"name": "x0", "gso_max_size": 9}]), "macvtap_links_links[0].gso_max_size: 9 is not between"),
         (declared(links=[{"name": "x0", "mode": "brige"}]), "macvtap_links_links[0].mode: 'brige' is none of vepa, "),
         (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: there is no such option"),
         (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: a list is needed, and found is"),

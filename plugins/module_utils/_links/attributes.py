@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Every attribute of a link that can be declared: one row says all of it. Pure.
+
+What is observed of a link, what is declared of one and what is written down for the next boot have the rows as their
+fields. Out of them come the options, what is refused of their values, what is read of the kernel's messages and asked
+for in them, what a change costs, what modules return, how the link is made at boot, the documentation's types, and the
+argument specification of the role. To add an option is to add its row here, and its text in
+plugins/doc_fragments/link_options.py.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, fields, replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rows, wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row, row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place, Wire
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
+# include/uapi/linux/if_link.h
+MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
+# include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
+PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
+STATES = ("up", "present", "down", "absent")
+IFF_ALLMULTI = 0x200  # include/uapi/linux/if.h
+
+_ALIAS_BYTES = 255  # IFALIASZ less the final NUL
+_QUEUES_MAX = 4096  # rtnl_create_link()
+
+
+def _link(name: str, number: int, codec: wire.Codec = wire.U32, **more: t.Any) -> Wire:
+    return Wire(Place.LINK, f"IFLA_{name}", number, codec, **more)
+
+
+def _macvlan(name: str, number: int, codec: wire.Codec = wire.U32, **more: t.Any) -> Wire:
+    return Wire(Place.MACVLAN, f"IFLA_MACVLAN_{name}", number, codec, **more)
+
+
+_FLAGS = ("FLAGS", 2, wire.U16)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The attributes of a link of any kind, in the order in which changes are listed."""
+
+    mode: str | None = field(
+        default=None,
+        metadata=row(
+            "mode",
+            "str",
+            choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
+            wire=_macvlan("MODE", 1, words=MODES),
+            derived=True,
+            reported=True,
+            ip="mode",
+            with_add=True,
+        ),
+    )
+    mac: str | None = field(
+        default=None,
+        metadata=row(
+            "mac",
+            "str",
+            aliases=("address",),
+            parse=rows.mac_address,
+            wire=_link("ADDRESS", 1, wire.MAC),
+            derived=True,
+            reported=True,
+            ip="address",
+            with_add=True,
+        ),
+    )
+    mtu: int | None = field(
+        default=None,
+        metadata=row(
+            "mtu",
+            # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu.
+            range=(68, 65535),
+            wire=_link("MTU", 4),
+            reported=True,
+            ip="mtu",
+        ),
+    )
+    txqueuelen: int | None = field(
+        default=None,
+        metadata=row(
+            "txqueuelen",
+            aliases=("txqlen",),
+            range=(0, _values.U31_MAX),
+            wire=_link("TXQLEN", 13),
+            ip="txqueuelen",
+            with_add=True,
+        ),
+    )
+    promiscuous: bool | None = field(
+        default=None,
+        metadata=row(
+            "promiscuous",
+            "bool",
+            wire=_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
+            ip="nopromisc",
+            with_add=True,
+        ),
+    )
+    nodst: bool | None = field(
+        default=None,
+        metadata=row(
+            "nodst", "bool", wire=_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
+        ),
+    )
+    bcqueuelen: int | None = field(
+        default=None,
+        metadata=row(
+            "bcqueuelen",
+            range=(0, _values.U32_MAX),
+            wire=_macvlan("BC_QUEUE_LEN", 7),
+            ip="bcqueuelen",
+            with_add=True,
+            since="5.11",
+        ),
+    )
+    bclim: int | None = field(
+        default=None,
+        metadata=row(
+            "bclim",
+            aliases=("bc_cutoff",),
+            range=(-1, _values.U31_MAX),
+            # It is left out where it is 1, the default.
+            wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
+            ip="bclim",
+            kept=False,
+            since="6.4",
+        ),
+    )
+    source_macs: frozenset[str] | None = field(
+        default=None,
+        metadata=row(
+            "source_macs",
+            "list",
+            elements="str",
+            parse=rows.mac_addresses,
+            wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
+            derived=True,
+            ip="macaddr",
+        ),
+    )
+    group: int | None = field(
+        default=None,
+        metadata=row("group", range=(0, _values.U31_MAX), wire=_link("GROUP", 27, absent=0), ip="group", with_add=True),
+    )
+    alias: str | None = field(
+        default=None,
+        metadata=row(
+            "alias",
+            "str",
+            max_bytes=_ALIAS_BYTES,
+            # The kernel takes it only for a link that exists.
+            wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
+            made_with=False,
+            ip="alias",
+        ),
+    )
+    altnames: frozenset[str] | None = field(
+        default=None,
+        metadata=row(
+            "altnames",
+            "list",
+            elements="str",
+            parse=rows.names,
+            wire=_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
+            made_with=False,
+            ip="altname",
+            since="5.5",
+        ),
+    )
+    # The kernel answers "success" to another number and ignores it, as it does to another IFLA_LINK.
+    tx_queues: int | None = field(
+        default=None,
+        metadata=row(
+            "queues.tx",
+            range=(1, _QUEUES_MAX),
+            wire=_link("NUM_TX_QUEUES", 31),
+            impact=Impact.RECREATE,
+            ip="numtxqueues",
+            with_add=True,
+        ),
+    )
+    rx_queues: int | None = field(
+        default=None,
+        metadata=row(
+            "queues.rx",
+            range=(1, _QUEUES_MAX),
+            wire=_link("NUM_RX_QUEUES", 32),
+            impact=Impact.RECREATE,
+            ip="numrxqueues",
+            with_add=True,
+        ),
+    )
+    gso_max_size: int | None = field(
+        default=None,
+        metadata=row(
+            "gso_max_size",
+            # MAX_TCP_HEADER, by the kernel's configuration up to 320, and GSO_MAX_SIZE. Before 5.19 macvlan_init() puts
+            # the parent's in the place of what a link is made with.
+            range=(321, 524280),
+            wire=_link("GSO_MAX_SIZE", 41),
+            made_with=False,
+            ip="gso_max_size",
+        ),
+    )
+    addrgenmode: str | None = field(
+        default=None,
+        metadata=row(
+            "addrgenmode",
+            "str",
+            choices=tuple(ADDRGENMODES),
+            wire=Wire(Place.INET6, "IFLA_INET6_ADDR_GEN_MODE", 8, wire.U8, words=ADDRGENMODES),
+            made_with=False,
+            ip="addrgenmode",
+        ),
+    )
+    allmulticast: bool | None = field(
+        default=None,
+        metadata=row(
+            "allmulticast", "bool", wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI), ip="allmulticast"
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class VlanAttributes:
+    """What VLAN links alone have. vlan_changelink() answers "success" to another id or protocol and ignores it."""
+
+    vlan_id: int | None = field(
+        default=None,
+        metadata=row(
+            "id", wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16), impact=Impact.RECREATE, ip="id", with_add=True
+        ),
+    )
+    vlan_protocol: str | None = field(
+        default=None,
+        metadata=row(
+            "protocol",
+            "str",
+            choices=tuple(PROTOCOLS),
+            wire=Wire(Place.VLAN, "IFLA_VLAN_PROTOCOL", 5, wire.BE16, words=PROTOCOLS),
+            impact=Impact.RECREATE,
+            ip="protocol",
+            with_add=True,
+        ),
+    )
+
+
+def _rows(of: type) -> dict[str, Row]:
+    return {one.name: replace(one.metadata["row"], field=one.name) for one in fields(of)}
+
+
+# By the names of the fields.
+ROWS: t.Mapping[str, Row] = _rows(Attributes)
+VLAN_ROWS: t.Mapping[str, Row] = _rows(VlanAttributes)
+WITH_WIRE: tuple[Row, ...] = tuple(one for one in (*ROWS.values(), *VLAN_ROWS.values()) if one.wire)
+
+# What is no attribute of the kernel's: where the link is, whether it is up, and its tap.
+_STATE = Row("state", "str", choices=STATES)
+_PARENT = Row("parent", "str", aliases=("link", "lower", "base_iface"), impact=Impact.RECREATE)
+_NETNS = Row("netns", "str")
+_TAP = (Row("tap.owner", "str"), Row("tap.group", "str"), Row("tap.mode", "raw"), Row("tap.repair", "bool"))
+
+_OPTIONS = {one.option: one for one in (_STATE, _PARENT, *ROWS.values(), *VLAN_ROWS.values(), _NETNS, *_TAP)}
+# What of it a new value makes anew.
+RECREATES = frozenset(name for name, one in _OPTIONS.items() if one.impact is Impact.RECREATE)
+
+
+def specification(*options: str) -> dict[str, t.Any]:
+    """Return the argument specification of ``options``: ``queues.tx`` is ``tx`` under ``queues``."""
+    spec: dict[str, t.Any] = {}
+    for option in options:
+        *outer, last = option.split(".")
+        inner = spec
+        for part in outer:
+            inner = inner.setdefault(part, {"type": "dict", "options": {}})["options"]
+        inner[last] = _OPTIONS[option].specification()
+    return spec
+
+
+def row_of(option: str) -> Row:
+    return _OPTIONS[option]
+
+
+# By the options' names; those of a macvtap link, and those of a VLAN link, which has a name of its own to leave out.
+LINK_OPTIONS: t.Mapping[str, t.Any] = specification(
+    "state", "parent", *(one.option for one in ROWS.values()), "netns", *(one.option for one in _TAP)
+)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Links in the words of ``ip``, as iproute2 5.12 understands them. Pure.
+
+The words are those of the table of attributes, so that what has a row there is there after a reboot too.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
+
+# A request of iproute2 has room for 1024 bytes.
+_MACS_AT_ONCE = 40
+_ALTNAMES_AT_ONCE = 4
+_WITH_ADD = [one for one in ROWS.values() if one.kept and one.with_add and one.field != "mode"]
+# Set afterwards, with one word and one value.
+_PLAIN = [one for one in ROWS.values() if one.kept and not one.with_add and one.type in ("int", "str")]
+
+
+def create(link: Wanted, parent: str, vlan: tuple[str, int] | None = None) -> str:
+    """Return the words that make the link on ``parent``; ``vlan`` are protocol and ID of a VLAN link."""
+    words = [f"link add link {parent} name {link.name}"]
+    # Those of every kind of link, and those of a macvlan or macvtap link.
+    data = []
+    for one in _WITH_ADD:
+        value = getattr(link, one.field)
+        if value is None:
+            continue
+        if one.type == "bool":
+            # At once: either flag alone would take the other one away. ip takes nopromisc with this mode only.
+            meant = one.field != "promiscuous" or link.mode == "passthru"
+            data += [one.ip] if one.wire and value is not one.wire.inverted and meant else []
+        elif one.wire and one.wire.place is Place.MACVLAN:
+            data.append(f"{one.ip} {value}")
+        else:
+            words.append(f"{one.ip} {value}")
+    if vlan is not None:
+        return " ".join([*words, "type vlan protocol {} id {}".format(*vlan)])
+    macs = sorted(link.source_macs or ())[:_MACS_AT_ONCE]
+    return " ".join([*words, f"type {link.kind} mode {link.mode}", *data, *(["macaddr set", *macs] if macs else [])])
+
+
+def settings(link: Wanted) -> t.Iterator[str]:
+    """Yield what is set when the link is there: one thing each, so that what cannot be set costs nothing else."""
+    dev = f"link set dev {link.name}"
+    for one in _PLAIN:
+        value = getattr(link, one.field)
+        if value not in (None, ""):
+            # An alias alone has spaces.
+            yield f"alias {value}" if one.field == "alias" else f"{dev} {one.ip} {value}"
+    if link.allmulticast and link.mode == "passthru" and link.state != "down":
+        # macvlan_open() does not pass it on to the parent, and what was never added is taken off its count later.
+        yield f"{dev} up"
+    if link.allmulticast and not (link.mode == "passthru" and link.state == "down"):
+        yield f"{dev} allmulticast on"
+    altnames = sorted(link.altnames or ())
+    for start in range(0, len(altnames), _ALTNAMES_AT_ONCE):
+        names = (f"altname {name}" for name in altnames[start : start + _ALTNAMES_AT_ONCE])
+        yield f"link property add dev {link.name} {' '.join(names)}"
+    for mac in sorted(link.source_macs or ())[_MACS_AT_ONCE:]:
+        yield f"{dev} type macvtap macaddr add {mac}"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""How a value of a link stands in the kernel's messages (RTM_NEWLINK): where, under which number, as which bytes. Pure.
+
+Reading is done here, since a dump of 1,000 links with no more decoding than is needed takes 0.02 s. Writing is
+pyroute2's, which is told the same numbers and types: see messages.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import typing as t
+from dataclasses import dataclass, field
+
+Reader = t.Callable[[t.Optional[bytes]], t.Any]
+
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+
+class Place(enum.Enum):
+    """What of the message has the value."""
+
+    FLAGS = "ifi_flags"
+    LINK = "the message's own attributes"
+    MACVLAN = "IFLA_LINKINFO, IFLA_INFO_DATA of a macvlan or macvtap link"
+    VLAN = "IFLA_LINKINFO, IFLA_INFO_DATA of a VLAN link"
+    INET6 = "IFLA_AF_SPEC, AF_INET6"
+
+
+class Codec(t.NamedTuple):
+    """A type of attribute: pyroute2's name for it, and what reads it."""
+
+    name: str
+    read: t.Callable[[bytes], t.Any]
+
+
+def _struct(name: str, form: str) -> Codec:
+    unpack = struct.Struct(form).unpack_from
+    return Codec(name, lambda data: unpack(data)[0])
+
+
+def text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def mac(data: bytes) -> str | None:
+    return data.hex(":") or None
+
+
+U8, U16, U32, S32 = _struct("uint8", "=B"), _struct("uint16", "=H"), _struct("uint32", "=I"), _struct("int32", "=i")
+BE16 = _struct("be16", ">H")
+# Without a final NUL: the kernel takes an alias for bytes and counts it among the 255.
+TEXT = Codec("string", text)
+MAC = Codec("l2addr", mac)
+# Lists; the names are those of classes in messages.py.
+NAMES = Codec("names", lambda data: frozenset(map(text, attribute_list(data))))
+MACS = Codec("macs", lambda data: frozenset(one.hex(":") for one in attribute_list(data)))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Where a value stands: ``name`` and ``number`` are those of include/uapi/linux/if_link.h.
+
+    ``words`` are the kernel's numbers by our words for them. With ``bit`` the value is one bit of a number that others
+    share, and with ``inverted`` it is true where the bit is not set. In ``Place.FLAGS`` there is only the bit.
+    ``absent`` is what it means that the kernel leaves it out.
+    """
+
+    place: Place
+    name: str
+    number: int = 0
+    codec: Codec = U32
+    words: t.Mapping[str, int] = field(default_factory=dict)
+    bit: int = 0
+    inverted: bool = False
+    absent: t.Any = None
+
+    def reader(self) -> Reader:
+        """Return what reads the value out of the attribute's bytes, None where it is left out."""
+        read, absent = self.codec.read, self.absent
+        if self.bit:
+            bit, inverted = self.bit, self.inverted
+            return lambda data: absent if data is None else bool(read(data) & bit) is not inverted
+        if self.words:
+            names = {number: word for word, number in self.words.items()}
+            return lambda data: absent if data is None else names.get(read(data))
+        return lambda data: absent if data is None else read(data)
+
+    def number_of(self, value: t.Any) -> t.Any:
+        """Return the value as the kernel has it."""
+        return self.words[value] if self.words else value
+
+
+def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
+    """Return the attributes that lie between ``start`` and ``end``: payload by type, the last of a kind."""
+    found = {}
+    unpack = _ATTRIBUTE.unpack_from
+    while start + 4 <= end:
+        length, kind = unpack(data, start)
+        if length < 4:
+            break
+        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
+        start += (length + 3) & ~3
+    return found
+
+
+def attribute_list(data: bytes) -> list[bytes]:
+    """Return the payloads of nested attributes in their order, whatever their types."""
+    return [payload for _kind, payload in attribute_pairs(data)]
+
+
+def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
+    """Return nested attributes in their order: type and payload."""
+    found = []
+    start = 0
+    while start + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        if length < 4:
+            break
+        found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
+        start += (length + 3) & ~3
+    return found

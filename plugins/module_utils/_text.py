@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What messages have in common: lists of names, what may have been meant, and what is declared twice. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+
+def join_names(names: t.Sequence[str], most: int = 5) -> str:
+    """Return ``names`` as a list in words; of many the first ones and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def suggest(name: str, among: t.Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Return those of ``among`` that are most likely meant by ``name``, the likeliest first."""
+    import difflib
+
+    return difflib.get_close_matches(name, list(among), n=most, cutoff=cutoff)
+
+
+def did_you_mean(names: t.Sequence[str]) -> str:
+    """Return the end of a message that suggests ``names``, "" if there are none."""
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def declared_twice(what: str, path: str, other: str) -> MacvtapError:
+    """Return the error that ``what`` is declared in the options ``path`` and ``other``."""
+    return MacvtapError(f"{what} is declared twice, here and in {other}", path=path)
+
+
+def distribution(os_release: str) -> frozenset[str]:
+    """Return the words of ID and ID_LIKE of os-release(5): opensuse-leap counts as opensuse too."""
+    fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
+    words = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
+    return frozenset(words | {word.split("-")[0] for word in words})

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The README's commands, as they stand and where a reader types them, on the lab's hypervisors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+import readme
+from labkit import cells, guest, image, indexes, lifecycle, model
+from support import ROOT
+
+HYPERVISORS = {"hv1": "web1", "hv2": "web2"}
+
+
+@pytest.fixture(scope="module")
+def lab() -> t.Iterator[model.Lab]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for the lab")
+    made = lifecycle.create(model.declare(f"readme-{os.getpid()}", tuple(HYPERVISORS)), index_count=indexes.COUNT)
+    try:
+        for hv, name in HYPERVISORS.items():
+            guest.define(made.hypervisor(hv), name, image.cache_dir(None), memory=192)
+        yield made
+    finally:
+        lifecycle.destroy(made.name)
+
+
+@pytest.fixture(scope="module")
+def reader(lab: model.Lab, tmp_path_factory: pytest.TempPathFactory) -> readme.Reader:
+    """A reader with the collection installed, and an inventory that has how to reach the hypervisors too."""
+    made = readme.Reader(tmp_path_factory.mktemp("reader"))
+    made.installs()
+    shutil.copytree(ROOT / "docs/example/inventory", made.project / "inventory")
+    shutil.copy(lab.inventory, made.project / "inventory" / f"lab{lab.inventory.suffix}")
+    (made.project / "web1.yml").write_text(readme.file("A first playbook"), encoding="utf-8")
+    return made
+
+
+def interfaces(lab: model.Lab, hypervisor: str) -> list[str]:
+    """Return the MAC addresses of the direct interfaces that the hypervisor's domain has stored."""
+    argv = [*cells.enter(lab.hypervisor(hypervisor)), "virsh", "dumpxml", "--inactive", HYPERVISORS[hypervisor]]
+    shown = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    return re.findall(r"<interface type='direct'>\s*<mac address='([^']+)'", shown)
+
+
+def test_the_first_playbook_puts_web1_on_the_lan(lab: model.Lab, reader: readme.Reader) -> None:
+    ((prepare, look, change),) = readme.commands("A first playbook")
+    reader.types(prepare, reader.project)
+    assert re.search(r"changed=[1-9]", reader.types(look, reader.project).stdout)
+    assert interfaces(lab, "hv1") == []
+    reader.types(change, reader.project)
+    assert interfaces(lab, "hv1") == ["52:54:00:00:01:01"]
+
+
+def test_the_playbooks_put_the_fleet_on_the_lan_and_take_it_off(lab: model.Lab, reader: readme.Reader) -> None:
+    (commands,) = readme.commands("A fleet")
+    for command in commands:
+        reader.types(command, reader.project)
+    assert interfaces(lab, "hv2") == ["52:54:00:00:02:01"]
+    ((teardown,),) = readme.commands("What happens when an entry is deleted")
+    reader.types(teardown, reader.project)
+    assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []
+
+
+def test_the_demo_shows_guests_on_the_lan_and_goes(
+    lab: model.Lab, reader: readme.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = f"{lab.name}-demo"
+    monkeypatch.setenv("MACVTAP_DEMO_NAME", demo)
+    # What make has installed for this test need not be installed again.
+    (reader.clone / ".venv").symlink_to(ROOT / ".venv")
+    ((command, _test),) = readme.commands("Try it")
+    try:
+        shown = reader.types(command, reader.clone).stdout
+    finally:
+        reader.types(f"{command}-down", reader.clone)
+    assert len(re.findall(r"DHCP  [\d.]+, leased", shown)) == len(HYPERVISORS)
+    assert model.load(demo) is None

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The README's commands and files, to be used as a reader would."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+from support import ROOT
+
+ARCHIVE = "linuxvirt-macvtap-0.1.0.tar.gz"
+# What a clone does not have. That .collections leads back to the checkout is part of it.
+_NOT_CLONED = shutil.ignore_patterns(
+    ".git", ".venv", ".cache", ".ansible", "build", "__pycache__", ".*_cache", ".hypothesis"
+)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the README's blocks of this language, each with the heading that it is under."""
+    found = []
+    heading = ""
+    # A comment in a block looks like a heading.
+    pattern = r"(?m)^#+ (?P<heading>.*)$|^```(?P<language>\w*)\n(?P<block>(?:.*\n)*?)^```$"
+    for match in re.finditer(pattern, (ROOT / "README.md").read_text(encoding="utf-8")):
+        heading = match["heading"] or heading
+        if match["language"] == language:
+            found.append((heading, match["block"]))
+    return found
+
+
+def commands(heading: str) -> list[list[str]]:
+    """Return the commands under a heading, those of each block."""
+    return [block.splitlines() for under, block in blocks("sh") if under == heading]
+
+
+def file(heading: str) -> str:
+    """Return the one file that is shown under a heading."""
+    (text,) = [block for under, block in blocks("yaml") if under == heading]
+    return text
+
+
+class Reader:
+    """Somebody with a home directory, a clone and a directory of playbooks."""
+
+    def __init__(self, home: pathlib.Path) -> None:
+        self.home = home
+        self.clone = home / "clone"
+        self.project = home / "project"
+        shutil.copytree(ROOT, self.clone, symlinks=True, ignore=_NOT_CLONED)
+        self.project.mkdir()
+
+    def types(self, line: str, directory: pathlib.Path, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a line in a shell, in this directory."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        environment.update(
+            HOME=str(self.home),
+            ANSIBLE_NOCOLOR="1",
+            PATH=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+        )
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done
+
+    def installs(self) -> str:
+        """Do what "Install" says, and return the output of the last command."""
+        in_clone, in_project = commands("Install")
+        for line in in_clone:
+            self.types(line, self.clone)
+        shutil.copy(self.clone / "build" / ARCHIVE, self.project)
+        (self.project / "requirements.yml").write_text(file("Install"), encoding="utf-8")
+        return "".join(self.types(line, self.project).stdout for line in in_project)

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Writes that part of a role's argument specification which follows from a table; ``make specs`` does it.
+
+Ansible reads it as it stands, before a role runs, so that it cannot be made out of the table then.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from support import ROOT, documented
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link
+
+LINKS = ROOT / "roles/macvtap_links/meta/argument_specs.yml"
+_INDENT = " " * 10
+_WIDTH = 120
+
+
+def links() -> str:
+    """Return the file with all options of a link in it, as attributes.py and the documentation have them."""
+    text = LINKS.read_text(encoding="utf-8")
+    written = "".join(_lines(LINK_OPTIONS, documented(macvtap_link), _INDENT))
+    begin, end = (f"{_INDENT}# {word} what make specs writes.\n" for word in ("Begin of", "End of"))
+    before, _begin, rest = text.partition(begin)
+    _old, _end, after = rest.partition(end)
+    assert after, f"{LINKS} has no place for it"
+    return f"{before}{begin}{written}{end}{after}"
+
+
+def _lines(options: t.Mapping[str, t.Any], told: t.Mapping[str, t.Any], indent: str) -> t.Iterator[str]:
+    for name, option in options.items():
+        yield f"{indent}{name}:\n"
+        yield from _description(told[name]["description"], f"{indent}  ")
+        # In a role templates are texts.
+        yield f"{indent}  type: {'str' if option['type'] == 'raw' else option['type']}\n"
+        for key in ("elements", "choices"):
+            value = option.get(key)
+            if value:
+                yield f"{indent}  {key}: {value if isinstance(value, str) else '[' + ', '.join(value) + ']'}\n"
+        if "options" in option:
+            yield f"{indent}  options: &{name}\n"
+            yield from _lines(option["options"], told[name]["suboptions"], f"{indent}    ")
+
+
+def _description(told: str | list[str], indent: str) -> t.Iterator[str]:
+    first = told if isinstance(told, str) else told[0]
+    # The first sentence; what it calls options are the module's, not the role's.
+    sentence = re.sub(r"\bR?[OM]\(", "C(", re.split(r"(?<=\.)\s", first)[0])
+    plain = f"{indent}description: {sentence}\n"
+    if len(plain) <= _WIDTH and ": " not in sentence and " #" not in sentence:
+        yield plain
+        return
+    yield f"{indent}description: >-\n"
+    line = f"{indent} "
+    for word in sentence.split():
+        if len(line) + len(word) >= _WIDTH:
+            yield f"{line}\n"
+            line = f"{indent} "
+        line += f" {word}"
+    yield f"{line}\n"
+
+
+if __name__ == "__main__":
+    LINKS.write_text(links(), encoding="utf-8")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Which managers are told of what has been written, so that no link but a companion notices."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+from unit.persistence import earlier
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Address, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
+
+ETC = "/etc/systemd/network"
+MAC = "52:54:00:00:00:07"
+THERE = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=MARK)
+LINKS = {"eth0": Link("eth0", 2, mtu=1500), "eth1": Link("eth1", 3, mtu=1500)}
+HOST = Host(
+    LINKS,
+    networkd={2: NetworkdLink(True, f"{ETC}/20-eth0.network"), 3: NetworkdLink(False)},
+    networkmanager={3: "theirs"},
+    enabled=("networkd", "networkmanager"),
+    systemd=True,
+)
+BOTH = replace(HOST, links={**LINKS, "host0": THERE})
+LOAD = ("nmcli", "connection", "load", "/etc/NetworkManager/system-connections/macvtap-host0.nmconnection")
+UP = ("nmcli", "--wait", "60", "connection", "up", "id", "macvtap-host0")
+
+
+def companion(parent: str = "eth0", **fields: t.Any) -> Declared:
+    return Declared(Wanted("host0", parent=parent, mac=MAC, path="companions[0]", **{"dhcp4": True, **fields}), "auto")
+
+
+def link(backend: str = "auto") -> Declared:
+    return Declared(WantedLink("mt0", parent="eth0", mode="bridge", mac="52:54:00:00:00:01"), backend)
+
+
+def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> model.Leases:
+    steps = planner.plan(declared, host).steps
+    return dhcp_planner.plan(planner.resolved_of(declared, host), host, steps, unread)
+
+
+def after(host: Host, *declared: Declared) -> Host:
+    return replace(host, files=predicted(planner.plan(declared, host), host.files))
+
+
+def test_networkd_reads_again_what_is_for_links_of_ours_alone() -> None:
+    assert plan(HOST, link()).commands == (model.RELOAD,)
+    assert plan(after(HOST, link()), link()).commands == ()
+    assert plan(replace(HOST, networkd={}), link()).commands == ()
+
+
+@pytest.mark.parametrize("path", [f"{ETC}/20-eth0.network", ETC, f"{ETC}/20-eth0.network.d/more.conf"])
+def test_networkd_is_left_alone_while_it_may_not_have_read_anothers_file(path: str) -> None:
+    assert plan(HOST, link(), unread=[path]).commands == ()
+    (lease,) = plan(BOTH, companion(), unread=[path]).leases
+    assert (lease.unread, lease.commands, lease.asked) == ((path,), (), False)
+    assert path in dhcp_planner.plan_of(plan(BOTH, companion(), unread=[path])).warnings[0]
+    # A file of a link of ours disturbs none but that.
+    assert plan(HOST, link(), unread=[f"{ETC}/00-macvtap-mt9.network"]).commands == (model.RELOAD,)
+
+
+def test_networkd_is_left_alone_where_the_run_itself_changes_what_is_the_uplinks() -> None:
+    # By the drop-in of an earlier version.
+    old = replace(HOST, files={file.path: file for file in earlier.FILES["networkd"]})
+    gone = Declared(WantedLink("mt1", state="absent"), "auto")
+    assert "20-eth0.network.d" in "".join(step.target for step in planner.plan([gone], old).steps)
+    assert plan(old, gone).commands == ()
+
+
+def test_a_companion_that_is_there_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
+    (lease,) = plan(BOTH, companion()).leases
+    assert (lease.manager, lease.commands, lease.asked) == ("networkd", (model.RELOAD,), True)
+    there = replace(THERE, parent="eth1", parent_index=3)
+    host = replace(BOTH, links={**LINKS, "host0": there})
+    (lease,) = plan(host, companion("eth1")).leases
+    assert (lease.manager, lease.commands, lease.asked) == ("networkmanager", (LOAD, UP), True)
+    leased = replace(host, access=AccessHost(host.links, (Address("192.0.2.130", 32, index=9, leased=True),)))
+    (lease,) = plan(leased, companion("eth1")).leases
+    assert (lease.address, lease.commands, lease.asked) == ("192.0.2.130", (), False)
+
+
+def test_one_that_is_not_there_yet_is_not_waited_for() -> None:
+    (lease,) = plan(HOST, companion()).leases
+    assert (lease.commands, lease.asked) == ((), False)
+
+
+def test_networkmanager_forgets_the_profile_of_a_companion_that_is_no_more() -> None:
+    host = after(HOST, companion("eth1"))
+    gone = Declared(Wanted("host0", state="absent", path="companions[0]"), "auto")
+    assert LOAD in plan(host, gone).commands
+    # While it stays, NetworkManager might remove it with its profile.
+    there = replace(host, links={**LINKS, "host0": replace(THERE, parent="eth1", parent_index=3)})
+    static = plan(there, companion("eth1", dhcp4=False, addresses=("192.0.2.9",)))
+    assert LOAD not in static.commands
+    assert "keeps its DHCP client until the next boot" in static.warnings[0]

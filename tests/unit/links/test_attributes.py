@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Each row of attributes.py is all that there is to say of its attribute."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    decode,
+    ip_commands,
+    planner,
+    requests,
+    rtnetlink,
+    wire,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted, fields, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 18, 1
+ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=9000, up=True)
+MT0 = Link("mt0", 10, "macvtap", "eth0", 2, "bridge", "02:00:00:00:00:10", 1500)
+
+
+def value_of(row: Row) -> t.Any:
+    """Return a value that the option may have and a link does not have by itself."""
+    if row.elements:
+        return frozenset({"02:00:00:00:00:77"}) if row.parse and "mac" in row.field else frozenset({"other"})
+    if row.wire and row.wire.words:
+        return next(iter(row.wire.words))
+    if row.type == "bool":
+        return row.wire is None or row.wire.absent is not True
+    if row.range:
+        return max(row.range[0], 70)
+    return "02:00:00:00:00:77" if row.field == "mac" else "text" if row.type == "str" else 20
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS.values() if row.field != "altnames"], ids=lambda row: row.field)
+def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -> None:
+    value = value_of(row)
+    base = replace(MT0, mode="source") if row.field == "source_macs" else MT0
+    after = replace(base, **{row.field: value})
+    step = planner.step_between(None, after)
+    sent = [requests.create(step, None)] if row.made_with else list(requests.finish(step, 10))
+    assert getattr(read(sent[0]), row.field) == value
+
+
+@pytest.mark.parametrize("row", VLAN_ROWS.values(), ids=lambda row: row.field)
+def test_what_is_asked_for_of_a_vlan_is_what_is_read(row: Row) -> None:
+    after = Link("eth0.20", kind="vlan", parent="eth0", parent_index=2, vlan_id=20, vlan_protocol="802.1Q")
+    after = replace(after, **{row.field: value_of(row)})
+    assert getattr(read(requests.create(planner.step_between(None, after), None)), row.field) == value_of(row)
+
+
+def read(request: bytes) -> Link:
+    """Return the link that a message of the kernel's would be about that has the same attributes."""
+    body = request[rtnetlink.HEADER.size :]
+    # One of the kernel's always says these.
+    said = {IFLA_IFNAME: b"mt0\0", IFLA_LINKINFO: rtnetlink.attribute(IFLA_INFO_KIND, b"macvtap\0")}
+    there = wire.attributes(body, rtnetlink.IFINFO.size, len(body))
+    more = (rtnetlink.attribute(kind, payload) for kind, payload in said.items() if kind not in there)
+    return next(iter(decode.links([body + b"".join(more)]).values()))
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.field)
+def test_what_is_declared_is_one_change_and_is_shown(row: Row) -> None:
+    value = value_of(row)
+    before = replace(MT0, mode="source") if row.field == "source_macs" else MT0
+    wanted = Wanted("mt0", "links[0]", **{row.field: value})
+    (step,) = planner.plan([wanted], {"eth0": ETH0, "mt0": before}).steps
+    (change,) = (change for change in step.changes if change.field == row.option)
+    shown = sorted(value) if row.elements else value
+    assert (change.after, change.impact) == (shown, row.impact)
+    assert step.after is not None
+    assert fields(step.after)[row.option] == shown
+    assert (row.option in report(step.after)) is row.reported
+    assert row.impact is Impact.IN_PLACE or row.wire is not None
+
+
+def test_each_attribute_of_the_kernels_is_one_rows() -> None:
+    places = [(row.wire.place, row.wire.number, row.wire.bit) for row in ROWS.values() if row.wire]
+    assert len(places) == len(set(places))
+    assert Place.VLAN not in {place for place, _number, _bit in places}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.field)
+def test_what_is_declared_is_made_at_the_next_boot(row: Row) -> None:
+    value = value_of(row)
+    # What has an effect in one mode only is written for that one.
+    mode = {"source_macs": "source", "promiscuous": "passthru"}.get(row.field, "bridge")
+    wanted = Wanted("mt0", **{"mode": mode, row.field: value})
+    commands = [ip_commands.create(wanted, "eth0"), *ip_commands.settings(wanted)]
+    # The first ones of a list are set at once with the others.
+    words = " ".join(commands if row.elements else commands[:1] if row.with_add else commands[1:])
+    assert (row.ip in words) is row.kept
+    if row.type in ("int", "str") and row.kept:
+        assert f"{row.ip} {value}" in words

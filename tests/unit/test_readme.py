@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The README's commands that need no hypervisor; tests/integration/test_readme.py has the others."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+import readme
+import yaml
+from support import ROOT
+
+# Where a test runs what is under a heading. `make test` itself is what CI runs.
+RUN_BY = {
+    "Install": "test_what_install_says_installs_the_collection",
+    "Modules": "test_what_install_says_installs_the_collection",
+    "A first playbook": "tests/integration/test_readme.py",
+    "A fleet": "tests/integration/test_readme.py",
+    "What happens when an entry is deleted": "tests/integration/test_readme.py",
+    "Try it": "tests/integration/test_readme.py and .ci/run",
+}
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    assert {heading for heading, _block in readme.blocks("sh")} == set(RUN_BY)
+    # No command hides in a block that nobody reads.
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?m)^```(\w+)$", shown)) == {"sh", "yaml"}
+    assert not re.findall(r"(?m)^    \S", re.sub(r"(?ms)^```.*?^```$", "", shown))
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in readme.commands("Try it")[0]
+    assert "exec make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+def test_the_archive_has_the_version_of_the_collection() -> None:
+    galaxy = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
+    assert f"{galaxy['namespace']}-{galaxy['name']}-{galaxy['version']}.tar.gz" == readme.ARCHIVE
+    assert readme.ARCHIVE in readme.file("Install")
+
+
+def test_what_install_says_installs_the_collection(tmp_path: pathlib.Path) -> None:
+    reader = readme.Reader(tmp_path)
+    assert "linuxvirt.macvtap:0.1.0 was installed successfully" in reader.installs()
+    assert (tmp_path / ".ansible/collections/ansible_collections/linuxvirt/macvtap/MANIFEST.json").exists()
+    ((command,),) = readme.commands("Modules")
+    assert "source" in reader.types(command, reader.project).stdout
+
+
+@pytest.mark.parametrize(("example", "shown"), [("group_vars/hypervisors.yml", 0), ("host_vars/hv1.yml", 1)])
+def test_the_inventory_that_is_shown_is_that_of_the_example(example: str, shown: int) -> None:
+    part = yaml.safe_load(re.split(r"(?m)^# inventory/.*\n", readme.file("A fleet"))[shown + 1])
+    whole = yaml.safe_load((ROOT / "docs/example/inventory" / example).read_text(encoding="utf-8"))
+    assert part.items() <= whole.items()
