@@ -329,6 +329,8 @@ class Stage:
             self.run.refused.append((what, uuid, mac))
             if exc.code == OPERATION_TIMEOUT:
                 self.now += _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY
+                # Whether it was carried out, no client can know.
+                self.interrupted = True
             raise
         self.run.done.append((what, uuid, mac))
         self.run.window = [self.world.copy()]
