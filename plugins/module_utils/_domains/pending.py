@@ -276,6 +276,9 @@ class Requests:
 def _state(domain: Domain, mac: str, asked: records.State) -> str:
     """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
     if not domain.running:
+        if domain.saved and not any(iface.mac == mac for iface in domain.saved):
+            # It had released the NIC before it was saved.
+            return RELEASED
         return SAVED if domain.saved is not None or asked.get("saved") else ""
     if asked["instance"] != domain.instance:
         return ""

@@ -220,6 +220,18 @@ def test_whenever_the_keeper_is_killed_the_nic_comes_back(which: str, systemd: b
     assert nth > 5
 
 
+def test_a_nic_comes_back_at_whichever_call_of_the_keeper_it_is_released() -> None:
+    for nth in range(12):
+        for side in ("before", "after"):
+            sequence = host()
+            sequence.act(Action("hang", "web1"))
+            sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+            sequence.act(Action("hang", "web1"), events=[Event("keeper", nth, side, Action("reset", "web1"))])
+            sequence.act(Action("reset", "web1"))
+            assert macs(sequence, "web1") == ([A], [A]), (nth, side)
+            sequence.close()
+
+
 @pytest.mark.parametrize("how", ["stop", "save"])
 @pytest.mark.parametrize("again", [[], ["edit_source"], ["edit_remove"]])
 def test_the_keeper_attaches_once_whatever_the_guest_does_meanwhile(how: str, again: list[str]) -> None:
@@ -276,6 +288,19 @@ def test_a_guest_that_is_saved_right_before_it_is_asked_was_not_asked() -> None:
     assert "was asked to release" not in str(outcome.warnings)
     sequence.act(Action("start", "web1"))
     assert sequence.run({"domain": "web1", "mac": A, "live": "none"}).result["pending"] == []
+
+
+def test_what_was_released_before_the_guest_was_saved_and_is_removed_since_is_not_outstanding() -> None:
+    world = World()
+    guest = world.add("web1", [nic(A), nic(B)])
+    world.start(guest)
+    sequence = Sequence(world)
+    replug = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"}
+    # It lets go, and is saved before the NIC is attached again.
+    outcome = sequence.run(replug, events=[during("attach", "save", "web1")])
+    assert [one["mac"] for one in outcome.result["pending"]] == [A]
+    assert "the guest has released this NIC" in str(outcome.warnings)
+    assert sequence.run({"domain": "web1", "mac": A, "state": "absent"}).result["pending"] == []
 
 
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
