@@ -129,9 +129,7 @@ class Sequence:
 
     def _was_hindered(self, gone: Departure) -> bool:
         run = self.finished[gone.by][0]
-        # What libvirt does not store again, the keeper does not attach.
-        refused = {("attach", gone.uuid, gone.mac), ("define", gone.uuid, "")} & set(run.refused)
-        return bool(refused) or run.restarts > 1
+        return ("attach", gone.uuid, gone.mac) in run.refused or run.restarts > 1
 
     def _forget(self) -> None:
         """From here on the host as it is now is what others have."""

@@ -208,7 +208,7 @@ def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
     if domain.isPersistent():
         stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)
         if stored is None:
-            return []
+            return [nic["element"]] if nic.get("unstored") else []
         elements = [ElementTree.tostring(stored, encoding="unicode")]
         address = stored.find("address")
         if address is not None:

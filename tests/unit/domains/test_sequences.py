@@ -79,6 +79,27 @@ def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() 
     assert macs(sequence, "web2") == ([B], [B])
 
 
+def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web2", "mac": B, "state": "absent"},
+                {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
+            ],
+            "timeout": 1,
+        },
+        events=[during("define", "refuse", nth=2), during("define", "refuse", nth=3)],
+    )
+    assert "Not everything could be put back" in outcome.message
+    sequence.act(Action("answer", "web2"))
+    assert macs(sequence, "web2") == ([], [B])
+    # Whoever wants it gone says so to a run that succeeds.
+    assert sequence.run({"domain": "web2", "mac": B, "state": "absent"}).rc == 0
+    assert macs(sequence, "web2") == ([], [])
+
+
 @pytest.mark.parametrize("how", ["answer", "reset"])
 def test_a_replugged_nic_comes_back_whenever_the_guest_releases_it(how: str) -> None:
     sequence = host()
