@@ -49,8 +49,8 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
 
 def _asks(file: File | None) -> bool:
     """Whether a manager gets a companion a lease by a file of ours."""
-    parts = (managers.NETWORKD, managers.NETWORKMANAGER) if file is not None else ()
-    return any(manager.parse(file.text).dhcp4 for manager in parts if file is not None)
+    parts = (managers.NETWORKD, managers.NETWORKMANAGER)
+    return file is not None and any(manager.asks(file.text) for manager in parts)
 
 
 def _is_of_a_link(path: str) -> bool:

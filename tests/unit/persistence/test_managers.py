@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import typing as t
 
@@ -11,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows impo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini, systemd_unit
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     UPLINK,
@@ -30,7 +30,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     NETWORKMANAGER,
     SYSTEMD,
     Desired,
-    Stack,
 )
 
 MAC = "52:54:00:00:00:01"
@@ -107,28 +106,6 @@ def test_a_link_in_mode_passthru_is_up_before_it_is_to_receive_all_multicast(sta
 NAMES = st.text(string.ascii_letters + string.digits + "_.,+@-", min_size=1, max_size=15).filter(
     lambda name: name[0] not in ".,+@-" and not name.isdigit() and name not in ("all", "default")
 )
-ADDRESSES = st.lists(st.ip_addresses().map(lambda one: Address(str(one), one.max_prefixlen)), max_size=4, unique=True)
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> Stack:
-    """Draw what a companion has; of a family that it has no address of it has no routes."""
-    addresses = sorted(draw(ADDRESSES), key=lambda one: one.prefix)
-    dhcp4 = draw(st.booleans())
-    routes = []
-    for prefix in sorted({one.prefix for one in addresses} | ({32} if dhcp4 else set())):
-        of = [one.address for one in addresses if one.prefix == prefix]
-        guests = draw(st.lists(st.ip_addresses(v=4 if prefix == 32 else 6), max_size=3, unique=True))
-        routes += [Route(f"{one}/{prefix}", source=draw(st.sampled_from([None, *of]))) for one in guests]
-    return Stack(tuple(addresses), tuple(routes), dhcp4)
-
-
-@given(stacks(), NAMES)
-def test_networkd_and_networkmanager_read_what_was_written(stack: Stack, name: str) -> None:
-    assert managers.NETWORKD.parse(managers.NETWORKD.render(name, stack)) == stack
-    assert managers.NETWORKMANAGER.parse(ini.render(managers.NETWORKMANAGER.render(stack))) == stack
-    companion = Desired(Wanted(name, kind="macvlan", mode="bridge", mac=MAC), ETH0, "eth0", stack=stack)
-    assert managers.NETWORKMANAGER.parse(next(managers.NETWORKMANAGER.blocks(companion)).text) == stack
 
 
 @st.composite
@@ -164,25 +141,13 @@ def test_the_unit_reads_what_was_written(found: dict[str, Entry], data: st.DataO
 LINES = st.sampled_from(
     [
         *("", "# a comment", "link add", "link add link % name a type vlan protocol 802.1Q id x", "x y", "# vlan b"),
-        *("[Network]", "[Route]", "[ipv4]", "Address=192.0.2.1", "Address=a/b", "DHCP=ipv4", "Scope=link", "=", "x"),
-        *(
-            "address1=192.0.2.1",
-            "address1=a/b",
-            "route1=",
-            "route1_options=a,b",
-            "method=auto",
-            "[",
-            "]",
-            "# macvtap a",
-        ),
+        "# macvtap a",
     ]
 )
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join))
 def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
-    managers.NETWORKD.parse(text)
-    managers.NETWORKMANAGER.parse(text)
     found, _up = managers.UNIT.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found, ())
     assert {one.vlan for one in whole.values()} <= {None}
@@ -222,8 +187,10 @@ def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: st
     text = next(managers.NETWORKMANAGER.blocks(one)).text
     assert said in text
     other = Desired(Wanted("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    uuids = [dict(ini.parse(each)[0][1])["uuid"] for each in (text, next(managers.NETWORKMANAGER.blocks(other)).text)]
-    assert len(set(uuids)) == 2
+    uuids = {
+        re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, next(managers.NETWORKMANAGER.blocks(other)).text)
+    }
+    assert len(uuids) == 2
 
 
 # udev

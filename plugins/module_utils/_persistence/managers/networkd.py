@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     LEASE_TABLE,
     Block,
     Desired,
-    Stack,
 )
 
 # What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
@@ -57,9 +56,7 @@ class Networkd:
 
     def addresses(self, desired: Desired) -> Block:
         """Return the file by which networkd gives a companion, which it does not make, its addresses and routes."""
-        return Block(self.network_file(desired.name), self.render(desired.name, desired.stack))
-
-    def render(self, name: str, stack: Stack) -> str:
+        name, stack = desired.name, desired.stack
         network = [("DHCP", "ipv4" if stack.dhcp4 else "no"), ("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
         network += [("Address", f"{one.address}/{one.prefix}") for one in stack.addresses]
         sections = [*_head(name, ("RequiredForOnline", "no")), ("Network", network)]
@@ -73,20 +70,11 @@ class Networkd:
             scope = "link" if family(route.destination) == 4 else None
             keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]
             sections.append(("Route", [*keys, ("Scope", scope)]))
-        return ini.render(sections)
+        return Block(self.network_file(name), ini.render(sections))
 
-    def parse(self, text: str) -> Stack:
-        """Return what a link gets by a file of ours, as far as that has been left as it was."""
-        found = ini.parse(text)
-        addresses = (value.partition("/") for value in ini.values(found, "Network", "Address"))
-        routes = (dict(keys) for name, keys in found if name == "Route")
-        return Stack(
-            tuple(Address(address, int(prefix)) for address, _slash, prefix in addresses if prefix.isdecimal()),
-            tuple(
-                Route(one["Destination"], source=one.get("PreferredSource")) for one in routes if "Destination" in one
-            ),
-            "ipv4" in ini.values(found, "Network", "DHCP"),
-        )
+    def asks(self, text: str) -> bool:
+        """Whether a file of ours has networkd get the link an address by DHCP."""
+        return "\nDHCP=ipv4\n" in text
 
 
 def _head(name: str, line: tuple[str, str]) -> ini.Ini:

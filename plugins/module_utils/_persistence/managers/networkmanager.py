@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 import uuid
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
@@ -78,8 +78,9 @@ class NetworkManager:
             ("mtu", link.mtu or desired.lease_mtu),
         ]
         macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
+        addresses = [(f"ipv{version}", _family(desired.stack, version)) for version in (4, 6)]
         sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
-        yield Block(self.keyfile(link.name), ini.render([*sections, *self.render(desired.stack)]), mode=0o600)
+        yield Block(self.keyfile(link.name), ini.render([*sections, *addresses]), mode=0o600)
         # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
         # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
         own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
@@ -88,28 +89,13 @@ class NetworkManager:
         )
         yield Block(UDEV_FILE, rules)
 
-    def render(self, stack: Stack) -> ini.Ini:
-        """Return the sections for the addresses and routes of both families."""
-        return [(f"ipv{version}", _family(stack, version)) for version in (4, 6)]
-
-    def parse(self, text: str) -> Stack:
-        """Return what a link gets by a profile of ours, as far as that has been left as it was."""
-        addresses, routes = [], []
-        sections = ini.parse(text)
-        for _section, pairs in sections:
-            keys = dict(pairs)
-            for number in range(1, len(keys) + 1):
-                address, _slash, prefix = keys.get(f"address{number}", "").partition("/")
-                if prefix.isdecimal():
-                    addresses.append(Address(address, int(prefix)))
-                if f"route{number}" in keys:
-                    options = dict(one.partition("=")[::2] for one in keys.get(f"route{number}_options", "").split(","))
-                    routes.append(Route(keys[f"route{number}"].partition(",")[0], source=options.get("src")))
-        return Stack(tuple(addresses), tuple(routes), "auto" in ini.values(sections, "ipv4", "method"))
+    def asks(self, text: str) -> bool:
+        """Whether a profile of ours has NetworkManager get the link an address by DHCP."""
+        return "\nmethod=auto\n" in text
 
     def is_active(self, file: File, active: t.Collection[str]) -> bool:
         """Whether NetworkManager has made a link by this profile, or set one up; ``active`` are UUIDs."""
-        return any(one in active for one in ini.values(ini.parse(file.text), "connection", "uuid"))
+        return any(f"\nuuid={one}\n" in file.text for one in active if one)
 
     def retire(self, file: File) -> File:
         """Return a profile of ours that NetworkManager does not use at the next boot.
