@@ -26,7 +26,7 @@ from torture.stage import ViolationError
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # What others do to a file, and what keeps a run from going on.
 _ACTS = ("edit", "replace", "remove", "refuse")
-_BACKENDS = {"eth0": "systemd", "eth1": "systemd", "eth2": "ifupdown", "eth3": "systemd"}
+_UPLINKS = ("eth0", "eth1", "eth2", "eth3")
 
 
 class Event(t.NamedTuple):
@@ -41,13 +41,13 @@ class Event(t.NamedTuple):
 def _declared(draw: st.DrawFn) -> list[Declared]:
     found = []
     for name in draw(st.lists(st.sampled_from(("mt0", "mt1", "mt2")), max_size=3, unique=True)):
-        parent = draw(st.sampled_from(sorted(_BACKENDS)))
-        backend = draw(st.sampled_from(("auto", "auto", "none", _BACKENDS[parent])))
+        parent = draw(st.sampled_from(_UPLINKS))
+        backend = draw(st.sampled_from(("auto", "auto", "none", "systemd")))
         state = draw(st.sampled_from(("up", "up", "absent")))
         mode = draw(st.sampled_from(("bridge", "private", "passthru")))
         found.append(link(name, parent, backend, mode=mode, mac=f"52:54:00:00:00:0{name[-1]}", state=state))
     if draw(st.booleans()):
-        found.append(vlan(draw(st.sampled_from(sorted(_BACKENDS))), draw(st.sampled_from((20, 30)))))
+        found.append(vlan(draw(st.sampled_from(_UPLINKS)), draw(st.sampled_from((20, 30)))))
     return found
 
 

@@ -22,15 +22,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
     choose_backend,
-    reachability,
     validate,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
+    TEMPLATE,
+    Entry,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
+    IFUPDOWN,
     NETWORKD,
+    SYSTEMD,
     Declared,
     Desired,
     Host,
@@ -208,7 +211,7 @@ class _Resolver:
         if parents.is_pci(asked):
             return parent.pci or asked
         if asked in parent.altnames:
-            check_name(asked, join_path(path, "parent"))
+            validate.check_name(asked, join_path(path, "parent"))
             return f"altname:{asked}"
         # One that is no physical link has the address of what it is on or made of, which at boot is found instead.
         return parent.name if parent.kind else _mac.canonical(asked) or asked
@@ -222,16 +225,17 @@ class _Resolver:
             if asked == "auto" and written and (written.kind == COMPANION) == (desired.kind == COMPANION):
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
                 self.left.add(name)
-                self.backends[name] = written.starter if written.key else None
+                starter = SYSTEMD if TEMPLATE in self.host.files else IFUPDOWN
+                self.backends[name] = starter if written.key else None
             elif asked == "auto":
                 self.not_made.append(name)
             return
-        validate.check(desired, self.host, written=written)
+        validate.check_link(desired, self.host, written=written)
         manager = None
         if desired.kind == COMPANION:
             dhcp4 = desired.stack.dhcp4
             manager = choose_backend.addresses_by(asked, desired.parent, self.host, path, dhcp4=dhcp4)
-        self.desired[name] = replace(desired, backend=backend, manager=manager)
+        self.desired[name] = replace(desired, manager=manager)
         self.warnings += self._grabbed(name, manager)
 
     def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
@@ -252,7 +256,7 @@ class _Resolver:
             if want.state == "absent" or name in self.desired
         ]
         if self.host.access is not None:
-            reachability.check(pairs, self.host.access)
+            validate.check_reachable(pairs, self.host.access)
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "

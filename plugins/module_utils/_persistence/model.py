@@ -32,7 +32,6 @@ class Block:
 
     path: str
     text: str
-    mode: int = 0o644
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Desired:
     ``link`` has its options, with what the kernel would choose otherwise; its kind is macvtap, vlan or (a companion)
     macvlan. ``key`` is what the parent is found by at boot: its name, MAC address or PCI address, or ``altname:NAME``.
     A companion alone has a ``stack``; ``lease_mtu`` is the MTU that it keeps whatever a lease says. ``manager`` gives
-    it its addresses, None where the backend does.
+    it its addresses, None where the program does.
     """
 
     link: Wanted
@@ -68,7 +67,6 @@ class Desired:
     vlan: tuple[str, int] | None = None
     stack: Stack = Stack()
     lease_mtu: int | None = None
-    backend: str = SYSTEMD
     manager: str | None = None
 
     @property

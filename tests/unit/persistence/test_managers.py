@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import escaping, managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
@@ -26,9 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    IFUPDOWN,
     NETWORKMANAGER,
-    SYSTEMD,
     Desired,
 )
 
@@ -132,7 +130,7 @@ def entries(draw: st.DrawFn) -> dict[str, Entry]:
 
 @given(entries(), st.data())
 def test_the_unit_reads_what_was_written(found: dict[str, Entry], data: st.DataObject) -> None:
-    whole = systemd_unit.by_uplink(found, ())
+    whole = systemd_unit.by_uplink(found)
     keys = sorted({one.key for one in whole.values()})
     up = set(data.draw(st.lists(st.sampled_from(keys)))) if keys else set()
     assert managers.UNIT.parse(managers.UNIT.render(whole, up)) == (whole, up)
@@ -149,22 +147,9 @@ LINES = st.sampled_from(
 @given(st.lists(LINES, max_size=8).map("\n".join))
 def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
     found, _up = managers.UNIT.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
-    whole = systemd_unit.by_uplink(found, ())
+    whole = systemd_unit.by_uplink(found)
     assert {one.vlan for one in whole.values()} <= {None}
     list(managers.UNIT.render(whole))
-
-
-def test_what_is_declared_on_an_uplink_decides_who_runs_the_program_for_all_of_it() -> None:
-    lan = Entry("lan", "vlan", UPLINK, "link add link % name lan type vlan protocol 802.1Q id 2\n", "eth0")
-    mt0 = Entry("mt0", "macvtap", "lan", "link add link lan name mt0 type macvtap mode vepa\n", "x", IFUPDOWN)
-    mt1 = Entry("mt1", "macvtap", UPLINK, "link add link % name mt1 type macvtap mode vepa\n", "eth1")
-    found = systemd_unit.by_uplink({"lan": lan, "mt0": mt0, "mt1": mt1}, ["mt0"])
-    assert {name: (one.key, one.starter) for name, one in found.items()} == {
-        "lan": ("eth0", IFUPDOWN),
-        "mt0": ("eth0", IFUPDOWN),
-        "mt1": ("eth1", SYSTEMD),
-    }
-    assert managers.UNIT.parse(managers.UNIT.render(found)) == (found, set())
 
 
 # NetworkManager
@@ -221,7 +206,7 @@ def test_udev_has_a_companion_of_networkmanager_known_and_managed() -> None:
     [("mt0", "mt0"), ("eth0.20", "eth0.20"), ("web-1", r"web\x2d1"), ("a@b+c", r"a\x40b\x2bc"), ("a_b", "a_b")],
 )
 def test_a_unit_is_named_as_systemd_escape_says(name: str, unit: str) -> None:
-    assert escaping.escape(name) == unit
+    assert systemd_unit.escape(name) == unit
 
 
 @pytest.mark.parametrize(
@@ -229,12 +214,12 @@ def test_a_unit_is_named_as_systemd_escape_says(name: str, unit: str) -> None:
 )
 def test_names_that_some_file_would_read_otherwise_are_refused(name: str) -> None:
     with pytest.raises(MacvtapError, match="Choose another name") as caught:
-        escaping.check_name(name, "links[2].name")
+        validate.check_name(name, "links[2].name")
     assert caught.value.path == "links[2].name"
 
 
 @pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "it's", "back\\slash", "tick`", "\x1b[0m", "\udcff"])
 def test_texts_that_would_end_a_value_are_refused(text: str) -> None:
     with pytest.raises(MacvtapError, match="cannot be written into configuration files"):
-        escaping.check_text(text, "links[2].alias")
-    escaping.check_text("Größe: 50% of $x; #1", "links[2].alias")
+        validate.check_text(text, "links[2].alias")
+    validate.check_text("Größe: 50% of $x; #1", "links[2].alias")

@@ -40,6 +40,8 @@ class NetworkManager:
 
     directory = "/etc/NetworkManager/system-connections"
     unmanaged_file = "/etc/NetworkManager/conf.d/90-macvtap.conf"
+    # It takes no profile that others can read.
+    mode = 0o600
     patterns = (f"{directory}/macvtap-*.nmconnection", unmanaged_file)
     validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
         ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
@@ -80,7 +82,7 @@ class NetworkManager:
         macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
         addresses = [(f"ipv{version}", _family(desired.stack, version)) for version in (4, 6)]
         sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
-        yield Block(self.keyfile(link.name), ini.render([*sections, *addresses]), mode=0o600)
+        yield Block(self.keyfile(link.name), ini.render([*sections, *addresses]))
         # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
         # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
         own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
