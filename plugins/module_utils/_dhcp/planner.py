@@ -32,7 +32,7 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     own = [path for path in touched if _is_of_a_link(path)]
     # What changes for the uplink is for the next boot.
     left = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    leases = tuple(_lease(one, host, left) for one in resolved.links if one.manager and one.stack.dhcp4)
+    leases = tuple(_lease(one, host, left) for one in resolved.links if one.manager and one.companion.dhcp4)
     read = bool(own or any(RELOAD in lease.commands for lease in leases)) and not left and bool(host.networkd)
     commands: list[Command] = [RELOAD] if read else []
     warnings = []

@@ -8,36 +8,20 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
-    MARK,
-    Address,
-    Route,
-    family,
-    source_of,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
-    choose_backend,
-    validate,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    TEMPLATE,
-    Entry,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links, systemd_unit
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
-    IFUPDOWN,
-    NETWORKD,
-    SYSTEMD,
     Declared,
     Desired,
     Host,
-    Stack,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
@@ -68,14 +52,12 @@ def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, 
     """
     resolver = _Resolver(host, written)
     # Links may be on VLANs that are declared with them.
-    for one in declared:
+    for one in sorted(declared, key=lambda one: not isinstance(one.want, WantedVlan)):
         if isinstance(one.want, WantedVlan):
             resolver.vlan(one.want, one.backend)
-    for one in declared:
-        if isinstance(one.want, Wanted):
+        elif isinstance(one.want, Wanted):
             resolver.macvtap(one.want, one.backend)
-    for one in declared:
-        if isinstance(one.want, WantedCompanion):
+        else:
             resolver.companion(one.want, one.backend)
     return resolver.resolved()
 
@@ -90,7 +72,7 @@ class _Resolver:
         self.left: set[str] = set()
         self.not_made: list[str] = []
         self.warnings: list[str] = []
-        self.companions: dict[str, WantedCompanion] = {}
+        self.companions: dict[str, access.Wanted] = {}
         # Where each thing is declared, and what is declared absent.
         self.declared: dict[str, str] = {}
         self.absent: dict[str, str] = {}
@@ -111,9 +93,7 @@ class _Resolver:
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
         made = Wanted(name, want.path, want.state, mac=want.mac, mtu=_mtu(want.mtu, link), alias=vlan_model.MARK)
-        vlan = (want.protocol, want.id)
-        key = self._key(want.parent, parent, want.path)
-        self._add(asked, Desired(replace(made, kind="vlan"), parent, key, vlan))
+        self._add(asked, want, replace(made, kind="vlan"), parent, vlan=(want.protocol, want.id))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=want.id))
 
     def _absent_vlan(self, want: WantedVlan) -> None:
@@ -149,9 +129,9 @@ class _Resolver:
             source_macs=want.source_macs if mode == "source" else None,
         )
         self.warnings += _not_kept(link)
-        self._add(asked, Desired(link, parent, self._key(want.parent, parent, want.path)))
+        self._add(asked, want, link, parent)
 
-    def companion(self, want: WantedCompanion, asked: str) -> None:
+    def companion(self, want: access.Wanted, asked: str) -> None:
         self._once(want.name, want.path)
         self.companions[want.name] = want
         if want.state == "absent":
@@ -161,16 +141,9 @@ class _Resolver:
         now = self.links.get(want.name)
         parent = self._parent(want, now)
         link = Wanted(want.name, want.path, mode="bridge", mac=_mac_of(want.mac, now), mtu=_mtu(want.mtu, now))
-        stack = Stack(
-            # Not a network's: the kernel would route all of it over the companion.
-            tuple(Address(one, 128 if family(one) == 6 else 32) for one in want.addresses),
-            tuple(Route(guests, source=source_of(guests, want.addresses)) for guests in want.guests),
-            want.dhcp4,
-        )
-        key = self._key(want.parent, parent, want.path)
+        link = replace(link, alias=access.MARK, kind=COMPANION)
         lease_mtu = (now or parent).mtu if want.dhcp4 else None
-        link = replace(link, alias=MARK, kind=COMPANION)
-        self._add(asked, Desired(link, parent, key, stack=stack, lease_mtu=lease_mtu))
+        self._add(asked, want, link, parent, companion=as_declared(want), lease_mtu=lease_mtu)
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.declared:
@@ -188,7 +161,7 @@ class _Resolver:
                 f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
             )
 
-    def _parent(self, want: Wanted | WantedCompanion, link: Link | None) -> Link:
+    def _parent(self, want: Wanted | access.Wanted, link: Link | None) -> Link:
         path = join_path(want.path, "parent")
         if want.parent is None:
             parent = self.links.get((link.parent if link else None) or "")
@@ -216,32 +189,33 @@ class _Resolver:
         # One that is no physical link has the address of what it is on or made of, which at boot is found instead.
         return parent.name if parent.kind else _mac.canonical(asked) or asked
 
-    def _add(self, asked: str, desired: Desired) -> None:
-        name, path = desired.name, desired.path
-        backend = choose_backend.choose(asked, desired.kind, self.host, path)
-        written = self.written.get(name)
-        self.backends[name] = backend
-        if backend is None:
-            if asked == "auto" and written and (written.kind == COMPANION) == (desired.kind == COMPANION):
+    def _add(
+        self, asked: str, want: Wanted | WantedVlan | access.Wanted, link: Wanted, parent: Link, **more: t.Any
+    ) -> None:
+        """Have the link there after a reboot, if whoever is ``asked`` for makes it."""
+        name, path, written = link.name, link.path, self.written.get(link.name)
+        self.backends[name] = choose_backend.choose(asked, link.kind, self.host, path)
+        if self.backends[name] is None:
+            if asked == "auto" and written and (written.kind == COMPANION) == (link.kind == COMPANION):
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
                 self.left.add(name)
-                starter = SYSTEMD if TEMPLATE in self.host.files else IFUPDOWN
+                starter = model.SYSTEMD if systemd_unit.TEMPLATE in self.host.files else model.IFUPDOWN
                 self.backends[name] = starter if written.key else None
             elif asked == "auto":
                 self.not_made.append(name)
             return
+        desired = Desired(link, parent, self._key(want.parent, parent, path), **more)
         validate.check_link(desired, self.host, written=written)
-        manager = None
-        if desired.kind == COMPANION:
-            dhcp4 = desired.stack.dhcp4
-            manager = choose_backend.addresses_by(asked, desired.parent, self.host, path, dhcp4=dhcp4)
-        self.desired[name] = replace(desired, manager=manager)
-        self.warnings += self._grabbed(name, manager)
+        if link.kind == COMPANION:
+            manager = choose_backend.addresses_by(asked, parent, self.host, path, dhcp4=desired.companion.dhcp4)
+            desired = replace(desired, manager=manager)
+        self.desired[name] = desired
+        self.warnings += self._grabbed(name, desired.manager)
 
     def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
         link = self.host.links.get(name)
         state = self.host.networkd.get(link.index) if link else None
-        if state is None or not state.managed or manager == NETWORKD or state.file is None:
+        if state is None or not state.managed or manager == model.NETWORKD or state.file is None:
             return
         if not state.file.endswith(f"-macvtap-{name}.network"):
             yield (
@@ -250,13 +224,13 @@ class _Resolver:
             )
 
     def resolved(self) -> Resolved:
-        pairs = [
-            (want, self.desired.get(name))
+        companions = {
+            want: self.desired[name].companion if name in self.desired else None
             for name, want in self.companions.items()
             if want.state == "absent" or name in self.desired
-        ]
+        }
         if self.host.access is not None:
-            validate.check_reachable(pairs, self.host.access)
+            validate.check_reachable(companions, self.host.access)
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
@@ -268,15 +242,15 @@ class _Resolver:
                 f"{join_names(sorted(self.left))}: systemd does not run here, so what has been written before stays as "
                 "it is. Set backend to change it"
             )
-        links, companions = tuple(self.desired.values()), frozenset(self.companions)
-        return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), companions, self.absent)
+        links, names = tuple(self.desired.values()), frozenset(self.companions)
+        return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), names, self.absent)
 
 
 def _is_vlan(want: WantedVlan, one: Entry, parent: Link | None) -> bool:
     names = {want.parent, _mac.canonical(want.parent) or ""}
     if parent is not None:
         names |= {parent.name, parent.mac or "", parent.pci or "", *(f"altname:{name}" for name in parent.altnames)}
-    on = one.key if one.parent == UPLINK else one.parent
+    on = one.key if one.parent == make_links.UPLINK else one.parent
     return one.vlan == (want.protocol, want.id) and on in names - {""} and want.name in (None, one.name)
 
 

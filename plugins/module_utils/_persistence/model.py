@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
@@ -24,6 +24,8 @@ UNIT_DIR = "/etc/systemd/system"
 COMPANION = "macvlan"
 # Where no rule leads: the routing table for what else a lease would route over a companion.
 LEASE_TABLE = 1836479600
+
+_NO_COMPANION = Companion(Link(""), {})
 
 
 @dataclass(frozen=True)
@@ -43,29 +45,20 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What a companion has of the host's IP: ``dhcp4`` says that a manager is to get it an IPv4 address."""
-
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    dhcp4: bool = False
-
-
-@dataclass(frozen=True)
 class Desired:
     """A link as it is to be after a reboot.
 
     ``link`` has its options, with what the kernel would choose otherwise; its kind is macvtap, vlan or (a companion)
     macvlan. ``key`` is what the parent is found by at boot: its name, MAC address or PCI address, or ``altname:NAME``.
-    A companion alone has a ``stack``; ``lease_mtu`` is the MTU that it keeps whatever a lease says. ``manager`` gives
-    it its addresses, None where the program does.
+    ``companion`` has the addresses and routes of one, and ``lease_mtu`` is the MTU that it keeps whatever a lease says.
+    ``manager`` gives it its addresses, None where the program does.
     """
 
     link: Wanted
     parent: Link
     key: str
     vlan: tuple[str, int] | None = None
-    stack: Stack = Stack()
+    companion: Companion = _NO_COMPANION
     lease_mtu: int | None = None
     manager: str | None = None
 

@@ -17,13 +17,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     Desired,
     Host,
-    Stack,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -118,21 +117,17 @@ def check_text(text: str, path: str) -> None:
         )
 
 
-def check_reachable(
-    companions: t.Sequence[tuple[access_model.Wanted, Desired | None]], host: access_model.Host
-) -> None:
+def check_reachable(companions: t.Mapping[access_model.Wanted, Companion | None], host: access_model.Host) -> None:
     """Refuse companions that ``host``, as it is now, could not be reached with, or not by whoever runs this.
 
-    :param companions: what is declared, and what is to be there of it, None of one that is to be absent.
+    :param companions: what is to be there of what is declared, None of one that is to be absent.
     :raises MacvtapError: at the option.
     """
-    access_refusals.check_declared_once([want for want, _desired in companions])
+    access_refusals.check_declared_once(list(companions))
     steps = []
-    for want, desired in companions:
+    for want, companion in companions.items():
         before = access_planner.found(want.name, host, dhcp4=want.dhcp4)
-        stack = desired.stack if desired is not None else Stack()
-        there = Companion(Link(want.name), {}, stack.addresses, stack.routes, stack.dhcp4)
-        steps.append((want, Step(want.name, before, None if desired is None else there, (), path=want.path)))
+        steps.append((want, Step(want.name, before, companion, (), path=want.path)))
     access_refusals.check(steps, host)
 
 

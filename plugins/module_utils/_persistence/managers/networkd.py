@@ -56,16 +56,17 @@ class Networkd:
 
     def addresses(self, desired: Desired) -> Block:
         """Return the file by which networkd gives a companion, which it does not make, its addresses and routes."""
-        name, stack = desired.name, desired.stack
-        network = [("DHCP", "ipv4" if stack.dhcp4 else "no"), ("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
-        network += [("Address", f"{one.address}/{one.prefix}") for one in stack.addresses]
+        name, companion = desired.name, desired.companion
+        network = [("DHCP", "ipv4" if companion.dhcp4 else "no")]
+        network += [("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
+        network += [("Address", f"{one.address}/{one.prefix}") for one in companion.addresses]
         sections = [*_head(name, ("RequiredForOnline", "no")), ("Network", network)]
-        if stack.dhcp4:
+        if companion.dhcp4:
             # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the
             # LAN's.
             not_taken = [(f"Use{what}", "no") for what in _NOT_TAKEN]
             sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", LEASE_TABLE)]))
-        for route in stack.routes:
+        for route in companion.routes:
             # IPv6 has none.
             scope = "link" if family(route.destination) == 4 else None
             keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 import uuid
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
@@ -16,7 +16,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     UDEV_FILE,
     Block,
     Desired,
-    Stack,
 )
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
@@ -80,7 +79,7 @@ class NetworkManager:
             ("mtu", link.mtu or desired.lease_mtu),
         ]
         macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
-        addresses = [(f"ipv{version}", _family(desired.stack, version)) for version in (4, 6)]
+        addresses = [(f"ipv{version}", _family(desired.companion, version)) for version in (4, 6)]
         sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
         yield Block(self.keyfile(link.name), ini.render([*sections, *addresses]))
         # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
@@ -109,9 +108,9 @@ class NetworkManager:
         return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
 
 
-def _family(stack: Stack, version: int) -> list[tuple[str, t.Any]]:
-    leased = version == 4 and stack.dhcp4
-    addresses = [one for one in stack.addresses if family(one.address) == version]
+def _family(companion: Companion, version: int) -> list[tuple[str, t.Any]]:
+    leased = version == 4 and companion.dhcp4
+    addresses = [one for one in companion.addresses if family(one.address) == version]
     # The link-local address is what neighbours are found by.
     method = "manual" if addresses else {4: "disabled", 6: "link-local"}[version]
     keys: list[tuple[str, t.Any]] = list(_LEASE) if leased else [("method", method)]
@@ -119,7 +118,7 @@ def _family(stack: Stack, version: int) -> list[tuple[str, t.Any]]:
     if not addresses and not leased:
         return keys
     keys += [(f"address{number}", f"{one.address}/{one.prefix}") for number, one in enumerate(addresses, 1)]
-    for number, route in enumerate((one for one in stack.routes if family(one.destination) == version), 1):
+    for number, route in enumerate((one for one in companion.routes if family(one.destination) == version), 1):
         # Of a lease the profile's other routes go to another table.
         options = [f"src={route.source}"] * bool(route.source) + ["table=254"] * leased
         keys.append((f"route{number}", f"{route.destination},{_DIRECTLY[version]}"))

@@ -201,8 +201,8 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
     if desired.link.state == "up":
         lines.append(f"link set dev {desired.name} up")
     if desired.kind == COMPANION and desired.manager is None:
-        lines += [f"address replace {one} dev {desired.name}" for one in desired.stack.addresses]
-        for route in desired.stack.routes:
+        lines += [f"address replace {one} dev {desired.name}" for one in desired.companion.addresses]
+        for route in desired.companion.routes:
             source = f" src {route.source}" if route.source else ""
             lines.append(f"route replace {route.destination} dev {desired.name} proto static{source}")
     text = "".join(f"{line}\n" for line in lines)
