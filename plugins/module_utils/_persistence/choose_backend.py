@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    networkd,
+    networkmanager,
+    systemd_unit,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
@@ -16,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Host,
 )
 
-_WHY_NOT = {NETWORKD: managers.NETWORKD.why_not, NETWORKMANAGER: managers.NETWORKMANAGER.why_not}
+_WHY_NOT = {NETWORKD: networkd.WHY_NOT, NETWORKMANAGER: networkmanager.WHY_NOT}
 _UNIT_INSTEAD = "Leave backend out, or set systemd: its unit makes the link under any network manager"
 
 
@@ -47,8 +51,8 @@ def _unsupported(asked: str, kind: str, host: Host) -> str | None:
     if host.systemd:
         return f"ifupdown runs the program that makes links only where systemd does not run. {_UNIT_INSTEAD}"
     if not host.interfaces_sourced:
-        interfaces, file = managers.IFUPDOWN.interfaces, managers.IFUPDOWN.file
-        return f"{interfaces} does not read {file}; add the line: source /etc/network/interfaces.d/*"
+        file = systemd_unit.INTERFACES_FILE
+        return f"/etc/network/interfaces does not read {file}; add the line: source /etc/network/interfaces.d/*"
     return None
 
 

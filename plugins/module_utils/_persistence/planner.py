@@ -11,19 +11,15 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
-    LINKS_DIR,
-    UPLINK,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    make_links,
+    networkd,
+    networkmanager,
+    systemd_unit,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    TEMPLATE,
-    UNIT,
-    UNIT_LINK,
-    Entry,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
@@ -83,7 +79,7 @@ def _written(files: t.Iterable[File]) -> dict[str, Entry]:
     for file in files:
         for name, kind in links_of(file).items():
             found[name] = Entry(name, kind or (found[name].kind if name in found else ""))
-    return {**found, **managers.UNIT.parse(files)[0]}
+    return {**found, **systemd_unit.parse(files)[0]}
 
 
 def _in_order(step: Step[File]) -> tuple[int, str]:
@@ -103,7 +99,7 @@ class _Files:
         self.ours = ours
         self.purge = purge
         self.warnings: list[str] = []
-        self.before, self.up = managers.UNIT.parse(ours.values())
+        self.before, self.up = systemd_unit.parse(ours.values())
         self.needed: dict[str, list[str]] = {}
         self.needed = self._needed()
 
@@ -115,22 +111,23 @@ class _Files:
         for one in self.resolved.links:
             for block in self._blocks(one):
                 shared.setdefault(block.path, ("", {}))[1][one.name] = (one.kind, block.text)
-        # Where systemd does not run now, as in an image that is being built, what it is told may be there already.
-        units = self.host.systemd or (TEMPLATE in self.ours and IFUPDOWN not in self.resolved.backends.values())
+        # Where systemd does not run now, as in an image that is being built, its unit may be there already.
+        by_ifupdown = IFUPDOWN in self.resolved.backends.values()
+        units = self.host.systemd or (systemd_unit.TEMPLATE in self.ours and not by_ifupdown)
         if entries and not units:
-            _head, theirs = shared.get(managers.IFUPDOWN.file, ("", {}))
-            shared[managers.IFUPDOWN.file] = (managers.IFUPDOWN.stanza, theirs)
+            _head, theirs = shared.get(systemd_unit.INTERFACES_FILE, ("", {}))
+            shared[systemd_unit.INTERFACES_FILE] = (make_links.STANZA, theirs)
         for path, content in shared.items():
             # As it is, where that has the same in another order.
             was = self.ours[path].text if path in self.ours else ""
             text = was if _managed_blocks.parse(was) == content else _managed_blocks.render(*content)
-            files[path] = File(path, text, managers.NETWORKMANAGER.mode if path.endswith(".nmconnection") else 0o644)
-        files.update((file.path, file) for file in managers.UNIT.render(entries, self.up, units=units))
-        if UNIT in files:
+            files[path] = File(path, text, networkmanager.MODE if path.endswith(".nmconnection") else 0o644)
+        files.update((file.path, file) for file in systemd_unit.render(entries, self.up, units=units))
+        if systemd_unit.UNIT in files:
             # Also one of an earlier version, for links that stay.
-            files[UNIT_LINK] = File(UNIT_LINK, target=UNIT)
-        alone = {name for name in entries if managers.NETWORKMANAGER.keyfile(name) not in files}
-        files.update((file.path, file) for file in managers.NETWORKMANAGER.leave_alone(alone))
+            files[systemd_unit.UNIT_LINK] = File(systemd_unit.UNIT_LINK, target=systemd_unit.UNIT)
+        alone = {name for name in entries if networkmanager.keyfile(name) not in files}
+        files.update((file.path, file) for file in networkmanager.leave_alone(alone))
         return files
 
     def _staying(self) -> tuple[dict[str, File], dict[str, tuple[str, _managed_blocks.Blocks]]]:
@@ -140,16 +137,16 @@ class _Files:
         made = {one.name for one in self.resolved.links if one.manager != NETWORKMANAGER}
         for path, file in self.ours.items():
             head, blocks = _managed_blocks.parse(file.text)
-            links = {} if path.startswith(f"{LINKS_DIR}/") else links_of(file)
+            links = {} if path.startswith(f"{make_links.LINKS_DIR}/") else links_of(file)
             staying = {name for name, kind in links.items() if self._stays(name, kind)}
-            if path == managers.IFUPDOWN.file:
+            if path == systemd_unit.INTERFACES_FILE:
                 staying |= self._of_ifupdown2(links.keys() & made)
             if staying and not blocks:
                 files[path] = file
             elif staying:
                 shared[path] = head, {name: block for name, block in blocks.items() if name in staying}
-            elif links.keys() <= made and managers.NETWORKMANAGER.is_active(file, self.host.networkmanager.values()):
-                files[path] = managers.NETWORKMANAGER.retire(file)
+            elif links.keys() <= made and networkmanager.is_active(file, self.host.networkmanager.values()):
+                files[path] = networkmanager.retire(file)
                 self.warnings.append(
                     f"{join_names(sorted(links))}: NetworkManager has made this link, and would remove it with its "
                     f"profile. At the next boot the unit makes it; the first run after that removes {path}"
@@ -162,19 +159,19 @@ class _Files:
         if staying:
             self.warnings.append(
                 f"{join_names(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
-                f"{managers.IFUPDOWN.file}. So it stays there; remove it from there right before a reboot"
+                f"{systemd_unit.INTERFACES_FILE}. So it stays there; remove it from there right before a reboot"
             )
         return staying
 
     def _blocks(self, one: Desired) -> t.Iterator[Block]:
         """Yield what the managers, udev and the kernel are told of a link."""
-        yield from managers.UNIT.blocks(one)
+        yield from systemd_unit.blocks(one)
         if one.manager == NETWORKD:
-            yield managers.NETWORKD.addresses(one)
+            yield networkd.addresses(one)
         elif self.host.systemd:
-            yield managers.NETWORKD.leave_alone(one.name, extended=one.name in self.host.extended)
+            yield networkd.leave_alone(one.name, extended=one.name in self.host.extended)
         if one.manager == NETWORKMANAGER:
-            yield from managers.NETWORKMANAGER.blocks(one)
+            yield from networkmanager.blocks(one)
 
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written of a link stays as it is."""
@@ -230,7 +227,7 @@ class _Files:
         desired = {one.name: one for one in self.resolved.links}
         for name, one in desired.items():
             on_link = one.parent.name in entries or one.parent.name in desired
-            entries[name] = systemd_unit.entry(one, one.parent.name if on_link else UPLINK, one.key)
+            entries[name] = systemd_unit.entry(one, one.parent.name if on_link else make_links.UPLINK, one.key)
             if not on_link:
                 self.up.discard(one.key)
                 self.up |= {one.key} if one.parent.name in self.host.unmanaged else set()

@@ -18,8 +18,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    networkmanager,
+    systemd_unit,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     UPLINK,
@@ -133,7 +136,7 @@ def test_the_unit_reads_what_was_written(found: dict[str, Entry], data: st.DataO
     whole = systemd_unit.by_uplink(found)
     keys = sorted({one.key for one in whole.values()})
     up = set(data.draw(st.lists(st.sampled_from(keys)))) if keys else set()
-    assert managers.UNIT.parse(managers.UNIT.render(whole, up)) == (whole, up)
+    assert systemd_unit.parse(systemd_unit.render(whole, up)) == (whole, up)
 
 
 LINES = st.sampled_from(
@@ -146,10 +149,10 @@ LINES = st.sampled_from(
 
 @given(st.lists(LINES, max_size=8).map("\n".join))
 def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
-    found, _up = managers.UNIT.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
+    found, _up = systemd_unit.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found)
     assert {one.vlan for one in whole.values()} <= {None}
-    list(managers.UNIT.render(whole))
+    list(systemd_unit.render(whole))
 
 
 # NetworkManager
@@ -169,12 +172,10 @@ def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
 )
 def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: str) -> None:
     one = Desired(Wanted("host0", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    text = next(managers.NETWORKMANAGER.blocks(one)).text
+    text = next(networkmanager.blocks(one)).text
     assert said in text
     other = Desired(Wanted("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    uuids = {
-        re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, next(managers.NETWORKMANAGER.blocks(other)).text)
-    }
+    uuids = {re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, next(networkmanager.blocks(other)).text)}
     assert len(uuids) == 2
 
 
@@ -182,16 +183,16 @@ def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: st
 
 
 def test_udev_sets_the_permissions_of_the_tap() -> None:
-    (block,) = managers.UNIT.blocks(desired(alias="a", tap_owner="libvirt-qemu", tap_group="kvm", tap_mode=0o660))
+    (block,) = systemd_unit.blocks(desired(alias="a", tap_owner="libvirt-qemu", tap_group="kvm", tap_mode=0o660))
     assert block.text == (
         'SUBSYSTEM=="macvtap", KERNELS=="mt0", SUBSYSTEMS=="net", OWNER="libvirt-qemu", GROUP="kvm", MODE="0660"\n'
     )
-    assert list(managers.UNIT.blocks(desired(alias="a", group=7))) == []
+    assert list(systemd_unit.blocks(desired(alias="a", group=7))) == []
 
 
 def test_udev_has_a_companion_of_networkmanager_known_and_managed() -> None:
     one = Desired(Wanted("h", kind="macvlan", alias="mark"), ETH0, "eth0", manager=NETWORKMANAGER)
-    _profile, block = managers.NETWORKMANAGER.blocks(one)
+    _profile, block = networkmanager.blocks(one)
     assert block.text == (
         'ACTION=="add", SUBSYSTEM=="net", KERNEL=="h", ATTR{ifalias}="mark"\n'
         'ACTION!="remove", SUBSYSTEM=="net", KERNEL=="h", ENV{NM_UNMANAGED}="0"\n'

@@ -17,7 +17,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkmanager
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
@@ -175,7 +176,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
         UNIT_LINK,
         WANTS,
         f"{ETC}/00-macvtap-mt0.network",
-        managers.NETWORKMANAGER.unmanaged_file,
+        networkmanager.UNMANAGED_FILE,
     }
     assert (host.files[WANTS].target, host.files[UNIT_LINK].target) == (TEMPLATE, UNIT)
     # What libvirt waits for wants no device, for which systemd would wait 90 seconds.
@@ -187,9 +188,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert "ExecStop" not in unit
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
-    assert host.files[managers.NETWORKMANAGER.unmanaged_file].text.endswith(
-        "[keyfile]\nunmanaged-devices+=interface-name:mt0\n"
-    )
+    assert host.files[networkmanager.UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
     assert after(host, purge=True).files == {}
 
 
@@ -345,12 +344,12 @@ def test_a_link_that_networkmanager_has_made_keeps_its_profile_until_the_next_bo
     was = replace(was, links={**LINKS, "mt1": made}, networkmanager={3: "theirs", 9: uuid})
     between = after(was, link("mt1", "eth1"))
     assert "[connection]\nautoconnect=false\n" in between.files[path].text
-    assert managers.NETWORKMANAGER.unmanaged_file not in between.files
+    assert networkmanager.UNMANAGED_FILE not in between.files
     assert "the first run after that removes" in warnings(was, link("mt1", "eth1"))[0]
     assert not planner.plan([link("mt1", "eth1")], between).changed
     booted = after(replace(between, networkmanager={3: "theirs", 9: ""}), link("mt1", "eth1"))
     assert path not in booted.files
-    assert "interface-name:mt1" in booted.files[managers.NETWORKMANAGER.unmanaged_file].text
+    assert "interface-name:mt1" in booted.files[networkmanager.UNMANAGED_FILE].text
 
 
 def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None:
@@ -373,7 +372,7 @@ def test_ifupdown_runs_the_same_program_on_the_same_file() -> None:
         f"    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done\n"
     )
     assert host.files[f"{LINKS_DIR}/eth2"] == by_systemd.files[f"{LINKS_DIR}/eth2"]
-    assert set(host.files) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", managers.NETWORKMANAGER.unmanaged_file}
+    assert set(host.files) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", networkmanager.UNMANAGED_FILE}
     # A task with other links leaves it, and nothing is left behind where systemd has come.
     assert INTERFACES in after(host, link("mt1", state="absent")).files
     assert after(replace(host, systemd=True), *declared).files == by_systemd.files
@@ -434,7 +433,7 @@ def test_purge_takes_what_is_not_declared_and_only_that() -> None:
 # never others' files
 
 
-@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, managers.NETWORKMANAGER.unmanaged_file])
+@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, networkmanager.UNMANAGED_FILE])
 def test_a_file_that_is_not_ours_is_an_error_where_it_is_in_the_way_and_stays_elsewhere(path: str) -> None:
     host = replace(HOST, files={path: File(path, "# mine\n")})
     refused("", f"{path} is not managed by this collection", host, link())

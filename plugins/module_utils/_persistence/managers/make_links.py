@@ -49,6 +49,12 @@ ExecStart=/bin/sh {PROGRAM}
 WantedBy=multi-user.target
 """
 
+# ifupdown runs it by this, on hosts without systemd. Measured with 0.8.41: a stanza needs no link of its name. There is
+# nothing for "down": who restarts networking is not to cut off guests. Which link is an uplink, the program finds out.
+STANZA = f"""auto macvtap-links
+iface macvtap-links inet manual
+    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done"""
+
 TEXT = rf"""{HEADER}
 # Makes the links that the files in {LINKS_DIR} have for the uplink $1.
 # Without one it waits for those that have files, 10 seconds in all, so that libvirt does.

@@ -32,80 +32,80 @@ _LEASE = [
 # What the kernel's routes have: no gateway, and a metric if they are of IPv6.
 _DIRECTLY = {4: "0.0.0.0,0", 6: "::,1024"}
 _RETIRED = "autoconnect=false\n"
+DIRECTORY = "/etc/NetworkManager/system-connections"
+UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
+# It takes no profile that others can read.
+MODE = 0o600
+PATTERNS = (f"{DIRECTORY}/macvtap-*.nmconnection", UNMANAGED_FILE)
+VALIDATORS = {
+    ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
+}
+# Why it makes no link.
+WHY_NOT = "NetworkManager removes a link with its profile, and takes the NIC of the guest that is on it"
 
 
-class NetworkManager:
-    """A profile for each companion, and one file that has the links that it leaves alone."""
+def keyfile(name: str) -> str:
+    return f"{DIRECTORY}/{profile(name)}.nmconnection"
 
-    directory = "/etc/NetworkManager/system-connections"
-    unmanaged_file = "/etc/NetworkManager/conf.d/90-macvtap.conf"
-    # It takes no profile that others can read.
-    mode = 0o600
-    patterns = (f"{directory}/macvtap-*.nmconnection", unmanaged_file)
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
-        ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
-    }
-    # Why it makes no link.
-    why_not = "NetworkManager removes a link with its profile, and takes the NIC of the guest that is on it"
 
-    def keyfile(self, name: str) -> str:
-        return f"{self.directory}/{self.profile(name)}.nmconnection"
+def profile(name: str) -> str:
+    return f"macvtap-{name}"
 
-    def profile(self, name: str) -> str:
-        return f"macvtap-{name}"
 
-    def leave_alone(self, names: t.Collection[str]) -> t.Iterator[File]:
-        """Yield the file by which NetworkManager leaves the links alone, none if there are none."""
-        if names:
-            devices = ";".join(f"interface-name:{name}" for name in sorted(names))
-            text = ini.render([("keyfile", [("unmanaged-devices+", devices)])])
-            yield File(self.unmanaged_file, f"{HEADER}\n{text}")
+def leave_alone(names: t.Collection[str]) -> t.Iterator[File]:
+    """Yield the file by which NetworkManager leaves the links alone, none if there are none."""
+    if names:
+        devices = ";".join(f"interface-name:{name}" for name in sorted(names))
+        text = ini.render([("keyfile", [("unmanaged-devices+", devices)])])
+        yield File(UNMANAGED_FILE, f"{HEADER}\n{text}")
 
-    def blocks(self, desired: Desired) -> t.Iterator[Block]:
-        """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
-        link, key = desired.link, desired.key
-        by_mac = key.count(":") == 5
-        parent = key[len("altname:") :] if key.startswith("altname:") else key
-        connection = [
-            ("id", self.profile(link.name)),
-            ("uuid", uuid.uuid5(_NAMESPACE, f"{link.name} {parent}")),
-            ("type", "macvlan"),
-            ("interface-name", link.name),
-        ]
-        ethernet = [
-            ("mac-address", key.upper() if by_mac else None),
-            ("cloned-mac-address", link.mac.upper() if link.mac else None),
-            # A profile without one takes the lease's.
-            ("mtu", link.mtu or desired.lease_mtu),
-        ]
-        macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
-        addresses = [(f"ipv{version}", _family(desired.companion, version)) for version in (4, 6)]
-        sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
-        yield Block(self.keyfile(link.name), ini.render([*sections, *addresses]))
-        # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
-        # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
-        own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
-        rules = (
-            f'ACTION=="add", {own}, ATTR{{ifalias}}="{link.alias}"\nACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
-        )
-        yield Block(UDEV_FILE, rules)
 
-    def asks(self, text: str) -> bool:
-        """Whether a profile of ours has NetworkManager get the link an address by DHCP."""
-        return "\nmethod=auto\n" in text
+def blocks(desired: Desired) -> t.Iterator[Block]:
+    """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
+    link, key = desired.link, desired.key
+    by_mac = key.count(":") == 5
+    parent = key[len("altname:") :] if key.startswith("altname:") else key
+    connection = [
+        ("id", profile(link.name)),
+        ("uuid", uuid.uuid5(_NAMESPACE, f"{link.name} {parent}")),
+        ("type", "macvlan"),
+        ("interface-name", link.name),
+    ]
+    ethernet = [
+        ("mac-address", key.upper() if by_mac else None),
+        ("cloned-mac-address", link.mac.upper() if link.mac else None),
+        # A profile without one takes the lease's.
+        ("mtu", link.mtu or desired.lease_mtu),
+    ]
+    macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
+    addresses = [(f"ipv{version}", _family(desired.companion, version)) for version in (4, 6)]
+    sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
+    yield Block(keyfile(link.name), ini.render([*sections, *addresses]))
+    # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
+    # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
+    own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
+    rules = f'ACTION=="add", {own}, ATTR{{ifalias}}="{link.alias}"\nACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
+    yield Block(UDEV_FILE, rules)
 
-    def is_active(self, file: File, active: t.Collection[str]) -> bool:
-        """Whether NetworkManager has made a link by this profile, or set one up; ``active`` are UUIDs."""
-        return any(f"\nuuid={one}\n" in file.text for one in active if one)
 
-    def retire(self, file: File) -> File:
-        """Return a profile of ours that NetworkManager does not use at the next boot.
+def asks(text: str) -> bool:
+    """Whether a profile of ours has NetworkManager get the link an address by DHCP."""
+    return "\nmethod=auto\n" in text
 
-        If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
-        """
-        if _RETIRED in file.text:
-            return file
-        return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
+
+def is_active(file: File, active: t.Collection[str]) -> bool:
+    """Whether NetworkManager has made a link by this profile, or set one up; ``active`` are UUIDs."""
+    return any(f"\nuuid={one}\n" in file.text for one in active if one)
+
+
+def retire(file: File) -> File:
+    """Return a profile of ours that NetworkManager does not use at the next boot.
+
+    If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
+    """
+    if _RETIRED in file.text:
+        return file
+    return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
 
 
 def _family(companion: Companion, version: int) -> list[tuple[str, t.Any]]:

@@ -40,6 +40,27 @@ UPLINKS_FILE = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
 UNIT = f"{UNIT_DIR}/macvtap-links.service"
 UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
 
+INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
+PATTERNS = (
+    f"{LINKS_DIR}/*",
+    PROGRAM,
+    TEMPLATE,
+    f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
+    UPLINKS_FILE,
+    UNIT,
+    UNIT_LINK,
+    UDEV_FILE,
+    SYSCTL_FILE,
+    INTERFACES_FILE,
+    # Of earlier versions: a hook of Debian's DHCP client.
+    "/etc/dhcp/dhclient-enter-hooks.d/macvtap",
+)
+VALIDATORS = {
+    UDEV_FILE: ("udevadm", "verify", "{}"),
+    UPLINKS_FILE: ("udevadm", "verify", "{}"),
+    INTERFACES_FILE: ("ifquery", "--list", "--interfaces", "{}"),
+}
+
 _MAC_COLONS = 5
 
 
@@ -74,80 +95,61 @@ class Entry:
         return self.words.get("mode") == "passthru"
 
 
-class SystemdUnit:
-    """The unit, and the files that it makes links by."""
+def blocks(desired: Desired) -> t.Iterator[Block]:
+    """Yield what udev and systemd set of a link, beside the program."""
+    name, link = desired.name, desired.link
+    tap = (("OWNER", link.tap_owner), ("GROUP", link.tap_group), ("MODE", permissions(link.tap_mode)))
+    given = [f'{key}="{value}"' for key, value in tap if value is not None]
+    if given:
+        rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
+        yield Block(UDEV_FILE, rule)
+    if desired.kind == COMPANION:
+        # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
+        yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
 
-    patterns = (
-        f"{LINKS_DIR}/*",
-        PROGRAM,
-        TEMPLATE,
-        f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
-        UPLINKS_FILE,
-        UNIT,
-        UNIT_LINK,
-        UDEV_FILE,
-        SYSCTL_FILE,
-    )
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
-        UDEV_FILE: ("udevadm", "verify", "{}"),
-        UPLINKS_FILE: ("udevadm", "verify", "{}"),
-    }
 
-    def blocks(self, desired: Desired) -> t.Iterator[Block]:
-        """Yield what udev and systemd set of a link, beside the program."""
-        name, link = desired.name, desired.link
-        tap = (("OWNER", link.tap_owner), ("GROUP", link.tap_group), ("MODE", permissions(link.tap_mode)))
-        given = [f'{key}="{value}"' for key, value in tap if value is not None]
-        if given:
-            rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
-            yield Block(UDEV_FILE, rule)
-        if desired.kind == COMPANION:
-            # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
-            yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
+def parse(files: t.Iterable[File]) -> tuple[dict[str, Entry], set[str]]:
+    """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
+    entries, up = {}, set()
+    for file in files:
+        if not file.path.startswith(f"{LINKS_DIR}/"):
+            continue
+        key = file.path[len(LINKS_DIR) + 1 :]
+        head, blocks = _managed_blocks.parse(file.text)
+        if UP in head.splitlines():
+            up.add(key)
+        for name, (kind, text) in blocks.items():
+            lower = Entry(name, kind, text=text).words.get("link", UPLINK)
+            entries[name] = Entry(name, kind, lower, text, key)
+    return entries, up
 
-    def parse(self, files: t.Iterable[File]) -> tuple[dict[str, Entry], set[str]]:
-        """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
-        entries, up = {}, set()
-        for file in files:
-            if not file.path.startswith(f"{LINKS_DIR}/"):
-                continue
-            key = file.path[len(LINKS_DIR) + 1 :]
-            head, blocks = _managed_blocks.parse(file.text)
-            if UP in head.splitlines():
-                up.add(key)
-            for name, (kind, text) in blocks.items():
-                lower = Entry(name, kind, text=text).words.get("link", UPLINK)
-                entries[name] = Entry(name, kind, lower, text, key)
-        return entries, up
 
-    def render(
-        self, entries: t.Mapping[str, Entry], up: t.Collection[str] = (), *, units: bool = True
-    ) -> t.Iterator[File]:
-        """Yield the files that make ``entries``, none if there are none; :meth:`parse` gives the same again.
+def render(entries: t.Mapping[str, Entry], up: t.Collection[str] = (), *, units: bool = True) -> t.Iterator[File]:
+    """Yield the files that make ``entries``, none if there are none; :meth:`parse` gives the same again.
 
-        :param units: systemd runs the program, and nobody else.
-        """
-        by_key: dict[str, list[Entry]] = {}
-        for one in entries.values():
-            by_key.setdefault(one.key, []).append(one)
-        for key, some in by_key.items():
-            order = sorted(
-                some, key=lambda one: (len(_below(one, entries)), _managed_blocks.KINDS.index(one.kind), one.name)
-            )
-            blocks = {one.name: (one.kind, one.text) for one in order}
-            yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render(UP if key in up else "", blocks, list(blocks)))
-        if not by_key:
-            return
-        yield File(PROGRAM, make_links.TEXT)
-        if not units:
-            return
-        yield from (File(TEMPLATE, make_links.UNIT), File(UNIT, make_links.ALL_UNIT))
-        for unit in (escape(key) for key in by_key if not is_found(key)):
-            wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
-            yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
-        rules = "".join(rule for key in sorted(by_key) for rule in _rules(key))
-        if rules:
-            yield File(UPLINKS_FILE, f"{HEADER}\n{rules}")
+    :param units: systemd runs the program, and nobody else.
+    """
+    by_key: dict[str, list[Entry]] = {}
+    for one in entries.values():
+        by_key.setdefault(one.key, []).append(one)
+    for key, some in by_key.items():
+        order = sorted(
+            some, key=lambda one: (len(_below(one, entries)), _managed_blocks.KINDS.index(one.kind), one.name)
+        )
+        blocks = {one.name: (one.kind, one.text) for one in order}
+        yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render(UP if key in up else "", blocks, list(blocks)))
+    if not by_key:
+        return
+    yield File(PROGRAM, make_links.TEXT)
+    if not units:
+        return
+    yield from (File(TEMPLATE, make_links.UNIT), File(UNIT, make_links.ALL_UNIT))
+    for unit in (escape(key) for key in by_key if not is_found(key)):
+        wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
+        yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
+    rules = "".join(rule for key in sorted(by_key) for rule in _rules(key))
+    if rules:
+        yield File(UPLINKS_FILE, f"{HEADER}\n{rules}")
 
 
 def escape(name: str) -> str:
