@@ -68,9 +68,8 @@ def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
     if address is not None:
         return Lease(one.name, manager, one.path, link.index, address)
     if manager == NETWORKD:
-        state = host.networkd.get(link.index)
-        at_it = state is not None and state.managed and state.file == networkd.network_file(one.name)
-        if at_it:
+        if host.networkd.get(link.index) == networkd.network_file(one.name):
+            # It is at it.
             return Lease(one.name, manager, one.path, link.index)
         return Lease(one.name, manager, one.path, link.index, commands=() if unread else (RELOAD,), unread=unread)
     up = ("nmcli", "--wait", "60", "connection", "up", "id", networkmanager.profile(one.name))

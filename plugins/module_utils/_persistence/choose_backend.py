@@ -68,8 +68,7 @@ def addresses_by(asked: str, parent: Link, host: Host, path: str, *, dhcp4: bool
     if asked == IFUPDOWN:
         reason = "ifupdown gets it no address by DHCP here"
     else:
-        state = host.networkd.get(parent.index)
-        if state is not None and state.managed:
+        if host.networkd.get(parent.index) is not None:
             return NETWORKD
         if parent.index in host.networkmanager:
             return NETWORKMANAGER

@@ -214,12 +214,10 @@ class _Resolver:
 
     def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
         link = self.host.links.get(name)
-        state = self.host.networkd.get(link.index) if link else None
-        if state is None or not state.managed or manager == model.NETWORKD or state.file is None:
-            return
-        if not state.file.endswith(f"-macvtap-{name}.network"):
+        file = self.host.networkd.get(link.index) if link else None
+        if file and manager != model.NETWORKD and not file.endswith(f"-macvtap-{name}.network"):
             yield (
-                f"{name} is configured by networkd, from {state.file}, which matches it too. From the next boot, "
+                f"{name} is configured by networkd, from {file}, which matches it too. From the next boot, "
                 "or from networkctl reload on, networkd leaves it alone"
             )
 

@@ -29,7 +29,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     NETWORKMANAGER,
     UNIT_DIR,
     Host,
-    NetworkdLink,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -64,13 +63,20 @@ def observe(links: Links, root: str = "/") -> Host:
     """
     systemd = os.path.isdir(under(root, "/run/systemd/system"))
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
-    by_networkd = {} if NETWORKD in masked else dict(_networkd(root))
-    by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
+    by_networkd = {
+        index: None if state.get("ADMIN_STATE", "unmanaged") == "unmanaged" else state.get("NETWORK_FILE", "")
+        for index, state in (() if NETWORKD in masked else _states(root, NETWORKD))
+    }
+    by_networkmanager = {
+        index: state.get("connection-uuid", "")
+        for index, state in (() if NETWORKMANAGER in masked else _states(root, NETWORKMANAGER))
+        if state.get("managed") == "true"
+    }
     named, sourced = _interfaces(root, systemd=systemd)
     enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
     # Of one that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
-    managed = {index for index, state in by_networkd.items() if state.managed and "-macvtap-" not in (state.file or "")}
+    managed = {index for index, file in by_networkd.items() if file is not None and "-macvtap-" not in file}
     return Host(
         links=links,
         files=_ours(root),
@@ -152,24 +158,12 @@ def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
             yield int(name), {key.strip(): value.strip() for key, mark, value in lines if mark}
 
 
-def _networkd(root: str) -> t.Iterator[tuple[int, NetworkdLink]]:
-    for index, state in _states(root, NETWORKD):
-        managed = state.get("ADMIN_STATE", "unmanaged") != "unmanaged"
-        yield index, NetworkdLink(managed, state.get("NETWORK_FILE") or None)
-
-
 def _extended(root: str) -> t.Iterator[str]:
     """Yield the links whose networkd file of ours has a drop-in that is not ours."""
     for path in glob.glob(under(root, f"{networkd.DIRECTORY}/05-macvtap-*.network.d/*.conf")):
         found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
         if found and os.path.basename(path) != networkd.DROP_IN:
             yield found[1]
-
-
-def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
-    for index, state in _states(root, NETWORKMANAGER):
-        if state.get("managed") == "true":
-            yield index, state.get("connection-uuid", "")
 
 
 def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:

@@ -76,20 +76,13 @@ class Desired:
 
 
 @dataclass(frozen=True)
-class NetworkdLink:
-    """What networkd reports of a link: whether it manages it, and by which file."""
-
-    managed: bool
-    file: str | None = None
-
-
-@dataclass(frozen=True)
 class Host:
     """The host's links, the files at the places that are ours by their names, and which manager has what."""
 
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
-    networkd: t.Mapping[int, NetworkdLink] = field(default_factory=dict)
+    # By the index of each link that networkd knows, the file by which it manages it, None where it leaves it alone.
+    networkd: t.Mapping[int, str | None] = field(default_factory=dict)
     # The UUID of the active profile, by the index of each link that NetworkManager manages.
     networkmanager: t.Mapping[int, str] = field(default_factory=dict)
     # Of networkd and NetworkManager, those that start at boot.

@@ -29,7 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import LINKS_DIR
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 KEYFILE = "/etc/NetworkManager/system-connections/macvtap-host0.nmconnection"
@@ -50,7 +50,7 @@ LINKS = {
 }
 HOST = Host(
     LINKS,
-    networkd={2: NetworkdLink(True, f"{ETC}/20-eth0.network"), 5: NetworkdLink(False)},
+    networkd={2: f"{ETC}/20-eth0.network", 5: None},
     networkmanager={3: "theirs"},
     enabled=("networkd", "networkmanager"),
     interfaces_sourced=True,

@@ -30,7 +30,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     SYSCTL_FILE,
     UDEV_FILE,
-    NetworkdLink,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -98,7 +97,7 @@ def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
     file = "/etc/systemd/network/20-eth0.network"
     root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
     root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
-    assert root.observe().networkd == {2: NetworkdLink(True, file), 3: NetworkdLink(False)}
+    assert root.observe().networkd == {2: file, 3: None}
 
 
 def test_networkmanager_says_what_it_manages(root: Root) -> None:

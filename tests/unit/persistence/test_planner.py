@@ -29,7 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
     UNIT_LINK,
     UPLINKS_FILE,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 KEYFILES = "/etc/NetworkManager/system-connections"
@@ -49,10 +49,10 @@ LINKS = {
 HOST = Host(
     LINKS,
     networkd={
-        2: NetworkdLink(True, f"{ETC}/20-eth0.network"),
-        3: NetworkdLink(False),
-        4: NetworkdLink(False),
-        5: NetworkdLink(False),
+        2: f"{ETC}/20-eth0.network",
+        3: None,
+        4: None,
+        5: None,
     },
     networkmanager={3: "theirs"},
     enabled=("networkd", "networkmanager"),
@@ -548,7 +548,7 @@ def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(backend: str, 
     first = replace(
         after(on, declared[0]),
         links={**LINKS, "lan20": ours},
-        networkd={**on.networkd, 9: NetworkdLink(False)},
+        networkd={**on.networkd, 9: None},
     )
     assert after(first, declared[1]).files == after(on, *declared).files
 
@@ -559,7 +559,7 @@ def test_what_does_no_harm_is_a_warning() -> None:
     assert "bclim" in warnings(HOST, link(bclim=5))[0]
     assert "promiscuous" in warnings(HOST, link(promiscuous=False))[0]
     there = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="bridge", mac=MAC)
-    grabbed = {**HOST.networkd, 9: NetworkdLink(True, f"{ETC}/90-all.network")}
+    grabbed = {**HOST.networkd, 9: f"{ETC}/90-all.network"}
     host = replace(HOST, links={**LINKS, "mt0": there}, networkd=grabbed)
     assert "90-all.network" in warnings(host, link())[0]
 
