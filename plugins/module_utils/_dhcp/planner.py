@@ -35,11 +35,12 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     leases = tuple(_lease(one, host, left) for one in resolved.links if one.manager and one.companion.dhcp4)
     read = bool(own or any(RELOAD in lease.commands for lease in leases)) and not left and bool(host.networkd)
     commands: list[Command] = [RELOAD] if read else []
+    absent = {name for name, one in resolved.decisions.items() if one.absent}
     warnings = []
     for step in steps:
         for name, kind in links_of(step.before).items() if step.removes and step.before else ():
             keyfile = networkmanager.keyfile(name)
-            if step.target == keyfile and kind == COMPANION and (name not in host.links or name in resolved.absent):
+            if step.target == keyfile and kind == COMPANION and (name not in host.links or name in absent):
                 # NetworkManager is to forget the profile, or it might make the companion again.
                 commands.append(_load(name))
             if name in host.links and (step.target == keyfile or left) and _asks(step.before):

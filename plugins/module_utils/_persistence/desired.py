@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access
@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
+    Decision,
     Declared,
     Desired,
     Host,
@@ -31,18 +32,19 @@ _ORDINARY_MTU = 1500
 
 @dataclass(frozen=True)
 class Resolved:
-    """The backend of each declared link by its name (None: nobody makes it), and the links that are to be there.
+    """What becomes of each declared link, by its name."""
 
-    ``left`` are the declared links for which what is written stays, ``companions`` those that are companions, and
-    ``absent`` the VLAN links and companions that are declared absent, with where.
-    """
-
-    backends: t.Mapping[str, str | None]
-    links: tuple[Desired, ...]
+    decisions: t.Mapping[str, Decision]
     warnings: tuple[str, ...]
-    left: frozenset[str] = frozenset()
-    companions: frozenset[str] = frozenset()
-    absent: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def links(self) -> tuple[Desired, ...]:
+        """Those that are to be there, less those whose files stay as they are."""
+        return tuple(one.desired for one in self.decisions.values() if one.desired is not None)
+
+    @property
+    def backends(self) -> dict[str, str | None]:
+        return {name: one.backend for name, one in self.decisions.items()}
 
 
 def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, Entry]) -> Resolved:
@@ -67,15 +69,11 @@ class _Resolver:
         self.host = host
         self.written = written
         self.links = dict(host.links)
-        self.backends: dict[str, str | None] = {}
-        self.desired: dict[str, Desired] = {}
-        self.left: set[str] = set()
+        self.decisions: dict[str, Decision] = {}
+        # Where each thing is declared.
+        self.declared: dict[str, str] = {}
         self.not_made: list[str] = []
         self.warnings: list[str] = []
-        self.companions: dict[str, access.Wanted] = {}
-        # Where each thing is declared, and what is declared absent.
-        self.declared: dict[str, str] = {}
-        self.absent: dict[str, str] = {}
 
     def vlan(self, want: WantedVlan, asked: str) -> None:
         if want.state == "absent":
@@ -88,7 +86,7 @@ class _Resolver:
         if link is not None and not vlan_model.is_ours(link) and (ours is None or ours.kind == COMPANION):
             # Another manager has made it, and will at the next boot.
             self._once(link.name, want.path)
-            self.backends[link.name] = None
+            self.decisions[link.name] = Decision(want)
             return
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
@@ -105,13 +103,12 @@ class _Resolver:
             names.add(link.name)
         for name in sorted(names) or [want.said_name if parent is None else vlans.name_of(want, parent)]:
             self._once(name, want.path)
-            self.backends[name] = None
-            self.absent[name] = want.path
+            self.decisions[name] = Decision(want)
 
     def macvtap(self, want: Wanted, asked: str) -> None:
         self._once(want.key, want.path)
         if want.state == "absent":
-            self.backends.setdefault(want.name, None)
+            self.decisions.setdefault(want.name, Decision(want))
             return
         if want.netns is not None:
             self._refuse_netns(want, asked)
@@ -133,10 +130,8 @@ class _Resolver:
 
     def companion(self, want: access.Wanted, asked: str) -> None:
         self._once(want.name, want.path)
-        self.companions[want.name] = want
         if want.state == "absent":
-            self.absent[want.name] = want.path
-            self.backends.setdefault(want.name, None)
+            self.decisions.setdefault(want.name, Decision(want))
             return
         now = self.links.get(want.name)
         parent = self._parent(want, now)
@@ -155,7 +150,7 @@ class _Resolver:
         if asked not in ("auto", "none"):
             raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
         # Here there may be another link of this name.
-        self.backends.setdefault(want.name, None)
+        self.decisions.setdefault(want.name, Decision(want))
         if asked == "auto":
             self.warnings.append(
                 f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
@@ -169,9 +164,10 @@ class _Resolver:
                 raise MacvtapError(f"parent is required: the link {want.name} does not exist yet", path=path)
             return parent
         parent = parents.find(want.parent, self.links, path=path, but=want.name)
-        if parent.name in self.absent and vlan_model.is_ours(parent):
+        decided = self.decisions.get(parent.name)
+        if decided is not None and decided.absent and vlan_model.is_ours(parent):
             raise MacvtapError(
-                f"{parent.name} is declared absent in {self.absent[parent.name]}. Use another link, or set state: "
+                f"{parent.name} is declared absent in {decided.want.path}. Use another link, or set state: "
                 "absent here too",
                 path=path,
             )
@@ -194,22 +190,21 @@ class _Resolver:
     ) -> None:
         """Have the link there after a reboot, if whoever is ``asked`` for makes it."""
         name, path, written = link.name, link.path, self.written.get(link.name)
-        self.backends[name] = choose_backend.choose(asked, link.kind, self.host, path)
-        if self.backends[name] is None:
-            if asked == "auto" and written and (written.kind == COMPANION) == (link.kind == COMPANION):
+        backend = choose_backend.choose(asked, link.kind, self.host, path)
+        if backend is None:
+            left = asked == "auto" and written is not None and (written.kind == COMPANION) == (link.kind == COMPANION)
+            if left and written and written.key:
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
-                self.left.add(name)
-                starter = model.SYSTEMD if systemd_unit.TEMPLATE in self.host.files else model.IFUPDOWN
-                self.backends[name] = starter if written.key else None
-            elif asked == "auto":
-                self.not_made.append(name)
+                backend = model.SYSTEMD if systemd_unit.TEMPLATE in self.host.files else model.IFUPDOWN
+            self.decisions[name] = Decision(want, backend, left=left)
+            self.not_made += [name] if asked == "auto" and not left else []
             return
         desired = Desired(link, parent, self._key(want.parent, parent, path), **more)
         validate.check_link(desired, self.host, written=written)
         if link.kind == COMPANION:
             manager = choose_backend.addresses_by(asked, parent, self.host, path, dhcp4=desired.companion.dhcp4)
             desired = replace(desired, manager=manager)
-        self.desired[name] = desired
+        self.decisions[name] = Decision(want, backend, desired)
         self.warnings += self._grabbed(name, desired.manager)
 
     def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
@@ -222,26 +217,21 @@ class _Resolver:
             )
 
     def resolved(self) -> Resolved:
-        companions = {
-            want: self.desired[name].companion if name in self.desired else None
-            for name, want in self.companions.items()
-            if want.state == "absent" or name in self.desired
-        }
         if self.host.access is not None:
-            validate.check_reachable(companions, self.host.access)
+            validate.check_reachable(self.decisions.values(), self.host.access)
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
                 "does not run here. Set backend (in the roles macvtap_links_persistence and "
                 "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
             )
-        if self.left:
+        left = sorted(name for name, one in self.decisions.items() if one.left)
+        if left:
             self.warnings.append(
-                f"{join_names(sorted(self.left))}: systemd does not run here, so what has been written before stays as "
-                "it is. Set backend to change it"
+                f"{join_names(left)}: systemd does not run here, so what has been written before stays as it is. Set "
+                "backend to change it"
             )
-        links, names = tuple(self.desired.values()), frozenset(self.companions)
-        return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), names, self.absent)
+        return Resolved(self.decisions, tuple(self.warnings))
 
 
 def _is_vlan(want: WantedVlan, one: Entry, parent: Link | None) -> bool:

@@ -76,6 +76,27 @@ class Desired:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What becomes of a link: ``desired`` is to be there, made by ``backend``; None where nobody makes it.
+
+    ``left``: it is as it is written already, and that stays.
+    """
+
+    want: t.Union[Wanted, WantedVlan, access_model.Wanted]
+    backend: str | None = None
+    desired: Desired | None = None
+    left: bool = False
+
+    @property
+    def companion(self) -> bool:
+        return isinstance(self.want, access_model.Wanted)
+
+    @property
+    def absent(self) -> bool:
+        return self.want.state == "absent"
+
+
+@dataclass(frozen=True)
 class Host:
     """The host's links, the files at the places that are ours by their names, and which manager has what."""
 

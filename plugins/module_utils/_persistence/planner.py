@@ -175,13 +175,10 @@ class _Files:
 
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written of a link stays as it is."""
-        resolved = self.resolved
-        if name in resolved.left:
-            return True
-        if kind == COMPANION:
-            return name not in resolved.companions
-        declared = name in resolved.backends and name not in resolved.companions
-        return not declared and (not self.purge or name in self.needed)
+        decided = self.resolved.decisions.get(name)
+        if decided is not None and decided.companion == (kind == COMPANION):
+            return decided.left
+        return kind == COMPANION or not self.purge or name in self.needed
 
     def _needed(self) -> dict[str, list[str]]:
         """Return the links that others are on which will be written, with those."""
@@ -201,21 +198,21 @@ class _Files:
 
         :raises MacvtapError: what is written for a VLAN would go, declared absent, from under what is on it.
         """
-        backends, absent = self.resolved.backends, self.resolved.absent
         for name in sorted(self.before.keys() & self.needed.keys()):
             on = join_names(sorted(self.needed[name]))
-            if name in absent and name not in self.resolved.companions:
+            decided = self.resolved.decisions.get(name)
+            if decided is not None and decided.absent and not decided.companion:
                 raise MacvtapError(
                     f"{name} is the parent of {on}, and without it that would not be made at the next boot. Remove "
                     "what is written for that first",
-                    path=absent[name],
+                    path=decided.want.path,
                 )
-            if name not in backends and self.purge:
+            if decided is None and self.purge:
                 self.warnings.append(
                     f"{name} is not declared, and stays written all the same: it is the parent of {on}, which would "
                     "not be made at the next boot without it. Remove that first, or declare this too"
                 )
-            elif backends.get(name, "") is None:
+            elif decided is not None and decided.backend is None:
                 self.warnings.append(
                     f"{on} will not be there after a reboot, though that is written: nothing makes {name}, the "
                     "parent. Set backend: none for that too, or another one here"

@@ -13,7 +13,6 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner as access_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals as access_refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
@@ -21,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
+    Decision,
     Desired,
     Host,
 )
@@ -117,17 +117,19 @@ def check_text(text: str, path: str) -> None:
         )
 
 
-def check_reachable(companions: t.Mapping[access_model.Wanted, Companion | None], host: access_model.Host) -> None:
+def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) -> None:
     """Refuse companions that ``host``, as it is now, could not be reached with, or not by whoever runs this.
 
-    :param companions: what is to be there of what is declared, None of one that is to be absent.
     :raises MacvtapError: at the option.
     """
-    access_refusals.check_declared_once(list(companions))
     steps = []
-    for want, companion in companions.items():
-        before = access_planner.found(want.name, host, dhcp4=want.dhcp4)
-        steps.append((want, Step(want.name, before, companion, (), path=want.path)))
+    for one in decisions:
+        want = one.want
+        if isinstance(want, access_model.Wanted) and (one.absent or one.desired is not None):
+            before = access_planner.found(want.name, host, dhcp4=want.dhcp4)
+            after = None if one.desired is None else one.desired.companion
+            steps.append((want, Step(want.name, before, after, (), path=want.path)))
+    access_refusals.check_declared_once([want for want, _step in steps])
     access_refusals.check(steps, host)
 
 
