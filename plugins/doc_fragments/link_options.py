@@ -209,3 +209,25 @@ class ModuleDocFragment:
 
     # Of modules that write them down.
     PERSISTENT = _OPTIONS + _entries(backend=_BACKEND)
+
+    # Of modules that change links.
+    LOCK = r"""
+options:
+  lock_timeout:
+    description:
+      - How many seconds to wait for another run that changes links on the host to end, of
+        M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) or M(linuxvirt.macvtap.macvtap_host_access).
+    version_added: 0.2.0
+    type: int
+    default: 60
+"""
+
+    ROLLBACK = r"""
+options:
+  on_error:
+    description: Whether to put everything back when a step fails, or to keep what was done.
+    version_added: 0.2.0
+    type: str
+    choices: [rollback, keep]
+    default: rollback
+"""

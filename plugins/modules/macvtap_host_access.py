@@ -44,6 +44,7 @@ requirements:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.lock
 attributes:
   check_mode:
     support: full
@@ -154,11 +155,6 @@ options:
     type: bool
     default: false
     version_added: 0.2.0
-  lock_timeout:
-    description: How many seconds to wait for another run of this module, M(linuxvirt.macvtap.macvtap_link) or
-      M(linuxvirt.macvtap.vlan_link) on the host to end.
-    type: int
-    default: 60
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
 """

@@ -34,6 +34,8 @@ requirements:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.lock
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options
 attributes:
   check_mode:
@@ -98,17 +100,6 @@ options:
     type: bool
     default: false
     version_added: 0.2.0
-  on_error:
-    description: Whether to put everything back when a step fails, or to keep what was done.
-    version_added: 0.2.0
-    type: str
-    choices: [rollback, keep]
-    default: rollback
-  lock_timeout:
-    description: How many seconds to wait for another run of this module on the host to end.
-    version_added: 0.2.0
-    type: int
-    default: 60
 seealso:
   - module: linuxvirt.macvtap.macvtap_link_info
   - module: linuxvirt.macvtap.macvtap_persistence
@@ -335,7 +326,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
-    auto,
     caveats,
     holders,
     netlink,
@@ -350,7 +340,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice, link_modes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
 
 
@@ -379,12 +369,12 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     how = {"always": params["auto"] == "always", "check": params["check_relay"]}
 
     def inquire(links: Links) -> _Answers:
-        modes, told = ask.settle(auto.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
+        modes, told = ask.settle(link_modes.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
         # Of all that may go, before it is known which do: one look at the processes whatever their number.
         return _Answers(modes, told, holders.of(links), ways.observe())
 
     def plan(links: Links, told: _Answers) -> Plan[Link]:
-        planned = planner.plan(auto.settled(wanted, told.modes), links, purge_group=purge_group)
+        planned = planner.plan(link_modes.settled(wanted, told.modes), links, purge_group=purge_group)
         planner.check_holders(planned, told.holders, force=params["force"])
         planned = reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *told.warnings))

@@ -35,6 +35,8 @@ requirements:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.link_options.lock
+  - linuxvirt.macvtap.link_options.rollback
 attributes:
   check_mode:
     support: full
@@ -142,16 +144,6 @@ options:
     type: bool
     default: false
     version_added: 0.2.0
-  on_error:
-    description: Whether to put everything back when a step fails, or to keep what was done.
-    type: str
-    choices: [rollback, keep]
-    default: rollback
-  lock_timeout:
-    description: How many seconds to wait for another run of this module, or of M(linuxvirt.macvtap.macvtap_link), on
-      the host to end.
-    type: int
-    default: 60
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
   - module: linuxvirt.macvtap.libvirt_direct_iface

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
 
 
@@ -39,7 +40,7 @@ def settled(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) ->
 def case(desired: Desired, nic: Nic, host: Host) -> Case:
     iface = _existing(nic)
     source = desired.given.get("source") or (iface.get("source") if iface else None)
-    link = selection.link_of(source, host.links) if host.links is not None else None
+    link = link_of(source, host.links) if host.links is not None else None
     had = None
     if iface is not None:
         moves = not selection.same_source(source, iface.get("source"), host.links)

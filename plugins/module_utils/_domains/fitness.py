@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, link_of
 
 _Case = t.Tuple[Desired, Nic, Nic]
 # What the source decides about.
@@ -44,11 +44,11 @@ def check(cases: t.Sequence[_Case], host: Host) -> None:
         multicast.check(desired, before, stored, changed=changed, host=host, leaving=leaving)
         name = stored.get("target")
         if name and "target" in changed:
-            link = selection.link_of(name, host.links or {})
+            link = link_of(name, host.links or {})
             _check_target(desired, before, name, targets[name], None if name in going else link)
             _check_others_targets(desired, name, host)
         if changed & _OF_THE_SOURCE and host.links is not None:
-            link = selection.link_of(stored.get("source"), host.links)
+            link = link_of(stored.get("source"), host.links)
             if "source" in changed:
                 link = _source(desired.path, link, stored.get("source") or "", host.links)
                 # The link of one of type ethernet may stay when the guest lets go of it.

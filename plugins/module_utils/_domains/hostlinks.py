@@ -18,10 +18,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Iface,
     own_link,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 # The kernel's words and libvirt's.

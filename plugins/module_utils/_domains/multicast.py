@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 
 _ALL, _TRUST = "allmulticast", "trust_guest_rx_filters"
 
@@ -128,7 +129,7 @@ def _check_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) -> 
 
 
 def _check_source(desired: Desired, stored: Iface, changed: t.Collection[str], host: Host) -> None:
-    link = selection.link_of(stored.get("source"), host.links or {})
+    link = link_of(stored.get("source"), host.links or {})
     if link is not None and _ALL in changed and desired.given.get(_ALL) == "yes":
         refusals.check_counts(_path(desired, _ALL), link)
 

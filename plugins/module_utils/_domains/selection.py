@@ -10,7 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_libvirts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import suggest
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
@@ -140,11 +140,6 @@ def owners(host: Host, mac: str, *, but: str) -> list[str]:
     found = {d.name: (*d.stored, *d.live, *(d.saved or ())) for d in host.domains.values()}
     observed = [name for name, ifaces in found.items() if any(iface.mac == mac for iface in ifaces)]
     return sorted({*observed, *(host.macs or {}).get(mac, ())} - {but})
-
-
-def link_of(name: str | None, links: Links) -> Link | None:
-    """Return the link of this name or alternative name."""
-    return links.get(name or "") or next((link for link in links.values() if name in link.altnames), None)
 
 
 def same_source(one: str | None, other: str | None, links: Links | None) -> bool:

@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 
 Case = t.Tuple[Desired, Nic, Nic]
 _PLACE = {"source", "mode"}
@@ -119,5 +119,5 @@ def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
 
 
 def _name(source: str | None, host: Host) -> str:
-    link = selection.link_of(source, host.links or {})
+    link = link_of(source, host.links or {})
     return link.name if link is not None else source or ""

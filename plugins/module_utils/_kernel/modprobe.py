@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import remedy
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import modprobe_errors
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.config import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULES, Obstacle
 
@@ -148,7 +148,7 @@ def call(command: list[str], run: Run, root: str = "/") -> None:
         raise MacvtapError(f"modprobe cannot be run ({exc.strerror}): install kmod", path="state") from exc
     if code:
         said = (err or out).strip() or "it said nothing"
-        meaning = remedy.explain_modprobe(said, _lockdown(root), root_user=os.geteuid() == 0)
+        meaning = modprobe_errors.explain(said, _lockdown(root), root_user=os.geteuid() == 0)
         raise MacvtapError(
             f"{' '.join(command)} failed with code {code}: {said}{'. ' if meaning else ''}{meaning}", path="state"
         )

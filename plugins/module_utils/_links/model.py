@@ -199,6 +199,11 @@ class Lost:
     on_it: tuple[Link, ...] = ()
 
 
+def link_of(name: str | None, links: Links) -> Link | None:
+    """Return the link of this name or alternative name."""
+    return links.get(name or "") or next((link for link in links.values() if name in link.altnames), None)
+
+
 def fields(link: Link) -> dict[str, t.Any]:
     """Return what can be declared of a link, by the options' names, as plain values that JSON has."""
     tap = link.tap or Tap("")

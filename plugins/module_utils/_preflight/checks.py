@@ -8,10 +8,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Wanted, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import disconnect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     Conflict,

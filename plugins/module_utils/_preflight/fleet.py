@@ -15,7 +15,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import (
     disconnect,
@@ -34,7 +33,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
     Problem,
     defect,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice, link_modes
 
 # What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
 _BEFORE = re.compile(
@@ -241,7 +240,7 @@ def _settled(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
         return link
     # What is wrong with its parent is told by checks.py.
     with contextlib.suppress(MacvtapError):
-        (case,) = auto.cases([Wanted(link.name, parent=link.parent, mode=link.mode)], links, check=False)
+        (case,) = link_modes.cases([Wanted(link.name, parent=link.parent, mode=link.mode)], links, check=False)
         return replace(link, mode=choice.left(case, always=always) or link.mode)
     return link
 

@@ -13,10 +13,9 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import auto as domains_auto
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner as domains_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import auto as links_auto
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner as links_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice, link_modes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import Answers, Verdict
 
@@ -125,9 +124,9 @@ def test_links_on_one_parent_however_it_is_called() -> None:
         Wanted("mt2", "links[2]", parent="eth0", mode="private"),
         Wanted("mt3", "links[3]", state="absent", mode=AUTO),
     ]
-    cases = links_auto.cases(wanted, LINKS, check=False)
+    cases = link_modes.cases(wanted, LINKS, check=False)
     assert choice.to_ask(cases, always=False, check=False) == {"eth0"}
-    decided = links_auto.settled(wanted, choice.modes(cases, YES, always=False))
+    decided = link_modes.settled(wanted, choice.modes(cases, YES, always=False))
     assert [want.mode for want in decided] == [None, "vepa", "private", None]
     planned = links_planner.plan(decided, LINKS)
     assert [(step.target, step.after.mode) for step in planned.steps if step.after] == [
@@ -143,8 +142,8 @@ ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1500, up=True)
 @pytest.mark.parametrize(("had", "then"), [("bridge", None), ("vepa", None), ("private", "private")])
 def test_what_moves_to_another_switch_is_like_new(had: str, then: str | None) -> None:
     links = {**LINKS, "eth1": ETH1, "mt0": replace(LINKS["mt0"], mode=had)}
-    (moves,) = links_auto.cases([Wanted("mt0", "links[0]", parent="eth1", mode=AUTO)], links, check=False)
-    (stays,) = links_auto.cases([Wanted("mt0", "links[0]", parent="lan0", mode=AUTO)], links, check=False)
+    (moves,) = link_modes.cases([Wanted("mt0", "links[0]", parent="eth1", mode=AUTO)], links, check=False)
+    (stays,) = link_modes.cases([Wanted("mt0", "links[0]", parent="lan0", mode=AUTO)], links, check=False)
     assert (moves.parent, moves.had, stays.parent, stays.had) == ("eth1", then, "eth0", had)
     there = Iface(DIRECT.mac, values={"source": "eth0", "mode": had})
     host = Host("qemu:///system", {"web1": Domain("web1", stored=(there,))}, links=links, macs={})
@@ -154,7 +153,7 @@ def test_what_moves_to_another_switch_is_like_new(had: str, then: str | None) ->
 
 
 def test_links_that_say_their_mode_are_no_cases() -> None:
-    assert links_auto.cases([Wanted("mt1", parent="nowhere", mode="vepa")], LINKS, check=False) == []
+    assert link_modes.cases([Wanted("mt1", parent="nowhere", mode="vepa")], LINKS, check=False) == []
 
 
 DIRECT = Iface("52:54:00:00:00:01", values={"source": "eth0", "mode": "private", "model": "virtio"})
