@@ -74,8 +74,8 @@ def _done(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    said = f"All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
-    return f". {said}"
+    message = f"All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
+    return f". {message}"
 
 
 def _changed(plans: t.Sequence[_plan.Plan[t.Any]]) -> dict[str, t.Any]:

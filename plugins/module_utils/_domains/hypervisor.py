@@ -187,7 +187,7 @@ class Hypervisor:
             failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
             if len(errors) > failed:
-                # The guest had these NICs, and has them until it lets go: what is stored may not have them again.
+                # The keeper attaches what is stored, and these NICs may not be stored again.
                 asked = [nic for nic in self._guests.asked if nic.uuid == one[0].before.uuid]
                 attempt(lambda asked=asked: self._requests.take_back(asked, unstored=True))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, back=True))

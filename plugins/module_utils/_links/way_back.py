@@ -85,7 +85,7 @@ def undo(  # noqa: PLR0913  # what differs between the kinds of link
         actions = [entry.action for entry in entries]
         made = _find_made(entries, way)
         if made is not None and made.master:
-            # Nobody else can have made it a port than somebody who uses it.
+            # No module of ours makes ports: somebody uses it, and removing it would cut that off.
             way.warn(f"made by this run, and made a port of {made.master} since then, so that it stays", made.name)
         elif REMOVED in actions and REMOVED + REFUSED not in actions:
             _bring_back(step, made, way)
