@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
     Route,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.planner import between_companions, found
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
@@ -57,7 +58,8 @@ def _then(
             return None, f"{step.target} {_ANOTHER if there else _GONE}"
         return _as_before(step, now, journal), ""
     if there is None or (now is not None and _is_made(now.link, host)):
-        return before, ""
+        stays = identity.taken_up(there) if there is not None else ""
+        return (None if stays else before), stays and f"{step.target}: {stays}"
     if before is not None and there.index == before.link.index:
         # It was not removed after all.
         return now, ""

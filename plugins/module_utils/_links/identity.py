@@ -74,6 +74,14 @@ def _is_on(link: Link, after: Link, above: Link | None) -> bool:
     return link.parent_index == after.parent_index
 
 
+def taken_up(made: Link) -> str:
+    """Say why a link that this run has made is not removed on the way back, "" where it is.
+
+    No module of ours makes ports: somebody uses it, and removing it would cut that off.
+    """
+    return f"made by this run, and made a port of {made.master} since then, so that it stays" if made.master else ""
+
+
 def moved(step: Step[Link], there: Places) -> str:
     """Say what has become of the link that ``step`` is about since it was observed, "" where it is the same."""
     before = t.cast("Link", step.before)

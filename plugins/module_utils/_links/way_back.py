@@ -84,9 +84,9 @@ def undo(  # noqa: PLR0913  # what differs between the kinds of link
         step = entries[-1].step
         actions = [entry.action for entry in entries]
         made = _find_made(entries, way)
-        if made is not None and made.master:
-            # No module of ours makes ports: somebody uses it, and removing it would cut that off.
-            way.warn(f"made by this run, and made a port of {made.master} since then, so that it stays", made.name)
+        stays = identity.taken_up(made) if made is not None else ""
+        if made is not None and stays:
+            way.warn(stays, made.name)
         elif REMOVED in actions and REMOVED + REFUSED not in actions:
             _bring_back(step, made, way)
         elif made is not None:

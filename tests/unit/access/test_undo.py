@@ -308,6 +308,14 @@ def test_a_link_that_something_else_has_made_in_its_place_is_left_alone() -> Non
         assert undo(journal, replace(host, made=frozenset({77}))).warnings == ()
 
 
+def test_one_that_others_have_made_a_port_since_stays() -> None:
+    journal = journal_of(want(), BARE, Done.LINK)
+    there = replace(HOST0, index=77, master="br0")
+    back = undo(journal, replace(BARE, links={**BARE.links, "host0": there}, made=frozenset({77})))
+    assert back.changes == ()
+    assert back.warnings == ("host0: made by this run, and made a port of br0 since then, so that it stays",)
+
+
 def test_one_that_is_not_whole_yet_goes() -> None:
     half = replace(HOST0, index=77, alias=None, up=False, group=HALF_MADE)
     host = replace(BARE, links={**BARE.links, "host0": half})
