@@ -14,7 +14,7 @@ from torture.stage import Run, Stage
 from torture.world import OTHERS, RESTORED, Guest, LiveNic, World
 
 AS_BEFORE = "The host is as it was before"
-_ALARMS = ("Putting back what was there failed", "Not everything could be put back")
+_ALARMS = ("The rollback failed", "The rollback is incomplete")
 # The options that the model knows, and its words for them.
 _FIELDS = {"source": "source", "mode": "mode", "model": "model", "link_state": "link"}
 

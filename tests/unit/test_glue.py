@@ -127,7 +127,7 @@ def test_whatever_ends_a_run_after_its_last_change_says_that_all_was_done(
         _glue.run(t.cast("t.Any", Failing()), body)
     (result,) = ended.value.args
     if done:
-        message += ". All that was to be changed had been changed before, and stays: mt0 mode: old → new"
+        message += ". All changes were completed before that, and stay: mt0 mode: old → new"
     assert result["msg"] == message
     assert result.get("changed", False) == done
     assert ("changes" in result) == done

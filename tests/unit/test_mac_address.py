@@ -71,8 +71,8 @@ def test_a_prefix_with_no_address_left_is_said() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"prefix": "01:00"}, r"prefix: '01:00' is what multicast addresses begin with; 02:00 would do"),
-        ({"prefix": "00:16:3e"}, r"prefix: '00:16:3e' belongs to a manufacturer; .* as 02:16:3e"),
+        ({"prefix": "01:00"}, r"prefix: '01:00' is a prefix of multicast addresses. Use 02:00 instead"),
+        ({"prefix": "00:16:3e"}, r"prefix: '00:16:3e' is the prefix of a manufacturer. .* such as 02:16:3e"),
         ({"prefix": "52:54:00:00:00:01"}, r"prefix: '52:54:00:00:00:01' is not the first 1 to 5 bytes"),
         ({"prefix": ""}, r"prefix: '' is not the first"),
         ({"taken": "52:54:00:00:00:01"}, r"taken: a list of addresses is needed"),
@@ -80,7 +80,7 @@ def test_a_prefix_with_no_address_left_is_said() -> None:
         ({"taken": 5}, r"taken: a list of addresses is needed, and found is 5"),
         ({"taken": {"52:54:00:00:00:01": 1}}, r"taken: a list of addresses is needed"),
         ({"taken": [None]}, r"taken\[0\]: 'None' is not a MAC address"),
-        ({"taken": [12345]}, r"taken\[0\]: '12345' is not a MAC address.*YAML has read it as a number"),
+        ({"taken": [12345]}, r"taken\[0\]: '12345' is not a MAC address.*YAML parsed it as a number"),
         ({"prefix": None}, r"prefix: 'None' is not the first"),
         ({"taken": ["52:54:00:00:00:01", "x"]}, r"taken\[1\]: 'x' is not a MAC address"),
     ],

@@ -86,7 +86,7 @@ def test_a_step_that_fails_half_way_puts_everything_back() -> None:
 
 def test_a_change_that_did_not_take_is_noticed_and_the_rest_put_back() -> None:
     host = Host({"a": "old", "b": "old"}, ignores="b")
-    with pytest.raises(MacvtapError, match=r"reading back shows otherwise: b value: old → new\. The host is as it was"):
+    with pytest.raises(MacvtapError, match=r"the host still differs: b value: old → new\. The host is as it was"):
         host.run({"a": "new", "b": "new"})
     assert host.values == {"a": "old", "b": "old"}
 
@@ -132,7 +132,7 @@ def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
         raise KeyError("accept_ra")
 
     host.apply = refuses  # type: ignore[method-assign]
-    said = r"^things\[a\]: the host refused\. Putting back what was there failed as well: KeyError: 'accept_ra'$"
+    said = r"^things\[a\]: the host refused\. The rollback failed as well: KeyError: 'accept_ra'$"
     with pytest.raises(MacvtapError, match=said):
         host.run({"a": "new"})
 
@@ -173,7 +173,7 @@ def test_what_no_step_can_put_back_is_said_too() -> None:
         back = tuple(step(s.target, seen[s.target], s.before) for s in journal.steps)
         return Plan(back, ("the addresses of a are gone",))
 
-    said = r"a value: old → new\. All has been put back as far as possible\. the addresses of a are gone$"
+    said = r"a value: old → new\. The run was rolled back as far as possible\. the addresses of a are gone$"
     with pytest.raises(MacvtapError, match=said):
         converge(
             host.observe,
@@ -292,7 +292,7 @@ def test_a_signal_that_comes_before_anything_is_changed_ends_the_run() -> None:
 def test_what_cannot_be_put_back_is_said() -> None:
     host = Host({"a": "old"}, refuses="a")
     host.ignores = "a"
-    with pytest.raises(MacvtapError, match="Not everything could be put back: a value: half → old"):
+    with pytest.raises(MacvtapError, match="The rollback is incomplete: a value: half → old"):
         host.run({"a": "new"})
 
 

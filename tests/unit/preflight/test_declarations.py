@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
     ("said", "message"),
     [
         (declared(nic(mac="52:54:00")), r"macvtap_domains_interfaces[0].mac: '52:54:00' is not a MAC address"),
-        (declared(nic(mac=3 * 60 + 5)), "YAML has read it as a number"),
+        (declared(nic(mac=3 * 60 + 5)), "YAML parsed it as a number"),
         (declared({"mac": A}), "macvtap_domains_interfaces[0].domain"),
         (declared("web1"), "macvtap_domains_interfaces[0]: a dictionary is needed, and found is 'web1'"),  # type: ignore[arg-type]
         (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
