@@ -60,7 +60,7 @@ options:
       - With O(kernel), that kernel need not be installed.
     type: path
   required:
-    description: Whether to fail if the kernel does not have macvtap. V(false) returns the verdict and changes nothing.
+    description: Whether to fail if the kernel does not have macvtap. V(false) returns the result and changes nothing.
     type: bool
     default: true
   probe:
@@ -261,8 +261,8 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner, support
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.probe import try_macvtap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
 
@@ -279,16 +279,16 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def execute(module: _glue.Module) -> dict[str, t.Any]:
     # Not every PATH that a connection gives has modprobe in it.
     run = functools.partial(module.run_command, path_prefix="/usr/sbin:/sbin", handle_exceptions=False)
-    wanted = Wanted(**{option: module.params[option] for option in ("state", "persistent", "required", "probe")})
+    desired = Desired(**{option: module.params[option] for option in ("state", "persistent", "required", "probe")})
     probe = try_macvtap if module.params["probe"] and not module.check_mode else None
     outcome = converge(
         functools.partial(adapter.observe, module.params["kernel"], module.params["config_path"], probe=probe),
-        lambda host, _answers: planner.plan(wanted, host),
+        lambda host, _answers: planner.plan(desired, host),
         functools.partial(adapter.apply, run=run),
         lambda journal, host: planner.undo(journal.steps, host),
         check_mode=module.check_mode,
     )
-    found = planner.returned(outcome.host, judgement.judge(outcome.host))
+    found = planner.returned(outcome.host, support.evaluate(outcome.host))
     return {**found, **outcome.plan.result(diff=module._diff), "warnings": outcome.plan.warnings}
 
 

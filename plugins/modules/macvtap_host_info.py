@@ -350,8 +350,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
@@ -370,7 +370,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
         relay = [*relay, *report.below_vepa(links, domains)]
     return {
         "changed": False,
-        "kernel": kernel_planner.returned(running, judgement.judge(running)),
+        "kernel": kernel_planner.returned(running, support.evaluate(running)),
         "links": report.links(links, _reflects(relay, links), reach),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,

@@ -10,15 +10,15 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import modprobe
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import plan, returned
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.support import evaluate
 
 if t.TYPE_CHECKING:
     from .conftest import Tree
 
 RELEASE = "6.1.0-40-amd64"
-SUPPORTED, LOADED, PERSISTENT = Wanted("supported"), Wanted("loaded"), Wanted("loaded", persistent=True)
+SUPPORTED, LOADED, PERSISTENT = Desired("supported"), Desired("loaded"), Desired("loaded", persistent=True)
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def host(tree: t.Callable[[str], Tree]) -> Tree:
     return tree(RELEASE).config(f"/boot/config-{RELEASE}").modules().devices("misc")
 
 
-def refused(wanted: Wanted, host: Tree) -> str:
+def refused(desired: Desired, host: Tree) -> str:
     with pytest.raises(MacvtapError) as caught:
-        plan(wanted, host.observe())
+        plan(desired, host.observe())
     return str(caught.value)
 
 
 def found(host: Tree) -> list[tuple[str, str, str]]:
-    return [(one.module, one.kind, one.where) for one in host.observe().obstacles]
+    return [(one.module, one.kind, one.where) for one in host.observe().blockers]
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def found(host: Tree) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("module", ["macvtap", "macvlan", "tap"])
 def test_an_install_command_that_loads_nothing(host: Tree, module: str, command: str) -> None:
     host.write("/etc/modprobe.d/cis.conf", f"# hardening\n\ninstall {module} {command}\n")
-    line = f"/etc/modprobe.d/cis.conf:3 says 'install {module} {command}': remove that line"
+    line = f"/etc/modprobe.d/cis.conf:3 has 'install {module} {command}': remove that line"
     assert refused(LOADED, host) == f"state: macvtap cannot be loaded: {line}"
     assert refused(PERSISTENT, host) == f"state: macvtap cannot be loaded: {line}"
     allowed = plan(SUPPORTED, host.observe())
     assert not allowed.changed
-    assert allowed.warnings == (f"macvtap is loaded neither at boot nor by making a first link: {line}",)
+    assert allowed.warnings == (f"macvtap is not loaded at boot, nor on creating a first link: {line}",)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_what_is_loaded_or_built_in_is_not_hindered_now(host: Tree) -> None:
     host.write("/proc/modules", "macvlan 28672 0 - Live 0x0\n")
     assert plan(LOADED, host.observe()).changed
     # ... but at the next boot.
-    assert refused(PERSISTENT, host).startswith("persistent: macvtap would not be loaded at boot, whatever /etc/")
+    assert refused(PERSISTENT, host).startswith("persistent: macvtap would not be loaded at boot, despite /etc/")
     host.config(f"/boot/config-{RELEASE}", macvlan="y")
     assert plan(PERSISTENT, host.observe()).changed
-    assert returned(host.observe(), judge(host.observe()))["obstacles"] == []
+    assert returned(host.observe(), evaluate(host.observe()))["obstacles"] == []
 
 
 def test_a_blacklist_hinders_at_boot_only(host: Tree) -> None:
     host.write("/usr/lib/modprobe.d/vendor.conf", "blacklist macvtap\n")
-    where = "/usr/lib/modprobe.d/vendor.conf:1 says 'blacklist macvtap': copy that file to /etc/modprobe.d/vendor.conf"
+    where = "/usr/lib/modprobe.d/vendor.conf:1 has 'blacklist macvtap': copy that file to /etc/modprobe.d/vendor.conf"
     assert where in refused(PERSISTENT, host)
     assert refused(PERSISTENT, host).startswith("persistent: ")
     loaded = plan(LOADED, host.observe())
@@ -120,7 +120,7 @@ def test_how_a_file_is_read() -> None:
 
 def test_the_command_line_of_the_kernel(host: Tree) -> None:
     host.write("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro module_blacklist=nouveau,macvlan quiet\n")
-    expected = "/proc/cmdline says 'module_blacklist=macvlan': take it off the kernel's command line"
+    expected = "/proc/cmdline has 'module_blacklist=macvlan': remove it from the kernel's command line"
     assert expected in refused(LOADED, host)
     # The kernel keeps what it was told last.
     host.write("/proc/cmdline", "module_blacklist=macvlan module-blacklist=nouveau -- module_blacklist=tap")
@@ -130,7 +130,7 @@ def test_the_command_line_of_the_kernel(host: Tree) -> None:
     assert refused(PERSISTENT, host).startswith("persistent: macvtap would not be loaded at boot")
     # It is that of the running kernel.
     other = host.observe("5.10.0", None)
-    assert other.obstacles == ()
+    assert other.blockers == ()
 
 
 def test_built_in_nothing_hinders(tree: t.Callable[[str], Tree]) -> None:
@@ -141,7 +141,7 @@ def test_built_in_nothing_hinders(tree: t.Callable[[str], Tree]) -> None:
 
 def test_what_is_returned(host: Tree) -> None:
     host.write("/etc/modprobe.d/cis.conf", "install tap /bin/false\n")
-    assert returned(host.observe(), judge(host.observe()))["obstacles"] == [
+    assert returned(host.observe(), evaluate(host.observe()))["obstacles"] == [
         {
             "module": "tap",
             "kind": "install",
