@@ -88,7 +88,7 @@ def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
             ),
             (on("eth0", "b", segment="v10"), H2),
         ),
-        # Of a host that could not be looked at.
+        # Of a host that could not be checked.
         ((on("eth0.10", segment=TRUNK), {"unreachable": True}), (on("eth0", "b", segment="v10"), H2)),
     ],
 )
@@ -116,7 +116,9 @@ def test_two_domains_of_a_host_with_one_address_are_refused_in_any_segment() -> 
     both = declared(nic("a", mac=A, source="eth0.10"), nic("b", mac=A, source="eth0.20"), segment=TRUNK)
     bare = found(vlan(10), vlan(20))
     conflict = only((both, bare))
-    assert conflict.message.startswith(f"{A} is used by 2 domains of one host, which libvirt_direct_iface refuses")
+    assert conflict.message.startswith(
+        f"{A} is used by 2 domains of one host, which libvirt_direct_iface always refuses"
+    )
     assert places(conflict) == [f"hv1 a {A} declared", f"hv1 b {A} declared"]
     stored = found(vlan(10), vlan(20), web("b", U2, iface(A, "eth0.20")))
     assert only((on("eth0.10", "a", segment=TRUNK), stored)).kind == "mac"
@@ -127,14 +129,14 @@ def test_companions_are_in_the_segment_behind_their_parent() -> None:
     there = found(vlan(10))
     assert conflicts((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "lan"}, H2)) == []
     conflict = only((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "v10"}, H2))
-    assert conflict.message == "192.0.2.9 is the address of 2 companions in the segment v10"
+    assert conflict.message == "192.0.2.9 is the address of 2 host interfaces in the segment v10"
 
 
 @pytest.mark.parametrize("said", [["lan"], True, {"eth0": None}, {"eth0": ["lan"]}])
 def test_what_is_no_segment(said: t.Any) -> None:
     conflict = only((declared(segment=said), H1))
     assert (conflict.kind, places(conflict)) == ("declaration", ["hv1"])
-    assert conflict.message.startswith("macvtap_segment: the name of a segment is needed")
+    assert conflict.message.startswith("macvtap_segment: must be a segment's name")
 
 
 def test_domains_of_one_name_on_hosts_that_share_no_network_are_several() -> None:

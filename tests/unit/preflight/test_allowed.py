@@ -60,7 +60,7 @@ def test_what_not_all_hosts_allow_is_a_conflict(entries: list[str], hosts: list[
 
 def test_a_kind_that_there_is_not_is_named() -> None:
     found = compare.conflicts(allowing("macs"))
-    assert ("macvtap_preflight_allow[0]: there is no kind 'macs' of conflict; did you mean mac?", 2) in [
+    assert ("macvtap_preflight_allow[0]: unknown kind of conflict 'macs'; did you mean mac?", 2) in [
         (one.message, len(one.where)) for one in found
     ]
 
@@ -70,7 +70,7 @@ def test_hosts_outside_of_limit_are_compared_by_what_they_declare() -> None:
     (found,) = compare.conflicts(outside)
     assert {place.host for place in found.where} == {"hv1", "hv2"}
     assert fleet_gaps.fleet_gaps({"hv1": outside["hv1"]}) == [
-        {"host": "hv1", "what": "limit", "reason": "outside of --limit; what is declared there was compared"}
+        {"host": "hv1", "what": "limit", "reason": "outside of --limit; its declarations were compared"}
     ]
 
 
@@ -97,7 +97,7 @@ def test_each_host_says_what_it_declares() -> None:
     assert fleet_summary.fleet_summary(fleet) == [
         "hv1, hv3: 2 NICs",
         "hv2: 1 link, 2 VLANs",
-        "hv2: macvtap_my_own is set, which is no variable of this collection",
+        "hv2: macvtap_my_own is set, but is not a variable of this collection",
         "hv4: 1 host interface",
         "hv5: declares nothing",
         "hv6: its variables cannot be read",
@@ -123,7 +123,7 @@ def test_the_declarations_of_other_hosts_are_read_from_hostvars() -> None:
         "hv2": {"declared": {}, "outside": True, "unreadable": "'rack' is undefined"},
     }
     gap = fleet_gaps.fleet_gaps(fleet_declarations.fleet_declarations(there, ["hv2"]))[0]["reason"]
-    assert gap == "outside of --limit; not compared, since a variable cannot be read: 'rack' is undefined"
+    assert gap == "outside of --limit; not compared, because a variable cannot be read: 'rack' is undefined"
     with pytest.raises(errors.AnsibleFilterError, match="hostvars of hv9 are needed"):
         fleet_declarations.fleet_declarations(there, ["hv9"])
 

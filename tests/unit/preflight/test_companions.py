@@ -14,13 +14,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 def test_companions_of_two_hosts_with_one_address() -> None:
     conflict = only((companion("192.0.2.9", "2001:db8::1"), H1), (companion("192.0.2.9", "2001:db8::2"), H2))
     assert conflict.kind == "address"
-    assert conflict.message == "192.0.2.9 is the address of 2 companions on one network"
+    assert conflict.message == "192.0.2.9 is the address of 2 host interfaces on one network"
     assert places(conflict) == ["hv1 host0 declared", "hv2 host0 declared"]
 
 
 def test_an_ip_address_is_the_same_however_it_is_written() -> None:
     conflict = only((companion("2001:db8::1"), H1), (companion("2001:DB8:0::1/128"), H2))
-    assert conflict.message == "2001:db8::1 is the address of 2 companions on one network"
+    assert conflict.message == "2001:db8::1 is the address of 2 host interfaces on one network"
 
 
 @pytest.mark.parametrize("other", [companion("192.0.2.8"), companion("192.0.2.9", state="absent"), NOTHING])
@@ -56,7 +56,7 @@ def test_a_companion_has_a_mac_address_like_any_link() -> None:
         (
             companion(guests={"web1": "192.0.2.77"}),
             "declaration",
-            "macvtap_host_access_companions[0].guests: a list is needed, and found is {'web1': '192.0.2.77'}",
+            "macvtap_host_access_companions[0].guests: must be a list, not {'web1': '192.0.2.77'}",
         ),
     ],
 )

@@ -18,9 +18,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(nic(mac="52:54:00")), r"macvtap_domains_interfaces[0].mac: '52:54:00' is not a MAC address"),
         (declared(nic(mac=3 * 60 + 5)), "YAML parsed it as a number"),
         (declared({"mac": A}), "macvtap_domains_interfaces[0].domain"),
-        (declared("web1"), "macvtap_domains_interfaces[0]: a dictionary is needed, and found is 'web1'"),  # type: ignore[arg-type]
-        (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: a list is needed, and found is 'web1'"),
-        (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: say it"),
+        (declared("web1"), "macvtap_domains_interfaces[0]: must be a dictionary, not 'web1'"),  # type: ignore[arg-type]
+        (declared(domains_interfaces="web1"), "macvtap_domains_interfaces: must be a list, not 'web1'"),
+        (declared(links=[{"mac": A}]), "macvtap_links_links[0].name: a value is required"),
         (declared(links=[{"name": "x0", "mtu": "many"}]), "macvtap_links_links[0].mtu: 'many' is not a whole number"),
         (
             declared(links=[{"name": "x0", "mtu": float("inf")}]),
@@ -31,15 +31,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
         (declared(links=[{"name": "x0", "mtu": 9}]), "macvtap_links_links[0].mtu: 9 is not between 68 and 65535"),
         (declared(links=[{"name": "x0", "tap": {"mode": 440}}]), "macvtap_links_links[0].tap.mode: 440 without quotes"),
         (declared(links=[{"name": "x0", "gso_max_size": 9}]), "macvtap_links_links[0].gso_max_size: 9 is not between"),
-        (declared(links=[{"name": "x0", "mode": "brige"}]), "macvtap_links_links[0].mode: 'brige' is none of vepa, "),
-        (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: there is no such option"),
-        (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: a list is needed, and found is"),
-        (declared(nic(mac=B, driver="vhost")), "[0].driver: a dictionary is needed, and found is 'vhost'"),
-        (declared(nic(mac=B, driver={"queue": 2})), "[0].driver.queue: there is no such option; did you mean queues?"),
+        (
+            declared(links=[{"name": "x0", "mode": "brige"}]),
+            "macvtap_links_links[0].mode: 'brige' is not one of vepa,",
+        ),
+        (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: unknown option"),
+        (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: must be a list, not"),
+        (declared(nic(mac=B, driver="vhost")), "[0].driver: must be a dictionary, not 'vhost'"),
+        (declared(nic(mac=B, driver={"queue": 2})), "[0].driver.queue: unknown option; did you mean queues?"),
         (declared(nic(mac=B, driver={"queues": "two"})), "[0].driver.queues: 'two' is not a whole number"),
         (declared(nic(mac=B, convert="maybe")), "[0].convert: 'maybe' is neither true nor false"),
-        (declared(nic(mac=B, source=["eth0"])), "[0].source: a text is needed, and found is ['eth0']"),
-        (declared(nic(mac=B, state="gone")), "[0].state: 'gone' is none of present, absent"),
+        (declared(nic(mac=B, source=["eth0"])), "[0].source: must be a text, not ['eth0']"),
+        (declared(nic(mac=B, state="gone")), "[0].state: 'gone' is not one of present, absent"),
         (declared(nic(mac=B, acpi_index=99999)), "[0].acpi_index: 99999 is not between 0 and 16383"),
         (declared(nic(mac=B), nic(mac=B, mode="private")), "[1].mac: 52:54:00:00:00:02 is declared twice: "),
         (declared(links=[{"name": "x0"}, {"name": "x0"}]), "[1].name: x0 is declared twice, here and in "),
@@ -49,8 +52,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
             ),
             "macvtap_host_access_companions[1].name: h0 is declared twice, here and in ",
         ),
-        (declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]), "[0].protocol: 'x' is none of 802.1Q, "),
-        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is none of vepa, "),
+        (
+            declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]),
+            "[0].protocol: 'x' is not one of 802.1Q",
+        ),
+        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is not one of vepa,"),
         (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
         (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is not a whole number"),
     ],
@@ -66,7 +72,7 @@ def test_a_declaration_that_cannot_be_read_is_named_and_the_others_are_compared(
 def test_values_are_read_as_ansible_reads_options() -> None:
     there = found(version="8.2.0")
     conflict = only((declared(nic(mac=A, driver="name=vhost,rss=yes", trust_guest_rx_filters="no")), there))
-    assert conflict.message == "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"
+    assert conflict.message == "libvirt 8.2.0 does not support driver.rss, which requires 8.3.0"
     assert conflicts((declared(nic(mac=A), links=[{"name": "x0", "mtu": "1500", "altnames": "a,b"}]), H1)) == []
 
 
@@ -79,7 +85,7 @@ def test_an_entry_with_an_option_that_there_is_not_is_compared_all_the_same() ->
     ("there", "reason"),
     [
         (Domain("web1", U1, True, persistent=False), "domain web1 is transient: libvirt stores nothing of it that"),
-        (Domain("web1", U1, saved=()), "domain web1 has a managed save: its next start brings back the NICs"),
+        (Domain("web1", U1, saved=()), "domain web1 has a managed save: its next start restores the NICs"),
     ],
 )
 @pytest.mark.parametrize("state", ["present", "absent"])
@@ -92,7 +98,7 @@ def test_a_domain_with_which_only_the_declaration_has_to_wait_is_no_conflict(
     (gap,) = compare.gaps(told)
     assert (gap["host"], gap["what"]) == ("hv1", "domain")
     assert gap["reason"].startswith(reason)
-    assert table.table([], [gap]) == f"To know: hv1: {gap['reason']}"
+    assert table.table([], [gap]) == f"Note: hv1: {gap['reason']}"
     # Of others nobody has declared anything.
     assert compare.gaps({"hv1": {"declared": declared(nic("db1", mac=A)), "found": found(there)}}) == []
 
@@ -135,7 +141,7 @@ def test_a_nic_that_is_declared_twice_by_different_things() -> None:
 def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
     orphan = declared(links=[{"name": "x0"}], links_parent=None)
     conflict = only((orphan, H1))
-    assert conflict.message.startswith("macvtap_links_links[0].parent: there is no such link yet, and to make it")
+    assert conflict.message.startswith("macvtap_links_links[0].parent: the link does not exist yet, so its parent")
     assert places(conflict) == ["hv1 x0 declared"]
     assert conflicts((orphan, found(macvtap("x0", A)))) == []
     assert conflicts((orphan, {"unreachable": True})) == []
@@ -154,7 +160,7 @@ def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
 def test_an_option_is_suggested_by_what_is_meant(role: str, name: str, meant: str) -> None:
     entry = {name: "eth0"}
     said = declared(nic(mac=A, **entry)) if role == "domains" else declared(links=[{"name": "x0", **entry}])
-    assert f".{name}: there is no such option; did you mean {meant}?" in only((said, H1)).message
+    assert f".{name}: unknown option; did you mean {meant}?" in only((said, H1)).message
 
 
 def test_a_transient_domain_is_no_mistake_in_a_variable() -> None:
@@ -183,8 +189,8 @@ def test_entries_that_would_find_each_others_interface_next_time() -> None:
     ("there", "reason"),
     [
         ({"unreachable": True, "msg": "Failed to connect\nmore"}, "cannot be reached: Failed to connect"),
-        ({"failed": True, "msg": "Task failed: no Python"}, "could not be looked at: no Python"),
-        ({}, "could not be looked at"),
+        ({"failed": True, "msg": "Task failed: no Python"}, "could not be checked: no Python"),
+        ({}, "could not be checked"),
     ],
 )
 def test_of_a_host_that_was_not_seen_the_declarations_are_compared_and_it_is_named(there: Said, reason: str) -> None:

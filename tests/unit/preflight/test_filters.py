@@ -33,9 +33,9 @@ TABLE = """\
 1  mac   hv1   web1    52:54:00:00:00:01  declared
          hv2   web2    52:54:00:00:00:01  declared
    52:54:00:00:00:01 is used twice on one network
-   -> Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment
-Not looked at: hv2: its domains, since no daemon
-Not looked at: hv3: cannot be reached: no route"""
+   -> Give all but one another address (the filter mac_address makes them), or name separate networks in macvtap_segment
+Not checked: hv2: its domains, because no daemon
+Not checked: hv3: cannot be reached: no route"""
 
 
 def test_they_are_filters() -> None:
@@ -77,7 +77,7 @@ def test_what_is_the_same_on_many_hosts_is_one_conflict_with_few_lines() -> None
     ]
     assert [line.strip() for line in lines[13:15]] == ["and 288 hosts more", got[0]["message"]]
     names = ", ".join(f"hv{number}" for number in range(280, 292))
-    assert lines[16:] == [f"Not looked at: {names} and 8 hosts more: their domains, since no daemon"]
+    assert lines[16:] == [f"Not checked: {names} and 8 hosts more: their domains, because no daemon"]
 
 
 def test_a_host_without_libvirt_is_named_where_it_is_needed() -> None:
@@ -87,9 +87,9 @@ def test_a_host_without_libvirt_is_named_where_it_is_needed() -> None:
 
 @pytest.mark.parametrize("what", [[], "hv1", {"hv1": None}, None])
 def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: a dictionary of hosts is needed"):
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: the fleet must be a dictionary of hosts"):
         fleet_conflicts.fleet_conflicts(what)
-    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: a dictionary of hosts is needed"):
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: the fleet must be a dictionary of hosts"):
         fleet_gaps.fleet_gaps(what)
 
 
@@ -113,7 +113,7 @@ def test_what_no_host_returns_is_that_hosts_own_row(there: t.Any) -> None:
     bad = {"declared": declared(links=[{"mac": mac(1)}])}
     fleet = {"hv1": {"declared": declared(), "found": there}, "hv2": bad}
     first, second = fleet_conflicts.fleet_conflicts(fleet)
-    assert first["message"].startswith("what was found of it is not what macvtap_host_info returns (")
+    assert first["message"].startswith("its data is not what macvtap_host_info returns (")
     assert [place["host"] for place in (*first["where"], *second["where"])] == ["hv1", "hv2"]
     assert [gap["host"] for gap in fleet_gaps.fleet_gaps(fleet)] == ["hv2"]
 

@@ -23,10 +23,10 @@ def test_a_kernel_without_macvtap() -> None:
 @pytest.mark.parametrize(
     ("version", "options", "message"),
     [
-        ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"),
+        ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 does not support driver.rss, which requires 8.3.0"),
         ("8.3.0", {"driver": {"rss": True}}, None),
         ("8.2.0", {"driver": {"queues": 2}}, None),
-        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 has no acpi_index, which came with 7.3.0"),
+        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 does not support acpi_index, which requires 7.3.0"),
         ("7.3.0", {"acpi_index": 5}, None),
         ("7.2.0", {"acpi_index": 0}, None),
         (None, {"driver": {"rss": True}}, None),

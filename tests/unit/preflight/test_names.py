@@ -39,7 +39,7 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
 def test_what_is_almost_a_variable_is_a_conflict(name: str, meant: str) -> None:
     (conflict,) = compare.conflicts({"hv1": {"declared": NOTHING, "found": H1, "names": [name, meant]}})
     assert conflict.kind == "declaration"
-    assert conflict.message.startswith(f"{name}: no role has a variable of this name")
+    assert conflict.message.startswith(f"{name}: no role reads this variable")
     assert conflict.message.endswith(f"did you mean {meant}?")
 
 

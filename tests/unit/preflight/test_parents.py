@@ -95,14 +95,14 @@ def running(*live: Iface, **more: t.Any) -> Domain:
 def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any], where: list[str]) -> None:
     conflict = only((said, found(*there)))
     assert (conflict.kind, places(conflict)) == ("parent", where)
-    assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
+    assert conflict.message == ("a link in mode passthru must be the only one on its parent, but eth0 would have 2")
 
 
 def test_passthru_and_another_nic_of_a_domain_that_does_not_run() -> None:
     there = found(web("web1", U1, iface(B)))
     conflict = only((declared(nic(mac=A, mode="passthrough")), there))
     assert sorted(places(conflict)) == [f"hv1 web1 {A} declared", f"hv1 web1 {B} stored"]
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
 
 
 def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
@@ -243,7 +243,7 @@ def test_links_of_one_name_in_several_namespaces() -> None:
     assert conflicts((declared(links=[pod], links_parent=None), H1)) == []
     both = [{**pod, "mode": "passthru"}, {**pod, "netns": "pod2"}]
     conflict = only((declared(links=both), H1))
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
     assert places(conflict) == ["hv1 pod1/p0 declared", "hv1 pod2/p0 declared"]
     # The host's own is another.
     there = found(macvtap("p0", mac(9), parent="eth0"))
