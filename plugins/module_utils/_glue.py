@@ -72,7 +72,10 @@ def _run(
 def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     """Return which changes were completed and verified before the run was ended; "" if none."""
     changes = [change for plan in plans for change in plan.changes]
-    return f". All changes were completed before that, and stay: {_plan.describe(changes)}" if changes else ""
+    if not changes:
+        return ""
+    sentence = f"All changes were completed before that, and stay: {_plan.describe(changes)}"
+    return f". {sentence}"
 
 
 def _changed(plans: t.Sequence[_plan.Plan[t.Any]]) -> dict[str, t.Any]:

@@ -124,7 +124,7 @@ def test_the_declarations_of_other_hosts_are_read_from_hostvars() -> None:
     }
     gap = fleet_gaps.fleet_gaps(fleet_declarations.fleet_declarations(there, ["hv2"]))[0]["reason"]
     assert gap == "outside of --limit; not compared, because a variable cannot be read: 'rack' is undefined"
-    with pytest.raises(errors.AnsibleFilterError, match="hostvars of hv9 are needed"):
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be hostvars, with hv9"):
         fleet_declarations.fleet_declarations(there, ["hv9"])
 
 
