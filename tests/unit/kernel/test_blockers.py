@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What keeps macvtap from being loaded, as modprobe.d and the kernel's command line say it."""
+"""Blockers in modprobe.d and on the kernel's command line."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_an_install_command_that_loads_nothing(host: Tree, module: str, command:
     "command",
     ["/sbin/modprobe --ignore-install macvtap && /usr/local/bin/note", "true && modprobe -i macvtap", "/x.sh"],
 )
-def test_an_install_command_that_may_load_it(host: Tree, command: str) -> None:
+def test_an_install_command_that_may_load_the_module(host: Tree, command: str) -> None:
     host.write("/etc/modprobe.d/macvtap.conf", f"install macvtap {command}\n")
     assert plan(PERSISTENT, host.observe()).changed
     assert found(host) == []
 
 
-def test_what_is_loaded_or_built_in_is_not_hindered_now(host: Tree) -> None:
+def test_a_loaded_or_builtin_module_is_not_blocked_now(host: Tree) -> None:
     host.write("/etc/modprobe.d/cis.conf", "install macvlan /bin/false\n")
     host.write("/proc/modules", "macvlan 28672 0 - Live 0x0\n")
     assert plan(LOADED, host.observe()).changed
@@ -71,7 +71,7 @@ def test_what_is_loaded_or_built_in_is_not_hindered_now(host: Tree) -> None:
     assert returned(host.observe(), evaluate(host.observe()))["obstacles"] == []
 
 
-def test_a_blacklist_hinders_at_boot_only(host: Tree) -> None:
+def test_a_blacklist_blocks_at_boot_only(host: Tree) -> None:
     host.write("/usr/lib/modprobe.d/vendor.conf", "blacklist macvtap\n")
     where = "/usr/lib/modprobe.d/vendor.conf:1 has 'blacklist macvtap': copy that file to /etc/modprobe.d/vendor.conf"
     assert where in refused(PERSISTENT, host)
@@ -79,7 +79,7 @@ def test_a_blacklist_hinders_at_boot_only(host: Tree) -> None:
     loaded = plan(LOADED, host.observe())
     assert [change.field for change in loaded.changes] == ["loaded"]
     assert where in loaded.warnings[0]
-    # What macvtap needs is loaded by name, blacklisted or not.
+    # Dependencies of macvtap are loaded by name, blacklisted or not.
     host.write("/usr/lib/modprobe.d/vendor.conf", "blacklist macvlan\nblacklist tap\n")
     assert plan(PERSISTENT, host.observe()).warnings == ()
     assert found(host) == [
@@ -88,7 +88,7 @@ def test_a_blacklist_hinders_at_boot_only(host: Tree) -> None:
     ]
 
 
-def test_a_file_hides_those_of_its_name(host: Tree) -> None:
+def test_a_file_overrides_files_of_the_same_name(host: Tree) -> None:
     for directory in ("/lib", "/usr/lib", "/usr/local/lib", "/run"):
         host.write(f"{directory}/modprobe.d/x.conf", "blacklist macvtap\n")
         assert found(host) == [("macvtap", "blacklist", f"{directory}/modprobe.d/x.conf:1")]
@@ -109,7 +109,7 @@ def test_the_first_install_command_counts(host: Tree) -> None:
     assert found(host) == [("macvlan", "install", "/run/modprobe.d/20.conf:1")]
 
 
-def test_how_a_file_is_read() -> None:
+def test_a_file_is_parsed_like_libkmod_does() -> None:
     text = "#install a /bin/true\n\tinstall\ta  /bin/true\ninstall \\\n b-c \\\n /bin/false x\n\nblacklist\nblacklist d"
     assert modprobe.parse(text) == [
         (2, "install", "a", "/bin/true"),
@@ -122,24 +122,24 @@ def test_the_command_line_of_the_kernel(host: Tree) -> None:
     host.write("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro module_blacklist=nouveau,macvlan quiet\n")
     expected = "/proc/cmdline has 'module_blacklist=macvlan': remove it from the kernel's command line"
     assert expected in refused(LOADED, host)
-    # The kernel keeps what it was told last.
+    # The kernel uses the last value.
     host.write("/proc/cmdline", "module_blacklist=macvlan module-blacklist=nouveau -- module_blacklist=tap")
     assert plan(PERSISTENT, host.observe()).warnings == ()
     host.write("/proc/cmdline", "modprobe.blacklist=a,macvtap modprobe.blacklist=b")
     assert plan(LOADED, host.observe()).changed
     assert refused(PERSISTENT, host).startswith("persistent: macvtap would not be loaded at boot")
-    # It is that of the running kernel.
+    # The command line is that of the running kernel.
     other = host.observe("5.10.0", None)
     assert other.blockers == ()
 
 
-def test_built_in_nothing_hinders(tree: t.Callable[[str], Tree]) -> None:
+def test_nothing_blocks_a_builtin_macvtap(tree: t.Callable[[str], Tree]) -> None:
     host = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
     host.write("/etc/modprobe.d/cis.conf", "install macvtap /bin/false\nblacklist macvtap\n")
     assert plan(PERSISTENT, host.observe()).warnings == ()
 
 
-def test_what_is_returned(host: Tree) -> None:
+def test_blockers_are_returned(host: Tree) -> None:
     host.write("/etc/modprobe.d/cis.conf", "install tap /bin/false\n")
     assert returned(host.observe(), evaluate(host.observe()))["obstacles"] == [
         {

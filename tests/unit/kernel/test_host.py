@@ -89,7 +89,7 @@ def test_a_modprobe_that_fails_leaves_no_file(host: Tree, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("said", "lockdown", "meaning"),
+    ("output", "lockdown", "meaning"),
     [
         (
             "Key was rejected by service",
@@ -103,15 +103,15 @@ def test_a_modprobe_that_fails_leaves_no_file(host: Tree, monkeypatch: pytest.Mo
         ("Unknown symbol in module, or unknown parameter (see dmesg)", "", "The module on the disk does not belong"),
     ],
 )
-def test_what_modprobe_says_is_explained(
-    host: Tree, said: str, lockdown: str, meaning: str, monkeypatch: pytest.MonkeyPatch
+def test_modprobes_messages_are_explained(
+    host: Tree, output: str, lockdown: str, meaning: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     if lockdown:
         host.write("/sys/kernel/security/lockdown", f"{lockdown}\n")
     with pytest.raises(MacvtapError) as caught:
-        make_so(host, lambda _command: (1, "", f"modprobe: ERROR: could not insert 'macvtap': {said}\n"))
-    assert f"{said}. {meaning}" in str(caught.value)
+        make_so(host, lambda _command: (1, "", f"modprobe: ERROR: could not insert 'macvtap': {output}\n"))
+    assert f"{output}. {meaning}" in str(caught.value)
 
 
 def test_only_root_loads_modules(host: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_only_root_loads_modules(host: Tree, monkeypatch: pytest.MonkeyPatch) ->
         make_so(host, lambda _command: (1, "", "could not insert 'macvtap': Operation not permitted"))
 
 
-def test_a_modprobe_that_does_nothing_is_found_out(host: Tree) -> None:
+def test_a_modprobe_without_effect_is_noticed(host: Tree) -> None:
     host.write(LOAD_FILE, "vhost_net\n")
     with pytest.raises(MacvtapError, match="the host still differs: macvtap loaded: False → True"):
         make_so(host, lambda _command: (0, "", ""))
@@ -128,7 +128,7 @@ def test_a_modprobe_that_does_nothing_is_found_out(host: Tree) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["vhost_net\n", "macvtap\n# theirs\n", None])
-def test_a_file_that_somebody_else_changes_meanwhile_is_left_alone(host: Tree, theirs: str | None) -> None:
+def test_a_file_that_something_else_changes_meanwhile_is_left_alone(host: Tree, theirs: str | None) -> None:
     file = host.root / LOAD_FILE.lstrip("/")
     host.write(LOAD_FILE, "tun\n")
 
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_written(host: Tree) -> None:
 
 
 @pytest.mark.parametrize("release", ["../etc", "6.1/0", ".", ""])
-def test_what_is_no_release(host: Tree, release: str) -> None:
+def test_an_invalid_release(host: Tree, release: str) -> None:
     if release:
         with pytest.raises(MacvtapError, match=r"^kernel: "):
             host.observe(release)
@@ -194,7 +194,7 @@ def test_a_probe_loads_the_module_first(host: Tree) -> None:
     assert not probing(host, load, works).plan.changed
 
 
-def test_a_probe_that_fails_has_the_module_unloaded_again(host: Tree) -> None:
+def test_a_failed_probe_unloads_the_module_again(host: Tree) -> None:
     commands: list[list[str]] = []
 
     def load(command: list[str]) -> tuple[int, str, str]:
@@ -208,7 +208,7 @@ def test_a_probe_that_fails_has_the_module_unloaded_again(host: Tree) -> None:
     assert commands == [["modprobe", "macvtap"], ["modprobe", "-r", "macvtap"]]
 
 
-def test_a_probe_that_works_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+def test_a_successful_probe_takes_precedence_over_every_file(tree: t.Callable[[str], Tree]) -> None:
     none = tree(RELEASE).config("/proc/config.gz", macvtap="n", macvlan="n", tap="n").devices("misc")
     observed = none.observe(probe=lambda: Probe(True, "made and removed"))
     result = evaluate(observed)
@@ -216,7 +216,7 @@ def test_a_probe_that_works_outweighs_every_file(tree: t.Callable[[str], Tree]) 
     assert not planner.plan(Desired("loaded", probe=True), observed).changed
 
 
-def test_a_probe_that_fails_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+def test_a_failed_probe_takes_precedence_over_every_file(tree: t.Callable[[str], Tree]) -> None:
     builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
     observed = builtin.observe(probe=lambda: Probe(False, "making a macvtap link: Unknown device type (ENOTSUP)"))
     with pytest.raises(MacvtapError) as caught:
@@ -230,7 +230,7 @@ def test_a_probe_that_fails_outweighs_every_file(tree: t.Callable[[str], Tree]) 
     assert not evaluate(observed).supported
 
 
-def test_a_probe_that_could_not_be_tried_leaves_it_to_the_files(tree: t.Callable[[str], Tree]) -> None:
+def test_without_a_possible_probe_the_files_decide(tree: t.Callable[[str], Tree]) -> None:
     builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
     observed = builtin.observe(probe=lambda: Probe(None, "making a network namespace: EPERM"))
     assert evaluate(observed).supported

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The result on trees laid out as distributions lay out theirs."""
+"""Support results for the file layouts of distributions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def debian_usr_merged(make: MakeTree) -> Tree:
 
 
 def fedora(make: MakeTree) -> Tree:
-    """Without a copy in /boot: the kernel's package has its configuration among the modules only."""
+    """Without a copy in /boot: the kernel package has its configuration only in the modules directory."""
     tree = make(FEDORA).config(f"/usr/lib/modules/{FEDORA}/config").modules("/usr/lib/modules", ".ko.xz")
     return tree.link("/lib", "usr/lib")
 
@@ -127,14 +127,14 @@ def test_builtin_by_either_list_alone(tree: MakeTree, gone: str) -> None:
     assert result.options["CONFIG_MACVTAP"] == "y"
 
 
-def test_nothing_tells(tree: MakeTree) -> None:
+def test_no_source_is_usable(tree: MakeTree) -> None:
     result = evaluate(tree(DEBIAN).devices("misc").observe())
     assert (result.provided_by, result.source, result.supported) == ("unknown", None, False)
     assert "modprobe macvtap" in result.hint
     assert [source.problem for source in result.tried] == ["does not exist"] * 8
 
 
-def test_only_the_running_kernel_tells(tree: MakeTree) -> None:
+def test_only_the_running_kernel_shows_it(tree: MakeTree) -> None:
     result = evaluate(tree(DEBIAN).devices("macvtap").observe())
     assert (result.provided_by, result.source) == ("builtin", "/proc/devices")
     result = evaluate(tree(DEBIAN).loaded().observe())
@@ -191,12 +191,12 @@ def test_upgraded_but_not_rebooted(tree: MakeTree) -> None:
     assert result.provided_by == "missing"
     assert f"the modules directory of {ARCH} is missing" in result.reason
     assert "Installed: 6.10.1-arch1-1. After a kernel upgrade, reboot" in result.hint
-    # Loaded before the upgrade, it goes on working.
+    # Loaded before the upgrade, it keeps working.
     assert evaluate(host.loaded().observe()).provided_by == "module"
 
 
 def test_upgraded_with_nothing_left_of_the_running_kernel(tree: MakeTree) -> None:
-    """As where the package manager keeps one kernel only, and the configuration is in its package."""
+    """Like with a package manager that keeps only one kernel, and its configuration in its package."""
     host = tree(FEDORA).write("/usr/lib/modules/6.12.9-200.fc41.x86_64/modules.dep", "").link("/lib", "usr/lib")
     result = evaluate(host.observe())
     assert result.provided_by == "unknown"

@@ -74,7 +74,7 @@ def test_the_file_is_written_before_the_module_is_loaded() -> None:
         ("vhost_net\n macvtap \n", None),
     ],
 )
-def test_the_file_keeps_what_is_in_it(before: str | None, after: str | None) -> None:
+def test_the_file_keeps_its_other_lines(before: str | None, after: str | None) -> None:
     host = dataclasses.replace(MODULAR, load_file=before, **ACTIVE)
     steps = plan(PERSISTENT, host).steps
     assert [step.after for step in steps] == ([] if after is None else [LoadFile(LOAD_FILE, after)])
@@ -91,7 +91,7 @@ def test_diff_shows_the_file() -> None:
 
 
 @pytest.mark.parametrize("before", [None, "vhost_net\n"])
-def test_undo_goes_back_from_what_is_there(before: str | None) -> None:
+def test_undo_starts_from_the_current_state(before: str | None) -> None:
     start = dataclasses.replace(MODULAR, load_file=before)
     steps = plan(PERSISTENT, start).steps
     written = steps[0].after
@@ -107,7 +107,7 @@ def test_undo_goes_back_from_what_is_there(before: str | None) -> None:
     assert not undo(steps, start).changed
 
 
-def test_missing_fails_with_what_where_and_how() -> None:
+def test_a_missing_macvtap_fails_with_what_where_and_how() -> None:
     with pytest.raises(MacvtapError) as caught:
         plan(LOADED, ABSENT)
     message = str(caught.value)
@@ -118,11 +118,11 @@ def test_missing_fails_with_what_where_and_how() -> None:
     assert caught.value.details["source"] == "/proc/config.gz"
 
 
-def test_missing_is_returned_where_it_is_not_required() -> None:
+def test_a_missing_macvtap_is_returned_if_it_is_not_required() -> None:
     assert not plan(Desired("loaded", persistent=True, required=False), ABSENT).changed
 
 
-def test_what_is_loaded_outweighs_the_files() -> None:
+def test_a_loaded_macvtap_takes_precedence_over_the_files() -> None:
     result = evaluate(dataclasses.replace(ABSENT, **ACTIVE))
     assert (result.provided_by, result.source) == ("module", "/proc/modules")
     # ... of the running kernel, and no other.
@@ -151,7 +151,7 @@ def test_config_path_decides_alone() -> None:
         ABSENT, config_path="/src/.config", configs=(Source("/src/.config", ALL),), modules_dir=""
     )
     assert evaluate(own).source == "/src/.config"
-    # Neither an absent directory of modules nor a kernel that is not installed is asked for.
+    # The modules directory may be missing, and the kernel need not be installed.
     assert evaluate(dataclasses.replace(own, release="9.9.9")).provided_by == "module"
     off = dataclasses.replace(own, configs=(Source("/src/.config", dict.fromkeys(ALL, "n")),), **ACTIVE)
     assert evaluate(off).provided_by == "missing"
@@ -166,16 +166,16 @@ def test_a_bad_config_path(problem: str) -> None:
         plan(Desired("supported", required=False), host)
 
 
-def test_built_in_but_kept_out() -> None:
+def test_a_builtin_macvtap_that_is_disabled() -> None:
     host = dataclasses.replace(BUILTIN, active=())
     assert not plan(Desired("supported"), host).changed
     with pytest.raises(MacvtapError, match="initcall_blacklist"):
         plan(LOADED, host)
 
 
-def test_the_returned_verdict() -> None:
-    told = evaluate(MODULAR).as_dict()
-    assert told == {
+def test_the_returned_support() -> None:
+    values = evaluate(MODULAR).as_dict()
+    assert values == {
         "supported": True,
         "provided_by": "module",
         "source": f"/boot/config-{RELEASE}",
@@ -185,10 +185,10 @@ def test_the_returned_verdict() -> None:
         ],
         "config": ALL,
     }
-    assert set(evaluate(ABSENT).as_dict()) == {*told, "reason", "remedy"}
+    assert set(evaluate(ABSENT).as_dict()) == {*values, "reason", "remedy"}
 
 
-def test_what_needs_no_macvtap_does_not_decide() -> None:
+def test_options_that_macvtap_does_not_need_do_not_decide() -> None:
     bare = {name: value for name, value in ALL.items() if name not in {"CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"}}
     result = evaluate(dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", bare),)))
     assert result.supported
@@ -196,19 +196,19 @@ def test_what_needs_no_macvtap_does_not_decide() -> None:
 
 
 @pytest.mark.parametrize("field", ["running", "config_path"])
-def test_only_the_running_kernel_is_tried(field: str) -> None:
+def test_only_the_running_kernel_is_probed(field: str) -> None:
     other: dict[str, t.Any] = {field: "5.10.0"}
     host = dataclasses.replace(MODULAR, **other)
     with pytest.raises(MacvtapError, match=r"^probe: only the running kernel can be probed, and .* Leave that out$"):
         plan(Desired("supported", probe=True, required=False), host)
 
 
-def test_in_check_mode_a_probe_is_foreseen_to_load_the_module() -> None:
+def test_in_check_mode_a_probe_is_predicted_to_load_the_module() -> None:
     assert changes(Desired("supported", probe=True, persistent=True), MODULAR) == [("loaded", False, True)]
     assert changes(Desired("supported", probe=True), BUILTIN) == []
 
 
-def test_a_kernel_that_takes_no_more_modules() -> None:
+def test_a_kernel_that_loads_no_more_modules() -> None:
     closed = dataclasses.replace(MODULAR, modules_disabled=True)
     with pytest.raises(MacvtapError, match=r"^state: .*kernel\.modules_disabled is 1.*modules-load\.d/macvtap\.conf"):
         plan(PERSISTENT, closed)
