@@ -277,14 +277,15 @@ class Guests:
                 iface = next((i for i in xml.interfaces(self._on.stored_xml(handle)) if i.mac == nic.mac), iface)
             journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
-            if self._on.live(handle, nic.mac) is None:
-                self._attach_element(handle, iface, task)
+            if self._on.live(handle, nic.mac) is None and not self._attach_element(handle, iface, task):
+                return
             self._requests.settle(task.before)
             made = self._on.live(handle, nic.mac) if hears_all else None
         if made is not None:
             hostlinks.change(made, {"allmulticast": "yes"}, path)
 
-    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> None:
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
+        """Attach a NIC, and return whether the guest has it: not one that has ended, was saved or started meanwhile."""
         nic = task.after
         passed = iface.get("source") if iface.get("mode") == "passthrough" and self._on.local else None
 
@@ -295,11 +296,13 @@ class Guests:
         try:
             attach(element.pluggable(iface))
         except self._on.libvirt.libvirtError as exc:
+            if self.same_instance(task.before) is None:
+                # It has what is stored at its next start, and the keeper goes on with one that was saved.
+                return False
             if iface.get("address") is None or not self._on.may_be_the_slot(exc):
                 raise
-            if self.same_instance(task.before) is None or self._on.live(handle, nic.mac) is not None:
-                # A guest that has just started anew has it already.
-                return
+            if self._on.live(handle, nic.mac) is not None:
+                return True
             # The running guest has something else in that slot, or lacks the controller that storing it added.
             attach(element.pluggable(iface, address=False))
             self.warnings.append(
@@ -307,3 +310,4 @@ class Guests:
                 f"({words(exc)}), so it is in another one until the domain is stopped and started; the guest may then "
                 "name it otherwise"
             )
+        return True

@@ -184,7 +184,12 @@ class Hypervisor:
         # A NIC that is stored again and was asked for is to come back from now on.
         attempt(lambda: self._requests.take_back(self._guests.asked))
         for one in _by_domain(tasks):
+            failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
+            if len(errors) > failed:
+                # The guest had these NICs, and has them until it lets go: what is stored may not have them again.
+                asked = [nic for nic in self._guests.asked if nic.uuid == one[0].before.uuid]
+                attempt(lambda asked=asked: self._requests.take_back(asked, unstored=True))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, back=True))
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:

@@ -155,8 +155,10 @@ class Requests:
                 state["nics"].update({nic.mac: entry} if entry else {})
                 records.save(self._directory, nic.uuid, state)
 
-    def take_back(self, nics: t.Sequence[Nic]) -> None:
+    def take_back(self, nics: t.Sequence[Nic], *, unstored: bool = False) -> None:
         """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
+
+        ``unstored`` is whether they do so even where a domain's stored configuration does not have them.
 
         :raises MacvtapError: there is nothing to bring them.
         """
@@ -164,7 +166,7 @@ class Requests:
             with self.attaching(nic), self._access():
                 state = records.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
-                    state["nics"][nic.mac].update(returns=True, desired=None)
+                    state["nics"][nic.mac].update(returns=True, desired=None, unstored=unstored)
                     records.save(self._directory, nic.uuid, state)
         self.keep()
 
@@ -276,6 +278,9 @@ class Requests:
 def _state(domain: Domain, mac: str, asked: records.State) -> str:
     """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
     if not domain.running:
+        if domain.saved and not any(iface.mac == mac for iface in domain.saved):
+            # It had released the NIC before it was saved.
+            return RELEASED
         return SAVED if domain.saved is not None or asked.get("saved") else ""
     if asked["instance"] != domain.instance:
         return ""
@@ -283,10 +288,9 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
 
 
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
-    if domain.persistent:
-        there = domain.stored
-    elif nic["returns"]:
+    there: t.Sequence[Iface] = domain.stored if domain.persistent else ()
+    stored = next((iface for iface in there if iface.mac == mac), None)
+    if stored is None and nic.get("unstored" if domain.persistent else "returns"):
         there = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
-    else:
-        there = ()
-    return next((iface for iface in there if iface.mac == mac), None)
+        return next((iface for iface in there if iface.mac == mac), None)
+    return stored
