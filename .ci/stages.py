@@ -160,17 +160,17 @@ def planned(names: t.Iterable[str]) -> Plan:
 
     :raises KeyError: there is no such stage or check.
     """
-    wanted = set(names)
+    selected = set(names)
     plan = Plan()
     for stage, add in STAGES.items():
         part = Plan()
         add(part)
-        whole = stage in wanted
-        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in wanted] for job in part.jobs]
+        whole = stage in selected
+        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in selected] for job in part.jobs]
         plan.jobs += [job for job in jobs if job]
         plan.skipped += part.skipped if whole else []
     known = {*STAGES, *(check.name for job in plan.jobs for check in job)}
-    for unknown in sorted(wanted - known):
+    for unknown in sorted(selected - known):
         raise KeyError(unknown)
     return plan
 

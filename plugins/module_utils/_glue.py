@@ -29,7 +29,7 @@ class Module(AnsibleModule):
 
     def _load_params(self) -> None:
         super()._load_params()
-        self._invalid = _values.replace_wrong(self.params, self.argument_spec)
+        self._invalid = _values.replace_invalid(self.params, self.argument_spec)
 
 
 def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
@@ -91,7 +91,7 @@ def command(module: AnsibleModule, words: t.Sequence[str], text: str | None = No
     try:
         code, out, err = module.run_command([program, *words[1:]], data=text, handle_exceptions=False)
     except BrokenPipeError:
-        # It has ended without reading that, as one does that does not know an option; what it says holds all the same.
+        # The program ended without reading its input, like one that does not know an option. Its output is still valid.
         code, out, err = module.run_command([program, *words[1:]], handle_exceptions=False)
     return code, err or out
 

@@ -41,7 +41,7 @@ def whole(value: t.Any, path: str) -> int:
     return int(number)
 
 
-def replace_wrong(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") -> list[MacvtapError]:
+def replace_invalid(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") -> list[MacvtapError]:
     """Return an error for each option of type int whose value is not one, and replace the value by 0.
 
     ``spec`` is the argument specification of ``params``. Ansible checks everything else.
@@ -62,10 +62,10 @@ def replace_wrong(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") ->
                     errors.append(exc)
                     params[name] = 0
             elif kind == "dict":
-                errors += replace_wrong(value, rules.get("options") or {}, here)
+                errors += replace_invalid(value, rules.get("options") or {}, here)
             elif kind == "list" and isinstance(value, list):
                 for index, one in enumerate(value):
-                    errors += replace_wrong(one, rules.get("options") or {}, f"{here}[{index}]")
+                    errors += replace_invalid(one, rules.get("options") or {}, f"{here}[{index}]")
     return errors
 
 
