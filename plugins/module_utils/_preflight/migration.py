@@ -70,7 +70,7 @@ def _matched(hosts: t.Iterable[tuple[Host, t.Sequence[Nic]]]) -> list[_Sides]:
     matched: list[_Sides] = []
     for host, nics in hosts:
         candidates, remaining = list(matched), list(nics)
-        for same in (_same_address, _same_name, _same_source, _both_unaddressed):
+        for same in (_same_address, _same_name, _same_source, _may_differ_in_mac):
             unmatched = []
             for nic in remaining:
                 sides = next((one for one in candidates if any(same(nic, other) for _host, other in one)), None)
@@ -89,16 +89,16 @@ def _same_address(one: Nic, other: Nic) -> bool:
 
 
 def _same_name(one: Nic, other: Nic) -> bool:
-    if not _both_unaddressed(one, other):
+    if not _may_differ_in_mac(one, other):
         return False
     return any(name == _name(other, option) for option in _NAME_OPTIONS if (name := _name(one, option)))
 
 
 def _same_source(one: Nic, other: Nic) -> bool:
-    return _both_unaddressed(one, other) and one.final("source") == other.final("source")
+    return _may_differ_in_mac(one, other) and one.final("source") == other.final("source")
 
 
-def _both_unaddressed(one: Nic, other: Nic) -> bool:
+def _may_differ_in_mac(one: Nic, other: Nic) -> bool:
     return one.type == other.type == "direct" and not (one.by_mac and other.by_mac)
 
 
