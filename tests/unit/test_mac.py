@@ -54,7 +54,7 @@ def test_a_mac_that_yaml_parsed_as_a_number_is_explained() -> None:
         ("ff:ff:ff:ff:ff:ff", "broadcast"),
         ("00:00:00:00:00:00", "zero"),
         ("01:00:5e:00:00:fb", "multicast"),
-        ("53:54:00:ab:cd:ef", "52:54:00:ab:cd:ef would be one"),
+        ("53:54:00:ab:cd:ef", "52:54:00:ab:cd:ef would be valid"),
     ],
 )
 def test_addresses_that_no_interface_can_have(mac: str, word: str) -> None:

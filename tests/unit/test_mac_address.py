@@ -64,7 +64,7 @@ def test_a_custom_prefix(prefix: str, written: str) -> None:
 
 def test_a_prefix_without_free_addresses_is_an_error() -> None:
     taken = [f"02:00:00:00:00:{number:02x}" for number in range(256)]
-    with pytest.raises(errors.AnsibleFilterError, match="no address beginning with 02:00:00:00:00 is left"):
+    with pytest.raises(errors.AnsibleFilterError, match="all addresses with the prefix 02:00:00:00:00 are taken"):
         mac_address("web1", prefix="02:00:00:00:00", taken=taken)
 
 
@@ -92,5 +92,5 @@ def test_invalid_arguments_are_refused(arguments: dict[str, t.Any], message: str
 
 @pytest.mark.parametrize("seed", ["", [], None, {"a": 1}, True, 1.5, ["web1", None], ["web1", False]])
 def test_an_input_that_is_not_a_name_is_refused(seed: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match="it is made from names"):
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be names"):
         mac_address(seed)

@@ -120,7 +120,7 @@ class Variables:
         return tuple(result)
 
     def companions(self) -> tuple[Companion, ...]:
-        """Return the companions of macvtap_host_access."""
+        """Return the macvlan shims of macvtap_host_access."""
         names = ("state", "parent", "mtu", "dhcp4", *_COMPANION_LISTS)
         top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
         result = []

@@ -84,7 +84,7 @@ def test_an_entry_with_an_unknown_option_is_still_compared() -> None:
 @pytest.mark.parametrize(
     ("there", "reason"),
     [
-        (Domain("web1", U1, True, persistent=False), "domain web1 is transient: libvirt stores nothing of it that"),
+        (Domain("web1", U1, True, persistent=False), "domain web1 is transient: libvirt stores no configuration of it"),
         (Domain("web1", U1, saved=()), "domain web1 has a managed save: its next start restores the NICs"),
     ],
 )

@@ -54,7 +54,7 @@ def test_the_data_of_a_host_may_be_json_text() -> None:
     text = {name: json.dumps(data) for name, data in FLEET.items()}
     assert fleet_conflicts.fleet_conflicts(text) == fleet_conflicts.fleet_conflicts(FLEET) != []
     assert fleet_gaps.fleet_gaps(text) == fleet_gaps.fleet_gaps(FLEET) != []
-    with pytest.raises(errors.AnsibleFilterError, match="and that of hv1 has 'hv2'"):
+    with pytest.raises(errors.AnsibleFilterError, match="declared and found; hv1 has 'hv2'"):
         fleet_conflicts.fleet_conflicts({"hv1": "hv2"})
 
 
@@ -96,8 +96,8 @@ def test_an_invalid_fleet_is_refused(what: t.Any) -> None:
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ({"declared": "x"}, "and that of hv1 has 'x'"),
-        ({"found": ["x"]}, "and that of hv1 has ['x']"),
+        ({"declared": "x"}, "declared and found; hv1 has 'x'"),
+        ({"found": ["x"]}, "declared and found; hv1 has ['x']"),
     ],
 )
 def test_an_invalid_host_of_a_fleet_is_refused_by_name(host: t.Any, message: str) -> None:
@@ -159,5 +159,5 @@ def test_names_that_yaml_parsed_as_numbers_are_names() -> None:
 
 @pytest.mark.parametrize("what", [1, [1], [{}], None])
 def test_invalid_conflicts_are_refused(what: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match="as fleet_conflicts returns them"):
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be the result of fleet_conflicts"):
         conflict_table.conflict_table(what)
