@@ -374,7 +374,7 @@ def test_a_companion_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) 
         ({"parent": None}, r"^parent: the link host0 does not exist, and to make it its parent must be known"),
         ({"name": "eth0"}, r"^name: eth0 exists and is no companion but a veth link"),
         ({"name": "../x"}, r"^name: '\.\./x' is not a valid link name"),
-        ({"name": "all"}, r"^name: the kernel's settings call every link"),
+        ({"name": "all"}, r"^name: 'all' is reserved"),
         ({"mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
         ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is an address of the host"),
         ({"addresses": ["192.0.2.250/24"]}, r"^addresses\[0\]: '192.0.2.250/24' has a prefix length"),
