@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Run the checks of each named stage, or of all of them: lint unit integration sanity molecule.
+"""Run the checks of the named stages, by default all: lint unit integration sanity molecule.
 
-A single check can be named too, as it is in the output: `.ci/test 'ruff check'`.
+A single check can also be named, as in the output: `.ci/test 'ruff check'`.
 
-As many run side by side as there are processors, at most two; MACVTAP_TEST_LANES sets another number. A check's output
-is shown whole when the check ends. A check that fails does not keep the others from running. The report at the end has
-the slowest tests of all checks, each stage's time, and how many checks passed.
+By default one check per processor runs in parallel, at most two. MACVTAP_TEST_LANES sets another number. A check's
+output is shown as a whole when it ends. A failed check does not stop the others. The final report has the slowest tests
+of all checks, the time of each stage, and how many checks passed.
 
-Ctrl-C, SIGTERM and SIGHUP end all that runs, and remove what it has made.
+Ctrl-C, SIGTERM and SIGHUP end all running checks, which then clean up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
-# What takes longest begins early, or it would run alone in the end; what soon says that something is wrong, too. All
+# The longest jobs start first, because otherwise they would run alone at the end. So do quick ones that fail early. All
 # others follow in the order of the stages. A job is named after its first check.
 FIRST = (
     "molecule, vm",
@@ -49,10 +49,10 @@ FIRST = (
     "integration, benchmark",
     "integration, readme",
 )
-# Seconds that an interrupted check has to remove what it has made.
+# Seconds for an interrupted check to clean up.
 PATIENCE = 180
 POLL_SECONDS = 0.1
-# What pytest reports of each of its checks, for the slowest tests of all.
+# pytest's report of each check, to find the slowest tests.
 REPORTS = ROOT / ".cache" / "reports"
 SLOWEST = 10
 
@@ -64,12 +64,12 @@ class Check:
     environment: t.Mapping[str, str] = field(default_factory=dict)
     # Relative to the checkout.
     directory: str = "."
-    # Removes what the check may leave behind if it is interrupted; most remove everything themselves.
+    # Cleans up after an interrupted check. Most checks clean up themselves.
     cleanup: t.Sequence[str] = ()
     stage: str = ""
 
 
-# Checks that share something (a cache, a directory) run one after the other.
+# Checks that share a cache or a directory run one after the other.
 Job = t.List[Check]
 
 
@@ -112,7 +112,7 @@ def lint(plan: Plan) -> None:
 
 
 def pytest(path: str, name: str) -> list[str]:
-    # What pytest remembers of the last run is one file, which two would write.
+    # pytest's cache is one file, so each check has its own.
     return ["pytest", path, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
 
 
@@ -141,7 +141,7 @@ def molecule(plan: Plan) -> None:
             plan.skipped.append("molecule, vm (MACVTAP_TEST_VM=no)")
             continue
         argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
-        # Molecule's own place for its state is the same for every checkout of the machine.
+        # Molecule's default state directory is shared by all checkouts on the machine.
         state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{scenario}"}
         plan.jobs.append([Check(f"molecule, {scenario}", argv[0], state, "extensions", argv[1])])
 
@@ -160,23 +160,23 @@ def planned(names: t.Iterable[str]) -> Plan:
 
     :raises KeyError: there is no such stage or check.
     """
-    wanted = set(names)
+    selected = set(names)
     plan = Plan()
     for stage, add in STAGES.items():
         part = Plan()
         add(part)
-        whole = stage in wanted
-        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in wanted] for job in part.jobs]
+        whole = stage in selected
+        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in selected] for job in part.jobs]
         plan.jobs += [job for job in jobs if job]
         plan.skipped += part.skipped if whole else []
     known = {*STAGES, *(check.name for job in plan.jobs for check in job)}
-    for unknown in sorted(wanted - known):
+    for unknown in sorted(selected - known):
         raise KeyError(unknown)
     return plan
 
 
 def in_order(jobs: t.Sequence[Job]) -> list[Job]:
-    """Those of FIRST, then the others as the stages come."""
+    """Return the jobs of FIRST, then the others in the order of the stages."""
     ranks = {name: rank for rank, name in enumerate(FIRST)}
     return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks)))
 
@@ -186,7 +186,7 @@ class Running:
     check: Check
     rest: Job
     process: subprocess.Popen[bytes]
-    # None where its output goes straight to the terminal.
+    # None if the output goes directly to the terminal.
     output: t.IO[bytes] | None
     started: float
 
@@ -195,13 +195,13 @@ class Runner:
     def __init__(self, plan: Plan, lanes: int) -> None:
         self.waiting = in_order(plan.jobs)
         self.lanes = lanes
-        # Alone, it need not wait for its end to be read.
+        # A single check's output need not be buffered.
         self.live = len(plan.jobs) == 1
         self.running: list[Running] = []
         self.passed = 0
         self.failed: list[str] = []
         self.seconds: dict[str, float] = {}
-        # Of an interrupted run, the checks that had not begun.
+        # The checks that an interrupted run has not started.
         self.unrun = 0
         self.signal: int | None = None
 
@@ -224,7 +224,7 @@ class Runner:
     def _start(self, check: Check, rest: Job) -> None:
         say(f"== {check.name}: started")
         output = None if self.live else tempfile.TemporaryFile()  # noqa: SIM115
-        # A session of its own: the terminal's Ctrl-C is for this process, which passes it on once.
+        # In a separate session: this process gets the terminal's Ctrl-C, and passes it on once.
         process = subprocess.Popen(
             check.argv,
             cwd=ROOT / check.directory,
@@ -252,7 +252,7 @@ class Runner:
             self._start(first, rest)
 
     def _end_all(self) -> None:
-        """End what runs as Ctrl-C would: only then pytest takes down its fixtures, and the lab what is half made."""
+        """End running checks like Ctrl-C does, so that pytest tears down its fixtures and the lab cleans up."""
         say(f"== interrupted: ending {', '.join(one.check.name for one in self.running)}")
         for one in self.running:
             signal_group(one.process, signal.SIGINT)
@@ -292,10 +292,10 @@ def show(one: Running) -> None:
 
 
 def slowest(reports: pathlib.Path) -> list[tuple[float, str]]:
-    """Return the seconds and names of the tests that took longest, set-up included, the slowest first."""
+    """Return the seconds and names of the slowest tests, including set-up, slowest first."""
     tests = []
     for path in reports.glob("*.xml"):
-        # A run that was killed leaves no whole report.
+        # A killed run leaves an incomplete report.
         with contextlib.suppress(ET.ParseError):
             for case in ET.parse(path).iter("testcase"):  # noqa: S314
                 name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
@@ -321,7 +321,7 @@ def main(names: t.Sequence[str]) -> int:
     runner.run()
     for seconds, test in slowest(REPORTS):
         say(f"slow: {seconds:6.1f} s  {test}")
-    # Of checks that ran side by side, the sum.
+    # The sum over checks that ran in parallel.
     for stage, seconds in runner.seconds.items():
         say(f"stage: {seconds:5.0f} s  {stage}")
     for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Fleets held against each other by preflight, as short as tests need it."""
+"""Shortcuts for tests that compare fleets with preflight."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import typing as t
 from dataclasses import replace
 
-from fleet import Said, declared, found, mac, uplink
+from fleet import Values, declared, found, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
@@ -19,40 +19,40 @@ A, B = mac(1), mac(2)
 U1, U2 = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 
 
-def fleet(*hosts: tuple[Said, Said]) -> dict[str, Said]:
-    """Return the hosts as a fleet on which each declared domain is there, if need be with no NIC."""
-    uuids = {domain["name"]: domain["uuid"] for _said, there in hosts for domain in there.get("domains", ())}
+def fleet(*hosts: tuple[Values, Values]) -> dict[str, Values]:
+    """Return the hosts as a fleet on which each declared domain exists, without NICs if need be."""
+    uuids = {domain["name"]: domain["uuid"] for _variables, there in hosts for domain in there.get("domains", ())}
     made = {}
-    for number, (said, there) in enumerate(hosts, 1):
+    for number, (variables, there) in enumerate(hosts, 1):
         if there.get("libvirt", {}).get("available"):
             known = {domain["name"] for domain in there["domains"]}
-            names = {name for name in said_domains(said) if name not in known}
+            names = {name for name in declared_domains(variables) if name not in known}
             bare = [Domain(name, uuids.get(name, f"of {name}")) for name in sorted(names)]
             there = {**there, "domains": [*there["domains"], *report.domains(bare)]}  # noqa: PLW2901
-        made[f"hv{number}"] = {"declared": said, "found": there}
+        made[f"hv{number}"] = {"declared": variables, "found": there}
     return made
 
 
-def said_domains(said: Said) -> t.Iterator[str]:
-    interfaces = said.get("macvtap_domains_interfaces")
+def declared_domains(variables: Values) -> t.Iterator[str]:
+    interfaces = variables.get("macvtap_domains_interfaces")
     for entry in interfaces if isinstance(interfaces, list) else ():
         if isinstance(entry, dict) and entry.get("domain"):
             yield entry["domain"]
 
 
-def conflicts(*hosts: tuple[Said, Said]) -> list[Conflict]:
+def conflicts(*hosts: tuple[Values, Values]) -> list[Conflict]:
     got = compare.conflicts(fleet(*hosts))
     json.dumps([one.as_dict() for one in got])
     return got
 
 
-def only(*hosts: tuple[Said, Said]) -> Conflict:
+def only(*hosts: tuple[Values, Values]) -> Conflict:
     (conflict,) = conflicts(*hosts)
     return conflict
 
 
 def places(conflict: Conflict) -> list[str]:
-    """Return where it is, a word for each place."""
+    """Return the places of a conflict as texts."""
     return [" ".join(filter(None, (p.host, p.domain, p.nic or p.link, p.seen))) for p in conflict.where]
 
 
@@ -60,7 +60,7 @@ def web(name: str = "web1", uuid: str = U1, *stored: Iface, live: t.Sequence[Ifa
     return Domain(name, uuid, bool(live), stored=stored, live=tuple(live))
 
 
-def nic(domain: str = "web1", **options: t.Any) -> Said:
+def nic(domain: str = "web1", **options: t.Any) -> Values:
     return {"domain": domain, **options}
 
 
@@ -68,7 +68,7 @@ def macvtap(name: str, address: str, mode: str = "bridge", parent: str = "eth0",
     return Link(name, 10, "macvtap", parent, 2, mode, address, 1500, **values)
 
 
-def companion(*addresses: str, name: str = "host0", parent: str = "eth0", **more: t.Any) -> Said:
+def companion(*addresses: str, name: str = "host0", parent: str = "eth0", **more: t.Any) -> Values:
     entry = {"name": name, "addresses": list(addresses), **more}
     return declared(host_access_companions=[entry], host_access_parent=parent)
 

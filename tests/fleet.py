@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Fleets made up for tests and the benchmark: what macvtap_host_info would return, and roles' variables."""
+"""Fleets for tests and the benchmark: results of macvtap_host_info, and the roles' variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
 
-Said = t.Dict[str, t.Any]
+Values = t.Dict[str, t.Any]
 
 
 def mac(number: int) -> str:
@@ -33,8 +33,8 @@ def found(
     version: str | None = "9.0.0",
     relay: t.Mapping[str, bool] | None = None,
     reach: Reach = report.NO_REACH,
-) -> Said:
-    """Return what is found on a host with the uplink eth0, and with ``more`` links and domains."""
+) -> Values:
+    """Return the current state of a host with the uplink eth0, and with ``more`` links and domains."""
     links = [uplink(number), *(thing for thing in more if isinstance(thing, Link))]
     there = {link.name: link for link in links}
     reported = report.links(there, {}, reach)
@@ -54,8 +54,8 @@ def found(
     }
 
 
-def declared(*interfaces: Said, links: t.Sequence[Said] = (), **variables: t.Any) -> Said:
-    """Return the roles' variables, by their names without macvtap_."""
+def declared(*interfaces: Values, links: t.Sequence[Values] = (), **variables: t.Any) -> Values:
+    """Return the roles' variables, given by their names without macvtap_."""
     return {
         "macvtap_domains_source": "eth0",
         "macvtap_domains_interfaces": list(interfaces),
@@ -65,7 +65,7 @@ def declared(*interfaces: Said, links: t.Sequence[Said] = (), **variables: t.Any
     }
 
 
-def many(hosts: int, nics: int) -> dict[str, Said]:
+def many(hosts: int, nics: int) -> dict[str, Values]:
     """Return a fleet without conflicts: of each host's NICs, half are declared and found, half only declared."""
     fleet = {}
     for number in range(hosts):

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter conflict_table: conflicts for people to read."""
+"""The filter conflict_table: formats conflicts as a table."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: conflict_table
-short_description: The conflicts of a fleet as one table
+short_description: Format the conflicts of a fleet as a table
 version_added: 0.2.0
 description:
-  - Writes what P(linuxvirt.macvtap.fleet_conflicts#filter) returns as text. Each conflict has a line for each host,
-    domain and NIC or link that it concerns, then what it is, then what to do about it. One that concerns more than
-    twelve of them has a line for each host, and for no more than twelve hosts.
+  - Formats the result of P(linuxvirt.macvtap.fleet_conflicts#filter) as text. Each conflict has a row for each place,
+    that is host, domain, and NIC or link. Then follow its message and its remedy.
+  - A conflict with more than twelve places has one row for each host, and at most twelve rows.
 options:
   _input:
     description: The conflicts.
@@ -20,7 +20,7 @@ options:
     elements: dict
     required: true
   gaps:
-    description: What P(linuxvirt.macvtap.fleet_gaps#filter) returns, to be named below the table.
+    description: The result of P(linuxvirt.macvtap.fleet_gaps#filter), shown below the table.
     type: list
     elements: dict
     default: []
@@ -29,14 +29,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show the table, a line each
+- name: Show the table line by line
   ansible.builtin.debug:
     msg: "{{ (fleet | linuxvirt.macvtap.fleet_conflicts | linuxvirt.macvtap.conflict_table).splitlines() }}"
 """
 
 RETURN = r"""
 _value:
-  description: The table, lines of text; empty if there is neither a conflict nor a gap.
+  description: The table as lines of text. Empty without conflicts and gaps.
   type: str
 """
 
@@ -52,11 +52,11 @@ def conflict_table(conflicts: t.Any, gaps: t.Sequence[t.Any] = ()) -> str:
     try:
         return table.table(conflicts, gaps)
     except (AttributeError, KeyError, TypeError) as exc:
-        raise AnsibleFilterError("conflict_table: conflicts are needed as fleet_conflicts returns them") from exc
+        raise AnsibleFilterError("conflict_table: the input must be the result of fleet_conflicts") from exc
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., str]]:
         return {"conflict_table": conflict_table}

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter fleet_conflicts: what is wrong with a fleet's declarations, told before anything is changed."""
+"""The filter fleet_conflicts: finds conflicts in a fleet's declarations before anything is changed."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_conflicts
-short_description: What cannot be as a fleet declares it
+short_description: Find conflicts in a fleet's declarations
 version_added: 0.2.0
 description:
-  - Holds what is declared and what was found of all hosts against each other, on the controller, and returns each
-    conflict with the hosts, domains and NICs that it concerns.
-  - The playbook C(linuxvirt.macvtap.preflight) is made of it.
-  - What is declared goes by the defaults of the roles where a variable is left out.
-  - A domain of one UUID on several hosts is one that can live on each of them, and so are those of one name, on hosts
-    that share a segment, as long as not more than one UUID is known of it. Its NICs may have the same addresses on all
-    of these hosts.
+  - Compares the declarations and current states of all hosts, on the controller. Returns each conflict with the hosts,
+    domains and NICs that it concerns.
+  - The playbook C(linuxvirt.macvtap.preflight) uses it.
+  - Unset variables have the defaults of the roles.
+  - Domains with the same UUID on several hosts count as one domain that can migrate. So do domains of the same name on
+    hosts that share a segment, unless several UUIDs are known. Their NICs may have the same addresses on these hosts.
 options:
   _input:
     description:
-      - The fleet, a dictionary of the hosts by their names. What is said of a host may also be JSON text, as
-        P(ansible.builtin.to_json#filter) makes it, which is faster with many hosts.
+      - The fleet, a dictionary by host name. The value of a host may also be JSON text, as returned by
+        P(ansible.builtin.to_json#filter), which is faster with many hosts.
     type: dict
     required: true
     suboptions:
@@ -29,27 +28,27 @@ options:
         description:
           - The host's variables of the roles P(linuxvirt.macvtap.macvtap_kernel#role),
             P(linuxvirt.macvtap.macvtap_links#role), P(linuxvirt.macvtap.macvtap_domains#role) and
-            P(linuxvirt.macvtap.macvtap_host_access#role). V(null) is as good as left out.
-          - C(macvtap_preflight_allow) lists what is allowed on the host. Each entry is a kind of conflict, or a kind
-            and the domain, address or link that it is about.
-          - C(macvtap_segment) names the layer-2 segment that the host is in. All hosts that have none are in one. A
-            dictionary names the segments behind the host's links, by their names, and C(default) that of all others.
+            P(linuxvirt.macvtap.macvtap_host_access#role). V(null) means unset.
+          - C(macvtap_preflight_allow) lists allowed conflicts of the host. Each entry is a kind of conflict, or a kind
+            and the domain, address or link that it concerns.
+          - C(macvtap_segment) is the layer-2 segment of the host. Hosts without it share one segment. A dictionary
+            assigns segments to the host's links by name, and to all others by C(default).
         type: dict
       outside:
         description:
-          - Whether the host is outside of C(--limit). It is compared by its declarations, and what concerns only such
-            hosts is no conflict.
+          - Whether the host is outside of C(--limit). Only its declarations are compared. Conflicts that concern only
+            such hosts are not returned.
         type: bool
       names:
-        description: The names of the host's variables, for misspelt ones to be found. May be left out.
+        description: The names of all variables of the host, to find misspelt ones. Optional.
         type: list
         elements: str
       found:
-        description: What M(linuxvirt.macvtap.macvtap_host_info) has returned there. What is declared of a host that it
-          could not run on is compared all the same.
+        description: The result of M(linuxvirt.macvtap.macvtap_host_info) on the host. If the module failed, only the
+          host's declarations are compared.
         type: dict
       unreadable:
-        description: Why the host's variables could not be read, which is a conflict of it. Left out where they could.
+        description: Why the host's variables could not be read. It is reported as a conflict.
         type: str
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
@@ -61,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say which addresses are used twice
+- name: Show duplicate MAC addresses
   ansible.builtin.debug:
     msg: "{{ found | selectattr('kind', 'equalto', 'mac') | map(attribute='message') }}"
   vars:
@@ -78,33 +77,37 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The conflicts, by kind and host; none if everything can be as it is declared.
+  description: The conflicts, sorted by kind and host.
   type: list
   elements: dict
   contains:
     kind:
       description:
-        - V(kernel) without macvtap; V(libvirt) too old for a declared option; a V(declaration) that cannot be read or
-          carried out; what would cut off the host itself or Ansible's connection to it (V(disconnect)); a V(parent)
-          that is missing or that no macvtap link can be on; an V(mtu) above the parent's; mode V(vepa) on a switch that
-          does not reflect; a domain that can live on several hosts and is connected otherwise there, or not with all of
-          its declared NICs (V(migration)); the same V(mac) address, or the same IP V(address) of companions, twice in
-          one segment.
+        - V(kernel), no macvtap support.
+        - V(libvirt), too old for a declared option.
+        - V(declaration), invalid or impossible.
+        - V(disconnect), would cut off the host itself or Ansible's connection to it.
+        - V(parent), missing or unsuitable for macvtap links.
+        - V(mtu), larger than the parent's.
+        - V(vepa), this mode on a switch that does not reflect frames.
+        - V(migration), a domain of several hosts with different or missing NICs on some of them.
+        - V(mac), a MAC address used twice in a segment.
+        - V(address), an IP address of two host interfaces in a segment.
       type: str
     message:
-      description: What was declared or found.
+      description: What was declared, and what is wrong with it.
       type: str
     remedy:
-      description: What to do about it.
+      description: How to fix it.
       type: str
     allowed:
-      description: Whether all hosts that it concerns allow it by C(macvtap_preflight_allow).
+      description: Whether all its hosts allow it by C(macvtap_preflight_allow).
       type: bool
     segment:
       description: The layer-2 segment of the host, or of the hosts.
       type: str
     where:
-      description: All places that it concerns.
+      description: All places of the conflict.
       type: list
       elements: dict
       contains:
@@ -112,17 +115,17 @@ _value:
           description: Name of the host in the inventory.
           type: str
         domain:
-          description: Name of the libvirt domain, V(null) if it is none's.
+          description: Name of the libvirt domain, or V(null).
           type: str
         nic:
-          description: MAC address of the domain's NIC, V(null) if it is none or not known yet.
+          description: MAC address of the domain's NIC, V(null) if there is none or it is not known yet.
           type: str
         link:
-          description: Name of the link, V(null) if it is none.
+          description: Name of the link, or V(null).
           type: str
         seen:
-          description: As what it is there. V(declared), V(stored), V(live), V(saved), V(found) or V(parent),
-            or several of them.
+          description: In which way it is there, one or several of V(declared), V(stored), V(live), V(saved), V(found)
+            and V(parent).
           type: str
 """
 
@@ -143,7 +146,7 @@ def fleet_conflicts(fleet: t.Any) -> list[dict[str, t.Any]]:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"fleet_conflicts": fleet_conflicts}

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter fleet_declarations: what hosts declare that a play does not run on."""
+"""The filter fleet_declarations: reads the declarations of hosts outside of a play."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_declarations
-short_description: What hosts outside of a play declare
+short_description: Read the declarations of hosts outside of a play
 version_added: 0.2.0
 description:
-  - Reads the variables of this collection of hosts that C(--limit) leaves out, for
-    P(linuxvirt.macvtap.fleet_conflicts#filter) to compare them with the other hosts'. Variables of plays are not among
-    them, those of the inventory and of the command line are.
+  - Reads this collection's variables of hosts that C(--limit) excludes, so that
+    P(linuxvirt.macvtap.fleet_conflicts#filter) can compare them with the other hosts.
+  - Includes variables of the inventory and the command line, but not of plays.
 options:
   _input:
-    description: The variables of all hosts, C(hostvars). Hosts with C(macvtap_preflight=false) are left
-      out.
+    description: The variables of all hosts, C(hostvars). Hosts with C(macvtap_preflight=false) are skipped.
     type: dict
     required: true
   hosts:
@@ -29,7 +28,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Compare all hosts, whatever --limit says
+- name: Compare all hosts regardless of --limit
   ansible.builtin.debug:
     msg: "{{ fleet | combine(hostvars | linuxvirt.macvtap.fleet_declarations(others))
       | linuxvirt.macvtap.fleet_conflicts }}"
@@ -39,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The hosts by their names, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes them.
+  description: The hosts by name, as input of P(linuxvirt.macvtap.fleet_conflicts#filter).
   type: dict
 """
 
@@ -52,26 +51,27 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 
 
 def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """Return the variables of ``hosts`` that are this collection's."""
+    """Return this collection's variables of ``hosts``."""
     try:
         read = {host: hostvars[host] for host in hosts}
-        return {host: _of(said) for host, said in read.items() if boolean(said.get("macvtap_preflight", True))}
+        return {host: _of(own) for host, own in read.items() if boolean(own.get("macvtap_preflight", True))}
     except (KeyError, TypeError) as exc:
-        raise AnsibleFilterError(f"fleet_declarations: hostvars of {', '.join(map(str, hosts))} are needed") from exc
+        message = f"the input must be hostvars, with {', '.join(map(str, hosts))}"
+        raise AnsibleFilterError(f"fleet_declarations: {message}") from exc
 
 
 def _of(variables: t.Any) -> dict[str, t.Any]:
-    there = [name for name in variables if names.is_known(name)]
+    known = [name for name in variables if names.is_known(name)]
     try:
-        return {"declared": {name: _plain(variables[name]) for name in there}, "outside": True}
+        return {"declared": {name: _plain(variables[name]) for name in known}, "outside": True}
     except AnsibleError as exc:
         return {"declared": {}, "outside": True, "unreadable": str(exc)}
 
 
 def _plain(value: t.Any) -> t.Any:
-    """Return ``value`` with every template in it resolved, which reading it does.
+    """Return ``value`` with all templates resolved. Reading a value resolves it.
 
-    :raises AnsibleError: one cannot be.
+    :raises AnsibleError: a template cannot be resolved.
     """
     if isinstance(value, t.Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
@@ -83,7 +83,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"fleet_declarations": fleet_declarations}

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter fleet_gaps: of which hosts fleet_conflicts knows only what is declared."""
+"""The filter fleet_gaps: lists what fleet_conflicts could not check."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_gaps
-short_description: Which hosts of a fleet could not be compared, and which domains wait
+short_description: List what could not be checked in a fleet
 version_added: 0.2.0
 description:
-  - Says of which hosts nothing was found, as they could not be reached, and of which hosts libvirt was not asked,
-    if interfaces of domains are declared there.
-  - Also of which declared domains nothing that is stored will hold, or not yet. They are transient, or have a managed
-    save. That is no conflict, since nothing is wrong with their declarations.
-  - A host whose variables could not be read is in P(linuxvirt.macvtap.fleet_conflicts#filter), and not here.
+  - Returns hosts that could not be reached, and hosts whose libvirt did not answer although interfaces of domains are
+    declared there.
+  - Also returns declared domains that are transient or have a managed save. Their declarations are valid, but take no
+    effect, or not yet.
+  - P(linuxvirt.macvtap.fleet_conflicts#filter) reports hosts whose variables could not be read.
 options:
   _input:
-    description: The fleet, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes it.
+    description: The fleet, as for P(linuxvirt.macvtap.fleet_conflicts#filter).
     type: dict
     required: true
 author:
@@ -25,7 +25,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Say which hosts are left out
+- name: Show which hosts could not be checked
   ansible.builtin.debug:
     msg: "{{ fleet | linuxvirt.macvtap.fleet_gaps }}"
   # [{"host": "hv3", "what": "host", "reason": "cannot be reached: ..."}]
@@ -41,11 +41,11 @@ _value:
       description: Name of the host in the inventory.
       type: str
     what:
-      description: V(host) where nothing was found, V(libvirt) where only links and the kernel were, V(domain) where it
-        is about one domain, V(limit) where C(--limit) leaves the host out.
+      description: V(host) if the host could not be checked, V(libvirt) if its domains could not be, V(domain) for a
+        note about one domain, V(limit) if C(--limit) excludes the host.
       type: str
     reason:
-      description: Why.
+      description: The reason.
       type: str
 """
 
@@ -58,7 +58,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 
 
 def fleet_gaps(fleet: t.Any) -> list[dict[str, str]]:
-    """Return what is not known of ``fleet``."""
+    """Return what could not be checked in ``fleet``."""
     try:
         return compare.gaps(fleet)
     except MacvtapError as exc:
@@ -66,7 +66,7 @@ def fleet_gaps(fleet: t.Any) -> list[dict[str, str]]:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"fleet_gaps": fleet_gaps}

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter fleet_summary: what the hosts of a fleet declare, in few lines."""
+"""The filter fleet_summary: summarizes what the hosts of a fleet declare."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_summary
-short_description: What each host of a fleet declares
+short_description: Summarize what each host of a fleet declares
 version_added: 0.2.0
 description:
-  - Says how many NICs, links, VLAN links and host interfaces each host declares. Hosts that declare the same numbers
-    share a line, and those that declare nothing are named as well.
-  - Names variables that begin like those of this collection and are none.
-  - Ends with the number of conflicts.
+  - Returns how many NICs, links, VLAN links and host interfaces each host declares. Hosts with the same numbers share a
+    line. Hosts that declare nothing are included.
+  - Lists variables that have this collection's prefix but are unknown.
+  - The last line is the number of conflicts.
 options:
   _input:
-    description: The fleet, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes it.
+    description: The fleet, as for P(linuxvirt.macvtap.fleet_conflicts#filter).
     type: dict
     required: true
   conflicts:
-    description: What P(linuxvirt.macvtap.fleet_conflicts#filter) returns.
+    description: The result of P(linuxvirt.macvtap.fleet_conflicts#filter).
     type: list
     elements: dict
     default: []
@@ -29,7 +29,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what is declared
+- name: Show the declarations
   ansible.builtin.debug:
     msg: "{{ fleet | linuxvirt.macvtap.fleet_summary }}"
   # ["hv1, hv2: 2 NICs, 1 link", "hv3: declares nothing", "No conflicts on 3 hosts"]
@@ -52,7 +52,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 
 
 def fleet_summary(fleet: t.Any, conflicts: t.Sequence[t.Any] = ()) -> list[str]:
-    """Return what ``fleet`` declares, in lines."""
+    """Return the declarations of ``fleet`` as lines."""
     try:
         return summary.lines(fleets.plain(fleet), conflicts)
     except MacvtapError as exc:
@@ -60,7 +60,7 @@ def fleet_summary(fleet: t.Any, conflicts: t.Sequence[t.Any] = ()) -> list[str]:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"fleet_summary": fleet_summary}

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter fleet_undeclared: what hosts have and nobody declares."""
+"""The filter fleet_undeclared: lists undeclared links and NICs."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fleet_undeclared
-short_description: What hosts have that they do not declare
+short_description: List undeclared links and NICs
 version_added: 0.2.0
 description:
-  - Lists direct interfaces of domains, macvtap links that are no running guest's, and VLAN links and host interfaces
-    that this collection has made, where the host does not declare them. What was declared once and is deleted from the
-    variables is among them.
-  - The playbook C(linuxvirt.macvtap.verify) shows it.
+  - Lists direct interfaces of domains, macvtap links that do not belong to a running guest, and VLAN links and host
+    interfaces created by this collection, if the host does not declare them. That includes entries that were deleted
+    from the variables.
+  - The playbook C(linuxvirt.macvtap.verify) shows the result.
 options:
   _input:
-    description: The fleet, as P(linuxvirt.macvtap.fleet_conflicts#filter) takes it.
+    description: The fleet, as for P(linuxvirt.macvtap.fleet_conflicts#filter).
     type: dict
     required: true
 author:
@@ -24,7 +24,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what is left over
+- name: Show undeclared links and NICs
   ansible.builtin.debug:
     msg: "{{ fleet | linuxvirt.macvtap.fleet_undeclared }}"
   # ["hv1: NIC 52:54:00:00:00:01 of web1 on eth0, link spare0 on eth0"]
@@ -32,7 +32,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A line for each host that has something of it.
+  description: A line for each host with undeclared links or NICs.
   type: list
   elements: str
 """
@@ -46,7 +46,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 
 
 def fleet_undeclared(fleet: t.Any) -> list[str]:
-    """Return what the hosts of ``fleet`` have and do not declare."""
+    """Return the undeclared links and NICs of ``fleet``."""
     try:
         return undeclared.lines(fleet)
     except MacvtapError as exc:
@@ -54,7 +54,7 @@ def fleet_undeclared(fleet: t.Any) -> list[str]:
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {"fleet_undeclared": fleet_undeclared}

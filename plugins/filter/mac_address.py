@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter mac_address: stable MAC addresses out of names."""
+"""The filter mac_address: generates stable MAC addresses from names."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: mac_address
-short_description: A stable MAC address made from names
+short_description: Generate a stable MAC address from names
 version_added: 0.2.0
 description:
-  - Makes a MAC address from what names an interface, such as host, domain and NIC. The same names give the same address
-    on every run and every controller, and other names another one, as far as the bytes after O(prefix) go. With the
-    default, which leaves 24 bits, at least two of 4,000 addresses are the same with a probability of 38%, and of 1,000
-    with one of 3%. A shorter prefix, such as V(52:54), or O(taken) helps against that, and the playbook
-    C(linuxvirt.macvtap.preflight) finds it.
-  - The names are joined by C(/), so that V(a/b) gives the same address as V(a) and V(b).
-  - It is the function by which M(linuxvirt.macvtap.libvirt_direct_iface) makes up addresses, there from the domain's
-    UUID and the source.
+  - Generates a MAC address from names that identify an interface, such as host, domain and NIC. The same names give the
+    same address on every run and every controller.
+  - Different names give different addresses, except for collisions. The default O(prefix) leaves 24 bits, so the
+    probability of any collision is 3% among 1,000 addresses and 38% among 4,000. A shorter prefix, such as V(52:54), or
+    O(taken) reduces that. The playbook C(linuxvirt.macvtap.preflight) finds collisions.
+  - The names are joined by C(/), so V(a/b) gives the same address as V(a) and V(b).
+  - M(linuxvirt.macvtap.libvirt_direct_iface) generates addresses in the same way, from the domain's UUID and the
+    source.
 options:
   _input:
     description: The first name, or a list of all of them.
@@ -29,14 +29,14 @@ options:
     elements: str
   prefix:
     description:
-      - What the address begins with, one to five bytes. It must be that of unicast addresses, and for local use, as
-        libvirt's V(52:54:00) is.
+      - The first one to five bytes of the address. They must be those of locally administered unicast addresses, like
+        libvirt's V(52:54:00).
     type: str
     default: '52:54:00'
   taken:
     description:
-      - Addresses that it must not be. Each of them that it would be gives way to the next one.
-      - They must not contain the address itself once it is in use, or it would be another one in the next run.
+      - Addresses that are already in use. A generated address that is among them is replaced by another one.
+      - The list must not contain the generated address itself, or the next run would generate a different one.
     type: list
     elements: str
     default: []
@@ -46,12 +46,12 @@ author:
 """
 
 EXAMPLES = r"""
-- name: An address for the first NIC of web1
+- name: Generate an address for the first NIC of web1
   ansible.builtin.debug:
     msg: "{{ 'web1' | linuxvirt.macvtap.mac_address('lan') }}"
   # 52:54:00:ae:7d:aa
 
-- name: The same of a shorter prefix, and not one that a machine outside of the inventory has
+- name: Use a shorter prefix, and exclude addresses of machines outside of the inventory
   ansible.builtin.debug:
     msg: "{{ [inventory_hostname, 'lan'] | linuxvirt.macvtap.mac_address(prefix='52:54', taken=macs_of_others) }}"
 """
@@ -71,16 +71,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 
 def mac_address(seed: t.Any, *names: t.Any, prefix: str = "52:54:00", taken: t.Iterable[str] = ()) -> str:
-    """Return the address that all of ``seed`` and ``names`` together have."""
+    """Return the address for ``seed`` and ``names`` together."""
     words = [*(seed if isinstance(seed, (list, tuple)) else [seed]), *names]
     if not words or not all(
         isinstance(word, (str, int)) and not isinstance(word, bool) and str(word) for word in words
     ):
-        raise AnsibleFilterError(f"mac_address: it is made from names, and not from {words!r}")
+        raise AnsibleFilterError(f"mac_address: the input must be names, not {words!r}")
     if isinstance(taken, (str, t.Mapping)) or not isinstance(taken, t.Iterable):
-        raise AnsibleFilterError(f"mac_address: taken: a list of addresses is needed, and found is {taken!r}")
+        raise AnsibleFilterError(f"mac_address: taken: must be a list of addresses, not {taken!r}")
     try:
-        # What YAML has read as a number is said to be that.
+        # A number is converted to text, so that the error names it as such.
         begins = _mac.require_prefix(str(prefix), path="prefix")
         used = {_mac.parse(str(mac), path=f"taken[{index}]") for index, mac in enumerate(taken)}
         return _mac.stable("/".join(map(str, words)), prefix=begins, taken=used)
@@ -89,7 +89,7 @@ def mac_address(seed: t.Any, *names: t.Any, prefix: str = "52:54:00", taken: t.I
 
 
 class FilterModule:
-    """What Ansible looks for."""
+    """The entry point for Ansible."""
 
     def filters(self) -> dict[str, t.Callable[..., str]]:
         return {"mac_address": mac_address}

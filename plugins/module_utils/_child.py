@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Work in a child process, for what would change this one: the namespaces that it is in."""
+"""Run a function in a child process, which may change its own namespaces."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ CLONE_NEWNS, CLONE_NEWNET = 0x20000, 0x40000000
 
 
 def run(work: t.Callable[[], t.Any]) -> t.Any:
-    """Return what ``work`` returns in a child process, as far as JSON can say it; None if it fails there.
+    """Run ``work`` in a child process and return its result by way of JSON, or None if it fails there.
 
-    The child's namespaces go when it ends.
+    The child's namespaces disappear when it ends.
     """
-    # Here and not above, like ctypes below: most runs need no child.
+    # Imported here, like ctypes below: most runs need no child.
     import json
 
     reading, writing = os.pipe()
@@ -31,13 +31,13 @@ def run(work: t.Callable[[], t.Any]) -> t.Any:
         os._exit(status)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        told = pipe.read()
+        result = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(told) if told else None
+    return json.loads(result) if result else None
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones (os.unshare is there from Python 3.12 on only)."""
+    """Move this process into new namespaces (os.unshare requires Python 3.12)."""
     check(libc().unshare(flags))
 
 
@@ -49,7 +49,7 @@ def libc() -> t.Any:
 
 
 def check(result: int) -> None:
-    """Raise what libc says it failed with."""
+    """Raise the libc error if a call failed."""
     if result != 0:
         import ctypes
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Imports of third-party libraries, made only when they are needed.
+"""Imports of third-party libraries, done only when they are needed.
 
-pyroute2 alone takes longer to import than everything else that a module does, and ansible-test
-imports every file on machines that have none of them.
+pyroute2 alone takes longer to import than everything else that a module does. ansible-test imports every file on
+machines that have none of these libraries.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def load(library: str, *submodules: str) -> t.Any:
 
 
 def load_part(library: str, submodule: str) -> t.Any:
-    """Import one submodule of ``library`` without all that the library's own ``__init__`` imports, and return it.
+    """Import one submodule of ``library`` without running the library's own ``__init__``, and return it.
 
-    What of pyroute2 writes messages takes 20 ms to import; with all that it has besides, 170 ms to 270 ms.
+    The part of pyroute2 that encodes messages takes 20 ms to import; the whole library takes 170 ms to 270 ms.
 
     :raises MissingLibraryError: as :func:`load`.
     """
@@ -57,38 +57,38 @@ def load_part(library: str, submodule: str) -> t.Any:
         sys.modules[library] = package
         try:
             return importlib.import_module(name)
-        except Exception:  # pylint: disable=broad-except  # a version whose parts need the whole
+        except Exception:  # pylint: disable=broad-except  # a version whose submodules need the whole library
             for half_loaded in [one for one in sys.modules if one.startswith(f"{library}.")]:
                 del sys.modules[half_loaded]
         finally:
-            # Who imports the library later, as a part of it may, is to get the real one.
+            # A later import, such as one by the submodule itself, must get the real library.
             sys.modules.pop(library, None)
     load(library, submodule)
     return sys.modules[name]
 
 
 def check_version(library: str, least: tuple[int, ...], exc: Exception) -> None:
-    """Raise, in place of ``exc``, that the library is too old, if it is.
+    """Replace ``exc`` by a clear error if the library is too old.
 
-    :raises MacvtapError: naming the version that is needed, and the one that is there.
+    :raises MacvtapError: naming the required and the installed version.
     """
     import importlib.metadata
 
     try:
-        found = importlib.metadata.version(library)
+        installed = importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return
-    numbers = tuple(int(part) for part in re.findall(r"[0-9]+", found)[: len(least)])
+    numbers = tuple(int(part) for part in re.findall(r"[0-9]+", installed)[: len(least)])
     if numbers < least:
-        needed = ".".join(map(str, least))
+        required = ".".join(map(str, least))
         raise MacvtapError(
-            f"the Python library {library} {needed} or newer is needed, found {found} ({sys.executable}). Upgrade it, "
-            "or install a newer one for this interpreter with pip"
+            f"the Python library {library} {required} or newer is needed, found {installed} ({sys.executable}). "
+            "Upgrade it, or install a newer one for this interpreter with pip"
         ) from exc
 
 
 def install_hint(library: str, os_release: str) -> str:
-    """Say how ``library`` is installed on the system that ``os_release`` (the file's text) describes."""
+    """Return how to install ``library`` on the system that ``os_release`` (the file's text) describes."""
     ids = _text.distribution(os_release)
     for family, command, packages in _INSTALLERS:
         if ids & family:
@@ -99,7 +99,7 @@ def install_hint(library: str, os_release: str) -> str:
 def _read_os_release() -> str:
     for path in ("/etc/os-release", "/usr/lib/os-release"):
         try:
-            # Whoever wrote it in another encoding has a library missing all the same.
+            # An unexpected encoding must not hide the missing library.
             with open(path, encoding="utf-8", errors="replace") as file:
                 return file.read()
         except OSError:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The errors that a user is meant to read."""
+"""Errors that are shown to the user."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import typing as t
 
 
 class MacvtapError(Exception):
-    """Something that a user can mend; its text is the message that the module fails with.
+    """An error that the user can fix. Its text is the message that the module fails with.
 
-    ``path`` is the option at fault as the user wrote it (``links[3].mtu``), or "" where no one
-    option is. ``details`` become further return values of the failed module.
+    ``path`` is the option at fault as the user wrote it (``links[3].mtu``), or "" if no single option is.
+    ``details`` become additional return values of the failed module.
     """
 
     def __init__(self, message: str, *, path: str = "", **details: t.Any) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter for the files that this collection manages. All paths are below ``root``, which is / but in tests."""
+"""The adapter for managed files. All paths are below ``root``, which is / except in tests."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 
 
 def read(path: str, shown: str) -> File:
-    """Return the file at ``path``, as the one at ``shown``.
+    """Return the file at ``path``, under the name ``shown``.
 
-    :raises MacvtapError: it is a directory or the like, or cannot be read.
+    :raises MacvtapError: it is not a regular file, or cannot be read.
     """
     if os.path.islink(path):
         return File(shown, target=os.readlink(path))
     if not os.path.isfile(path):
-        raise MacvtapError(f"{shown} is no file; move it away")
+        raise MacvtapError(f"{shown} is not a regular file; move it away")
     return File(shown, _files.read(path) or "", stat.S_IMODE(os.stat(path).st_mode))
 
 
 def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, root: str = "/") -> None:
-    """Write, link and remove the files, each at once and wholly, and the directories that are empty then.
+    """Write, link or remove the files, each atomically, and remove directories that are empty afterwards.
 
-    :raises MacvtapError: one that cannot be, or that somebody else has changed since; others may have been.
+    :raises MacvtapError: a file cannot be changed, or something else has changed it since; others may be done.
     """
     for step in steps:
         path = under(root, step.target)
         if content(read(path, step.target) if os.path.lexists(path) else None) != content(step.before):
             raise MacvtapError(
-                f"{step.target} was changed by something else while this ran. Nothing is done to it; run it again"
+                f"{step.target} was changed by something else while this ran, and was left alone. Run the task again"
             )
         if journal is not None:
             journal.record(step)
@@ -52,9 +52,9 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
 
 
 def revert(steps: t.Sequence[Step[File]], root: str = "/") -> None:
-    """As :func:`apply`, for the way back: goes on where one file cannot be put back.
+    """Like :func:`apply`, for a rollback: continues if a file cannot be restored.
 
-    :raises MacvtapError: all that could not be.
+    :raises MacvtapError: listing all files that could not be restored.
     """
     failed = []
     for step in steps:
@@ -67,7 +67,7 @@ def revert(steps: t.Sequence[Step[File]], root: str = "/") -> None:
 
 
 def clear(directories: t.Iterable[str]) -> None:
-    """Remove what runs that were killed had not put in place yet; a lock keeps any other from being at it."""
+    """Remove temporary files of killed runs. The lock ensures that no other run is writing."""
     for directory in directories:
         for path in glob.glob(f"{directory}/{_files.TEMPORARY}????????"):
             if os.path.isdir(path) and not os.path.islink(path):
@@ -82,9 +82,9 @@ def under(root: str, path: str) -> str:
 
 
 def _remove_empty(directory: str) -> None:
-    """Remove the directories of ours that have nothing in them any more."""
+    """Remove this collection's directories that are empty."""
     if directory.endswith((".network.d", ".device.wants")) or "/linuxvirt-macvtap" in directory:
-        # Empty or not, says the kernel.
+        # The kernel refuses it if the directory is not empty.
         with contextlib.suppress(OSError):
             os.rmdir(directory)
             _remove_empty(os.path.dirname(directory))
@@ -92,7 +92,7 @@ def _remove_empty(directory: str) -> None:
 
 def _write(path: str, file: File) -> None:
     if os.path.exists(path) and stat.S_IMODE(os.lstat(path).st_mode) != file.mode:
-        # The content of before under the mode of after, if it ends here.
+        # If it stops here, the file has the old content and the new mode.
         try:
             os.chmod(path, file.mode)
         except OSError as exc:

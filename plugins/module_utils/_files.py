@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Text files of the host's configuration: read whole, and replaced so that there never is a half of one."""
+"""Configuration files of the host: read as a whole, and replaced atomically."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import tempfile
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _SELINUX = "security.selinux"
-# What a file is called until it is whole. None of those who read such directories reads a hidden file.
+# Prefix of a file's name until it is complete. No program that reads such directories reads hidden files.
 TEMPORARY = ".macvtap-"
 
 
 def read(path: str) -> str | None:
-    """Return the text of the file at ``path``, None where there is none.
+    """Return the text of the file at ``path``, or None if it does not exist.
 
-    It gives the same bytes when :func:`write` writes it, whatever they are.
+    :func:`write` turns the text back into exactly the same bytes.
 
-    :raises MacvtapError: there is one that cannot be read.
+    :raises MacvtapError: the file exists and cannot be read.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -33,12 +33,12 @@ def read(path: str) -> str | None:
 
 
 def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -> None:
-    """Replace the file at ``path`` by ``text`` at once and wholly, or remove it where ``text`` is None.
+    """Atomically replace the file at ``path`` by ``text``, or remove it if ``text`` is None.
 
-    A file that is there keeps its owner, mode and SELinux context; a new one gets ``mode``. A symbolic link is replaced
-    itself, and what it points to is left alone: in /etc it often is /dev/null, or a file of the vendor's.
+    An existing file keeps its owner, mode and SELinux context; a new one gets ``mode``. A symbolic link is itself
+    replaced, and its target is left alone: in /etc it often is /dev/null or a vendor's file.
 
-    :raises MacvtapError: it cannot be done, and what was there is there still; ``option`` is its path.
+    :raises MacvtapError: the write failed and the old file is intact. ``option`` is the error's path.
     """
     temporary = ""
     directory = os.path.dirname(path)
@@ -52,7 +52,7 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
-            _make_alike(path, file.fileno(), mode)
+            _copy_metadata(path, file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as exc:
@@ -65,7 +65,7 @@ def write(path: str, text: str | None, *, mode: int = 0o644, option: str = "") -
 
 
 def target(path: str) -> str | None:
-    """Return where the symbolic link at ``path`` points to, None where there is no such link."""
+    """Return the target of the symbolic link at ``path``, or None if there is no such link."""
     try:
         return os.readlink(path)
     except OSError:
@@ -73,42 +73,46 @@ def target(path: str) -> str | None:
 
 
 def write_link(path: str, to: str, *, option: str = "") -> None:
-    """Replace what is at ``path`` by a symbolic link to ``to``, at once.
+    """Atomically replace ``path`` by a symbolic link to ``to``.
 
-    :raises MacvtapError: it cannot be done; ``option`` is its path.
+    :raises MacvtapError: the link cannot be created. ``option`` is the error's path.
     """
     directory = os.path.dirname(path)
     try:
         make_directory(directory)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=TEMPORARY) as passing:
-            made = os.path.join(passing, "link")
-            os.symlink(to, made)
-            os.replace(made, path)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=TEMPORARY) as temporary:
+            link = os.path.join(temporary, "link")
+            os.symlink(to, link)
+            os.replace(link, path)
     except OSError as exc:
-        raise MacvtapError(f"{path} cannot be made a link to {to}: {exc.strerror or exc}", path=option) from exc
+        message = f"the symbolic link {path} to {to} cannot be created: {exc.strerror or exc}"
+        raise MacvtapError(message, path=option) from exc
 
 
 def make_directory(path: str) -> None:
-    """Make the directory ``path`` and those above it, which any user may read whatever the umask: networkd does."""
+    """Create the directory ``path`` and its parents, readable by every user regardless of the umask.
+
+    networkd reads them as a user without privileges.
+    """
     if os.path.isdir(path):
         return
     make_directory(os.path.dirname(path))
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
-        os.chmod(path, 0o755)  # noqa: S103  # as /etc is
+        os.chmod(path, 0o755)  # noqa: S103  # like /etc
 
 
-def _make_alike(path: str, descriptor: int, mode: int) -> None:
-    """Give the open file what the one at ``path`` has, or ``mode`` where there is none."""
+def _copy_metadata(path: str, descriptor: int, mode: int) -> None:
+    """Give the open file the owner, mode and SELinux context of the file at ``path``, or ``mode`` if there is none."""
     try:
-        was = os.lstat(path)
+        old = os.lstat(path)
     except FileNotFoundError:
-        was = None
-    if was is None or not stat.S_ISREG(was.st_mode):
+        old = None
+    if old is None or not stat.S_ISREG(old.st_mode):
         os.fchmod(descriptor, mode)
         return
-    os.fchown(descriptor, was.st_uid, was.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(was.st_mode))
-    # Not every file system has it, and not every user may set it.
+    os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    # Not every file system supports it, and not every user may set it.
     with contextlib.suppress(OSError):
         os.setxattr(descriptor, _SELINUX, os.getxattr(path, _SELINUX))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What every module's main() shares: how it ends, and how entries take the top level's defaults."""
+"""Shared by every module's main(): ending the module, and defaults that list entries take from the top level."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 
 class Module(AnsibleModule):
-    """An AnsibleModule whose options of type int are checked by what this collection takes for a number."""
+    """An AnsibleModule that accepts for options of type int only what ``_values.whole`` accepts."""
 
-    _wrong: t.Sequence[MacvtapError] = ()
+    _invalid: t.Sequence[MacvtapError] = ()
 
     def __init__(self, **rules: t.Any) -> None:
         try:
             super().__init__(**rules)
         except ArithmeticError as exc:
-            # Of what is within a text, which only Ansible takes apart.
-            self.fail_json(msg=f"what is given for an option is not a whole number: {exc}")
-        for error in self._wrong:
+            # A number inside a text that only Ansible parses.
+            self.fail_json(msg=f"the value of an option is not a whole number: {exc}")
+        for error in self._invalid:
             self.fail_json(msg=str(error))
 
     def _load_params(self) -> None:
         super()._load_params()
-        self._wrong = _values.replace_wrong(self.params, self.argument_spec)
+        self._invalid = _values.replace_invalid(self.params, self.argument_spec)
 
 
 def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:
-    """Run ``body`` and end the module with what it returns, or with one clear error."""
-    with _signals.raising(), _plan.recording() as carried_out:
+    """Run ``body`` and end the module with its result, or with one clear error."""
+    with _signals.raising(), _plan.recording() as completed:
         try:
-            _end(module, body, carried_out)
+            _run(module, body, completed)
         except _signals.Interrupted as exc:
-            # It raises once only.
-            module.fail_json(msg=f"{exc}{_done(carried_out)}", **_changed(carried_out), **_invocation(module))
+            # It raises only once.
+            module.fail_json(msg=f"{exc}{_completed_text(completed)}", **_changed(completed), **_invocation(module))
 
 
-def _end(
+def _run(
     module: Module,
     body: t.Callable[[Module], dict[str, t.Any]],
-    carried_out: t.Sequence[_plan.Plan[t.Any]],
+    completed: t.Sequence[_plan.Plan[t.Any]],
 ) -> None:
     try:
         result = body(module)
@@ -55,26 +55,26 @@ def _end(
         module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
     except MacvtapError as exc:
         module.fail_json(
-            msg=f"{exc}{_done(carried_out)}", **{**exc.details, **_changed(carried_out)}, **_invocation(module)
+            msg=f"{exc}{_completed_text(completed)}", **{**exc.details, **_changed(completed)}, **_invocation(module)
         )
-    except Exception as exc:  # pylint: disable=broad-except  # a defect of ours must not end in a traceback either
-        what = f"{type(exc).__name__}: {exc}{_done(carried_out)}"
+    except Exception as exc:  # pylint: disable=broad-except  # a defect must not end in a traceback either
+        what = f"{type(exc).__name__}: {exc}{_completed_text(completed)}"
         module.fail_json(
             msg=f"This is a defect in the module, not in your playbook: {what}",
             exception=traceback.format_exc(),
-            **_changed(carried_out),
+            **_changed(completed),
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**result, **_invocation(module))
 
 
-def _done(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
-    """Say what had been carried out and verified when something else ended the run, "" if that is nothing."""
+def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
+    """Return which changes were completed and verified before the run was ended; "" if none."""
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    message = f"All that was to be changed had been changed before, and stays: {_plan.describe(changes)}"
+    message = f"All changes were completed before that, and stay: {_plan.describe(changes)}"
     return f". {message}"
 
 
@@ -84,27 +84,27 @@ def _changed(plans: t.Sequence[_plan.Plan[t.Any]]) -> dict[str, t.Any]:
 
 
 def command(module: AnsibleModule, words: t.Sequence[str], text: str | None = None) -> tuple[int, str] | None:
-    """Run a program with ``text`` as its input; return its status and what it says, None if it is not installed."""
+    """Run a program with ``text`` as its input. Return its exit status and output, or None if it is not installed."""
     program = module.get_bin_path(words[0])
     if program is None:
         return None
     try:
         code, out, err = module.run_command([program, *words[1:]], data=text, handle_exceptions=False)
     except BrokenPipeError:
-        # It has ended without reading that, as one does that does not know an option; what it says holds all the same.
+        # The program ended without reading its input, like one that does not know an option. Its output is still valid.
         code, out, err = module.run_command([program, *words[1:]], handle_exceptions=False)
     return code, err or out
 
 
 def _invocation(module: AnsibleModule) -> dict[str, t.Any]:
-    # Ansible would return every option of every entry, most of them null: at 1,000 links several times the result.
-    return {"invocation": {"module_args": _given(module.params)}}
+    # Ansible would return every option of every entry, mostly null: with 1,000 links, several times the result's size.
+    return {"invocation": {"module_args": _without_none(module.params)}}
 
 
-def _given(value: t.Any) -> t.Any:
+def _without_none(value: t.Any) -> t.Any:
     if isinstance(value, dict):
-        return {key: _given(one) for key, one in value.items() if one is not None}
-    return [_given(one) for one in value] if isinstance(value, list) else value
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value] if isinstance(value, list) else value
 
 
 def entries(
@@ -113,12 +113,11 @@ def entries(
     options: t.Iterable[str],
     exempt: t.Callable[[str, t.Any, t.Any], bool] = lambda _option, _own, _default: False,
 ) -> list[tuple[str, dict[str, t.Any]]]:
-    """Return ``(path, options)`` for each thing that the user declared.
+    """Return ``(path, options)`` for each object that the user declared.
 
-    One thing by the top level's options has the path ""; each entry of the list option ``many`` has
-    the path ``many[i]`` and takes what it leaves out from the top level. Dictionaries (``tap``) are
-    merged key by key, but not where ``exempt``, given the option's name, the entry's own value and the default, says
-    that the entry is to have none of it.
+    A single object, declared by the top-level options, has the path "". Each entry of the list option ``many`` has the
+    path ``many[i]`` and inherits unset options from the top level. Dictionaries (``tap``) are merged key by key.
+    ``exempt(option, value, default)`` returns whether an entry opts out of a default.
     """
     options = tuple(options)
     defaults = {option: params.get(option) for option in options}

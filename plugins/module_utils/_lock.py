@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""One run at a time on a host: two that interleave would each undo what the other does."""
+"""One run at a time on a host: two concurrent runs would undo each other's changes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _POLL_SECONDS = 0.05
 
 
 def directory() -> str:
-    """Return where this user's runs find each other's locks and notes, until the next boot; root's is /run.
+    """Return the directory in which this user's runs share locks and notes until the next boot; /run for root.
 
-    :raises MacvtapError: there is no such place that is this user's alone.
+    :raises MacvtapError: no such directory belongs to this user alone.
     """
     if os.geteuid() == 0:
         return "/run"
     own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     if not os.access(own, os.W_OK | os.X_OK):
-        own = f"/tmp/linuxvirt.macvtap-{os.geteuid()}"  # noqa: S108  # looked at below: it may be another user's
+        own = f"/tmp/linuxvirt.macvtap-{os.geteuid()}"  # noqa: S108  # its owner is checked below
         with contextlib.suppress(FileExistsError):
             os.mkdir(own, 0o700)
-    found = os.lstat(own)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise MacvtapError(f"{own} is not this user's, so that no lock can be there. Remove it")
+    status = os.lstat(own)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise MacvtapError(f"{own} is not a directory of this user, so it cannot hold locks. Remove it")
     return own
 
 
@@ -43,31 +43,31 @@ def held(
     doing: str = "changing links",
     option: str = "lock_timeout",
 ) -> t.Iterator[None]:
-    """Hold the host's lock of this ``name``, waiting up to ``timeout`` seconds for another run to end.
+    """Hold the host's lock ``name``; wait up to ``timeout`` seconds for another run to finish.
 
-    The errors say by ``doing`` what it is held for, and have the path of the ``option`` that is at fault, where the
-    user cannot say how long to wait.
+    ``doing`` describes the locked work in error messages. ``option`` is the error's path; it is not ``lock_timeout``
+    where the user cannot set how long to wait.
 
-    The kernel lets go of it when the process ends, however it ends; the file stays, for taking it away could give two
+    The kernel releases the lock when the process ends, however it ends. The file stays: removing it could give two
     runs a lock each.
 
-    :raises MacvtapError: another run holds it still, naming its pid; or the lock cannot be made.
+    :raises MacvtapError: another run still holds the lock (the message has its pid), or it cannot be created.
     """
     path = f"{directory}/linuxvirt.macvtap.{name}.lock"
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
-        said = f"cannot lock {path}: {exc.strerror}. {doing.capitalize()} needs root"
-        raise MacvtapError(said, path="" if option == "lock_timeout" else option) from exc
+        message = f"cannot lock {path}: {exc.strerror}. {doing.capitalize()} requires root"
+        raise MacvtapError(message, path="" if option == "lock_timeout" else option) from exc
     try:
         try:
-            _take(file, time.monotonic() + timeout)
+            _acquire(file, time.monotonic() + timeout)
         except BlockingIOError as exc:
             by_user = option == "lock_timeout"
-            remedy = "Wait for it, or give lock_timeout more seconds" if by_user else "Run again when it has"
+            hint = "Wait for it to finish, or increase lock_timeout" if by_user else "Run again when it has finished"
             pid = os.pread(file, 32, 0).decode(errors="replace").strip() or "unknown"
             raise MacvtapError(
-                f"another run (pid {pid}) is {doing} on this host and holds {path}; it has not ended in time. {remedy}",
+                f"another run (pid {pid}) is {doing} on this host and holds {path}; it did not finish in time. {hint}",
                 path=option,
             ) from exc
         os.ftruncate(file, 0)
@@ -77,7 +77,7 @@ def held(
         os.close(file)
 
 
-def _take(file: int, deadline: float) -> None:
+def _acquire(file: int, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Files that this collection manages whole, as things of a plan: one step for each, and the way back. Pure."""
+"""Plans for files that this collection manages as a whole: one step for each file, and undo. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
-# Where the symbolic links of ours point to.
+# Targets of managed symbolic links begin with this.
 _UNITS = "/etc/systemd/system/macvtap-links"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file, or with ``target`` a symbolic link to that."""
+    """A file, or with ``target`` a symbolic link to it."""
 
     path: str
     text: str = ""
@@ -34,7 +34,7 @@ class File:
 
 
 def content(file: File | None) -> tuple[str, str | None] | None:
-    """Return what a file has, whatever its mode; None where there is none."""
+    """Return a file's content regardless of its mode, or None for no file."""
     return None if file is None else (file.text, file.target)
 
 
@@ -62,22 +62,22 @@ def _digest(file: File) -> str:
 
 
 def predicted(planned: Plan[File], files: t.Mapping[str, File]) -> dict[str, File]:
-    """Return the files as they will be when ``planned`` is done."""
+    """Return the files as they will be after ``planned``."""
     going = {step.target for step in planned.steps}
     coming = {step.target: step.after for step in planned.steps if step.after is not None}
     return {**{path: file for path, file in files.items() if path not in going}, **coming}
 
 
 def undo(steps: t.Sequence[Step[File]], files: t.Mapping[str, File]) -> Plan[File]:
-    """Plan the way from ``files`` as they are now back to what ``steps`` started from.
+    """Plan the way back from the current ``files`` to the state before ``steps``.
 
-    A file that is neither as a step has left it nor as it was before is another's by now, and stays.
+    A file that matches neither state was changed by something else, and is left alone.
     """
-    back, warnings = [], []
+    reverse, warnings = [], []
     for step in steps:
-        now = files.get(step.target)
-        if content(now) in (content(step.before), content(step.after)):
-            back.append(step_between(now, step.before))
+        current = files.get(step.target)
+        if content(current) in (content(step.before), content(step.after)):
+            reverse.append(step_between(current, step.before))
         else:
             warnings.append(f"{step.target} was changed by something else while this ran, and is left as it is now")
-    return Plan(tuple(back), tuple(warnings))
+    return Plan(tuple(reverse), tuple(warnings))

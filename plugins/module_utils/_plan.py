@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is to change, and what that costs: the one Plan behind changed, diff and check mode.
+"""The Plan: what changes and what that costs. Return value ``changed``, diff and check mode all come from it.
 
-Pure: no I/O, no Ansible, no netlink, no libvirt. Planners make Plans, adapters carry out their
-steps, and :func:`converge` is the way that every module which changes something goes.
+Pure: no I/O, no Ansible, no netlink, no libvirt. Planners make Plans and adapters carry out their steps. Every module
+that changes something runs :func:`converge`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ HostT = t.TypeVar("HostT")
 AnswersT = t.TypeVar("AnswersT")
 
 UNCHANGED = "The host is as it was before"
-KEPT = "What could be done has been kept, as asked for"
+KEPT = "The changes made so far were kept, as requested"
 
 
 class Impact(str, enum.Enum):
-    """What a change costs whoever uses the thing that changes."""
+    """What a change costs the users of the link or domain that changes."""
 
     NONE = "none"
     # links
@@ -40,7 +40,7 @@ class Impact(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """One field of one target: plain values before and after, None where there was or will be nothing."""
+    """One field of one target, with plain values before and after; None means absent."""
 
     target: str
     field: str
@@ -60,11 +60,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Step(t.Generic[ThingT]):
-    """The changes of one target, done together.
+    """The changes of one target, carried out together.
 
-    ``before`` and ``after`` are the whole thing, None where it does not exist: what an adapter needs to
-    do the step, and to put back what was there. The views are what a diff shows of them: a mapping of
-    fields, or a text (an XML element).
+    ``before`` and ``after`` are the complete objects, None where the target does not exist. An adapter needs them to
+    carry out the step and to undo it. The views are what a diff shows: a mapping of fields, or a text (an XML element).
     """
 
     target: str
@@ -86,7 +85,7 @@ class Step(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Plan(t.Generic[ThingT]):
-    """Steps in the order in which they are done; a step with no changes is none."""
+    """Steps in the order of execution. Steps without changes are dropped."""
 
     steps: tuple[Step[ThingT], ...] = ()
     warnings: tuple[str, ...] = ()
@@ -103,7 +102,7 @@ class Plan(t.Generic[ThingT]):
         return bool(self.steps)
 
     def result(self, *, diff: bool) -> dict[str, t.Any]:
-        """Return ``changed``, ``changes`` and, if asked for, ``diff`` as a module returns them."""
+        """Return ``changed``, ``changes`` and, on request, ``diff`` as a module returns them."""
         result: dict[str, t.Any] = {"changed": self.changed, "changes": [c.as_dict() for c in self.changes]}
         if diff:
             result["diff"] = [_diff_of(step) for step in self.steps]
@@ -112,17 +111,17 @@ class Plan(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Entry(t.Generic[ThingT]):
-    """One thing that was begun: the step that it belongs to, and the adapter's word for it ("" is the whole step)."""
+    """One action that was begun: its step, and the adapter's name for the action ("" means the whole step)."""
 
     step: Step[ThingT]
     action: str = ""
 
 
 class Journal(t.Generic[ThingT]):
-    """What a run has begun so far, in order. Undo goes by it alone: what it does not have, others have done.
+    """What a run has begun so far, in order. Undo reverts these actions only: anything else was done by others.
 
-    An adapter records each thing right before it asks for it, since a request that fails, or is cut short by a
-    signal, may have been carried out all the same. Several threads may record at once.
+    An adapter records each action right before it sends the request. A request that fails, or is interrupted by a
+    signal, may have been carried out nevertheless. Several threads may record at once.
     """
 
     def __init__(self) -> None:
@@ -137,7 +136,7 @@ class Journal(t.Generic[ThingT]):
 
     @property
     def steps(self) -> tuple[Step[ThingT], ...]:
-        """Each step of which anything was begun, once, in the order of the first."""
+        """Every step that was begun, once each, in the order in which they were begun."""
         return tuple({id(entry.step): entry.step for entry in self._entries}.values())
 
     def has(self, step: Step[ThingT], action: str = "") -> bool:
@@ -147,27 +146,27 @@ class Journal(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Outcome(t.Generic[ThingT, HostT]):
-    """What a run planned, and the host as it was last seen (in check mode: unchanged)."""
+    """What a run planned, and the host as last observed (in check mode: unchanged)."""
 
     plan: Plan[ThingT]
     host: HostT = field(repr=False)
 
 
-_carried_out: list[list[Plan[t.Any]]] = []
+_recorders: list[list[Plan[t.Any]]] = []
 
 
 @contextlib.contextmanager
 def recording() -> t.Iterator[list[Plan[t.Any]]]:
-    """Collect what :func:`converge` has carried out whole, for whatever ends the run after that."""
-    plans: list[Plan[t.Any]] = []
-    _carried_out.append(plans)
+    """Collect the plans that :func:`converge` completes, so that a later failure of the run can report them."""
+    completed: list[Plan[t.Any]] = []
+    _recorders.append(completed)
     try:
-        yield plans
+        yield completed
     finally:
-        _carried_out.pop()
+        _recorders.pop()
 
 
-def converge(  # noqa: PLR0913  # each is one stage of the way
+def converge(  # noqa: PLR0913  # each argument is one stage
     observe: t.Callable[[], HostT],
     plan: t.Callable[[HostT, AnswersT], Plan[ThingT]],
     apply: t.Callable[[t.Sequence[Step[ThingT]], Journal[ThingT]], None],
@@ -179,21 +178,19 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
     verify: t.Callable[[Plan[ThingT], HostT, AnswersT], Plan[ThingT]] | None = None,
     revert: t.Callable[[t.Sequence[Step[ThingT]]], None] | None = None,
 ) -> Outcome[ThingT, HostT]:
-    """Make the host as planned, all or nothing (or, without ``roll_back``, as far as it goes).
+    """Bring the host to the planned state, all or nothing (or, without ``roll_back``, as far as possible).
 
-    ``inquire`` asks the outside (a switch, who holds a tap, a validator), once and before anything is planned;
-    ``plan`` is pure and is given the answers. ``apply`` records in the journal what it begins, and may fail at any
-    step. Then the host is observed anew and ``undo(journal, host)`` plans the inverse of what was begun, and of
-    nothing else, against what is there now; ``revert`` carries that out, and goes on where one thing cannot be put
-    back. ``verify`` says what is left to do once all is done, by the identity that was planned for; left out, it is
-    the plan made again. No signal interrupts the putting back.
+    ``inquire`` asks outside parties (a switch, the holders of a tap, a validator) once, before anything is planned.
+    ``plan`` is pure and receives the answers. ``apply`` records in the journal what it begins, and may fail at any
+    step. After a failure the host is observed again. ``undo(journal, host)`` then plans the inverse of what was begun,
+    and of nothing else, against the current state. ``revert`` carries that out and continues past what cannot be
+    undone. ``verify`` returns what remains to be done afterwards, by the identity that was planned for. Its default
+    is to plan again. No signal interrupts the rollback.
 
-    :raises MacvtapError: the host is not as planned. The message ends with whether what this run changed has been put
-        back.
-    :raises Interrupted: a signal asked to stop, and what this run changed has been put back as far as its ``state``
-        says.
+    :raises MacvtapError: the host is not as planned. The message ends with the result of the rollback.
+    :raises Interrupted: a signal stopped the run. Its ``state`` is the result of the rollback.
 
-    No signal interrupts what comes after it either, which is to say how the run went, unless that is another run.
+    Signals stay deferred after the return, while the module reports its result. The next run resumes them.
     """
     resume()
     before = observe()
@@ -202,45 +199,45 @@ def converge(  # noqa: PLR0913  # each is one stage of the way
     if check_mode or not planned.changed:
         return Outcome(planned, before)
     journal: Journal[ThingT] = Journal()
-    record: list[Plan[t.Any]] = _carried_out[-1] if _carried_out else []
+    completed: list[Plan[t.Any]] = _recorders[-1] if _recorders else []
     try:
         apply(planned.steps, journal)
         after = observe()
-        left = verify(planned, after, answers) if verify else plan(after, answers)
-        if left.changed:
-            raise MacvtapError(f"done, but reading back shows otherwise: {describe(left.changes)}")
-        # What comes later finds all done, and what comes earlier puts it back.
+        remaining = verify(planned, after, answers) if verify else plan(after, answers)
+        if remaining.changed:
+            raise MacvtapError(f"the change was made, but the host still differs: {describe(remaining.changes)}")
+        # A signal before this point rolls back; one after it finds the run completed.
         defer()
-        record.append(planned)
+        completed.append(planned)
     except BaseException as exc:
-        # Not only MacvtapError: an interrupt in the middle must not leave half of a batch behind.
-        record[:] = [one for one in record if one is not planned]
+        # Not only MacvtapError: an interrupt must not leave half of a batch behind.
+        completed[:] = [one for one in completed if one is not planned]
 
-        def settle() -> str:
+        def recover() -> str:
             defer()
             if not journal.entries:
                 return UNCHANGED
             if not roll_back:
                 return KEPT
-            return _put_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
+            return _roll_back(observe, undo, revert or (lambda steps: apply(steps, Journal())), journal)
 
         try:
-            state = settle()
+            state = recover()
         except Interrupted:
-            # Right before signals were deferred. They raise once only.
-            state = settle()
-        _tell(exc, state)
+            # The signal came right before signals were deferred. They raise only once.
+            state = recover()
+        _add_state(exc, state)
         raise
     return Outcome(planned, after)
 
 
-def _tell(exc: BaseException, state: str) -> None:
-    """Have ``exc`` say what has become of the host.
+def _add_state(exc: BaseException, state: str) -> None:
+    """Add to ``exc`` in which state the host is now.
 
-    :raises RuntimeError: ``exc`` is a defect of ours; whoever meets it is to know that all the same.
+    :raises RuntimeError: ``exc`` is a defect of this collection; its message has the state, too.
     """
     if isinstance(exc, MissingLibraryError):
-        # Found out before anything was begun: its text is Ansible's, and says how to mend it.
+        # Raised before anything was begun. Ansible's own text says how to fix it.
         return
     if isinstance(exc, (MacvtapError, Interrupted)):
         exc.state = state
@@ -248,7 +245,7 @@ def _tell(exc: BaseException, state: str) -> None:
         raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
 
 
-def _put_back(
+def _roll_back(
     observe: t.Callable[[], HostT],
     undo: t.Callable[[Journal[ThingT], HostT], Plan[ThingT]],
     revert: t.Callable[[t.Sequence[Step[ThingT]]], None],
@@ -260,27 +257,27 @@ def _put_back(
             revert(undo(journal, observe()).steps)
         except MacvtapError as exc:
             failed = str(exc)
-        left = undo(journal, observe())
-    except Exception as exc:  # pylint: disable=broad-except  # what it came from is not to be lost over it
+        remaining = undo(journal, observe())
+    except Exception as exc:  # pylint: disable=broad-except  # the first error must not be lost over it
         failed = failed or (str(exc) if isinstance(exc, MacvtapError) else f"{type(exc).__name__}: {exc}")
-        return f"Putting back what was there failed as well: {failed}"
-    if not left.changes and not left.warnings:
-        # Whatever went wrong on the way: a connection may be lost right after the request was carried out.
+        return f"The rollback failed as well: {failed}"
+    if not remaining.changes and not remaining.warnings:
+        # Even if a step failed: a connection may be lost right after the request was carried out.
         return UNCHANGED
-    said = [f"Putting back what was there failed as well: {failed}"] if failed else []
-    if left.changes:
-        said.append(f"Not everything could be put back: {describe(left.changes)}")
-    elif left.warnings and not failed:
-        said.append("All has been put back as far as possible")
-    return ". ".join([*said, *left.warnings])
+    sentences = [f"The rollback failed as well: {failed}"] if failed else []
+    if remaining.changes:
+        sentences.append(f"The rollback is incomplete: {describe(remaining.changes)}")
+    elif remaining.warnings and not failed:
+        sentences.append("The run was rolled back as far as possible")
+    return ". ".join([*sentences, *remaining.warnings])
 
 
 def describe(changes: t.Sequence[Change]) -> str:
-    """Say ``changes`` in a line: ``mt0 mode: vepa → bridge, …``, the first five of them."""
-    said = [f"{c.target} {c.field}: {_plain(c.before)} → {_plain(c.after)}" for c in changes[:5]]
+    """Return the first five ``changes`` in one line: ``mt0 mode: vepa → bridge, …``."""
+    parts = [f"{c.target} {c.field}: {_plain(c.before)} → {_plain(c.after)}" for c in changes[:5]]
     if len(changes) > 5:
-        said.append(f"and {len(changes) - 5} more")
-    return ", ".join(said)
+        parts.append(f"and {len(changes) - 5} more")
+    return ", ".join(parts)
 
 
 def _plain(value: t.Any) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Signals that ask a run to end: it puts back or completes what is out, instead of dying in the middle.
+"""Signals that ask a run to end: it rolls back or completes what it has begun, instead of dying in the middle.
 
-An async timeout, a lost SSH session and Ctrl-C all end in one of these. A SIGKILL cannot be caught: for that see what
-each adapter does before it takes anything away.
+An async timeout, a lost SSH session and Ctrl-C all send one of these. SIGKILL cannot be caught: each adapter prepares
+for it before it removes anything.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Interrupted(BaseException):
-    """A signal that asks the run to end. No Exception, so that no handler of errors takes it for one.
+    """A signal that asks the run to end. Not an Exception, so that no error handler catches it.
 
-    ``state`` says what has become of the host, where anything was begun.
+    ``state`` is the state of the host, if anything was begun.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,23 +32,23 @@ class Interrupted(BaseException):
 
 
 class _Handler:
-    """Raises Interrupted for the first signal only: what clears up after it is not to be interrupted in turn."""
+    """Raises Interrupted for the first signal only, so that the cleanup is not interrupted in turn."""
 
     def __init__(self) -> None:
         self.deferred = False
         self.raised = False
-        # What has come while it was deferred.
-        self.waiting = ""
+        # The last signal received, deferred or not.
+        self.pending = ""
 
     def __call__(self, number: int, _frame: t.Any) -> None:
-        self.waiting = signal.Signals(number).name
+        self.pending = signal.Signals(number).name
         if not self.deferred:
-            self.raise_waiting()
+            self.raise_pending()
 
-    def raise_waiting(self) -> None:
-        if self.waiting and not self.raised:
+    def raise_pending(self) -> None:
+        if self.pending and not self.raised:
             self.raised = True
-            raise Interrupted(self.waiting)
+            raise Interrupted(self.pending)
 
 
 _current: list[_Handler] = []
@@ -56,7 +56,7 @@ _current: list[_Handler] = []
 
 @contextlib.contextmanager
 def raising() -> t.Iterator[None]:
-    """Let the signals raise Interrupted in the main thread, once; ignored signals (nohup) stay ignored."""
+    """Make the signals raise Interrupted in the main thread, once. Ignored signals (nohup) stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -73,9 +73,9 @@ def raising() -> t.Iterator[None]:
 
 
 def defer() -> None:
-    """Let no signal interrupt what comes: the run is ending, and what is left is to put back, or to return its result.
+    """Defer signals: the run is ending, and only the rollback or its result remains.
 
-    One that comes meanwhile raises where the run goes on all the same: at :func:`resume`.
+    A deferred signal is raised by :func:`resume`, if the run continues after all.
     """
     if _current:
         _current[-1].deferred = True
@@ -84,8 +84,8 @@ def defer() -> None:
 def resume() -> None:
     """Let signals interrupt again.
 
-    :raises Interrupted: one has come meanwhile.
+    :raises Interrupted: a signal arrived meanwhile.
     """
     if _current:
         _current[-1].deferred = False
-        _current[-1].raise_waiting()
+        _current[-1].raise_pending()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What messages have in common: lists of names, what may have been meant, and what is declared twice. Pure."""
+"""Parts of messages: lists of names, suggestions, and duplicate declarations. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 
 def join_names(names: t.Sequence[str], most: int = 5) -> str:
-    """Return ``names`` as a list in words; of many the first ones and how many more there are."""
+    """Return ``names`` as a list; beyond ``most``, only how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def suggest(name: str, among: t.Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return those of ``among`` that are most likely meant by ``name``, the likeliest first."""
+    """Return the names of ``among`` that ``name`` most likely stands for, most likely first."""
     import difflib
 
     return difflib.get_close_matches(name, list(among), n=most, cutoff=cutoff)
 
 
 def did_you_mean(names: t.Sequence[str]) -> str:
-    """Return the end of a message that suggests ``names``, "" if there are none."""
+    """Return the end of a message that suggests ``names``, or "" without any."""
     return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
@@ -32,7 +32,7 @@ def declared_twice(what: str, path: str, other: str) -> MacvtapError:
 
 
 def distribution(os_release: str) -> frozenset[str]:
-    """Return the words of ID and ID_LIKE of os-release(5): opensuse-leap counts as opensuse too."""
+    """Return the words of ID and ID_LIKE in os-release(5). opensuse-leap also counts as opensuse."""
     fields = dict(line.split("=", 1) for line in os_release.splitlines() if "=" in line)
     words = {word for key in ("ID", "ID_LIKE") for word in fields.get(key, "").strip("\"'").split()}
     return frozenset(words | {word.split("-")[0] for word in words})

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Values that a user gives: numbers, names and texts, refused in one way wherever they are given. Pure."""
+"""Validation of option values: numbers, names and texts, with the same errors for every option. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 
-NAME_BYTES = 15  # IFNAMSIZ less the final NUL
-ALTNAME_BYTES = 127  # ALTIFNAMSIZ less the final NUL
+NAME_BYTES = 15  # IFNAMSIZ minus the final NUL
+ALTNAME_BYTES = 127  # ALTIFNAMSIZ minus the final NUL
 U31_MAX, U32_MAX = (1 << 31) - 1, (1 << 32) - 1
-# No option has room for more. It also keeps 1e999999999 from being written out.
+# No option takes more. It also keeps 1e999999999 from being expanded.
 _DIGITS = 19
 _PCI = re.compile(r"(?:([0-9a-f]{1,8}):)?([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
 
 
 def whole(value: t.Any, path: str) -> int:
-    """Return ``value`` as a whole number: one as such, as a text, or as a float such as 1500.0.
+    """Return ``value`` as a whole number. It may be an int, a text, or a float such as 1500.0.
 
-    Ansible's own check takes ``yes`` for 1, and infinity ends it with a traceback.
+    Ansible's own check accepts ``yes`` as 1, and fails with a traceback for infinity.
 
-    :raises MacvtapError: it is none.
+    :raises MacvtapError: ``value`` is not a whole number.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_DIGITS:
         return value
@@ -41,10 +41,10 @@ def whole(value: t.Any, path: str) -> int:
     return int(number)
 
 
-def replace_wrong(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") -> list[MacvtapError]:
-    """Return an error for each option of type int that has none, and put 0 in its place.
+def replace_invalid(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") -> list[MacvtapError]:
+    """Return an error for each option of type int whose value is not one, and replace the value by 0.
 
-    ``spec`` is the argument specification of ``params``, which others check for all else.
+    ``spec`` is the argument specification of ``params``. Ansible checks everything else.
     """
     errors: list[MacvtapError] = []
     if not isinstance(params, dict):
@@ -62,10 +62,10 @@ def replace_wrong(params: t.Any, spec: t.Mapping[str, t.Any], path: str = "") ->
                     errors.append(exc)
                     params[name] = 0
             elif kind == "dict":
-                errors += replace_wrong(value, rules.get("options") or {}, here)
+                errors += replace_invalid(value, rules.get("options") or {}, here)
             elif kind == "list" and isinstance(value, list):
                 for index, one in enumerate(value):
-                    errors += replace_wrong(one, rules.get("options") or {}, f"{here}[{index}]")
+                    errors += replace_invalid(one, rules.get("options") or {}, f"{here}[{index}]")
     return errors
 
 
@@ -77,31 +77,36 @@ def check_range(value: int | None, least: int, most: int, path: str) -> None:
 def check_bytes(text: str, most: int, path: str) -> None:
     size = len(text.encode())
     if size > most:
-        raise MacvtapError(f"it has {size} bytes and the kernel allows {most}; shorten it", path=path)
+        raise MacvtapError(f"the text has {size} bytes and the kernel allows {most}; shorten it", path=path)
 
 
 def check_name(name: str, most: int, path: str) -> None:
     size = len(name.encode())
     if size > most:
         raise MacvtapError(f"'{name}' has {size} bytes and the kernel allows {most}; shorten it", path=path)
-    # dev_valid_name(), and % because the kernel takes a new link's name for a template (mt%d).
+    # dev_valid_name(). Also %, because the kernel treats a new link's name as a template (mt%d).
     if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
-        raise MacvtapError(f"'{name}' cannot name a link: no white space, no / : % and not . or ..", path=path)
+        raise MacvtapError(
+            f"'{name}' is not a valid link name: it must not be empty, . or .., nor contain white space, / : or %",
+            path=path,
+        )
 
 
 def check_link_name(name: str, path: str) -> None:
-    """Refuse what no link can be called, of whatever kind it is."""
+    """Refuse names that no link of any kind can have."""
     check_name(name, NAME_BYTES, path)
-    # addrconf_sysctl_register(), devinet_sysctl_register(): there they stand for every link.
+    # addrconf_sysctl_register(), devinet_sysctl_register(): there these names stand for all links.
     if name in ("all", "default"):
-        raise MacvtapError(f"the kernel's settings call every link '{name}', so that none can be called so", path=path)
-    # To the kernel's isspace(), which takes bytes for Latin-1, that byte is white space: "à" in UTF-8 ends with it.
+        raise MacvtapError(
+            f"'{name}' is reserved: in net.ipv4.conf and net.ipv6.conf it stands for all links", path=path
+        )
+    # The kernel's isspace() reads bytes as Latin-1, where this byte is white space: "à" in UTF-8 ends with it.
     if b"\xa0" in name.encode():
         raise MacvtapError(f"'{name}' has the byte a0 in UTF-8, which the kernel takes for white space", path=path)
 
 
 def pci_address(text: str) -> str | None:
-    """Return a PCI address with all its digits, ``0000:01:00.0``, or None where ``text`` is none."""
+    """Return a PCI address in full, ``0000:01:00.0``, or None if ``text`` is not one."""
     match = _PCI.fullmatch(text.strip())
     if match is None:
         return None

@@ -7,44 +7,44 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_host_info
-short_description: Tell all of a host that decides what macvtap can do on it
+short_description: Gather information about a host for macvtap
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Returns in one run whether the kernel has macvtap, which links there are and which of them a macvtap link can be on,
-    and the interfaces of all libvirt domains, stored and live.
-  - It is what the playbook C(linuxvirt.macvtap.preflight) compares over a fleet, by the filter
+  - Returns whether the kernel supports macvtap, all links and which of them can be parents of macvtap links, and the
+    interfaces of all libvirt domains, stored and live.
+  - The playbook C(linuxvirt.macvtap.preflight) compares these results for a whole fleet, by the filter
     P(linuxvirt.macvtap.fleet_conflicts#filter).
-  - Changes nothing. A host with no libvirt, or one whose daemon is down, is no failure.
+  - Changes nothing. Does not fail on a host without libvirt, or whose libvirt daemon does not run.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full
-    details: It never changes anything.
+    details: Never changes anything.
   diff_mode:
     support: none
-    details: It never changes anything.
+    details: Never changes anything.
   idempotent:
     support: full
 options:
   uri:
-    description: Where libvirt is reached.
+    description: The libvirt connection URI.
     type: str
     default: qemu:///system
   relay:
     description:
-      - Links behind which the switch is asked whether it reflects frames, as M(linuxvirt.macvtap.reflective_relay_info)
-        does by default, which puts two frames on each. By name, alternative name, MAC address or PCI address; one that
-        is not there, or of which there are several, is left out.
+      - Links whose switch is probed for reflective relay, like M(linuxvirt.macvtap.reflective_relay_info) does by
+        default. That sends two frames on each.
+      - By name, alternative name, MAC address or PCI address. Links that do not exist or are ambiguous are skipped.
     type: list
     elements: str
     default: []
   relay_vepa:
     description:
-      - Ask as well behind each link that has macvtap links in mode V(vepa) on it, or is the source of a domain's
-        interface that is stored or running in this mode.
+      - Also probe the switch of each link that has macvtap links in mode V(vepa), or is the source of a domain's
+        stored or live interface in this mode.
     type: bool
     default: false
 seealso:
@@ -55,11 +55,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Gather information about the host
   linuxvirt.macvtap.macvtap_host_info:
   register: host
 
-- name: Say on which links macvtap links can be
+- name: Show which links can be parents of macvtap links
   ansible.builtin.debug:
     msg: "{{ host.links | selectattr('unfit', 'none') | map(attribute='name') }}"
 """
@@ -71,7 +71,7 @@ kernel:
   type: dict
   contains:
     supported:
-      description: Whether it has.
+      description: Whether the kernel has macvtap.
       type: bool
       returned: always
     provided_by:
@@ -79,7 +79,7 @@ kernel:
       type: str
       returned: always
     loaded:
-      description: Whether it is in the running kernel now.
+      description: Whether it is loaded or built in.
       type: bool
       returned: always
     kernel:
@@ -87,25 +87,25 @@ kernel:
       type: str
       returned: always
     source:
-      description: The file that told.
+      description: The file that shows it.
       type: str
       returned: always
     sources_tried:
-      description: Each file that was looked at, and what was found there.
+      description: Each file that was checked, and its result.
       type: list
       elements: dict
       returned: always
     config:
-      description: The kernel options that macvtap is made of.
+      description: The kernel options that macvtap needs or is often used with.
       type: dict
       returned: always
     obstacles:
-      description: What would keep macvtap from being loaded.
+      description: What prevents loading macvtap.
       type: list
       elements: dict
       returned: always
     probe:
-      description: Always V(null). No link is made to try it.
+      description: Always V(null). This module does not probe.
       type: dict
       returned: always
     reason:
@@ -113,12 +113,12 @@ kernel:
       type: str
       returned: if not RV(kernel.supported)
     remedy:
-      description: What to do about it.
+      description: How to fix it.
       type: str
       returned: if not RV(kernel.supported)
   sample: {supported: true, provided_by: module, loaded: true, kernel: 6.1.0-40-amd64}
 links:
-  description: All links of the host, by their index.
+  description: All links of the host, in the order of their interface indexes.
   returned: success
   type: list
   elements: dict
@@ -141,19 +141,19 @@ links:
       type: str
       returned: always
     parent:
-      description: Name of the link below, V(null) if there is none or it is in another network namespace.
+      description: Name of the parent, V(null) if there is none or it is in another network namespace.
       type: str
       returned: always
     parent_ifindex:
-      description: Its interface index, V(null) likewise.
+      description: Interface index of the parent, or V(null).
       type: int
       returned: always
     master:
-      description: Name of the bridge, bond or other link that it is a port of, V(null) if of none.
+      description: Name of the bridge, bond or other link that it is a port of, or V(null).
       type: str
       returned: always
     mode:
-      description: Mode of a macvtap link, V(null) of others.
+      description: Mode of a macvtap or macvlan link, V(null) for others.
       type: str
       returned: always
     mac:
@@ -169,50 +169,50 @@ links:
       type: int
       returned: always
     alias:
-      description: Alias, V(null) if it has none.
+      description: Alias, or V(null).
       type: str
       returned: always
     vlan_id:
-      description: Number of the VLAN of a VLAN link, V(null) of others.
+      description: VLAN ID of a VLAN link, V(null) for others.
       type: int
       returned: always
     vlan_protocol:
-      description: Tag of a VLAN link, V(802.1Q) or V(802.1ad), V(null) of others.
+      description: Protocol of a VLAN link, V(802.1Q) or V(802.1ad), V(null) for others.
       type: str
       returned: always
     pci:
-      description: PCI address of the device behind it, V(null) if there is none.
+      description: PCI address of its device, or V(null).
       type: str
       returned: always
     state:
-      description: V(up) or V(down), as the administrator set it.
+      description: Administrative state, V(up) or V(down).
       type: str
       returned: always
     carrier:
-      description: Whether frames can pass.
+      description: Whether it has carrier.
       type: bool
       returned: always
     unfit:
-      description: Why no macvtap link can be on it, V(null) if one can.
+      description: Why it cannot be the parent of a macvtap link, V(null) if it can.
       type: str
       returned: always
     unfit_vlan:
-      description: Why no VLAN link can be on it, V(null) if one can.
+      description: Why it cannot be the parent of a VLAN link, V(null) if it can.
       type: str
       returned: always
     reflective_relay:
       description:
-        - Whether the switch's port behind it reflects frames (reflective relay, hairpin), which mode vepa needs.
-        - V(null) where that is not known, and for links that are not among O(relay).
+        - Whether its switch port reflects frames (reflective relay, hairpin), which mode vepa needs.
+        - V(null) if that is not known, and for links that are not in O(relay).
       type: bool
       returned: always
     addresses:
-      description: IP addresses of the host on it with their prefix lengths, less link-local ones.
+      description: The host's IP addresses on it with prefix lengths, without link-local ones.
       type: list
       elements: str
       returned: always
     routes:
-      description: Where the routes of the host over it lead, less those that the kernel makes for addresses.
+      description: Destinations of the host's routes over it, without those that the kernel adds for addresses.
       type: list
       elements: str
       returned: always
@@ -238,7 +238,7 @@ links:
       unfit_vlan:
       reflective_relay:
 connections:
-  description: The connections that Ansible runs over.
+  description: The connections that Ansible uses.
   returned: success
   type: list
   elements: dict
@@ -248,21 +248,21 @@ connections:
       type: str
       returned: always
     peer:
-      description: The other end's address.
+      description: The peer's address.
       type: str
       returned: always
     link:
-      description: Name of the link that the kernel sends to the other end over, V(null) if that is not known.
+      description: Name of the link over which the kernel sends to the peer, V(null) if that is not known.
       type: str
       returned: always
   sample: [{local: 192.0.2.1, peer: 192.0.2.9, link: eth0}]
 libvirt:
-  description: Whether libvirt could be asked, and which it is.
+  description: Whether libvirt answered, and its version.
   returned: success
   type: dict
   contains:
     uri:
-      description: Where it was asked.
+      description: The connection URI.
       type: str
       returned: always
     available:
@@ -279,7 +279,7 @@ libvirt:
       returned: always
   sample: {uri: "qemu:///system", available: true, version: 9.0.0, reason: null}
 domains:
-  description: All domains, by their names. None where RV(libvirt.available) is V(false).
+  description: All domains, sorted by name. Empty if RV(libvirt.available) is V(false).
   returned: success
   type: list
   elements: dict
@@ -301,11 +301,11 @@ domains:
       type: bool
       returned: always
     saved:
-      description: Whether it has a managed save, whose NICs its next start brings back.
+      description: Whether it has a managed save. Its next start restores the saved NICs.
       type: bool
       returned: always
     saved_interfaces:
-      description: The interfaces of its managed save, each with its C(mac), in the form of C(stored).
+      description: The interfaces in its managed save, each with its C(mac), in the form of C(stored).
       type: list
       elements: dict
       returned: always
@@ -321,12 +321,12 @@ domains:
           returned: always
         stored:
           description:
-            - As it is stored, by the names of the options of M(linuxvirt.macvtap.libvirt_direct_iface), with its
-              C(type), and C(origin) for what one that is not direct is connected to. V(null) if it is not stored.
+            - The stored interface, with the option names of M(linuxvirt.macvtap.libvirt_direct_iface), its C(type), and
+              C(origin), which is what an interface of another type is connected to. V(null) if it is not stored.
           type: dict
           returned: always
         live:
-          description: As the running guest has it, in the same form; the mode is that of the link itself.
+          description: The running guest's interface, in the same form. The mode is that of the link itself.
           type: dict
           returned: always
   sample:
@@ -350,8 +350,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
@@ -361,7 +361,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import as
 def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     with netlink.session() as session, rtnetlink.open_socket() as sock:
-        # Which of them are wireless is looked up only for those that are named.
+        # Only named links are checked for being wireless.
         links = session.observe((), parents=tuple(session.observe(())))
         reach = Ways(sock).observe()
     libvirt, domains = _libvirt(module.params["uri"])
@@ -370,7 +370,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
         relay = [*relay, *report.below_vepa(links, domains)]
     return {
         "changed": False,
-        "kernel": kernel_planner.returned(running, judgement.judge(running)),
+        "kernel": kernel_planner.returned(running, support.evaluate(running)),
         "links": report.links(links, _reflects(relay, links), reach),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,
@@ -379,9 +379,9 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
-    # What is wrong with the others, whoever wants to use them is told.
-    asked = [link for said in relay if (link := parents.lookup(said, links)) is not None]
-    return {name: verdict.reflects for name, verdict in ask.verdicts(asked).items()} if asked else {}
+    # The modules that use the others report what is wrong with them.
+    probed = [link for name in relay if (link := parents.lookup(name, links)) is not None]
+    return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
 
 
 def _libvirt(uri: str) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:

@@ -191,7 +191,7 @@ def test_a_modprobe_that_fails(modular: Modular) -> None:
     assert result["msg"] == (
         "state: modprobe macvtap failed with code 1: modprobe: ERROR: could not insert 'macvtap': Key was rejected by "
         "service. The kernel loads only modules that are signed with a key it trusts, and this one is not. Install the "
-        "modules that the kernel was shipped with, or sign them and enrol the key (mokutil --import), or boot without "
+        "modules that were shipped with the kernel, or sign them and enrol the key (mokutil --import), or boot without "
         "Secure Boot and without lockdown= and module.sig_enforce on the kernel's command line. The host is as it was "
         "before"
     )
@@ -215,7 +215,7 @@ def test_a_host_without_modprobe(modular: Modular) -> None:
         ("install tap /bin/true", "state: macvtap cannot be loaded: "),
         (
             "blacklist macvtap",
-            "persistent: macvtap would not be loaded at boot, whatever /etc/modules-load.d/",
+            "persistent: macvtap would not be loaded at boot, despite /etc/modules-load.d/",
         ),
     ],
 )
@@ -225,7 +225,7 @@ def test_what_hinders_is_named_before_anything_is_done(modular: Modular, line: s
         result = modular.run(check=check)
         assert result["rc"] != 0
         assert result["msg"].startswith(message)
-        assert result["msg"].endswith(f"/etc/modprobe.d/hardening.conf:2 says '{line}': remove that line")
+        assert result["msg"].endswith(f"/etc/modprobe.d/hardening.conf:2 has '{line}': remove that line")
         assert result["obstacles"][0]["where"] == "/etc/modprobe.d/hardening.conf:2"
     assert not modular.calls.exists()
     assert modular.load_file is None
@@ -236,7 +236,7 @@ def test_a_blacklist_is_a_warning_where_it_is_not_to_last(modular: Modular) -> N
     modular.configure("blacklist macvtap\n")
     result = modular.run({"state": "loaded"})
     assert (result["rc"], result["changed"], result["loaded"]) == (0, True, True)
-    assert "/etc/modprobe.d/hardening.conf:1 says 'blacklist macvtap'" in str(result["warnings"])
+    assert "/etc/modprobe.d/hardening.conf:1 has 'blacklist macvtap'" in str(result["warnings"])
 
 
 @pytest.mark.root
@@ -309,9 +309,9 @@ def test_fifty_probes_leave_no_namespace() -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("macvtap")
 def test_where_a_probe_fails_is_said() -> None:
-    assert probes(1, 0) == [[None, "making a network namespace: No space left on device (ENOSPC)"]]
+    assert probes(1, 0) == [[None, "creating a network namespace: No space left on device (ENOSPC)"]]
     found = probes(1, 25, 'kind="nosuchkind"')
-    assert found == [[False, "making a nosuchkind link on a veth link: Unknown device type (ENOTSUP)"]]
+    assert found == [[False, "creating a nosuchkind link on a veth link: Unknown device type (ENOTSUP)"]]
     assert probes(1, 25, 'parents=("nosuchkind", "veth")')[0][0] is True
 
 
@@ -329,7 +329,7 @@ def test_a_probe_by_a_user(hv: Hypervisor, verdict: dict[str, t.Any]) -> None:
 def _was_not_tried(result: dict[str, t.Any], verdict: dict[str, t.Any]) -> None:
     assert (result["rc"], result["supported"], result["probe"]["works"]) == (0, verdict["supported"], None)
     assert result["probe"]["reason"] == (
-        "making a network namespace: Operation not permitted (EPERM). It needs root: become: true, and in a container "
-        "CAP_SYS_ADMIN and CAP_NET_ADMIN"
+        "creating a network namespace: Operation not permitted (EPERM). A probe requires root: become: true, and in a "
+        "container CAP_SYS_ADMIN and CAP_NET_ADMIN"
     )
     assert result["probe"]["reason"] in str(result["warnings"])

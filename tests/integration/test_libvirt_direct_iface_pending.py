@@ -99,7 +99,7 @@ def test_a_removal_that_was_rolled_back_is_not_carried_out_later(guest: Hypervis
         timeout=0,
     )
     assert failed["msg"].endswith(
-        "All has been put back as far as possible. "
+        "The run was rolled back as far as possible. "
         f"web1 {B}: the guest was asked to release this NIC and may still do so. It is then attached again as it is "
         "stored"
     )
@@ -134,7 +134,9 @@ def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[0]
     if number == signal.SIGTERM:
-        assert f"stopped by SIGTERM. All has been put back as far as possible. web1 {A}: the guest was asked to" in said
+        assert (
+            f"stopped by SIGTERM. The run was rolled back as far as possible. web1 {A}: the guest was asked to" in said
+        )
     assert f"source dev='{source}'" in element(guest.dump("web1"), A)
     guest.virsh("resume", "web1")
     assert settled(guest)

@@ -61,7 +61,7 @@ def test_a_guest_that_is_started_while_a_run_goes_on_keeps_its_nic(hv: Hyperviso
     assert macs(hv, "slow", live=False) == macs(hv, "slow", live=True) == [B]
     assert f"web1 {A}: the guest was started while this ran" in said
     assert f"slow {B}: the guest was asked to release this NIC and may still do so" in said
-    assert "All has been put back as far as possible" in said
+    assert "The run was rolled back as far as possible" in said
 
 
 def test_a_new_nic_of_a_domain_that_is_started_meanwhile_is_as_planned(hv: Hypervisor) -> None:
@@ -140,7 +140,7 @@ def raced(self, steps, journal):
 Hypervisor.apply = raced
 """
     failed = run_beside(hv, code, {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"})
-    assert "done, but reading back shows otherwise" in failed["msg"]
+    assert "the change was made, but the host still differs" in failed["msg"]
     assert macs(hv, "web1", live=False) == [A]
 
 

@@ -221,8 +221,8 @@ def test_mtu(netns: Namespace, state: str) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"alias": "a" * 256}, "^alias: it has 256 bytes and the kernel allows 255"),
-        ({"alias": "ä" * 128}, "^alias: it has 256 bytes"),
+        ({"alias": "a" * 256}, "^alias: the text has 256 bytes and the kernel allows 255"),
+        ({"alias": "ä" * 128}, "^alias: the text has 256 bytes"),
         ({"altnames": ["web0", "a" * 128]}, r"^altnames\[1\]: 'a{128}' has 128 bytes and the kernel allows 127"),
         ({"altnames": ["eth1"]}, "^altnames: eth1 is a name of the link eth1 already"),
         ({"altnames": ["web9"]}, "^altnames: web9 is a name of the link mt9 already"),

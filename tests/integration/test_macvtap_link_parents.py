@@ -43,7 +43,7 @@ def test_a_name_that_is_another_links_alternative_name(netns: Namespace, lower: 
 
 @pytest.mark.parametrize("name", ["mt%d", "a/b", "a b", "..", "a234567890123456"])
 def test_names_that_the_kernel_would_refuse_or_fill_in(netns: Namespace, name: str) -> None:
-    netns.refuses(new("eth0", name=name), rf"^name: '{name}' (cannot name a link|has 16 bytes)")
+    netns.refuses(new("eth0", name=name), rf"^name: '{name}' (is not a valid link name|has 16 bytes)")
 
 
 def test_passthru_is_alone_on_its_parent(netns: Namespace) -> None:

@@ -94,7 +94,7 @@ def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Hos
     (lease,) = done["leases"]
     assert lease["address"] is None
     assert {ETC, f"{ETC}/20-eth0.network"} <= set(lease["unread"])
-    assert "The address comes with the next boot, or when you run networkctl reload" in json.dumps(done["warnings"])
+    assert "Run networkctl reload when that is acceptable, or wait for the next boot" in json.dumps(done["warnings"])
     assert OWN in host.files()
     assert persist(host)["changed"] is False
 
@@ -106,8 +106,6 @@ def test_where_a_manager_fails_its_words_are_said_and_the_files_stay(host: Host)
     tool(host, "nmcli", 'case "$*" in *" up "*) echo "No suitable device found" >&2; exit 4;; esac')
     failed = persist(host)
     said = "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "
-    assert failed["msg"].startswith(
-        f"companions[0]: {said}All that was to be changed had been changed before, and stays"
-    )
+    assert failed["msg"].startswith(f"companions[0]: {said}All changes were completed before that, and stay")
     assert failed["changed"] is True
     assert "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection" in host.files()

@@ -125,11 +125,11 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     spoilt["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
     file = inventory(tmp_path, spoilt)
     said = fleet.play("preflight", inventory=file, check=False).stdout
-    assert "Not looked at: hv0: cannot be reached" in said
+    assert "Not checked: hv0: cannot be reached" in said
     assert f"{A} is used twice on one network" in said
     # Nobody looks at the others, but what they declare is compared.
     limited = fleet.play("preflight", "--limit", "hv1", inventory=file, check=False)
-    assert "Not looked at: hv0, hv2: outside of --limit; what is declared there was compared" in limited.stdout
+    assert "Not checked: hv0, hv2: outside of --limit; its declarations were compared" in limited.stdout
     assert f"{A} is used twice on one network" in limited.stdout
     assert "1 conflict on 1 host" in limited.stdout
     allowed = json.dumps({"macvtap_preflight_allow": [f"mac {A}"]})
@@ -143,7 +143,7 @@ def test_a_host_with_no_libvirt_daemon_is_named_and_site_can_leave_preflight_out
 ) -> None:
     file = inventory(tmp_path, CLEAN)
     done = fleet.play("preflight", "-e", "macvtap_domains_uri=qemu+unix:///system?socket=/nowhere", inventory=file)
-    assert re.search(r"Not looked at: hv1, hv2: their domains, since cannot connect to", done.stdout)
+    assert re.search(r"Not checked: hv1, hv2: their domains, because cannot connect to", done.stdout)
     left_out = fleet.play("site", "--check", "-e", "macvtap_preflight=false", inventory=file)
     looked, _rest = left_out.stdout.split("TASK [Look for conflicts]")
     assert re.findall(r"^(\w+): \[(\w+)\]", looked, re.MULTILINE).count(("skipping", "hv1")) == 2
@@ -158,7 +158,7 @@ def test_a_host_that_is_left_out_is_named_and_leaves_out_no_other(
     done = fleet.play("site", inventory=inventory(tmp_path, spoilt), check=False)
     assert re.search(r"parent +hv2 +spare0 +declared", done.stdout), done.stdout
     assert "Conflicts: 1." in done.stdout + done.stderr
-    assert "Not compared, as macvtap_preflight is false there: hv1" in done.stdout
+    assert "Not compared, because macvtap_preflight is false: hv1" in done.stdout
     assert "macvtap_kernel" not in done.stdout
     alone = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False)
     assert "Conflicts: 2." in alone.stdout + alone.stderr
@@ -182,8 +182,8 @@ def test_a_fleet_of_which_no_host_could_be_looked_at_fails(fleet: Fleet, tmp_pat
     nobody = {"hosts": {"hv0": {"ansible_host": "127.0.0.1", "ansible_port": 1}}}
     done = fleet.play("preflight", "--limit", "hv0", inventory=inventory(tmp_path, nobody), check=False)
     assert done.returncode != 0
-    assert "Not looked at: hv0: cannot be reached" in done.stdout
-    assert "No host could be looked at" in done.stdout + done.stderr
+    assert "Not checked: hv0: cannot be reached" in done.stdout
+    assert "No host could be checked" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("reflects", [False, True])
@@ -224,11 +224,11 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
     spoilt["hosts"]["hv1"]["macvtap_domains_interfaces"] += ["web1", {"domain": "web1", "mode": ["vepa"], "source": {}}]
     said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
     for message in (
-        "macvtap_links_links: a list is needed, and found is 5",
+        "macvtap_links_links: must be a list, not 5",
         "macvtap_links_mtu: 'big' is not a whole number",
-        "macvtap_host_access_companions: a list is needed, and found is 'x'",
-        "macvtap_domains_interfaces[1]: a dictionary is needed, and found is 'web1'",
-        "macvtap_domains_interfaces[2].mode: a text is needed, and found is ['vepa']",
+        "macvtap_host_access_companions: must be a list, not 'x'",
+        "macvtap_domains_interfaces[1]: must be a dictionary, not 'web1'",
+        "macvtap_domains_interfaces[2].mode: must be a text, not ['vepa']",
         f"{A} is used twice on one network",
         "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead",
     ):

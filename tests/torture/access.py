@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The state machine of macvtap_host_access: runs on a model of the kernel, with others at work between any requests."""
+"""The state machine of macvtap_host_access: runs on a kernel model, with concurrent changes between any requests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNC
 from torture.stage import ViolationError
 
 _NAMES = ("host0", "host1")
-# What others do to a companion, and what keeps a run from going on.
+# Actions of others on a shim, and events that stop a run.
 _ACTS = ("add", "remove", "remake", "take_over", "set", "rename", "refuse")
-# What companions are on: they go with it, whatever it is then.
+# The parents of shims. A shim is removed together with its parent.
 _PARENTS = ("eth0", "eth1")
 _SOME = st.sampled_from((*_NAMES * 3, *_PARENTS))
 _NETWORKS = {
@@ -34,7 +34,7 @@ _GUESTS = {"host0": ((), ("192.0.2.77/32", "2001:db8::77/128")), "host1": ((), (
 
 
 class Event(t.NamedTuple):
-    """What happens to a companion before the request, or the observation, of this number."""
+    """An event for a shim before the request, or the observation, of this number."""
 
     number: int
     what: str
@@ -58,7 +58,7 @@ def _wanted(draw: st.DrawFn) -> list[Wanted]:
 
 
 class HostAccess(RuleBasedStateMachine):
-    """Runs of macvtap_host_access's planner and way back, and others."""
+    """Runs of macvtap_host_access's planner and undo, and actions of others."""
 
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
@@ -70,8 +70,8 @@ class HostAccess(RuleBasedStateMachine):
         self.trace: list[str] = []
         self.events: list[Event] = []
         self.count = 0
-        # The companions that others have touched since the run looked first, links that they have made, and those that
-        # they have put something on, by index.
+        # Shims that others have changed since the run first looked, links that they have created, and links on which
+        # they have put something, by index.
         self.touched: set[str] = set()
         self.theirs: dict[int, Link] = {}
         self.added: set[int] = set()
@@ -98,7 +98,7 @@ class HostAccess(RuleBasedStateMachine):
             raise ViolationError("not-idempotent", "the same run again would change something", self.trace)
 
     def _converge(self, wanted: t.Sequence[Wanted]) -> str:
-        """Run, and return the error's text, "" if there is none."""
+        """Run, and return the error's text, or "" on success."""
         try:
             converge(
                 observe=self._seen,
@@ -127,7 +127,7 @@ class HostAccess(RuleBasedStateMachine):
                 kind = "false-as-before" if name in declared else "not-meant"
                 raise ViolationError(kind, f"{name}: {before.get(name)} is {now.get(name)}: {message}", self.trace)
 
-    # What a run meets.
+    # The host as the run sees it.
 
     def _seen(self) -> Host:
         if self.count:
@@ -150,7 +150,7 @@ class HostAccess(RuleBasedStateMachine):
             raise MacvtapError(". ".join(failed))
 
     def _carry_out(self, step: Step[Companion], journal: Journal[Companion], *, refusing: bool) -> None:
-        """As the adapter: all is asked by index, and of what is another link now nothing."""
+        """Like the adapter: every request is by index, and none is made for a link that was replaced."""
         made = set(self.kernel.made)
         comes = step.before is None or step.recreates or step.after is None
         for number, _request in enumerate(self.kernel.requests([step], journal)):
@@ -177,7 +177,7 @@ class HostAccess(RuleBasedStateMachine):
                 self.trace.append("-> refuse")
                 raise MacvtapError("the kernel refuses")
 
-    # What others do.
+    # Actions of others.
 
     def _act(self, what: str, name: str) -> None:
         link = self.kernel.links.get(name)
@@ -193,7 +193,7 @@ class HostAccess(RuleBasedStateMachine):
             self._rename(link)
             return
         if what == "add":
-            # Each is once on a link.
+            # Each address or route is on a link only once.
             if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
                 self.kernel.add(name, THEIRS)
                 self.kernel.add(name, FOREIGN)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What others do to the model's host: guests and their users, other editors, and the host itself."""
+"""Actions of others on the model's host: guests and their users, other editors, and the host itself."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torture.world import OTHERS, SOURCES, UNPAUSED, Guest, RefusedError, World
 
 
 class Action(t.NamedTuple):
-    """What is done to which domain. ``value`` is a MAC address, a link, or the options of another run."""
+    """An action on a domain. ``value`` is a MAC address, a link, or the options of another run."""
 
     name: str
     domain: str = ""
     value: t.Any = ""
 
 
-# What happens to the host beside its domains: the keeper looks at it, or processes of its are killed.
+# Events of the host: the keeper checks it, or its processes are killed.
 OF_THE_HOST = ("restart_libvirtd", "keeper", "kill_keeper")
-# What ends or disturbs the run that it falls into.
+# Events that end or disturb the run.
 OF_A_RUN = ("kill", "sigterm", "refuse", "run", *OF_THE_HOST)
-# The keeper's processes, and both of them at once.
+# The keeper's processes: one of them, or both.
 PROCESSES = ("supervisor", "worker", "both")
 
 
 def apply(world: World, action: Action) -> t.Any:
-    """Do it, and return what came of it, None where it cannot be done."""
+    """Carry out the action. Return its result, or None if it is not possible."""
     if action.name == "define_again":
         if world.named(action.domain) is None:
             world.add(action.domain, [Nic(action.value, mode="bridge", model="virtio")], memory=4096)

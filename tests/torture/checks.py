@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The invariants that are looked at when a run has ended: whether what it says is true."""
+"""The invariants that are checked when a run has ended: whether its result is true."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torture.stage import Run, Stage
 from torture.world import OTHERS, RESTORED, Guest, LiveNic, World
 
 AS_BEFORE = "The host is as it was before"
-_ALARMS = ("Putting back what was there failed", "Not everything could be put back")
-# The options that the model knows, and its words for them.
+_ALARMS = ("The rollback failed", "The rollback is incomplete")
+# The options that the model supports, and its names for them.
 _FIELDS = {"source": "source", "mode": "mode", "model": "model", "link_state": "link"}
 
 
 def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
-    """Look at what a run that was not killed has returned.
+    """Check the result of a run that was not killed.
 
     :raises ViolationError: it is not true.
     """
@@ -40,7 +40,7 @@ def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
 
 
 def _check_existence(stage: Stage, run: Run) -> None:
-    """Domains come and go by others alone, and what is none of a run's business stays as others have it."""
+    """Only others create and remove domains. What a run does not manage stays as others have left it."""
     for uuid in {*stage.world.guests, *stage.shadow.guests} - run.excused:
         now, meant = stage.world.guests.get(uuid), stage.shadow.guests.get(uuid)
         name = (now or meant or Guest("", "", None)).name
@@ -63,16 +63,16 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
         stage.violate("false-as-before", f"{outcome.message!r}, but {'; '.join(differences)}")
     if run.params.get("on_error") != "keep":
         _check_put_back(stage, run, outcome)
-    # What others have done to the same NICs a run may hold against what it was to put back.
+    # Changes by others to the same NICs may prevent a rollback.
     alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2 and not run.others_nics
-    # Of a domain that others have undefined there is nothing to put back, and that is said.
+    # There is nothing to roll back in a domain that others have undefined. The message says so.
     alarmed = alarmed and "undefined" not in outcome.message
     if alarmed and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
 
 
 def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
-    """What a failed run has stored is put back, where nothing hinders it."""
+    """A failed run restores what it has stored, unless something prevents that."""
     for uuid, guest in stage.world.guests.items():
         meant = stage.shadow.guests.get(uuid)
         refused = any(one == uuid for what, one, _mac in run.refused if what == "define")
@@ -88,7 +88,7 @@ def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:
 
 
 def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
-    """Say in what the host is not as it would be without the run."""
+    """Yield the differences between the host and the host without the run."""
     for guest in stage.world.guests.values():
         meant = stage.shadow.guests.get(guest.uuid)
         for one in guest.live or ():
@@ -107,7 +107,7 @@ def _differences(stage: Stage, run: Run) -> t.Iterator[str]:
 
 
 def _stored(run: Run, guest: Guest) -> dict[str, Nic]:
-    """Return what is stored by address; what others add gets a slot that is free, by what a run has added before."""
+    """Return the stored NICs by address. The slots of NICs added by others depend on the NICs that a run has added."""
     others = {mac for uuid, mac in run.others_nics if uuid == guest.uuid}
     return {nic.mac: replace(nic, address=0) if nic.mac in others else nic for nic in guest.stored or ()}
 
@@ -129,7 +129,7 @@ def _check_changed(stage: Stage, run: Run, outcome: Outcome) -> None:
 
 
 def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mapping[str, t.Any]) -> None:
-    """Each of what is returned of an interface was so at some moment since the run's last change."""
+    """Each return value of an interface was true at some moment since the run's last change."""
     key = returned["domain"], returned["mac"]
     lists: dict[str, dict[tuple[str, str], t.Any]] = {
         name: {(one["domain"], one["mac"]): one for one in outcome.result[name]}
@@ -144,7 +144,7 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
             stage.violate(kind, f"{what} of {key} is not true: stored {last.stored}, live {last.live}")
 
     check("false-stored", f"stored: {returned['stored']}", lambda m: _same(returned["stored"], m.stored, None))
-    # Where a guest ends between the look at its XML and that at its links, the mode is what the XML has.
+    # If a guest stops between the reads of its XML and of its links, the mode is that of the XML.
     ends = any(moment.live is None for moment in moments)
 
     def is_live(m: _Moment) -> bool:
@@ -154,10 +154,10 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
         return any(_same(returned["live"], m.live.nic, mode) for mode in modes)
 
     check("false-live", f"live: {returned['live']}", is_live)
-    # The keeper has a moment to find what a guest that was restored was asked for before it was saved.
+    # The keeper needs a moment to find the requests to a restored guest from before it was saved.
     guest = stage.world.named(returned["domain"])
     restored = guest is not None and guest.reason == RESTORED and guest.boot != run.boots.get(guest.uuid)
-    # What a run that was ended has written down may never have been asked for.
+    # A request that an interrupted run has recorded may never have been sent.
     unsure = key in lists["pending"] and stage.interrupted
     check(
         "false-pending",
@@ -172,7 +172,7 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
     )
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
-        # As with what is live.
+        # Like with live values.
         of_xml = ends and listed and lists["restart_required"][key]["fields"] == ["mode"]
         check(
             "false-restart",
@@ -193,20 +193,20 @@ class _Moment:
         self.saved = guest is not None and not guest.running and guest.saved is not None
         asked = {} if guest is None or guest.running or guest.saved is None else guest.saved_asked
         self.pending = (self.live is not None and self.live.asked is not None) or asked.get(mac, OTHERS) != OTHERS
-        # It was asked for, released, perhaps before the guest was saved, and is still to come back.
+        # It was requested and released, perhaps before the guest was saved, and will be attached again.
         has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
         there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
         self.released = there and self.live is None and self.stored is not None
-        # A save without NICs may be one that cannot be read.
+        # A save without NICs may be unreadable.
         self.released |= guest is not None and not guest.running and guest.saved == []
-        # Which nobody can see.
+        # No client can detect this.
         self.asked_by_others = (self.live is not None and self.live.asked == OTHERS) or asked.get(mac) == OTHERS
         persistent = guest is not None and guest.stored is not None
         self.restart = bool(guest and guest.running and persistent and _differ(self.stored, self.live))
         self.saved_otherwise = False
         if guest is not None and not guest.running and guest.saved is not None:
             saved = next((nic for nic in guest.saved if nic.mac == mac), None)
-            # At its next start it goes on in the slot that it had.
+            # At its next start it keeps its slot.
             self.saved_otherwise = _in_slot(saved) != _in_slot(self.stored)
 
 
@@ -215,7 +215,7 @@ def _in_slot(nic: Nic | None) -> Nic | None:
 
 
 def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
-    """Whether a running guest has a NIC otherwise than it is stored, apart from what libvirt makes up."""
+    """Whether a guest's live NIC differs from the stored one, apart from values that libvirt generates."""
     if stored is None or live is None:
         return (stored is None) != (live is None)
     nic = live.nic
@@ -236,11 +236,11 @@ def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | N
 
 
 def _check_options(stage: Stage, run: Run, entry: t.Mapping[str, t.Any], returned: t.Mapping[str, t.Any]) -> None:
-    """What was declared is what is returned as stored."""
+    """The returned stored values are the declared ones."""
     stored = returned["stored"]
     guests = [world.named(entry["domain"]) for world in run.window]
     if any(guest is not None and guest.stored is None for guest in guests):
-        # Nothing is stored of a transient domain, which may have gone since.
+        # A transient domain has no stored configuration, and may no longer exist.
         return
     if entry.get("state") == "absent":
         if stored is not None:

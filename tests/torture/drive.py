@@ -24,13 +24,13 @@ from torture.world import SOURCES, Guest
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"
-# The kernel's words and libvirt's.
+# Mode names of the kernel and of libvirt.
 _KERNELS = {"passthrough": "passthru"}
 
 
 @dataclass
 class Outcome:
-    """How a run ended: ``rc`` is None where it was killed."""
+    """The result of a run. ``rc`` is None if it was killed."""
 
     rc: int | None
     result: dict[str, t.Any]
@@ -49,7 +49,7 @@ class _EndedError(Exception):
 
 
 class _Module:
-    """What stands for AnsibleModule: the options validated as Ansible does, and no process that ends."""
+    """A replacement for AnsibleModule: validates options like Ansible does, and does not exit the process."""
 
     _validator: t.ClassVar[ArgumentSpecValidator | None] = None
     given: t.ClassVar[tuple[t.Mapping[str, t.Any], bool]]
@@ -80,7 +80,7 @@ class _Module:
 
 
 class _Clock(types.ModuleType):
-    """The module ``time`` of the collection's files."""
+    """A replacement for the module ``time`` in the collection's files."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__("time")
@@ -90,7 +90,7 @@ class _Clock(types.ModuleType):
 
 
 class _LinkSession:
-    """What stands for a netlink session: the links behind the model's running guests."""
+    """A replacement for a netlink session: the links of the model's running guests."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -157,14 +157,14 @@ def _search(stage: Stage, devices: t.Collection[tuple[int, int]]) -> tuple[dict[
 
 @functools.lru_cache(maxsize=4)
 def _timed(_loaded: int) -> list[types.ModuleType]:
-    """Return the collection's files that wait; looked for again when more of them were loaded."""
+    """Return the collection's files that use ``time``; searched again after more of them were loaded."""
     loaded = [one for name, one in list(sys.modules.items()) if name.startswith(_BASE)]
     return [one for one in loaded if (clock := getattr(one, "time", None)) is time or isinstance(clock, _Clock)]
 
 
 @contextlib.contextmanager
 def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
-    """Let the module's own code meet the model wherever it would meet the host."""
+    """Connect the module's own code to the model at every seam to the host."""
     module = importlib.import_module(f"{_BASE}.modules.libvirt_direct_iface")
     utils = {
         name: importlib.import_module(f"{_UTILS}.{name}")
@@ -205,7 +205,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
         ):
             stack.enter_context(mock.patch.object(target, name, value))
         if hasattr(module, "_reach"):
-            # By what the host itself is reached is not of this model.
+            # How the host itself is reached is not part of this model.
             reach = importlib.import_module(f"{_UTILS}._access.model").Reach()
             stack.enter_context(mock.patch.object(module, "_reach", return_value=reach))
         signals = sys.modules.get(f"{_UTILS}._signals")
@@ -230,7 +230,7 @@ def _described(guest: Guest) -> str:
 def run(
     stage: Stage, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[t.Any] = ()
 ) -> tuple[Run, Outcome]:
-    """Run the module on the model's host, and return what was noted of the run and how it ended."""
+    """Run the module on the model's host. Return the records of the run and its outcome."""
     stage.number += 1
     noted = Run(stage.number, params, check, list(events), Scope(params, stage.world))
     noted.window = [stage.world.copy()]
@@ -258,7 +258,7 @@ def run(
         outcome = None
     finally:
         stage.runs.pop()
-        # The kernel lets go of a killed process's locks.
+        # The kernel releases the locks of a killed process.
         stage.locks = outer
         if had is not None:
             _Module.given = had

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Makes examples depend on nothing but their seed and what they are drawn from."""
+"""Makes examples depend only on their seed and their strategies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def depend_on_the_seed_alone() -> None:
 
 
 def run_short(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> None:
-    """Run the short version of make torture, the same at each run."""
+    """Run the short version of make torture, identical in each run."""
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A module ``libvirt`` whose host is the model: the calls that the collection makes, and nothing more."""
+"""A module ``libvirt`` whose host is the model. It has only the calls that the collection makes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _FLAGS = {
 
 
 class LibvirtError(Exception):
-    """As libvirt.libvirtError: an error with a code."""
+    """Like libvirt.libvirtError: an error with a code."""
 
     def __init__(self, message: str, code: int = world.INTERNAL_ERROR) -> None:
         super().__init__(message)
@@ -76,7 +76,7 @@ class LibvirtError(Exception):
 
 
 class Stage(t.Protocol):
-    """Who watches over the calls: see torture.stage."""
+    """The observer of all calls: see torture.stage."""
 
     @property
     def world(self) -> World: ...
@@ -91,7 +91,7 @@ class Stage(t.Protocol):
 
 
 def module(stage: Stage) -> types.ModuleType:
-    """Return the module as a run has it that ``stage`` watches over."""
+    """Return the module for a run that ``stage`` observes."""
     made = types.ModuleType("libvirt")
     vars(made).update(_FLAGS, libvirtError=LibvirtError, registerErrorHandler=lambda _handler, _context: None)
 
@@ -99,7 +99,7 @@ def module(stage: Stage) -> types.ModuleType:
         return t.cast("Connection", stage.call("open", "", lambda: Connection(stage)))
 
     def without_events() -> t.NoReturn:
-        # So that what another editor stores between a read and the define that follows it stays unseen: see stage.
+        # So an edit between a read and the define that follows it stays undetected: see stage.
         raise LibvirtError("this model has no events", 3)
 
     vars(made).update(virEventRegisterDefaultImpl=without_events)
@@ -108,7 +108,7 @@ def module(stage: Stage) -> types.ModuleType:
 
 
 class Connection:
-    """As virConnect; it ends when the daemon is restarted."""
+    """Like virConnect. It is lost when the daemon is restarted."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -123,7 +123,7 @@ class Connection:
                 raise LibvirtError(str(exc), exc.code) from exc
 
         result = self._stage.call(name, about, checked)
-        # It may have been carried out, and the daemon be gone before it could say so.
+        # The request may have been carried out before the daemon was gone.
         self.check()
         return result
 
@@ -192,12 +192,12 @@ class Connection:
         return t.cast("Domain", self.do("define", document.name, defined))
 
     def domainXMLToNative(self, _format: str, _text: str, _flags: int = 0) -> str:  # noqa: N802
-        # What the model refuses it refuses of the document as a whole.
+        # The model validates only the document as a whole.
         return ""
 
 
 class Domain:
-    """As virDomain: a domain by its UUID, whatever has become of it."""
+    """Like virDomain: a domain by its UUID, even if it no longer exists."""
 
     def __init__(self, connection: Connection, stage: Stage, uuid: str, name: str) -> None:
         self._connection = connection
@@ -236,7 +236,7 @@ class Domain:
         return int(self._do("state", lambda guest: self._looked(guest, "persistent").stored is not None))
 
     def ID(self) -> int:  # noqa: N802
-        # It changes at each start, and is known without asking in the real one.
+        # It changes at each start. The real one is known without a call.
         guest = self._stage.world.guests.get(self._uuid)
         return guest.boot if guest is not None and guest.running else -1
 
@@ -270,7 +270,7 @@ class Domain:
             stored = bool(flags & 2) or guest.live is None
             self._stage.looks(guest, "stored" if stored else "live")
             live = tuple(one.nic for one in guest.live or ())
-            # A transient domain has no other configuration than the running one.
+            # A transient domain has only a live configuration.
             shown = tuple(guest.stored) if stored and guest.stored is not None else live
             document = nics.Document(guest.name, guest.uuid, guest.memory, shown)
             return nics.render_domain(document, None if stored else guest.boot)

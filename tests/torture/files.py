@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The state machine of macvtap_persistence: runs on real files, with others at work between any two of them."""
+"""The state machine of macvtap_persistence: runs on real files, with concurrent changes between any two writes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNC
 from torture.stage import ViolationError
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
-# What others do to a file, and what keeps a run from going on.
+# Actions of others on a file, and events that stop a run.
 _ACTS = ("edit", "replace", "remove", "refuse")
 _UPLINKS = ("eth0", "eth1", "eth2", "eth3")
 
 
 class Event(t.NamedTuple):
-    """What happens before the file, or the observation, of this number; ``which`` chooses the file."""
+    """An event before the file, or the observation, of this number. ``which`` selects the file."""
 
     number: int
     what: str
@@ -52,7 +52,7 @@ def _declared(draw: st.DrawFn) -> list[Declared]:
 
 
 class PersistenceFiles(RuleBasedStateMachine):
-    """Runs of macvtap_persistence's planner and adapter, and others."""
+    """Runs of macvtap_persistence's planner and adapter, and actions of others."""
 
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
@@ -66,9 +66,9 @@ class PersistenceFiles(RuleBasedStateMachine):
         self.trace: list[str] = []
         self.events: list[Event] = []
         self.count = 0
-        # What others have left since the run looked first, by path: texts, None where there is no file.
+        # Changes by others since the run first looked, by path: texts, or None for no file.
         self.theirs: dict[str, str | None] = {}
-        # What an earlier version has left, by which this manager made the links.
+        # Files of an earlier version, by which this manager created the links.
         files = earlier.FILES[manager] if manager else ()
         host.apply([step_between(None, file) for file in files], root=self.root)
         self.trace.append(f"begins with files of {manager}, systemd={systemd}")
@@ -99,7 +99,7 @@ class PersistenceFiles(RuleBasedStateMachine):
             raise ViolationError("not-idempotent", "the same run again would change something", self.trace)
 
     def _converge(self, declared: t.Sequence[Declared], *, purge: bool) -> str:
-        """Run, and return the error's text, "" if there is none."""
+        """Run, and return the error's text, or "" on success."""
         try:
             converge(
                 observe=self._seen,
@@ -127,7 +127,7 @@ class PersistenceFiles(RuleBasedStateMachine):
             if message and before.get(path) != now.get(path) and "Not everything" not in message:
                 raise ViolationError("not-put-back", f"{path} was {before.get(path)!r}: {message}", self.trace)
 
-    # What a run meets.
+    # The host as the run sees it.
 
     def _observe(self) -> Host:
         return replace(HOST, systemd=self.systemd, files=host.observe({}, self.root).files)
@@ -164,7 +164,7 @@ class PersistenceFiles(RuleBasedStateMachine):
                 self.trace.append("-> refuse")
                 raise MacvtapError("no space left on the device")
 
-    # What others do.
+    # Actions of others.
 
     def _act(self, what: str, which: int) -> None:
         paths = sorted(self._texts())

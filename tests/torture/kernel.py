@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The model of the kernel's links, asked by index as the adapter asks it, with others at work between any requests."""
+"""The model of the kernel's links, with requests by index, and concurrent changes between any requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AS_MADE: dict[str, t.Any] = {**DEFAULTS, "mode": "private", "mtu": 1500, "bclim
 
 
 class Event(t.NamedTuple):
-    """What others do to the link ``name`` before the request, or the observation, of this number."""
+    """An action of others on the link ``name`` before the request, or the observation, of this number."""
 
     number: int
     what: str
@@ -37,7 +37,7 @@ class Event(t.NamedTuple):
 
 
 class Kernel(FakeKernel):
-    """A host's links, and who is at work on them."""
+    """A host's links, with a run and others working on them."""
 
     def __init__(self, links: Links) -> None:
         super().__init__(links)
@@ -46,18 +46,18 @@ class Kernel(FakeKernel):
         self.begin(())
 
     def begin(self, events: t.Iterable[Event]) -> None:
-        """Let a run begin, into which these ``events`` fall."""
+        """Begin a run, during which these ``events`` happen."""
         self.events = list(events)
         self.count = 0
-        # Links that others have made since the run looked first, as they made them.
+        # Links that others have created since the run first looked, as created.
         self.made: dict[int, Link] = {}
-        # Links that others have changed, made or removed, by index.
+        # Links that others have changed, created or removed, by index.
         self.theirs: set[int] = set()
-        # Links that others have made ports of a bridge meanwhile, by index, and when: no run removes those.
+        # Links that others have made ports of a bridge, by index, with the time. No run removes those.
         self._ports: dict[int, int] = {}
-        # When the run last looked at what it is about to remove, change, or make links on.
+        # When the run last checked what it is about to remove, change, or create links on.
         self._looked = 0
-        # What the steps under way have made so far: indexes by their targets.
+        # Indexes of links created by the current steps, by target.
         self._created: dict[str, int] = {}
 
     def point(self) -> None:
@@ -69,10 +69,10 @@ class Kernel(FakeKernel):
         self.point()
         return dict(self.links)
 
-    # What others do.
+    # Actions of others.
 
     def act(self, what: str, name: str) -> None:
-        """Let others do something, if it can be done."""
+        """Carry out an action of others, if possible."""
         link = self.links.get(name)
         if link is None:
             if what == "create" and name not in self._names():
@@ -92,7 +92,7 @@ class Kernel(FakeKernel):
             self._take_in(link)
 
     def _act_delete(self, link: Link) -> None:
-        # What is on a link goes with it.
+        # The links on it are removed with it.
         for one in (*self._on(link), link):
             self.made.pop(one.index, None)
             self._ports.pop(one.index, None)
@@ -143,10 +143,10 @@ class Kernel(FakeKernel):
         if link.mode != "passthru":
             self._set(link.name, mac=self._new_mac())
 
-    # What a run does.
+    # Actions of a run.
 
     def carry_out(self, steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
-        """As the adapter: what is about another link now is refused, and so is a request about one that has gone."""
+        """Like the adapter: refuses requests for links that were replaced or removed."""
         self._created = {}
         try:
             self.apply(steps, journal=journal)
@@ -167,7 +167,7 @@ class Kernel(FakeKernel):
             yield step, action, self._by_index(step, action, request)
 
     def _look(self, steps: t.Sequence[Step[Link]], phase: str) -> None:
-        """Look once more before links are removed, changed or made, as the adapter does."""
+        """Check again before links are removed, changed or created, like the adapter does."""
         self._looked = self.count
         there = identity.by_index(self.links)
         for step in steps:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The state machine of macvtap links: runs on a model of the kernel, with others at work between any two requests."""
+"""The state machine of macvtap links: runs on a kernel model, with concurrent changes between any two requests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNC
 from torture.kernel import OTHERS, Event, Kernel
 from torture.stage import ViolationError
 
-# What others act on between runs; the last two are what links are on.
+# Links that others change between runs. The last two are parents.
 _LINKS = (*NAMES, "eth0", "eth1")
 
 
 class MacvtapLinks(RuleBasedStateMachine):
-    """Runs of macvtap_link's planner and way back, and others."""
+    """Runs of macvtap_link's planner and undo, and actions of others."""
 
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
@@ -80,7 +80,7 @@ class MacvtapLinks(RuleBasedStateMachine):
 
 
 def _run(kernel: Kernel, wanted: t.Sequence[Wanted]) -> str:
-    """Run, and return the error's text, "" if there is none."""
+    """Run, and return the error's text, or "" on success."""
     brought: Journal[Link] = Journal()
     try:
         converge(
@@ -97,6 +97,6 @@ def _run(kernel: Kernel, wanted: t.Sequence[Wanted]) -> str:
 
 
 def _own(link: Link) -> Link:
-    """The link without what the kernel or its parent gives it."""
+    """Return the link without values set by the kernel or inherited from its parent."""
     alone = replace(link, index=0, bclim=None)
     return replace(alone, mac=None, parent_allmulti=None) if link.mode == "passthru" else alone

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The state machine of libvirt_direct_iface: any sequence of runs, with anything happening between and within them."""
+"""The state machine of libvirt_direct_iface: sequences of runs, with concurrent events between and within them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DirectIface(RuleBasedStateMachine):
         self.sequence.stage.first = self._first
 
     def _first(self, violation: ViolationError) -> None:
-        """Print the first violation at once: to shrink it takes longer than to find it."""
+        """Print the first violation immediately, because shrinking takes longer than finding it."""
         if type(self).found is None:
             type(self).found = violation
             print(f"after {self.sequences} sequences and {self.runs} runs, not shrunk yet:\n{violation}", flush=True)
@@ -60,7 +60,7 @@ class DirectIface(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def run_while_guests_go(self, data: st.DataObject) -> None:
-        """Guests that all answer, of which some stop or the like while they are replugged."""
+        """Guests that all answer, some of which stop or the like while they are replugged."""
         for name in strategies.DOMAINS:
             self.sequence.act(Action("answer", name))
         world = self.sequence.world

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""One NIC of the model's domains: a value, and how libvirt reads and writes it."""
+"""One NIC of the model's domains, as a value and as XML."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typing as t
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
 
-# Names of links that libvirt makes up itself and drops at define.
+# Names of links that libvirt generates, and drops at define.
 AUTOMATIC = re.compile(r"(macvtap|vnet)\d+")
-# What only virtio has.
+# Values that only virtio has.
 _MODELS_WITH_DRIVER = ("virtio",)
 
 
@@ -34,12 +34,12 @@ class Nic:
 
     @property
     def plain(self) -> Nic:
-        """The NIC without what libvirt chooses for it."""
+        """Return the NIC without values chosen by libvirt."""
         return replace(self, target="" if AUTOMATIC.fullmatch(self.target) else self.target, address=0)
 
 
 def parse(element: ET.Element) -> Nic:
-    """Return the NIC as libvirt keeps it, with what it drops dropped."""
+    """Return the NIC as libvirt stores it, without values that it drops."""
 
     def attribute(path: str, name: str) -> str:
         found = element.find(path)
@@ -86,7 +86,7 @@ def render(nic: Nic) -> str:
 
 
 class Document(t.NamedTuple):
-    """What the model knows of a domain's XML; ``memory`` stands for all that is not a NIC."""
+    """The parts of a domain's XML in the model. ``memory`` stands for everything except NICs."""
 
     name: str
     uuid: str

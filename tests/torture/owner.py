@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What outlives a run: the collection's own keeper, looking at the model's host instead of being two processes."""
+"""The collection's own keeper, which outlives a run. Here it works on the model, without processes of its own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _KEEPER = _DOMAINS.replace("_domains", "_keeper")
 
 
 class _BusyError(Exception):
-    """Somebody else holds a lock that the real one would wait for."""
+    """A lock is held, for which the real keeper would wait."""
 
 
 class _EndedError(BaseException):
-    """The keeper's worker is no more."""
+    """The keeper's worker was killed."""
 
 
 class Owner:
@@ -41,7 +41,7 @@ class Owner:
         self._stage = stage
         self._systemd = systemd
         self._processes: set[str] = set()
-        # Nobody is left of it, as the next run will find.
+        # None of its processes is left, as the next run will detect.
         self.gone = False
         self._temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.directory = os.path.join(self._temporary.name, "linuxvirt.macvtap")
@@ -60,7 +60,7 @@ class Owner:
         self._temporary.cleanup()
 
     def __call__(self) -> None:
-        """Look at every domain twice, as the keeper does within a second."""
+        """Check every domain twice, like the keeper does within a second."""
         if self._looking:
             return
         self._looking = True
@@ -77,14 +77,14 @@ class Owner:
         if "worker" not in self._processes:
             return
         for uuid in self._records.uuids(self.directory):
-            # As the keeper itself: whatever happens, the next look may find what is needed.
+            # Like the keeper itself: after any error, the next check may succeed.
             with contextlib.suppress(Exception):
                 self._guest.look(self._libvirt, self._libvirt.open(""), self.directory, uuid)
         if not self._records.uuids(self.directory):
             self._processes = set()
 
     def _start_again(self) -> None:
-        """Start what was killed, as whatever is left of it does."""
+        """Restart killed processes, like the remaining ones do."""
         if self._processes or (self._systemd and self.gone):
             self._start()
 
@@ -103,7 +103,7 @@ class Owner:
 
     @contextlib.contextmanager
     def seams(self) -> t.Iterator[None]:
-        """Let the keeper, and what a run writes down for it, meet the model wherever they would meet the host."""
+        """Connect the keeper, and the records that a run writes for it, to the model at every seam to the host."""
         if self._records is None:
             yield
             return
@@ -130,7 +130,7 @@ class Owner:
 
     def _write(self, effect: t.Callable[[], t.Any]) -> t.Any:
         if self._looking:
-            # What is written is there as a whole, or not at all.
+            # Writes are atomic.
             return _Unwatched(self._stage, self).call("", "", effect)
         return self._stage.call("keep", "", effect) if self._stage.runs else effect()
 
@@ -152,7 +152,7 @@ class Owner:
 
 
 class _Unwatched:
-    """The stage as the keeper has it: what it does is not a run's."""
+    """The stage for the keeper, whose calls do not belong to a run."""
 
     def __init__(self, stage: Stage, owner: Owner) -> None:
         self._stage = stage

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Runs the state machines for as long as told, each with a seed of its own that it prints first."""
+"""Runs the state machines for a given time, each with its own seed, which it prints first."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.stage import ViolationError
 
-# Whatever is tortured: a machine counts its own ``sequences`` and ``runs``, and raises ViolationError.
+# Every machine counts its ``sequences`` and ``runs``, and raises ViolationError.
 MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, HostAccess, PersistenceFiles)
-# Sequences of one seed: few enough that a found one is soon found again by it.
+# The number of sequences of one seed: small, so that a violation is reproduced quickly.
 _A_ROUND = 500
 
 

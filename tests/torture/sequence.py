@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A host that is tortured: runs of libvirt_direct_iface, others between and within them, and what must hold."""
+"""A tortured host: runs of libvirt_direct_iface, concurrent events between and within them, and invariants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torture.world import OTHERS, Departure, World
 
 
 def calls(world: World, params: t.Mapping[str, t.Any]) -> dict[str, int]:
-    """Return how often a run makes each call if nobody else does anything; the host stays as it is."""
+    """Return how often a run makes each call without concurrent events. The host is not changed."""
     tried = Sequence(world.copy(), lambda _kind: False)
     try:
         return drive.run(tried.stage, params)[0].counts
@@ -24,7 +24,7 @@ def calls(world: World, params: t.Mapping[str, t.Any]) -> dict[str, int]:
 
 
 class Sequence:
-    """Runs and others' doings on one host. ``counts`` says which kinds of violations are not only noted."""
+    """Runs and actions of others on one host. ``counts`` returns which kinds of violations are errors."""
 
     def __init__(
         self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True, *, systemd: bool = False
@@ -32,12 +32,12 @@ class Sequence:
         self.stage = Stage(world, counts)
         self.stage.nested = self._nested
         self.finished: dict[int, tuple[Run, Outcome]] = {}
-        # What outlives runs: it does within a second what is to be done.
+        # The keeper outlives runs. It does its work within a second.
         self.owner = Owner(self.stage, systemd=systemd)
         self.stage.keeper, self.stage.kill_keeper = self.owner, self.owner.kill
         self.stage.seams = self.owner.seams
         self._looked_at = 0
-        # Departures, by their places, of NICs that the next run's keeper is to bring back.
+        # Releases, by index, of NICs that the next run's keeper must attach again.
         self._owed: list[int] = []
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Sequence:
         return self.stage.world
 
     def run(self, params: t.Mapping[str, t.Any], *, check: bool = False, events: t.Sequence[Event] = ()) -> Outcome:
-        """Run the module, with ``events`` falling into it.
+        """Run the module, with concurrent ``events``.
 
         :raises ViolationError: an invariant does not hold.
         """
@@ -63,7 +63,7 @@ class Sequence:
         return outcome
 
     def act(self, action: Action, *, events: t.Sequence[Event] = ()) -> None:
-        """Let others do something between runs, with ``events`` falling into what the keeper does then.
+        """Carry out an action of others between runs, with ``events`` during the keeper's calls.
 
         :raises ViolationError: a guest loses a NIC by what an earlier run has asked for.
         """
@@ -84,9 +84,9 @@ class Sequence:
             self.stage.violate("not-idempotent", f"the same run again: {again.message or again.result['changes']}")
 
     def _settle(self, ended: int = OTHERS) -> None:
-        """Hold every NIC that a guest has released for a run against what the run was for."""
+        """Check every NIC that a guest has released for a run against the run's intent."""
         self.owner()
-        # However often it was killed, in the end there is a second in which it is not.
+        # However often it was killed, eventually it is not killed for a second.
         self.stage.expect(())
         self.owner()
         if self.stage.found is not None:
@@ -116,7 +116,7 @@ class Sequence:
         if any(one.by == OTHERS and (one.uuid, one.mac) == (gone.uuid, gone.mac) for one in later):
             return True
         if gone.made_by == gone.by:
-            # What a run has plugged in itself it may take back.
+            # A run may detach what it has attached itself.
             return True
         return any(
             self._wanted_gone(number, gone) for number in self.finished if number >= gone.by
@@ -132,6 +132,6 @@ class Sequence:
         return ("attach", gone.uuid, gone.mac) in run.refused or run.restarts > 1
 
     def _forget(self) -> None:
-        """From here on the host as it is now is what others have."""
+        """Make the current host the reference for others' state."""
         self.stage.shadow = self.world.copy()
         self.stage.diverged.clear()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Watches over a run's calls: lets others act before and after each, and notes what the run does."""
+"""Observes a run's calls: lets others act before and after each, and records what the run does."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from torture.actions import Action
 from torture.nics import Document, Nic
 from torture.world import OPERATION_FAILED, OPERATION_TIMEOUT, Guest, RefusedError, World
 
-# More calls than any run needs that ends.
+# More calls than any finite run needs.
 _ENDLESS = 5000
-# Stands for those that a run is ended by, which are to end what tortures it.
+# Stands for the signals that end a run, which must still end the torture itself.
 SIGNAL = signal.SIGUSR1
 _SECONDS_A_CALL = 0.001
-# The calls right before a domain is stored: what is stored of it, whether it is persistent, and its job.
+# The calls right before a domain is stored: its stored XML, whether it is persistent, and its job.
 _LOOKS = 3
 _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY = 30
 
 
 class Killed(BaseException):
-    """The run's process is no more. Whatever of it still runs in this one can change nothing."""
+    """The run's process was killed. The rest of it that runs in this process can change nothing."""
 
 
 class ViolationError(AssertionError):
-    """An invariant does not hold. ``kind`` is the invariant's name."""
+    """A violated invariant. ``kind`` is its name."""
 
     def __init__(self, kind: str, message: str, trace: t.Sequence[str]) -> None:
         super().__init__("\n".join([f"{kind}: {message}", *trace]))
@@ -39,12 +39,12 @@ class ViolationError(AssertionError):
 
 @functools.lru_cache(None)
 def _class_of(kind: str) -> type[ViolationError]:
-    """Return a class for each kind, so that what is shrunk stays of its kind."""
+    """Return a class for each kind, so that shrinking keeps the kind."""
     return type(kind, (ViolationError,), {})
 
 
 def _edited(before: World, after: World) -> set[tuple[str, str]]:
-    """Return the NICs (UUID, MAC address) that are stored otherwise in ``after``, of the domains that it has."""
+    """Return the NICs (UUID, MAC address) whose stored values differ in ``after``, of the domains in it."""
     found: set[tuple[str, str]] = set()
     for uuid, now in after.guests.items():
         was = before.guests.get(uuid)
@@ -54,7 +54,7 @@ def _edited(before: World, after: World) -> set[tuple[str, str]]:
 
 
 class Event(t.NamedTuple):
-    """Something that others do at the ``nth`` call (from 0) of this name ("any": of all), before or after it.
+    """An action of others at the ``nth`` call (from 0) of this name ("any": of all), before or after it.
 
     "keeper" are the calls of the keeper, from the run's beginning on, or from when something was done between runs.
     """
@@ -67,7 +67,7 @@ class Event(t.NamedTuple):
 
 @dataclass
 class Run:
-    """One run of the module: what it was asked for, and what it has done so far."""
+    """One run of the module: its intent, and what it has done so far."""
 
     number: int
     params: t.Mapping[str, t.Any]
@@ -75,15 +75,15 @@ class Run:
     events: list[Event]
     scope: intent.Scope
     counts: dict[str, int] = field(default_factory=dict)
-    # NICs that guests had been asked for by earlier runs, and may release at any time: (UUID, MAC address).
+    # NICs that earlier runs have asked guests to release, which may happen at any time: (UUID, MAC address).
     outstanding: frozenset[tuple[str, str]] = frozenset()
-    # Which start of each guest ran when this began.
+    # The number of each guest's start when this run began.
     boots: t.Mapping[str, int] = field(default_factory=dict)
     calls: int = 0
     dead: bool = False
     refuse: int = 0
     restarts: int = 0
-    # What it has changed, what it was refused, and what it tried: (what, UUID, MAC address).
+    # Its changes, refused requests and attempts: (what, UUID, MAC address).
     done: list[tuple[str, str, str]] = field(default_factory=list)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
     tried: int = 0
@@ -91,16 +91,16 @@ class Run:
     # "live", whether it is "persistent", and its "job"; and when others last changed it.
     looked_at: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     others_at: dict[str, int] = field(default_factory=dict)
-    # What others have changed in stored configurations: (UUID, MAC address).
+    # Stored NICs changed by others: (UUID, MAC address).
     others_nics: set[tuple[str, str]] = field(default_factory=set)
-    # Domains of which others have changed what no call could have seen before this run stored it.
+    # Domains that others have changed undetectably before this run stored them.
     excused: set[str] = field(default_factory=set)
     # States of the host since this run last changed something or waited.
     window: list[World] = field(default_factory=list)
 
 
 class Stage:
-    """The host, and who acts on it. ``shadow`` is the host as it would be had no run done anything.
+    """The host, and everything that acts on it. ``shadow`` is the host as it would be without any run.
 
     ``counts`` says which kinds of violations end it; others are only noted.
     """
@@ -112,7 +112,7 @@ class Stage:
         self.now = 0.0
         self.locks: set[str] = set()
         self.trace: list[str] = []
-        # Domains in which the shadow can no longer tell what would be.
+        # Domains in which the shadow is no longer reliable.
         self.diverged: set[str] = set()
         self.runs: list[Run] = []
         self.number = 0
@@ -122,16 +122,16 @@ class Stage:
         self.first: t.Callable[[ViolationError], None] = lambda _found: None
         self._restarts = 0
         self._moment = 0
-        # What falls into the keeper's calls, and how many it has made.
+        # Events during the keeper's calls, and their number.
         self.keeper_events: list[Event] = []
         self._keeper_calls = 0
         self.kill_keeper: t.Callable[[str], None] = lambda _which: None
-        # NICs that guests have released, and that nobody brings back before the next run: (UUID, MAC address).
+        # Released NICs that nothing attaches again before the next run: (UUID, MAC address).
         self.owed: frozenset[tuple[str, str]] = frozenset()
-        # The keeper looks at the host: set by torture.sequence.
+        # Lets the keeper check the host; set by torture.sequence.
         self.keeper: t.Callable[[], None] = lambda: None
         self.seams: t.Callable[[], t.ContextManager[None]] = contextlib.nullcontext
-        # Runs the module within a run, as somebody else on the host; set by torture.drive.
+        # Runs the module within a run, as another user of the host; set by torture.drive.
         self.nested: t.Callable[[t.Mapping[str, t.Any]], None] = lambda _params: None
 
     @property
@@ -151,16 +151,16 @@ class Stage:
                 self.first(self.found)
             if not self.runs:
                 raise self.found
-            # The module would take it for an error of its own, and go on.
+            # The module would handle it as its own error, and continue.
             for run in self.runs:
                 run.dead = True
             raise Killed
         self.note(f"({kind}: {message})")
 
-    # What others do.
+    # Actions of others.
 
     def act(self, action: Action) -> None:
-        """Let others do something."""
+        """Carry out an action of others."""
         self.note(f"-> {action.name} {action.domain} {action.value}".rstrip())
         if action.name in actions.OF_THE_HOST:
             self._befall(action)
@@ -172,7 +172,7 @@ class Stage:
         before, meant = self.world.copy(), self.shadow.copy()
         came = actions.apply(self.world, action), actions.apply(self.shadow, action)
         edited = _edited(before, self.world), _edited(meant, self.shadow)
-        # As where another editor finds nothing to edit, because a run under way has just removed it.
+        # For example, another editor finds nothing to edit, because a run has just removed it.
         if came[0] != came[1] or edited[0] != edited[1]:
             self.diverged.add(action.domain)
         for run in self.runs:
@@ -182,7 +182,7 @@ class Stage:
         self._changed(before)
 
     def _changed(self, before: World) -> None:
-        """Note what others have changed since ``before``, for the runs under way."""
+        """Record the changes by others since ``before``, for the current runs."""
         self._moment += 1
         given = intent.addresses(self.world) - intent.addresses(before)
         for run in self.runs:
@@ -239,12 +239,12 @@ class Stage:
                 run.window.append(self.world.copy())
 
     def expect(self, events: t.Iterable[Event]) -> None:
-        """Have these fall into the keeper's calls from here on."""
+        """Let these events happen during the keeper's calls from now on."""
         self.keeper_events = [event for event in events if event.call == "keeper"]
         self._keeper_calls = 0
 
     def keeper_call(self, effect: t.Callable[[], t.Any]) -> t.Any:
-        """Carry out one call of the keeper's, with what others do before and after it."""
+        """Carry out one call of the keeper, with actions of others before and after it."""
         number = self._keeper_calls
         self._keeper_calls += 1
         self._keeper_point(number, "before")
@@ -259,15 +259,15 @@ class Stage:
             self.act(event.action)
 
     def kept(self, guest: Guest, nic: Nic) -> None:
-        """Note what the keeper has attached."""
+        """Record what the keeper has attached."""
         self.note(f"   the keeper attaches {nic.mac} to {guest.name}")
         for run in self.runs:
             run.window.append(self.world.copy())
 
-    # What a run does.
+    # Actions of a run.
 
     def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any:
-        """Carry out one call of the run's, with what others do before and after it."""
+        """Carry out one call of the run, with actions of others before and after it."""
         run = self.run
         if run.dead:
             raise Killed
@@ -310,7 +310,7 @@ class Stage:
         self.run.looked_at[what, guest.uuid] = self.run.calls, self._moment
 
     def _begin(self, what: str, uuid: str, mac: str, *, live: bool) -> None:
-        """Note that the run is about to change something."""
+        """Record that the run is about to change something."""
         run = self.run
         run.tried += 1
         if run.check:
@@ -329,14 +329,14 @@ class Stage:
             self.run.refused.append((what, uuid, mac))
             if exc.code == OPERATION_TIMEOUT:
                 self.now += _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY
-                # Whether it was carried out, no client can know.
+                # No client can know whether it was carried out.
                 self.interrupted = True
             raise
         self.run.done.append((what, uuid, mac))
         self.run.window = [self.world.copy()]
 
     def _unseen(self, what: str, uuid: str, *, within: int = 1) -> bool:
-        """Whether others have changed a domain since the run looked at this of it, so many calls ago at most."""
+        """Whether others have changed a domain since the run read this property, at most so many calls ago."""
         call, moment = self.run.looked_at.get((what, uuid), (-_ENDLESS, 0))
         return call >= self.run.calls - within and self.run.others_at.get(uuid, -1) > moment
 
@@ -345,7 +345,7 @@ class Stage:
         self._begin("define", uuid, "", live=False)
         guest = self.world.guests.get(uuid)
         run = self.run
-        # Between two calls that follow each other nobody can look, and each call shows one of three things.
+        # Nothing can be read between two consecutive calls, and each call shows one of three properties.
         excused = self._unseen("stored", uuid)
         unseen = {what: self._unseen(what, uuid, within=_LOOKS) for what in ("persistent", "job")}
         gone = guest is None or guest.stored is None
@@ -362,7 +362,7 @@ class Stage:
         self._do("define", uuid, "", lambda: self.world.define(document))
 
     def _check_edit(self, guest: Guest, document: Document) -> None:
-        """Hold what the run stores against what is stored at this moment: only what it was asked for may differ."""
+        """Compare what the run stores with the current stored state. Only what the run selects may differ."""
         if document.memory != guest.memory:
             self.violate("lost-update", f"{guest.name}: memory {guest.memory} becomes {document.memory} again")
         was, new = {nic.mac: nic for nic in guest.stored or ()}, {nic.mac: nic for nic in document.nics}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the machine draws: hosts, options of runs, and what others do.
+"""The strategies of the machine: hosts, options of runs, and actions of others.
 
 Most of it is about what is there: NICs that a domain has, stored or running, and calls that a run really makes. What is
 drawn from all that could be mostly ends in an error before anything is done, or falls into nothing.
@@ -21,14 +21,14 @@ from torture.world import Guest, World
 # How often a run makes each call.
 Calls = t.Mapping[str, int]
 DOMAINS = ("web1", "web2")
-# Addresses that a domain's NICs have mostly; now and then it gets one of another's.
+# The usual addresses of a domain's NICs. Sometimes it gets an address of another domain.
 MACS = {name: tuple(f"52:54:00:00:0{number}:0{digit}" for digit in "abc") for number, name in enumerate(DOMAINS, 1)}
 SOURCES = ("eth0", "eth1")
 ALIASES, TARGETS = ("ua-lan", "ua-wan"), ("lan0", "wan0")
-# What changes something or waits: calls that others are most worth to come between.
+# Calls that change something or wait, around which actions of others are most interesting.
 _CHANGES = frozenset(("define", "detach", "attach", "update", "link", "sleep", "keep"))
 _GUESTS = ("start", "stop", "reset", "hang", "answer", "save")
-# Of an interface that is there: what is declared of it, each alone or with others.
+# Options that are declared for an existing interface, alone or together.
 _OPTIONS = ("source", "source", "mode", "mode", "model", "link_state", "driver", "bandwidth", "alias", "target")
 
 domains = st.sampled_from(DOMAINS)
@@ -86,7 +86,7 @@ def worlds(draw: st.DrawFn) -> World:
             world.start(guest)
             guest.answers = not draw(st.booleans())
             if _rarely(draw):
-                # What it runs with is no longer what is stored.
+                # The live NIC differs from the stored one.
                 edit = draw(st.sampled_from(("edit_source", "edit_mode", "edit_remove", "edit_add", "attach")))
                 actions.apply(world, Action(edit, name, draw(macs(name))))
     return world
@@ -100,7 +100,7 @@ def _address(nic: Nic) -> str:
 def _entries(draw: st.DrawFn, world: World, near: str) -> dict[str, t.Any]:
     domain = draw(domains) if not near or _rarely(draw) else near
     guest = world.named(domain)
-    # What only the running guest has is as likely as what is stored.
+    # NICs that only the running guest has are as likely as stored ones.
     there = [] if guest is None else [*(guest.stored or ()), *(one.nic for one in guest.live or ())]
     absent = _rarely(draw, 3)
     entry: dict[str, t.Any] = {"domain": domain}
@@ -128,7 +128,7 @@ def _entries(draw: st.DrawFn, world: World, near: str) -> dict[str, t.Any]:
 
 
 def _selectors_of_old(guest: Guest) -> t.Iterator[tuple[str, str]]:
-    """Yield by what the running guest has NICs that are stored otherwise."""
+    """Yield live values of NICs whose stored values differ."""
     for one in guest.live or ():
         stored = guest.stored_nic(one.nic.mac)
         for name in ("source", "alias", "target"):
@@ -137,7 +137,7 @@ def _selectors_of_old(guest: Guest) -> t.Iterator[tuple[str, str]]:
 
 
 def _selects(nic: Nic, name: str) -> bool:
-    """Whether a NIC can be declared by what it has of this."""
+    """Whether a NIC can be selected by its value of this option."""
     value = getattr(nic, name)
     if name == "source":
         return nic.type == "direct"
@@ -165,7 +165,7 @@ def options(draw: st.DrawFn, world: World, near: str = "") -> dict[str, t.Any]:
 
 @st.composite
 def fleet(draw: st.DrawFn, world: World) -> dict[str, t.Any]:
-    """Options of a run that has the same for many, as the role does; there is at least one for them."""
+    """Options of a run with the same values for many NICs, like the role's; at least one NIC exists."""
     having = direct(world)
     some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
     found: dict[str, t.Any] = {"timeout": 1, "interfaces": [{"domain": domain, "mac": mac} for domain, mac in some]}
@@ -182,14 +182,14 @@ def _of_all(draw: st.DrawFn) -> dict[str, t.Any]:
 
 
 def direct(world: World) -> list[tuple[str, str]]:
-    """Return the direct interfaces that are stored, each as its domain and address."""
+    """Return the stored direct interfaces, each as domain and address."""
     guests = world.guests.values()
     return [(guest.name, nic.mac) for guest in guests for nic in guest.stored or () if nic.type == "direct"]
 
 
 @st.composite
 def others(draw: st.DrawFn, near: str = "") -> Action:
-    """What others do to a domain, mostly ``near`` if given, or to the host."""
+    """Actions of others on a domain, mostly ``near`` if given, or on the host."""
     name = draw(st.one_of(st.sampled_from(_GUESTS), st.sampled_from((*actions.NAMES, *actions.OF_THE_HOST))))
     if name == "kill_keeper":
         return Action(name, "", draw(st.sampled_from(actions.PROCESSES)))
@@ -200,9 +200,9 @@ def others(draw: st.DrawFn, near: str = "") -> Action:
 
 @st.composite
 def events(draw: st.DrawFn, world: World, params: t.Mapping[str, t.Any], calls: Calls) -> Event:
-    """Something that falls into a run, before or after a call of it."""
+    """An event during a run, before or after one of its calls."""
     near = draw(st.sampled_from([entry["domain"] for entry in params["interfaces"]]))
-    # Each kind of call is as likely as another, however often it is made, and what changes something likelier.
+    # All kinds of calls are equally likely, however often they are made; those that change something are likelier.
     call = draw(st.sampled_from(sorted([*calls, *(_CHANGES & calls.keys())]) or ["any"]))
     nth = draw(st.integers(0, max(0, calls.get(call, 1) - 1)))
     kinds = (*("others",) * 7, "refuse", "refuse", "run", "run", "kill", "sigterm", "restart_libvirtd")
@@ -218,7 +218,7 @@ def events(draw: st.DrawFn, world: World, params: t.Mapping[str, t.Any], calls: 
 
 @st.composite
 def goings(draw: st.DrawFn, params: t.Mapping[str, t.Any], calls: Calls) -> Event:
-    """A guest of a run that stops, or the like, where it is changed or waited for."""
+    """A guest of a run that stops, or the like, while the run changes it or waits for it."""
     near = draw(st.sampled_from([entry["domain"] for entry in params["interfaces"]]))
     call = draw(st.sampled_from(sorted(_CHANGES & calls.keys()) or ["any"]))
     nth = draw(st.integers(0, max(0, calls.get(call, 1) - 1)))
@@ -228,7 +228,7 @@ def goings(draw: st.DrawFn, params: t.Mapping[str, t.Any], calls: Calls) -> Even
 
 @st.composite
 def keeper_events(draw: st.DrawFn) -> Event:
-    """Something that falls into what the keeper does."""
+    """An event during the keeper's work."""
     action = draw(others())
     if not _rarely(draw, 3):
         action = Action("kill_keeper", "", draw(st.sampled_from(actions.PROCESSES)))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A model of one host with libvirt: its domains, their running guests, and what each can do of itself.
+"""A model of one host with libvirt: its domains, their running guests, and what each can do by itself.
 
 It has what libvirt_direct_iface can see, and behaves as libvirt 9.0 and QEMU 7.2 were measured to. Nothing of the
 collection is imported here, and nothing depends on time or chance.
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from torture.nics import Document, Nic
 
-# Whoever does something: the number of a run, or everybody else.
+# The origin of an action: the number of a run, or others.
 OTHERS = 0
-# The last is one that no run declares.
+# No run declares the last one.
 SOURCES = ("eth0", "eth1", "eth2")
-# A machine has so many hot-plug slots at least.
+# The minimum number of hot-plug slots of a machine.
 _SLOTS = 4
 
 # Why a guest runs: virDomainRunningReason of libvirt-domain.h.
@@ -28,7 +28,7 @@ RPC, NO_DOMAIN, OPERATION_INVALID, OPERATION_TIMEOUT, OPERATION_UNSUPPORTED, DEV
 
 
 class RefusedError(Exception):
-    """libvirt refuses, with this error code."""
+    """An error of libvirt, with its code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class Guest:
 
 
 class Departure(t.NamedTuple):
-    """A NIC that a guest has released because ``by`` asked for it; ``made_by`` has plugged it in."""
+    """A NIC that a guest has released because ``by`` requested that; ``made_by`` has attached it."""
 
     uuid: str
     boot: int
@@ -94,7 +94,7 @@ class Departure(t.NamedTuple):
 class World:
     guests: dict[str, Guest] = field(default_factory=dict)
     departures: list[Departure] = field(default_factory=list)
-    # Names of links count up.
+    # Counter for names of links.
     counter: int = 0
 
     def copy(self) -> World:
@@ -118,7 +118,7 @@ class World:
     def named(self, name: str) -> Guest | None:
         return next((guest for guest in self.guests.values() if guest.name == name), None)
 
-    # What libvirt is asked for.
+    # Requests to libvirt.
 
     def define(self, document: Document) -> str:
         guest = self.guests.get(document.uuid)
@@ -181,7 +181,7 @@ class World:
             raise RefusedError(OPERATION_UNSUPPORTED, "cannot modify network device configuration")
         found.nic = replace(found.nic, link=nic.link, average=nic.average)
 
-    # What guests and their users do.
+    # Actions of guests and their users.
 
     def start(self, guest: Guest) -> bool:
         if guest.running or guest.stored is None:
@@ -198,7 +198,7 @@ class World:
         guest.live = []
         for number, nic in enumerate(nics):
             plugged = self._plugged(nic, number, nic.address, OTHERS)
-            # QEMU saves what it was asked for, and goes on with it.
+            # QEMU saves outstanding requests, and resumes them.
             plugged.asked = guest.saved_asked.get(nic.mac) if from_image else None
             guest.live.append(plugged)
         guest.slots = max([_SLOTS, *(nic.address for nic in nics)])
@@ -223,11 +223,11 @@ class World:
         self.stop(guest)
 
     def reset(self, guest: Guest) -> None:
-        """A reboot from inside, or virsh reset: QEMU carries out what it was asked for, whether the guest answers."""
+        """A reboot from inside, or virsh reset: QEMU completes outstanding requests without the guest's answer."""
         self._release(guest)
 
     def tick(self) -> None:
-        """Let a moment pass."""
+        """Advance time by one tick."""
         for guest in self.guests.values():
             if guest.answers and not guest.paused:
                 self._release(guest)

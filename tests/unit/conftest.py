@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the unit tests have in common: the same examples in each run, and nothing of the machine's own runs."""
+"""Fixtures of all unit tests: the same examples in each run, and isolation from runs on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torture.examples import depend_on_the_seed_alone
 
 __all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
 
-# make torture is what looks for new ones. No example fails for being slow: a busy machine makes any of them slow.
+# make torture looks for new ones. No example fails for being slow, because a busy machine makes any of them slow.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 depend_on_the_seed_alone()
@@ -23,5 +23,5 @@ depend_on_the_seed_alone()
 
 @pytest.fixture(autouse=True)
 def own_notes(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let each test have locks and notes of its own, instead of those in /run."""
+    """Give each test its own locks and notes, instead of those in /run."""
     monkeypatch.setattr(_lock, "directory", functools.lru_cache(None)(lambda: str(tmp_path_factory.mktemp("run"))))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What docs/dev/architecture.md says of who imports whom."""
+"""The import rules of docs/dev/architecture.md."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ PLUGINS = pathlib.Path(__file__).parents[2] / "plugins"
 UTILS = PLUGINS / "module_utils"
 PREFIX = "ansible_collections.linuxvirt.macvtap.plugins.module_utils"
 
-# What reads a host, or changes it. `struct` and `time` alone do neither; signals reach only this process.
+# Modules that read or change a host. `struct` and `time` do neither; signals reach only this process.
 READS_HOST = frozenset(
     "ctypes fcntl glob grp libvirt os pwd pyroute2 select shutil socket subprocess tempfile".split()  # noqa: SIM905
 )
-# What of os.path only takes names apart.
+# Functions of os.path that only process names.
 OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "relpath", "split"))
 
-# What decides. A pattern per package, by what its files are called.
+# Planners, as patterns of file names.
 PLANNERS = (
     "*.planner *.refusals *.caveats *.impacts *.parents _domains.identity *.steps *.way_back *.vlans *.vlan_refusals",
     "*.vlan_caveats *.undo *.reachability *.ways *.validate *.desired *.choose_backend *.link_modes *.choice *.judge",
-    "*.judgement *.obstacles *.remedy *.assignment *.selection *.resolution *.fitness *.sharing *.multicast *.states",
+    "*.support *.blockers *.hints *.assignment *.selection *.resolution *.fitness *.sharing *.multicast *.states",
     "*.rollback *.impact *.merging *.declare *.auto *.disruptions *.inspection _preflight.* _plan",
 )
 
-# The glue that modules share: it asks, and decides by what it was told.
+# Glue that modules share: it queries a host, and decides by the answer.
 GLUE = frozenset(("_relay.ask",))
 
-# From the top. A package imports those that are below it, and the core, which is all that is in no package.
+# From top to bottom. A package imports only packages below it and the core, which is all files outside of packages.
 LAYERS = ("_preflight", "_domains", "_keeper", "_dhcp", "_persistence", "_access", "_relay", "_kernel", "_links")
 
 
@@ -43,11 +43,11 @@ def name_of(file: pathlib.Path) -> str:
 
 @functools.cache
 def imports_of(file: pathlib.Path) -> frozenset[str]:
-    """Return all that a file imports, in whichever function."""
+    """Return all imports of a file, including those in functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            # A submodule is imported as such, and a name is in its module.
+            # The name may be a submodule, or belong to its module.
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -70,7 +70,7 @@ def ours(file: pathlib.Path) -> set[str]:
 
 
 def reads_host(file: pathlib.Path) -> set[str]:
-    """Return what reads a host among the imports of ``file`` itself. ``os.path`` alone only takes names apart."""
+    """Return which imports of ``file`` itself read a host. Some of ``os.path`` only processes names."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     direct = {name.partition(".")[0] for name in imports_of(file)} & READS_HOST
     of_os = {
@@ -92,7 +92,7 @@ def reads_host(file: pathlib.Path) -> set[str]:
 
 
 def reached(names: t.Iterable[str]) -> set[str]:
-    """Return ``names`` and all that they import, by whichever way."""
+    """Return ``names`` and all that they import, directly or indirectly."""
     found: set[str] = set()
     todo = list(names)
     while todo:
@@ -127,7 +127,7 @@ def test_what_decides_reads_no_host(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS - GLUE))
 def test_an_adapter_imports_nothing_that_decides(name: str) -> None:
-    # _plan has the journal in which an adapter records what it begins.
+    # _plan has the journal, in which an adapter records what it begins.
     assert ours(FILES[name]) & DECIDES - {"_plan"} == set()
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A missing library is named with the package of the host's distribution."""
+"""The error for a missing library has the package of the host's distribution."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_hint_names_the_distributions_package(os_release: str, hint: str) -> Non
     assert _deps.install_hint("libvirt", os_release) == hint
 
 
-def test_a_missing_library_is_told_apart_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_distinguished_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lxml", None)
     with pytest.raises(MissingLibraryError, match="lxml is missing") as caught:
         _deps.load("lxml", "etree")
@@ -47,7 +47,7 @@ def test_a_part_is_loaded_without_the_whole(monkeypatch: pytest.MonkeyPatch, tmp
     _package(tmp_path, "light", "raise RuntimeError('the whole was imported')", "value = 7")
     monkeypatch.syspath_prepend(tmp_path)
     assert _deps.load_part("light", "part").value == 7
-    # Whoever imports it after us gets the real one.
+    # A later import gets the real library.
     with pytest.raises(RuntimeError, match="the whole was imported"):
         importlib.import_module("light")
 
@@ -70,17 +70,17 @@ def test_a_library_that_is_too_old_is_named_with_both_versions(monkeypatch: pyte
 
     monkeypatch.setattr(_deps, "load_part", old)
     messages._message_class.cache_clear()
-    for version, error, said in (
+    for version, error, message in (
         ("0.5.13", MacvtapError, r"pyroute2 0\.5\.14 or newer is needed, found 0\.5\.13"),
-        # Of one that is new enough it is a defect.
+        # With a version that is new enough, it is a defect.
         ("0.9.7", AttributeError, "nla"),
     ):
         monkeypatch.setattr("importlib.metadata.version", lambda _library, version=version: version)
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             messages.require()
 
 
-def test_an_os_release_in_another_encoding_is_no_defect(
+def test_an_os_release_in_another_encoding_is_not_a_defect(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     release = tmp_path / "os-release"

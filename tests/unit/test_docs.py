@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The pages: links lead somewhere, pictures are what their texts say, and messages are those of the source."""
+"""The pages: links work, pictures match their texts, and quoted messages exist in the source."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "roles").glob("*/README.md")),
 ]
-# For work in a checkout. What they link to need not be in the built collection.
+# For developers in a checkout. Their links may lead outside of the built collection.
 DEVELOPERS_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "tests/README.md", *sorted((ROOT / "docs" / "dev").glob("*.md"))]
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.txt"))
-# What stands for a value in a message, and how little text a message may have to be known by.
+# The placeholder of a value in a message, and the minimum length of the rest.
 VALUE, LEAST = "\0", 12
 
 
@@ -40,7 +40,7 @@ def section(page: str, heading: str) -> str:
 
 
 def anchors(page: pathlib.Path) -> set[str]:
-    """The anchors that a page's headings get where it is shown."""
+    """Return the anchors of a page's headings, as they are rendered."""
     headings = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -105,7 +105,7 @@ def test_the_files_in_the_notes_tables_are_in_their_packages() -> None:
     assert [one for one in named if not (ROOT / "plugins/module_utils" / one[0] / one[1]).exists()] == []
 
 
-def test_what_contributing_says_can_be_made() -> None:
+def test_the_make_targets_in_contributing_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
     for page in (*PAGES, *DEVELOPERS_PAGES):
@@ -114,7 +114,7 @@ def test_what_contributing_says_can_be_made() -> None:
 
 
 def yaml_of_the_docs() -> t.Iterator[t.Any]:
-    """What is shown as YAML: in the pages, and in what plugins say of themselves."""
+    """Yield all YAML in the pages and in the plugins' documentation."""
     for page in PAGES:
         for number, text in enumerate(re.findall(r"(?ms)^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"))):
             yield pytest.param(text, id=f"{relative(page)} {number}")
@@ -147,7 +147,7 @@ def test_yaml_was_found_and_an_address_without_quotes_is_a_number() -> None:
 
 
 def template(node: ast.AST) -> str | None:
-    """Return a text of the source with VALUE for what is put in, None if it is none."""
+    """Return a text of the source with VALUE for each placeholder, or None for other nodes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -157,7 +157,7 @@ def template(node: ast.AST) -> str | None:
 
 @functools.lru_cache
 def patterns() -> tuple[re.Pattern[str], ...]:
-    """What the collection can say: its texts, and what they begin with up to a comma or the like."""
+    """Return patterns of the collection's messages, and of their beginnings up to a punctuation mark."""
     found: set[str] = set()
     for path in (ROOT / "plugins").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -169,7 +169,7 @@ def patterns() -> tuple[re.Pattern[str], ...]:
 
 
 def is_said(message: str) -> bool:
-    """Whether the source has this text; what is put into it is not most of it."""
+    """Whether the source has this message. Placeholders must not make up most of it."""
     for pattern in patterns():
         match = pattern.fullmatch(message.removesuffix(": …"))
         if match and sum(map(len, match.groups())) <= len(message) * 0.6:
@@ -192,7 +192,7 @@ def test_a_quoted_message_is_one_of_the_sources(message: str) -> None:
     assert is_said(message), message
 
 
-def test_messages_were_found_and_others_are_told_apart() -> None:
+def test_messages_were_found_and_others_are_distinguished() -> None:
     assert len(list(quoted())) > 15
     assert not is_said("eth0 is a port of the bridge br0, which takes some of its frames")
     assert not is_said("there is no switch eth1 on this host")

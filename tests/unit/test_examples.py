@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The tests that draw examples give the same result in each run, in any order, and whatever else has changed."""
+"""Tests that draw examples give the same result in each run, in any order, regardless of other changes."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_link_is_replaced_and_not_what_it_points_to(tmp_path: pathlib.Path) ->
 
 
 @pytest.mark.parametrize("text", ["macvtap\n", None])
-def test_what_cannot_be_written_is_said_with_its_option(tmp_path: pathlib.Path, text: str | None) -> None:
+def test_a_failed_write_names_its_option(tmp_path: pathlib.Path, text: str | None) -> None:
     directory = tmp_path / "there"
     directory.mkdir()
     with pytest.raises(MacvtapError, match=rf"^persistent: {directory} cannot be written: Is a directory$"):

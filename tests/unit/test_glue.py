@@ -16,13 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
 
 
-def test_one_thing_has_no_path() -> None:
+def test_a_single_object_has_no_path() -> None:
     assert _glue.entries({"links": None, "name": "a", "mode": None}, "links", ["name", "mode"]) == [
         ("", {"name": "a", "mode": None})
     ]
 
 
-def test_an_entry_takes_what_it_leaves_out_from_the_top_level() -> None:
+def test_an_entry_inherits_unset_options_from_the_top_level() -> None:
     params = {"mode": "bridge", "mtu": 1400, "links": [{"name": "a"}, {"name": "b", "mode": "vepa", "mtu": None}]}
     assert _glue.entries(params, "links", ["name", "mode", "mtu"]) == [
         ("links[0]", {"name": "a", "mode": "bridge", "mtu": 1400}),
@@ -55,11 +55,11 @@ class Module:
             assert process.stdin is not None
             if data:
                 process.stdin.write(data)
-            said = process.communicate()
-        return process.returncode, *said
+            output = process.communicate()
+        return process.returncode, *output
 
 
-def test_a_program_that_does_not_read_its_input_has_said_something_all_the_same() -> None:
+def test_the_output_of_a_program_that_does_not_read_its_input_is_returned() -> None:
     # More than a pipe takes.
     text = "x" * (1 << 20)
     words = ["sh", "-c", "echo unknown option >&2; exit 3"]
@@ -68,11 +68,11 @@ def test_a_program_that_does_not_read_its_input_has_said_something_all_the_same(
 
 
 class Ended(Exception):  # noqa: N818
-    """How a module ends."""
+    """The end of a module."""
 
 
 class Failing:
-    """An AnsibleModule that says what it fails with."""
+    """An AnsibleModule that records its failure."""
 
     params: t.ClassVar[dict[str, t.Any]] = {"name": "a"}
 
@@ -81,7 +81,7 @@ class Failing:
 
 
 def signalled() -> None:
-    """Be asked to end, and go on with another attempt."""
+    """Receive a signal, and continue with another attempt."""
     os.kill(os.getpid(), signal.SIGTERM)
     _signals.resume()
 
@@ -103,7 +103,7 @@ def wrong() -> None:
     ],
 )
 @pytest.mark.parametrize("done", [True, False])
-def test_whatever_ends_a_run_after_its_last_change_says_that_all_was_done(
+def test_an_error_after_the_last_change_reports_the_completed_changes(
     ends: t.Callable[[], None], message: str, done: bool
 ) -> None:
     values = {"a": "old"}
@@ -127,7 +127,7 @@ def test_whatever_ends_a_run_after_its_last_change_says_that_all_was_done(
         _glue.run(t.cast("t.Any", Failing()), body)
     (result,) = ended.value.args
     if done:
-        message += ". All that was to be changed had been changed before, and stays: mt0 mode: old → new"
+        message += ". All changes were completed before that, and stay: mt0 mode: old → new"
     assert result["msg"] == message
     assert result.get("changed", False) == done
     assert ("changes" in result) == done

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The keeper's program, and what starts it at boot; what it does is in domains/test_pending.py."""
+"""The keeper's program, and the unit that starts it at boot. domains/test_pending.py tests what it does."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_unit_starts_it_at_boot_as_long_as_something_is_outstanding(systemd: p
     assert not unit.exists()
 
 
-def test_a_unit_that_somebody_has_masked_stays_so(systemd: pathlib.Path) -> None:
+def test_a_masked_unit_stays_masked(systemd: pathlib.Path) -> None:
     (systemd / "etc").mkdir()
     unit = systemd / "etc" / process.UNIT
     unit.symlink_to("/dev/null")

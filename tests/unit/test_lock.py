@@ -55,14 +55,14 @@ def test_it_waits_no_longer_than_it_must(tmp_path: pathlib.Path) -> None:
     thread.join()
 
 
-def test_a_run_that_fails_lets_go(tmp_path: pathlib.Path) -> None:
+def test_a_failed_run_releases_the_lock(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ZeroDivisionError), _lock.held("links", timeout=0, directory=str(tmp_path)):
         raise ZeroDivisionError
     with _lock.held("links", timeout=0, directory=str(tmp_path)):
         pass
 
 
-def test_a_run_that_is_killed_lets_go(tmp_path: pathlib.Path) -> None:
+def test_a_killed_run_releases_the_lock(tmp_path: pathlib.Path) -> None:
     code = textwrap.dedent(f"""
         import time
         from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
@@ -93,5 +93,5 @@ def test_the_file_is_roots_alone_and_no_link_is_followed(tmp_path: pathlib.Path)
     assert victim.read_text() == "precious"
 
 
-def test_where_there_can_be_no_lock_the_message_says_why(tmp_path: pathlib.Path) -> None:
+def test_the_error_has_the_reason_why_there_can_be_no_lock(tmp_path: pathlib.Path) -> None:
     refuses(tmp_path / "none", r"^cannot lock .*/none/.*: No such file or directory")

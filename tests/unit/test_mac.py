@@ -43,7 +43,7 @@ def test_anything_else_is_refused_with_its_path(text: str) -> None:
     assert "is not a MAC address" in str(caught.value)
 
 
-def test_a_mac_that_yaml_made_a_number_of_is_explained() -> None:
+def test_a_mac_that_yaml_parsed_as_a_number_is_explained() -> None:
     with pytest.raises(MacvtapError, match="in quotes"):
         _mac.parse("41135266953")
 
@@ -54,13 +54,13 @@ def test_a_mac_that_yaml_made_a_number_of_is_explained() -> None:
         ("ff:ff:ff:ff:ff:ff", "broadcast"),
         ("00:00:00:00:00:00", "zero"),
         ("01:00:5e:00:00:fb", "multicast"),
-        ("53:54:00:ab:cd:ef", "52:54:00:ab:cd:ef would be one"),
+        ("53:54:00:ab:cd:ef", "52:54:00:ab:cd:ef would be valid"),
     ],
 )
 def test_addresses_that_no_interface_can_have(mac: str, word: str) -> None:
-    said = _mac.problem(mac)
-    assert said is not None
-    assert word in said
+    message = _mac.problem(mac)
+    assert message is not None
+    assert word in message
     with pytest.raises(MacvtapError, match=r"^mac: "):
         _mac.require(mac, path="mac")
 

@@ -45,7 +45,7 @@ def test_names_are_joined() -> None:
     assert mac_address("a/b") == mac_address("a", "b") != mac_address("ab")
 
 
-def test_what_is_taken_gives_way() -> None:
+def test_taken_addresses_are_skipped() -> None:
     first = mac_address("web1")
     second = mac_address("web1", taken=[first.upper()])
     third = mac_address("web1", taken=[first, second.replace(":", "-")])
@@ -54,43 +54,43 @@ def test_what_is_taken_gives_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "bytes_said"), [("02", "02"), ("52-54-00", "52:54:00"), ("0A:00:00:00:01", "0a:00:00:00:01")]
+    ("prefix", "written"), [("02", "02"), ("52-54-00", "52:54:00"), ("0A:00:00:00:01", "0a:00:00:00:01")]
 )
-def test_a_prefix_of_ones_own(prefix: str, bytes_said: str) -> None:
+def test_a_custom_prefix(prefix: str, written: str) -> None:
     mac = mac_address("web1", prefix=prefix)
-    assert mac.startswith(bytes_said + ":")
+    assert mac.startswith(written + ":")
     assert len(mac) == 17
 
 
-def test_a_prefix_with_no_address_left_is_said() -> None:
+def test_a_prefix_without_free_addresses_is_an_error() -> None:
     taken = [f"02:00:00:00:00:{number:02x}" for number in range(256)]
-    with pytest.raises(errors.AnsibleFilterError, match="no address beginning with 02:00:00:00:00 is left"):
+    with pytest.raises(errors.AnsibleFilterError, match="all addresses with the prefix 02:00:00:00:00 are taken"):
         mac_address("web1", prefix="02:00:00:00:00", taken=taken)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ({"prefix": "01:00"}, r"prefix: '01:00' is what multicast addresses begin with; 02:00 would do"),
-        ({"prefix": "00:16:3e"}, r"prefix: '00:16:3e' belongs to a manufacturer; .* as 02:16:3e"),
+        ({"prefix": "01:00"}, r"prefix: '01:00' is a prefix of multicast addresses. Use 02:00 instead"),
+        ({"prefix": "00:16:3e"}, r"prefix: '00:16:3e' is the prefix of a manufacturer. .* such as 02:16:3e"),
         ({"prefix": "52:54:00:00:00:01"}, r"prefix: '52:54:00:00:00:01' is not the first 1 to 5 bytes"),
         ({"prefix": ""}, r"prefix: '' is not the first"),
-        ({"taken": "52:54:00:00:00:01"}, r"taken: a list of addresses is needed"),
-        ({"taken": None}, r"taken: a list of addresses is needed, and found is None"),
-        ({"taken": 5}, r"taken: a list of addresses is needed, and found is 5"),
-        ({"taken": {"52:54:00:00:00:01": 1}}, r"taken: a list of addresses is needed"),
+        ({"taken": "52:54:00:00:00:01"}, r"taken: must be a list of addresses"),
+        ({"taken": None}, r"taken: must be a list of addresses, not None"),
+        ({"taken": 5}, r"taken: must be a list of addresses, not 5"),
+        ({"taken": {"52:54:00:00:00:01": 1}}, r"taken: must be a list of addresses"),
         ({"taken": [None]}, r"taken\[0\]: 'None' is not a MAC address"),
-        ({"taken": [12345]}, r"taken\[0\]: '12345' is not a MAC address.*YAML has read it as a number"),
+        ({"taken": [12345]}, r"taken\[0\]: '12345' is not a MAC address.*YAML parsed it as a number"),
         ({"prefix": None}, r"prefix: 'None' is not the first"),
         ({"taken": ["52:54:00:00:00:01", "x"]}, r"taken\[1\]: 'x' is not a MAC address"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments: dict[str, t.Any], said: str) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match=rf"^mac_address: {said}"):
+def test_invalid_arguments_are_refused(arguments: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=rf"^mac_address: {message}"):
         mac_address("web1", **arguments)
 
 
 @pytest.mark.parametrize("seed", ["", [], None, {"a": 1}, True, 1.5, ["web1", None], ["web1", False]])
-def test_what_is_no_name_is_refused(seed: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match="it is made from names"):
+def test_an_input_that_is_not_a_name_is_refused(seed: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be names"):
         mac_address(seed)

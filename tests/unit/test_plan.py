@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The one Plan, and the way that every module goes: all or nothing, and verified."""
+"""The Plan, and the run of every module: all or nothing, and verified."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Host:
         ).plan
 
 
-def test_a_run_makes_the_host_as_wanted_and_a_second_changes_nothing() -> None:
+def test_a_run_reaches_the_desired_state_and_a_second_changes_nothing() -> None:
     host = Host({"a": "old"})
     assert host.run({"a": "new", "b": "new"}).changed
     assert host.values == {"a": "new", "b": "new"}
@@ -77,21 +77,21 @@ def test_check_mode_plans_and_leaves_the_host_alone() -> None:
     assert host.values == {"a": "old"}
 
 
-def test_a_step_that_fails_half_way_puts_everything_back() -> None:
+def test_a_step_that_fails_half_way_rolls_everything_back() -> None:
     host = Host({"a": "old", "b": "old"}, refuses="b")
     with pytest.raises(MacvtapError, match=r"^things\[b\]: the host refused\. The host is as it was before$"):
         host.run({"a": "new", "b": "new", "c": "new"})
     assert host.values == {"a": "old", "b": "old"}
 
 
-def test_a_change_that_did_not_take_is_noticed_and_the_rest_put_back() -> None:
+def test_a_change_without_effect_is_noticed_and_the_rest_rolled_back() -> None:
     host = Host({"a": "old", "b": "old"}, ignores="b")
-    with pytest.raises(MacvtapError, match=r"reading back shows otherwise: b value: old → new\. The host is as it was"):
+    with pytest.raises(MacvtapError, match=r"the host still differs: b value: old → new\. The host is as it was"):
         host.run({"a": "new", "b": "new"})
     assert host.values == {"a": "old", "b": "old"}
 
 
-def test_an_interrupt_puts_everything_back_too() -> None:
+def test_an_interrupt_rolls_everything_back() -> None:
     host = Host({"a": "old"})
     apply = host.apply
 
@@ -106,7 +106,7 @@ def test_an_interrupt_puts_everything_back_too() -> None:
     assert host.values == {"a": "old"}
 
 
-def test_a_defect_puts_everything_back_and_says_so() -> None:
+def test_a_defect_rolls_everything_back_and_says_so() -> None:
     host = Host({"a": "old"})
     apply = host.apply
 
@@ -121,7 +121,7 @@ def test_a_defect_puts_everything_back_and_says_so() -> None:
     assert host.values == {"a": "old"}
 
 
-def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
+def test_a_defect_in_the_rollback_does_not_hide_the_first_error() -> None:
     host = Host({"a": "old"})
 
     def refuses(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
@@ -132,12 +132,12 @@ def test_a_defect_on_the_way_back_does_not_hide_what_it_came_from() -> None:
         raise KeyError("accept_ra")
 
     host.apply = refuses  # type: ignore[method-assign]
-    said = r"^things\[a\]: the host refused\. Putting back what was there failed as well: KeyError: 'accept_ra'$"
-    with pytest.raises(MacvtapError, match=said):
+    message = r"^things\[a\]: the host refused\. The rollback failed as well: KeyError: 'accept_ra'$"
+    with pytest.raises(MacvtapError, match=message):
         host.run({"a": "new"})
 
 
-def test_what_is_back_is_not_said_to_have_failed() -> None:
+def test_a_complete_rollback_is_not_reported_as_failed() -> None:
     host = Host({"a": "old"}, ignores="")
     apply = host.apply
 
@@ -151,12 +151,12 @@ def test_what_is_back_is_not_said_to_have_failed() -> None:
     assert host.values == {"a": "old"}
 
 
-def test_only_what_was_begun_is_put_back() -> None:
+def test_only_what_was_begun_is_rolled_back() -> None:
     host = Host({"a": "old", "b": "old", "c": "old"}, refuses="b")
     apply = host.apply
 
     def meanwhile(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
-        # Of c this run has done nothing when it fails: what differs there, somebody else has changed.
+        # This run has not changed c when it fails: the difference is someone else's change.
         host.values["c"] = "theirs"
         apply(steps, journal)
 
@@ -166,15 +166,15 @@ def test_only_what_was_begun_is_put_back() -> None:
     assert host.values == {"a": "old", "b": "old", "c": "theirs"}
 
 
-def test_what_no_step_can_put_back_is_said_too() -> None:
+def test_what_no_step_can_restore_is_reported() -> None:
     host = Host({"a": "old"}, ignores="a")
 
     def undo(journal: Journal[str], seen: Shelf) -> Plan[str]:
         back = tuple(step(s.target, seen[s.target], s.before) for s in journal.steps)
         return Plan(back, ("the addresses of a are gone",))
 
-    said = r"a value: old → new\. All has been put back as far as possible\. the addresses of a are gone$"
-    with pytest.raises(MacvtapError, match=said):
+    message = r"a value: old → new\. The run was rolled back as far as possible\. the addresses of a are gone$"
+    with pytest.raises(MacvtapError, match=message):
         converge(
             host.observe,
             lambda seen, _answers: Plan((step("a", seen["a"], "new"),)),
@@ -184,7 +184,7 @@ def test_what_no_step_can_put_back_is_said_too() -> None:
         )
 
 
-def test_the_outside_is_asked_once_and_the_plan_is_given_what_it_says() -> None:
+def test_inquire_runs_once_and_the_plan_gets_its_answers() -> None:
     host, asked = Host({}), []
 
     def inquire(seen: Shelf) -> str:
@@ -202,7 +202,7 @@ def test_the_outside_is_asked_once_and_the_plan_is_given_what_it_says() -> None:
     assert (host.values, asked) == ({"a": "answer"}, [{}])
 
 
-def test_what_is_verified_can_be_what_was_planned_for() -> None:
+def test_verify_can_use_the_identity_that_was_planned_for() -> None:
     host = Host({})
 
     def verify(planned: Plan[str], seen: Shelf, _answers: None) -> Plan[str]:
@@ -210,7 +210,7 @@ def test_what_is_verified_can_be_what_was_planned_for() -> None:
 
     outcome = converge(
         host.observe,
-        # Looked up anew by what the user wrote it would be another thing each time.
+        # Looked up again by the user's option, it would be a different object each time.
         lambda seen, _answers: Plan((step(f"new{len(seen)}", None, "x"),)),
         host.apply,
         lambda journal, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in journal.steps)),
@@ -221,12 +221,12 @@ def test_what_is_verified_can_be_what_was_planned_for() -> None:
 
 
 @pytest.mark.parametrize("number", _signals.SIGNALS)
-def test_a_signal_puts_everything_back_and_a_second_does_not_stop_that(number: signal.Signals) -> None:
+def test_a_signal_rolls_everything_back_and_a_second_does_not_interrupt_that(number: signal.Signals) -> None:
     host = Host({"a": "old"})
     apply = host.apply
 
     def signalled(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
-        # On the way back too.
+        # During the rollback, too.
         apply(steps, journal)
         os.kill(os.getpid(), number)
 
@@ -239,7 +239,7 @@ def test_a_signal_puts_everything_back_and_a_second_does_not_stop_that(number: s
     assert signal.getsignal(number) is was
 
 
-def test_what_was_carried_out_whole_is_on_record_and_what_was_put_back_is_not() -> None:
+def test_completed_plans_are_recorded_and_rolled_back_ones_are_not() -> None:
     host = Host({"a": "old"}, refuses="b")
     with recording() as carried_out:
         host.run({"a": "new"}, check_mode=True)
@@ -257,7 +257,7 @@ def _signalled(number: signal.Signals = signal.SIGTERM) -> None:
     os.kill(os.getpid(), number)
 
 
-def test_a_signal_after_the_last_change_leaves_the_run_to_say_how_it_went() -> None:
+def test_a_signal_after_the_last_change_lets_the_run_return_its_result() -> None:
     host = Host({"a": "old"})
     with _signals.raising():
         assert host.run({"a": "new"}).changed
@@ -268,7 +268,7 @@ def test_a_signal_after_the_last_change_leaves_the_run_to_say_how_it_went() -> N
     assert host.values == {"a": "new"}
 
 
-def test_a_signal_after_all_was_put_back_hides_no_error() -> None:
+def test_a_signal_after_the_rollback_hides_no_error() -> None:
     host = Host({"a": "old"}, refuses="a")
 
     def fail() -> None:
@@ -281,7 +281,7 @@ def test_a_signal_after_all_was_put_back_hides_no_error() -> None:
         fail()
 
 
-def test_a_signal_that_comes_before_anything_is_changed_ends_the_run() -> None:
+def test_a_signal_before_any_change_ends_the_run() -> None:
     host = Host({"a": "old"})
     with _signals.raising():
         host.run({"a": "new"}, check_mode=True)
@@ -289,10 +289,10 @@ def test_a_signal_that_comes_before_anything_is_changed_ends_the_run() -> None:
             _signalled()
 
 
-def test_what_cannot_be_put_back_is_said() -> None:
+def test_an_incomplete_rollback_is_reported() -> None:
     host = Host({"a": "old"}, refuses="a")
     host.ignores = "a"
-    with pytest.raises(MacvtapError, match="Not everything could be put back: a value: half → old"):
+    with pytest.raises(MacvtapError, match="The rollback is incomplete: a value: half → old"):
         host.run({"a": "new"})
 
 
@@ -313,7 +313,7 @@ def test_result_changes_and_diff_come_from_one_plan() -> None:
     assert "diff" not in planned.result(diff=False)
 
 
-def test_a_view_of_fields_is_shown_a_line_each() -> None:
+def test_a_view_of_fields_has_a_line_for_each() -> None:
     change = Change("a", "mtu", None, 1400, Impact.NONE)
     shown = Plan((Step("a", None, "x", (change,), "", {"mtu": 1400, "alias": None}),)).result(diff=True)["diff"][0]
     assert (shown["before"], shown["after"]) == ("", "mtu: 1400\nalias: none\n")

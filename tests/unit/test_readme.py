@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The README's commands that need no hypervisor; tests/integration/test_readme.py has the others."""
+"""The README's commands that need no hypervisor. tests/integration/test_readme.py has the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import readme
 import yaml
 from support import ROOT
 
-# Where a test runs what is under a heading. `make test` itself is what CI runs.
+# Which test runs the commands under a heading. CI runs `make test` itself.
 RUN_BY = {
     "Install": "test_what_install_says_installs_the_collection",
     "Modules": "test_what_install_says_installs_the_collection",
@@ -25,7 +25,7 @@ RUN_BY = {
 
 def test_every_command_is_run_by_a_test() -> None:
     assert {heading for heading, _block in readme.blocks("sh")} == set(RUN_BY)
-    # No command hides in a block that nobody reads.
+    # No command is in a block that is not checked.
     shown = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"(?m)^```(\w+)$", shown)) == {"sh", "yaml"}
     assert not re.findall(r"(?m)^    \S", re.sub(r"(?ms)^```.*?^```$", "", shown))
@@ -42,7 +42,7 @@ def test_the_archive_has_the_version_of_the_collection() -> None:
     assert readme.ARCHIVE in readme.file("Install")
 
 
-def test_what_install_says_installs_the_collection(tmp_path: pathlib.Path) -> None:
+def test_the_install_command_installs_the_collection(tmp_path: pathlib.Path) -> None:
     reader = readme.Reader(tmp_path)
     assert "linuxvirt.macvtap:0.1.0 was installed successfully" in reader.installs()
     assert (tmp_path / ".ansible/collections/ansible_collections/linuxvirt/macvtap/MANIFEST.json").exists()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What every role has to say of its variables."""
+"""The documentation of every role's variables."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
 
 @pytest.mark.parametrize("file", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/*/*.yml")))
 def test_no_template_is_none_by_itself(file: str) -> None:
-    # Before ansible-core 2.19 it becomes an empty text, which is no number and no list; within a dictionary it stays.
+    # ansible-core before 2.19 makes it an empty text, which is neither number nor list. Within a dictionary it stays.
     assert not re.findall(r"\w+: [\"']\{\{[^{}]*default\(none\) \}\}", (ROOT / file).read_text())
 
 
 @pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda role: role.name)
 def test_a_bool_that_comes_as_a_text_is_one(role: pathlib.Path) -> None:
-    # From `-e key=false` and INI inventories it comes so, and "false" is true where nobody converts it; modules do.
+    # `-e key=false` and INI inventories give a text, and "false" is true unless it is converted. Modules convert it.
     specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
     bools = {name for spec in specs.values() for name, option in spec["options"].items() if option["type"] == "bool"}
     for file in (*role.glob("tasks/*.yml"), *role.glob("vars/*.yml")):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What runs the checks of `make test`."""
+"""The runner of the checks of `make test`."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_one_that_fails_keeps_no_other_from_running(stages: t.Any, capfd: pytest
     )
     runner.run()
     assert (runner.passed, runner.failed, runner.signal) == (2, ["bad"], None)
-    said = capfd.readouterr().out
+    output = capfd.readouterr().out
     # Each output whole, although both ran at once.
-    assert "== bad\nb1\nb2\n== bad: FAILED" in said
-    assert "== good\ng1\ng2\n== good: ok" in said
+    assert "== bad\nb1\nb2\n== bad: FAILED" in output
+    assert "== good\ng1\ng2\n== good: ok" in output
 
 
 def test_the_time_of_a_stage_is_that_of_all_its_checks(stages: t.Any) -> None:

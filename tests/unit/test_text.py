@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What messages have in common."""
+"""Parts of messages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def test_of_many_names_the_first_are_listed() -> None:
     assert _text.join_names([]) == ""
 
 
-def test_what_may_have_been_meant() -> None:
+def test_suggestions_for_a_misspelt_name() -> None:
     assert _text.did_you_mean(_text.suggest("eth2", ["lo", "eth0", "eth1"])) == "; did you mean eth1 or eth0?"
     assert _text.did_you_mean(_text.suggest("zzz", ["lo", "eth0"])) == ""
 
 
-def test_what_is_declared_twice_is_named_with_both_places() -> None:
+def test_a_duplicate_declaration_has_both_paths() -> None:
     error = _text.declared_twice("eth0.20", "vlans[1].id", "vlans[0]")
     assert str(error) == "vlans[1].id: eth0.20 is declared twice, here and in vlans[0]"
 

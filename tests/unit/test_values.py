@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Whatever is given for a number is one, or one clear error that names the option's path."""
+"""Every value of a number option is a number, or one clear error with the option's path."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_a_whole_number(value: t.Any, number: int) -> None:
 
 
 @pytest.mark.parametrize("value", WRONG)
-def test_what_is_none(value: t.Any) -> None:
+def test_a_value_that_is_not_a_number(value: t.Any) -> None:
     with pytest.raises(MacvtapError, match=r"^mtu: .* is not a whole number$"):
         _values.whole(value, "mtu")
 
 
 @pytest.mark.parametrize("value", [10**19, -(10**400), 1e300, "1e999999999", "9" * 5000])
-def test_a_number_that_no_option_has_room_for(value: t.Any) -> None:
+def test_a_number_that_is_too_large(value: t.Any) -> None:
     with pytest.raises(MacvtapError, match=r"^mtu: the number is too large for any option$"):
         _values.whole(value, "mtu")
 
@@ -87,7 +87,7 @@ def test_each_module_names_the_option(module: str, params: dict[str, t.Any], pat
     assert "number" in result["msg"]
 
 
-def test_what_is_within_a_text_is_no_traceback_either() -> None:
+def test_an_invalid_number_within_a_text_is_not_a_traceback() -> None:
     params = {"links": ['{"name": "mt0", "mtu": Infinity}']}
     done = subprocess.run(
         module_command("macvtap_link"),

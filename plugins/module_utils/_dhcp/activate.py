@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter that tells systemd and the managers what has been written, and waits for companions' addresses."""
+"""The adapter that reloads systemd and the network managers, and waits for the shims' addresses."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
-# Where networkd reads; what is not there yet may come.
+# networkd's directories. A missing one may appear later.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
 _STARTED = ("systemctl", "show", "--timestamp=unix", "--property=ExecMainStartTimestamp", "--value")
-# Its time is when this module last had networkd read its files.
+# Its ctime is when this collection last reloaded networkd.
 _STAMP = "/run/linuxvirt-macvtap.networkd"
 _SECONDS = 60
 
 
 def unread(run: Run) -> tuple[str, ...]:
-    """Return the files and directories of networkd's that may have changed since it read them."""
+    """Return networkd's files and directories that may have changed since it read them."""
     answer = run([*_STARTED, "systemd-networkd.service"], None)
-    # The second that it started in; nothing that an older systemctl would say begins with an @.
-    told = answer[1].strip() if answer is not None else ""
-    started = int(told[1:]) if told[:1] == "@" and told[1:].isdigit() else 0
-    read = max(started, _changed(_STAMP) if started else 0)
-    # Of /lib and /usr/lib one may be the other.
-    above_all = dict.fromkeys(os.path.realpath(path) for path in _DIRECTORIES)
-    found = [path for above in above_all for path in (above, *glob.glob(f"{above}/**/*", recursive=True))]
-    return tuple(sorted(path for path in found if _changed(path) >= read))
+    # The second in which it started. An older systemctl prints nothing that begins with an @.
+    output = answer[1].strip() if answer is not None else ""
+    started = int(output[1:]) if output[:1] == "@" and output[1:].isdigit() else 0
+    last_read = max(started, _ctime(_STAMP) if started else 0)
+    # /lib may be the same directory as /usr/lib.
+    directories = dict.fromkeys(os.path.realpath(path) for path in _DIRECTORIES)
+    paths = [path for top in directories for path in (top, *glob.glob(f"{top}/**/*", recursive=True))]
+    return tuple(sorted(path for path in paths if _ctime(path) >= last_read))
 
 
-def _changed(path: str) -> float:
+def _ctime(path: str) -> float:
     try:
         return os.lstat(path).st_ctime
     except OSError:
@@ -51,9 +51,9 @@ def _changed(path: str) -> float:
 
 
 def tell(leases: Leases, run: Run, *, units: bool) -> t.Iterator[str]:
-    """Tell systemd of new ``units``, and the managers what ``leases`` say; yield warnings.
+    """Reload systemd if there are new ``units``, and run the commands of ``leases``; yield warnings.
 
-    :raises MacvtapError: one that is to get a companion an address does not take it. The files stay.
+    :raises MacvtapError: a network manager refused to configure a shim. The files stay.
     """
     if units:
         yield from _try(("systemctl", "daemon-reload"), run)
@@ -77,22 +77,22 @@ def _try(command: Command, run: Run) -> t.Iterator[str]:
 
 
 def wait(leases: t.Sequence[Lease], addresses: t.Callable[[], t.Sequence[Address]]) -> dict[str, str | None]:
-    """Return the companions' addresses once they have them.
+    """Wait until the shims have their addresses, and return these by name.
 
-    :raises MacvtapError: one gets none. The files stay.
+    :raises MacvtapError: a shim got no address. The files stay.
     """
     deadline = time.monotonic() + _SECONDS
     while True:
-        found = {lease.name: _address(lease, addresses) for lease in leases}
-        waiting = [lease for lease in leases if lease.asked and found[lease.name] is None]
+        current = {lease.name: _address(lease, addresses) for lease in leases}
+        waiting = [lease for lease in leases if lease.asked and current[lease.name] is None]
         if not waiting:
-            return found
+            return current
         if time.monotonic() > deadline:
             names = join_names([lease.name for lease in waiting])
             managers = join_names(sorted({lease.manager for lease in waiting}))
             raise MacvtapError(
-                f"{names} got no IPv4 address from {managers} within a minute, which goes on asking. Check that a DHCP "
-                "server answers on that LAN, or use addresses in place of dhcp4",
+                f"{names} got no IPv4 address from {managers} within {_SECONDS} seconds. The request stays active. "
+                "Check that a DHCP server answers on that LAN, or set addresses instead of dhcp4",
                 path=waiting[0].path,
             )
         time.sleep(0.2)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a companion is to have from its manager, and what the managers are told. Plain values only."""
+"""The leases of macvlan shims, and the commands for their network managers. Plain values only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ Command = t.Tuple[str, ...]
 
 @dataclass(frozen=True)
 class Lease:
-    """What a companion is to have from its manager: ``address``, None while it has none.
+    """The lease of one macvlan shim: its ``address``, or None while it has none.
 
-    ``index`` is the companion's, None while there is none. ``unread`` are the files for which networkd is not told.
+    ``index`` is the shim's ifindex, None before it exists. ``unread`` are changed files because of which networkd is
+    not reloaded.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Leases:
-    """The companions' leases, and the commands that go with the files whatever becomes of those."""
+    """The shims' leases, and the commands that the changed files need in any case."""
 
     leases: tuple[Lease, ...] = ()
     commands: tuple[Command, ...] = ()

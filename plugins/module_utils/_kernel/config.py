@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Kernel configuration files: where distributions put them, and what they say."""
+"""Kernel configuration files: where distributions put them, and reading them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import os
 import re
 import zlib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import PARENTS, REPORTED, Source
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import DEPENDENCIES, REPORTED, Source
 
-_ASKED = (*REPORTED, *PARENTS)
-_SETTING = re.compile(rf"^(?:({'|'.join(_ASKED)})=([ymn])|# ({'|'.join(_ASKED)}) is not set)\s*$", re.MULTILINE)
+_OPTIONS = (*REPORTED, *DEPENDENCIES)
+_SETTING = re.compile(rf"^(?:({'|'.join(_OPTIONS)})=([ymn])|# ({'|'.join(_OPTIONS)}) is not set)\s*$", re.MULTILINE)
 _ANY_SETTING = re.compile(r"^(?:CONFIG_\w+=|# CONFIG_\w+ is not set)", re.MULTILINE)
 
 
 def parse_config(text: str) -> dict[str, str] | None:
-    """Return y, m or n for each option in question, or None where ``text`` is no kernel configuration.
+    """Return y, m or n for each option of interest, or None if ``text`` is not a kernel configuration.
 
-    An option that is not in the file is n: Kconfig leaves out what has unmet dependencies.
+    An option that is not in the file is n: Kconfig omits options with unmet dependencies.
     """
     if not _ANY_SETTING.search(text):
         return None
-    options = dict.fromkeys(_ASKED, "n")
+    options = dict.fromkeys(_OPTIONS, "n")
     for match in _SETTING.finditer(text):
         options[match[1] or match[3]] = match[2] or "n"
     return options
 
 
 def config_paths(release: str, running: str, root: str = "/") -> tuple[str, ...]:
-    """Return where the configuration of ``release`` may be, in the order in which the places count."""
+    """Return the possible paths of ``release``'s configuration, in order of precedence."""
     ostree = f"/usr/lib/ostree-boot/config-{release}"
     # ostree appends the boot checksum to the name.
     found = sorted(glob.glob(under(root, glob.escape(ostree) + "*")))
@@ -62,7 +62,7 @@ def under(root: str, path: str) -> str:
 
 
 def problem_of(exc: Exception) -> str:
-    """Say in a few words why a file could not be read."""
+    """Return in a few words why a file could not be read."""
     if isinstance(exc, (FileNotFoundError, NotADirectoryError)):
         return "does not exist"
     if isinstance(exc, IsADirectoryError):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter: reads everything about a kernel from a host, loads the module, writes the file for the next boot."""
+"""The adapter: reads a kernel's properties from the host, loads the module, writes the modules-load.d file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model im
     LoadedModule,
     LoadFile,
     Probe,
-    Thing,
+    Resource,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -32,10 +32,10 @@ def observe(
     root: str = "/",
     running: str | None = None,
 ) -> Host:
-    """Read what ``root`` knows of the kernel ``release``, by default the one that is running.
+    """Read below ``root`` all that is known about the kernel ``release``, by default the running one.
 
-    ``probe`` tries macvtap on the running kernel. It is not called while macvtap is a module that could be loaded but
-    is not, since it would load it.
+    ``probe`` creates a macvtap on the running kernel. It is not called while the macvtap module is loadable but not
+    loaded, because it would load it.
     """
     running = running or os.uname().release
     release = release or running
@@ -59,7 +59,7 @@ def observe(
         load_target=_files.target(config.under(root, LOAD_FILE)),
         distribution=_distribution(root),
         loaded_modules=loaded,
-        obstacles=modprobe.find_obstacles(root, running=release == running),
+        blockers=modprobe.find_blockers(root, running=release == running),
         modules_disabled=modprobe.find_disabled(root),
     )
     if probe and host.is_running and not config_path and (host.active or MACVTAP not in host.dep.options):
@@ -68,11 +68,11 @@ def observe(
 
 
 def apply(
-    steps: t.Sequence[Step[Thing]], journal: Journal[Thing] | None = None, *, run: modprobe.Run, root: str = "/"
+    steps: t.Sequence[Step[Resource]], journal: Journal[Resource] | None = None, *, run: modprobe.Run, root: str = "/"
 ) -> None:
     """Carry out ``steps``.
 
-    :raises MacvtapError: one that cannot be, or a file that somebody else has changed since.
+    :raises MacvtapError: a step failed, or something else has changed the file since it was read.
     """
     journal = journal or Journal()
     for step in steps:
@@ -89,19 +89,19 @@ def apply(
             _files.write(config.under(root, step.path), text, option="persistent")
 
 
-def _check_unchanged(step: Step[Thing], root: str) -> None:
+def _check_unchanged(step: Step[Resource], root: str) -> None:
     if isinstance(step.before, LoadFile) or isinstance(step.after, LoadFile):
         path = config.under(root, step.path)
         text = _read(path)
         if step.before != (None if text is None else LoadFile(step.path, text, _files.target(path))):
             raise MacvtapError(
-                f"{step.path} was changed by something else while this ran. Nothing is done to it; run it again",
+                f"{step.path} was changed by something else while this ran, and was left alone. Run the task again",
                 path="persistent",
             )
 
 
 def _probed(host: Host, probe: Probe, root: str) -> Host:
-    """Add what a probe found, and what the kernel shows since then."""
+    """Add the result of a probe, and what the kernel shows after it."""
     loaded = modules.find_loaded(root)
     active = modules.find_active(loaded, root) or ((PROBE,) if probe.works else ())
     return replace(host, probe=probe, loaded_modules=loaded, active=active)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is known of a kernel and what is wanted of it, as plain values."""
+"""The current and the desired state of a kernel, as plain values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MACVTAP = "CONFIG_MACVTAP"
 MACVLAN = "CONFIG_MACVLAN"
 TAP = "CONFIG_TAP"
 MODULES: t.Mapping[str, str] = {MACVTAP: MODULE, MACVLAN: "macvlan", TAP: "tap"}
-# Beside those, what is reported: macvtap does not need it, but those who use it often do.
+# Also reported: macvtap does not need these, but its users often do.
 REPORTED: t.Mapping[str, str] = {**MODULES, "CONFIG_VLAN_8021Q": "8021q", "CONFIG_VHOST_NET": "vhost_net"}
-# What CONFIG_MACVTAP depends on beside CONFIG_MACVLAN (drivers/net/Kconfig).
-PARENTS = ("CONFIG_NETDEVICES", "CONFIG_NET_CORE", "CONFIG_INET")
+# Dependencies of CONFIG_MACVTAP besides CONFIG_MACVLAN (drivers/net/Kconfig).
+DEPENDENCIES = ("CONFIG_NETDEVICES", "CONFIG_NET_CORE", "CONFIG_INET")
 
 LOAD_FILE = "/etc/modules-load.d/macvtap.conf"
 
@@ -27,10 +27,10 @@ ProvidedBy = t.Literal["builtin", "module", "missing", "unknown"]
 
 @dataclass(frozen=True)
 class Source:
-    """One file that can tell, and what it tells.
+    """One file with information about a kernel.
 
-    ``options`` holds y, m or n for each option that the file knows of. A list of modules (built in, or
-    loadable) knows only of those that it lists. ``problem`` says why a file tells nothing at all.
+    ``options`` holds y, m or n for each option that the file covers. A list of modules (built in, or loadable) covers
+    only those that it lists. ``problem`` is why a file could not be used.
     """
 
     path: str
@@ -39,13 +39,12 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Obstacle:
-    """One line that keeps a module from being loaded.
+class Blocker:
+    """One line that prevents a module from being loaded.
 
-    The kernel itself refuses what is in its ``module_blacklist=``. modprobe runs an ``install`` command instead of
-    loading the module. A ``blacklist``, in modprobe.d or as ``modprobe.blacklist=``, is obeyed by who asks libkmod to
-    (systemd-modules-load, udev) and where the module goes by an alias (the kernel's own requests), and not by
-    ``modprobe macvtap``.
+    The kernel itself refuses modules in its ``module_blacklist=``. modprobe runs an ``install`` command instead of
+    loading the module. A ``blacklist``, in modprobe.d or as ``modprobe.blacklist=``, is obeyed by systemd-modules-load
+    and udev, and for requests by alias (the kernel's own), but not by ``modprobe macvtap``.
     """
 
     module: str
@@ -61,7 +60,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Probe:
-    """What came of making a macvtap; ``works`` is None where it could not be tried."""
+    """The result of creating a macvtap. ``works`` is None if it could not be tried."""
 
     works: bool | None
     reason: str
@@ -69,7 +68,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Host:
-    """Everything that was read of a kernel ``release``; the sources are in the order in which they count."""
+    """All that was read about a kernel ``release``. The sources are in order of precedence."""
 
     release: str
     running: str
@@ -77,24 +76,24 @@ class Host:
     builtin_lists: tuple[Source, ...]
     dep: Source
     active: tuple[str, ...]
-    """The files in which the running kernel shows that macvtap is in it, or PROBE where only that has shown it."""
+    """The files in which the running kernel shows macvtap, or PROBE if only a probe has shown it."""
     modules_dir: str = ""
-    """Empty where there is none for this release."""
+    """Empty if there is none for this release."""
     config_path: str | None = None
-    """What the user named as the only source."""
+    """The only source to use, if the user set one."""
     installed: tuple[str, ...] = ()
     load_file: str | None = None
-    """The text of LOAD_FILE, None where there is none."""
+    """The text of LOAD_FILE, or None if it does not exist."""
     load_target: str | None = None
-    """Where LOAD_FILE points to, None where it is no symbolic link: /dev/null masks a file of the vendor's."""
+    """The target if LOAD_FILE is a symbolic link, else None. A link to /dev/null masks a vendor's file."""
     distribution: frozenset[str] = frozenset()
     """ID and ID_LIKE of os-release."""
     loaded_modules: frozenset[str] = frozenset()
-    """Those of /proc/modules."""
-    obstacles: tuple[Obstacle, ...] = ()
-    """For any of MODULES, whether or not it is a module here."""
+    """The modules in /proc/modules."""
+    blockers: tuple[Blocker, ...] = ()
+    """Of any of MODULES, whether or not this kernel has it as a module."""
     modules_disabled: bool = False
-    """Whether the running kernel takes no more modules, whoever asks."""
+    """Whether the running kernel loads no more modules."""
     probe: Probe | None = None
 
     @property
@@ -107,7 +106,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Desired:
     state: str
     persistent: bool = False
     required: bool = True
@@ -115,35 +114,35 @@ class Wanted:
 
     @property
     def loading(self) -> bool:
-        """Whether the module is to be loaded: a probe needs it."""
+        """Whether to load the module. A probe needs it, too."""
         return self.state == "loaded" or self.probe
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SupportResult:
     provided_by: ProvidedBy
     source: str | None
     tried: tuple[Source, ...]
     options: t.Mapping[str, str]
     reason: str = ""
-    remedy: str = ""
+    hint: str = ""
     refuted: bool = False
-    """Whether a probe has failed, whatever the files say."""
+    """Whether a probe failed. It takes precedence over the files."""
 
     @property
     def supported(self) -> bool:
         return self.provided_by in ("builtin", "module") and not self.refuted
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return the verdict as the module returns it."""
-        told = {
+        """Return the result as the module returns it."""
+        values = {
             "supported": self.supported,
             "provided_by": self.provided_by,
             "source": self.source,
-            "sources_tried": [{"path": source.path, "found": said_by(source)} for source in self.tried],
+            "sources_tried": [{"path": source.path, "found": describe_source(source)} for source in self.tried],
             "config": dict(self.options),
         }
-        return told if self.supported else {**told, "reason": self.reason, "remedy": self.remedy}
+        return values if self.supported else {**values, "reason": self.reason, "remedy": self.hint}
 
 
 @dataclass(frozen=True)
@@ -153,17 +152,17 @@ class LoadedModule:
 
 @dataclass(frozen=True)
 class LoadFile:
-    """A file of modules-load.d; ``target`` is where it points to, None where it is no symbolic link."""
+    """A file of modules-load.d. ``target`` is set if it is a symbolic link."""
 
     path: str
     text: str
     target: str | None = None
 
 
-Thing = t.Union[LoadedModule, LoadFile]
+Resource = t.Union[LoadedModule, LoadFile]
 
 
-def said_by(source: Source) -> str:
+def describe_source(source: Source) -> str:
     if source.problem:
         return source.problem
     setting = source.options.get(MACVTAP)
@@ -171,7 +170,7 @@ def said_by(source: Source) -> str:
 
 
 def needed_options(release: str) -> tuple[str, ...]:
-    """Return the options that macvtap needs: CONFIG_TAP was split off it only in the 4.1x kernels."""
+    """Return the options that macvtap needs. Kernels before 4.12 have no separate CONFIG_TAP."""
     version = re.match(r"(\d+)\.(\d+)", release)
     if version and (int(version[1]), int(version[2])) < (4, 12):
         return (MACVTAP, MACVLAN)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""modprobe: what its configuration and the kernel's command line keep from being loaded, and running it."""
+"""modprobe: what its configuration and the kernel's command line prevent from being loaded, and running it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import modprobe_errors
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.config import under
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULES, Obstacle
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULES, Blocker
 
 Run = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
-# modprobe.d(5), in the order in which they count: a file hides those of its name in later ones.
+# modprobe.d(5), in order of precedence: a file overrides files of the same name in later directories.
 _DIRECTORIES = (
     "/etc/modprobe.d",
     "/run/modprobe.d",
@@ -28,7 +28,7 @@ _DIRECTORIES = (
 CMDLINE = "/proc/cmdline"
 _DISABLED = "/proc/sys/kernel/modules_disabled"
 _LOCKDOWN = "/sys/kernel/security/lockdown"
-# What runs and loads nothing. Any other command may end in a modprobe of its own.
+# Commands that load nothing. Any other command may run modprobe itself.
 _IDLE = frozenset({"true", "false", ":", "exit", "nologin"})
 
 _PART = re.compile(r"\\(?P<escaped>.)|\n|[^\\\n]+|\\", re.DOTALL)
@@ -46,7 +46,7 @@ class Line(t.NamedTuple):
 
 
 def parse(text: str) -> list[Line]:
-    """Return the commands of a modprobe.d file that name a module, read as libkmod reads them (getline_wrapped)."""
+    """Return the commands of a modprobe.d file that name a module, parsed like libkmod does (getline_wrapped)."""
     found: list[Line] = []
     number = start = 1
     line = ""
@@ -67,39 +67,39 @@ def _command(number: int, line: str) -> list[Line]:
     words = _COMMAND.fullmatch(line)
     if not words or line.startswith("#") or (words[1] == "install" and not words[3]):
         return []
-    # Not within brackets, where a dash makes a range.
+    # Not within brackets, where a dash is a range.
     module = _DASH.sub(lambda match: "_" if match[0] == "-" else match[0], words[2])
     return [Line(number, words[1], module, (words[3] or "").strip())]
 
 
 def parse_cmdline(text: str) -> dict[str, tuple[str, ...]]:
-    """Return the modules that the kernel's command line names, by kind of obstacle."""
+    """Return the modules that the kernel's command line blocks, by kind of blocker."""
     kernel: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
     words = text.split()
-    # What is behind it is for init.
-    ours = words[: words.index("--")] if "--" in words else words
-    for word in ours:
-        name, given, value = word.replace('"', "").partition("=")
+    # Arguments after -- are for init.
+    parameters = words[: words.index("--")] if "--" in words else words
+    for parameter in parameters:
+        name, equals, value = parameter.replace('"', "").partition("=")
         modules = tuple(value.split(","))
-        if given and name.replace("-", "_") == "module_blacklist":
-            # A parameter that is a string keeps what was said last (kernel/module/main.c, core_param).
+        if equals and name.replace("-", "_") == "module_blacklist":
+            # Of a string parameter, the last value counts (kernel/module/main.c, core_param).
             kernel = modules
-        elif given and name == "modprobe.blacklist":
+        elif equals and name == "modprobe.blacklist":
             blacklist += modules
     return {"kernel": kernel, "blacklist": blacklist}
 
 
-def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
-    """Return all that keeps macvtap or what it needs from being loaded.
+def find_blockers(root: str, *, running: bool) -> tuple[Blocker, ...]:
+    """Return everything that prevents loading macvtap or its dependencies.
 
-    The command line counts only for the kernel that is ``running``.
+    The command line counts only for the ``running`` kernel.
     """
     lines = configuration(root)
-    found: list[Obstacle] = []
+    found: list[Blocker] = []
     for module in MODULES.values():
         found += [
-            Obstacle(module, "blacklist", f"{path}:{line.number}", f"blacklist {module}")
+            Blocker(module, "blacklist", f"{path}:{line.number}", f"blacklist {module}")
             for path, line in lines
             if line.command == "blacklist" and line.module == module
         ]
@@ -107,15 +107,15 @@ def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
         if command and _loads_nothing(command[1].rest):
             path, line = command
             says = f"install {line.module} {line.rest}"
-            found.append(Obstacle(module, "install", f"{path}:{line.number}", says))
+            found.append(Blocker(module, "install", f"{path}:{line.number}", says))
     named = parse_cmdline(_text(CMDLINE, root)) if running else {}
     found += [
-        Obstacle(module, "kernel", CMDLINE, f"module_blacklist={module}")
+        Blocker(module, "kernel", CMDLINE, f"module_blacklist={module}")
         for module in named.get("kernel", ())
         if module in MODULES.values()
     ]
     found += [
-        Obstacle(module, "blacklist", CMDLINE, f"modprobe.blacklist={module}")
+        Blocker(module, "blacklist", CMDLINE, f"modprobe.blacklist={module}")
         for module in named.get("blacklist", ())
         if module in MODULES.values()
     ]
@@ -123,39 +123,39 @@ def find_obstacles(root: str, *, running: bool) -> tuple[Obstacle, ...]:
 
 
 def configuration(root: str) -> list[tuple[str, Line]]:
-    """Return all commands of modprobe.d with their files, in the order in which they count."""
-    return [(path, line) for path in _files_that_count(root) for line in parse(_text(path, root))]
+    """Return all commands of modprobe.d with their files, in order of precedence."""
+    return [(path, line) for path in _effective_files(root) for line in parse(_text(path, root))]
 
 
 def install_command(lines: t.Iterable[tuple[str, Line]], module: str) -> tuple[str, Line] | None:
-    """Return what modprobe runs in place of loading ``module``: the first that matches."""
+    """Return the command that modprobe runs instead of loading ``module``: the first match."""
     return next((o for o in lines if o[1].command == "install" and fnmatch.fnmatchcase(module, o[1].module)), None)
 
 
 def find_disabled(root: str) -> bool:
-    """Return whether the kernel takes no more modules (kernel.modules_disabled, which nothing takes back)."""
+    """Return whether the kernel loads no more modules (kernel.modules_disabled, which cannot be unset)."""
     return _text(_DISABLED, root).strip() == "1"
 
 
 def call(command: list[str], run: Run, root: str = "/") -> None:
     """Run modprobe.
 
-    :raises MacvtapError: it failed; with what that means, where its words are known.
+    :raises MacvtapError: it failed. Known messages are explained.
     """
     try:
         code, out, err = run(command)
     except OSError as exc:
         raise MacvtapError(f"modprobe cannot be run ({exc.strerror}): install kmod", path="state") from exc
     if code:
-        said = (err or out).strip() or "it said nothing"
-        meaning = modprobe_errors.explain(said, _lockdown(root), root_user=os.geteuid() == 0)
+        output = (err or out).strip() or "no output"
+        meaning = modprobe_errors.explain(output, _lockdown(root), root_user=os.geteuid() == 0)
         raise MacvtapError(
-            f"{' '.join(command)} failed with code {code}: {said}{'. ' if meaning else ''}{meaning}", path="state"
+            f"{' '.join(command)} failed with code {code}: {output}{'. ' if meaning else ''}{meaning}", path="state"
         )
 
 
-def _files_that_count(root: str) -> list[str]:
-    """Return the files that count, in the order in which they are read: that of their names."""
+def _effective_files(root: str) -> list[str]:
+    """Return the files that are not overridden, in the order of their names, in which they are read."""
     files: dict[str, str] = {}
     for directory in _DIRECTORIES:
         try:
@@ -176,7 +176,7 @@ def _loads_nothing(command: str) -> bool:
 
 
 def _lockdown(root: str) -> str:
-    """Return the kernel's lockdown ("none [integrity] confidentiality"), "" where there is none."""
+    """Return the kernel's lockdown mode ("none [integrity] confidentiality"), or "" for none."""
     mode = _text(_LOCKDOWN, root).partition("[")[2].partition("]")[0]
     return "" if mode == "none" else mode
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The lists of modules that depmod, kbuild and the running kernel keep: parsing them, and reading them."""
+"""Module lists of depmod, kbuild and the running kernel: reading and parsing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.config import problem_of, under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import MODULE, REPORTED, Source
 
-# The last two are where NixOS has its modules: it has no /lib/modules.
+# The last two are NixOS's, which has no /lib/modules.
 _TREES = (
     "/lib/modules",
     "/usr/lib/modules",
@@ -26,17 +26,17 @@ def module_name(path: str) -> str:
 
 
 def parse_builtin(text: str) -> frozenset[str]:
-    """Return the modules of a modules.builtin: one path on each line."""
+    """Return the modules in a modules.builtin: one path on each line."""
     return frozenset(module_name(line) for line in text.split())
 
 
 def parse_modinfo(text: str) -> frozenset[str]:
-    r"""Return the modules of a modules.builtin.modinfo: ``module.key=value``, each ended by a NUL."""
+    r"""Return the modules in a modules.builtin.modinfo: ``module.key=value`` entries, each ended by a NUL."""
     return frozenset(entry.split(".", 1)[0] for entry in text.split("\0") if "." in entry)
 
 
 def parse_dep(text: str) -> dict[str, str]:
-    """Return the modules of a modules.dep with their files: ``path: path of what it needs …``."""
+    """Return the modules in a modules.dep with their files: ``path: paths of dependencies …``."""
     files = (line.split(":", 1)[0] for line in text.splitlines() if ":" in line)
     return {module_name(file): file for file in files}
 
@@ -48,12 +48,12 @@ def parse_devices(text: str) -> frozenset[str]:
 
 
 def parse_loaded(text: str) -> frozenset[str]:
-    """Return the modules of a /proc/modules."""
+    """Return the modules in a /proc/modules."""
     return frozenset(line.split()[0] for line in text.splitlines() if line.strip())
 
 
 def read_list(path: str, parse: t.Callable[[str], t.Container[str]], setting: str, root: str) -> Source:
-    """Read a list of modules: what it lists has ``setting``."""
+    """Read a list of modules. Listed modules have ``setting``."""
     try:
         with open(under(root, path), encoding="utf-8", errors="replace") as file:
             names = parse(file.read())
@@ -70,7 +70,7 @@ def read_builtin(directory: str, root: str) -> tuple[Source, ...]:
 
 
 def read_dep(directory: str, root: str) -> Source:
-    """Read modules.dep. A module that it lists but whose file is gone counts as not listed."""
+    """Read modules.dep. A listed module whose file does not exist counts as not listed."""
 
     def present(text: str) -> frozenset[str]:
         files = parse_dep(text)
@@ -84,7 +84,7 @@ def read_dep(directory: str, root: str) -> Source:
 
 
 def find_tree(release: str, root: str) -> str:
-    """Return the directory of ``release``'s modules, "" where there is none."""
+    """Return the modules directory of ``release``, or "" if there is none."""
     candidates = (f"{tree}/{release}" for tree in _TREES)
     return next((path for path in candidates if os.path.isdir(under(root, path))), "")
 
@@ -98,14 +98,14 @@ def find_installed(root: str) -> tuple[str, ...]:
 
 
 def find_loaded(root: str) -> frozenset[str]:
-    """Return the modules that the running kernel has loaded. What is built in is not among them."""
+    """Return the modules that the running kernel has loaded, without built-in ones."""
     return parse_loaded(_read_proc("/proc/modules", root))
 
 
 def find_active(loaded: t.Container[str], root: str) -> tuple[str, ...]:
     """Return the files in which the running kernel shows macvtap.
 
-    None of them is a proof of absence: a built-in macvtap is neither in /proc/modules nor in /sys/module.
+    An empty result does not prove absence: a built-in macvtap is neither in /proc/modules nor in /sys/module.
     """
     devices = parse_devices(_read_proc("/proc/devices", root))
     return tuple(path for path, names in (("/proc/modules", loaded), ("/proc/devices", devices)) if MODULE in names)

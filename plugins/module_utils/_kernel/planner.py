@@ -1,136 +1,136 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is to be done to have macvtap in the kernel. Pure."""
+"""Which steps bring macvtap into the kernel. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import judgement, obstacles
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import blockers, support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
     MODULE,
+    Desired,
     Host,
     LoadedModule,
     LoadFile,
-    Thing,
-    Verdict,
-    Wanted,
-    said_by,
+    Resource,
+    SupportResult,
+    describe_source,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 _LOAD_TEXT = f"# Managed by Ansible (linuxvirt.macvtap.kernel_macvtap_check)\n{MODULE}\n"
 
 
-def plan(wanted: Wanted, host: Host) -> Plan[Thing]:
-    """Say what is to be done.
+def plan(desired: Desired, host: Host) -> Plan[Resource]:
+    """Return the steps to take.
 
-    :raises MacvtapError: macvtap is not there and required, or cannot be loaded.
+    :raises MacvtapError: macvtap is required and not supported, or cannot be loaded.
     """
-    if wanted.probe and (host.config_path or not host.is_running):
-        found = f"kernel is {host.release}" if not host.is_running else f"config_path is {host.config_path}"
-        raise MacvtapError(f"only the running kernel can be tried, and {found}: leave that out", path="probe")
-    verdict = judgement.judge(host)
-    if not verdict.supported:
-        if wanted.required:
-            looked = "; ".join(f"{source.path} {said_by(source)}" for source in verdict.tried)
-            raise MacvtapError(f"{verdict.reason} Looked at: {looked}. {verdict.remedy}", **returned(host, verdict))
-        return Plan(warnings=_warnings(host, verdict))
-    if not wanted.loading:
-        return Plan(warnings=_warnings(host, verdict))
+    if desired.probe and (host.config_path or not host.is_running):
+        option = f"kernel is {host.release}" if not host.is_running else f"config_path is {host.config_path}"
+        raise MacvtapError(f"only the running kernel can be probed, and {option}. Leave that out", path="probe")
+    result = support.evaluate(host)
+    if not result.supported:
+        if desired.required:
+            sources = "; ".join(f"{source.path}: {describe_source(source)}" for source in result.tried)
+            raise MacvtapError(f"{result.reason} Checked: {sources}. {result.hint}", **returned(host, result))
+        return Plan(warnings=_warnings(host, result))
+    if not desired.loading:
+        return Plan(warnings=_warnings(host, result))
     if not host.is_running:
         raise MacvtapError(
-            f"macvtap cannot be loaded into {host.release}: {host.running} is the kernel that is running. "
-            f"Leave kernel out, or ask for state=supported",
+            f"macvtap cannot be loaded into {host.release}: the running kernel is {host.running}. "
+            f"Leave kernel out, or set state: supported",
             path="kernel",
         )
-    if verdict.provided_by == "builtin":
+    if result.provided_by == "builtin":
         if not host.active:
-            raise MacvtapError(_builtin_but_absent(host, verdict), path="state", **returned(host, verdict))
-        return Plan(warnings=_warnings(host, verdict))
-    return _plan_module(wanted, host, verdict)
+            raise MacvtapError(_builtin_but_absent(host, result), path="state", **returned(host, result))
+        return Plan(warnings=_warnings(host, result))
+    return _plan_module(desired, host, result)
 
 
-def _plan_module(wanted: Wanted, host: Host, verdict: Verdict) -> Plan[Thing]:
-    steps: list[Step[Thing]] = []
-    option = "state" if wanted.state == "loaded" else "probe"
-    refusal = "" if host.active else _why_not_now(host)
-    if refusal:
-        raise MacvtapError(refusal, path=option, **returned(host, verdict))
-    persistent = wanted.persistent and wanted.state == "loaded"
-    hindering = obstacles.at_boot(host)
-    if persistent and hindering:
+def _plan_module(desired: Desired, host: Host, result: SupportResult) -> Plan[Resource]:
+    steps: list[Step[Resource]] = []
+    option = "state" if desired.state == "loaded" else "probe"
+    message = "" if host.active else _why_not_now(host)
+    if message:
+        raise MacvtapError(message, path=option, **returned(host, result))
+    persistent = desired.persistent and desired.state == "loaded"
+    blocking = blockers.at_boot(host)
+    if persistent and blocking:
         raise MacvtapError(
-            f"macvtap would not be loaded at boot, whatever {LOAD_FILE} says: {obstacles.say(hindering)}",
+            f"macvtap would not be loaded at boot, despite {LOAD_FILE}: {blockers.describe(blocking)}",
             path="persistent",
-            **returned(host, verdict),
+            **returned(host, result),
         )
     if persistent and not _names_module(host.load_file):
         steps.append(_load_file_step(_load_file(host)))
     if not host.active:
-        # Last, so that nothing that fails after it leaves a module loaded.
+        # Last, so that no later failure leaves a module loaded.
         steps.append(_load_step(before=False))
-    return Plan(tuple(steps), _warnings(host, verdict))
+    return Plan(tuple(steps), _warnings(host, result))
 
 
 def _why_not_now(host: Host) -> str:
-    """Say why modprobe could not load macvtap into the running kernel, "" where it should."""
-    lacking = judgement.why_not_loadable(host, host.configs[0] if host.config_path else None)
-    if lacking:
-        return " ".join(lacking)
+    """Return why modprobe cannot load macvtap into the running kernel, or "" if nothing prevents it."""
+    reason = support.why_not_loadable(host, host.configs[0] if host.config_path else None)
+    if reason:
+        return " ".join(reason)
     if host.modules_disabled:
-        return obstacles.say_disabled()
-    hindering = obstacles.by_name(host)
-    return f"macvtap cannot be loaded: {obstacles.say(hindering)}" if hindering else ""
+        return blockers.describe_disabled()
+    blocking = blockers.by_name(host)
+    return f"macvtap cannot be loaded: {blockers.describe(blocking)}" if blocking else ""
 
 
-def undo(steps: t.Sequence[Step[Thing]], host: Host) -> Plan[Thing]:
-    """Plan the way back from ``host`` to what ``steps`` started from, but for a file that somebody else has changed."""
-    back: list[Step[Thing]] = []
+def undo(steps: t.Sequence[Step[Resource]], host: Host) -> Plan[Resource]:
+    """Plan the way from ``host`` back to the state before ``steps``, except for a file that was changed meanwhile."""
+    reverse: list[Step[Resource]] = []
     warnings = []
     for step in reversed(steps):
         if isinstance(step.after, LoadedModule):
             if host.active:
-                back.append(_load_step(before=True))
+                reverse.append(_load_step(before=True))
         elif isinstance(step.after, LoadFile):
-            was = step.before if isinstance(step.before, LoadFile) else None
-            now = _load_file(host)
-            if now == step.after:
-                back.append(_file_step(now, was))
-            elif now != was:
+            original = step.before if isinstance(step.before, LoadFile) else None
+            current = _load_file(host)
+            if current == step.after:
+                reverse.append(_file_step(current, original))
+            elif current != original:
                 warnings.append(f"{LOAD_FILE} was changed by something else while this ran, and is left as it is now")
-    return Plan(tuple(back), tuple(warnings))
+    return Plan(tuple(reverse), tuple(warnings))
 
 
-def returned(host: Host, verdict: Verdict) -> dict[str, t.Any]:
-    """Return what the module returns of what it found."""
+def returned(host: Host, result: SupportResult) -> dict[str, t.Any]:
+    """Return the module's return values about the kernel."""
     return {
         "kernel": host.release,
         "loaded": host.loaded,
-        **verdict.as_dict(),
+        **result.as_dict(),
         "obstacles": [
             {"module": one.module, "kind": one.kind, "where": one.where, "says": one.says}
-            for one in obstacles.relevant(host)
+            for one in blockers.relevant(host)
         ],
         "probe": {"works": host.probe.works, "reason": host.probe.reason} if host.probe else None,
     }
 
 
-def _warnings(host: Host, verdict: Verdict) -> tuple[str, ...]:
+def _warnings(host: Host, result: SupportResult) -> tuple[str, ...]:
     untried = host.probe is not None and host.probe.works is None
     return (
-        *(obstacles.warnings(host) if verdict.provided_by == "module" else ()),
-        *([f"macvtap could not be tried: {host.probe.reason}"] if untried and host.probe else ()),
+        *(blockers.warnings(host) if result.provided_by == "module" else ()),
+        *([f"macvtap could not be probed: {host.probe.reason}"] if untried and host.probe else ()),
     )
 
 
-def _builtin_but_absent(host: Host, verdict: Verdict) -> str:
+def _builtin_but_absent(host: Host, result: SupportResult) -> str:
     return (
-        f"{verdict.source} says that macvtap is built into {host.release}, but /proc/devices does not list it. "
-        f"Either that file belongs to another kernel, or initcall_blacklist= on the kernel's command line keeps "
-        f"macvtap out"
+        f"according to {result.source} macvtap is built into {host.release}, but /proc/devices does not list it. "
+        f"Either that file belongs to another kernel, or initcall_blacklist= on the kernel's command line disables "
+        f"macvtap"
     )
 
 
@@ -142,8 +142,8 @@ def _load_file(host: Host) -> LoadFile | None:
     return None if host.load_file is None else LoadFile(LOAD_FILE, host.load_file, host.load_target)
 
 
-def _load_file_step(before: LoadFile | None) -> Step[Thing]:
-    """Keep what is in the file already: somebody may have written it by hand."""
+def _load_file_step(before: LoadFile | None) -> Step[Resource]:
+    """Return the step that adds the module to the file. Existing lines stay: they may be hand-written."""
     text = before.text if before else ""
     if not text:
         return _file_step(before, LoadFile(LOAD_FILE, _LOAD_TEXT))
@@ -151,13 +151,13 @@ def _load_file_step(before: LoadFile | None) -> Step[Thing]:
     return _file_step(before, LoadFile(LOAD_FILE, f"{text}{end}{MODULE}\n"))
 
 
-def _file_step(before: LoadFile | None, after: LoadFile | None) -> Step[Thing]:
+def _file_step(before: LoadFile | None, after: LoadFile | None) -> Step[Resource]:
     old, new = (file.text if file else None for file in (before, after))
     change = Change(MODULE, "persistent", _names_module(old), _names_module(new), Impact.NONE)
     return Step(MODULE, before, after, (change,), old or "", new or "", path=LOAD_FILE)
 
 
-def _load_step(*, before: bool) -> Step[Thing]:
+def _load_step(*, before: bool) -> Step[Resource]:
     thing = LoadedModule(MODULE)
     return Step(
         MODULE,

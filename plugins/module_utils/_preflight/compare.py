@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A whole fleet's declarations and findings held against each other. Pure."""
+"""Comparison of a whole fleet's declarations and current states. Pure."""
 
 from __future__ import annotations
 
@@ -29,41 +29,44 @@ __all__ = ["conflicts", "gaps"]
 
 
 def conflicts(fleet: t.Any) -> list[Conflict]:
-    """Return what is wrong with ``fleet``, by kind and then by host.
+    """Return the conflicts of ``fleet``, by kind and then by host.
 
-    ``fleet`` has of each host, by its name, what is ``declared`` (the roles' variables) and what was ``found`` (the
-    result of macvtap_host_info, or of the attempt), as a dictionary or as JSON text.
+    ``fleet`` has for each host name what is ``declared`` (the roles' variables) and what was ``found`` (the result of
+    macvtap_host_info, or its failure), as a dictionary or as JSON text.
     """
-    read = hosts(fleet)
-    found = [*_of_each(one for one in read if not one.outside), *migration.conflicts(read), *addresses.conflicts(read)]
-    # What concerns hosts outside of --limit alone keeps nothing from being done on the others.
-    outside = {host.name for host in read if host.outside}
-    found = [one for one in found if any(place.host not in outside for place in one.where)]
-    return sorted(allowed.marked(found, read), key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message))
+    all_hosts = hosts(fleet)
+    result = _of_each(host for host in all_hosts if not host.outside)
+    result += [*migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
+    # A conflict that concerns only hosts outside of --limit must not stop the others.
+    outside = {host.name for host in all_hosts if host.outside}
+    result = [one for one in result if any(place.host not in outside for place in one.where)]
+    return sorted(
+        allowed.mark(result, all_hosts), key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message)
+    )
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:
-    """Return what is not known of ``fleet``, or should be known although nothing is wrong with it."""
-    found = fleets.gaps(fleet)
+    """Return what could not be checked in ``fleet``, and notes that are no conflicts."""
+    result = fleets.gaps(fleet)
     companions = fleets.declaring(fleet, "macvtap_host_access_companions")
     for host in hosts(companions) if companions else ():
-        found += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
-    return found
+        result += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
+    return result
 
 
 def _of(host: Host) -> t.Iterable[Conflict]:
     try:
         return list(checks.conflicts(host))
-    except Exception as exc:  # pylint: disable=broad-except  # it is to keep no other host from being compared
+    except Exception as exc:  # pylint: disable=broad-except  # it must not prevent comparing the other hosts
         return [Conflict("declaration", defect(exc), DEFECT, (Place(host.name),), host.segment)]
 
 
-def _of_each(read: t.Iterable[Host]) -> list[Conflict]:
-    """Return what cannot be on hosts by themselves; what is the same on several, by a group's variable, is one."""
-    found: dict[tuple[str, ...], Conflict] = {}
-    for host in read:
+def _of_each(inside: t.Iterable[Host]) -> list[Conflict]:
+    """Return the conflicts within single hosts. The same one on several hosts, by a group variable, is merged."""
+    merged: dict[tuple[str, ...], Conflict] = {}
+    for host in inside:
         for one in _of(host):
             key = (one.kind, one.message, one.remedy, one.segment)
-            there = found.get(key)
-            found[key] = one if there is None else replace(there, where=there.where + one.where)
-    return list(found.values())
+            first = merged.get(key)
+            merged[key] = one if first is None else replace(first, where=first.where + one.where)
+    return list(merged.values())

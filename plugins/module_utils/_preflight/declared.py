@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The roles' variables of a host as what they declare, with the same defaults as the roles have. Pure."""
+"""A host's role variables as declarations, with the same defaults as the roles. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
     defect,
 )
 
-Said = t.Mapping[str, t.Any]
+Values = t.Mapping[str, t.Any]
 
-# A playbook without the roles does not see their defaults.
-DEFAULTS: Said = {
+# A playbook that does not include the roles does not have their defaults.
+DEFAULTS: Values = {
     "macvtap_preflight_allow": [],
     "macvtap_kernel_required": True,
     "macvtap_links_links": [],
@@ -58,24 +58,24 @@ _COMPANION_LISTS = ("addresses", "guests")
 
 
 class Variables:
-    """The variables of one host, and what could not be read of them."""
+    """The variables of one host, and the problems with reading them."""
 
-    def __init__(self, host: str, said: Said) -> None:
+    def __init__(self, host: str, values: Values) -> None:
         self._host = host
-        self._said = {}
+        self._values = {}
         self.problems: list[Problem] = []
-        for name, value in said.items():
-            # Before 2.19 ansible-core makes an empty text of what is left out.
+        for name, value in values.items():
+            # ansible-core before 2.19 passes an omitted value as an empty text.
             if value is not None and value != "":
                 with self._noted(Place(host)):
                     option = options.VARIABLES.get(name)
-                    self._said[name] = value if option is None else options.convert(value, option, name, [])
+                    self._values[name] = value if option is None else options.convert(value, option, name, [])
 
     def get(self, name: str) -> t.Any:
-        return self._said.get(name, DEFAULTS.get(name))
+        return self._values.get(name, DEFAULTS.get(name))
 
     def segments(self) -> tuple[str, dict[str, str]]:
-        """Return the host's segment, and those of its links where it names them."""
+        """Return the host's segment, and the segments of its links if it declares any."""
         with self._noted(Place(self._host)):
             return segments.read(self.get(segments.VARIABLE))
         return segments.read(None)
@@ -89,109 +89,105 @@ class Variables:
     def links(self) -> tuple[DeclaredLink, ...]:
         """Return the links of macvtap_links."""
         top = {name: self.get(f"macvtap_links_{name}") for name in ("state", "parent", "mode", "mtu")}
-        found = []
-        for path, given in self._entries("macvtap_links_links", top, options.LINK, _LINK):
-            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
-                _need(given, path, "name")
-                # Whether there are the owners of a tap, only the host knows.
-                found.append(link_options.wanted(path, {**dict.fromkeys(LINK_OPTIONS), **given}))
-        self._note_twins(found)
+        result = []
+        for path, values in self._entries("macvtap_links_links", top, options.LINK, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
+                _require(values, path, "name")
+                # Only the host knows whether the owners of a tap exist.
+                result.append(link_options.wanted(path, {**dict.fromkeys(LINK_OPTIONS), **values}))
+        self._note_duplicates(result)
         return tuple(
             DeclaredLink(
-                want.name,
-                want.parent,
-                want.mode,
-                want.mac,
-                want.mtu,
-                want.state == "absent",
-                want.path,
-                want.state == "down",
-                want.netns,
+                link.name,
+                link.parent,
+                link.mode,
+                link.mac,
+                link.mtu,
+                link.state == "absent",
+                link.path,
+                link.state == "down",
+                link.netns,
             )
-            for want in found
+            for link in result
         )
 
     def vlans(self) -> tuple[WantedVlan, ...]:
         """Return the VLAN links of macvtap_links."""
-        found = []
-        for path, given in self._entries("macvtap_links_vlans", {}, options.VLAN, _LINK):
-            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
-                found.append(vlan_options.wanted(path, given))
-        return tuple(found)
+        result = []
+        for path, values in self._entries("macvtap_links_vlans", {}, options.VLAN, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
+                result.append(vlan_options.wanted(path, values))
+        return tuple(result)
 
     def companions(self) -> tuple[Companion, ...]:
-        """Return the companions of macvtap_host_access."""
+        """Return the macvlan shims of macvtap_host_access."""
         names = ("state", "parent", "mtu", "dhcp4", *_COMPANION_LISTS)
         top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
-        found = []
-        for path, given in self._entries("macvtap_host_access_companions", top, options.COMPANION, _LINK):
-            with self._noted(Place(self._host, link=given.get("name"), seen="declared")):
+        result = []
+        for path, values in self._entries("macvtap_host_access_companions", top, options.COMPANION, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
                 for name in _COMPANION_LISTS:
-                    if given.get(name) is not None:
-                        given[name] = options.convert(given[name], options.COMPANION[name], join_path(path, name), [])
-                found.append(access_options.wanted(path, given))
-        self._note_twins([Wanted(want.name, want.path) for want in found])
-        return tuple(found)
+                    if values.get(name) is not None:
+                        values[name] = options.convert(values[name], options.COMPANION[name], join_path(path, name), [])
+                result.append(access_options.wanted(path, values))
+        self._note_duplicates([Wanted(link.name, link.path) for link in result])
+        return tuple(result)
 
     def interfaces(self) -> tuple[Desired, ...]:
         """Return the interfaces of macvtap_domains."""
         names = ("state", "source", "mode", *options.NIC_DEFAULTS)
         top = {name: self.get(f"macvtap_domains_{name}") for name in names}
-        found: dict[tuple[str, str, str], tuple[Desired, Said]] = {}
-        for path, given in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
-            with self._noted(Place(self._host, given.get("domain"), given.get("mac"), seen="declared")):
-                (desired,) = declare.declare([(path, given)])
+        result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
+        for path, values in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+            with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
+                (desired,) = declare.declare([(path, values)])
                 key = (desired.domain, desired.by, desired.key)
-                if key in found:
-                    # In words, what is wrong with two of one domain.
-                    declare.declare([(found[key][0].path, found[key][1]), (path, given)])
-                found[key] = (desired, given)
-        return tuple(desired for desired, _given in found.values())
+                if key in result:
+                    # Raises a clear error about the two of them.
+                    declare.declare([(result[key][0].path, result[key][1]), (path, values)])
+                result[key] = (desired, values)
+        return tuple(desired for desired, _values in result.values())
 
     def _entries(
-        self, variable: str, top: Said, spec: options.Spec, naming: t.Mapping[str, str]
+        self, variable: str, top: Values, spec: options.Spec, naming: t.Mapping[str, str]
     ) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-        """Return the entries of ``variable`` as they can be read, each by its path; ``naming`` has the options that
-        name what they are of, and as what.
-        """
-        said = self.get(variable)
-        if isinstance(said, (str, bytes)) or not isinstance(said, t.Sequence):
-            self.problems.append(Problem(Place(self._host), f"{variable}: a list is needed, and found is {said!r}"))
+        """Yield the valid entries of ``variable`` with their paths. ``naming`` maps options to fields of a Place."""
+        entries = self.get(variable)
+        if isinstance(entries, (str, bytes)) or not isinstance(entries, t.Sequence):
+            self.problems.append(Problem(Place(self._host), f"{variable}: must be a list, not {entries!r}"))
             return
-        for index, entry in enumerate(said):
+        for index, entry in enumerate(entries):
             path = f"{variable}[{index}]"
             if not isinstance(entry, t.Mapping):
-                self.problems.append(
-                    Problem(Place(self._host), f"{path}: a dictionary is needed, and found is {entry!r}")
-                )
+                self.problems.append(Problem(Place(self._host), f"{path}: must be a dictionary, not {entry!r}"))
                 continue
             unknown: list[str] = []
-            given: dict[str, t.Any] | None = None
+            values: dict[str, t.Any] | None = None
             place = Place(
                 self._host,
-                **{what: None if entry.get(name) is None else str(entry[name]) for name, what in naming.items()},
+                **{field: None if entry.get(name) is None else str(entry[name]) for name, field in naming.items()},
                 seen="declared",
             )
             with self._noted(place):
-                given = {**top, **options.read(path, entry, spec, unknown)}
+                values = {**top, **options.read(path, entry, spec, unknown)}
             self.problems += [Problem(place, message) for message in unknown]
-            if given is not None:
-                yield path, given
+            if values is not None:
+                yield path, values
 
-    def _note_twins(self, wanted: t.Iterable[Wanted]) -> None:
+    def _note_duplicates(self, links: t.Iterable[Wanted]) -> None:
         seen: dict[str, Wanted] = {}
-        for want in wanted:
-            if want.key in seen:
-                with self._noted(Place(self._host, link=want.key, seen="declared")):
-                    refusals.check_declared_once([seen[want.key], want])
-            seen[want.key] = want
+        for link in links:
+            if link.key in seen:
+                with self._noted(Place(self._host, link=link.key, seen="declared")):
+                    refusals.check_declared_once([seen[link.key], link])
+            seen[link.key] = link
 
     def _noted(self, place: Place) -> _Noted:
         return _Noted(self.problems, place)
 
 
 class _Noted:
-    """Notes the error of a declaration, so that the others are compared all the same."""
+    """Records the error of a declaration, so that the others are still compared."""
 
     def __init__(self, problems: list[Problem], place: Place) -> None:
         self._problems = problems
@@ -208,6 +204,6 @@ class _Noted:
         return isinstance(error, Exception)
 
 
-def _need(given: Said, path: str, name: str) -> None:
-    if not given.get(name):
-        raise MacvtapError("say it", path=join_path(path, name))
+def _require(values: Values, path: str, name: str) -> None:
+    if not values.get(name):
+        raise MacvtapError("a value is required", path=join_path(path, name))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What of the declarations would cut off the host itself, or Ansible's connection to it. Pure."""
+"""Declarations that would disconnect the host itself, or Ansible from it. Pure."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 )
 
 # Kind, message and remedy.
-_Said = t.Tuple[str, str, str]
+_Finding = t.Tuple[str, str, str]
 ROLES = ("macvtap_links", "macvtap_domains", "macvtap_host_access")
 
 
-def conflicts(host: Host) -> t.Iterator[tuple[_Said, Place]]:
-    """Find what takes away addresses or routes of the host, or cuts off Ansible, and is not allowed by its role."""
-    for want, found in host.lost_by_vlans:
+def conflicts(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
+    """Find what would remove addresses or routes of the host, or cut off Ansible, unless its role allows that."""
+    for vlan, lost in host.lost_by_vlans:
         if "macvtap_links" not in host.may_disconnect:
-            yield _said("macvtap_links", found), Place(host.name, link=want.said_name, seen="declared")
+            yield _finding("macvtap_links", lost), Place(host.name, link=vlan.said_name, seen="declared")
     for role, disruption, place in _all(host):
-        lost = reachability.cut_off(disruption, host.reach, host.links) if role not in host.may_disconnect else None
-        if lost is not None:
-            yield _said(role, lost), place
+        loss = reachability.cut_off(disruption, host.reach, host.links) if role not in host.may_disconnect else None
+        if loss is not None:
+            yield _finding(role, loss), place
 
 
-def _said(role: str, lost: tuple[str, str]) -> _Said:
-    message, mend = lost
-    return "disconnect", message, f"{mend}, or set {role}_{ALLOW}: true"
+def _finding(role: str, lost: tuple[str, str]) -> _Finding:
+    message, hint = lost
+    return "disconnect", message, f"{hint}, or set {role}_{ALLOW}: true"
 
 
 def by_vlans(
-    wanted: t.Iterable[WantedVlan], links: Links, reach: Reach
+    desired: t.Iterable[WantedVlan], links: Links, reach: Reach
 ) -> t.Iterator[tuple[WantedVlan, tuple[str, str]]]:
-    """Yield what making the VLAN links takes from the host, and what to do; ``links`` are those that there are now."""
-    for want in wanted:
-        # What it cannot be made for is told by vlans.py.
+    """Yield what creating the VLAN links takes from the host, and a hint. ``links`` are the current ones."""
+    for vlan in desired:
+        # vlans.py reports VLAN links that cannot be created.
         with contextlib.suppress(MacvtapError):
-            for disruption in reachability.of_steps(vlans.plan([want], links, force=True).steps):
+            for disruption in reachability.of_steps(vlans.plan([vlan], links, force=True).steps):
                 lost = reachability.cut_off(disruption, reach, links)
                 if lost is not None:
-                    yield want, lost
+                    yield vlan, lost
 
 
 def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
@@ -62,48 +62,49 @@ def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
         role = "macvtap_host_access" if shim else "macvtap_links"
         yield role, Disruption(name, Loss.REMOVED, declared=shim), Place(host.name, link=name, seen="found")
     companions = {companion.name for companion in host.companions}
-    for wanted in host.declared_links:
-        shim = wanted.key in companions
-        for disruption in _of_link(wanted, host, declared=shim):
-            yield "macvtap_host_access" if shim else "macvtap_links", disruption, wanted.place(host.name)
+    for desired in host.declared_links:
+        shim = desired.key in companions
+        for disruption in _of_link(desired, host, declared=shim):
+            yield "macvtap_host_access" if shim else "macvtap_links", disruption, desired.place(host.name)
     for nic in host.nics:
         source = nic.final("source")
-        if nic.given is not None and source and nic.final("mode") in PASSTHRU and not _has(nic, source):
+        if nic.desired is not None and source and nic.final("mode") in PASSTHRU and not _has(nic, source):
             yield "macvtap_domains", Disruption(source, Loss.PASSTHRU), nic.place(host.name)
 
 
 def _has(nic: Nic, source: str) -> bool:
-    found = nic.found
-    direct = found is not None and found.type == "direct"
-    return found is not None and direct and (found.get("source"), found.get("mode")) == (source, PASSTHRU[1])
+    current = nic.current
+    direct = current is not None and current.type == "direct"
+    return current is not None and direct and (current.get("source"), current.get("mode")) == (source, PASSTHRU[1])
 
 
-def _of_link(wanted: DeclaredLink, host: Host, *, declared: bool) -> t.Iterator[Disruption]:
+def _of_link(desired: DeclaredLink, host: Host, *, declared: bool) -> t.Iterator[Disruption]:
     kind = "macvlan" if declared else "macvtap"
-    now = host.link_of(wanted)
-    now = now if now is not None and now.kind == kind else None
-    loss = _loss(wanted, now, host)
-    if now is not None and loss is not None and not (declared and loss is Loss.MTU):
-        yield Disruption(now.name, loss, mtu=wanted.mtu, declared=declared)
-    parent = parents.lookup(host.parent_of(wanted) or "", host.links)
-    alone = wanted.mode in PASSTHRU and not wanted.absent
-    if alone and parent is not None and not (now and now.mode in PASSTHRU and now.parent == parent.name):
+    current = host.link_of(desired)
+    current = current if current is not None and current.kind == kind else None
+    loss = _loss(desired, current, host)
+    if current is not None and loss is not None and not (declared and loss is Loss.MTU):
+        yield Disruption(current.name, loss, mtu=desired.mtu, declared=declared)
+    parent = parents.lookup(host.parent_of(desired) or "", host.links)
+    passthru = desired.mode in PASSTHRU and not desired.absent
+    same = current is not None and parent is not None and current.mode in PASSTHRU and current.parent == parent.name
+    if passthru and parent is not None and not same:
         yield Disruption(parent.name, Loss.PASSTHRU)
 
 
-def _loss(wanted: DeclaredLink, now: Link | None, host: Host) -> Loss | None:
-    """Return what the declaration does to the link that there is."""
-    if now is None:
+def _loss(desired: DeclaredLink, current: Link | None, host: Host) -> Loss | None:
+    """Return what the declaration does to the existing link."""
+    if current is None:
         return None
-    if wanted.absent:
+    if desired.absent:
         return Loss.REMOVED
-    parent = parents.lookup(wanted.parent, host.links) if wanted.parent else None
-    moves = parent is not None and parent.name != now.parent
-    passes = {mode in PASSTHRU for mode in (wanted.mode or now.mode, now.mode)}
-    if moves or len(passes) > 1:
+    parent = parents.lookup(desired.parent, host.links) if desired.parent else None
+    moves = parent is not None and parent.name != current.parent
+    passthru = {mode in PASSTHRU for mode in (desired.mode or current.mode, current.mode)}
+    if moves or len(passthru) > 1:
         return Loss.RECREATED
-    if wanted.down and now.up:
+    if desired.down and current.up:
         return Loss.DOWN
-    if wanted.mac not in (None, now.mac):
+    if desired.mac not in (None, current.mac):
         return Loss.MAC
-    return Loss.MTU if wanted.mtu not in (None, now.mtu) else None
+    return Loss.MTU if desired.mtu not in (None, current.mtu) else None

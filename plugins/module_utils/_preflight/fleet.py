@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""From what was declared and found of each host to the Hosts that are compared. Pure."""
+"""Hosts to compare, made from the declarations and current states of a fleet. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
     segments,
     vlans,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Values, Variables
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import (
     DEFECT,
     DeclaredLink,
@@ -35,84 +35,84 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice, link_modes
 
-# What ansible-core puts before a failure from 2.19 on: it names the task and its argument, which are preflight's.
-_BEFORE = re.compile(
+# The prefix of failures since ansible-core 2.19. It names the task and its argument, which are preflight's own.
+_ANSIBLE_PREFIX = re.compile(
     r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
 )
-_COMPARED = "what is declared there was compared"
-# How it shows that what a host has returned is another thing.
+_COMPARED = "its declarations were compared"
+# Raised if a host's result has an unexpected form.
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
 
 
 def hosts(fleet: t.Any) -> tuple[Host, ...]:
-    """Return the hosts of ``fleet``: what is ``declared`` and what was ``found`` of each, by its name.
+    """Return the hosts of ``fleet``, which has ``declared`` and ``found`` for each host name.
 
-    :raises MacvtapError: it is no dictionary of dictionaries.
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    read = [_read(name, said) for name, said in plain(fleet).items()]
-    identity = nics.Identities([host for host, _declared, _purge in read])
-    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in read)
+    entries = [_read(name, data) for name, data in plain(fleet).items()]
+    identity = nics.Identities([host for host, _declared, _purge in entries])
+    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in entries)
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:
-    """Return which hosts, and whose domains, nothing was found of, and why.
+    """Return which hosts and domains could not be checked, and why.
 
-    :raises MacvtapError: it is no dictionary of dictionaries.
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    found = []
-    for name, said in plain(fleet).items():
-        # That it is not what a host returns, is a conflict of it.
+    result = []
+    for name, data in plain(fleet).items():
+        # A result of an unexpected form is reported as a conflict.
         with contextlib.suppress(*_MALFORMED):
-            found += _gaps(name, said)
-    return found
+            result += _gaps(name, data)
+    return result
 
 
-def declaring(fleet: t.Any, variable: str) -> dict[str, Said]:
+def declaring(fleet: t.Any, variable: str) -> dict[str, Values]:
     """Return the part of ``fleet`` in which a variable is declared."""
-    return {name: said for name, said in plain(fleet).items() if (said.get("declared") or {}).get(variable)}
+    return {name: data for name, data in plain(fleet).items() if (data.get("declared") or {}).get(variable)}
 
 
-def plain(fleet: t.Any) -> dict[str, Said]:
-    """Return ``fleet`` with what is said of each host, also where that is JSON text.
+def plain(fleet: t.Any) -> dict[str, Values]:
+    """Return ``fleet`` with each host's data, which may be JSON text, as a dictionary.
 
-    :raises MacvtapError: it is no dictionary of dictionaries.
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    needed = "a dictionary of hosts is needed, each of them one with declared and found"
+    expected = "the fleet must be a dictionary of hosts, each a dictionary with declared and found"
     if not isinstance(fleet, t.Mapping):
-        raise MacvtapError(needed)
+        raise MacvtapError(expected)
     plain = {}
     for name, text in fleet.items():
-        said = text
+        data = text
         if isinstance(text, str):
             with contextlib.suppress(ValueError):
-                said = json.loads(text)
-        parts = (said.get("declared"), said.get("found")) if isinstance(said, t.Mapping) else (said or "nothing",)
+                data = json.loads(text)
+        parts = (data.get("declared"), data.get("found")) if isinstance(data, t.Mapping) else (data or "nothing",)
         for part in parts:
             if part is not None and not isinstance(part, t.Mapping):
-                raise MacvtapError(f"{needed}, and that of {name} has {part!r}")
-        plain[str(name)] = said
+                raise MacvtapError(f"{expected}; {name} has {part!r}")
+        plain[str(name)] = data
     return plain
 
 
-def _gaps(name: str, said: Said) -> list[dict[str, str]]:
-    if said.get("outside"):
-        unreadable = said.get("unreadable")
-        told = f"not compared, since a variable cannot be read: {_first_line(unreadable)}" if unreadable else _COMPARED
-        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {told}"}]
-    if said.get("unreadable"):
-        # It is a conflict, and what was not found of it follows from that.
+def _gaps(name: str, data: Values) -> list[dict[str, str]]:
+    if data.get("outside"):
+        unreadable = data.get("unreadable")
+        error = f"not compared, because a variable cannot be read: {_first_line(unreadable)}"
+        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {error if unreadable else _COMPARED}"}]
+    if data.get("unreadable"):
+        # Reported as a conflict, which implies the rest.
         return []
-    found = said.get("found") or {}
-    # Many a host is no hypervisor, or is to become one.
-    declares = (said.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = [("host", _no_host(found)), ("libvirt", _no_libvirt(found) if declares else "")]
+    found = data.get("found") or {}
+    # A host without libvirt may be no hypervisor, or not yet.
+    declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
+    reasons = [("host", _host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
     reasons += [("domain", reason) for reason in _of_domains(found, declares)]
     return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
 
 
-def _of_domains(found: Said, declares: t.Any) -> t.Iterator[str]:
-    """Say of which domains the declaration will not hold, or not yet, although nothing is wrong with it."""
+def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
+    """Return why valid declarations of some domains do not take effect, or not yet."""
     entries = declares if isinstance(declares, (list, tuple)) else ()
     names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
     for domain in found.get("domains") or ():
@@ -121,26 +121,27 @@ def _of_domains(found: Said, declares: t.Any) -> t.Iterator[str]:
             continue
         if not domain.get("persistent", True):
             yield (
-                f"domain {name} is transient: libvirt stores nothing of it that could be changed, so the role will "
-                "fail on this host. Define it first (virsh define)"
+                f"domain {name} is transient: libvirt stores no configuration of it, so the role will fail on this "
+                "host. Define it first (virsh define)"
             )
         if domain.get("saved"):
             yield (
-                f"domain {name} has a managed save: its next start brings back the NICs that it was saved with. What "
-                f"is declared holds when it is stopped and started after that, or after virsh managedsave-remove {name}"
+                f"domain {name} has a managed save: its next start restores the NICs that it was saved with. The "
+                "declaration takes effect when the domain is stopped and started after that, or after virsh "
+                f"managedsave-remove {name}"
             )
 
 
-def _read(name: str, said: Said) -> _Read:
-    """Return what is declared and was found of one host. What is wrong with either is its own problem."""
-    variables = Variables(name, said.get("declared") or {})
+def _read(name: str, data: Values) -> _Read:
+    """Return the declarations and current state of one host. Errors in either become problems of this host."""
+    variables = Variables(name, data.get("declared") or {})
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     permitted = variables.allowed()
     companions, (segment, of_links) = variables.companions(), variables.segments()
-    if said.get("unreadable"):
-        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(said['unreadable'])}"))
+    if data.get("unreadable"):
+        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(data['unreadable'])}"))
     variables.problems += [
-        Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(said.get("names") or ())
+        Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(data.get("names") or ())
     ]
     host = Host(
         name=name,
@@ -155,24 +156,24 @@ def _read(name: str, said: Said) -> _Read:
         problems=tuple(variables.problems),
         may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
         allowed=permitted,
-        outside=bool(said.get("outside")),
+        outside=bool(data.get("outside")),
     )
-    found = said.get("found") or {}
-    if not _no_host(found):
+    found = data.get("found") or {}
+    if not _host_error(found):
         try:
             host = _with_found(host, found, variables)
         except _MALFORMED as exc:
-            problem = f"what was found of it is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
-            host = with_problem(host, problem, "Look at it with macvtap_host_info of the same version")
+            problem = f"its data is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
+            host = with_problem(host, problem, "Run macvtap_host_info of the same version on it")
         else:
             host = guarded(host, lambda: _with_vlans(host, variables))
     return host, interfaces, variables.get("macvtap_domains_purge")
 
 
-def _with_found(host: Host, found: Said, variables: Variables) -> Host:
+def _with_found(host: Host, found: Values, variables: Variables) -> Host:
     return replace(
         host,
-        found=True,
+        inspected=True,
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
         version=_version((found.get("libvirt") or {}).get("version")),
@@ -187,20 +188,21 @@ def _with_found(host: Host, found: Said, variables: Variables) -> Host:
 
 
 def _with_vlans(host: Host, variables: Variables) -> Host:
-    """Return the host with its links as they are once its VLAN links are made."""
-    # Companions go only after the VLAN links.
+    """Return the host with its links as they will be after its VLAN links are created."""
+    # Macvlan shims are removed only after the VLAN links.
     shims = {companion.name for companion in host.companions}
-    going = {one.key for one in host.declared_links if one.absent and one.key in host.links} - shims | host.purged_links
+    absent = {link.key for link in host.declared_links if link.absent and link.key in host.links}
+    removed = absent - shims | host.purged_links
     force = bool(variables.get("macvtap_links_force"))
-    links, problems = vlans.made(host.name, host.vlans, host.links, going=going, force=force)
-    # What is to be absent is still there to be looked at.
-    links = {**{name: host.links[name] for name in going}, **links}
+    links, problems = vlans.made(host.name, host.vlans, host.links, removed=removed, force=force)
+    # Removed links stay known, so that they can be checked.
+    links = {**{name: host.links[name] for name in removed}, **links}
     follow = variables.get("macvtap_links_auto") == "always"
     return replace(
         host,
         links=links,
         segments=segments.by_links(host.segments, links),
-        declared_links=tuple(_settled(link, links, always=follow) for link in host.declared_links),
+        declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
         problems=(*host.problems, *problems),
         lost_by_vlans=tuple(disconnect.by_vlans(host.vlans, host.links, host.reach)),
     )
@@ -210,13 +212,13 @@ def _with_nics(host: Host, declared: t.Sequence[Desired], identity: nics.Identit
     return guarded(host, lambda: nics.with_nics(host, declared, identity, purge=purge))
 
 
-def guarded(host: Host, made: t.Callable[[], Host]) -> Host:
-    """Return what is ``made`` of the host, or the host with the problem that it cannot be made.
+def guarded(host: Host, update: t.Callable[[], Host]) -> Host:
+    """Return the result of ``update``, or the host with a problem if it fails.
 
-    A defect of ours, or what nobody has thought of: it is to keep no other host from being compared.
+    Not even a defect of this collection may prevent comparing the other hosts.
     """
     try:
-        return made()
+        return update()
     except MacvtapError as exc:
         return with_problem(host, str(exc), "Correct the variable")
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is
@@ -234,43 +236,43 @@ def _as_link(companion: Companion) -> DeclaredLink:
     )
 
 
-def _settled(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
-    """Return the declared link with the mode that it keeps where auto leaves it alone."""
+def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
+    """Return the declared link with its current mode, if mode auto leaves that alone."""
     if link.mode != choice.AUTO or link.absent:
         return link
-    # What is wrong with its parent is told by checks.py.
+    # checks.py reports problems with its parent.
     with contextlib.suppress(MacvtapError):
         (case,) = link_modes.cases([Wanted(link.name, parent=link.parent, mode=link.mode)], links, check=False)
         return replace(link, mode=choice.left(case, always=always) or link.mode)
     return link
 
 
-def _no_host(found: Said) -> str:
+def _host_error(found: Values) -> str:
     if "links" in found:
         return ""
-    words = "cannot be reached" if found.get("unreachable") else "could not be looked at"
-    said = _first_line(found.get("msg"))
-    return f"{words}: {said}" if said else words
+    error = "cannot be reached" if found.get("unreachable") else "could not be checked"
+    message = _first_line(found.get("msg"))
+    return f"{error}: {message}" if message else error
 
 
 def _first_line(message: t.Any) -> str:
-    return (_BEFORE.sub("", str(message or "").strip()).splitlines() or [""])[0]
+    return (_ANSIBLE_PREFIX.sub("", str(message or "").strip()).splitlines() or [""])[0]
 
 
-def _no_libvirt(found: Said) -> str:
+def _libvirt_error(found: Values) -> str:
     libvirt = found.get("libvirt") or {}
-    if _no_host(found) or libvirt.get("available"):
+    if _host_error(found) or libvirt.get("available"):
         return ""
-    return str(libvirt.get("reason") or "libvirt was not asked")
+    return str(libvirt.get("reason") or "libvirt was not queried")
 
 
 def _version(text: str | None) -> int | None:
-    """Return a version as libvirt counts it, the contrary of inspection.version_text()."""
+    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
     parts = re.findall(r"\d+", text or "")[:3]
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
-def _purged(links: t.Iterable[Said], variables: Variables) -> frozenset[str]:
+def _purged(links: t.Iterable[Values], variables: Variables) -> frozenset[str]:
     group = variables.get("macvtap_links_group")
     in_group = str(group) if group and variables.get("macvtap_links_purge") else None
     companions = variables.get("macvtap_host_access_purge")

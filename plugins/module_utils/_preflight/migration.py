@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Domains that can live on several hosts and could not move from one to another. Pure."""
+"""Domains of several hosts that could not migrate from one to another. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 # One NIC of a domain as each host has it.
 _Sides = t.List[t.Tuple[Host, Nic]]
 _Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
-_REMEDY = "Declare it with the same source and mode on each of them; an alternative name can make links' names the same"
+_HINT = "Declare the same source and mode on every host. An alternative name can give links the same name"
 
 
 def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
-    """Find domains that can live on several hosts, and whose NICs are connected otherwise there, or missing."""
+    """Find domains of several hosts whose NICs are connected differently on them, or missing."""
     domains: dict[str, dict[str, tuple[Host, list[Nic]]]] = {}
     for host in fleet:
         for nic in host.nics:
@@ -26,62 +26,62 @@ def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
     for of_hosts in domains.values():
         if len(of_hosts) > 1:
             for sides in _matched(of_hosts.values()):
-                yield from _conflicts(sides, [host for host, nics in of_hosts.values() if _is_whole(host, nics)])
+                yield from _conflicts(sides, [host for host, nics in of_hosts.values() if _is_complete(host, nics)])
 
 
-def _is_whole(host: Host, nics: t.Iterable[Nic]) -> bool:
-    """Whether the domain is declared on ``host``, and all that it has there is known."""
-    return host.version is not None and any(nic.given is not None for nic in nics)
+def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
+    """Whether the domain is declared on ``host``, and all its NICs there are known."""
+    return host.version is not None and any(nic.desired is not None for nic in nics)
 
 
-def _conflicts(sides: _Sides, whole: t.Sequence[Host]) -> t.Iterator[Conflict]:
-    ways: dict[_Connected, list[str]] = {}
+def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict]:
+    connections: dict[_Connected, list[str]] = {}
     for host, nic in sides:
-        ways.setdefault(_connected(nic), []).append(host.name)
-    # What the switch decides later may well be what another host has.
-    for way in [way for way in ways if way[2] == AUTO]:
-        if any((*way[:2], mode) in ways for mode in ("vepa", "bridge")):
-            del ways[way]
+        connections.setdefault(_connected(nic), []).append(host.name)
+    # Mode auto may become the mode that another host has.
+    for connection in [connection for connection in connections if connection[2] == AUTO]:
+        if any((*connection[:2], mode) in connections for mode in ("vepa", "bridge")):
+            del connections[connection]
     missing: list[Host] = []
-    if any(nic.given is not None for _host, nic in sides):
-        having = {host.name for host, _nic in sides}
-        missing = [host for host in whole if host.name not in having]
-    if len(ways) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in ways):
+    if any(nic.desired is not None for _host, nic in sides):
+        present = {host.name for host, _nic in sides}
+        missing = [host for host in complete if host.name not in present]
+    if len(connections) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in connections):
         return
-    told = [f"{_said(way)} on {join_names(names)}" for way, names in ways.items()]
+    parts = [f"{_describe(connection)} on {join_names(names)}" for connection, names in connections.items()]
     if missing:
-        told.append(f"missing on {join_names([host.name for host in missing])}")
+        parts.append(f"missing on {join_names([host.name for host in missing])}")
     domain = sides[0][1].domain
     yield Conflict(
         "migration",
-        f"{domain} could not migrate: {_named([nic for _host, nic in sides])} is {'; '.join(told)}",
-        _REMEDY,
+        f"{domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join(parts)}",
+        _HINT,
         (*(nic.place(host.name) for host, nic in sides), *(Place(host.name, domain) for host in missing)),
         sides[0][0].segment,
     )
 
 
 def _matched(hosts: t.Iterable[tuple[Host, t.Sequence[Nic]]]) -> list[_Sides]:
-    """Return a domain's NICs, each with what it is on the other hosts.
+    """Return a domain's NICs, each with its counterparts on the other hosts.
 
-    That is the one with the same address. Of those that are declared by something else, whose addresses may differ, it
-    is the one with the same alias or target, else on the same source, else the first that is left.
+    The counterpart has the same address. For NICs not declared by address, which may differ, it has the same alias or
+    target, or else the same source, or else is the first that remains.
     """
-    every: list[_Sides] = []
+    matched: list[_Sides] = []
     for host, nics in hosts:
-        free, left = list(every), list(nics)
-        for same in (_same_address, _same_name, _same_source, _alike):
-            rest = []
-            for nic in left:
-                sides = next((one for one in free if any(same(nic, other) for _host, other in one)), None)
+        candidates, remaining = list(matched), list(nics)
+        for same in (_same_address, _same_name, _same_source, _may_differ_in_mac):
+            unmatched = []
+            for nic in remaining:
+                sides = next((one for one in candidates if any(same(nic, other) for _host, other in one)), None)
                 if sides is None:
-                    rest.append(nic)
+                    unmatched.append(nic)
                 else:
                     sides.append((host, nic))
-                    free.remove(sides)
-            left = rest
-        every += [[(host, nic)] for nic in left]
-    return every
+                    candidates.remove(sides)
+            remaining = unmatched
+        matched += [[(host, nic)] for nic in remaining]
+    return matched
 
 
 def _same_address(one: Nic, other: Nic) -> bool:
@@ -89,29 +89,31 @@ def _same_address(one: Nic, other: Nic) -> bool:
 
 
 def _same_name(one: Nic, other: Nic) -> bool:
-    return _alike(one, other) and any(name == _name(other, word) for word in _NAMES if (name := _name(one, word)))
+    if not _may_differ_in_mac(one, other):
+        return False
+    return any(name == _name(other, option) for option in _NAME_OPTIONS if (name := _name(one, option)))
 
 
 def _same_source(one: Nic, other: Nic) -> bool:
-    return _alike(one, other) and one.final("source") == other.final("source")
+    return _may_differ_in_mac(one, other) and one.final("source") == other.final("source")
 
 
-def _alike(one: Nic, other: Nic) -> bool:
+def _may_differ_in_mac(one: Nic, other: Nic) -> bool:
     return one.type == other.type == "direct" and not (one.by_mac and other.by_mac)
 
 
-_NAMES = ("alias", "target")
+_NAME_OPTIONS = ("alias", "target")
 
 
-def _name(nic: Nic, word: str) -> str | None:
-    """Return the alias or target that somebody has chosen."""
-    name = nic.final(word)
-    return None if name is None or fields.is_libvirts(word, name) else name
+def _name(nic: Nic, option: str) -> str | None:
+    """Return the alias or target, unless libvirt has generated it."""
+    name = nic.final(option)
+    return None if name is None or fields.is_libvirts(option, name) else name
 
 
-def _named(nics: t.Sequence[Nic]) -> str:
-    """Say by what the NIC is known everywhere."""
-    names = [(nic.mac, *(_name(nic, word) for word in _NAMES)) for nic in nics]
+def _label(nics: t.Sequence[Nic]) -> str:
+    """Return an address or name that the NIC has on all hosts."""
+    names = [(nic.mac, *(_name(nic, option) for option in _NAME_OPTIONS)) for nic in nics]
     common = [name for name, *others in zip(*names) if name and all(other == name for other in others)]
     return common[0] if common else "an interface that is not declared by its address"
 
@@ -119,9 +121,9 @@ def _named(nics: t.Sequence[Nic]) -> str:
 def _connected(nic: Nic) -> _Connected:
     if nic.type == "direct":
         return "direct", nic.final("source"), nic.final("mode")
-    return nic.type, nic.found.origin if nic.found else None, None
+    return nic.type, nic.current.origin if nic.current else None, None
 
 
-def _said(way: _Connected) -> str:
-    kind, where, mode = way
+def _describe(connection: _Connected) -> str:
+    kind, where, mode = connection
     return f"on {where} in mode {mode}" if kind == "direct" else f"of type {kind} ({where})"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A fleet as it is to be compared, and what is wrong with it. Plain values only."""
+"""A fleet to compare, and its conflicts. Plain values only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 
-# In the order of a table: what keeps a host out altogether comes first.
+# In the order of the table: kinds that affect a whole host come first.
 KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a conflict is: at a ``nic`` (its MAC address) of a ``domain``, at a ``link``, or at the ``host`` itself.
+    """The place of a conflict: a ``nic`` (its MAC address) of a ``domain``, a ``link``, or the ``host`` itself.
 
-    ``seen`` says as what it is there: declared, stored, live, found, parent.
+    ``seen`` is in which way it is there: declared, stored, live, saved, found, parent.
     """
 
     host: str
@@ -31,9 +31,9 @@ class Place:
     seen: str = ""
 
 
-# What to do about what nobody has thought of.
+# The remedy for an unexpected exception.
 DEFECT = (
-    "It is a defect of this collection. Leave this host out of preflight (macvtap_preflight: false) until it is mended"
+    "This is a defect of this collection. Exclude this host from preflight (macvtap_preflight: false) until it is fixed"
 )
 
 
@@ -42,7 +42,7 @@ def defect(exc: Exception) -> str:
 
 
 class Problem(t.NamedTuple):
-    """A declaration that cannot be read, or carried out."""
+    """A declaration that is invalid or cannot be carried out."""
 
     place: Place
     message: str
@@ -51,7 +51,7 @@ class Problem(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Conflict:
-    """Things that cannot be as they are declared or found, at all or together."""
+    """Declarations or current states that are impossible, alone or together."""
 
     kind: str
     message: str
@@ -66,7 +66,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class DeclaredLink:
-    """A macvtap link that the role macvtap_links is to make, or a companion of macvtap_host_access."""
+    """A macvtap link of the role macvtap_links, or a macvlan shim of macvtap_host_access."""
 
     name: str
     parent: str | None = None
@@ -80,7 +80,7 @@ class DeclaredLink:
 
     @property
     def key(self) -> str:
-        """What it is told apart by, as links are."""
+        """The key that identifies it, as for links."""
         return f"{self.netns}/{self.name}" if self.netns else self.name
 
     def place(self, host: str) -> Place:
@@ -89,11 +89,11 @@ class DeclaredLink:
 
 @dataclass(frozen=True)
 class Nic:
-    """One NIC of a domain on one host: as stored and live there, and what is declared of it (None: nothing).
+    """One NIC of a domain on one host: stored, live, and ``desired`` (None: not declared).
 
-    ``identity`` is the domain's, the same on every host on which it can live. ``mac`` is "" where it is not known yet;
-    ``number`` tells NICs of one domain with the same address apart. One that is declared not ``by_mac`` but by its
-    alias, target or source has the address that was found, or gets one. The mode auto is one that the switch decides.
+    ``identity`` is the domain's, the same on every host that can run it. ``mac`` is "" if it is not known yet.
+    ``number`` distinguishes NICs of one domain with the same address. A NIC that is declared by alias, target or source
+    instead of ``by_mac`` has its current address, or gets one. Mode auto depends on the switch.
     """
 
     domain: str
@@ -102,46 +102,46 @@ class Nic:
     number: int = 0
     stored: Iface | None = None
     live: Iface | None = None
-    given: t.Mapping[str, str | None] | None = None
+    desired: t.Mapping[str, str | None] | None = None
     by_mac: bool = True
 
     @property
-    def found(self) -> Iface | None:
+    def current(self) -> Iface | None:
         return self.stored or self.live
 
     @property
     def type(self) -> str:
-        return "direct" if self.given is not None or self.found is None else self.found.type
+        return "direct" if self.desired is not None or self.current is None else self.current.type
 
     def final(self, name: str) -> str | None:
-        """Return the source, mode, alias or target that it is to have: the declared one, else that which it has."""
-        said = (self.given or {}).get(name)
-        if said is not None:
-            return said
-        found = self.found
-        return found.get(name) if found is not None and found.type == "direct" else None
+        """Return the final source, mode, alias or target: the declared value, or else the current one."""
+        value = (self.desired or {}).get(name)
+        if value is not None:
+            return value
+        current = self.current
+        return current.get(name) if current is not None and current.type == "direct" else None
 
     def place(self, host: str) -> Place:
-        seen = (("declared", self.given is not None), ("stored", self.stored), ("live", self.live))
+        seen = (("declared", self.desired is not None), ("stored", self.stored), ("live", self.live))
         return Place(host, self.domain, self.mac or None, seen=", ".join(word for word, is_so in seen if is_so))
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host: what was ``found`` on it, if anything was, and what is declared of it.
+    """One host: its current state, if it was ``inspected``, and its declarations.
 
-    ``segment`` is that of all its links but those in ``segments``. ``version`` is libvirt's, None where it was not
-    asked. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are what was found
-    of links, by their names; the links are those that there are once the VLAN links are made. With ``nics_follow``,
-    mode auto is about existing NICs as well; with ``guests_keep``, running guests keep NICs that are to go. Companions
-    are among the declared links too. ``lost_by_vlans`` is what making the VLAN links would take from the host, and
-    what to do about it; ``may_disconnect`` has the roles that may do that. What the host is reached by is in ``reach``.
+    ``segment`` applies to all links except those in ``segments``. ``version`` is libvirt's, None if libvirt was not
+    queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are by link name.
+    ``links`` are the links after the VLAN links are created. With ``nics_follow``, mode auto also applies to existing
+    NICs. With ``guests_keep``, running guests keep removed NICs. Macvlan shims are also in ``declared_links``.
+    ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints. ``may_disconnect`` has the
+    roles that may do that. ``reach`` is how the host is reached.
     """
 
     name: str
     segment: str
     segments: t.Mapping[str, str] = field(default_factory=dict)
-    found: bool = False
+    inspected: bool = False
     kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
     kernel_required: bool = True
     uri: str = ""
@@ -158,31 +158,31 @@ class Host:
     vlans: tuple[WantedVlan, ...] = ()
     companions: tuple[Companion, ...] = ()
     nics: tuple[Nic, ...] = ()
-    # With which domains come back from their managed saves, as if they were stored.
+    # NICs in managed saves, as if they were stored.
     saved: tuple[Nic, ...] = ()
     problems: tuple[Problem, ...] = ()
     reach: Reach = field(default_factory=Reach)
     lost_by_vlans: tuple[tuple[WantedVlan, tuple[str, str]], ...] = ()
     may_disconnect: frozenset[str] = frozenset()
-    # Kinds of conflicts, each with what it is about where not every one of the kind is allowed: see allowed.py.
+    # Allowed conflicts: a kind, or a kind and its subject. See allowed.py.
     allowed: tuple[str, ...] = ()
-    # Not looked at, since --limit leaves it out: what is declared there counts where it concerns others.
+    # Excluded by --limit, and so not inspected. Its declarations count if they concern other hosts.
     outside: bool = False
 
-    def beside(self) -> t.Iterator[Link]:
-        """Yield the macvlan and macvtap links that stay as they are, and are no running guest's."""
-        but = {link.key for link in self.declared_links} | self.purged_links
-        # Those of running guests are their NICs, also of those that are to go.
+    def unmanaged_links(self) -> t.Iterator[Link]:
+        """Yield the macvlan and macvtap links that are neither declared, nor purged, nor a running guest's."""
+        excluded = {link.key for link in self.declared_links} | self.purged_links
+        # Links of running guests are their NICs, including NICs to be removed.
         guests = {iface.get("target") for domain in self.domains.values() for iface in domain.live}
         for link in self.links.values():
-            if link.kind in MACVLAN_KINDS and link.name not in but and link.name not in guests:
+            if link.kind in MACVLAN_KINDS and link.name not in excluded and link.name not in guests:
                 yield link
 
-    def link_of(self, wanted: DeclaredLink) -> Link | None:
-        """Return the link that a declared one is already; None also where nobody looked into its namespace."""
-        return self.links.get(wanted.key)
+    def link_of(self, declared: DeclaredLink) -> Link | None:
+        """Return the existing link of a declared one; None also if its namespace was not inspected."""
+        return self.links.get(declared.key)
 
-    def parent_of(self, wanted: DeclaredLink) -> str | None:
-        """Return the parent that a declared link is to have: the declared one, else that which it has."""
-        existing = self.link_of(wanted)
-        return wanted.parent or (existing.parent if existing is not None else None)
+    def parent_of(self, declared: DeclaredLink) -> str | None:
+        """Return the final parent of a declared link: the declared one, or else the current one."""
+        existing = self.link_of(declared)
+        return declared.parent or (existing.parent if existing is not None else None)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Variables that no role knows although their names look as if one did. Pure.
+"""Misspelt variables. Pure.
 
-Ansible takes any name, so that what a misspelt variable declares is nothing, and nothing fails.
+Ansible accepts any variable name. A misspelt variable is ignored, without an error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.optio
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 PREFIX = "macvtap_"
-# What the roles take besides, and the playbooks.
-_OTHERS = frozenset(
+# Other variables of the roles and playbooks.
+_OTHER_VARIABLES = frozenset(
     {
         "macvtap_hosts",
         "macvtap_preflight",
@@ -26,39 +26,39 @@ _OTHERS = frozenset(
         *(f"macvtap_host_access_{name}" for name in ("companions", "addresses", "guests", "persistence")),
     }
 )
-KNOWN = frozenset(VARIABLES) | _OTHERS
-# What roles set themselves, and the playbook preflight.
-_OWN = ("_result", "_whole", "_left_out", "_last", "_absent")
-_PLAYBOOKS_OWN = frozenset(
+KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
+# Variables that the roles and the playbook preflight set themselves.
+_INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent")
+_INTERNAL = frozenset(
     f"macvtap_preflight_{name}"
     for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
 )
-_ALIKE = 0.85
+_SIMILARITY = 0.85
 
 
 def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    """Say of each name that is most likely meant for a variable that there is, which."""
-    for name in _strange(names):
-        near = _near(name)
-        if near:
-            yield f"{name}: no role has a variable of this name, so it declares nothing{did_you_mean(near)}"
+    """Return a message for each name that is most likely a misspelt variable."""
+    for name in _unknown_names(names):
+        suggestion = _suggestion(name)
+        if suggestion:
+            yield f"{name}: no role reads this variable{did_you_mean(suggestion)}"
 
 
-def _near(name: str) -> list[str]:
-    return suggest(name.lower(), KNOWN, most=1, cutoff=_ALIKE)
+def _suggestion(name: str) -> list[str]:
+    return suggest(name.lower(), KNOWN, most=1, cutoff=_SIMILARITY)
 
 
 def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    """Return the names that begin like a variable of this collection, and are not like any."""
-    yield from (name for name in _strange(names) if name.startswith(PREFIX) and not _near(name))
+    """Return the names with this collection's prefix that are not similar to any variable."""
+    yield from (name for name in _unknown_names(names) if name.startswith(PREFIX) and not _suggestion(name))
 
 
-def _strange(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    for name in sorted({str(one) for one in names} - KNOWN - _PLAYBOOKS_OWN):
-        if not (name.startswith(PREFIX) and name.endswith(_OWN)):
+def _unknown_names(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    for name in sorted({str(one) for one in names} - KNOWN - _INTERNAL):
+        if not (name.startswith(PREFIX) and name.endswith(_INTERNAL_SUFFIXES)):
             yield name
 
 
 def is_known(name: t.Any) -> bool:
-    """Whether a variable of this name declares something."""
+    """Whether this collection has a variable of this name."""
     return str(name) in KNOWN

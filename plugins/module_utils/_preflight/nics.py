@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The NICs that the domains of a host have or are to have, and which domains of several hosts are one. Pure."""
+"""The current and desired NICs of a host's domains, and which domains of several hosts are the same. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight impor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic, Place, Problem
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import choice
 
-# By these a guest sees no network of its host's.
-_APART = {"null", "user", "internal", "mcast", "server", "client", "udp"}
-_WAYS = {"allmulticast", "trust_guest_rx_filters"}
+# Interface types that connect to no network of the host.
+_OFF_WIRE = {"null", "user", "internal", "mcast", "server", "client", "udp"}
+_MULTICAST = {"allmulticast", "trust_guest_rx_filters"}
 _CORRECT = "Correct the variable"
-# A NIC by its domain, its address, and which of those with the same.
+# A NIC by its domain, its address, and its number among NICs with that address.
 _Key = t.Tuple[str, str, int]
 
 
 class Identities:
-    """Which domains of several hosts are one that can live on each of them.
+    """Which domains of several hosts are one domain that can migrate between them.
 
-    Those of one UUID; and where it is known on one of the hosts only, those of one name on hosts that share a network.
+    Those with the same UUID. If only one of the hosts knows the UUID: those of the same name on hosts that share a
+    network.
     """
 
     def __init__(self, hosts: t.Sequence[Host]) -> None:
@@ -46,7 +47,7 @@ class Identities:
                     self._known.setdefault((self._sites[host.name], domain.name), set()).add(domain.uuid)
 
     def uuid(self, host: Host, name: str) -> str:
-        """Return the domain's UUID, "" if it is not known."""
+        """Return the domain's UUID, or "" if it is not known."""
         domain = host.domains.get(name)
         if domain is not None and domain.uuid:
             return domain.uuid
@@ -58,42 +59,42 @@ class Identities:
 
 
 def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *, purge: bool) -> Host:
-    """Return ``host`` with its NICs as they are to be, and with what cannot be of those that are declared."""
-    nics = _found(host, identity)
-    meant: dict[_Key, Desired] = {}
+    """Return ``host`` with its desired NICs, and with problems of those that are impossible."""
+    nics = _current_nics(host, identity)
+    declared_keys: dict[_Key, Desired] = {}
     problems = list(host.problems)
     observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
-    meaning = assign(declared, observed, _with_declared(host, declared, identity), purge=purge)
+    assigned = assign(declared, observed, _with_declared(host, declared, identity), purge=purge)
     for index, desired in enumerate(declared):
         place = Place(host.name, desired.domain, desired.mac, seen="declared")
-        found = meaning.get(index)
-        if isinstance(found, MacvtapError):
-            problems.append(Problem(place, str(found)))
+        current = assigned.get(index)
+        if isinstance(current, MacvtapError):
+            problems.append(Problem(place, str(current)))
             continue
-        mac = found.mac if found is not None else desired.mac or ""
-        settled = _settled(desired, found, observed, always=host.nics_follow)
-        refused = _refused(desired, found, observed)
-        if refused and host.version is not None:
+        mac = current.mac if current is not None else desired.mac or ""
+        resolved = _with_final_mode(desired, current, observed, always=host.nics_follow)
+        refusal = _refusal(desired, current, observed)
+        if refusal and host.version is not None:
             remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
-            problems.append(Problem(place, refused, remedy))
-        known = found and (found.stored or found.live)
+            problems.append(Problem(place, refusal, remedy))
+        known = current and (current.stored or current.live)
         key = keys.get(id(known)) or (desired.domain, mac, 0 if mac else index)
-        meant[key] = desired
+        declared_keys[key] = desired
         if not desired.present:
-            nics.update(_left(nics, key, host))
+            nics.update(_after_removal(nics, key, host))
             continue
-        there = nics.get(key)
-        stored, live = (there.stored, there.live) if there is not None else (None, None)
-        whose = identity.of(host, desired.domain)
-        nics[key] = Nic(desired.domain, whose, mac, 0, stored, live, settled.given, desired.by == "mac")
+        existing = nics.get(key)
+        stored, live = (existing.stored, existing.live) if existing is not None else (None, None)
+        identity_of_domain = identity.of(host, desired.domain)
+        nics[key] = Nic(desired.domain, identity_of_domain, mac, 0, stored, live, resolved.given, desired.by == "mac")
     if purge:
-        named = {domain for domain, _mac, _number in meant}
-        twice = [(domain, mac) for domain, mac, number in nics if number]
-        for key in [k for k, nic in nics.items() if k[0] in named and k not in meant and nic.type == "direct"]:
-            # One of two that have one address is left alone.
-            if key[:2] not in twice:
-                nics.update(_left(nics, key, host))
+        named = {domain for domain, _mac, _number in declared_keys}
+        duplicates = [(domain, mac) for domain, mac, number in nics if number]
+        for key in [k for k, nic in nics.items() if k[0] in named and k not in declared_keys and nic.type == "direct"]:
+            # If two NICs have the same address, both are left alone.
+            if key[:2] not in duplicates:
+                nics.update(_after_removal(nics, key, host))
     saved = [
         Nic(domain.name, identity.of(host, domain.name), iface.mac, stored=iface)
         for domain in host.domains.values()
@@ -102,48 +103,48 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     return replace(host, nics=tuple(nics.values()), saved=tuple(saved), problems=tuple(problems))
 
 
-def _left(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:
-    """Take a NIC out of ``nics``, and return what is left of it: a running guest may have it until it stops."""
+def _after_removal(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:
+    """Remove a NIC from ``nics``, and return what remains: a running guest may keep it until it stops."""
     nic = nics.pop(key, None)
     return {key: replace(nic, stored=None)} if nic is not None and nic.live is not None and host.guests_keep else {}
 
 
 def on_wire(nic: Nic) -> bool:
-    return nic.type not in _APART
+    return nic.type not in _OFF_WIRE
 
 
-def _found(host: Host, identity: Identities) -> dict[_Key, Nic]:
+def _current_nics(host: Host, identity: Identities) -> dict[_Key, Nic]:
     nics: dict[_Key, Nic] = {}
     for domain in host.domains.values():
-        seen: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for stored, live in selection.pairs(domain):
             mac = (stored or live).mac  # type: ignore[union-attr]  # one of a pair is there
-            number = seen[mac] = seen.get(mac, -1) + 1
+            number = counts[mac] = counts.get(mac, -1) + 1
             nics[domain.name, mac, number] = Nic(domain.name, identity.of(host, domain.name), mac, number, stored, live)
     return nics
 
 
 def _with_declared(host: Host, declared: t.Sequence[Desired], identity: Identities) -> dict[str, Domain]:
-    """Return the host's domains, and those that are still to be defined, as far as it is known which they are."""
+    """Return the host's domains, and domains to be defined whose UUID is known from other hosts."""
     domains = dict(host.domains)
     for name in {desired.domain for desired in declared} - domains.keys():
-        # It is the UUID that an address is made of.
+        # Generated addresses are derived from the UUID.
         uuid = identity.uuid(host, name)
         if uuid:
             domains[name] = Domain(name, uuid)
     return domains
 
 
-def _refused(desired: Desired, found: DomainNic | None, observed: DomainHost) -> str | None:
-    """Say why libvirt_direct_iface would refuse what is ``desired``: its domain or NIC is not there, say; else None."""
+def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) -> str | None:
+    """Return why libvirt_direct_iface would refuse ``desired``, such as a missing domain, or None."""
     domain = observed.domains.get(desired.domain)
-    stored = found.stored if found is not None else None
+    stored = current.stored if current is not None else None
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
             _check_multicast(desired, stored)
-        # Quicker than all that the module would look at.
-        # A transient domain is no mistake in the variable, and said apart: see fleet.gaps().
+        # Faster than all checks of the module.
+        # A transient domain is not an error in the variable. fleet.gaps() reports it.
         if domain is None or (domain.persistent and not is_there):
             resolution.resolve([desired], observed)
     except MacvtapError as exc:
@@ -151,19 +152,19 @@ def _refused(desired: Desired, found: DomainNic | None, observed: DomainHost) ->
     return None
 
 
-def _check_multicast(desired: Desired, was: Iface | None) -> None:
-    if not _WAYS & desired.given.keys() and (was is None or not _WAYS & was.values.keys()):
+def _check_multicast(desired: Desired, before: Iface | None) -> None:
+    if not _MULTICAST & desired.given.keys() and (before is None or not _MULTICAST & before.values.keys()):
         return
-    values = merging.merged({"model": resolution.DEFAULT_MODEL} if was is None else was.values, desired.given)
-    changed = {name for name, text in values.items() if was is None or was.get(name) != text}
-    multicast.check_ways(desired, Iface(was.mac if was else desired.mac or "", "direct", values), changed)
+    values = merging.merged({"model": resolution.DEFAULT_MODEL} if before is None else before.values, desired.given)
+    changed = {name for name, text in values.items() if before is None or before.get(name) != text}
+    multicast.check_ways(desired, Iface(before.mac if before else desired.mac or "", "direct", values), changed)
 
 
-def _settled(desired: Desired, found: DomainNic | None, observed: DomainHost, *, always: bool) -> Desired:
-    """Return what is declared with the mode that the NIC keeps where auto leaves it alone."""
+def _with_final_mode(desired: Desired, current: DomainNic | None, observed: DomainHost, *, always: bool) -> Desired:
+    """Return the declaration with the NIC's current mode, if mode auto leaves that alone."""
     if desired.given.get("mode") != choice.AUTO:
         return desired
     mode = choice.AUTO
-    if found is not None and desired.present:
-        mode = choice.left(auto.case(desired, found, observed), always=always) or mode
+    if current is not None and desired.present:
+        mode = choice.left(auto.case(desired, current, observed), always=always) or mode
     return auto.settled([desired], {desired.path: mode})[0]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the roles take in their variables and in the entries of these, read as Ansible reads options. Pure."""
+"""The options in the roles' variables and their entries, converted like module options. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 Spec = t.Mapping[str, t.Mapping[str, t.Any]]
-Said = t.Mapping[str, t.Any]
+Values = t.Mapping[str, t.Any]
 
 _TEXT: dict[str, t.Any] = {"type": "str"}
 _FLAG: dict[str, t.Any] = {"type": "bool"}
@@ -27,9 +27,9 @@ _NUMBER: dict[str, t.Any] = {"type": "int"}
 _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
 _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
-# The link below, which the modules take by each of these names, and the roles by one of the first two.
+# Names of the uplink. The modules accept all of them, the roles one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
-# Of the entries of each list. The roles know no aliases.
+# The options of each list's entries. The roles have no aliases.
 LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
 COMPANION: Spec = {**access_options.COMPANION_OPTIONS, "persistence": _PERSISTENCE}
@@ -42,9 +42,9 @@ INTERFACE: Spec = {
     "convert": _FLAG,
     "mac_prefix": _TEXT,
 }
-# What an interface may leave to a variable of the role's that has no default itself.
+# Options of an interface whose default is a role variable that is unset by default.
 NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
-# The variables that are no lists of entries, and no defaults of an entry's lists.
+# The variables other than lists of entries and defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},
     "macvtap_kernel_required": _FLAG,
@@ -74,57 +74,56 @@ VARIABLES: Spec = {
 }
 
 
-def read(path: str, said: Said, spec: Spec, unknown: list[str]) -> dict[str, t.Any]:
-    """Return what is ``said`` of the options of ``spec``, less what is None; ``unknown`` gets an error for each other.
+def read(path: str, values: Values, spec: Spec, unknown: list[str]) -> dict[str, t.Any]:
+    """Return the ``values`` of the options in ``spec`` that are not None. Errors for others are added to ``unknown``.
 
-    :raises MacvtapError: a value that is none of its option.
+    :raises MacvtapError: a value is invalid.
     """
-    found = {}
-    for name, value in said.items():
+    result = {}
+    for name, value in values.items():
         option = spec.get(name)
         if option is None:
-            hint = did_you_mean(_near(str(name), spec))
-            unknown.append(str(MacvtapError(f"there is no such option{hint}", path=join_path(path, str(name)))))
+            hint = did_you_mean(_suggestion(str(name), spec))
+            unknown.append(str(MacvtapError(f"unknown option{hint}", path=join_path(path, str(name)))))
         elif value is not None:
-            found[name] = convert(value, option, join_path(path, name), unknown)
-    return found
+            result[name] = convert(value, option, join_path(path, name), unknown)
+    return result
 
 
-def _near(name: str, spec: Spec) -> list[str]:
-    """Return the option that is meant by a name that is no option's, or only in another list's entries."""
+def _suggestion(name: str, spec: Spec) -> list[str]:
+    """Return the option that an unknown name most likely stands for."""
     words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
     words.update((word, "id") for word in ("vlan_id", "vlanid", "vid") if "id" in spec)
-    return [words[near] for near in suggest(name, words, most=1)]
+    return [words[match] for match in suggest(name, words, most=1)]
 
 
 def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: list[str]) -> t.Any:
-    """Return ``value`` as Ansible makes it of the option's type.
+    """Return ``value`` converted to the option's type, as Ansible does.
 
-    :raises MacvtapError: it is none.
+    :raises MacvtapError: it cannot be converted.
     """
     kind = option["type"]
-    made: t.Any = value
+    converted: t.Any = value
     if kind == "str":
         if isinstance(value, (t.Mapping, list, tuple)):
-            raise MacvtapError(f"a text is needed, and found is {value!r}", path=path)
-        made = str(value)
+            raise MacvtapError(f"must be a text, not {value!r}", path=path)
+        converted = str(value)
     elif kind == "int":
-        made = _values.whole(value, path)
+        converted = _values.whole(value, path)
     elif kind == "bool":
-        made = _checked(check_type_bool, value, "is neither true nor false", path)
+        converted = _checked(check_type_bool, value, "is neither true nor false", path)
     elif kind == "list":
-        made = [str(one) for one in _checked(check_type_list, value, "", path)]
+        converted = [str(one) for one in _checked(check_type_list, value, "", path)]
     elif kind == "dict":
-        made = read(path, _checked(check_type_dict, value, "", path), option["options"], unknown)
-    if "choices" in option and made not in option["choices"]:
-        raise MacvtapError(f"{value!r} is none of {', '.join(option['choices'])}", path=path)
-    return made
+        converted = read(path, _checked(check_type_dict, value, "", path), option["options"], unknown)
+    if "choices" in option and converted not in option["choices"]:
+        raise MacvtapError(f"{value!r} is not one of {', '.join(option['choices'])}", path=path)
+    return converted
 
 
-def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, refusal: str, path: str) -> t.Any:
+def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, message: str, path: str) -> t.Any:
     try:
         return check(value)
     except (ArithmeticError, TypeError, ValueError) as exc:
         what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
-        said = f"a {what} is needed, and found is {value!r}" if what else f"{value!r} {refusal}"
-        raise MacvtapError(said, path=path) from exc
+        raise MacvtapError(f"must be a {what}, not {value!r}" if what else f"{value!r} {message}", path=path) from exc

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""One host's links and domains as macvtap_host_info returns them, and read back from that. Pure."""
+"""One host's links and domains as return values of macvtap_host_info, and their inverse. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 
-# What a link and its report call by the same names.
+# Attributes with the same name in Link and in the report.
 _LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "alias", "vlan_id", "vlan_protocol", "pci")
-Said = t.Mapping[str, t.Any]
+Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
 
 
-def links(observed: Links, reflects: t.Mapping[str, bool | None], reach: Reach = NO_REACH) -> list[dict[str, t.Any]]:
-    """Return the host's links, by their index; ``reflects`` is what is known of the switch behind some of them, and
-    ``reach`` by what the host is reached.
-    """
+def links(current: Links, reflects: t.Mapping[str, bool | None], reach: Reach = NO_REACH) -> list[dict[str, t.Any]]:
+    """Return the host's links by ifindex. ``reflects`` has which links' switches reflect; ``reach`` is the host's."""
     return [
         {
             **{name: getattr(link, name) for name in _LINK},
@@ -32,42 +30,42 @@ def links(observed: Links, reflects: t.Mapping[str, bool | None], reach: Reach =
             "altnames": sorted(link.altnames),
             "state": link.state,
             "carrier": link.carrier,
-            "unfit": _refusal(refusals.check_parent, link, observed),
-            "unfit_vlan": _refusal(vlan_refusals.check_parent, link, observed),
+            "unfit": _refusal(refusals.check_parent, link, current),
+            "unfit_vlan": _refusal(vlan_refusals.check_parent, link, current),
             "reflective_relay": reflects.get(link.name),
             "addresses": reachability.own_addresses(link, reach),
             "routes": reachability.own_routes(link, reach),
         }
-        for link in sorted(observed.values(), key=lambda link: link.index)
+        for link in sorted(current.values(), key=lambda link: link.index)
     ]
 
 
-def connections(observed: Links, reach: Reach) -> list[dict[str, t.Any]]:
+def connections(current: Links, reach: Reach) -> list[dict[str, t.Any]]:
     """Return the connections that Ansible runs over."""
-    names = {link.index: link.name for link in observed.values()}
+    names = {link.index: link.name for link in current.values()}
     return [{"local": one.local, "peer": one.peer, "link": names.get(one.index)} for one in reach.connections]
 
 
-def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, observed: Links) -> str | None:
-    """Say why the kernel would make no such link on ``link``, or None if it would."""
+def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, current: Links) -> str | None:
+    """Return why the kernel would refuse such a link on ``link``, or None."""
     try:
-        check("", link, observed)
+        check("", link, current)
     except MacvtapError as exc:
         return exc.message
     return None
 
 
-def below_vepa(observed: Links, domains: t.Iterable[Domain]) -> list[str]:
-    """Return the names of the links that something in mode vepa is on."""
-    on = [link.parent for link in observed.values() if link.mode == "vepa" and link.kind in MACVLAN_KINDS]
+def below_vepa(current: Links, domains: t.Iterable[Domain]) -> list[str]:
+    """Return the names of links that have macvtap or macvlan links in mode vepa."""
+    on = [link.parent for link in current.values() if link.mode == "vepa" and link.kind in MACVLAN_KINDS]
     for domain in domains:
         ifaces = (iface for iface in (*domain.stored, *domain.live) if iface.type == "direct")
-        # libvirt makes vepa of what says none.
+        # libvirt's default is vepa.
         on += [iface.get("source") for iface in ifaces if iface.get("mode") in ("vepa", None)]
     return list(dict.fromkeys(name for name in on if name))
 
 
-def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
+def domains(current: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
     """Return the domains with all their interfaces, of every type."""
     return [
         {
@@ -82,7 +80,7 @@ def domains(observed: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
                 for stored, live in selection.pairs(domain)
             ],
         }
-        for domain in observed
+        for domain in current
     ]
 
 
@@ -94,41 +92,41 @@ def _iface(iface: Iface) -> dict[str, t.Any]:
     return {"type": iface.type, "origin": iface.origin, **fields.nested(iface.values)}
 
 
-def read_links(said: t.Iterable[Said]) -> Links:
-    """Return the links that were reported, less what the report leaves out."""
-    found: dict[str, Link] = {}
-    for link in said:
+def read_links(data: t.Iterable[Values]) -> Links:
+    """Return the reported links, without the attributes that a report does not have."""
+    result: dict[str, Link] = {}
+    for link in data:
         values: dict[str, t.Any] = {name: link.get(name) for name in _LINK}
         values["kind"] = values["kind"] or ""
-        found[link["name"]] = Link(
+        result[link["name"]] = Link(
             **values,
             index=link.get("ifindex") or 0,
             parent_index=link.get("parent_ifindex") or 0,
             altnames=frozenset(link.get("altnames") or ()),
             up=link.get("state") == "up",
         )
-    return found
+    return result
 
 
-def read_reach(said: t.Iterable[Said], connections: t.Iterable[Said]) -> Reach:
-    """Return by what the host that reported its links and Ansible's ``connections`` is reached."""
+def read_reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Reach:
+    """Return how a host is reached, by its reported links and Ansible's ``connections``."""
     addresses, routes, indexes = [], [], {}
-    for link in said:
+    for link in data:
         index = indexes[link["name"]] = link.get("ifindex") or 0
         for text in link.get("addresses") or ():
             address, _slash, prefix = text.partition("/")
             addresses.append(Address(address, int(prefix), index=index))
         routes += [Route(destination, index) for destination in link.get("routes") or ()]
-    found = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in connections)
-    return Reach(tuple(addresses), tuple(routes), tuple(found))
+    result = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in connections)
+    return Reach(tuple(addresses), tuple(routes), tuple(result))
 
 
-def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
-    """Return the domains that were reported; of their interfaces what tells one from the other, and the mode."""
-    found = {}
-    for domain in said:
+def read_domains(data: t.Iterable[Values]) -> dict[str, Domain]:
+    """Return the reported domains. Their interfaces have only identifying values and the mode."""
+    result = {}
+    for domain in data:
         interfaces = domain.get("interfaces") or ()
-        found[domain["name"]] = Domain(
+        result[domain["name"]] = Domain(
             name=domain["name"],
             uuid=domain.get("uuid") or "",
             running=bool(domain.get("running")),
@@ -139,11 +137,11 @@ def read_domains(said: t.Iterable[Said]) -> dict[str, Domain]:
             if domain.get("saved")
             else None,
         )
-    return found
+    return result
 
 
-def _read_iface(mac: str, said: Said) -> Iface:
-    # The rest of its values takes longer to read than all else that is done with a fleet.
-    values = {name: said[name] for name in ("source", "mode", "target", "alias", "model") if said.get(name)}
-    values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if said.get(name) is True)
-    return Iface(mac, said.get("type") or "", values, said.get("origin"))
+def _read_iface(mac: str, data: Values) -> Iface:
+    # Reading all values would take longer than the whole comparison.
+    values = {name: data[name] for name in ("source", "mode", "target", "alias", "model") if data.get(name)}
+    values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if data.get(name) is True)
+    return Iface(mac, data.get("type") or "", values, data.get("origin"))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which layer-2 segment is behind a host's links, by its variable macvtap_segment. Pure."""
+"""The layer-2 segments of a host's links, by its variable macvtap_segment. Pure."""
 
 from __future__ import annotations
 
@@ -12,42 +12,41 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host, Nic
 
 VARIABLE = "macvtap_segment"
-# What of the variable is left out.
-ONE = "all"
+# The segment of everything that the variable does not assign.
+COMMON = "all"
 _DEFAULT = "default"
 
 
-def read(said: t.Any) -> tuple[str, dict[str, str]]:
-    """Return a host's segment, and those of its links and networks where it names one for each.
+def read(value: t.Any) -> tuple[str, dict[str, str]]:
+    """Return a host's segment, and the segments of its links and networks.
 
-    :raises MacvtapError: it is neither a name nor names by links.
+    :raises MacvtapError: ``value`` is neither a name nor a dictionary of names.
     """
-    if isinstance(said, t.Mapping):
-        named = {str(link): _name(segment) for link, segment in said.items()}
-        return named.pop(_DEFAULT, ONE), named
-    return (ONE if said in (None, "") else _name(said)), {}
+    if isinstance(value, t.Mapping):
+        named = {str(link): _name(segment) for link, segment in value.items()}
+        return named.pop(_DEFAULT, COMMON), named
+    return (COMMON if value in (None, "") else _name(value)), {}
 
 
-def _name(said: t.Any) -> str:
-    if isinstance(said, (t.Mapping, list, tuple, bool)) or said in (None, ""):
+def _name(value: t.Any) -> str:
+    if isinstance(value, (t.Mapping, list, tuple, bool)) or value in (None, ""):
         raise MacvtapError(
-            f"the name of a segment is needed, or a dictionary of the segments' names by the host's links, and found "
-            f"is {said!r}",
+            f"must be a segment's name, or a dictionary of segment names by link, not {value!r}",
             path=VARIABLE,
         )
-    return str(said)
+    return str(value)
 
 
 def by_links(segments: t.Mapping[str, str], links: Links) -> dict[str, str]:
-    """Return ``segments`` by the links' names, whichever of a link's names or addresses was said."""
-    return {_link(name, links): segment for name, segment in segments.items()}
+    """Return ``segments`` by link name. The keys may be any name or address of a link."""
+    return {_link_name(name, links): segment for name, segment in segments.items()}
 
 
-def behind(host: Host, name: str | None) -> str:
-    """Return the segment behind the host's link or network ``name``: its own, else the host's."""
+def of_link(host: Host, name: str | None) -> str:
+    """Return the segment of the host's link or network ``name``: its own, or else the host's."""
     if not host.segments or not name:
         return host.segment
-    return host.segments.get(_link(name, host.links), host.segment)
+    return host.segments.get(_link_name(name, host.links), host.segment)
 
 
 def of_nic(host: Host, nic: Nic) -> str:
@@ -55,16 +54,16 @@ def of_nic(host: Host, nic: Nic) -> str:
         return host.segment
     on = nic.final("source")
     if nic.type == "ethernet":
-        # It is on whatever its link is on, which somebody else makes.
-        link = host.links.get((nic.found and nic.found.get("target")) or "")
+        # Something else creates its link; it is on that link's parent.
+        link = host.links.get((nic.current and nic.current.get("target")) or "")
         on = link.parent if link else None
     elif nic.type != "direct":
-        on = nic.found.origin if nic.found else None
-    return behind(host, on)
+        on = nic.current.origin if nic.current else None
+    return of_link(host, on)
 
 
 def sites(hosts: t.Iterable[Host]) -> dict[str, str]:
-    """Return where each host is, by its name: the same word for hosts with a segment in common, or by way of others."""
+    """Return a site for each host name. Hosts that share a segment, also by way of others, have the same site."""
     leaders: dict[str, str] = {}
 
     def leader(segment: str) -> str:
@@ -79,6 +78,6 @@ def sites(hosts: t.Iterable[Host]) -> dict[str, str]:
     return {host.name: leader(host.segment) for host in hosts}
 
 
-def _link(name: str, links: Links) -> str:
+def _link_name(name: str, links: Links) -> str:
     link = parents.lookup(name, links)
     return name if link is None else link.name

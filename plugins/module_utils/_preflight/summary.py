@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What each host declares, in a line, and how the comparison has ended. Pure."""
+"""A line with what each host declares, and the result of the comparison. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import names
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Said, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.declared import Values, Variables
 
-# So many hosts are named in a line.
-_MOST = 12
+# The maximum number of hosts in a line.
+_LIMIT = 12
 _LISTS = (
     ("macvtap_domains_interfaces", "NIC"),
     ("macvtap_links_links", "link"),
@@ -19,37 +19,37 @@ _LISTS = (
 )
 
 
-def lines(fleet: t.Mapping[str, Said], conflicts: t.Sequence[Said]) -> list[str]:
-    """Return what the hosts of ``fleet`` declare, those alike in one line, and the number of ``conflicts``."""
+def lines(fleet: t.Mapping[str, Values], conflicts: t.Sequence[Values]) -> list[str]:
+    """Return what the hosts of ``fleet`` declare, grouped by equal lines, and the number of ``conflicts``."""
     alike: dict[str, list[str]] = {}
-    for name, said in fleet.items():
-        alike.setdefault(_declares(name, said), []).append(name)
-        for other in names.unknown(said.get("names") or ()):
-            alike.setdefault(f"{other} is set, which is no variable of this collection", []).append(name)
-    return [*(f"{_some(hosts)}: {words}" for words, hosts in alike.items()), _end(fleet, conflicts)]
+    for name, data in fleet.items():
+        alike.setdefault(_declarations(name, data), []).append(name)
+        for other in names.unknown(data.get("names") or ()):
+            alike.setdefault(f"{other} is set, but is not a variable of this collection", []).append(name)
+    return [*(f"{_names(hosts)}: {text}" for text, hosts in alike.items()), _conclusion(fleet, conflicts)]
 
 
-def _declares(name: str, said: Said) -> str:
-    if said.get("unreadable"):
+def _declarations(name: str, data: Values) -> str:
+    if data.get("unreadable"):
         return "its variables cannot be read"
-    variables = Variables(name, said.get("declared") or {})
+    variables = Variables(name, data.get("declared") or {})
     counted = [(_count(variables.get(variable)), what) for variable, what in _LISTS]
-    words = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number]
-    return ", ".join(words) or "declares nothing"
+    parts = [f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number]
+    return ", ".join(parts) or "declares nothing"
 
 
 def _count(entries: t.Any) -> int:
     return len(entries) if isinstance(entries, (list, tuple)) else 0
 
 
-def _end(fleet: t.Sized, conflicts: t.Sequence[Said]) -> str:
+def _conclusion(fleet: t.Sized, conflicts: t.Sequence[Values]) -> str:
     on = f"on {len(fleet)} {'host' if len(fleet) == 1 else 'hosts'}"
     allowed = sum(bool(one.get("allowed")) for one in conflicts)
-    left = len(conflicts) - allowed
+    remaining = len(conflicts) - allowed
     also = f", {allowed} allowed" if allowed else ""
-    return f"{left or 'No'} {'conflict' if left == 1 else 'conflicts'} {on}{also}"
+    return f"{remaining or 'No'} {'conflict' if remaining == 1 else 'conflicts'} {on}{also}"
 
 
-def _some(hosts: t.Sequence[str]) -> str:
-    more = f" and {len(hosts) - _MOST} hosts more" if len(hosts) > _MOST else ""
-    return ", ".join(hosts[:_MOST]) + more
+def _names(hosts: t.Sequence[str]) -> str:
+    more = f" and {len(hosts) - _LIMIT} hosts more" if len(hosts) > _LIMIT else ""
+    return ", ".join(hosts[:_LIMIT]) + more

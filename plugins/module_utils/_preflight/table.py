@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Conflicts as one table for people. Pure."""
+"""Conflicts as a table. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
-# So many places of a conflict have a row each, and so many hosts are named. All are in what fleet_conflicts returns.
-_MOST = 12
+# The maximum number of rows and of hosts for one conflict. fleet_conflicts returns all of them.
+_LIMIT = 12
 _HEAD = ("", "kind", "host", "domain", "NIC or link", "seen")
-Said = t.Mapping[str, t.Any]
+Values = t.Mapping[str, t.Any]
 
 
-def table(conflicts: t.Sequence[Said], gaps: t.Sequence[Said] = ()) -> str:
-    """Return ``conflicts`` as text: each with its places, a row each, its message and its remedy."""
+def table(conflicts: t.Sequence[Values], gaps: t.Sequence[Values] = ()) -> str:
+    """Return ``conflicts`` as text: for each one a row per place, its message and its remedy."""
     blocks = [(_rows(number, conflict), conflict) for number, conflict in enumerate(conflicts, 1)]
-    every = [_HEAD, *(row for rows, _conflict in blocks for row in rows)]
-    widths = [max(len(row[column]) for row in every) for column in range(len(_HEAD))]
+    all_rows = [_HEAD, *(row for rows, _conflict in blocks for row in rows)]
+    widths = [max(len(row[column]) for row in all_rows) for column in range(len(_HEAD))]
     lines = [_line(_HEAD, widths)] if blocks else []
     indent = " " * (widths[0] + 2)
     for rows, conflict in blocks:
@@ -29,42 +29,42 @@ def table(conflicts: t.Sequence[Said], gaps: t.Sequence[Said] = ()) -> str:
     return "\n".join([*lines, *_gaps(gaps)])
 
 
-def _rows(number: int, conflict: Said) -> list[tuple[str, ...]]:
+def _rows(number: int, conflict: Values) -> list[tuple[str, ...]]:
     first = (str(number), str(conflict["kind"]))
     return [(*(("", "") if index else first), *row) for index, row in enumerate(_places(conflict["where"]))]
 
 
-def _places(where: t.Sequence[Said]) -> t.Iterator[tuple[str, ...]]:
-    """Return the places of a conflict, of many a row for each host, and of many hosts the first ones."""
-    hosts: dict[str, list[Said]] = {}
+def _places(where: t.Sequence[Values]) -> t.Iterator[tuple[str, ...]]:
+    """Yield a row for each place of a conflict; for many places one per host, for many hosts the first ones."""
+    hosts: dict[str, list[Values]] = {}
     for place in where:
         hosts.setdefault(str(place["host"]), []).append(place)
-    for host, places in list(hosts.items())[:_MOST]:
-        if len(places) > 1 and len(where) > _MOST:
+    for host, places in list(hosts.items())[:_LIMIT]:
+        if len(places) > 1 and len(where) > _LIMIT:
             yield host, "", f"{len(places)} of them", ""
             continue
         for place in places:
             what = place.get("nic") or place.get("link")
-            yield host, *(str(word or "") for word in (place.get("domain"), what, place.get("seen")))
-    if len(hosts) > _MOST:
-        yield f"and {len(hosts) - _MOST} hosts more", "", "", ""
+            yield host, *(str(cell or "") for cell in (place.get("domain"), what, place.get("seen")))
+    if len(hosts) > _LIMIT:
+        yield f"and {len(hosts) - _LIMIT} hosts more", "", "", ""
 
 
 def _line(row: t.Sequence[str], widths: t.Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
 
 
-def _gaps(gaps: t.Iterable[Said]) -> t.Iterator[str]:
+def _gaps(gaps: t.Iterable[Values]) -> t.Iterator[str]:
     alike: dict[tuple[str, str], list[str]] = {}
     for gap in gaps:
         alike.setdefault((gap["what"], gap["reason"]), []).append(str(gap["host"]))
     for (what, reason), hosts in alike.items():
-        more = f" and {len(hosts) - _MOST} hosts more" if len(hosts) > _MOST else ""
+        more = f" and {len(hosts) - _LIMIT} hosts more" if len(hosts) > _LIMIT else ""
         if what == "domain":
-            yield f"To know: {', '.join(hosts[:_MOST])}{more}: {reason}"
+            yield f"Note: {', '.join(hosts[:_LIMIT])}{more}: {reason}"
             continue
         if what == "limit":
-            yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {reason}"
+            yield f"Not checked: {', '.join(hosts[:_LIMIT])}{more}: {reason}"
             continue
-        whose = f"{'their' if len(hosts) > 1 else 'its'} domains, since " if what == "libvirt" else ""
-        yield f"Not looked at: {', '.join(hosts[:_MOST])}{more}: {whose}{reason}"
+        subject = f"{'their' if len(hosts) > 1 else 'its'} domains, because " if what == "libvirt" else ""
+        yield f"Not checked: {', '.join(hosts[:_LIMIT])}{more}: {subject}{reason}"

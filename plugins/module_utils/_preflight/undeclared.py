@@ -1,36 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What hosts have of the kinds that the roles manage and nobody declares: nothing removes it by itself. Pure."""
+"""Undeclared links and NICs of the kinds that the roles manage. Only purge removes them. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import is_ours as is_companion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_ours as is_own_vlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_ours as is_managed_vlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.fleet import hosts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Host
 
 
 def lines(fleet: t.Any) -> list[str]:
-    """Return a line for each host that has something that it does not declare.
+    """Return a line for each host with undeclared links or NICs.
 
-    :raises MacvtapError: the fleet is no dictionary of dictionaries.
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    found = ((host.name, list(_of(host))) for host in hosts(fleet))
-    return [f"{name}: {', '.join(words)}" for name, words in found if words]
+    undeclared = ((host.name, list(_of(host))) for host in hosts(fleet))
+    return [f"{name}: {', '.join(parts)}" for name, parts in undeclared if parts]
 
 
 def _of(host: Host) -> t.Iterator[str]:
     for nic in host.nics:
-        if nic.given is None and nic.type == "direct":
+        if nic.desired is None and nic.type == "direct":
             yield f"NIC {nic.mac} of {nic.domain} on {nic.final('source')}"
     declared = {link.key for link in host.declared_links}
-    vlans = {(want.parent, want.id) for want in host.vlans} | {(None, want.said_name) for want in host.vlans}
-    for link in host.beside():
+    vlans = {(vlan.parent, vlan.id) for vlan in host.vlans} | {(None, vlan.said_name) for vlan in host.vlans}
+    for link in host.unmanaged_links():
         if link.key in declared or not (link.kind == "macvtap" or is_companion(link)):
             continue
         yield f"{'link' if link.kind == 'macvtap' else 'host interface'} {link.name} on {link.parent}"
     for link in host.links.values():
-        if is_own_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
+        if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
             yield f"VLAN link {link.name}"

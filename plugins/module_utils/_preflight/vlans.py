@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A host's links as they are once its VLAN links are made, and what cannot be of these. Pure."""
+"""A host's links as they will be after its VLAN links are created, and problems of the VLAN links. Pure."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Place, Problem
 
-# By the options with what is said of parents in general: checks.py.
+# checks.py reports errors of these options, for all parents.
 _OF_PARENTS = (".parent", ".mtu")
 
 
 def made(
-    host: str, wanted: t.Sequence[WantedVlan], links: Links, *, going: t.Collection[str] = (), force: bool = False
+    host: str, desired: t.Sequence[WantedVlan], links: Links, *, removed: t.Collection[str] = (), force: bool = False
 ) -> tuple[Links, list[Problem]]:
-    """Return ``links`` as the VLAN links leave them that are made before anything is to be on these, and problems.
+    """Return the links after the ``desired`` VLAN links are created, which comes first, and their problems.
 
-    ``going`` are the names of links that the role removes before.
+    ``removed`` are the names of links that the role removes before that.
     """
-    links = {name: link for name, link in links.items() if name not in going}
-    final, error = _planned(wanted, links, force=force)
+    links = {name: link for name, link in links.items() if name not in removed}
+    final, error = _planned(desired, links, force=force)
     if error is None:
         return final, []
     problems = []
     try:
-        vlan_refusals.check_parents_exist(wanted, links)
+        vlan_refusals.check_parents_exist(desired, links)
     except MacvtapError as exc:
         problems.append(Problem(Place(host), str(exc)))
-    for want in wanted:
-        one, refused = _planned([want], links, force=force)
-        if refused is None:
+    for vlan in desired:
+        one, refusal = _planned([vlan], links, force=force)
+        if refusal is None:
             final = {**{name: link for name, link in final.items() if name in one or name not in links}, **one}
             continue
-        if not refused.path.endswith(_OF_PARENTS):
-            problems.append(Problem(_place(host, want), str(refused)))
-        # What is to be on it is looked at as if it were there.
-        if want.state != "absent":
+        if not refusal.path.endswith(_OF_PARENTS):
+            problems.append(Problem(_place(host, vlan), str(refusal)))
+        # Declarations on top of it are checked as if it existed.
+        if vlan.state != "absent":
             with contextlib.suppress(MacvtapError):
-                parent = parents.resolve(want, links)
-                mac, mtu = want.mac or parent.mac, want.mtu or parent.mtu
-                link = Link(planner.name_of(want, parent), kind="vlan", parent=parent.name, mac=mac, mtu=mtu)
+                parent = parents.resolve(vlan, links)
+                mac, mtu = vlan.mac or parent.mac, vlan.mtu or parent.mtu
+                link = Link(planner.name_of(vlan, parent), kind="vlan", parent=parent.name, mac=mac, mtu=mtu)
                 final = {link.name: link, **final}
     if not problems and not error.path.endswith(_OF_PARENTS):
-        # It is what they are together.
+        # They are impossible only together.
         problems.append(Problem(Place(host), str(error)))
     return final, problems
 
 
-def _place(host: str, want: WantedVlan) -> Place:
-    return Place(host, link=want.said_name, seen="declared")
+def _place(host: str, vlan: WantedVlan) -> Place:
+    return Place(host, link=vlan.said_name, seen="declared")
 
 
-def _planned(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool) -> tuple[Links, MacvtapError | None]:
+def _planned(desired: t.Sequence[WantedVlan], links: Links, *, force: bool) -> tuple[Links, MacvtapError | None]:
     final = dict(links)
     try:
-        steps = planner.plan(wanted, links, force=force).steps
+        steps = planner.plan(desired, links, force=force).steps
     except MacvtapError as exc:
         return final, exc
     for step in steps:
@@ -70,11 +70,11 @@ def _planned(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool) -> tu
             final.pop(step.before.name, None)
         if step.after is not None:
             parent = links.get(step.after.parent or "", Link(""))
-            # What is left to the kernel is the parent's.
+            # The kernel's defaults are the parent's values.
             mac, mtu = step.after.mac or parent.mac, step.after.mtu or parent.mtu
             final[step.after.name] = replace(step.after, mac=mac, mtu=mtu)
         elif step.before is not None:
-            # Those on it go with it.
+            # The links on it are removed with it.
             gone = step.before.index
             final = {n: one for n, one in final.items() if one.kind not in MACVLAN_KINDS or one.parent_index != gone}
     return final, None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which managers are told of what has been written, so that no link but a companion notices."""
+"""Which network managers are reloaded after a change, without disturbing links other than shims."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ def after(host: Host, *declared: Declared) -> Host:
     return replace(host, files=predicted(planner.plan(declared, host), host.files))
 
 
-def test_networkd_reads_again_what_is_for_links_of_ours_alone() -> None:
+def test_networkd_is_reloaded_if_only_managed_files_have_changed() -> None:
     assert plan(HOST, link()).commands == (model.RELOAD,)
     assert plan(after(HOST, link()), link()).commands == ()
     assert plan(replace(HOST, networkd={}), link()).commands == ()
 
 
 @pytest.mark.parametrize("path", [f"{ETC}/20-eth0.network", ETC, f"{ETC}/20-eth0.network.d/more.conf"])
-def test_networkd_is_left_alone_while_it_may_not_have_read_anothers_file(path: str) -> None:
+def test_networkd_is_not_reloaded_if_another_file_may_have_changed(path: str) -> None:
     assert plan(HOST, link(), unread=[path]).commands == ()
     (lease,) = plan(BOTH, companion(), unread=[path]).leases
     assert (lease.unread, lease.commands, lease.asked) == ((path,), (), False)
     assert path in dhcp_planner.plan_of(plan(BOTH, companion(), unread=[path])).warnings[0]
-    # A file of a link of ours disturbs none but that.
+    # A managed link's file disturbs only that link.
     assert plan(HOST, link(), unread=[f"{ETC}/00-macvtap-mt9.network"]).commands == (model.RELOAD,)
 
 
-def test_networkd_is_left_alone_where_the_run_itself_changes_what_is_the_uplinks() -> None:
+def test_networkd_is_not_reloaded_if_the_run_changes_the_uplinks_files() -> None:
     # By the drop-in of an earlier version.
     old = replace(HOST, files={file.path: file for file in earlier.FILES["networkd"]})
     gone = Declared(WantedLink("mt1", state="absent"), "auto")
@@ -77,7 +77,7 @@ def test_networkd_is_left_alone_where_the_run_itself_changes_what_is_the_uplinks
     assert plan(old, gone).commands == ()
 
 
-def test_a_companion_that_is_there_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
+def test_an_existing_shim_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
     (lease,) = plan(BOTH, companion()).leases
     assert (lease.manager, lease.commands, lease.asked) == ("networkd", (model.RELOAD,), True)
     there = replace(THERE, parent="eth1", parent_index=3)
@@ -89,17 +89,17 @@ def test_a_companion_that_is_there_gets_its_address_now_and_one_that_has_it_is_l
     assert (lease.address, lease.commands, lease.asked) == ("192.0.2.130", (), False)
 
 
-def test_one_that_is_not_there_yet_is_not_waited_for() -> None:
+def test_a_shim_that_does_not_exist_yet_is_not_waited_for() -> None:
     (lease,) = plan(HOST, companion()).leases
     assert (lease.commands, lease.asked) == ((), False)
 
 
-def test_networkmanager_forgets_the_profile_of_a_companion_that_is_no_more() -> None:
+def test_networkmanager_forgets_the_profile_of_a_removed_shim() -> None:
     host = after(HOST, companion("eth1"))
     gone = Declared(Wanted("host0", state="absent", path="companions[0]"), "auto")
     assert LOAD in plan(host, gone).commands
-    # While it stays, NetworkManager might remove it with its profile.
+    # While the shim exists, NetworkManager might remove it together with its profile.
     there = replace(host, links={**LINKS, "host0": replace(THERE, parent="eth1", parent_index=3)})
     static = plan(there, companion("eth1", dhcp4=False, addresses=("192.0.2.9",)))
     assert LOAD not in static.commands
-    assert "keeps its DHCP client until the next boot" in static.warnings[0]
+    assert "the DHCP client of" in static.warnings[0]

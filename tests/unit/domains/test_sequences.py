@@ -88,7 +88,7 @@ def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() 
 
 def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
     sequence, message = rolled_back(*(during("define", "refuse", nth=nth) for nth in (2, 3)))
-    assert "Not everything could be put back" in message
+    assert "The rollback is incomplete" in message
     sequence.act(Action("answer", "web2"))
     assert macs(sequence, "web2") == ([], [B])
     # Whoever wants it gone says so to a run that succeeds.
@@ -441,7 +441,7 @@ def test_a_signal_behind_a_failed_way_back_does_not_hide_what_is_left() -> None:
         events=[during("define", "refuse", nth=2), during("links", "sigterm", nth=3)],
     )
     assert sequence.finished[1][0].events == []
-    assert "Putting back what was there failed as well" in outcome.message
+    assert "The rollback failed as well" in outcome.message
 
 
 @pytest.mark.parametrize("on_error", ["rollback", "keep"])
@@ -519,7 +519,7 @@ def test_what_an_earlier_attempt_has_kept_is_not_denied_when_the_last_one_fails(
     )
     assert outcome.rc == 1
     assert "domain 'web2' was undefined or renamed while this ran" in outcome.message
-    assert outcome.message.endswith("What could be done has been kept, as asked for")
+    assert outcome.message.endswith("The changes made so far were kept, as requested")
 
 
 def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Trees of files laid out as distributions lay out their kernels."""
+"""Directory trees with the kernel files of distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("macvtap", "macvlan", "tap", "8021q", "vhost_net")
 
 
 def config_text(release: str, macvtap: str = "m", macvlan: str = "m", tap: str = "m") -> str:
-    """Return what matters of a kernel configuration, in Kconfig's own form."""
+    """Return the relevant part of a kernel configuration, in Kconfig's format."""
     lines = ["#", "# Automatically generated file; DO NOT EDIT.", f"# Linux/x86 {release} Kernel Configuration", "#"]
     lines += ["CONFIG_NETDEVICES=y", "CONFIG_NET_CORE=y", "CONFIG_INET=y", 'CONFIG_LOCALVERSION=""']
     asked = (("MACVLAN", macvlan), ("MACVTAP", macvtap), ("TAP", tap), ("VLAN_8021Q", "m"), ("VHOST_NET", "m"))
@@ -47,7 +47,7 @@ class Tree:
         return self.write(path, gzip.compress(text.encode()) if path.endswith(".gz") else text)
 
     def modules(self, top: str = "/lib/modules", suffix: str = ".ko", names: t.Sequence[str] = NAMES) -> Tree:
-        """Lay out a tree of modules as depmod leaves it."""
+        """Create a modules directory as after depmod."""
         directory = f"{top}/{self.release}"
         files = {name: f"kernel/drivers/net/{name}{suffix}" for name in ("veth", *names)}
         for file in files.values():

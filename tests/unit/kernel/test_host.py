@@ -12,21 +12,21 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import modprobe, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
+    Desired,
     Host,
     Probe,
-    Thing,
-    Wanted,
+    Resource,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.support import evaluate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, converge
 
 if t.TYPE_CHECKING:
     from .conftest import Tree
 
 RELEASE = "6.1.0-40-amd64"
-WANTED = Wanted("loaded", persistent=True)
+WANTED = Desired("loaded", persistent=True)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def host(tree: t.Callable[[str], Tree]) -> Tree:
     return tree(RELEASE).config(f"/boot/config-{RELEASE}").modules().devices("misc")
 
 
-def make_so(host: Tree, run: modprobe.Run, *, check: bool = False) -> Outcome[Thing, Host]:
+def make_so(host: Tree, run: modprobe.Run, *, check: bool = False) -> Outcome[Resource, Host]:
     return converge(
         host.observe,
         lambda seen, _answers: planner.plan(WANTED, seen),
@@ -82,14 +82,14 @@ def test_a_modprobe_that_fails_leaves_no_file(host: Tree, monkeypatch: pytest.Mo
         make_so(host, refuse)
     assert str(caught.value) == (
         "state: modprobe macvtap failed with code 1: modprobe: ERROR: could not insert 'macvtap': Operation not "
-        "permitted. In a container, load the module on its host. Otherwise the kernel's log (dmesg) may say why. The "
-        "host is as it was before"
+        "permitted. In a container, load the module on its host. Otherwise the kernel log (dmesg) may have the cause. "
+        "The host is as it was before"
     )
     assert load_file(host) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "lockdown", "meaning"),
+    ("output", "lockdown", "meaning"),
     [
         (
             "Key was rejected by service",
@@ -99,19 +99,19 @@ def test_a_modprobe_that_fails_leaves_no_file(host: Tree, monkeypatch: pytest.Mo
         ("Operation not permitted", "none integrity [confidentiality]", "The kernel is in lockdown (confidentiality)"),
         ("Required key not available", "[none] integrity confidentiality", "The kernel loads only modules that are si"),
         ("Operation not permitted", "[none] integrity confidentiality", "In a container, load the module on its host"),
-        ("Exec format error", "", "The module on the disk is not of the kernel that is running: reboot"),
-        ("Unknown symbol in module, or unknown parameter (see dmesg)", "", "The module on the disk is not of the ker"),
+        ("Exec format error", "", "The module on the disk does not belong to the running kernel: reboot"),
+        ("Unknown symbol in module, or unknown parameter (see dmesg)", "", "The module on the disk does not belong"),
     ],
 )
-def test_what_modprobe_says_is_explained(
-    host: Tree, said: str, lockdown: str, meaning: str, monkeypatch: pytest.MonkeyPatch
+def test_modprobes_messages_are_explained(
+    host: Tree, output: str, lockdown: str, meaning: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
     if lockdown:
         host.write("/sys/kernel/security/lockdown", f"{lockdown}\n")
     with pytest.raises(MacvtapError) as caught:
-        make_so(host, lambda _command: (1, "", f"modprobe: ERROR: could not insert 'macvtap': {said}\n"))
-    assert f"{said}. {meaning}" in str(caught.value)
+        make_so(host, lambda _command: (1, "", f"modprobe: ERROR: could not insert 'macvtap': {output}\n"))
+    assert f"{output}. {meaning}" in str(caught.value)
 
 
 def test_only_root_loads_modules(host: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,15 +120,15 @@ def test_only_root_loads_modules(host: Tree, monkeypatch: pytest.MonkeyPatch) ->
         make_so(host, lambda _command: (1, "", "could not insert 'macvtap': Operation not permitted"))
 
 
-def test_a_modprobe_that_does_nothing_is_found_out(host: Tree) -> None:
+def test_a_modprobe_without_effect_is_noticed(host: Tree) -> None:
     host.write(LOAD_FILE, "vhost_net\n")
-    with pytest.raises(MacvtapError, match="reading back shows otherwise: macvtap loaded: False → True"):
+    with pytest.raises(MacvtapError, match="the host still differs: macvtap loaded: False → True"):
         make_so(host, lambda _command: (0, "", ""))
     assert load_file(host) == "vhost_net\n"
 
 
 @pytest.mark.parametrize("theirs", ["vhost_net\n", "macvtap\n# theirs\n", None])
-def test_a_file_that_somebody_else_changes_meanwhile_is_left_alone(host: Tree, theirs: str | None) -> None:
+def test_a_file_that_something_else_changes_meanwhile_is_left_alone(host: Tree, theirs: str | None) -> None:
     file = host.root / LOAD_FILE.lstrip("/")
     host.write(LOAD_FILE, "tun\n")
 
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_written(host: Tree) -> None:
 
 
 @pytest.mark.parametrize("release", ["../etc", "6.1/0", ".", ""])
-def test_what_is_no_release(host: Tree, release: str) -> None:
+def test_an_invalid_release(host: Tree, release: str) -> None:
     if release:
         with pytest.raises(MacvtapError, match=r"^kernel: "):
             host.observe(release)
@@ -170,10 +170,10 @@ def test_installed_kernels(host: Tree) -> None:
     assert host.observe().installed == ("5.10.0-1", RELEASE)
 
 
-def probing(host: Tree, run: modprobe.Run, probe: Probe) -> Outcome[Thing, Host]:
+def probing(host: Tree, run: modprobe.Run, probe: Probe) -> Outcome[Resource, Host]:
     return converge(
         functools.partial(host.observe, probe=lambda: probe),
-        lambda seen, _answers: planner.plan(Wanted("supported", probe=True), seen),
+        lambda seen, _answers: planner.plan(Desired("supported", probe=True), seen),
         functools.partial(adapter.apply, run=run, root=str(host.root)),
         lambda journal, seen: planner.undo(journal.steps, seen),
         check_mode=False,
@@ -194,7 +194,7 @@ def test_a_probe_loads_the_module_first(host: Tree) -> None:
     assert not probing(host, load, works).plan.changed
 
 
-def test_a_probe_that_fails_has_the_module_unloaded_again(host: Tree) -> None:
+def test_a_failed_probe_unloads_the_module_again(host: Tree) -> None:
     commands: list[list[str]] = []
 
     def load(command: list[str]) -> tuple[int, str, str]:
@@ -208,32 +208,34 @@ def test_a_probe_that_fails_has_the_module_unloaded_again(host: Tree) -> None:
     assert commands == [["modprobe", "macvtap"], ["modprobe", "-r", "macvtap"]]
 
 
-def test_a_probe_that_works_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+def test_a_successful_probe_takes_precedence_over_every_file(tree: t.Callable[[str], Tree]) -> None:
     none = tree(RELEASE).config("/proc/config.gz", macvtap="n", macvlan="n", tap="n").devices("misc")
     observed = none.observe(probe=lambda: Probe(True, "made and removed"))
-    verdict = judge(observed)
-    assert (verdict.supported, verdict.provided_by, verdict.source) == (True, "builtin", "probe")
-    assert not planner.plan(Wanted("loaded", probe=True), observed).changed
+    result = evaluate(observed)
+    assert (result.supported, result.provided_by, result.source) == (True, "builtin", "probe")
+    assert not planner.plan(Desired("loaded", probe=True), observed).changed
 
 
-def test_a_probe_that_fails_outweighs_every_file(tree: t.Callable[[str], Tree]) -> None:
+def test_a_failed_probe_takes_precedence_over_every_file(tree: t.Callable[[str], Tree]) -> None:
     builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
     observed = builtin.observe(probe=lambda: Probe(False, "making a macvtap link: Unknown device type (ENOTSUP)"))
     with pytest.raises(MacvtapError) as caught:
-        planner.plan(Wanted("supported", probe=True), observed)
-    assert str(caught.value).startswith(f"The kernel {RELEASE} failed at making a macvtap link: Unknown device type (")
+        planner.plan(Desired("supported", probe=True), observed)
+    assert str(caught.value).startswith(
+        f"The probe of the kernel {RELEASE} failed at making a macvtap link: Unknown device type ("
+    )
     assert caught.value.details["probe"]["works"] is False
-    allowed = Wanted("supported", required=False, probe=True)
+    allowed = Desired("supported", required=False, probe=True)
     assert not planner.plan(allowed, observed).changed
-    assert not judge(observed).supported
+    assert not evaluate(observed).supported
 
 
-def test_a_probe_that_could_not_be_tried_leaves_it_to_the_files(tree: t.Callable[[str], Tree]) -> None:
+def test_without_a_possible_probe_the_files_decide(tree: t.Callable[[str], Tree]) -> None:
     builtin = tree(RELEASE).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap")
     observed = builtin.observe(probe=lambda: Probe(None, "making a network namespace: EPERM"))
-    assert judge(observed).supported
-    warnings = planner.plan(Wanted("supported", probe=True), observed).warnings
-    assert warnings == ("macvtap could not be tried: making a network namespace: EPERM",)
+    assert evaluate(observed).supported
+    warnings = planner.plan(Desired("supported", probe=True), observed).warnings
+    assert warnings == ("macvtap could not be probed: making a network namespace: EPERM",)
 
 
 @pytest.mark.parametrize("target", ["/dev/null", "../vendor.conf"])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The verdict on trees laid out as distributions lay out theirs."""
+"""Support results for the file layouts of distributions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.support import evaluate
 
 if t.TYPE_CHECKING:
     from .conftest import Tree
@@ -39,7 +39,7 @@ def debian_usr_merged(make: MakeTree) -> Tree:
 
 
 def fedora(make: MakeTree) -> Tree:
-    """Without a copy in /boot: the kernel's package has its configuration among the modules only."""
+    """Without a copy in /boot: the kernel package has its configuration only in the modules directory."""
     tree = make(FEDORA).config(f"/usr/lib/modules/{FEDORA}/config").modules("/usr/lib/modules", ".ko.xz")
     return tree.link("/lib", "usr/lib")
 
@@ -97,9 +97,9 @@ def no_config(make: MakeTree) -> Tree:
 )
 def test_a_module_is_found_in_every_layout(tree: MakeTree, layout: t.Callable[[MakeTree], Tree], source: str) -> None:
     host = layout(tree).observe()
-    verdict = judge(host)
-    assert (verdict.provided_by, verdict.source) == ("module", source)
-    assert verdict.options == dict.fromkeys(
+    result = evaluate(host)
+    assert (result.provided_by, result.source) == ("module", source)
+    assert result.options == dict.fromkeys(
         ("CONFIG_MACVTAP", "CONFIG_MACVLAN", "CONFIG_TAP", "CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"), "m"
     )
     assert not host.loaded
@@ -107,9 +107,9 @@ def test_a_module_is_found_in_every_layout(tree: MakeTree, layout: t.Callable[[M
 
 def test_builtin_by_config_alone(tree: MakeTree) -> None:
     host = tree(ARCH).config("/proc/config.gz", macvtap="y", macvlan="y", tap="y").devices("macvtap").observe()
-    verdict = judge(host)
-    assert (verdict.provided_by, verdict.source) == ("builtin", "/proc/config.gz")
-    assert [source.path for source in verdict.tried] == ["/proc/config.gz"]
+    result = evaluate(host)
+    assert (result.provided_by, result.source) == ("builtin", "/proc/config.gz")
+    assert [source.path for source in result.tried] == ["/proc/config.gz"]
     # /sys/module/macvtap is absent where it is built in.
     assert host.loaded
 
@@ -118,44 +118,44 @@ def test_builtin_by_config_alone(tree: MakeTree) -> None:
 def test_builtin_by_either_list_alone(tree: MakeTree, gone: str) -> None:
     host = tree(DEBIAN).builtin("macvtap", "macvlan", "tap")
     (host.root / "lib/modules" / DEBIAN / gone).unlink()
-    verdict = judge(host.observe())
-    assert verdict.provided_by == "builtin"
-    assert verdict.source in {
+    result = evaluate(host.observe())
+    assert result.provided_by == "builtin"
+    assert result.source in {
         f"/lib/modules/{DEBIAN}/modules.builtin",
         f"/lib/modules/{DEBIAN}/modules.builtin.modinfo",
     }
-    assert verdict.options["CONFIG_MACVTAP"] == "y"
+    assert result.options["CONFIG_MACVTAP"] == "y"
 
 
-def test_nothing_tells(tree: MakeTree) -> None:
-    verdict = judge(tree(DEBIAN).devices("misc").observe())
-    assert (verdict.provided_by, verdict.source, verdict.supported) == ("unknown", None, False)
-    assert "modprobe macvtap" in verdict.remedy
-    assert [source.problem for source in verdict.tried] == ["does not exist"] * 8
+def test_no_source_is_usable(tree: MakeTree) -> None:
+    result = evaluate(tree(DEBIAN).devices("misc").observe())
+    assert (result.provided_by, result.source, result.supported) == ("unknown", None, False)
+    assert "modprobe macvtap" in result.hint
+    assert [source.problem for source in result.tried] == ["does not exist"] * 8
 
 
-def test_only_the_running_kernel_tells(tree: MakeTree) -> None:
-    verdict = judge(tree(DEBIAN).devices("macvtap").observe())
-    assert (verdict.provided_by, verdict.source) == ("builtin", "/proc/devices")
-    verdict = judge(tree(DEBIAN).loaded().observe())
-    assert (verdict.provided_by, verdict.source) == ("module", "/proc/modules")
+def test_only_the_running_kernel_shows_it(tree: MakeTree) -> None:
+    result = evaluate(tree(DEBIAN).devices("macvtap").observe())
+    assert (result.provided_by, result.source) == ("builtin", "/proc/devices")
+    result = evaluate(tree(DEBIAN).loaded().observe())
+    assert (result.provided_by, result.source) == ("module", "/proc/modules")
 
 
 def test_not_set(tree: MakeTree) -> None:
-    verdict = judge(tree(DEBIAN).config(f"/boot/config-{DEBIAN}", macvtap="n", macvlan="n", tap="").observe())
-    assert (verdict.provided_by, verdict.source) == ("missing", f"/boot/config-{DEBIAN}")
-    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN not set in /boot/config-{DEBIAN}" in verdict.reason
-    assert "Device Drivers → Network device support → Network core driver support" in verdict.remedy
-    assert "MAC-VLAN based tap driver" in verdict.remedy
-    assert "CONFIG_INET" in verdict.remedy
-    assert verdict.remedy.endswith("Not set here: CONFIG_MACVLAN.")
+    result = evaluate(tree(DEBIAN).config(f"/boot/config-{DEBIAN}", macvtap="n", macvlan="n", tap="").observe())
+    assert (result.provided_by, result.source) == ("missing", f"/boot/config-{DEBIAN}")
+    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN not set in /boot/config-{DEBIAN}" in result.reason
+    assert "Device Drivers → Network device support → Network core driver support" in result.hint
+    assert "MAC-VLAN based tap driver" in result.hint
+    assert "CONFIG_INET" in result.hint
+    assert result.hint.endswith("Not set here: CONFIG_MACVLAN.")
 
 
 def test_an_unusable_source_passes_on_to_the_next(tree: MakeTree) -> None:
     host = tree(DEBIAN).write("/proc/config.gz", b"\x1f\x8bbroken").config(f"/boot/config-{DEBIAN}").modules()
-    verdict = judge(host.observe())
-    assert verdict.source == f"/boot/config-{DEBIAN}"
-    assert verdict.tried[0].problem.startswith("cannot be read: ")
+    result = evaluate(host.observe())
+    assert result.source == f"/boot/config-{DEBIAN}"
+    assert result.tried[0].problem.startswith("cannot be read: ")
 
 
 @pytest.mark.parametrize(
@@ -170,39 +170,39 @@ def test_an_unusable_source_passes_on_to_the_next(tree: MakeTree) -> None:
 )
 def test_configured_but_the_package_with_the_module_is_missing(tree: MakeTree, os_release: str, advice: str) -> None:
     host = tree(UBUNTU).config(f"/boot/config-{UBUNTU}").modules(names=()).write("/etc/os-release", os_release)
-    verdict = judge(host.observe())
-    assert (verdict.provided_by, verdict.source) == ("missing", f"/lib/modules/{UBUNTU}/modules.dep")
-    assert verdict.reason.startswith(f"/boot/config-{UBUNTU} says CONFIG_MACVTAP=m, but ")
-    assert "macvtap, macvlan, tap" in verdict.reason
-    assert advice in verdict.remedy
+    result = evaluate(host.observe())
+    assert (result.provided_by, result.source) == ("missing", f"/lib/modules/{UBUNTU}/modules.dep")
+    assert result.reason.startswith(f"/boot/config-{UBUNTU} has CONFIG_MACVTAP=m, but ")
+    assert "macvtap, macvlan, tap" in result.reason
+    assert advice in result.hint
 
 
 def test_a_listed_module_whose_file_is_gone_is_missing(tree: MakeTree) -> None:
     host = debian(tree)
     (host.root / "lib/modules" / DEBIAN / "kernel/drivers/net/macvlan.ko").unlink()
-    verdict = judge(host.observe())
-    assert verdict.provided_by == "missing"
-    assert "does not list macvlan, or lists a file that is gone" in verdict.reason
+    result = evaluate(host.observe())
+    assert result.provided_by == "missing"
+    assert "does not list macvlan, or lists a file that does not exist" in result.reason
 
 
 def test_upgraded_but_not_rebooted(tree: MakeTree) -> None:
     host = tree(ARCH).config("/proc/config.gz").write("/usr/lib/modules/6.10.1-arch1-1/modules.dep", "")
-    verdict = judge(host.observe())
-    assert verdict.provided_by == "missing"
-    assert f"there is no directory of modules for {ARCH}" in verdict.reason
-    assert "Installed are 6.10.1-arch1-1: after an upgrade of the kernel, reboot" in verdict.remedy
-    # Loaded before the upgrade, it goes on working.
-    assert judge(host.loaded().observe()).provided_by == "module"
+    result = evaluate(host.observe())
+    assert result.provided_by == "missing"
+    assert f"the modules directory of {ARCH} is missing" in result.reason
+    assert "Installed: 6.10.1-arch1-1. After a kernel upgrade, reboot" in result.hint
+    # Loaded before the upgrade, it keeps working.
+    assert evaluate(host.loaded().observe()).provided_by == "module"
 
 
 def test_upgraded_with_nothing_left_of_the_running_kernel(tree: MakeTree) -> None:
-    """As where the package manager keeps one kernel only, and the configuration is in its package."""
+    """Like with a package manager that keeps only one kernel, and its configuration in its package."""
     host = tree(FEDORA).write("/usr/lib/modules/6.12.9-200.fc41.x86_64/modules.dep", "").link("/lib", "usr/lib")
-    verdict = judge(host.observe())
-    assert verdict.provided_by == "unknown"
-    assert verdict.remedy.startswith(
-        "There is no directory of modules for it. Installed are 6.12.9-200.fc41.x86_64: after an upgrade of the "
-        "kernel, reboot into the new one."
+    result = evaluate(host.observe())
+    assert result.provided_by == "unknown"
+    assert result.hint.startswith(
+        "Its modules directory is missing. Installed: 6.12.9-200.fc41.x86_64. After a kernel upgrade, reboot into the "
+        "new kernel."
     )
 
 
@@ -211,40 +211,40 @@ def test_macvtap_built_in_and_others_as_modules(tree: MakeTree, source: str) -> 
     host = tree(DEBIAN).modules(names=("8021q",)).builtin("macvtap", "macvlan", "tap")
     if source == "config":
         host.config(f"/boot/config-{DEBIAN}", macvtap="y", macvlan="y", tap="y")
-    verdict = judge(host.observe())
-    assert verdict.provided_by == "builtin"
-    assert verdict.options["CONFIG_VLAN_8021Q"] == "m"
-    assert verdict.options["CONFIG_VHOST_NET"] == ("m" if source == "config" else "n")
+    result = evaluate(host.observe())
+    assert result.provided_by == "builtin"
+    assert result.options["CONFIG_VLAN_8021Q"] == "m"
+    assert result.options["CONFIG_VHOST_NET"] == ("m" if source == "config" else "n")
 
 
 def test_in_neither_list(tree: MakeTree) -> None:
-    verdict = judge(tree(ARCH).modules(names=()).observe())
-    assert (verdict.provided_by, verdict.source) == ("missing", f"/lib/modules/{ARCH}/modules.dep")
-    assert set(verdict.options.values()) == {"n"}
-    assert "If it was not built at all: " in verdict.remedy
+    result = evaluate(tree(ARCH).modules(names=()).observe())
+    assert (result.provided_by, result.source) == ("missing", f"/lib/modules/{ARCH}/modules.dep")
+    assert set(result.options.values()) == {"n"}
+    assert "If it was not built at all: " in result.hint
 
 
 def test_a_tree_without_depmod(tree: MakeTree) -> None:
-    verdict = judge(tree(ARCH).builtin().observe())
-    assert verdict.provided_by == "missing"
-    assert f"depmod -a {ARCH}" in verdict.remedy
+    result = evaluate(tree(ARCH).builtin().observe())
+    assert result.provided_by == "missing"
+    assert f"depmod -a {ARCH}" in result.hint
 
 
 def test_modules_but_no_builtin_list_leaves_it_open(tree: MakeTree) -> None:
     host = tree(ARCH).modules(names=())
     for name in ("modules.builtin", "modules.builtin.modinfo"):
         (host.root / "lib/modules" / ARCH / name).unlink()
-    assert judge(host.observe()).provided_by == "unknown"
+    assert evaluate(host.observe()).provided_by == "unknown"
 
 
 def test_before_4_12_no_tap_is_needed(tree: MakeTree) -> None:
     release = "3.10.0-1160.el7.x86_64"
     host = tree(release).config(f"/boot/config-{release}", tap="").modules(names=("macvtap", "macvlan"))
-    assert judge(host.observe()).provided_by == "module"
+    assert evaluate(host.observe()).provided_by == "module"
     newer = tree("4.12.0").config("/boot/config-4.12.0").modules(names=("macvtap", "macvlan"))
-    assert judge(newer.observe()).provided_by == "missing"
+    assert evaluate(newer.observe()).provided_by == "missing"
 
 
 def test_macvlan_and_tap_may_be_built_in_under_a_module(tree: MakeTree) -> None:
     host = tree(SUSE).config(f"/boot/config-{SUSE}", macvlan="y", tap="y").modules(names=("macvtap",))
-    assert judge(host.observe()).provided_by == "module"
+    assert evaluate(host.observe()).provided_by == "module"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""modprobe.d read here and by libkmod itself: both find the same."""
+"""modprobe.d as parsed here and by libkmod itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def text(chance: random.Random) -> str:
 
 
 class Libkmod:
-    """libkmod with its configuration in directories of our own, those first in the list counting first."""
+    """libkmod with its configuration in test directories, in order of precedence."""
 
     def __init__(self, directories: t.Sequence[pathlib.Path]) -> None:
         self._lib = ctypes.CDLL("libkmod.so.2")
@@ -58,7 +58,7 @@ class Libkmod:
         return None if found is None else found.decode().strip()
 
     def probe(self, name: str, flags: int) -> int:
-        """Return what a dry run of loading the module says: which blacklist applied, or 0 where it went on."""
+        """Return the result of a dry run of loading the module: which blacklist applied, or 0."""
         module = ctypes.c_void_p()
         assert self._lib.kmod_module_new_from_name(self._context, name.encode(), ctypes.byref(module)) == 0
         none = [None] * 4
@@ -74,7 +74,7 @@ def _there() -> None:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_both_find_the_same(tmp_path: pathlib.Path, seed: int) -> None:
+def test_libkmod_and_our_parser_agree(tmp_path: pathlib.Path, seed: int) -> None:
     chance = random.Random(seed)
     directories = [tmp_path / name for name in ("etc/modprobe.d", "usr/lib/modprobe.d")]
     for directory in directories:
@@ -91,7 +91,7 @@ def test_both_find_the_same(tmp_path: pathlib.Path, seed: int) -> None:
 
 
 def test_who_obeys_a_blacklist(tmp_path: pathlib.Path) -> None:
-    """systemd-modules-load does, with one flag; modprobe does not for a name, with the other."""
+    """systemd-modules-load obeys it, with one flag. modprobe, with the other, does not for a name."""
     (tmp_path / "x.conf").write_text("blacklist macvtap\n")
     libkmod = Libkmod([tmp_path])
     assert libkmod.probe("macvtap", APPLY_BLACKLIST) == APPLY_BLACKLIST

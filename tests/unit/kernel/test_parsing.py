@@ -40,7 +40,7 @@ def test_a_later_setting_wins_as_in_kconfig() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "hello\n", "<html>CONFIG_MACVTAP=y</html>", "# a comment\n"])
-def test_what_is_no_configuration(text: str) -> None:
+def test_a_file_that_is_not_a_configuration(text: str) -> None:
     assert config.parse_config(text) is None
 
 

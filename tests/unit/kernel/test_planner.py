@@ -8,16 +8,16 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.judgement import judge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import (
     LOAD_FILE,
+    Desired,
     Host,
     LoadedModule,
     LoadFile,
     Source,
-    Wanted,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.planner import plan, undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.support import evaluate
 
 RELEASE = "6.1.0-40-amd64"
 ALL = dict.fromkeys(("CONFIG_MACVTAP", "CONFIG_MACVLAN", "CONFIG_TAP", "CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"), "m")
@@ -36,17 +36,17 @@ BUILTIN = dataclasses.replace(
 )
 ABSENT = dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", dict.fromkeys(ALL, "n")),))
 ACTIVE: dict[str, t.Any] = {"active": ("/proc/modules", "/proc/devices")}
-LOADED = Wanted("loaded")
-PERSISTENT = Wanted("loaded", persistent=True)
+LOADED = Desired("loaded")
+PERSISTENT = Desired("loaded", persistent=True)
 
 
-def changes(wanted: Wanted, host: Host) -> list[tuple[str, object, object]]:
-    return [(change.field, change.before, change.after) for change in plan(wanted, host).changes]
+def changes(desired: Desired, host: Host) -> list[tuple[str, object, object]]:
+    return [(change.field, change.before, change.after) for change in plan(desired, host).changes]
 
 
 def test_supported_changes_nothing() -> None:
     for host in (MODULAR, BUILTIN):
-        assert not plan(Wanted("supported", persistent=True), host).changed
+        assert not plan(Desired("supported", persistent=True), host).changed
 
 
 def test_loaded() -> None:
@@ -74,7 +74,7 @@ def test_the_file_is_written_before_the_module_is_loaded() -> None:
         ("vhost_net\n macvtap \n", None),
     ],
 )
-def test_the_file_keeps_what_is_in_it(before: str | None, after: str | None) -> None:
+def test_the_file_keeps_its_other_lines(before: str | None, after: str | None) -> None:
     host = dataclasses.replace(MODULAR, load_file=before, **ACTIVE)
     steps = plan(PERSISTENT, host).steps
     assert [step.after for step in steps] == ([] if after is None else [LoadFile(LOAD_FILE, after)])
@@ -91,7 +91,7 @@ def test_diff_shows_the_file() -> None:
 
 
 @pytest.mark.parametrize("before", [None, "vhost_net\n"])
-def test_undo_goes_back_from_what_is_there(before: str | None) -> None:
+def test_undo_starts_from_the_current_state(before: str | None) -> None:
     start = dataclasses.replace(MODULAR, load_file=before)
     steps = plan(PERSISTENT, start).steps
     written = steps[0].after
@@ -107,33 +107,35 @@ def test_undo_goes_back_from_what_is_there(before: str | None) -> None:
     assert not undo(steps, start).changed
 
 
-def test_missing_fails_with_what_where_and_how() -> None:
+def test_a_missing_macvtap_fails_with_what_where_and_how() -> None:
     with pytest.raises(MacvtapError) as caught:
         plan(LOADED, ABSENT)
     message = str(caught.value)
     assert message.startswith(f"The kernel {RELEASE} has no macvtap: CONFIG_MACVTAP and CONFIG_MACVLAN not set in ")
-    assert "Looked at: /proc/config.gz CONFIG_MACVTAP=n." in message
+    assert "Checked: /proc/config.gz: CONFIG_MACVTAP=n." in message
     assert "menuconfig" in message
     assert caught.value.details["provided_by"] == "missing"
     assert caught.value.details["source"] == "/proc/config.gz"
 
 
-def test_missing_is_returned_where_it_is_not_required() -> None:
-    assert not plan(Wanted("loaded", persistent=True, required=False), ABSENT).changed
+def test_a_missing_macvtap_is_returned_if_it_is_not_required() -> None:
+    assert not plan(Desired("loaded", persistent=True, required=False), ABSENT).changed
 
 
-def test_what_is_loaded_outweighs_the_files() -> None:
-    verdict = judge(dataclasses.replace(ABSENT, **ACTIVE))
-    assert (verdict.provided_by, verdict.source) == ("module", "/proc/modules")
+def test_a_loaded_macvtap_takes_precedence_over_the_files() -> None:
+    result = evaluate(dataclasses.replace(ABSENT, **ACTIVE))
+    assert (result.provided_by, result.source) == ("module", "/proc/modules")
     # ... of the running kernel, and no other.
-    assert judge(dataclasses.replace(ABSENT, running="5.10.0", **ACTIVE)).provided_by == "missing"
+    assert evaluate(dataclasses.replace(ABSENT, running="5.10.0", **ACTIVE)).provided_by == "missing"
 
 
 def test_a_kernel_that_is_not_running_has_nothing_loaded() -> None:
     host = dataclasses.replace(MODULAR, running="5.10.0", **ACTIVE)
     assert not host.loaded
-    assert not plan(Wanted("supported"), host).changed
-    with pytest.raises(MacvtapError, match=r"^kernel: macvtap cannot be loaded into 6\.1\.0-40-amd64: 5\.10\.0 is"):
+    assert not plan(Desired("supported"), host).changed
+    with pytest.raises(
+        MacvtapError, match=r"^kernel: macvtap cannot be loaded into 6\.1\.0-40-amd64: the running kernel is 5\.10\.0"
+    ):
         plan(LOADED, host)
 
 
@@ -141,21 +143,19 @@ def test_a_kernel_that_is_not_installed() -> None:
     host = dataclasses.replace(MODULAR, release="6.9.9")
     expected = r"^kernel: 6\.9\.9 is not installed: .* \(installed: 6\.1\.0-40-amd64; running: 6\.1\.0-40-amd64\)$"
     with pytest.raises(MacvtapError, match=expected):
-        plan(Wanted("supported", required=False), host)
+        plan(Desired("supported", required=False), host)
 
 
 def test_config_path_decides_alone() -> None:
     own = dataclasses.replace(
         ABSENT, config_path="/src/.config", configs=(Source("/src/.config", ALL),), modules_dir=""
     )
-    assert judge(own).source == "/src/.config"
-    # Neither an absent directory of modules nor a kernel that is not installed is asked for.
-    assert judge(dataclasses.replace(own, release="9.9.9")).provided_by == "module"
+    assert evaluate(own).source == "/src/.config"
+    # The modules directory may be missing, and the kernel need not be installed.
+    assert evaluate(dataclasses.replace(own, release="9.9.9")).provided_by == "module"
     off = dataclasses.replace(own, configs=(Source("/src/.config", dict.fromkeys(ALL, "n")),), **ACTIVE)
-    assert judge(off).provided_by == "missing"
-    with pytest.raises(
-        MacvtapError, match=r"^state: /src/\.config says CONFIG_MACVTAP=m, but there is no directory of"
-    ):
+    assert evaluate(off).provided_by == "missing"
+    with pytest.raises(MacvtapError, match=r"^state: /src/\.config has CONFIG_MACVTAP=m, but the modules directory of"):
         plan(LOADED, own)
 
 
@@ -163,19 +163,19 @@ def test_config_path_decides_alone() -> None:
 def test_a_bad_config_path(problem: str) -> None:
     host = dataclasses.replace(MODULAR, config_path="/x", configs=(Source("/x", problem=problem),))
     with pytest.raises(MacvtapError, match=f"^config_path: /x {problem}$"):
-        plan(Wanted("supported", required=False), host)
+        plan(Desired("supported", required=False), host)
 
 
-def test_built_in_but_kept_out() -> None:
+def test_a_builtin_macvtap_that_is_disabled() -> None:
     host = dataclasses.replace(BUILTIN, active=())
-    assert not plan(Wanted("supported"), host).changed
+    assert not plan(Desired("supported"), host).changed
     with pytest.raises(MacvtapError, match="initcall_blacklist"):
         plan(LOADED, host)
 
 
-def test_the_returned_verdict() -> None:
-    told = judge(MODULAR).as_dict()
-    assert told == {
+def test_the_returned_support() -> None:
+    values = evaluate(MODULAR).as_dict()
+    assert values == {
         "supported": True,
         "provided_by": "module",
         "source": f"/boot/config-{RELEASE}",
@@ -185,32 +185,32 @@ def test_the_returned_verdict() -> None:
         ],
         "config": ALL,
     }
-    assert set(judge(ABSENT).as_dict()) == {*told, "reason", "remedy"}
+    assert set(evaluate(ABSENT).as_dict()) == {*values, "reason", "remedy"}
 
 
-def test_what_needs_no_macvtap_does_not_decide() -> None:
+def test_options_that_macvtap_does_not_need_do_not_decide() -> None:
     bare = {name: value for name, value in ALL.items() if name not in {"CONFIG_VLAN_8021Q", "CONFIG_VHOST_NET"}}
-    verdict = judge(dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", bare),)))
-    assert verdict.supported
-    assert (verdict.options["CONFIG_VLAN_8021Q"], verdict.options["CONFIG_VHOST_NET"]) == ("unknown", "unknown")
+    result = evaluate(dataclasses.replace(MODULAR, configs=(Source("/proc/config.gz", bare),)))
+    assert result.supported
+    assert (result.options["CONFIG_VLAN_8021Q"], result.options["CONFIG_VHOST_NET"]) == ("unknown", "unknown")
 
 
 @pytest.mark.parametrize("field", ["running", "config_path"])
-def test_only_the_running_kernel_is_tried(field: str) -> None:
+def test_only_the_running_kernel_is_probed(field: str) -> None:
     other: dict[str, t.Any] = {field: "5.10.0"}
     host = dataclasses.replace(MODULAR, **other)
-    with pytest.raises(MacvtapError, match=r"^probe: only the running kernel can be tried, and .* leave that out$"):
-        plan(Wanted("supported", probe=True, required=False), host)
+    with pytest.raises(MacvtapError, match=r"^probe: only the running kernel can be probed, and .* Leave that out$"):
+        plan(Desired("supported", probe=True, required=False), host)
 
 
-def test_in_check_mode_a_probe_is_foreseen_to_load_the_module() -> None:
-    assert changes(Wanted("supported", probe=True, persistent=True), MODULAR) == [("loaded", False, True)]
-    assert changes(Wanted("supported", probe=True), BUILTIN) == []
+def test_in_check_mode_a_probe_is_predicted_to_load_the_module() -> None:
+    assert changes(Desired("supported", probe=True, persistent=True), MODULAR) == [("loaded", False, True)]
+    assert changes(Desired("supported", probe=True), BUILTIN) == []
 
 
-def test_a_kernel_that_takes_no_more_modules() -> None:
+def test_a_kernel_that_loads_no_more_modules() -> None:
     closed = dataclasses.replace(MODULAR, modules_disabled=True)
     with pytest.raises(MacvtapError, match=r"^state: .*kernel\.modules_disabled is 1.*modules-load\.d/macvtap\.conf"):
         plan(PERSISTENT, closed)
-    assert not plan(Wanted("supported"), closed).changed
+    assert not plan(Desired("supported"), closed).changed
     assert changes(PERSISTENT, dataclasses.replace(closed, **ACTIVE)) == [("persistent", False, True)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The same MAC address twice, and what looks like that and is none."""
+"""Duplicate MAC addresses, and what only looks like them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from compared import H1, H2, NOTHING, U1, U2, A, B, companion, conflicts, macvtap, nic, only, places, vlan, web
-from fleet import Said, declared, found, iface, mac, uplink
+from fleet import Values, declared, found, iface, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface
@@ -32,7 +32,7 @@ def test_hosts_in_segments_of_their_own_may_have_the_same_address() -> None:
 
 
 def test_an_address_that_a_managed_save_brings_back_is_used() -> None:
-    """Although nothing that is stored has it any more."""
+    """Although no stored NIC has it any more."""
     saved = Domain("web1", U1, stored=(iface(B),), saved=(iface(A), iface(B)))
     conflict = only((NOTHING, found(saved)), (declared(nic("web2", mac=A)), H2))
     assert conflict.message == f"{A} is used twice on one network"
@@ -49,14 +49,14 @@ def test_an_address_that_a_managed_save_brings_back_is_used() -> None:
 TRUNK = {"default": "lan", "eth0.10": "v10", "eth0.20": "v20"}
 
 
-def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
+def on(source: str, domain: str = "web1", **variables: t.Any) -> Values:
     return declared(nic(domain, mac=A, source=source), **variables)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        # By the names of the segments, whatever the links are called and wherever they are said.
+        # By the segments' names, regardless of the links' names and where they are declared.
         ((on("eth0.10", segment=TRUNK), found(vlan(10))), (on("eth0", "b", segment="v10"), H2)),
         (
             (on("eth0.10", segment=TRUNK), found(vlan(10))),
@@ -66,7 +66,7 @@ def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
         ((on("eth0.30", segment=TRUNK), found(vlan(30))), (on("eth0", "b", segment="lan"), H2)),
         ((on("eth0", segment={"02:00:00:00:00:01": "x"}), H1), (on("eth0", "b", segment="x"), H2)),
         ((on("eth0", segment={"eth1": "x"}), H1), (on("eth0", "b"), H2)),
-        # VLAN links that are still to be made, links, and what is found.
+        # New VLAN links, links, and current state.
         (
             (on("eth0.10", segment=TRUNK, links_vlans=[{"parent": "eth0", "id": 10}]), H1),
             (declared(links=[{"name": "x0", "mac": A}], segment="v10"), H2),
@@ -88,12 +88,12 @@ def on(source: str, domain: str = "web1", **variables: t.Any) -> Said:
             ),
             (on("eth0", "b", segment="v10"), H2),
         ),
-        # Of a host that could not be looked at.
+        # A host that could not be checked.
         ((on("eth0.10", segment=TRUNK), {"unreachable": True}), (on("eth0", "b", segment="v10"), H2)),
     ],
 )
 def test_an_address_twice_in_a_segment_behind_one_of_a_hosts_links(
-    one: tuple[Said, Said], other: tuple[Said, Said]
+    one: tuple[Values, Values], other: tuple[Values, Values]
 ) -> None:
     conflict = only(one, other)
     assert (conflict.kind, [place.host for place in conflict.where]) == ("mac", ["hv1", "hv2"])
@@ -116,29 +116,29 @@ def test_two_domains_of_a_host_with_one_address_are_refused_in_any_segment() -> 
     both = declared(nic("a", mac=A, source="eth0.10"), nic("b", mac=A, source="eth0.20"), segment=TRUNK)
     bare = found(vlan(10), vlan(20))
     conflict = only((both, bare))
-    assert conflict.message.startswith(f"{A} is used by 2 domains of one host, which libvirt_direct_iface refuses")
+    assert conflict.message == f"{A} is used by 2 domains of one host, which libvirt_direct_iface always refuses"
     assert places(conflict) == [f"hv1 a {A} declared", f"hv1 b {A} declared"]
     stored = found(vlan(10), vlan(20), web("b", U2, iface(A, "eth0.20")))
     assert only((on("eth0.10", "a", segment=TRUNK), stored)).kind == "mac"
 
 
-def test_companions_are_in_the_segment_behind_their_parent() -> None:
+def test_shims_are_in_the_segment_of_their_parent() -> None:
     tagged = {**companion("192.0.2.9", parent="eth0.10"), "macvtap_segment": TRUNK}
     there = found(vlan(10))
     assert conflicts((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "lan"}, H2)) == []
     conflict = only((tagged, there), ({**companion("192.0.2.9"), "macvtap_segment": "v10"}, H2))
-    assert conflict.message == "192.0.2.9 is the address of 2 companions in the segment v10"
+    assert conflict.message == "192.0.2.9 is the address of 2 host interfaces in the segment v10"
 
 
-@pytest.mark.parametrize("said", [["lan"], True, {"eth0": None}, {"eth0": ["lan"]}])
-def test_what_is_no_segment(said: t.Any) -> None:
-    conflict = only((declared(segment=said), H1))
+@pytest.mark.parametrize("segment", [["lan"], True, {"eth0": None}, {"eth0": ["lan"]}])
+def test_an_invalid_segment(segment: t.Any) -> None:
+    conflict = only((declared(segment=segment), H1))
     assert (conflict.kind, places(conflict)) == ("declaration", ["hv1"])
-    assert conflict.message.startswith("macvtap_segment: the name of a segment is needed")
+    assert conflict.message.startswith("macvtap_segment: must be a segment's name")
 
 
 def test_domains_of_one_name_on_hosts_that_share_no_network_are_several() -> None:
-    def dns(source: str, segment: t.Any, number: int) -> tuple[Said, Said]:
+    def dns(source: str, segment: t.Any, number: int) -> tuple[Values, Values]:
         there = found(uplink(number + 5, "eth1"), number=number, version=None)
         return declared(nic("dns1", mac=A, source=source), segment=segment), there
 
@@ -164,7 +164,7 @@ def test_domains_of_one_name_on_hosts_that_share_no_network_are_several() -> Non
         ),
     ],
 )
-def test_a_declared_address_that_something_of_another_host_has(there: Said, seen: str) -> None:
+def test_a_declared_address_that_something_of_another_host_has(there: Values, seen: str) -> None:
     conflict = only((declared(nic(mac=A)), H1), (NOTHING, there))
     assert (conflict.kind, places(conflict)) == ("mac", [f"hv1 web1 {A} declared", seen])
 
@@ -174,26 +174,26 @@ def test_an_address_of_a_nic_and_of_a_link_on_one_host() -> None:
     assert places(conflict) == [f"hv1 web1 {A} declared", "hv1 spare0 declared"]
 
 
-def test_a_link_made_for_a_guest_that_has_another_address_than_the_guest() -> None:
+def test_a_link_of_a_guest_that_has_another_address_than_the_guest() -> None:
     there = found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})))
     conflict = only((declared(links=[{"name": "mt0", "mac": B}]), there), (declared(nic("web2", mac=B)), H2))
     assert places(conflict) == ["hv1 mt0 declared", f"hv2 web2 {B} declared"]
 
 
 @pytest.mark.parametrize("parent", ["0000:01:00.0", "01:00.0", "lan0", "02:00:00:00:00:01"])
-def test_a_parents_own_address_however_the_parent_is_said(parent: str) -> None:
+def test_a_parents_own_address_by_any_name_of_the_parent(parent: str) -> None:
     there = found(uplink(1, pci="0000:01:00.0", altnames=frozenset({"lan0"})))
     own = declared(nic("web2", mac=uplink(1).mac))
     conflict = only((declared(links=[{"name": "x0", "parent": parent}]), there), (own, H2))
     assert places(conflict) == ["hv1 eth0 parent", "hv2 web2 02:00:00:00:00:01 declared"]
 
 
-@pytest.mark.parametrize("said", [declared(nic(mac=A, state="absent")), declared(nic(mac=B), domains_purge=True)])
-def test_a_running_guest_keeps_what_is_to_go_where_nothing_may_change_in_it(said: Said) -> None:
+@pytest.mark.parametrize("variables", [declared(nic(mac=A, state="absent")), declared(nic(mac=B), domains_purge=True)])
+def test_a_running_guest_keeps_a_removed_nic_if_it_may_not_be_changed(variables: Values) -> None:
     there = found(web("web1", U1, iface(A), live=[iface(A, target="macvtap0")]), macvtap("macvtap0", A))
     other = (declared(nic("web2", mac=A)), H2)
-    assert conflicts((said, there), other) == []
-    conflict = only(({**said, "macvtap_domains_live": "none"}, there), other)
+    assert conflicts((variables, there), other) == []
+    conflict = only(({**variables, "macvtap_domains_live": "none"}, there), other)
     assert places(conflict) == [f"hv1 web1 {A} live", f"hv2 web2 {A} declared"]
 
 
@@ -211,16 +211,16 @@ def test_the_parents_own_address_for_a_guest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "there"),
+    ("variables", "there"),
     [
-        # Found where it is declared: stored, running with its link, or a link.
+        # Existing as declared: stored, running with its link, or a link.
         (declared(nic(mac=A)), found(web("web1", U1, iface(A)))),
         (
             declared(nic(mac=A)),
             found(web("web1", U1, iface(A), live=[iface(A, target="macvtap0")]), macvtap("macvtap0", A)),
         ),
         (declared(links=[{"name": "spare0", "mac": A}]), found(macvtap("spare0", A))),
-        # What is declared takes the place of what is there.
+        # The declaration replaces the current state.
         (declared(nic(mac=A), links=[{"name": "spare0", "mac": B}]), found(macvtap("spare0", A))),
         (declared(nic(mac=A), nic("web2", mac=A, state="absent")), found(web("web2", U2, iface(A)))),
         (
@@ -241,10 +241,10 @@ def test_the_parents_own_address_for_a_guest() -> None:
             declared(nic(source="br0", mac=A), links=[{"name": "x0", "parent": "eth0"}]),
             found(uplink(1, "br0", kind="bridge")),
         ),
-        # A guest's link, where libvirt cannot be asked whose it is.
+        # A guest's link, if libvirt cannot be queried for its owner.
         (declared(nic(mac=A)), found(macvtap("macvtap0", A), version=None)),
         (NOTHING, found(macvtap("macvtap0", A), Link("mv0", 11, "macvlan", "eth0", 2, "bridge", A), version=None)),
-        # A link that is made for a guest which does not make its own.
+        # A link for a guest that does not create its own.
         (declared(links=[{"name": "mt0", "mac": A}]), found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})))),
         (
             declared(links=[{"name": "mt0", "mac": A}]),
@@ -254,16 +254,16 @@ def test_the_parents_own_address_for_a_guest() -> None:
             ),
         ),
         (NOTHING, found(web("web1", U1, Iface(A, "ethernet", {"target": "mt0"})), macvtap("mt0", A))),
-        # What only the guest's own network has.
+        # On the guest's own network only.
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "user")))),
         (declared(nic(mac=A)), found(web("web2", U2, Iface(A, "null")))),
-        # A pair for failover.
+        # A teaming pair.
         (NOTHING, found(web("web1", U1, iface(A), Iface(A, "hostdev")))),
         (NOTHING, found(web("web1", U1, Iface(A, "hostdev"), iface(A), live=[Iface(A, "hostdev"), iface(A)]))),
     ],
 )
-def test_what_is_one_thing_is_no_conflict(said: Said, there: Said) -> None:
-    assert conflicts((said, there)) == []
+def test_the_same_thing_seen_twice_is_not_a_conflict(variables: Values, there: Values) -> None:
+    assert conflicts((variables, there)) == []
 
 
 def test_a_domain_that_can_live_on_two_hosts_has_its_addresses_on_both() -> None:

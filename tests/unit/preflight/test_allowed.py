@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Conflicts that are allowed, hosts that --limit leaves out, and the summary of what is declared."""
+"""Allowed conflicts, hosts that --limit excludes, and the summary of declarations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from compared import H1, NOTHING, U1, A, B, macvtap, nic
-from fleet import Said, declared, found, iface
+from fleet import Values, declared, found, iface
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK as SHIM
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Connection, Reach
@@ -29,17 +29,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter import (  # noqa: E402
     fleet_undeclared,
 )
 
-TWICE: dict[str, Said] = {
+TWICE: dict[str, Values] = {
     "hv1": {"declared": declared(nic("web1", mac=A, source="eth0")), "found": {}},
     "hv2": {"declared": declared(nic("web2", mac=A, source="eth0")), "found": {}},
 }
 
 
-def allowing(*entries: str, hosts: t.Sequence[str] = ("hv1", "hv2")) -> dict[str, Said]:
+def allowing(*entries: str, hosts: t.Sequence[str] = ("hv1", "hv2")) -> dict[str, Values]:
     more = {"macvtap_preflight_allow": list(entries)}
     return {
-        name: {**said, "declared": {**said["declared"], **(more if name in hosts else {})}}
-        for name, said in TWICE.items()
+        name: {**data, "declared": {**data["declared"], **(more if name in hosts else {})}}
+        for name, data in TWICE.items()
     }
 
 
@@ -52,15 +52,15 @@ def test_a_known_conflict_is_allowed_and_shown(entry: str) -> None:
 
 
 @pytest.mark.parametrize(("entries", "hosts"), [(["mac"], ["hv1"]), (["mac web3"], ["hv1", "hv2"]), (["mtu"], ["hv1"])])
-def test_what_not_all_hosts_allow_is_a_conflict(entries: list[str], hosts: list[str]) -> None:
+def test_a_conflict_that_not_all_hosts_allow_stays_one(entries: list[str], hosts: list[str]) -> None:
     (found,) = compare.conflicts(allowing(*entries, hosts=hosts))
     assert not found.allowed
     assert summary.lines(TWICE, [found.as_dict()])[-1] == "1 conflict on 2 hosts"
 
 
-def test_a_kind_that_there_is_not_is_named() -> None:
+def test_an_unknown_kind_is_reported() -> None:
     found = compare.conflicts(allowing("macs"))
-    assert ("macvtap_preflight_allow[0]: there is no kind 'macs' of conflict; did you mean mac?", 2) in [
+    assert ("macvtap_preflight_allow[0]: unknown kind of conflict 'macs'; did you mean mac?", 2) in [
         (one.message, len(one.where)) for one in found
     ]
 
@@ -70,20 +70,20 @@ def test_hosts_outside_of_limit_are_compared_by_what_they_declare() -> None:
     (found,) = compare.conflicts(outside)
     assert {place.host for place in found.where} == {"hv1", "hv2"}
     assert fleet_gaps.fleet_gaps({"hv1": outside["hv1"]}) == [
-        {"host": "hv1", "what": "limit", "reason": "outside of --limit; what is declared there was compared"}
+        {"host": "hv1", "what": "limit", "reason": "outside of --limit; its declarations were compared"}
     ]
 
 
-def test_what_concerns_only_hosts_outside_of_limit_stops_nobody() -> None:
+def test_a_conflict_of_hosts_outside_of_limit_stops_no_host() -> None:
     wrong = {"declared": declared(nic("web1", mac="none", source="eth0"), links_mode="nosuch"), "outside": True}
     assert compare.conflicts({"hv1": wrong, "hv2": TWICE["hv2"]}) == []
     assert compare.conflicts({"hv1": {**wrong, "outside": False}, "hv2": TWICE["hv2"]}) != []
     # Two of them as well.
-    both = {name: {**said, "outside": True} for name, said in TWICE.items()}
+    both = {name: {**data, "outside": True} for name, data in TWICE.items()}
     assert compare.conflicts({**both, "hv3": {"declared": NOTHING, "found": H1}}) == []
 
 
-def test_each_host_says_what_it_declares() -> None:
+def test_the_summary_has_what_each_host_declares() -> None:
     web = nic("web1", mac=A, source="eth0")
     more = {"macvtap_links_links": [{"name": "a"}], "macvtap_links_vlans": [{}, {}]}
     fleet = {
@@ -97,13 +97,13 @@ def test_each_host_says_what_it_declares() -> None:
     assert fleet_summary.fleet_summary(fleet) == [
         "hv1, hv3: 2 NICs",
         "hv2: 1 link, 2 VLANs",
-        "hv2: macvtap_my_own is set, which is no variable of this collection",
+        "hv2: macvtap_my_own is set, but is not a variable of this collection",
         "hv4: 1 host interface",
         "hv5: declares nothing",
         "hv6: its variables cannot be read",
         "No conflicts on 6 hosts",
     ]
-    many: dict[str, Said] = {f"hv{n:02}": {"declared": {}} for n in range(20)}
+    many: dict[str, Values] = {f"hv{n:02}": {"declared": {}} for n in range(20)}
     assert summary.lines(many, [])[0].endswith("hv11 and 8 hosts more: declares nothing")
 
 
@@ -123,12 +123,12 @@ def test_the_declarations_of_other_hosts_are_read_from_hostvars() -> None:
         "hv2": {"declared": {}, "outside": True, "unreadable": "'rack' is undefined"},
     }
     gap = fleet_gaps.fleet_gaps(fleet_declarations.fleet_declarations(there, ["hv2"]))[0]["reason"]
-    assert gap == "outside of --limit; not compared, since a variable cannot be read: 'rack' is undefined"
-    with pytest.raises(errors.AnsibleFilterError, match="hostvars of hv9 are needed"):
+    assert gap == "outside of --limit; not compared, because a variable cannot be read: 'rack' is undefined"
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be hostvars, with hv9"):
         fleet_declarations.fleet_declarations(there, ["hv9"])
 
 
-def test_what_nobody_declares_is_listed() -> None:
+def test_undeclared_links_and_nics_are_listed() -> None:
     shim = Link("host0", 31, "macvlan", "eth0", 2, "bridge", "52:54:00:00:00:fa", 1500, alias=SHIM)
     vlan = Link("eth0.20", 32, "vlan", "eth0", 2, alias=MARK, vlan_id=20, vlan_protocol="802.1Q")
     theirs = (

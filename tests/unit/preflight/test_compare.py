@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Whole fleets: order, size, and that what is reported is read back."""
+"""Whole fleets: order, size, and reading reports back."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_the_defaults_are_those_of_the_roles() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_a_variable_that_is_left_out_is_at_its_default(nothing: str | None) -> None:
-    said = dict.fromkeys((*DEFAULTS, "macvtap_segment", "macvtap_host_access_addresses"), nothing)
-    assert conflicts((said, H1), (declared(links=[{"name": "x0", "mac": A}], links_mode=nothing), H2)) == []
+def test_an_unset_variable_has_its_default(nothing: str | None) -> None:
+    variables = dict.fromkeys((*DEFAULTS, "macvtap_segment", "macvtap_host_access_addresses"), nothing)
+    assert conflicts((variables, H1), (declared(links=[{"name": "x0", "mac": A}], links_mode=nothing), H2)) == []
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_a_variable_that_is_left_out_is_at_its_default(nothing: str | None) -> N
     ],
 )
 def test_entries_are_read_by_what_the_role_takes(role: str, variable: str, spec: options.Spec) -> None:
-    said = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
-    entry = said["argument_specs"]["main"]["options"][f"macvtap_{role}_{variable}"]["options"]
+    specs = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
+    entry = specs["argument_specs"]["main"]["options"][f"macvtap_{role}_{variable}"]["options"]
     assert shape(entry) == shape(spec)
 
 
@@ -56,12 +56,12 @@ def test_variables_are_read_by_what_the_roles_take() -> None:
         role = next(
             role for role in ("kernel", "links", "domains", "host_access") if name.startswith(f"macvtap_{role}")
         )
-        said = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
-        assert shape({name: said["argument_specs"]["main"]["options"][name]}) == shape({name: option})
+        specs = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
+        assert shape({name: specs["argument_specs"]["main"]["options"][name]}) == shape({name: option})
 
 
 def shape(spec: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return what decides which values are taken."""
+    """Return the parts of options that decide which values are valid."""
     return {
         name: (
             option["type"].replace("raw", "str"),
@@ -116,6 +116,6 @@ def test_a_fleet_has_exactly_the_conflicts_that_were_made(hosts: int, half: int,
     assert {conflict.where[0].nic for conflict in got} == {
         whole[host]["declared"]["macvtap_domains_interfaces"][index]["mac"] for host, index in taken
     }
-    # In whatever order the hosts come.
+    # Regardless of the order of the hosts.
     backwards = compare.conflicts(dict(reversed(spoilt.items())))
     assert sorted(conflict.message for conflict in backwards) == sorted(conflict.message for conflict in got)

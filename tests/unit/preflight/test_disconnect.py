@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What would cut off a host itself is a conflict before anything is changed."""
+"""Declarations that would cut off a host itself are conflicts, found before any change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from compared import U1, A, conflicts, macvtap, nic, only, places, web
-from fleet import Said, declared, found, iface, mac, uplink
+from fleet import Values, declared, found, iface, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     MARK,
@@ -38,7 +38,7 @@ def reach_of(index: int, what: str = "address") -> Reach:
     return Reach((Address("192.0.2.1", 24, index=index), Address("fe80::1", 64, index=index, link_local=True)))
 
 
-def link(**options: t.Any) -> list[Said]:
+def link(**options: t.Any) -> list[Values]:
     return [{"name": "mt0", **options}]
 
 
@@ -59,40 +59,40 @@ CASES = [
 
 
 @pytest.mark.parametrize("what", ["address", "route", "connection"])
-@pytest.mark.parametrize(("index", "said", "role", "where"), CASES)
-def test_what_would_cut_off_the_host(what: str, index: int, said: Said, role: str, where: str) -> None:
+@pytest.mark.parametrize(("index", "variables", "role", "where"), CASES)
+def test_what_would_cut_off_the_host(what: str, index: int, variables: Values, role: str, where: str) -> None:
     there = found(*ALL, web("web1", U1), reach=reach_of(index, what))
-    (conflict,) = disconnects(said, there)
+    (conflict,) = disconnects(variables, there)
     assert places(conflict) == [f"hv1 {where} declared"]
     assert conflict.remedy.endswith(f"or set macvtap_{role}_allow_host_disconnect: true")
-    assert disconnects({**said, f"macvtap_{role}_allow_host_disconnect": True}, there) == []
-    # On another link it is nobody's concern.
-    assert disconnects(said, found(*ALL, web("web1", U1), reach=reach_of(9, what))) == []
+    assert disconnects({**variables, f"macvtap_{role}_allow_host_disconnect": True}, there) == []
+    # On another link it has no effect.
+    assert disconnects(variables, found(*ALL, web("web1", U1), reach=reach_of(9, what))) == []
 
 
-def disconnects(said: Said, there: Said) -> list[Conflict]:
-    """Return these conflicts alone: a link in mode passthru is not the only one here either."""
-    return [one for one in conflicts((said, there)) if one.kind == "disconnect"]
+def disconnects(variables: Values, there: Values) -> list[Conflict]:
+    """Return only these conflicts. A link in mode passthru also conflicts with others here."""
+    return [one for one in conflicts((variables, there)) if one.kind == "disconnect"]
 
 
-def test_what_is_as_declared_takes_nothing_away() -> None:
+def test_a_host_as_declared_loses_nothing() -> None:
     alone = macvtap("mt0", mac(2), mode="passthru")
     guest = web("web1", U1, iface(A, "eth1", "passthrough"))
-    said = declared(nic(mac=A, source="eth1", mode="passthrough"), links=link(mode="passthru"))
+    variables = declared(nic(mac=A, source="eth1", mode="passthrough"), links=link(mode="passthru"))
     both = Reach((*reach_of(2).addresses, *reach_of(9).addresses))
-    assert conflicts((said, found(uplink(9, "eth1", index=9), alone, guest, reach=both))) == []
+    assert conflicts((variables, found(uplink(9, "eth1", index=9), alone, guest, reach=both))) == []
 
 
-def test_a_companion_loses_what_is_declared_of_it_but_not_a_connection() -> None:
-    said = declared(host_access_companions=[{"name": "host0", "parent": "eth0", "state": "absent"}])
-    assert conflicts((said, found(*ALL, reach=reach_of(6)))) == []
-    conflict = only((said, found(*ALL, reach=reach_of(6, "connection"))))
+def test_a_shim_may_lose_its_declared_addresses_but_not_a_connection() -> None:
+    variables = declared(host_access_companions=[{"name": "host0", "parent": "eth0", "state": "absent"}])
+    assert conflicts((variables, found(*ALL, reach=reach_of(6)))) == []
+    conflict = only((variables, found(*ALL, reach=reach_of(6, "connection"))))
     assert conflict.message.startswith("the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over")
     assert "macvtap_host_access_allow_host_disconnect" in conflict.remedy
 
 
 def test_a_purge() -> None:
     grouped = replace(macvtap("mt7", mac(7), group=7), index=7)
-    said = declared(links=link(), links_group=7, links_purge=True)
-    conflict = only((said, found(MT0, grouped, reach=reach_of(7))))
+    variables = declared(links=link(), links_group=7, links_purge=True)
+    conflict = only((variables, found(MT0, grouped, reach=reach_of(7))))
     assert (conflict.kind, places(conflict)) == ("disconnect", ["hv1 mt7 found"])

@@ -33,9 +33,9 @@ TABLE = """\
 1  mac   hv1   web1    52:54:00:00:00:01  declared
          hv2   web2    52:54:00:00:00:01  declared
    52:54:00:00:00:01 is used twice on one network
-   -> Give all but one another address (the filter mac_address makes them), or tell networks apart by macvtap_segment
-Not looked at: hv2: its domains, since no daemon
-Not looked at: hv3: cannot be reached: no route"""
+   -> Give all but one another address (the filter mac_address makes them), or name separate networks in macvtap_segment
+Not checked: hv2: its domains, because no daemon
+Not checked: hv3: cannot be reached: no route"""
 
 
 def test_they_are_filters() -> None:
@@ -50,15 +50,15 @@ def test_the_table_has_a_row_for_each_place_and_names_what_was_not_compared() ->
     assert conflict_table.conflict_table([]) == ""
 
 
-def test_what_is_said_of_a_host_may_be_json_text() -> None:
-    text = {name: json.dumps(said) for name, said in FLEET.items()}
+def test_the_data_of_a_host_may_be_json_text() -> None:
+    text = {name: json.dumps(data) for name, data in FLEET.items()}
     assert fleet_conflicts.fleet_conflicts(text) == fleet_conflicts.fleet_conflicts(FLEET) != []
     assert fleet_gaps.fleet_gaps(text) == fleet_gaps.fleet_gaps(FLEET) != []
-    with pytest.raises(errors.AnsibleFilterError, match="and that of hv1 has 'hv2'"):
+    with pytest.raises(errors.AnsibleFilterError, match="declared and found; hv1 has 'hv2'"):
         fleet_conflicts.fleet_conflicts({"hv1": "hv2"})
 
 
-def test_what_is_the_same_on_many_hosts_is_one_conflict_with_few_lines() -> None:
+def test_the_same_conflict_on_many_hosts_is_one_with_few_lines() -> None:
     def host(number: int) -> dict[str, t.Any]:
         nics = [
             {"domain": f"web{number}", "mac": mac(2 * number + n), "source": "eth9"} for n in range(1 + (number < 2))
@@ -66,10 +66,10 @@ def test_what_is_the_same_on_many_hosts_is_one_conflict_with_few_lines() -> None
         there = found(Domain(f"web{number}"), number=number, version="9.0.0" if number < 280 else None)
         return {"declared": declared(*nics), "found": there}
 
-    told = {f"hv{number}": host(number) for number in range(300)}
-    got = fleet_conflicts.fleet_conflicts(told)
+    fleet = {f"hv{number}": host(number) for number in range(300)}
+    got = fleet_conflicts.fleet_conflicts(fleet)
     assert [(one["kind"], len(one["where"])) for one in got] == [("parent", 302)]
-    lines = conflict_table.conflict_table(got, fleet_gaps.fleet_gaps(told)).splitlines()
+    lines = conflict_table.conflict_table(got, fleet_gaps.fleet_gaps(fleet)).splitlines()
     assert [line.split() for line in lines[1:4]] == [
         ["1", "parent", "hv0", "2", "of", "them"],
         ["hv1", "2", "of", "them"],
@@ -77,30 +77,30 @@ def test_what_is_the_same_on_many_hosts_is_one_conflict_with_few_lines() -> None
     ]
     assert [line.strip() for line in lines[13:15]] == ["and 288 hosts more", got[0]["message"]]
     names = ", ".join(f"hv{number}" for number in range(280, 292))
-    assert lines[16:] == [f"Not looked at: {names} and 8 hosts more: their domains, since no daemon"]
+    assert lines[16:] == [f"Not checked: {names} and 8 hosts more: their domains, because no daemon"]
 
 
-def test_a_host_without_libvirt_is_named_where_it_is_needed() -> None:
+def test_a_host_without_libvirt_is_listed_if_libvirt_is_needed() -> None:
     bare = found(version=None)
     assert fleet_gaps.fleet_gaps({"hv1": {"declared": declared(), "found": bare}, "hv2": {"found": bare}}) == []
 
 
 @pytest.mark.parametrize("what", [[], "hv1", {"hv1": None}, None])
-def test_what_is_no_fleet_is_refused(what: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: a dictionary of hosts is needed"):
+def test_an_invalid_fleet_is_refused(what: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_conflicts: the fleet must be a dictionary of hosts"):
         fleet_conflicts.fleet_conflicts(what)
-    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: a dictionary of hosts is needed"):
+    with pytest.raises(errors.AnsibleFilterError, match=r"^fleet_gaps: the fleet must be a dictionary of hosts"):
         fleet_gaps.fleet_gaps(what)
 
 
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ({"declared": "x"}, "and that of hv1 has 'x'"),
-        ({"found": ["x"]}, "and that of hv1 has ['x']"),
+        ({"declared": "x"}, "declared and found; hv1 has 'x'"),
+        ({"found": ["x"]}, "declared and found; hv1 has ['x']"),
     ],
 )
-def test_what_is_no_host_of_a_fleet_is_refused_by_its_name(host: t.Any, message: str) -> None:
+def test_an_invalid_host_of_a_fleet_is_refused_by_name(host: t.Any, message: str) -> None:
     with pytest.raises(errors.AnsibleFilterError, match=re.escape(message)):
         fleet_conflicts.fleet_conflicts({"hv1": host, "hv2": FLEET["hv2"]})
 
@@ -109,19 +109,17 @@ def test_what_is_no_host_of_a_fleet_is_refused_by_its_name(host: t.Any, message:
     "there",
     [{"links": None}, {"links": [{}]}, {"links": [], "domains": [{}]}, {"links": [], "libvirt": "x"}],
 )
-def test_what_no_host_returns_is_that_hosts_own_row(there: t.Any) -> None:
+def test_a_malformed_result_is_that_hosts_own_row(there: t.Any) -> None:
     bad = {"declared": declared(links=[{"mac": mac(1)}])}
     fleet = {"hv1": {"declared": declared(), "found": there}, "hv2": bad}
     first, second = fleet_conflicts.fleet_conflicts(fleet)
-    assert first["message"].startswith("what was found of it is not what macvtap_host_info returns (")
+    assert first["message"].startswith("its data is not what macvtap_host_info returns (")
     assert [place["host"] for place in (*first["where"], *second["where"])] == ["hv1", "hv2"]
     assert [gap["host"] for gap in fleet_gaps.fleet_gaps(fleet)] == ["hv2"]
 
 
 @pytest.mark.parametrize("stage", ["vlans.made", "nics.with_nics", "checks.conflicts", "vlan_options.wanted"])
-def test_a_defect_about_one_host_keeps_no_other_from_being_compared(
-    monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
+def test_a_defect_about_one_host_does_not_stop_the_comparison(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     of, _dot, name = stage.partition(".")
     module = {"vlans": vlans, "nics": nics, "checks": checks, "vlan_options": vlan_options}[of]
     real = getattr(module, name)
@@ -136,8 +134,8 @@ def test_a_defect_about_one_host_keeps_no_other_from_being_compared(
     bad = declared(links=[{"name": "x0", "parent": "eth9"}])
     fleet = {"hv1": {"declared": odd, "found": found()}, "hv2": {"declared": bad, "found": found(number=2)}}
     got = fleet_conflicts.fleet_conflicts(fleet)
-    said = [one for one in got if one["where"][0]["host"] == "hv1" and one["kind"] == "declaration"]
-    assert said[0]["message"] == "this host could not be compared: ZeroDivisionError: by accident"
+    problems = [one for one in got if one["where"][0]["host"] == "hv1" and one["kind"] == "declaration"]
+    assert problems[0]["message"] == "this host could not be compared: ZeroDivisionError: by accident"
     assert [one["message"] for one in got if one["where"][0]["host"] == "hv2"] == [
         "there is no link eth9 on this host; did you mean eth0?"
     ]
@@ -145,14 +143,14 @@ def test_a_defect_about_one_host_keeps_no_other_from_being_compared(
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e400, [1], {"a": 1}])
 @pytest.mark.parametrize("variable", ["macvtap_links_mtu", "macvtap_host_access_mtu", "macvtap_links_group"])
-def test_what_is_no_number_is_one_hosts_row(variable: str, value: t.Any) -> None:
+def test_an_invalid_number_is_one_hosts_row(variable: str, value: t.Any) -> None:
     fleet = {"hv1": {"declared": {variable: value}, "found": found()}, "hv2": {"found": found(number=2)}}
     (one,) = fleet_conflicts.fleet_conflicts(fleet)
     assert one["message"].startswith(f"{variable}: ")
     assert [place["host"] for place in one["where"]] == ["hv1"]
 
 
-def test_names_that_yaml_has_read_as_numbers_are_names() -> None:
+def test_names_that_yaml_parsed_as_numbers_are_names() -> None:
     bad = {"declared": declared(links=[{"mac": mac(1)}])}
     got = fleet_conflicts.fleet_conflicts({1: bad, "b": bad, 2.5: {}})
     assert [place["host"] for conflict in got for place in conflict["where"]] == ["1", "b"]
@@ -160,6 +158,6 @@ def test_names_that_yaml_has_read_as_numbers_are_names() -> None:
 
 
 @pytest.mark.parametrize("what", [1, [1], [{}], None])
-def test_what_are_no_conflicts_is_refused(what: t.Any) -> None:
-    with pytest.raises(errors.AnsibleFilterError, match="as fleet_conflicts returns them"):
+def test_invalid_conflicts_are_refused(what: t.Any) -> None:
+    with pytest.raises(errors.AnsibleFilterError, match="the input must be the result of fleet_conflicts"):
         conflict_table.conflict_table(what)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Kernels and libvirts that cannot do what is declared."""
+"""Kernels and libvirt versions that do not support the declarations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from compared import H1, NOTHING, U1, A, conflicts, nic, only, places, web
-from fleet import Said, declared, found, iface
+from fleet import Values, declared, found, iface
 
 
 def test_a_kernel_without_macvtap() -> None:
@@ -23,21 +23,21 @@ def test_a_kernel_without_macvtap() -> None:
 @pytest.mark.parametrize(
     ("version", "options", "message"),
     [
-        ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 has no driver.rss, which came with 8.3.0"),
+        ("8.2.0", {"driver": {"rss": True}}, "libvirt 8.2.0 does not support driver.rss, which requires 8.3.0"),
         ("8.3.0", {"driver": {"rss": True}}, None),
         ("8.2.0", {"driver": {"queues": 2}}, None),
-        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 has no acpi_index, which came with 7.3.0"),
+        ("7.2.0", {"acpi_index": 5}, "libvirt 7.2.0 does not support acpi_index, which requires 7.3.0"),
         ("7.3.0", {"acpi_index": 5}, None),
         ("7.2.0", {"acpi_index": 0}, None),
         (None, {"driver": {"rss": True}}, None),
     ],
 )
-def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Said, message: str | None) -> None:
+def test_a_libvirt_too_old_for_what_is_declared(version: str | None, options: Values, message: str | None) -> None:
     got = conflicts((declared(nic(mac=A, **options)), found(version=version)))
     assert [one.message for one in got] == ([message] if message else [])
 
 
-def test_what_a_running_guest_cannot_take_waits_for_its_restart_and_is_no_conflict() -> None:
+def test_a_change_that_waits_for_a_guests_restart_is_not_a_conflict() -> None:
     card = iface(A, model="virtio")
     there = found(web("web1", U1, card, live=[iface(A, trust_guest_rx_filters="no")]), version="9.0.0")
     assert conflicts((declared(nic(mac=A, trust_guest_rx_filters=True)), there)) == []
@@ -63,8 +63,8 @@ TRUSTED = {"model": "virtio", "trust_guest_rx_filters": "yes"}
         ({}, {}, {**TRUSTED, "allmulticast": "yes"}, None),
     ],
 )
-def test_ways_to_hear_multicast_that_the_module_would_refuse(
-    options: Said, variables: Said, stored: t.Mapping[str, str] | None, message: str | None
+def test_multicast_options_that_the_module_would_refuse(
+    options: Values, variables: Values, stored: t.Mapping[str, str] | None, message: str | None
 ) -> None:
     there = found(web("web1", U1, *(() if stored is None else (iface(A, **stored),))))
     got = conflicts((declared(nic(mac=A, **options), **variables), there))

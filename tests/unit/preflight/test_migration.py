@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from compared import H1, H2, NOTHING, U1, A, B, conflicts, macvtap, nic, only, places, web
-from fleet import Said, declared, found, iface, mac, uplink
+from fleet import Values, declared, found, iface, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 
@@ -20,22 +20,24 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
         (NOTHING, found(web("web1", U1, Iface(A, "bridge", origin="br0")), number=2)),
     ],
 )
-def test_a_domain_that_could_not_migrate(other: tuple[Said, Said]) -> None:
+def test_a_domain_that_could_not_migrate(other: tuple[Values, Values]) -> None:
     conflict = only((declared(nic(mac=A)), H1), other)
     assert conflict.kind == "migration"
     assert f"web1 could not migrate: {A} is on eth0 in mode bridge on hv1; " in conflict.message
     assert [place.host for place in conflict.where] == ["hv1", "hv2"]
 
 
-def two(one: Said, other: Said) -> list[tuple[Said, Said]]:
-    """Return two hosts with eth0 and eth1 and with web1, which has no NIC yet, and what they declare of it."""
-    return [(said, found(web("web1", U1), uplink(n + 2, "eth1"), number=n)) for n, said in ((1, one), (2, other))]
+def two(one: Values, other: Values) -> list[tuple[Values, Values]]:
+    """Return two hosts with eth0, eth1 and web1, which has no NIC yet, and their declarations of it."""
+    return [
+        (variables, found(web("web1", U1), uplink(n + 2, "eth1"), number=n)) for n, variables in ((1, one), (2, other))
+    ]
 
 
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        # The addresses are made of the sources, and so are not the same.
+        # The addresses are derived from the sources, and so differ.
         (
             nic(),
             nic(source="eth1"),
@@ -50,7 +52,9 @@ def two(one: Said, other: Said) -> list[tuple[Said, Said]]:
         (nic(mac=A), nic(source="eth1"), "an interface that is not declared by its address is on eth0 in mode bridge"),
     ],
 )
-def test_a_domain_that_could_not_migrate_whose_addresses_are_not_declared(one: Said, other: Said, message: str) -> None:
+def test_a_domain_that_could_not_migrate_whose_addresses_are_not_declared(
+    one: Values, other: Values, message: str
+) -> None:
     for swapped, hosts in enumerate((two(declared(one), declared(other)), two(declared(other), declared(one)))):
         conflict = only(*hosts)
         assert conflict.kind == "migration"
@@ -58,7 +62,7 @@ def test_a_domain_that_could_not_migrate_whose_addresses_are_not_declared(one: S
         assert [place.host for place in conflict.where] == ["hv1", "hv2"]
 
 
-def test_a_domain_that_could_not_migrate_and_whose_uuid_nobody_knows() -> None:
+def test_a_domain_of_unknown_uuid_that_could_not_migrate() -> None:
     hosts = [(declared(nic(mode=mode)), found(number=n, version=None)) for n, mode in ((1, "bridge"), (2, "vepa"))]
     assert "is on eth0 in mode bridge on hv1; on eth0 in mode vepa on hv2" in only(*hosts).message
 
@@ -72,21 +76,21 @@ def test_a_nic_that_is_declared_on_one_host_and_missing_on_another() -> None:
 @pytest.mark.parametrize(
     "hosts",
     [
-        # Another order, and another way of saying which.
+        # Another order, and another option that selects it.
         two(declared(nic(), nic(source="eth1")), declared(nic(source="eth1"), nic())),
         two(declared(nic(mac=A), nic(source="eth1")), declared(nic(source="eth1"), nic(mac=A))),
         two(declared(nic(mac=A)), declared(nic())),
-        # What is there without having been declared.
+        # Existing without being declared.
         [
             (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
             (declared(nic(mac=A)), found(web("web1", U1, iface(B)), number=2)),
         ],
-        # Each host has made an address of its own.
+        # Each host has generated its own address.
         [
             (declared(nic()), found(web("web1", U1, iface(A)))),
             (declared(nic()), found(web("web1", U1, iface(B)), number=2)),
         ],
-        # Where nobody knows what else the domain has, or nobody declares what it is to have.
+        # If the domain's other NICs are unknown, or it is not declared.
         [
             (declared(nic(mac=A), nic(mac=B)), found(web("web1", U1))),
             (declared(nic(mac=A)), found(number=2, version=None)),
@@ -99,7 +103,7 @@ def test_a_nic_that_is_declared_on_one_host_and_missing_on_another() -> None:
         ],
     ],
 )
-def test_a_domain_that_could_migrate(hosts: list[tuple[Said, Said]]) -> None:
+def test_a_domain_that_could_migrate(hosts: list[tuple[Values, Values]]) -> None:
     assert conflicts(*hosts) == []
     assert conflicts(*reversed(hosts)) == []
 
@@ -133,7 +137,7 @@ def test_a_mode_that_auto_leaves_as_it_is_counts() -> None:
     auto = declared(nic(mac=A, mode="auto"))
     vepa, bridge = found(web("web1", U1, iface(A, mode="vepa"))), found(web("web1", U1, iface(A)), number=2)
     assert only((auto, vepa), (auto, bridge)).kind == "migration"
-    # Where the switch decides of all, they may well come to be the same.
+    # If the switch decides for all of them, they may become the same.
     follow = declared(nic(mac=A, mode="auto"), domains_auto="always")
     assert conflicts((follow, vepa), (follow, bridge)) == []
     private = found(web("web1", U1, iface(A, mode="private")), number=2)
@@ -143,15 +147,15 @@ def test_a_mode_that_auto_leaves_as_it_is_counts() -> None:
 @pytest.mark.parametrize("follow", ["new", "always"])
 def test_a_mode_that_auto_leaves_as_it_is_needs_a_switch_that_reflects(follow: str) -> None:
     links = [{"name": "x0", "mode": "auto"}]
-    said = declared(nic(mac=A, mode="auto"), links=links, domains_auto=follow, links_auto=follow)
+    variables = declared(nic(mac=A, mode="auto"), links=links, domains_auto=follow, links_auto=follow)
     there = found(
         web("web1", U1, iface(A, mode="vepa")), macvtap("x0", B, "vepa"), uplink(3, "eth1"), relay={"eth0": False}
     )
-    got = conflicts((said, there))
+    got = conflicts((variables, there))
     assert [one.kind for one in got] == (["vepa"] if follow == "new" else [])
     assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared, stored"]] * len(got)
-    # On another parent it is another switch that decides.
-    assert conflicts(({**said, "macvtap_domains_source": "eth1", "macvtap_links_parent": "eth1"}, there)) == []
+    # On another parent, another switch decides.
+    assert conflicts(({**variables, "macvtap_domains_source": "eth1", "macvtap_links_parent": "eth1"}, there)) == []
 
 
 def test_a_passthru_link_that_auto_leaves_as_it_is_has_its_parents_address() -> None:
@@ -163,6 +167,6 @@ def test_a_passthru_link_that_auto_leaves_as_it_is_has_its_parents_address() -> 
         assert conflicts((links, found(macvtap("x0", own, "passthru")))) == []
 
 
-def test_interfaces_that_are_no_direct_ones_are_not_ours_to_judge() -> None:
+def test_interfaces_of_other_types_are_not_checked() -> None:
     hosts = [(NOTHING, found(web("web1", U1, Iface(A, "bridge", origin=f"br{n}")), number=n)) for n in (1, 2)]
     assert conflicts(*hosts) == []

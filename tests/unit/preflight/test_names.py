@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Misspelt variables, which declare nothing."""
+"""Misspelt variables, which have no effect."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
         ("MACVTAP_LINKS_LINKS", "macvtap_links_links"),
     ],
 )
-def test_what_is_almost_a_variable_is_a_conflict(name: str, meant: str) -> None:
+def test_a_misspelt_variable_is_a_conflict(name: str, meant: str) -> None:
     (conflict,) = compare.conflicts({"hv1": {"declared": NOTHING, "found": H1, "names": [name, meant]}})
     assert conflict.kind == "declaration"
-    assert conflict.message.startswith(f"{name}: no role has a variable of this name")
+    assert conflict.message.startswith(f"{name}: no role reads this variable")
     assert conflict.message.endswith(f"did you mean {meant}?")
 
 
-def test_what_is_somebody_s_own_is_left_alone() -> None:
+def test_variables_of_the_user_are_left_alone() -> None:
     for own in ("macvtap_uplink_of_the_rack", "macvtap_links_result", "macvtap_preflight_hosts", "mac", "macvtap_"):
         assert list(names.misspelt([own])) == []
     assert list(names.misspelt(names.KNOWN)) == []

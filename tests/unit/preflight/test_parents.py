@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Parents that are missing or unfit, MTUs, and modes that their switch or their other links do not allow."""
+"""Missing or unsuitable parents, MTUs, and modes that the switch or other links do not allow."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import typing as t
 
 import pytest
 from compared import H1, U1, A, B, conflicts, macvtap, nic, only, places, vlan, web
-from fleet import Said, declared, found, iface, mac, uplink
+from fleet import Values, declared, found, iface, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 
-def test_a_parent_that_is_missing_is_one_conflict_for_all_that_want_it() -> None:
+def test_a_missing_parent_is_one_conflict_for_all_its_links() -> None:
     conflict = only((declared(nic(mac=A, source="eth9"), nic(mac=B, source="eth9")), H1))
     assert conflict.kind == "parent"
     assert "there is no link eth9 on this host; did you mean eth0?" in conflict.message
@@ -34,8 +34,8 @@ def test_a_parent_that_is_missing_is_one_conflict_for_all_that_want_it() -> None
 def test_a_parent_that_is_unfit(role: str, parent: Link, message: str) -> None:
     there = found(parent, uplink(4, "br0", kind="bridge"))
     link = [{"name": "x0", "parent": parent.name}] if role == "links" else []
-    said = declared(*([] if link else [nic(mac=A, source=parent.name)]), links=link)
-    conflict = only((said, there))
+    variables = declared(*([] if link else [nic(mac=A, source=parent.name)]), links=link)
+    conflict = only((variables, there))
     assert conflict.kind == "parent"
     assert message in conflict.message
 
@@ -44,21 +44,21 @@ def test_a_parent_by_its_other_names() -> None:
     there = found(uplink(3, "eth1", altnames=frozenset({"lan0"}), pci="0000:01:00.0"))
     links = [{"name": f"x{n}", "parent": p} for n, p in enumerate(("lan0", "01:00.0", "02:00:00:00:00:03"))]
     assert conflicts((declared(nic(mac=A, source="lan0"), links=links), there)) == []
-    # libvirt takes none but names.
+    # libvirt accepts names only.
     assert only((declared(nic(mac=A, source="01:00.0"), links=links), there)).kind in {"declaration", "parent"}
 
 
-def test_vlan_links_that_are_still_to_be_made_are_parents() -> None:
-    def said(*vlans: Said, **variables: t.Any) -> Said:
+def test_new_vlan_links_are_parents() -> None:
+    def declaring(*vlans: Values, **variables: t.Any) -> Values:
         links = [{"name": "x0", "parent": "dmz0"}]
         return declared(nic(mac=A, source="eth0.20"), links=links, links_vlans=list(vlans), **variables)
 
     lan, dmz = {"parent": "eth0", "id": "20"}, {"parent": "eth0", "id": 30, "name": "dmz0", "mtu": 1400}
-    assert conflicts((said(lan, dmz), H1)) == []
-    assert only((said(lan, dmz, links_mtu=1500), H1)).message == "mtu 1500 exceeds that of the parent dmz0 (1400)"
-    assert places(only((said(lan), H1))) == ["hv1 x0 declared"]
-    assert only((said(lan, {**dmz, "mtu": 9000}), H1)).kind == "mtu"
-    got = conflicts((said(lan, {**dmz, "parent": "eth7"}), H1))
+    assert conflicts((declaring(lan, dmz), H1)) == []
+    assert only((declaring(lan, dmz, links_mtu=1500), H1)).message == "mtu 1500 exceeds that of the parent dmz0 (1400)"
+    assert places(only((declaring(lan), H1))) == ["hv1 x0 declared"]
+    assert only((declaring(lan, {**dmz, "mtu": 9000}), H1)).kind == "mtu"
+    got = conflicts((declaring(lan, {**dmz, "parent": "eth7"}), H1))
     assert [(one.kind, places(one)) for one in got] == [
         ("parent", ["hv1 x0 declared"]),
         ("parent", ["hv1 dmz0 declared"]),
@@ -71,7 +71,7 @@ def running(*live: Iface, **more: t.Any) -> Domain:
 
 
 @pytest.mark.parametrize(
-    ("said", "there", "where"),
+    ("variables", "there", "where"),
     [
         (
             declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0"}]),
@@ -92,17 +92,17 @@ def running(*live: Iface, **more: t.Any) -> Domain:
         ),
     ],
 )
-def test_passthru_and_something_else_on_one_parent(said: Said, there: list[t.Any], where: list[str]) -> None:
-    conflict = only((said, found(*there)))
+def test_passthru_and_something_else_on_one_parent(variables: Values, there: list[t.Any], where: list[str]) -> None:
+    conflict = only((variables, found(*there)))
     assert (conflict.kind, places(conflict)) == ("parent", where)
-    assert conflict.message == ("a link in mode passthru must be the only one on its parent, and eth0 is to have 2")
+    assert conflict.message == ("a link in mode passthru must be the only one on its parent, but eth0 would have 2")
 
 
 def test_passthru_and_another_nic_of_a_domain_that_does_not_run() -> None:
     there = found(web("web1", U1, iface(B)))
     conflict = only((declared(nic(mac=A, mode="passthrough")), there))
     assert sorted(places(conflict)) == [f"hv1 web1 {A} declared", f"hv1 web1 {B} stored"]
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
 
 
 def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
@@ -118,7 +118,7 @@ def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "there"),
+    ("variables", "there"),
     [
         (declared(links=[{"name": "p0", "mode": "passthru"}]), []),
         (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "state": "absent"}]), [macvtap("x0", B)]),
@@ -130,22 +130,22 @@ def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
             declared(nic(mac=A, state="absent"), links=[{"name": "p0", "mode": "passthru"}]),
             [running(iface(A, target="macvtap0")), macvtap("macvtap0", A)],
         ),
-        # Nothing that is to be, is on it.
+        # Nothing that is declared is on it.
         (declared(), [macvtap("p0", B, "passthru"), running(iface(A))]),
     ],
 )
-def test_passthru_with_nothing_else_on_its_parent(said: Said, there: list[t.Any]) -> None:
-    assert conflicts((said, found(*there))) == []
+def test_passthru_with_nothing_else_on_its_parent(variables: Values, there: list[t.Any]) -> None:
+    assert conflicts((variables, found(*there))) == []
 
 
 OURS = {"alias": "linuxvirt.macvtap"}
-LAN10: Said = {"parent": "eth0", "id": 10}
+LAN10: Values = {"parent": "eth0", "id": 10}
 
 
 @pytest.mark.parametrize(
     ("vlans", "there", "mtu"),
     [
-        # The MTU rises in the same run, or falls, or is not ours to change.
+        # The MTU rises in the same run, or falls, or is not managed.
         ([{**LAN10, "mtu": 9000}], [vlan(10, **OURS)], 9000),
         ([{**LAN10, "mtu": 1400}], [vlan(10, mtu=9000, **OURS)], 1400),
         ([{**LAN10, "mtu": 9000}], [vlan(10)], 1500),
@@ -153,7 +153,7 @@ LAN10: Said = {"parent": "eth0", "id": 10}
         ([LAN10], [], 9000),
     ],
 )
-def test_the_mtu_of_a_vlan_link_is_that_which_it_will_have(vlans: list[Said], there: list[Link], mtu: int) -> None:
+def test_the_mtu_of_a_vlan_link_is_its_final_one(vlans: list[Values], there: list[Link], mtu: int) -> None:
     for wanted in (mtu, mtu + 1 if mtu < 9000 else 0):
         links = [{"name": "x0", "parent": "eth0.10", "mtu": wanted or None}]
         got = conflicts((declared(links=links, links_vlans=vlans), found(uplink(1, mtu=9000), *there)))
@@ -176,23 +176,23 @@ def test_the_mtu_of_a_vlan_link_is_that_which_it_will_have(vlans: list[Said], th
         ([LAN10], [uplink(1, up=False)], "declaration", "its parent eth0 is down, and the kernel sets no VLAN up then"),
     ],
 )
-def test_a_vlan_link_that_cannot_be(vlans: list[Said], there: list[Link], kind: str, message: str) -> None:
-    said = declared(links=[{"name": "x0", "parent": "eth0.10"}], links_vlans=vlans)
-    conflict = only((said, found(*there)))
+def test_an_impossible_vlan_link(vlans: list[Values], there: list[Link], kind: str, message: str) -> None:
+    variables = declared(links=[{"name": "x0", "parent": "eth0.10"}], links_vlans=vlans)
+    conflict = only((variables, found(*there)))
     assert conflict.kind == kind
     assert message in conflict.message
 
 
-def test_a_vlan_link_that_something_else_has_made_by_another_name_is_used() -> None:
+def test_a_vlan_link_of_another_name_that_something_else_created_is_used() -> None:
     there = found(vlan(10, name="lan10"))
     assert conflicts((declared(nic(mac=A, source="lan10"), links_vlans=[LAN10]), there)) == []
     conflict = only((declared(nic(mac=A, source="eth0.10"), links_vlans=[LAN10]), there))
     assert conflict.message.startswith("there is no link eth0.10 on this host")
 
 
-def test_a_vlan_link_with_an_address_of_its_own_is_a_parent_by_that() -> None:
+def test_a_vlan_link_is_a_parent_by_its_own_mac_address() -> None:
     there = found(vlan(10, own=B), vlan(20))
-    links: list[Said] = [{"name": "x0", "parent": B}, {"name": "x1", "parent": uplink(1).mac}]
+    links: list[Values] = [{"name": "x0", "parent": B}, {"name": "x1", "parent": uplink(1).mac}]
     assert conflicts((declared(links=links), there)) == []
 
 
@@ -209,12 +209,12 @@ def test_an_mtu_above_the_parents() -> None:
     conflict = only((declared(links=[{"name": "x0", "mtu": "9000"}], links_mtu=1500), H1))
     assert (conflict.kind, conflict.message) == ("mtu", "mtu 9000 exceeds that of the parent eth0 (1500)")
     assert only((declared(links=[{"name": "x0"}], links_mtu=9000), H1)).kind == "mtu"
-    # libvirt takes none at all.
+    # libvirt accepts none at all.
     assert only((declared(nic(mac=A, mtu=1400)), H1)).kind == "declaration"
     assert conflicts((declared(links=[{"name": "x0", "mtu": 1500}]), H1)) == []
 
 
-def test_a_running_guests_mtu_above_that_of_the_source_that_it_is_to_move_to() -> None:
+def test_a_running_guests_mtu_above_that_of_its_new_source() -> None:
     there = found(
         uplink(3, "eth1", mtu=9000),
         Link("macvtap0", 10, "macvtap", "eth1", 3, "bridge", A, 9000),
@@ -227,31 +227,31 @@ def test_a_running_guests_mtu_above_that_of_the_source_that_it_is_to_move_to() -
 @pytest.mark.parametrize(("relay", "kinds"), [(False, ["vepa"]), (True, []), (None, [])])
 def test_vepa_needs_a_switch_that_reflects(relay: bool | None, kinds: list[str]) -> None:
     there = found(relay={} if relay is None else {"eth0": relay})
-    said = declared(
+    variables = declared(
         nic(mac=A), nic(mac=B, mode="private"), links=[{"name": "x0"}], domains_mode="vepa", links_mode="vepa"
     )
-    got = conflicts((said, there))
+    got = conflicts((variables, there))
     assert [one.kind for one in got] == kinds
     assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared"]] * len(kinds)
     assert conflicts((declared(nic(mac=A), links=[{"name": "x0"}]), there)) == []
 
 
 def test_links_of_one_name_in_several_namespaces() -> None:
-    """None of which preflight looks into."""
+    """Preflight does not inspect these namespaces."""
     pod = {"name": "p0", "netns": "pod1"}
     # It may be there already, with its parent.
     assert conflicts((declared(links=[pod], links_parent=None), H1)) == []
     both = [{**pod, "mode": "passthru"}, {**pod, "netns": "pod2"}]
     conflict = only((declared(links=both), H1))
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, and eth0 is to have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
     assert places(conflict) == ["hv1 pod1/p0 declared", "hv1 pod2/p0 declared"]
-    # The host's own is another.
+    # The host's own link is a different one.
     there = found(macvtap("p0", mac(9), parent="eth0"))
     assert conflicts((declared(links=[{**pod, "mtu": 1400}, {"name": "p0"}]), there)) == []
     assert only((declared(links=[pod, pod]), H1)).kind == "declaration"
 
 
-def test_a_vlan_link_that_is_to_go_with_something_on_it() -> None:
+def test_a_removed_vlan_link_with_links_on_it() -> None:
     trunked = Link(
         "eth0.20", 3, "vlan", "eth0", 2, None, mac(1), 1500, up=True, alias="linuxvirt.macvtap",
         vlan_id=20, vlan_protocol="802.1Q",
@@ -261,6 +261,6 @@ def test_a_vlan_link_that_is_to_go_with_something_on_it() -> None:
     conflict = only((declared(links_vlans=vlans), there))
     assert conflict.message.startswith("macvtap_links_vlans[0]: eth0.20 is the parent of mt0, and removing it")
     assert conflicts((declared(links_vlans=vlans, links_force="yes"), there)) == []
-    # The role removes what is on it first.
+    # The role removes the links on it first.
     gone = [{"name": "mt0", "parent": "eth0.20", "state": "absent"}]
     assert conflicts((declared(links_vlans=vlans, links=gone), there)) == []
