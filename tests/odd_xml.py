@@ -57,7 +57,7 @@ class Odd:
 
     pieces: tuple[str, ...]
     nics: tuple[str, ...]
-    unknown: tuple[tuple[str, ...], ...]
+    unknown_domain: tuple[tuple[str, ...], ...]
 
     @property
     def text(self) -> str:
@@ -87,7 +87,7 @@ def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
 
 def _written(values: t.Mapping[str, str]) -> dict[str, str]:
     """Return them as libvirt writes them."""
-    return {name: text for name, said in values.items() if (text := BY_NAME[name].written(said)) is not None}
+    return {name: text for name, said in values.items() if (text := BY_NAME[name].normalize(said)) is not None}
 
 
 def mac_of(index: int) -> str:
@@ -107,11 +107,11 @@ def documents(kinds: t.Sequence[str] = ("direct", *_ORIGINS), most: int = 4) -> 
 def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]]) -> Odd:
     """Write a document that has interfaces of these types and values, otherwise at random."""
     newline = rng.choice(("\n", "\n", "\r\n"))
-    texts, unknown, pieces = [], [], [_head(rng)]
+    texts, unknown_domain, pieces = [], [], [_head(rng)]
     for index, (kind, wanted) in enumerate(nics):
         text, odd = _nic(rng, kind, mac_of(index), wanted)
         texts.append(text.replace("\n", newline))
-        unknown.append(tuple(one.replace("\n", newline) for one in odd))
+        unknown_domain.append(tuple(one.replace("\n", newline) for one in odd))
         pieces.append(
             rng.choice(("", "\n    ", "<!-- <interface> -->\n    ", "<hostdev><mac address='no'/></hostdev>\n    "))
         )
@@ -119,7 +119,7 @@ def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]])
         "\n  </devices\n>\n  <qemu:commandline>\n    <qemu:arg value='-netdev'/><qemu:interface type='direct'/>\n"
         "  </qemu:commandline>\n</domain>\n<!-- after -->" + rng.choice(("", "\n"))
     )
-    return Odd(tuple(piece.replace("\n", newline) for piece in pieces), tuple(texts), tuple(unknown))
+    return Odd(tuple(piece.replace("\n", newline) for piece in pieces), tuple(texts), tuple(unknown_domain))
 
 
 def _values(rng: random.Random) -> dict[str, str]:

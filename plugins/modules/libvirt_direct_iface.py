@@ -706,12 +706,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     identity,
     impact,
     inspection,
-    keeping,
     planner,
     resolution,
     rollback,
     schema,
     states,
+    udev_rules,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -737,7 +737,7 @@ _ATTEMPTS = 3
 
 def execute(module: _glue.Module) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
+    entries = _glue.entries(module.params, "interfaces", options, fields.clears_default)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
@@ -785,8 +785,8 @@ def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
 def _domains(module: _glue.Module) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
-        keeper = keeping.Keeper(lambda command: _glue.command(module, command))
-        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], keeper=keeper) as hv:
+        rules = udev_rules.RuleStore(lambda command: _glue.command(module, command))
+        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], rules=rules) as hv:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
@@ -808,33 +808,37 @@ def _converge(
     def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
-        modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), told, _reach(host)
+        modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
+        return auto.settled(declared, modes), relay_warnings, _reach(host)
 
     def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
-        decided, told, reach = answers
-        alone = identity.LeftAlone(frozenset(), states.ending(host))
-        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
-        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        with_modes, relay_warnings, reach = answers
+        untouched = identity.Untouched(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(with_modes, host, untouched, level=level, purge=purge)
+        planned = planner.plan(with_modes, host, untouched, level=level, purge=purge)
         states.validate(planned, host)
-        cut_off = reachability.check(
+        disconnect_warnings = reachability.check(
             disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
         )
-        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
+        planned = states.with_state_warnings(
+            replace(planned, warnings=(*planned.warnings, *relay_warnings, *disconnect_warnings)), host
+        )
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
 
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
-        identity.check_defined(resolved, before[0], host)
+        identity.validate_defined(resolved, before[0], host)
         # Of a guest that has stopped or started meanwhile only what is stored was this run's to change.
-        return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
+        return planner.plan(identity.pinned(resolved), host, untouched_in(host), level=level)
 
-    def left_alone(host: Host) -> identity.LeftAlone:
-        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
+    def untouched_in(host: Host) -> identity.Untouched:
+        return identity.Untouched(
+            frozenset(hv.unanswered), identity.restarted(before[0], host) | states.ending(before[0])
+        )
 
     def complete(host: Host) -> Host:
-        needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
+        needed = host.macs is None and resolution.needs_all_macs(declared, host, purge=purge)
         return hv.with_macs(host) if needed else host
 
     def observe() -> Host:
@@ -862,17 +866,17 @@ def _converge(
         if module.check_mode:
             hv.require(outcome.plan.steps)
         if not module.check_mode:
-            hv.keep()
+            hv.ensure_keeper()
     except MacvtapError as exc:
         with contextlib.suppress(MacvtapError):
             exc.details["pending"] = [_asked(one) for one in hv.outstanding(observe())]
         if not module.check_mode:
             with contextlib.suppress(MacvtapError):
                 # What was kept as it is may be outstanding as well.
-                hv.keep()
+                hv.ensure_keeper()
         raise
-    host, alone = outcome.host, left_alone(outcome.host)
-    final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
+    host, untouched = outcome.host, untouched_in(outcome.host)
+    final = resolution.resolve(identity.pinned(resolved), host, untouched, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
@@ -881,10 +885,10 @@ def _converge(
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(
+    done = identity.with_actual_impacts(
         outcome.plan,
         host,
-        identity.moved(before[0], host),
+        identity.restarted(before[0], host),
         due,
         [step for journal in journals for step in journal.steps],
     )
@@ -897,7 +901,7 @@ def _converge(
         "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
         "pending": [_asked(one) for one in outstanding],
         "warnings": [
-            *(["purge: no domain is named in this task, so that nothing is removed"] if purge and not declared else []),
+            *(["purge: this task names no domain, so nothing is removed"] if purge and not declared else []),
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
@@ -923,7 +927,7 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
             continue
         shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
         outside = {
-            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE
+            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE_XML
         }
         views = [
             element.view(one) + "".join(_outside_view(name, values[side]) for name, values in outside.items())
@@ -941,15 +945,21 @@ def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
     """Hold what is to be written to a file against libvirt's schema: libvirt itself does not see it now."""
     for step in plan.steps:
         before, after = (nic.stored if nic else None for nic in (step.before, step.after))
-        had = schema.problems(element.render(before)) if before else []
+        known_problems = schema.problems(element.render(before)) if before else []
         # What was wrong before is not this task's.
-        found = (
-            [said for said in schema.problems(element.render(after)) or () if said not in (had or ())] if after else []
+        problems = (
+            [
+                problem
+                for problem in schema.problems(element.render(after)) or ()
+                if problem not in (known_problems or ())
+            ]
+            if after
+            else []
         )
-        if found:
-            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(found)}", path=step.path)
+        if problems:
+            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(problems)}", path=step.path)
     missing = schema.missing() if plan.changed else None
-    warning = (f"not held against libvirt's schema: {missing}",) if missing else ()
+    warning = (f"not validated against libvirt's schema: {missing}",) if missing else ()
     return replace(plan, warnings=(*plan.warnings, *warning))
 
 
@@ -972,8 +982,8 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
             lost = element.lost_by_conversion(before.stored)
             if lost:
                 yield (
-                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the converted interface is without. "
-                    "The diff shows what it was"
+                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "
+                    "shows what it was"
                 )
 
 

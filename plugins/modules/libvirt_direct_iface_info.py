@@ -367,7 +367,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown_domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 
@@ -379,13 +379,13 @@ def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
         pending = inspection.pending(outstanding) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
-            raise MacvtapError(unknown(name, host), path=f"domains[{index}]")
+            raise MacvtapError(unknown_domain(name, host), path=f"domains[{index}]")
     return {
         "changed": False,
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
         "pending": pending,
-        "warnings": inspection.alarms(outstanding, host),
+        "warnings": inspection.keeper_warnings(outstanding, host),
     }
 
 

@@ -97,23 +97,23 @@ def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: st
 
 WHAT_TO_DO = [
     ({"mtu": 1400}, "mtu", "Set it on the source, and inside the guest"),
-    ({"target": "macvtap7"}, "target", "Choose another one, such as web0"),
-    ({"target": "vnet7"}, "target", "Choose another one, such as web0"),
+    ({"target": "macvtap7"}, "target", "Use another one, such as web0"),
+    ({"target": "vnet7"}, "target", "Use another one, such as web0"),
     ({"target": LONG}, "target", "has 17 bytes and the kernel allows 15"),
-    ({"target": "mt8"}, "target", "a macvtap link on up1; libvirt would .* remove that one. Choose another name"),
-    ({"target": "wire1"}, "target", "wire1 is a link of this host already, a veth link"),
+    ({"target": "mt8"}, "target", "a macvtap link on up1. libvirt would .* remove the existing one. Use another name"),
+    ({"target": "wire1"}, "target", "wire1 is already a link of this host, a veth link"),
     ({"alias": "lan"}, "alias", "begin with ua-"),
-    ({"driver": {"queues": 4}, "model": "e1000e"}, r"driver\.queues", "Say model: virtio, or leave it out"),
+    ({"driver": {"queues": 4}, "model": "e1000e"}, r"driver\.queues", "Set model: virtio, or leave it out"),
     ({"driver": {"rx_queue_size": 500}}, r"driver\.rx_queue_size", "256, 512 or 1024"),
     ({"vlan": 5}, "vlan", "ip link add link eth0 name eth0.5 type vlan id 5"),
-    ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is no virtual function"),
+    ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is not an SR-IOV virtual function"),
     ({"source": "none0"}, "source", "there is no link none0"),
-    ({"source": "wire-with-a-long-name"}, "source", "libvirt takes no longer alternative name"),
+    ({"source": "wire-with-a-long-name"}, "source", "libvirt accepts no longer alternative name"),
     ({"source": "lo"}, "source", "the loopback link; macvtap needs an Ethernet link"),
     ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
     ({"source": "mt8"}, "source", r"itself a macvtap link.* Use up1 instead"),
     # libvirtd 9.0 never returns from starting such a guest: it must not get that far.
-    ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a network card"),
+    ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a physical NIC"),
 ]
 
 
@@ -164,15 +164,15 @@ def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Modul
         hv.virsh("start", name)
     before = links(hv)
     failed = module(domain="web2", mac=B, target="web0", live="replug", timeout=1)
-    assert "target: web0 is a link of this host already, a macvtap link on eth0" in failed["msg"]
+    assert "target: web0 is already a link of this host, a macvtap link on eth0" in failed["msg"]
     assert links(hv) == before
     hv.virsh("destroy", "web1")
     # The same where the one that has it does not run, if it is in the task.
     failed = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web2", "mac": B, "target": "web0"}])
-    assert f"interfaces[1].target: web0 is the target of interface {A} of domain web1 too" in failed["msg"]
+    assert f"interfaces[1].target: web0 is also the target of interface {A} of domain web1" in failed["msg"]
     # Or if the host's other domains are looked at anyway, for the address of a new one.
     failed = module(domain="web2", mac=C, source="eth0", mode="bridge", target="web0")
-    assert "target: web0 is the target of an interface of domain web1 already" in failed["msg"]
+    assert "target: web0 is already the target of an interface of domain web1" in failed["msg"]
     # It is libvirt that may take it away.
     hv.virsh("start", "web1")
     hv.define(domain("web3", nic(C, more="<target dev='web0'/>")))
@@ -221,7 +221,7 @@ def test_a_new_card_is_virtio_where_libvirt_would_take_one_of_100_megabits(hv: H
     assert "virtio" in element(hv.dump("web1"), B)
     # One that exists keeps its card, and what only virtio has is not claimed for it.
     assert not ok(module(domain="web1", mac=A))["changed"]
-    assert "for a card of model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
+    assert "for NIC model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
 
 
 def test_a_card_that_is_not_virtio_any_more_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
@@ -335,7 +335,7 @@ def test_a_boot_order_beside_another_kind_of_it_is_explained(hv: Hypervisor, mod
     assert "<boot dev='hd'/>" in before
     failed = module(domain="web1", mac=A, boot_order=1)
     assert failed["msg"].startswith("libvirt refuses the configuration of domain 'web1': ")
-    assert "take the <boot dev=…/> out of the domain's <os> first" in failed["msg"]
+    assert "Remove <boot dev=…/> from the domain's <os> first" in failed["msg"]
     assert hv.dump("web1") == before
 
 

@@ -39,7 +39,7 @@ def test_a_mode_changes_under_the_running_guest(started: Hypervisor, module: Mod
     assert "mode='private'" in element(started.dump("web1"), A)
     # libvirt does not notice, and the module says so.
     assert "mode='bridge'" in element(started.dump("web1", live=True), A)
-    assert "goes on showing another mode than private" in str(done["warnings"])
+    assert "shows another mode than private" in str(done["warnings"])
     again = ok(module(domain="web1", mac=A, mode="private"))
     assert (again["changed"], again.get("warnings", []), live(again)["mode"]) == (False, [], "private")
 
@@ -210,7 +210,7 @@ def test_a_bridges_interface_is_converted_in_the_running_guest(hv: Hypervisor, m
     assert guest_has(hv, "web1", {A})
     declared: Result = {"domain": "web1", "mac": A, "source": "eth0", "mode": "bridge"}
     refused = module(**declared)
-    assert "of type 'bridge'; this module changes interfaces of type 'direct' only; convert: true" in refused["msg"]
+    assert "of type 'bridge'; this module changes only interfaces of type 'direct'. Set convert: true" in refused["msg"]
     stored = ok(module(convert=True, **declared))
     assert stored["restart_required"][0]["fields"][0] == "type"
     done = ok(module(convert=True, live="replug", **declared))

@@ -164,7 +164,7 @@ def test_the_keeper_survives(started: Hypervisor, module: Module, what: str) -> 
         told = ok(run_module("libvirt_direct_iface_info", {}, prefix=started.prefix))
         assert told["pending"][0]["pid"] is None
         assert "the next run of libvirt_direct_iface that is not in check mode starts it" in str(told["warnings"])
-        assert "were not watched: the process that would attach them again did not run" in str(
+        assert "were not watched: the keeper process, which attaches them again, was not running" in str(
             ok(module(domain="web1", mac=A))["warnings"]
         )
     assert until(lambda: len(keepers(started)) == 2)
@@ -308,7 +308,7 @@ def test_nothing_is_asked_for_that_cannot_be_written_down(started: Hypervisor, m
     with read_only(started):
         for declared in (replug, absent):
             assert module(**declared)["msg"] == (
-                f"cannot keep in {STATE} what guests were asked for and what is to come back: Read-only file system. "
+                f"cannot read or write the outstanding requests in {STATE}: Read-only file system. "
                 "No guest was asked to release a NIC. The host is as it was before"
             )
     assert started.dump("web1") == before

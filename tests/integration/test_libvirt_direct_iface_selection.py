@@ -242,6 +242,6 @@ def test_a_stopped_domain_that_shares_a_source_with_passthrough_is_warned_of(hv:
     hv.define(domain("web2", nic(B, "up1")))
     for check in (True, False):
         done = ok(module(check=check, domain="web1", mac=A, mode="passthrough"))
-        assert f"also web2 {B}. Whichever of these guests or links comes second does not start" in str(done["warnings"])
+        assert f"also web2 {B}. The second of these guests or links does not start" in str(done["warnings"])
     assert not ok(module(domain="web1", mac=A, mode="passthrough")).get("warnings")
     assert "in that mode" in str(ok(module(domain="web2", mac=B, mode="vepa"))["warnings"])

@@ -159,7 +159,7 @@ def test_another_host_that_does_not_answer(hv: Hypervisor, over_ssh: str) -> Non
     failed = run_module("libvirt_direct_iface_info", {"uri": nowhere})
     assert re.match(r"uri: cannot connect to 'qemu\+ssh://hv9\.invalid/.*hv9\.invalid", failed["msg"])
     assert failed["msg"].endswith(
-        "Does ssh to hv9.invalid work for this user, with nothing to be typed? If so, does libvirt run there?"
+        "Does ssh to hv9.invalid work for this user without a prompt? If so, does libvirt run there?"
     )
     with stopped(hv):
         failed = run_module("libvirt_direct_iface_info", {"uri": over_ssh})
@@ -189,7 +189,7 @@ def test_a_user_who_may_not(hv: Hypervisor, user: OtherUser) -> None:
     try:
         for name, params in zip(MODULES, ({"domain": "web1", "mac": A}, {})):
             said = user.module(name, **params)["msg"]
-            assert "Permission denied. This user may not: become root" in said
+            assert "Permission denied. This user has no permission. Set become: true" in said
             assert "Start" not in said
     finally:
         hv.run("chmod", "777", *names)

@@ -51,7 +51,7 @@ def test_a_rule_goes_with_its_domain_and_stays_where_another_has_the_address(ude
     ok(module(domain="web1", mac=A, allmulticast=True))
     assert A in udev.rules()
     refused = module(domain="web2", mac=A, allmulticast=False)
-    assert refused["msg"].startswith("allmulticast: the rule that would be removed goes by the address")
+    assert refused["msg"].startswith("allmulticast: the udev rule to remove matches the address")
     left = ok(module(domain="web1", mac=A, state="absent"))
     assert "an interface of domain web2 has too" in str(left["warnings"])
     assert A in udev.rules()

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 
@@ -54,8 +54,8 @@ def test_an_address_that_a_trusted_guest_has_chosen_is_its_own() -> None:
     moved = replace(LINK, mac=OTHER)
     assert faults(trusted, moved) == {"link.guests_mac": OTHER}
     links = {"macvtap0": moved}
-    assert own_link(trusted, links) is None
-    assert own_link(hostlinks._with_faults(trusted, WEB1, links, ITS_OWN), links) is moved
+    assert link_of_iface(trusted, links) is None
+    assert link_of_iface(hostlinks._with_faults(trusted, WEB1, links, ITS_OWN), links) is moved
 
 
 @pytest.mark.parametrize("capable", [True, None])

@@ -149,7 +149,9 @@ def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.
         patched.setattr(os, "listdir", too_many)
         with pytest.raises(OSError, match="Too many open files"):
             records.uuids(directory)
-        with pytest.raises(MacvtapError, match="what is to come back: Too many open files"):
+        with pytest.raises(
+            MacvtapError, match=r"cannot read or write the outstanding requests in .*: Too many open files"
+        ):
             run().outstanding()
     assert records.load(directory, UUID) == before
 

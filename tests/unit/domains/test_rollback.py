@@ -25,7 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, keeping, want
+from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, udev_rules, want
 
 WAS = Nic("web1", MAC, STORED, LIVE, uuid="u1", instance="1")
 STOPPED = replace(WAS, live=None, instance="")
@@ -100,7 +100,7 @@ def test_a_guest_that_is_another_instance_is_not_touched(was: Nic, made: Nic, no
 
 def test_a_guest_that_was_started_with_what_this_run_had_stored_is_named() -> None:
     (warning,) = undone(journal_of(STOPPED, Nic("web1", MAC, MOVED), WRITTEN), domain(MOVED, MOVED_LIVE, "2")).warnings
-    assert warning.startswith(f"web1 {MAC}: the guest was started while this ran. It has this NIC otherwise")
+    assert warning.startswith(f"web1 {MAC}: the guest was started while this ran. Its NIC differs")
     assert undone(journal_of(STOPPED, Nic("web1", MAC, MOVED), WRITTEN), domain(MOVED, AGAIN, "2")).warnings == ()
 
 
@@ -166,8 +166,8 @@ def test_of_a_guest_that_goes_on_undefined_nothing_stored_is_put_back() -> None:
         plan = undone(journal_of(was, made, WRITTEN, DETACHED), domain(None, LIVE, persistent=False))
         assert plan.steps == ()
         assert plan.warnings == (
-            "domain 'web1' was undefined while this ran, and goes on without a stored configuration, of which there is "
-            "nothing to put back",
+            "domain 'web1' was undefined while this ran, and its guest runs on without a stored configuration, so "
+            "there is nothing to put back",
         )
     (back,) = undone(journal_of(was, Nic("web1", MAC), WRITTEN, DETACHED), domain(None, None, persistent=False)).steps
     assert back.after is not None
@@ -221,7 +221,7 @@ def test_a_removal_from_a_transient_domain_that_is_rolled_back_is_said_to_come_b
 
 def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
     def running(live: str, *macs: str) -> t.Any:
-        return keeping(domain(STORED, heard(LIVE, live)), *macs)
+        return udev_rules(domain(STORED, heard(LIVE, live)), *macs)
 
     (step,) = planner.plan([want(allmulticast="yes")], running("no")).steps
     journal: Journal[Nic] = Journal()

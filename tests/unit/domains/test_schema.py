@@ -85,7 +85,7 @@ def test_what_libvirt_takes_has_no_problems(element: str) -> None:
         (direct("<virtualport type='802.1Qbx'/>"), "<virtualport type='802.1Qbx'>: not one of 802.1Qbg, 802.1Qbh,"),
         (direct("<address type='pc'/>"), "<address type='pc'>: not one of pci, drive,"),
         (direct(f"<alias name='{'ä' * 1000}'/>"), f"<alias name='{'ä' * 60}…'>: not a name of letters, digits and"),
-        ("<disk/>", "<disk>: this is no <interface>"),
+        ("<disk/>", "<disk>: this is not an <interface>"),
     ],
 )
 def test_a_mistake_is_named_with_what_would_be_right(element: str, said: str) -> None:

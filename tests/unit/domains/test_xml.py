@@ -185,9 +185,9 @@ def test_what_is_plugged_in_has_no_names_of_an_earlier_run() -> None:
         only(f"<domain><devices>{text.format(*names)}</devices></domain>", "52:54:00:00:00:01")
         for names in (("web0", "ua-lan"), ("macvtap3", "net1"))
     )
-    assert element.pluggable(own) == own.xml
-    assert element.pluggable(given) == given.xml.replace("\n  <target dev='macvtap3'/>\n  <alias name='net1'/>", "")
-    assert "<address" not in element.pluggable(given, address=False)
+    assert element.for_hotplug(own) == own.xml
+    assert element.for_hotplug(given) == given.xml.replace("\n  <target dev='macvtap3'/>\n  <alias name='net1'/>", "")
+    assert "<address" not in element.for_hotplug(given, address=False)
 
 
 def test_a_view_starts_at_the_left_margin() -> None:

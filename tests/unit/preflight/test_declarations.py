@@ -129,7 +129,7 @@ def test_what_libvirt_direct_iface_takes_of_a_domain() -> None:
 
 def test_a_nic_that_is_declared_twice_by_different_things() -> None:
     conflict = only((declared(nic(mac=A), nic()), found(web("web1", U1, iface(A)))))
-    assert "[1].source: this is the same interface (web1 52:54:00:00:00:01) as" in conflict.message
+    assert "[1].source: this selects the same interface (web1 52:54:00:00:00:01) as" in conflict.message
 
 
 def test_a_link_that_is_still_to_be_made_needs_a_parent() -> None:
