@@ -726,7 +726,7 @@ Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
 _STATES = ["present", "absent"]
 _ALIASES = {"source": ["parent", "dev"]}
-# How often a run begins anew because somebody else has changed a domain meanwhile.
+# How often a run starts over because another editor has changed a domain meanwhile.
 _ATTEMPTS = 3
 
 
@@ -745,12 +745,12 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
             except (MacvtapError, Interrupted) as exc:
-                # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                # This run's changes are rolled back, or kept on request. The next attempt reads those of the other editor.
                 again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]
                     if kept:
-                        # By an earlier attempt, if not by this one.
+                        # Kept by this attempt or an earlier one.
                         exc.state = _plan.KEPT
                 elif exc.state != _plan.UNCHANGED:
                     raise
@@ -759,7 +759,7 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
-    """Return the result with what earlier attempts of the same run have done and kept."""
+    """Return the result with the changes that earlier attempts of the same run have kept."""
     earlier = _plan.Plan(tuple(kept)).result(diff=diff)
     return {**result, **{name: earlier[name] + result[name] for name in earlier if name != "changed"},
             "changed": earlier["changed"] or result["changed"]}  # fmt: skip
@@ -824,7 +824,7 @@ def _converge(
 
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
         identity.validate_defined(resolved, before[0], host)
-        # Of a guest that has stopped or started meanwhile only what is stored was this run's to change.
+        # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
         return planner.plan(identity.pinned(resolved), host, untouched_in(host), level=level)
 
     def untouched_in(host: Host) -> identity.Untouched:
@@ -867,7 +867,7 @@ def _converge(
             exc.details["pending"] = [_asked(one) for one in hv.outstanding(observe())]
         if not module.check_mode:
             with contextlib.suppress(MacvtapError):
-                # What was kept as it is may be outstanding as well.
+                # A kept change may leave requests outstanding.
                 hv.ensure_keeper()
         raise
     host, untouched = outcome.host, untouched_in(outcome.host)
@@ -906,7 +906,7 @@ def _converge(
 
 
 def _reach(host: Host) -> Reach:
-    """Return by what this host is reached, nothing where the domains are another host's or in a file."""
+    """Return how this host is reached, an empty Reach if the domains are on another host or in a file."""
     if host.links is None:
         return Reach()
     with rtnetlink.open_socket() as sock:
@@ -914,7 +914,7 @@ def _reach(host: Host) -> Reach:
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Give the plan's steps what a diff shows of them: the element as stored or, where that stays, as it runs."""
+    """Add to the plan's steps what a diff shows: the stored element or, if that stays, the live one."""
     steps = []
     for step in plan.steps:
         before, after = step.before, step.after
@@ -937,11 +937,11 @@ def _outside_view(name: str, value: bool | None) -> str:
 
 
 def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Hold what is to be written to a file against libvirt's schema: libvirt itself does not see it now."""
+    """Validate what is written to a file against libvirt's schema, because libvirt itself does not check it."""
     for step in plan.steps:
         before, after = (nic.stored if nic else None for nic in (step.before, step.after))
         known_problems = schema.problems(element.render(before)) if before else []
-        # What was wrong before is not this task's.
+        # Errors from before are not this task's.
         problems = (
             [
                 problem

@@ -122,7 +122,7 @@ def test_stored_and_running_are_brought_in_line(hv: Hypervisor, module: Module) 
     assert C in hv.dump("web1")
 
 
-def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hypervisor, module: Module) -> None:
+def test_what_needs_a_restart_is_stored_and_reported_until_then(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A, mode="vepa")))
     hv.virsh("start", "web1")
     declared: Result = {"domain": "web1", "mac": A, "model": "e1000e", "source": "up1"}
@@ -141,7 +141,7 @@ def test_what_takes_a_restart_is_stored_and_said_until_it_happened(hv: Hyperviso
     assert (restarted["changed"], restarted["restart_required"]) == (False, [])
 
 
-def test_a_guest_that_does_not_let_go_is_pending(hv: Hypervisor, module: Module) -> None:
+def test_a_guest_that_does_not_release_a_nic_is_pending(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B)))
     hv.virsh("start", "web1")
     removal: Result = {"domain": "web1", "mac": B, "state": "absent", "timeout": 1}
@@ -304,7 +304,7 @@ def test_a_nic_moves_from_one_running_guest_to_another(hv: Hypervisor, module: M
     assert guest_has(hv, "web2", {B})
 
 
-def test_a_failed_run_takes_back_what_it_plugged_in(hv: Hypervisor, module: Module) -> None:
+def test_a_failed_run_detaches_what_it_attached(hv: Hypervisor, module: Module) -> None:
     hv.define_guest("web1", nic(A), nic(B))
     hv.virsh("start", "web1")
     assert guest_has(hv, "web1", {A, B})

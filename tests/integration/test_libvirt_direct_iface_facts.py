@@ -80,7 +80,7 @@ def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
         (nic(A, more="<driver queues='4'/>").replace("virtio", "e1000e"), "dropped", "queues"),
     ],
 )
-def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
+def test_libvirt_behaves_as_the_validation_assumes(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
     if interface == nic(ZERO) and hv.release >= 11:
         pytest.skip("libvirt 11.3 takes an address that is all zero for none, and makes one up")
     refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
@@ -214,7 +214,7 @@ def test_an_address_in_any_spelling_is_the_same_interface(hv: Hypervisor, module
     assert hv.dump("web1") == before
 
 
-def test_a_new_card_is_virtio_where_libvirt_would_take_one_of_100_megabits(hv: Hypervisor, module: Module) -> None:
+def test_a_new_nic_is_virtio_where_libvirts_default_has_100_megabits(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A).replace("<model type='virtio'/>", "")))
     assert "rtl8139" in element(hv.dump("web1"), A)
     ok(module(domain="web1", mac=B, source="eth0", mode="bridge"))
@@ -224,7 +224,7 @@ def test_a_new_card_is_virtio_where_libvirt_would_take_one_of_100_megabits(hv: H
     assert "for NIC model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
 
 
-def test_a_card_that_is_not_virtio_any_more_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
+def test_a_nic_that_is_no_longer_virtio_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A, more="<driver name='vhost' queues='4'/>")))
     done = ok(module(domain="web1", mac=A, model="e1000e"))
     assert [(c["field"], c["after"]) for c in done["changes"]] == [
@@ -318,7 +318,7 @@ def test_what_libvirt_refuses_to_change_live_is_due_at_the_restart(hv: Hyperviso
     assert element(hv.dump("web1", live=True), A) == live
 
 
-def test_trust_is_what_libvirt_9_says_to_have_changed_and_has_not(hv: Hypervisor) -> None:
+def test_libvirt_9_reports_a_change_of_trust_that_it_does_not_make(hv: Hypervisor) -> None:
     if not hv.run("virsh", "--version").startswith("9."):
         pytest.skip("libvirt 10.0 changes it")
     hv.define(domain("web1", nic(A)))
@@ -339,7 +339,7 @@ def test_a_boot_order_beside_another_kind_of_it_is_explained(hv: Hypervisor, mod
     assert hv.dump("web1") == before
 
 
-def test_names_that_libvirt_makes_up_are_no_difference(hv: Hypervisor, module: Module) -> None:
+def test_names_that_libvirt_generates_are_no_difference(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B, more="<target dev='web0'/>")))
     entries = [{"domain": "web1", "mac": A}, {"domain": "web1", "mac": B, "target": "web0"}]
     seen = []
@@ -370,7 +370,7 @@ def test_the_mtu_of_a_running_guests_link_is_the_kernels_matter(hv: Hypervisor, 
     assert "mtu" not in str(again["interfaces"])
 
 
-def test_libvirt_says_that_a_nic_is_gone_which_is_not(hv: Hypervisor, module: Module) -> None:
+def test_libvirt_reports_a_nic_as_gone_that_is_not(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B)))
     hv.virsh("start", "web1")
     live = element(hv.dump("web1", live=True), B)

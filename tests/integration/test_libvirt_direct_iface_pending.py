@@ -122,7 +122,7 @@ def test_a_removal_comes_to_its_end_and_one_that_is_taken_back_does_not(guest: H
 
 
 @pytest.mark.parametrize(("number", "source"), [(signal.SIGKILL, "up1"), (signal.SIGTERM, "eth0")])
-def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
+def test_a_run_that_is_ended_while_it_waits_leaves_no_guest_without_its_nic(
     guest: Hypervisor, module: Module, number: signal.Signals, source: str
 ) -> None:
     declared: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "replug"}
@@ -301,7 +301,7 @@ def read_only(hv: Hypervisor) -> t.Iterator[None]:
         hv.run("umount", STATE)
 
 
-def test_nothing_is_asked_for_that_cannot_be_written_down(started: Hypervisor, module: Module) -> None:
+def test_no_request_is_made_that_cannot_be_recorded(started: Hypervisor, module: Module) -> None:
     replug: Result = {"domain": "web1", "mac": A, "model": "e1000e", "live": "replug", "timeout": 0}
     absent: Result = {"domain": "web1", "mac": A, "state": "absent", "timeout": 0}
     before = started.dump("web1")

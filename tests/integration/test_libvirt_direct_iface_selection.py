@@ -73,7 +73,7 @@ def test_what_fits_several_or_one_of_another_type_is_refused(hv: Hypervisor, mod
     assert hv.dump("web1") == before
 
 
-def test_interfaces_found_by_alias_get_addresses_of_their_own(hv: Hypervisor, module: Module) -> None:
+def test_interfaces_selected_by_alias_get_different_addresses(hv: Hypervisor, module: Module) -> None:
     for name in ("web1", "web2"):
         hv.define(domain(name))
     entries = [{"domain": name, "alias": f"ua-{which}"} for name in ("web1", "web2") for which in ("lan", "san")]
@@ -216,7 +216,7 @@ def test_a_nic_that_was_moved_is_not_found_where_it_was(hv: Hypervisor, module: 
     assert C not in hv.dump("web1")
 
 
-def test_what_somebody_has_attached_of_another_type_is_left_alone(started: Hypervisor, module: Module) -> None:
+def test_an_attached_interface_of_another_type_is_left_alone(started: Hypervisor, module: Module) -> None:
     started.run("ip", "link", "add", "br7", "type", "bridge")
     try:
         theirs = (

@@ -174,7 +174,7 @@ def test_what_another_editor_stores_right_before_the_define_is_no_silent_loss(
     assert "edited" not in hv.dump("web1")
 
 
-def test_an_editor_before_the_last_read_or_on_the_way_back_is_told_apart(hv: Hypervisor) -> None:
+def test_an_editor_before_the_last_read_or_during_the_rollback_is_distinguished(hv: Hypervisor) -> None:
     hv.define(domain("web1", nic(A)))
     declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
     beside = BESIDE.replace("BEFORE", "()")

@@ -177,7 +177,7 @@ def test_a_daemon_that_is_down(hv: Hypervisor) -> None:
     assert not ok(change(hv))["changed"]
 
 
-def test_a_socket_that_nobody_listens_on(hv: Hypervisor) -> None:
+def test_a_socket_without_a_listener(hv: Hypervisor) -> None:
     hv.run("touch", f"{RUN}/left")
     said = failures(hv, f"qemu+unix:///system?socket={RUN}/left")
     assert f"'{RUN}/left': Connection refused. Is the daemon running? {START}" in said

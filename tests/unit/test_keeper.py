@@ -52,7 +52,7 @@ def test_a_unit_starts_it_at_boot_as_long_as_something_is_outstanding(systemd: p
     assert not unit.exists()
 
 
-def test_a_unit_that_somebody_has_masked_stays_so(systemd: pathlib.Path) -> None:
+def test_a_masked_unit_stays_masked(systemd: pathlib.Path) -> None:
     (systemd / "etc").mkdir()
     unit = systemd / "etc" / process.UNIT
     unit.symlink_to("/dev/null")

@@ -315,7 +315,7 @@ class Guests:
             if iface.get("address") is None or not self._connection.may_be_the_slot(exc):
                 raise
             if self.same_instance(task.before) is None or self._connection.live(handle, nic.mac) is not None:
-                # A guest that has just started anew has it already.
+                # A guest that has just restarted has it already.
                 return
             # The running guest uses that slot, or lacks the controller that the stored configuration has now.
             attach(element.for_hotplug(iface, address=False))

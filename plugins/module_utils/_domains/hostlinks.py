@@ -168,9 +168,9 @@ def link_fault(iface: Iface, domain: str, host: Host) -> str | None:
     if link.mac != iface.mac and link.mode != "passthru" and iface.get("trust_guest_rx_filters") != "yes":
         return f"its link {name} has the address {link.mac}"
     if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
-        others = ", ".join(map(str, held.get(name, ()))) or "nobody"
+        others = ", ".join(map(str, held.get(name, ()))) or "no process"
         return (
-            f"the domain's QEMU does not hold the tap of its link {name} open, but {others} does{_tap_conflict(link)}"
+            f"the domain's QEMU does not hold the tap of its link {name} open; {others} does{_tap_conflict(link)}"
         )
     return None
 

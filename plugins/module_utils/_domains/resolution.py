@@ -41,7 +41,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 DEFAULT_MODE = "vepa"
-# libvirt's own default is rtl8139, an emulated card of 100 Mbit/s.
+# libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
 DEFAULT_MODEL = "virtio"
 # Fields that mean something else for another interface type.
 _OTHER_MEANING = ("source", "mode", "virtualport", "vlan")

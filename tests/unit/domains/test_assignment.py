@@ -167,7 +167,7 @@ PAIR = iface(A, "eth0", address="0000:01:00.0"), iface(A, "up1", address="0000:0
     ],
 )
 @pytest.mark.parametrize("running", [False, True])
-def test_two_nics_with_one_address_are_told_apart(selector: dict[str, t.Any], place: int, running: bool) -> None:
+def test_two_nics_with_one_address_are_distinguished(selector: dict[str, t.Any], place: int, running: bool) -> None:
     # libvirt does not keep their order.
     host = on(*PAIR, running=[live(PAIR[1], 0), live(PAIR[0], 1)] if running else None)
     (resolved,) = resolution.resolve([want(**selector, model="e1000")], host)
@@ -195,7 +195,7 @@ def test_purge_leaves_a_pair_and_takes_the_others() -> None:
     assert plan.warnings == (f"web1 {A}: not purged: another interface of the domain has the same MAC address",)
 
 
-def test_one_of_a_pair_that_is_gone_is_not_its_twin() -> None:
+def test_one_of_a_pair_that_is_gone_is_not_mistaken_for_the_other() -> None:
     host = on(PAIR[0])
     was = Nic("web1", A, PAIR[1], shared=True)
     assert selection.current_nic(host.domains["web1"], was, "").stored is None

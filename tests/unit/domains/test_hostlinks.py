@@ -49,7 +49,7 @@ def test_what_keeps_a_guest_off_the_network(
     assert faults(iface, link, held, domain) == found
 
 
-def test_an_address_that_a_trusted_guest_has_chosen_is_its_own() -> None:
+def test_an_address_that_a_trusted_guest_has_set_is_no_fault() -> None:
     trusted = replace(IFACE, values={**IFACE.values, "trust_guest_rx_filters": "yes"})
     moved = replace(LINK, mac=OTHER)
     assert faults(trusted, moved) == {"link.guests_mac": OTHER}
@@ -59,7 +59,7 @@ def test_an_address_that_a_trusted_guest_has_chosen_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("capable", [True, None])
-def test_who_may_change_links_or_is_not_known_not_to_is_let(
+def test_a_user_with_unknown_capabilities_may_try_to_change_links(
     monkeypatch: pytest.MonkeyPatch, capable: bool | None
 ) -> None:
     monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: capable)

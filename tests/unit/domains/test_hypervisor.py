@@ -102,7 +102,7 @@ def test_another_editors_work_before_this_ones_is_kept_on_the_way_back(
     assert ">16384<" in stored(connection)
 
 
-def test_what_is_missing_is_told_from_what_is_there(hv: hypervisor.Hypervisor) -> None:
+def test_missing_links_are_distinguished_from_existing_ones(hv: hypervisor.Hypervisor) -> None:
     host = hv.observe(["web1", "web2", "web1"])
     assert list(host.domains) == ["web1"]
     assert host.known == ("test", "web1")
@@ -116,12 +116,12 @@ def test_errors_are_ours_and_nothing_goes_to_stderr(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_what_libvirt_takes_for_no_address_at_all_is_said_at_its_option() -> None:
+def test_a_pci_address_that_libvirt_ignores_is_refused_with_its_option() -> None:
     with pytest.raises(MacvtapError, match="is not a libvirt URI"), hypervisor.connect("qemu:\0", read_only=True):
         pass
 
 
-def test_a_driver_that_gives_nics_no_alias_is_said_to_be_one(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+def test_a_driver_that_assigns_no_alias_is_reported(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
     connection.lookupByName("web1").create()
     try:
@@ -148,7 +148,7 @@ def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: h
 
 
 @pytest.mark.parametrize(("everybody", "held"), [(True, True), (False, True), (False, False)])
-def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool, held: bool) -> None:
+def test_the_holder_of_a_tap_counts_only_if_every_process_was_inspected(everybody: bool, held: bool) -> None:
     links = {"macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac=MAC)}
     holders = {"macvtap0": (Holder(7, "qemu", "web2"),)} if held else {}
     on = Host(URI, {}, links=links, holders=holders, all_holders=everybody)
@@ -174,7 +174,7 @@ def test_what_stopped_domains_have_stored_on_a_source_is_known(connection: t.Any
         connection.lookupByName("web1").destroy()
 
 
-def test_a_domain_that_this_user_may_not_read_is_told_of(
+def test_a_domain_that_this_user_may_not_read_is_listed(
     hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = libvirt.virDomain.XMLDesc

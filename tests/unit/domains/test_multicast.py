@@ -72,7 +72,7 @@ def test_allmulticast_is_refused_in_mode_passthrough(desired: Desired, on: Host,
     assert refused(desired, on, "in mode passthrough .* trust_guest_rx_filters: true") == path
 
 
-def test_a_rule_goes_with_a_change_to_mode_passthrough_if_that_is_said() -> None:
+def test_a_rule_is_removed_with_a_change_to_mode_passthrough_if_declared() -> None:
     plan = planner.plan([want(mode="passthrough", allmulticast="no")], udev_rules(stopped(STORED), MAC))
     assert changes(plan) == [
         ("allmulticast", True, False, "config"),
@@ -109,13 +109,13 @@ def test_allmulticast_and_trust_are_refused_of_one_interface_with_the_option_tha
     assert refused(replace(want(), given=given), on, f"removes allmulticast when these change{stored}") == path
 
 
-def test_the_card_of_a_trusted_guest_is_refused_with_the_option_that_was_given() -> None:
+def test_the_nic_model_of_a_trusted_guest_is_refused_with_the_option_that_is_set() -> None:
     on = udev_rules(stopped(changed(STORED, **TRUSTS)))
     assert refused(want(model="e1000e"), on, "QEMU does not tell") == "model"
 
 
 @pytest.mark.parametrize("macs", [[], [MAC]])
-def test_what_a_trusted_guest_has_set_on_its_link_is_its_own_business(macs: list[str]) -> None:
+def test_what_a_trusted_guest_has_set_on_its_link_is_left_alone(macs: list[str]) -> None:
     trusting = running([changed(STORED, **TRUSTS)], [heard(changed(LIVE, **TRUSTS))])
     on = udev_rules(trusting, *macs)
     declared = want(allmulticast="no", **TRUSTS)
@@ -222,7 +222,7 @@ def test_a_rule_that_is_left_over_goes_with_absent_and_comes_back(domain: str) -
     ).changed
 
 
-def test_a_new_interface_with_a_rule_from_earlier_says_so() -> None:
+def test_a_new_interface_with_an_existing_rule_is_warned_about() -> None:
     plan = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], udev_rules(stopped(STORED), OTHER, macs={}))
     assert ("allmulticast", None, True, "config") in changes(plan)
     assert "there is a rule for this address already" in plan.warnings[0]
@@ -230,7 +230,7 @@ def test_a_new_interface_with_a_rule_from_earlier_says_so() -> None:
     assert rules_after(planner.plan([off], udev_rules(stopped(STORED), OTHER, macs={}))) == {OTHER: False}
 
 
-def test_a_rule_that_somebody_has_changed_goes_with_false_and_with_the_interface_and_is_left_alone_else() -> None:
+def test_a_modified_rule_is_removed_with_false_and_with_the_interface_and_left_alone_otherwise() -> None:
     on = host(stopped(STORED), links=LINKS, managed_rules=frozenset(), modified_rules=frozenset({MAC}), macs={})
     assert not planner.plan([want()], on).changed
     for text, value in (("no", False), ("yes", True)):
@@ -243,7 +243,7 @@ def test_a_rule_that_somebody_has_changed_goes_with_false_and_with_the_interface
 # Hosts without udev.
 
 
-def test_what_is_not_set_at_all_is_not_said_to_last() -> None:
+def test_a_warning_about_duration_needs_a_value_that_is_set() -> None:
     on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, rules_unsupported="there is no udev")
     (warning,) = planner.plan([want(allmulticast="yes")], on, level="none").warnings
     assert "is set neither now nor when the guest starts: there is no udev" in warning
@@ -258,7 +258,7 @@ def test_what_is_not_set_at_all_is_not_said_to_last() -> None:
         ({"allmulticast": "yes", **TRUSTS}, {}, False),
     ],
 )
-def test_a_replug_for_something_else_leaves_what_nobody_has_asked_to_change(
+def test_a_replug_for_another_field_keeps_allmulticast_of_the_link(
     live: dict[str, str], given: dict[str, t.Any], expected: bool
 ) -> None:
     on = host(running([STORED], [changed(LIVE, **live)]), links=LINKS, rules_unsupported="there is no udev")

@@ -131,7 +131,7 @@ def test_a_guest_of_an_earlier_boot_is_another_one_though_its_number_is_the_same
     assert left is None or left["boot"] == state["boot"]
 
 
-def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_request_is_not_complete(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run().own([(NIC, None)])
     before = records.load(directory, UUID)
     libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)

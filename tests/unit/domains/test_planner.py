@@ -180,7 +180,7 @@ def test_what_is_live_with_which_libvirt(version: int, trust: str, bandwidth: st
         ("bridge", "vepa", {}),
     ],
 )
-def test_a_mode_that_the_kernel_cannot_change_takes_a_replug(was: str, wanted: str, links: Links | None) -> None:
+def test_a_mode_that_the_kernel_cannot_change_needs_a_replug(was: str, wanted: str, links: Links | None) -> None:
     on = host(running([changed(STORED, mode=was)], [changed(LIVE, mode=was)]), links=links)
     assert impacts(want(mode=wanted), on) == {"mode": "restart"}
     assert impacts(want(mode=wanted), on, "replug") == {"mode": "replug"}
@@ -237,7 +237,7 @@ def test_a_new_interface_with_no_mode_is_vepa_with_a_warning() -> None:
     assert "reflective relay" in plan.warnings[0]
 
 
-def test_a_missing_interface_is_plugged_into_a_running_guest() -> None:
+def test_a_missing_interface_is_attached_to_a_running_guest() -> None:
     desired = want(source="eth0", mode="bridge")
     (step,) = planner.plan([desired], host(running([], []))).steps
     assert {c.impact.value for c in step.changes} == {"live"}
@@ -247,7 +247,7 @@ def test_a_missing_interface_is_plugged_into_a_running_guest() -> None:
     assert restart(desired, host(running([], [])), "none") == ("state",)
 
 
-def test_a_stored_interface_that_the_guest_lacks_is_plugged_in() -> None:
+def test_a_stored_interface_that_the_guest_lacks_is_attached() -> None:
     on = host(running([STORED], []))
     assert changes(planner.plan([want()], on)) == [("live", "absent", "present", "live")]
     assert not planner.plan([want()], on, level="none").changed
@@ -300,7 +300,7 @@ def test_a_guest_that_does_not_answer_is_not_asked_twice_in_one_run(desired: Des
     assert not planner.plan([desired], on, {("web1", MAC)}, level="replug").changed
 
 
-def test_an_unknown_domain_is_named_with_those_like_it() -> None:
+def test_an_unknown_domain_is_reported_with_similar_names() -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([want(domain="web")], host(stopped()))
     assert str(caught.value) == (
@@ -325,7 +325,7 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
         (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
     ],
 )
-def test_what_cannot_be_told_or_done_is_refused(domain: Domain, said: str, present: bool) -> None:
+def test_ambiguous_or_impossible_declarations_are_refused(domain: Domain, said: str, present: bool) -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([want(present=present)], host(domain))
     assert str(caught.value).startswith(said)
@@ -370,7 +370,7 @@ def new_mac(desired: Desired, on: Host) -> str:
     return step.after.mac
 
 
-def test_a_new_interface_gets_an_address_that_is_the_same_again_and_nobody_elses() -> None:
+def test_a_new_interface_gets_a_stable_and_unique_address() -> None:
     first = new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u1")))
     assert first.startswith("52:54:00:")
     assert first == new_mac(by("source", "eth0", mode="vepa"), host(stopped(uuid="u1")))
@@ -437,7 +437,7 @@ def test_what_would_fail_later_is_refused_at_once(given: dict[str, t.Any], said:
             planner.plan([want(**given)], on)
 
 
-def test_a_source_may_be_said_by_an_alternative_name() -> None:
+def test_a_source_may_be_an_alternative_name() -> None:
     # libvirt finds the link by it too: what runs is on that link already.
     for desired in (want(source="lan0"), by("source", "lan0")):
         on = host(running([STORED], [LIVE]), links=LINKS)
@@ -448,7 +448,7 @@ def test_a_source_may_be_said_by_an_alternative_name() -> None:
         assert restart(desired, done) == ()
 
 
-def test_a_card_that_is_not_virtio_loses_its_driver() -> None:
+def test_a_nic_that_is_not_virtio_loses_its_driver() -> None:
     on = host(stopped(changed(STORED, **{"driver.name": "vhost", "driver.queues": "4"})))
     assert changes(planner.plan([want(model="e1000e")], on)) == [
         ("model", "virtio", "e1000e", "config"),
@@ -556,7 +556,7 @@ def test_conversion_gives_up_the_link_of_an_ethernet_interface() -> None:
         assert step.after.stored.get("target") == kept
 
 
-def test_conversion_of_a_running_guests_interface_takes_a_replug() -> None:
+def test_conversion_of_a_running_guests_interface_needs_a_replug() -> None:
     desired = want(source="eth0", mode="bridge", convert="yes")
     on = host(running([BRIDGED], [changed(BRIDGED, target="vnet0")]))
     assert set(impacts(desired, on).values()) == {"restart"}
@@ -644,14 +644,14 @@ def test_allmulticast_of_a_guest_that_does_not_run() -> None:
     assert not planner.plan([want(allmulticast="yes")], udev_rules(stopped(STORED), MAC)).changed
 
 
-def test_a_link_that_hears_all_is_no_reason_to_restart_unless_somebody_said_so() -> None:
+def test_a_link_with_allmulticast_is_no_reason_to_restart_unless_declared() -> None:
     on = udev_rules(running([STORED], [heard(LIVE)]))
     assert restart(want(), on) == ()
     assert restart(want(allmulticast="no"), on, level="none") == ("allmulticast",)
     assert restart(want(), udev_rules(running([STORED], [heard(LIVE, "no")]), MAC)) == ("allmulticast",)
 
 
-def test_allmulticast_lasts_until_the_guest_stops_where_it_cannot_be_written_down() -> None:
+def test_allmulticast_lasts_until_the_guest_stops_where_rules_are_unsupported() -> None:
     on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, rules_unsupported="there is no udev")
     planned = planner.plan([want(allmulticast="yes")], on)
     assert changes(planned) == [("allmulticast", False, True, "live")]
@@ -709,7 +709,7 @@ def test_allmulticast_waits_for_libvirt_to_trust_the_running_guest_no_longer() -
     assert set(impacts(given, replace(on, version=11_003_000)).values()) == {"live"}
 
 
-def test_trust_is_refused_of_a_card_that_does_not_tell_its_filters() -> None:
+def test_trust_is_refused_for_a_nic_that_does_not_report_its_filters() -> None:
     for given in ({"model": "e1000e", "trust_guest_rx_filters": "yes"}, {"trust_guest_rx_filters": "yes"}):
         on = host(stopped(changed(STORED, model="e1000e")))
         with pytest.raises(MacvtapError, match=r"\.trust_guest_rx_filters: QEMU does not tell .* model e1000e"):
@@ -720,7 +720,7 @@ def test_trust_is_refused_of_a_card_that_does_not_tell_its_filters() -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [("yes", "next changes its own"), ("no", "stay on its link")])
-def test_what_a_live_change_of_trust_does_not_do_is_said(text: str, said: str) -> None:
+def test_a_live_change_of_trust_warns_about_its_limits(text: str, said: str) -> None:
     other = {"trust_guest_rx_filters": "no" if text == "yes" else "yes"}
     on = host(running([changed(STORED, **other)], [changed(LIVE, **other)]), links=LINKS, version=11_003_000)
     (warning,) = planner.plan([want(trust_guest_rx_filters=text)], on).warnings
@@ -837,7 +837,7 @@ def test_only_a_virtual_function_can_have_a_vlan(card: Link, functions: frozense
         planner.plan(desired, on)
 
 
-def test_a_domain_that_cannot_be_read_is_unknown_and_stops_nobody() -> None:
+def test_a_domain_that_cannot_be_read_is_only_a_warning() -> None:
     on = host(stopped(STORED), links=LINKS, macs={}, unreadable=("secret1",))
     added = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], on)
     assert added.changed

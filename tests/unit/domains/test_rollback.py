@@ -115,7 +115,7 @@ def test_what_was_not_begun_is_not_undone() -> None:
     assert undone(journal_of(NONE, Nic("web1", MAC, STORED, STORED), WRITTEN), domain(None, LIVE)) == Plan()
 
 
-def test_what_another_editor_has_done_stays_and_is_said() -> None:
+def test_what_another_editor_has_done_stays_and_is_reported() -> None:
     was, made = STOPPED, replace(STOPPED, stored=PRIVATE)
     theirs = replace(changed(STORED, link_state="down"), xml="<interface>theirs</interface>")
     left = f"web1 {MAC} was changed by another editor while this ran, and is left as it is now"
@@ -148,9 +148,7 @@ def test_what_libvirt_has_made_of_it_is_ours_whatever_it_has_dropped() -> None:
         (Nic("web1", MAC), STOPPED, PRIVATE),
     ],
 )
-def test_what_another_editor_has_stored_before_this_run_has_read_its_own_is_theirs(
-    was: Nic, made: Nic, read: Iface | None
-) -> None:
+def test_what_another_editor_has_stored_before_this_run_read_it_stays(was: Nic, made: Nic, read: Iface | None) -> None:
     theirs = read and replace(read, xml="<interface>theirs</interface>")
     defined = (theirs,) if theirs else ()
     plan = undone(journal_of(was, made, WRITTEN), domain(theirs, None, "", defined=defined))
@@ -201,7 +199,7 @@ def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> 
         (Nic("web1", MAC, MOVED, MOVED), "may still do so. It is then attached again as it is stored"),
     ],
 )
-def test_a_request_that_the_guest_may_still_carry_out_is_said(made: Nic, said: str) -> None:
+def test_a_request_that_the_guest_may_still_complete_is_reported(made: Nic, said: str) -> None:
     asked = domain(made.stored, LIVE, pending=frozenset({MAC}))
     plan = undone(journal_of(WAS, made, WRITTEN, DETACHED), asked)
     assert [change.impact.value for change in plan.changes] == ["config"] * len(plan.changes)
@@ -212,7 +210,7 @@ def test_a_request_that_the_guest_may_still_carry_out_is_said(made: Nic, said: s
         assert said in warning
 
 
-def test_a_removal_from_a_transient_domain_that_is_rolled_back_is_said_to_come_back() -> None:
+def test_a_rolled_back_removal_from_a_transient_domain_is_reported_to_come_back() -> None:
     transient = domain(None, LIVE, persistent=False, pending=frozenset({MAC}))
     plan = undone(journal_of(replace(WAS, stored=None), Nic("web1", MAC), DETACHED), transient)
     assert not plan.changed
@@ -236,7 +234,7 @@ def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
         assert (back.after.stored.get("allmulticast"), back.after.live.get("allmulticast")) == ("no", "no")
 
 
-def test_a_link_that_was_mended_is_not_set_down_again_and_that_is_said() -> None:
+def test_a_repaired_link_is_not_set_down_again_and_is_reported() -> None:
     down = changed(LIVE, **{"link.state": "down", "link.mac": OTHER})
     journal = journal_of(replace(WAS, live=down), Nic("web1", MAC, STORED, LIVE), LINK)
     plan = undone(journal, domain(STORED, LIVE))

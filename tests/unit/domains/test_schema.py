@@ -132,12 +132,12 @@ def test_what_is_no_element_is_refused(element: str) -> None:
         schema.problems(element)
 
 
-def test_no_schema_is_no_problem_but_is_said(tmp_path: pathlib.Path) -> None:
+def test_a_missing_schema_is_no_problem_but_reported(tmp_path: pathlib.Path) -> None:
     assert schema.problems("<interface/>", [str(tmp_path)]) is None
     assert f"is not in {tmp_path}" in (schema.missing([str(tmp_path)]) or "")
 
 
-def test_no_lxml_is_no_problem_but_is_said(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_lxml_is_no_problem_but_reported(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "domaincommon.rng").write_text("<grammar/>")
     monkeypatch.setitem(sys.modules, "lxml", None)
     assert schema.problems("<interface/>", [str(tmp_path)]) is None

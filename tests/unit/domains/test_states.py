@@ -40,7 +40,7 @@ def test_nothing_is_written_to_a_domain_that_migrates(level: str, job: str, said
 
 
 @pytest.mark.parametrize("job", ["dump", "save", "snapshot", "restore"])
-def test_a_job_that_allows_no_change_is_said_before_anything_is_done(job: str) -> None:
+def test_a_job_that_allows_no_change_is_refused_before_anything_is_done(job: str) -> None:
     for desired in (PRIVATE, want(present=False), want(mac=OTHER, source="eth0", mode="bridge")):
         with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]: domain 'web1' has a job in progress \({job}\)"):
             plan(desired, on(job=job))
@@ -89,7 +89,7 @@ def test_an_address_of_a_saved_guest_is_taken() -> None:
         planner.plan([want(source="eth0", mode="bridge")], refused)
 
 
-def test_what_was_planned_for_is_known_by_its_address() -> None:
+def test_planned_nics_are_identified_by_their_address() -> None:
     """A second NIC on the source by which the first was found, which another editor has made meanwhile."""
     before = host(stopped(STORED), links=LINKS)
     declared = [by("source", "eth0"), want(mac=OTHER, source="eth1", mode="bridge")]
@@ -125,7 +125,7 @@ def test_a_domain_that_is_undefined_meanwhile_has_nothing_stored(now: dict[str, 
             identity.validate_defined(resolved, before, replace(before, domains=now))
 
 
-def test_a_change_that_a_guest_did_not_get_after_all_is_not_said_to_be_live() -> None:
+def test_a_change_that_a_guest_did_not_get_after_all_is_not_reported_as_live() -> None:
     made = planner.plan([PRIVATE], on(instance="1"))
     for now, cost, said in (
         (host(stopped(changed(STORED, mode="private"))), "config", "stopped while this ran"),

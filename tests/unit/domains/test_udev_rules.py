@@ -77,7 +77,7 @@ def test_a_rule_comes_and_goes_with_its_address_and_the_file_with_the_last(udev:
     assert udev.store.warnings == []
 
 
-def test_a_rule_that_somebody_has_changed_is_known_as_that_and_goes_or_is_written_anew(udev: Udev) -> None:
+def test_a_modified_rule_is_detected_and_removed_or_rewritten(udev: Udev) -> None:
     udev.store.apply({A: True, B: True})
     edited = udev.edit()
     assert udev.store.observe() == Rules(frozenset({B}), "", frozenset({A}))
@@ -106,7 +106,7 @@ def test_the_way_back_leads_to_the_very_text_that_was_there(udev: Udev, wanted: 
     assert udev.file.read_text() == edited
 
 
-def test_the_way_back_leaves_what_somebody_else_has_written_meanwhile(udev: Udev) -> None:
+def test_a_rollback_leaves_what_others_have_written_meanwhile(udev: Udev) -> None:
     udev.another().apply({A: True})
     udev.edit()
     udev.store.apply({A: False})
@@ -130,7 +130,7 @@ def test_a_host_without_rules_is_left_without_files(udev: Udev) -> None:
 
 
 @pytest.mark.parametrize("what", ["text", "mask"])
-def test_a_file_of_somebody_elses_is_left_alone(udev: Udev, what: str) -> None:
+def test_a_file_that_is_not_managed_is_left_alone(udev: Udev, what: str) -> None:
     udev.file.parent.mkdir(parents=True)
     if what == "mask":
         udev.file.symlink_to("/dev/null")
@@ -153,7 +153,7 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_fail(udev: Udev) -> None:
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file"])
-def test_without_udev_nothing_is_written_and_it_says_why(udev: Udev, what: str) -> None:
+def test_without_udev_nothing_is_written_and_the_reason_is_reported(udev: Udev, what: str) -> None:
     # A file is what a daemon has left that was killed, copied with an image.
     udev.control.unlink()
     if what == "a file":
@@ -163,7 +163,7 @@ def test_without_udev_nothing_is_written_and_it_says_why(udev: Udev, what: str) 
     assert not udev.file.exists()
 
 
-def test_without_ip_nothing_is_written_and_it_says_why(udev: Udev) -> None:
+def test_without_ip_nothing_is_written_and_the_reason_is_reported(udev: Udev) -> None:
     udev.ip.unlink()
     rules = udev.store.observe()
     assert (
@@ -174,7 +174,7 @@ def test_without_ip_nothing_is_written_and_it_says_why(udev: Udev) -> None:
     assert not udev.file.exists()
 
 
-def test_that_udev_did_not_read_the_rules_is_told(udev: Udev) -> None:
+def test_a_failed_reload_of_udev_is_reported(udev: Udev) -> None:
     udev.answer = (1, "no permission\n")
     udev.store.apply({A: True})
     (warning,) = udev.store.warnings
@@ -200,7 +200,7 @@ def test_another_run_that_does_not_end_is_named_with_the_option(udev: Udev, monk
 
 
 @pytest.mark.parametrize("which", ["etc", "run"])
-def test_a_user_who_may_not_write_rules_is_told_before_anything_is_done(
+def test_a_user_who_may_not_write_rules_is_refused_before_anything_is_done(
     udev: Udev, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     (udev.root / "etc").mkdir()

@@ -176,7 +176,7 @@ def test_an_element_that_is_not_there_any_more_is_refused() -> None:
         xml.edit(PLAIN.replace("eth0", "eth1"), [(first, None)])
 
 
-def test_what_is_plugged_in_has_no_names_of_an_earlier_run() -> None:
+def test_an_attached_interface_has_no_names_of_an_earlier_run() -> None:
     text = (
         "<interface type='direct'>\n  <mac address='52:54:00:00:00:01'/>\n  <source dev='eth0' mode='bridge'/>\n"
         "  <target dev='{0}'/>\n  <alias name='{1}'/>\n  <address type='pci' bus='0x01'/>\n</interface>"

@@ -181,7 +181,7 @@ def test_what_fails_after_writing_is_put_back_to_the_byte(path: pathlib.Path) ->
     assert path.read_text() == document
 
 
-def test_a_write_that_fails_says_so_and_leaves_the_file(path: pathlib.Path) -> None:
+def test_a_failed_write_is_reported_and_leaves_the_file(path: pathlib.Path) -> None:
     def fail(_name: str, _content: bytes) -> None:
         raise RuntimeError("no space")
 
