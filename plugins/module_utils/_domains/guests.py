@@ -107,10 +107,8 @@ class Guests:
             return task
 
         def read() -> Iface | None:
-            with (
-                self._requests.attach_lock(nic),
-                self._connection.translate_errors(f"cannot read domain {nic.domain!r}"),
-            ):
+            translated = self._connection.translate_errors(f"cannot read domain {nic.domain!r}")
+            with self._requests.attach_lock(nic), translated:
                 handle = self.same_instance(nic)
                 return self._connection.live(handle, nic.mac) if handle is not None else None
 

@@ -169,9 +169,7 @@ def link_fault(iface: Iface, domain: str, host: Host) -> str | None:
         return f"its link {name} has the address {link.mac}"
     if host.all_holders and not any(holder.domain == domain for holder in held.get(name, ())):
         others = ", ".join(map(str, held.get(name, ()))) or "no process"
-        return (
-            f"the domain's QEMU does not hold the tap of its link {name} open; {others} does{_tap_conflict(link)}"
-        )
+        return f"the domain's QEMU does not hold the tap of its link {name} open; {others} does{_tap_conflict(link)}"
     return None
 
 
