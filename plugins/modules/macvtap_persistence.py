@@ -210,10 +210,9 @@ options:
       - V(auto), the unit, wherever systemd runs. Where it does not, nothing, with a warning, and what has been written
         for the link before stays.
       - V(systemd), the unit.
-      - V(ifupdown), the program that the unit runs, run by ifupdown from a stanza in C(/etc/network/interfaces.d). It
-        is meant for hosts without systemd. It is refused with ifupdown2, which sets links down that leave its files.
-      - All links of one uplink, with the VLANs and companions on it, are made by one of the two. What a task declares
-        decides for those that an earlier task declared.
+      - V(ifupdown), the program that the unit runs, run by ifupdown from a stanza in C(/etc/network/interfaces.d), on
+        hosts without systemd. It is refused where systemd runs, and with ifupdown2, which sets links down that leave
+        its files.
       - V(networkd) and V(networkmanager) give a companion its addresses; the unit makes it. They are refused for all
         other links. networkd leaves the uplink without addresses when it cannot make a link on it. NetworkManager
         removes a link together with its profile.
@@ -401,8 +400,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reachability as at_boot
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     BACKENDS,
     UNIT_DIR,
@@ -430,7 +428,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         planned = planner.plan(declared, there, purge=params["purge"])
         resolved = planner.resolved_of(declared, there)
         cut_off = reachability.check(
-            at_boot.disruptions(resolved.links, there.links), ways.observe(), there.links, allowed=params[ALLOW]
+            validate.disruptions(resolved.links, there.links), ways.observe(), there.links, allowed=params[ALLOW]
         )
         notes = host.check(planned.steps, run, module.tmpdir)
         unread = activate.unread(run) if there.networkd else ()

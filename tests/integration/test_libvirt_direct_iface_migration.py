@@ -64,16 +64,27 @@ def migrating(pair: Pair) -> t.Iterator[None]:
         listener.stdout.readline()
         command = migrate(pair, "tcp://127.0.0.1:49999", "--listen-address", "127.0.0.1")
         with subprocess.Popen(command, stdout=pipe, stderr=pipe) as migration:
-            deadline = time.monotonic() + 20
-            while "Outgoing migration" not in source.virsh("domjobinfo", "web1") and time.monotonic() < deadline:
-                time.sleep(0.05)
             try:
+                deadline = time.monotonic() + 60
+                while not _has_begun(pair):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
                 yield
                 assert migration.poll() is None
             finally:
                 source.virsh("domjobabort", "web1")
                 listener.kill()
                 migration.wait(60)
+
+
+def _has_begun(pair: Pair) -> bool:
+    """Whether the source sends: the destination has the domain for some time before."""
+    source, destination = pair
+    return (
+        "Outgoing migration" in source.virsh("domjobinfo", "web1")
+        and "web1" in destination.virsh("list", "--name").split()
+        and "(migrating)" in destination.virsh("domstate", "--reason", "web1")
+    )
 
 
 def mode_of_its_link(hv: libvirtd_fixture.Hypervisor) -> str:

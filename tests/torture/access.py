@@ -163,6 +163,9 @@ class HostAccess(RuleBasedStateMachine):
                 expected = next(iter(new))
             else:
                 expected = step.before.link.index if step.before and not (comes and number) else 0
+            parents = {link.index for link in self.kernel.links.values()}
+            if comes and step.after is not None and step.after.link.parent_index not in parents:
+                raise MacvtapError(f"{step.target} would be on a link that has gone", path=step.path)
             if index != expected:
                 raise MacvtapError(f"{step.target} is another link by now", path=step.path)
 
@@ -203,7 +206,10 @@ class HostAccess(RuleBasedStateMachine):
             self.kernel.remove(name)
             self.theirs.pop(link.index, None)
         if what in {"remake", "take_over"}:
-            like = replace(HOST0, name=name, mtu=1300) if what == "remake" else Link(name, kind="dummy", mac=link.mac)
+            on = self.kernel.links.get("eth0")
+            like = Link(name, kind="dummy", mac=link.mac)
+            if what == "remake" and on is not None:
+                like = replace(HOST0, name=name, mtu=1300, parent_index=on.index)
             made = self.kernel.make(like)
             self.theirs[made.index] = made
 

@@ -65,6 +65,8 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
         _check_put_back(stage, run, outcome)
     # What others have done to the same NICs a run may hold against what it was to put back.
     alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2 and not run.others_nics
+    # Of a domain that others have undefined there is nothing to put back, and that is said.
+    alarmed = alarmed and "undefined" not in outcome.message
     if alarmed and not differences and not stage.diverged:
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
 
@@ -189,14 +191,16 @@ class _Moment:
         self.stored: Nic | None = guest.stored_nic(mac) if guest else None
         self.live: LiveNic | None = guest.live_nic(mac) if guest else None
         self.saved = guest is not None and not guest.running and guest.saved is not None
-        asked: t.Collection[str] = () if guest is None or guest.running or not guest.saved else guest.saved_asked
-        self.pending = (self.live is not None and self.live.asked is not None) or mac in asked
+        asked = {} if guest is None or guest.running or guest.saved is None else guest.saved_asked
+        self.pending = (self.live is not None and self.live.asked is not None) or asked.get(mac, OTHERS) != OTHERS
         # It was asked for, released, perhaps before the guest was saved, and is still to come back.
         has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
         there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
         self.released = there and self.live is None and self.stored is not None
+        # A save without NICs may be one that cannot be read.
+        self.released |= guest is not None and not guest.running and guest.saved == []
         # Which nobody can see.
-        self.asked_by_others = self.live is not None and self.live.asked == OTHERS
+        self.asked_by_others = (self.live is not None and self.live.asked == OTHERS) or asked.get(mac) == OTHERS
         persistent = guest is not None and guest.stored is not None
         self.restart = bool(guest and guest.running and persistent and _differ(self.stored, self.live))
         self.saved_otherwise = False

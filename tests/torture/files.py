@@ -26,7 +26,7 @@ from torture.stage import ViolationError
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # What others do to a file, and what keeps a run from going on.
 _ACTS = ("edit", "replace", "remove", "refuse")
-_BACKENDS = {"eth0": "systemd", "eth1": "systemd", "eth2": "ifupdown", "eth3": "systemd"}
+_UPLINKS = ("eth0", "eth1", "eth2", "eth3")
 
 
 class Event(t.NamedTuple):
@@ -41,13 +41,13 @@ class Event(t.NamedTuple):
 def _declared(draw: st.DrawFn) -> list[Declared]:
     found = []
     for name in draw(st.lists(st.sampled_from(("mt0", "mt1", "mt2")), max_size=3, unique=True)):
-        parent = draw(st.sampled_from(sorted(_BACKENDS)))
-        backend = draw(st.sampled_from(("auto", "auto", "none", _BACKENDS[parent])))
+        parent = draw(st.sampled_from(_UPLINKS))
+        backend = draw(st.sampled_from(("auto", "auto", "none", "systemd")))
         state = draw(st.sampled_from(("up", "up", "absent")))
         mode = draw(st.sampled_from(("bridge", "private", "passthru")))
         found.append(link(name, parent, backend, mode=mode, mac=f"52:54:00:00:00:0{name[-1]}", state=state))
     if draw(st.booleans()):
-        found.append(vlan(draw(st.sampled_from(sorted(_BACKENDS))), draw(st.sampled_from((20, 30)))))
+        found.append(vlan(draw(st.sampled_from(_UPLINKS)), draw(st.sampled_from((20, 30)))))
     return found
 
 
@@ -57,11 +57,12 @@ class PersistenceFiles(RuleBasedStateMachine):
     sequences: t.ClassVar[int] = 0
     runs: t.ClassVar[int] = 0
 
-    @initialize(manager=st.sampled_from((None, None, *earlier.FILES)))
-    def begin(self, manager: str | None) -> None:
+    @initialize(manager=st.sampled_from((None, None, *earlier.FILES)), systemd=st.sampled_from((True, True, False)))
+    def begin(self, manager: str | None, systemd: bool) -> None:
         type(self).sequences += 1
         self.temporary = tempfile.TemporaryDirectory(prefix="torture-", dir=_IN_MEMORY)
         self.root = self.temporary.name
+        self.systemd = systemd
         self.trace: list[str] = []
         self.events: list[Event] = []
         self.count = 0
@@ -70,7 +71,7 @@ class PersistenceFiles(RuleBasedStateMachine):
         # What an earlier version has left, by which this manager made the links.
         files = earlier.FILES[manager] if manager else ()
         host.apply([step_between(None, file) for file in files], root=self.root)
-        self.trace.append(f"begins with files of {manager}")
+        self.trace.append(f"begins with files of {manager}, systemd={systemd}")
 
     def teardown(self) -> None:
         if hasattr(self, "temporary"):
@@ -86,6 +87,8 @@ class PersistenceFiles(RuleBasedStateMachine):
         event = st.builds(Event, st.integers(1, 14), st.sampled_from(_ACTS), st.integers(0, 20))
         self.events = data.draw(st.lists(event, max_size=3))
         disturbed = bool(self.events)
+        if not self.systemd:
+            declared = [replace(one, backend="ifupdown") if one.backend == "systemd" else one for one in declared]
         self.trace.append(f"run {declared} purge={purge}")
         self.count, self.theirs, before = 0, {}, self._texts()
         message = self._converge(declared, purge=purge)
@@ -127,7 +130,7 @@ class PersistenceFiles(RuleBasedStateMachine):
     # What a run meets.
 
     def _observe(self) -> Host:
-        return replace(HOST, files=host.observe({}, self.root).files)
+        return replace(HOST, systemd=self.systemd, files=host.observe({}, self.root).files)
 
     def _seen(self) -> Host:
         if self.count:

@@ -58,6 +58,17 @@ class DirectIface(RuleBasedStateMachine):
         for name in concerned:
             self.sequence.act(Action(how, name))
 
+    @rule(data=st.data())
+    def run_while_guests_go(self, data: st.DataObject) -> None:
+        """Guests that all answer, of which some stop or the like while they are replugged."""
+        for name in strategies.DOMAINS:
+            self.sequence.act(Action("answer", name))
+        world = self.sequence.world
+        params = data.draw(strategies.fleet(world) if strategies.direct(world) else strategies.options(world))
+        some = strategies.goings(params, sequence.calls(world, params))
+        type(self).runs += 1
+        self.sequence.run(params, events=data.draw(st.lists(some, min_size=1, max_size=2), label="events"))
+
     @rule(data=st.data(), check=st.booleans())
     def run_alone(self, data: st.DataObject, check: bool) -> None:
         params = data.draw(strategies.options(self.sequence.world), label="params")

@@ -116,7 +116,7 @@ class Stage:
         self.diverged: set[str] = set()
         self.runs: list[Run] = []
         self.number = 0
-        # Whether a run was ended by a signal.
+        # Whether a run was ended by a signal, or lost its connection, so that it may not know what was carried out.
         self.interrupted = False
         self.found: ViolationError | None = None
         self.first: t.Callable[[ViolationError], None] = lambda _found: None
@@ -197,6 +197,7 @@ class Stage:
     def _befall(self, action: Action) -> None:
         if action.name == "restart_libvirtd":
             self._restarts += 1
+            self.interrupted |= bool(self.runs)
             for run in self.runs:
                 run.restarts += 1
         elif action.name == "keeper":
@@ -328,6 +329,8 @@ class Stage:
             self.run.refused.append((what, uuid, mac))
             if exc.code == OPERATION_TIMEOUT:
                 self.now += _SECONDS_UNTIL_A_JOB_IS_IN_THE_WAY
+                # Whether it was carried out, no client can know.
+                self.interrupted = True
             raise
         self.run.done.append((what, uuid, mac))
         self.run.window = [self.world.copy()]

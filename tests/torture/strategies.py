@@ -155,24 +155,36 @@ def _key(entry: dict[str, t.Any]) -> tuple[str, str]:
 @st.composite
 def options(draw: st.DrawFn, world: World, near: str = "") -> dict[str, t.Any]:
     """Options of a run on this host, mostly about the domain ``near`` if given."""
+    if not near and _rarely(draw) and direct(world):
+        return draw(fleet(world))
     found: dict[str, t.Any] = {"timeout": 1}
-    having = [
-        (guest.name, nic.mac) for guest in world.guests.values() for nic in guest.stored or () if nic.type == "direct"
-    ]
-    if having and not near and _rarely(draw):
-        # As the role does: one task with the same for many.
-        some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
-        found["interfaces"] = [{"domain": domain, "mac": mac} for domain, mac in some]
-        option = draw(st.sampled_from(("source", "mode", "model")))
-        found[option] = draw(_values[option])
-    else:
-        found["interfaces"] = draw(st.lists(_entries(world, near), min_size=1, max_size=3, unique_by=_key))
+    found["interfaces"] = draw(st.lists(_entries(world, near), min_size=1, max_size=3, unique_by=_key))
     found["live"] = draw(st.sampled_from(("update", "replug", "replug", "none")))
-    if _rarely(draw, 6):
-        found["on_error"] = "keep"
-    if _rarely(draw, 8):
-        found["purge"] = True
-    return found
+    return {**found, **draw(_of_all())}
+
+
+@st.composite
+def fleet(draw: st.DrawFn, world: World) -> dict[str, t.Any]:
+    """Options of a run that has the same for many, as the role does; there is at least one for them."""
+    having = direct(world)
+    some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
+    found: dict[str, t.Any] = {"timeout": 1, "interfaces": [{"domain": domain, "mac": mac} for domain, mac in some]}
+    option = draw(st.sampled_from(("source", "source", "mode", "model")))
+    found[option] = draw(_values[option])
+    found["live"] = draw(st.sampled_from(("replug", "replug", "replug", "update", "none")))
+    return {**found, **draw(_of_all())}
+
+
+@st.composite
+def _of_all(draw: st.DrawFn) -> dict[str, t.Any]:
+    on_error = {"on_error": "keep"} if _rarely(draw, 6) else {}
+    return {**on_error, **({"purge": True} if _rarely(draw, 8) else {})}
+
+
+def direct(world: World) -> list[tuple[str, str]]:
+    """Return the direct interfaces that are stored, each as its domain and address."""
+    guests = world.guests.values()
+    return [(guest.name, nic.mac) for guest in guests for nic in guest.stored or () if nic.type == "direct"]
 
 
 @st.composite
@@ -202,6 +214,16 @@ def events(draw: st.DrawFn, world: World, params: t.Mapping[str, t.Any], calls: 
     else:
         action = Action(what)
     return Event(call, nth, draw(_sides), action)
+
+
+@st.composite
+def goings(draw: st.DrawFn, params: t.Mapping[str, t.Any], calls: Calls) -> Event:
+    """A guest of a run that stops, or the like, where it is changed or waited for."""
+    near = draw(st.sampled_from([entry["domain"] for entry in params["interfaces"]]))
+    call = draw(st.sampled_from(sorted(_CHANGES & calls.keys()) or ["any"]))
+    nth = draw(st.integers(0, max(0, calls.get(call, 1) - 1)))
+    what = draw(st.sampled_from(("stop", "stop", "save", "reset", "undefine", "start", "pause", "begin_job")))
+    return Event(call, nth, draw(_sides), Action(what, near))
 
 
 @st.composite

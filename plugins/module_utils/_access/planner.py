@@ -121,8 +121,7 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
         return None
     six = host.ipv6 and (mtu_of(link, host) or IPV6_MTU) >= IPV6_MTU
     settings = {name: value for name, value in SETTINGS.items() if six or not name.startswith("ipv6/")}
-    addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
-    routes = tuple(_route(guests, want) for guests in want.guests)
+    addresses, routes = as_declared(want).addresses, as_declared(want).routes
     if before is None:
         return Companion(link, settings, addresses, routes, want.dhcp4)
     if set(addresses) == set(before.addresses):
@@ -133,6 +132,13 @@ def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host
         routes = _kept(routes, tuple(route for route in before.routes if route.source not in gone))
     after = Companion(link, settings, addresses, routes, want.dhcp4)
     return before if after == before else after
+
+
+def as_declared(want: Wanted) -> Companion:
+    """Return the companion with the addresses and routes that are declared, of which no link is known."""
+    # Not a network's: the kernel would route all of it over the companion.
+    addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
+    return Companion(Link(want.name), {}, addresses, tuple(_route(one, want) for one in want.guests), want.dhcp4)
 
 
 def _route(guests: str, want: Wanted) -> Route:

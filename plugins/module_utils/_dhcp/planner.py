@@ -13,8 +13,8 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkd, networkmanager
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     NETWORKD,
@@ -28,18 +28,19 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 
 def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: t.Sequence[str]) -> Leases:
     """Plan what is told with the ``steps``; ``unread`` are other files that networkd may not have read yet."""
-    touched = [step.target for step in steps if step.target.startswith(f"{managers.NETWORKD.directory}/")]
+    touched = [step.target for step in steps if step.target.startswith(f"{networkd.DIRECTORY}/")]
     own = [path for path in touched if _is_of_a_link(path)]
     # What changes for the uplink is for the next boot.
     left = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    leases = tuple(_lease(one, host, left) for one in resolved.links if one.manager and one.stack.dhcp4)
+    leases = tuple(_lease(one, host, left) for one in resolved.links if one.manager and one.companion.dhcp4)
     read = bool(own or any(RELOAD in lease.commands for lease in leases)) and not left and bool(host.networkd)
     commands: list[Command] = [RELOAD] if read else []
+    absent = {name for name, one in resolved.decisions.items() if one.absent}
     warnings = []
     for step in steps:
         for name, kind in links_of(step.before).items() if step.removes and step.before else ():
-            keyfile = managers.NETWORKMANAGER.keyfile(name)
-            if step.target == keyfile and kind == COMPANION and (name not in host.links or name in resolved.absent):
+            keyfile = networkmanager.keyfile(name)
+            if step.target == keyfile and kind == COMPANION and (name not in host.links or name in absent):
                 # NetworkManager is to forget the profile, or it might make the companion again.
                 commands.append(_load(name))
             if name in host.links and (step.target == keyfile or left) and _asks(step.before):
@@ -49,13 +50,12 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
 
 def _asks(file: File | None) -> bool:
     """Whether a manager gets a companion a lease by a file of ours."""
-    parts = (managers.NETWORKD, managers.NETWORKMANAGER) if file is not None else ()
-    return any(manager.parse(file.text).dhcp4 for manager in parts if file is not None)
+    return file is not None and (networkd.asks(file.text) or networkmanager.asks(file.text))
 
 
 def _is_of_a_link(path: str) -> bool:
     names = links_of(File(path))
-    made = (managers.NETWORKD.network_file, managers.NETWORKD.unmanaged_file)
+    made = (networkd.network_file, networkd.unmanaged_file)
     return any(path == file(name) for name in names for file in made)
 
 
@@ -69,17 +69,16 @@ def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
     if address is not None:
         return Lease(one.name, manager, one.path, link.index, address)
     if manager == NETWORKD:
-        state = host.networkd.get(link.index)
-        at_it = state is not None and state.managed and state.file == managers.NETWORKD.network_file(one.name)
-        if at_it:
+        if host.networkd.get(link.index) == networkd.network_file(one.name):
+            # It is at it.
             return Lease(one.name, manager, one.path, link.index)
         return Lease(one.name, manager, one.path, link.index, commands=() if unread else (RELOAD,), unread=unread)
-    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.NETWORKMANAGER.profile(one.name))
+    up = ("nmcli", "--wait", "60", "connection", "up", "id", networkmanager.profile(one.name))
     return Lease(one.name, manager, one.path, link.index, commands=(_load(one.name), up))
 
 
 def _load(name: str) -> Command:
-    return ("nmcli", "connection", "load", managers.NETWORKMANAGER.keyfile(name))
+    return ("nmcli", "connection", "load", networkmanager.keyfile(name))
 
 
 def plan_of(leases: Leases) -> Plan[Lease]:

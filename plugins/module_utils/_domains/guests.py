@@ -292,14 +292,15 @@ class Guests:
                 )
             journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
-            if self._connection.live(handle, nic.mac) is None:
-                self._attach_element(handle, iface, task)
+            if self._connection.live(handle, nic.mac) is None and not self._attach_element(handle, iface, task):
+                return
             self._requests.discard(task.before)
             attached = self._connection.live(handle, nic.mac) if receives_all else None
         if attached is not None:
             hostlinks.change(attached, {"allmulticast": "yes"}, path)
 
-    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> None:
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
+        """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""
         nic = task.after
         passed = iface.get("source") if iface.get("mode") == "passthrough" and self._connection.local else None
 
@@ -310,11 +311,13 @@ class Guests:
         try:
             attach(element.for_hotplug(iface))
         except self._connection.libvirt.libvirtError as exc:
+            if self.same_instance(task.before) is None:
+                # Its next start gets the stored configuration. If it was saved, the keeper continues.
+                return False
             if iface.get("address") is None or not self._connection.may_be_the_slot(exc):
                 raise
-            if self.same_instance(task.before) is None or self._connection.live(handle, nic.mac) is not None:
-                # A guest that has just restarted has it already.
-                return
+            if self._connection.live(handle, nic.mac) is not None:
+                return True
             # The running guest uses that slot, or lacks the controller that the stored configuration has now.
             attach(element.for_hotplug(iface, address=False))
             self.warnings.append(
@@ -322,3 +325,4 @@ class Guests:
                 f"({message_of(exc)}). It is in another slot until the domain is stopped and started, when the "
                 "guest may name it differently"
             )
+        return True

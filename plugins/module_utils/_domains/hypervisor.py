@@ -184,7 +184,14 @@ class Hypervisor:
         # From now on a NIC that was asked for is attached again when the guest releases it.
         attempt(lambda: self._requests.keep_after_release(self._guests.asked))
         for one in _by_domain(tasks):
+            failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
+            if len(errors) > failed:
+                # The guest had these NICs, and has them until it releases them. They may not be stored again.
+                asked = [nic for nic in self._guests.asked if nic.uuid == one[0].before.uuid]
+                attempt(
+                    lambda asked=asked: self._requests.keep_after_release(asked, unstored=True)  # type: ignore[misc]
+                )
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:

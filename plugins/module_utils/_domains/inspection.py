@@ -70,7 +70,8 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
         as_what = " as it is stored" if persistent else ""
         by = f"As soon as it does, the NIC is attached again{as_what}, by process {one['pid']}"
     if one["state"] == RELEASED:
-        why = one["error"] or "it was released just now"
+        just_now = host.domains[one["domain"]].running
+        why = one["error"] or ("it was released just now" if just_now else "the guest was saved before that")
         return f"{name}: the guest has released this NIC, and it is not attached again yet: {why}. {by}"
     if not one["returns"]:
         by = "It is gone from the stored configuration already" if persistent else "It does not come back then"

@@ -155,8 +155,10 @@ class Requests:
                 state["nics"].update({nic.mac: entry} if entry else {})
                 records.save(self._directory, nic.uuid, state)
 
-    def keep_after_release(self, nics: t.Sequence[Nic]) -> None:
+    def keep_after_release(self, nics: t.Sequence[Nic], *, unstored: bool = False) -> None:
         """Have the keeper attach these NICs again as they were, in transient domains too.
+
+        ``unstored`` is whether it attaches them even if a domain's stored configuration does not have them.
 
         :raises MacvtapError: no keeper runs, and none starts.
         """
@@ -164,7 +166,7 @@ class Requests:
             with self.attach_lock(nic), self._access():
                 state = records.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
-                    state["nics"][nic.mac].update(returns=True, desired=None)
+                    state["nics"][nic.mac].update(returns=True, desired=None, unstored=unstored)
                     records.save(self._directory, nic.uuid, state)
         self.ensure_keeper()
 
@@ -273,6 +275,9 @@ class Requests:
 def _state(domain: Domain, mac: str, asked: records.State) -> str:
     """Return the state of a request ``asked`` of ``domain``, "" where it was for another instance."""
     if not domain.running:
+        if domain.saved and not any(iface.mac == mac for iface in domain.saved):
+            # The guest had released the NIC before it was saved.
+            return RELEASED
         return SAVED if domain.saved is not None or asked.get("saved") else ""
     if asked["instance"] != domain.instance:
         return ""
@@ -280,10 +285,9 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
 
 
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
-    if domain.persistent:
-        ifaces = domain.stored
-    elif nic["returns"]:
+    ifaces: t.Sequence[Iface] = domain.stored if domain.persistent else ()
+    stored = next((iface for iface in ifaces if iface.mac == mac), None)
+    if stored is None and nic.get("unstored" if domain.persistent else "returns"):
         ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
-    else:
-        ifaces = ()
-    return next((iface for iface in ifaces if iface.mac == mac), None)
+        return next((iface for iface in ifaces if iface.mac == mac), None)
+    return stored

@@ -83,7 +83,8 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         state["nics"] = {
             mac: nic
             for mac, nic in state["nics"].items()
-            if (_is_held(nic, live.interfaces[mac], local=local) if mac in live.interfaces
+            if (_is_held(nic, live.interfaces[mac], local=local) or _has_gone_since(domain, mac, state)
+                if mac in live.interfaces
                 else _attach(libvirt, domain, mac, nic, state))
         }  # fmt: skip
         if json.dumps(state) != before:
@@ -166,7 +167,14 @@ def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool
     receives_all = links.allmulticast(target or "") if local else None
     if receives_all is not None:
         nic["allmulticast"] = receives_all
-    return not local or nic["ifindex"] is None or links.ifindex(target) == nic["ifindex"]
+    # A missing link proves nothing: the guest may have released the NIC right after it was read.
+    return not local or nic["ifindex"] is None or links.ifindex(target) in {None, nic["ifindex"]}
+
+
+def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
+    """Return whether a NIC disappeared just now, so that another link may have its name."""
+    live = _live(domain, local=state["local"])
+    return live.instance != state["instance"] or mac not in live.interfaces
 
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
@@ -200,7 +208,7 @@ def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
     if domain.isPersistent():
         stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)
         if stored is None:
-            return []
+            return [nic["element"]] if nic.get("unstored") else []
         elements = [ElementTree.tostring(stored, encoding="unicode")]
         address = stored.find("address")
         if address is not None:

@@ -84,7 +84,10 @@ def undo(  # noqa: PLR0913  # what differs between the kinds of link
         step = entries[-1].step
         actions = [entry.action for entry in entries]
         made = _find_made(entries, way)
-        if REMOVED in actions and REMOVED + REFUSED not in actions:
+        if made is not None and made.master:
+            # Nobody else can have made it a port than somebody who uses it.
+            way.warn(f"made by this run, and made a port of {made.master} since then, so that it stays", made.name)
+        elif REMOVED in actions and REMOVED + REFUSED not in actions:
             _bring_back(step, made, way)
         elif made is not None:
             way.go(made, None, step)

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    networkd,
+    networkmanager,
+    systemd_unit,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
@@ -16,7 +20,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Host,
 )
 
-_WHY_NOT = {NETWORKD: managers.NETWORKD.why_not, NETWORKMANAGER: managers.NETWORKMANAGER.why_not}
+_WHY_NOT = {NETWORKD: networkd.WHY_NOT, NETWORKMANAGER: networkmanager.WHY_NOT}
+_UNIT_INSTEAD = "Leave backend out, or set systemd: its unit makes the link under any network manager"
 
 
 def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
@@ -26,20 +31,29 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
     """
     if asked == "none" or (asked == "auto" and not host.systemd):
         return None
-    if asked == IFUPDOWN:
-        managers.IFUPDOWN.validate(host, path)
-        return IFUPDOWN
+    reason = _unsupported(asked, kind, host)
+    if reason is not None:
+        raise MacvtapError(reason, path=join_path(path, "backend"))
+    return IFUPDOWN if asked == IFUPDOWN else SYSTEMD
+
+
+def _unsupported(asked: str, kind: str, host: Host) -> str | None:
     if asked in _WHY_NOT and kind != COMPANION:
-        raise MacvtapError(
-            f"{_WHY_NOT[asked]}. Leave backend out, or set systemd: its unit makes the link under any network manager",
-            path=join_path(path, "backend"),
+        return f"{_WHY_NOT[asked]}. {_UNIT_INSTEAD}"
+    if asked != IFUPDOWN:
+        return (
+            None
+            if host.systemd
+            else "systemd does not run here, and its unit would make the link. Use ifupdown or none"
         )
-    if not host.systemd:
-        raise MacvtapError(
-            "systemd does not run here, and its unit would make the link. Use ifupdown or none",
-            path=join_path(path, "backend"),
-        )
-    return SYSTEMD
+    if host.ifupdown2:
+        return f"ifupdown2 (ifreload -a) sets links down that leave its files, and guests' with them. {_UNIT_INSTEAD}"
+    if host.systemd:
+        return f"ifupdown runs the program that makes links only where systemd does not run. {_UNIT_INSTEAD}"
+    if not host.interfaces_sourced:
+        file = systemd_unit.INTERFACES_FILE
+        return f"/etc/network/interfaces does not read {file}; add the line: source /etc/network/interfaces.d/*"
+    return None
 
 
 def addresses_by(asked: str, parent: Link, host: Host, path: str, *, dhcp4: bool) -> str | None:
@@ -47,15 +61,14 @@ def addresses_by(asked: str, parent: Link, host: Host, path: str, *, dhcp4: bool
 
     :raises MacvtapError: it is to have one by DHCP, and nobody can get it that.
     """
-    if asked in (NETWORKD, NETWORKMANAGER):
+    if asked in _WHY_NOT:
         return asked
     if not dhcp4:
         return None
     if asked == IFUPDOWN:
         reason = "ifupdown gets it no address by DHCP here"
     else:
-        state = host.networkd.get(parent.index)
-        if state is not None and state.managed:
+        if host.networkd.get(parent.index) is not None:
             return NETWORKD
         if parent.index in host.networkmanager:
             return NETWORKMANAGER

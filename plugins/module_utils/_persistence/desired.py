@@ -5,36 +5,24 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
-    MARK,
-    Address,
-    Route,
-    family,
-    source_of,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Wanted as WantedCompanion
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import (
-    choose_backend,
-    reachability,
-    validate,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
-    NETWORKD,
+    Decision,
     Declared,
     Desired,
     Host,
-    Stack,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
@@ -44,18 +32,19 @@ _ORDINARY_MTU = 1500
 
 @dataclass(frozen=True)
 class Resolved:
-    """The backend of each declared link by its name (None: nobody makes it), and the links that are to be there.
+    """What becomes of each declared link, by its name."""
 
-    ``left`` are the declared links for which what is written stays, ``companions`` those that are companions, and
-    ``absent`` the VLAN links and companions that are declared absent, with where.
-    """
-
-    backends: t.Mapping[str, str | None]
-    links: tuple[Desired, ...]
+    decisions: t.Mapping[str, Decision]
     warnings: tuple[str, ...]
-    left: frozenset[str] = frozenset()
-    companions: frozenset[str] = frozenset()
-    absent: t.Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def links(self) -> tuple[Desired, ...]:
+        """Those that are to be there, less those whose files stay as they are."""
+        return tuple(one.desired for one in self.decisions.values() if one.desired is not None)
+
+    @property
+    def backends(self) -> dict[str, str | None]:
+        return {name: one.backend for name, one in self.decisions.items()}
 
 
 def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, Entry]) -> Resolved:
@@ -65,14 +54,12 @@ def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, 
     """
     resolver = _Resolver(host, written)
     # Links may be on VLANs that are declared with them.
-    for one in declared:
+    for one in sorted(declared, key=lambda one: not isinstance(one.want, WantedVlan)):
         if isinstance(one.want, WantedVlan):
             resolver.vlan(one.want, one.backend)
-    for one in declared:
-        if isinstance(one.want, Wanted):
+        elif isinstance(one.want, Wanted):
             resolver.macvtap(one.want, one.backend)
-    for one in declared:
-        if isinstance(one.want, WantedCompanion):
+        else:
             resolver.companion(one.want, one.backend)
     return resolver.resolved()
 
@@ -82,15 +69,11 @@ class _Resolver:
         self.host = host
         self.written = written
         self.links = dict(host.links)
-        self.backends: dict[str, str | None] = {}
-        self.desired: dict[str, Desired] = {}
-        self.left: set[str] = set()
+        self.decisions: dict[str, Decision] = {}
+        # Where each thing is declared.
+        self.declared: dict[str, str] = {}
         self.not_made: list[str] = []
         self.warnings: list[str] = []
-        self.companions: dict[str, WantedCompanion] = {}
-        # Where each thing is declared, and what is declared absent.
-        self.declared: dict[str, str] = {}
-        self.absent: dict[str, str] = {}
 
     def vlan(self, want: WantedVlan, asked: str) -> None:
         if want.state == "absent":
@@ -103,14 +86,12 @@ class _Resolver:
         if link is not None and not vlan_model.is_ours(link) and (ours is None or ours.kind == COMPANION):
             # Another manager has made it, and will at the next boot.
             self._once(link.name, want.path)
-            self.backends[link.name] = None
+            self.decisions[link.name] = Decision(want)
             return
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
         made = Wanted(name, want.path, want.state, mac=want.mac, mtu=_mtu(want.mtu, link), alias=vlan_model.MARK)
-        vlan = (want.protocol, want.id)
-        key = self._key(want.parent, parent, want.path)
-        self._add(asked, Desired(replace(made, kind="vlan"), parent, key, vlan))
+        self._add(asked, want, replace(made, kind="vlan"), parent, vlan=(want.protocol, want.id))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=want.id))
 
     def _absent_vlan(self, want: WantedVlan) -> None:
@@ -122,13 +103,12 @@ class _Resolver:
             names.add(link.name)
         for name in sorted(names) or [want.said_name if parent is None else vlans.name_of(want, parent)]:
             self._once(name, want.path)
-            self.backends[name] = None
-            self.absent[name] = want.path
+            self.decisions[name] = Decision(want)
 
     def macvtap(self, want: Wanted, asked: str) -> None:
         self._once(want.key, want.path)
         if want.state == "absent":
-            self.backends.setdefault(want.name, None)
+            self.decisions.setdefault(want.name, Decision(want))
             return
         if want.netns is not None:
             self._refuse_netns(want, asked)
@@ -146,28 +126,19 @@ class _Resolver:
             source_macs=want.source_macs if mode == "source" else None,
         )
         self.warnings += _not_kept(link)
-        self._add(asked, Desired(link, parent, self._key(want.parent, parent, want.path)))
+        self._add(asked, want, link, parent)
 
-    def companion(self, want: WantedCompanion, asked: str) -> None:
+    def companion(self, want: access.Wanted, asked: str) -> None:
         self._once(want.name, want.path)
-        self.companions[want.name] = want
         if want.state == "absent":
-            self.absent[want.name] = want.path
-            self.backends.setdefault(want.name, None)
+            self.decisions.setdefault(want.name, Decision(want))
             return
         now = self.links.get(want.name)
         parent = self._parent(want, now)
         link = Wanted(want.name, want.path, mode="bridge", mac=_mac_of(want.mac, now), mtu=_mtu(want.mtu, now))
-        stack = Stack(
-            # Not a network's: the kernel would route all of it over the companion.
-            tuple(Address(one, 128 if family(one) == 6 else 32) for one in want.addresses),
-            tuple(Route(guests, source=source_of(guests, want.addresses)) for guests in want.guests),
-            want.dhcp4,
-        )
-        key = self._key(want.parent, parent, want.path)
+        link = replace(link, alias=access.MARK, kind=COMPANION)
         lease_mtu = (now or parent).mtu if want.dhcp4 else None
-        link = replace(link, alias=MARK, kind=COMPANION)
-        self._add(asked, Desired(link, parent, key, stack=stack, lease_mtu=lease_mtu))
+        self._add(asked, want, link, parent, companion=as_declared(want), lease_mtu=lease_mtu)
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.declared:
@@ -179,13 +150,13 @@ class _Resolver:
         if asked not in ("auto", "none"):
             raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
         # Here there may be another link of this name.
-        self.backends.setdefault(want.name, None)
+        self.decisions.setdefault(want.name, Decision(want))
         if asked == "auto":
             self.warnings.append(
                 f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
             )
 
-    def _parent(self, want: Wanted | WantedCompanion, link: Link | None) -> Link:
+    def _parent(self, want: Wanted | access.Wanted, link: Link | None) -> Link:
         path = join_path(want.path, "parent")
         if want.parent is None:
             parent = self.links.get((link.parent if link else None) or "")
@@ -193,9 +164,10 @@ class _Resolver:
                 raise MacvtapError(f"parent is required: the link {want.name} does not exist yet", path=path)
             return parent
         parent = parents.find(want.parent, self.links, path=path, but=want.name)
-        if parent.name in self.absent and vlan_model.is_ours(parent):
+        decided = self.decisions.get(parent.name)
+        if decided is not None and decided.absent and vlan_model.is_ours(parent):
             raise MacvtapError(
-                f"{parent.name} is declared absent in {self.absent[parent.name]}. Use another link, or set state: "
+                f"{parent.name} is declared absent in {decided.want.path}. Use another link, or set state: "
                 "absent here too",
                 path=path,
             )
@@ -208,71 +180,65 @@ class _Resolver:
         if parents.is_pci(asked):
             return parent.pci or asked
         if asked in parent.altnames:
-            check_name(asked, join_path(path, "parent"))
+            validate.check_name(asked, join_path(path, "parent"))
             return f"altname:{asked}"
         # One that is no physical link has the address of what it is on or made of, which at boot is found instead.
         return parent.name if parent.kind else _mac.canonical(asked) or asked
 
-    def _add(self, asked: str, desired: Desired) -> None:
-        name, path = desired.name, desired.path
-        backend = choose_backend.choose(asked, desired.kind, self.host, path)
-        written = self.written.get(name)
-        self.backends[name] = backend
+    def _add(
+        self, asked: str, want: Wanted | WantedVlan | access.Wanted, link: Wanted, parent: Link, **more: t.Any
+    ) -> None:
+        """Have the link there after a reboot, if whoever is ``asked`` for makes it."""
+        name, path, written = link.name, link.path, self.written.get(link.name)
+        backend = choose_backend.choose(asked, link.kind, self.host, path)
         if backend is None:
-            if asked == "auto" and written and (written.kind == COMPANION) == (desired.kind == COMPANION):
+            left = asked == "auto" and written is not None and (written.kind == COMPANION) == (link.kind == COMPANION)
+            if left and written and written.key:
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
-                self.left.add(name)
-                self.backends[name] = written.starter if written.key else None
-            elif asked == "auto":
-                self.not_made.append(name)
+                backend = model.SYSTEMD if systemd_unit.TEMPLATE in self.host.files else model.IFUPDOWN
+            self.decisions[name] = Decision(want, backend, left=left)
+            self.not_made += [name] if asked == "auto" and not left else []
             return
-        validate.check(desired, self.host, written=written)
-        manager = None
-        if desired.kind == COMPANION:
-            dhcp4 = desired.stack.dhcp4
-            manager = choose_backend.addresses_by(asked, desired.parent, self.host, path, dhcp4=dhcp4)
-        self.desired[name] = replace(desired, backend=backend, manager=manager)
-        self.warnings += self._grabbed(name, manager)
+        desired = Desired(link, parent, self._key(want.parent, parent, path), **more)
+        validate.check_link(desired, self.host, written=written)
+        if link.kind == COMPANION:
+            manager = choose_backend.addresses_by(asked, parent, self.host, path, dhcp4=desired.companion.dhcp4)
+            desired = replace(desired, manager=manager)
+        self.decisions[name] = Decision(want, backend, desired)
+        self.warnings += self._grabbed(name, desired.manager)
 
     def _grabbed(self, name: str, manager: str | None) -> t.Iterator[str]:
         link = self.host.links.get(name)
-        state = self.host.networkd.get(link.index) if link else None
-        if state is None or not state.managed or manager == NETWORKD or state.file is None:
-            return
-        if not state.file.endswith(f"-macvtap-{name}.network"):
+        file = self.host.networkd.get(link.index) if link else None
+        if file and manager != model.NETWORKD and not file.endswith(f"-macvtap-{name}.network"):
             yield (
-                f"{name} is configured by networkd, from {state.file}, which matches it too. From the next boot, "
+                f"{name} is configured by networkd, from {file}, which matches it too. From the next boot, "
                 "or from networkctl reload on, networkd leaves it alone"
             )
 
     def resolved(self) -> Resolved:
-        pairs = [
-            (want, self.desired.get(name))
-            for name, want in self.companions.items()
-            if want.state == "absent" or name in self.desired
-        ]
         if self.host.access is not None:
-            reachability.check(pairs, self.host.access)
+            validate.check_reachable(self.decisions.values(), self.host.access)
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
                 "does not run here. Set backend (in the roles macvtap_links_persistence and "
                 "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
             )
-        if self.left:
+        left = sorted(name for name, one in self.decisions.items() if one.left)
+        if left:
             self.warnings.append(
-                f"{join_names(sorted(self.left))}: systemd does not run here, so what has been written before stays as "
-                "it is. Set backend to change it"
+                f"{join_names(left)}: systemd does not run here, so what has been written before stays as it is. Set "
+                "backend to change it"
             )
-        links, companions = tuple(self.desired.values()), frozenset(self.companions)
-        return Resolved(self.backends, links, tuple(self.warnings), frozenset(self.left), companions, self.absent)
+        return Resolved(self.decisions, tuple(self.warnings))
 
 
 def _is_vlan(want: WantedVlan, one: Entry, parent: Link | None) -> bool:
     names = {want.parent, _mac.canonical(want.parent) or ""}
     if parent is not None:
         names |= {parent.name, parent.mac or "", parent.pci or "", *(f"altname:{name}" for name in parent.altnames)}
-    on = one.key if one.parent == UPLINK else one.parent
+    on = one.key if one.parent == make_links.UPLINK else one.parent
     return one.vlan == (want.protocol, want.id) and on in names - {""} and want.name in (None, one.name)
 
 

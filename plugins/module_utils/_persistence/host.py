@@ -19,13 +19,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import under
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    networkd,
+    networkmanager,
+    systemd_unit,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     NETWORKD,
     NETWORKMANAGER,
     UNIT_DIR,
     Host,
-    NetworkdLink,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
@@ -33,9 +36,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
 
 # What a file of ours may be called.
-_OURS = tuple(pattern for manager in managers.MANAGERS for pattern in manager.patterns)
+_OURS = (*systemd_unit.PATTERNS, *networkd.PATTERNS, *networkmanager.PATTERNS)
 # What reads a file first, by how its path ends; {} is where the text lies, which is its input if it has none.
-_VALIDATORS = {end: command for manager in managers.MANAGERS for end, command in manager.validators.items()}
+_VALIDATORS = {**systemd_unit.VALIDATORS, **networkmanager.VALIDATORS}
 # What a version answers that cannot do it yet: udevadm before 254, nmcli before 1.40.
 _TOO_OLD = ("Unknown command verb", "Unknown operation", "unrecognized option", "unknown option", "is unknown")
 # The distribution's and those of generators (netplan's) among them.
@@ -60,13 +63,20 @@ def observe(links: Links, root: str = "/") -> Host:
     """
     systemd = os.path.isdir(under(root, "/run/systemd/system"))
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
-    by_networkd = {} if NETWORKD in masked else dict(_networkd(root))
-    by_networkmanager = {} if NETWORKMANAGER in masked else dict(_networkmanager(root))
+    by_networkd = {
+        index: None if state.get("ADMIN_STATE", "unmanaged") == "unmanaged" else state.get("NETWORK_FILE", "")
+        for index, state in (() if NETWORKD in masked else _states(root, NETWORKD))
+    }
+    by_networkmanager = {
+        index: state.get("connection-uuid", "")
+        for index, state in (() if NETWORKMANAGER in masked else _states(root, NETWORKMANAGER))
+        if state.get("managed") == "true"
+    }
     named, sourced = _interfaces(root, systemd=systemd)
     enabled = tuple(name for name, unit in _UNITS.items() if name not in masked and _is_enabled(root, unit))
     # Of one that starts at boot and does not run now, nothing is known.
     known = all(os.path.isdir(under(root, _STATES[name])) for name in enabled)
-    managed = {index for index, state in by_networkd.items() if state.managed and "-macvtap-" not in (state.file or "")}
+    managed = {index for index, file in by_networkd.items() if file is not None and "-macvtap-" not in file}
     return Host(
         links=links,
         files=_ours(root),
@@ -148,24 +158,12 @@ def _states(root: str, manager: str) -> t.Iterator[tuple[int, dict[str, str]]]:
             yield int(name), {key.strip(): value.strip() for key, mark, value in lines if mark}
 
 
-def _networkd(root: str) -> t.Iterator[tuple[int, NetworkdLink]]:
-    for index, state in _states(root, NETWORKD):
-        managed = state.get("ADMIN_STATE", "unmanaged") != "unmanaged"
-        yield index, NetworkdLink(managed, state.get("NETWORK_FILE") or None)
-
-
 def _extended(root: str) -> t.Iterator[str]:
     """Yield the links whose networkd file of ours has a drop-in that is not ours."""
-    for path in glob.glob(under(root, f"{managers.NETWORKD.directory}/05-macvtap-*.network.d/*.conf")):
+    for path in glob.glob(under(root, f"{networkd.DIRECTORY}/05-macvtap-*.network.d/*.conf")):
         found = _EXTENDED.fullmatch(os.path.basename(os.path.dirname(path)))
-        if found and os.path.basename(path) != managers.NETWORKD.drop_in:
+        if found and os.path.basename(path) != networkd.DROP_IN:
             yield found[1]
-
-
-def _networkmanager(root: str) -> t.Iterator[tuple[int, str]]:
-    for index, state in _states(root, NETWORKMANAGER):
-        if state.get("managed") == "true":
-            yield index, state.get("connection-uuid", "")
 
 
 def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
@@ -175,7 +173,7 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     here = any(os.path.lexists(under(root, path)) for path in ("/sbin/ifup", "/usr/sbin/ifup"))
     starts = not systemd or (_is_enabled(root, _NETWORKING) and not _is_masked(root, _NETWORKING))
     sourced = False
-    waiting = [managers.IFUPDOWN.interfaces]
+    waiting = ["/etc/network/interfaces"]
     for path in waiting:
         for line in _text(root, path).splitlines():
             word, *rest = line.split() or [""]
@@ -185,9 +183,9 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")
-                sourced = sourced or fnmatch.fnmatchcase(managers.IFUPDOWN.file, full)
+                sourced = sourced or fnmatch.fnmatchcase(systemd_unit.INTERFACES_FILE, full)
                 read = ("/" + os.path.relpath(found, root) for found in sorted(glob.glob(under(root, full))))
-                waiting += [one for one in read if one not in (*waiting, managers.IFUPDOWN.file)]
+                waiting += [one for one in read if one not in (*waiting, systemd_unit.INTERFACES_FILE)]
     return names, sourced
 
 

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
@@ -25,6 +25,8 @@ COMPANION = "macvlan"
 # Where no rule leads: the routing table for what else a lease would route over a companion.
 LEASE_TABLE = 1836479600
 
+_NO_COMPANION = Companion(Link(""), {})
+
 
 @dataclass(frozen=True)
 class Block:
@@ -32,7 +34,6 @@ class Block:
 
     path: str
     text: str
-    mode: int = 0o644
 
 
 @dataclass(frozen=True)
@@ -44,31 +45,21 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """What a companion has of the host's IP: ``dhcp4`` says that a manager is to get it an IPv4 address."""
-
-    addresses: tuple[Address, ...] = ()
-    routes: tuple[Route, ...] = ()
-    dhcp4: bool = False
-
-
-@dataclass(frozen=True)
 class Desired:
     """A link as it is to be after a reboot.
 
     ``link`` has its options, with what the kernel would choose otherwise; its kind is macvtap, vlan or (a companion)
     macvlan. ``key`` is what the parent is found by at boot: its name, MAC address or PCI address, or ``altname:NAME``.
-    A companion alone has a ``stack``; ``lease_mtu`` is the MTU that it keeps whatever a lease says. ``manager`` gives
-    it its addresses, None where the backend does.
+    ``companion`` has the addresses and routes of one, and ``lease_mtu`` is the MTU that it keeps whatever a lease says.
+    ``manager`` gives it its addresses, None where the program does.
     """
 
     link: Wanted
     parent: Link
     key: str
     vlan: tuple[str, int] | None = None
-    stack: Stack = Stack()
+    companion: Companion = _NO_COMPANION
     lease_mtu: int | None = None
-    backend: str = SYSTEMD
     manager: str | None = None
 
     @property
@@ -85,11 +76,24 @@ class Desired:
 
 
 @dataclass(frozen=True)
-class NetworkdLink:
-    """What networkd reports of a link: whether it manages it, and by which file."""
+class Decision:
+    """What becomes of a link: ``desired`` is to be there, made by ``backend``; None where nobody makes it.
 
-    managed: bool
-    file: str | None = None
+    ``left``: it is as it is written already, and that stays.
+    """
+
+    want: t.Union[Wanted, WantedVlan, access_model.Wanted]
+    backend: str | None = None
+    desired: Desired | None = None
+    left: bool = False
+
+    @property
+    def companion(self) -> bool:
+        return isinstance(self.want, access_model.Wanted)
+
+    @property
+    def absent(self) -> bool:
+        return self.want.state == "absent"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ class Host:
 
     links: Links = field(repr=False)
     files: t.Mapping[str, File] = field(default_factory=dict, repr=False)
-    networkd: t.Mapping[int, NetworkdLink] = field(default_factory=dict)
+    # By the index of each link that networkd knows, the file by which it manages it, None where it leaves it alone.
+    networkd: t.Mapping[int, str | None] = field(default_factory=dict)
     # The UUID of the active profile, by the index of each link that NetworkManager manages.
     networkmanager: t.Mapping[int, str] = field(default_factory=dict)
     # Of networkd and NetworkManager, those that start at boot.

@@ -11,18 +11,15 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
-    LINKS_DIR,
-    UPLINK,
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
+    make_links,
+    networkd,
+    networkmanager,
+    systemd_unit,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
-    UNIT,
-    UNIT_LINK,
-    Entry,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
     IFUPDOWN,
@@ -82,7 +79,7 @@ def _written(files: t.Iterable[File]) -> dict[str, Entry]:
     for file in files:
         for name, kind in links_of(file).items():
             found[name] = Entry(name, kind or (found[name].kind if name in found else ""))
-    return {**found, **managers.UNIT.parse(files)[0]}
+    return {**found, **systemd_unit.parse(files)[0]}
 
 
 def _in_order(step: Step[File]) -> tuple[int, str]:
@@ -102,7 +99,7 @@ class _Files:
         self.ours = ours
         self.purge = purge
         self.warnings: list[str] = []
-        self.before, self.up = managers.UNIT.parse(ours.values())
+        self.before, self.up = systemd_unit.parse(ours.values())
         self.needed: dict[str, list[str]] = {}
         self.needed = self._needed()
 
@@ -110,57 +107,51 @@ class _Files:
         """Return the files, by their paths."""
         self._check_needed()
         entries = self._entries()
-        files, blocks = self._staying()
-        heads = {path: _managed_blocks.parse(self.ours[path].text)[0] for path in blocks if blocks[path]}
-        modes = {path: self.ours[path].mode for path in blocks}
+        files, shared = self._staying()
         for one in self.resolved.links:
             for block in self._blocks(one):
-                blocks.setdefault(block.path, {})[one.name] = (one.kind, block.text)
-                modes[block.path] = block.mode
-        by_ifupdown = {one.key for one in entries.values() if one.starter == IFUPDOWN}
-        heads[managers.IFUPDOWN.file] = managers.IFUPDOWN.render(by_ifupdown)
-        blocks.setdefault(managers.IFUPDOWN.file, {})
-        for path, theirs in blocks.items():
-            head = heads.get(path, "")
-            if theirs or head:
-                files[path] = File(path, self._text(path, head, theirs), modes.get(path, 0o644))
-        files.update((file.path, file) for file in managers.UNIT.render(entries, self.up))
-        if UNIT in files:
-            files[UNIT_LINK] = File(UNIT_LINK, target=UNIT)
-        alone = {name for name in entries if managers.NETWORKMANAGER.keyfile(name) not in files}
-        files.update((file.path, file) for file in managers.NETWORKMANAGER.leave_alone(alone))
+                shared.setdefault(block.path, ("", {}))[1][one.name] = (one.kind, block.text)
+        # Where systemd does not run now, as in an image that is being built, its unit may be there already.
+        by_ifupdown = IFUPDOWN in self.resolved.backends.values()
+        units = self.host.systemd or (systemd_unit.TEMPLATE in self.ours and not by_ifupdown)
+        if entries and not units:
+            _head, theirs = shared.get(systemd_unit.INTERFACES_FILE, ("", {}))
+            shared[systemd_unit.INTERFACES_FILE] = (make_links.STANZA, theirs)
+        for path, content in shared.items():
+            # As it is, where that has the same in another order.
+            was = self.ours[path].text if path in self.ours else ""
+            text = was if _managed_blocks.parse(was) == content else _managed_blocks.render(*content)
+            files[path] = File(path, text, networkmanager.MODE if path.endswith(".nmconnection") else 0o644)
+        files.update((file.path, file) for file in systemd_unit.render(entries, self.up, units=units))
+        if systemd_unit.UNIT in files:
+            # Also one of an earlier version, for links that stay.
+            files[systemd_unit.UNIT_LINK] = File(systemd_unit.UNIT_LINK, target=systemd_unit.UNIT)
+        alone = {name for name in entries if networkmanager.keyfile(name) not in files}
+        files.update((file.path, file) for file in networkmanager.leave_alone(alone))
         return files
 
-    def _text(self, path: str, head: str, blocks: _managed_blocks.Blocks) -> str:
-        """Return the text of a file, as it is where that has the same blocks in another order."""
-        was = self.ours[path].text if path in self.ours else ""
-        # ifupdown goes from top to bottom.
-        order = list(blocks) if path == managers.IFUPDOWN.file else None
-        return was if _managed_blocks.parse(was) == (head, blocks) else _managed_blocks.render(head, blocks, order)
-
-    def _staying(self) -> tuple[dict[str, File], dict[str, _managed_blocks.Blocks]]:
-        """Return the files that stay as they are, and of others the blocks that do, by their paths."""
+    def _staying(self) -> tuple[dict[str, File], dict[str, tuple[str, _managed_blocks.Blocks]]]:
+        """Return the files that stay as they are, and of others what they begin with and the blocks that stay."""
         files: dict[str, File] = {}
-        blocks: dict[str, _managed_blocks.Blocks] = {}
+        shared: dict[str, tuple[str, _managed_blocks.Blocks]] = {}
         made = {one.name for one in self.resolved.links if one.manager != NETWORKMANAGER}
         for path, file in self.ours.items():
-            links, there = links_of(file), _managed_blocks.parse(file.text)[1]
-            if not links or path.startswith(f"{LINKS_DIR}/"):
-                continue
+            head, blocks = _managed_blocks.parse(file.text)
+            links = {} if path.startswith(f"{make_links.LINKS_DIR}/") else links_of(file)
             staying = {name for name, kind in links.items() if self._stays(name, kind)}
-            if path == managers.IFUPDOWN.file:
+            if path == systemd_unit.INTERFACES_FILE:
                 staying |= self._of_ifupdown2(links.keys() & made)
-            if staying and not there:
+            if staying and not blocks:
                 files[path] = file
             elif staying:
-                blocks[path] = {name: block for name, block in there.items() if name in staying}
-            elif links.keys() <= made and managers.NETWORKMANAGER.is_active(file, self.host.networkmanager.values()):
-                files[path] = managers.NETWORKMANAGER.retire(file)
+                shared[path] = head, {name: block for name, block in blocks.items() if name in staying}
+            elif links.keys() <= made and networkmanager.is_active(file, self.host.networkmanager.values()):
+                files[path] = networkmanager.retire(file)
                 self.warnings.append(
                     f"{join_names(sorted(links))}: NetworkManager has made this link, and would remove it with its "
                     f"profile. At the next boot the unit makes it; the first run after that removes {path}"
                 )
-        return files, blocks
+        return files, shared
 
     def _of_ifupdown2(self, names: t.Collection[str]) -> set[str]:
         """Return those of the links whose stanzas stay although the unit makes the links from now on."""
@@ -168,29 +159,26 @@ class _Files:
         if staying:
             self.warnings.append(
                 f"{join_names(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
-                f"{managers.IFUPDOWN.file}. So it stays there; remove it from there right before a reboot"
+                f"{systemd_unit.INTERFACES_FILE}. So it stays there; remove it from there right before a reboot"
             )
         return staying
 
     def _blocks(self, one: Desired) -> t.Iterator[Block]:
         """Yield what the managers, udev and the kernel are told of a link."""
-        yield from managers.UNIT.blocks(one)
+        yield from systemd_unit.blocks(one)
         if one.manager == NETWORKD:
-            yield managers.NETWORKD.addresses(one)
+            yield networkd.addresses(one)
         elif self.host.systemd:
-            yield managers.NETWORKD.leave_alone(one.name, extended=one.name in self.host.extended)
+            yield networkd.leave_alone(one.name, extended=one.name in self.host.extended)
         if one.manager == NETWORKMANAGER:
-            yield from managers.NETWORKMANAGER.blocks(one)
+            yield from networkmanager.blocks(one)
 
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written of a link stays as it is."""
-        resolved = self.resolved
-        if name in resolved.left:
-            return True
-        if kind == COMPANION:
-            return name not in resolved.companions
-        declared = name in resolved.backends and name not in resolved.companions
-        return not declared and (not self.purge or name in self.needed)
+        decided = self.resolved.decisions.get(name)
+        if decided is not None and decided.companion == (kind == COMPANION):
+            return decided.left
+        return kind == COMPANION or not self.purge or name in self.needed
 
     def _needed(self) -> dict[str, list[str]]:
         """Return the links that others are on which will be written, with those."""
@@ -206,22 +194,28 @@ class _Files:
         return found
 
     def _check_needed(self) -> None:
-        """Refuse, or warn, where links are not to be written any longer that others are on which are."""
-        resolved = self.resolved
+        """Refuse, or warn, where links are not to be written any longer that others are on which are.
+
+        :raises MacvtapError: what is written for a VLAN would go, declared absent, from under what is on it.
+        """
         for name in sorted(self.before.keys() & self.needed.keys()):
-            on = self.needed[name]
-            if name in resolved.absent and name not in resolved.companions:
-                validate.check_unused(name, on, resolved.absent[name])
-            elif name not in resolved.backends and self.purge:
-                self.warnings.append(
-                    f"{name} is not declared, and stays written all the same: it is the parent of "
-                    f"{join_names(sorted(on))}, which would not be made at the next boot without it. Remove that "
-                    "first, or declare this too"
+            on = join_names(sorted(self.needed[name]))
+            decided = self.resolved.decisions.get(name)
+            if decided is not None and decided.absent and not decided.companion:
+                raise MacvtapError(
+                    f"{name} is the parent of {on}, and without it that would not be made at the next boot. Remove "
+                    "what is written for that first",
+                    path=decided.want.path,
                 )
-            elif name in resolved.backends and resolved.backends[name] is None:
+            if decided is None and self.purge:
                 self.warnings.append(
-                    f"{join_names(sorted(on))} will not be there after a reboot, though that is written: nothing makes "
-                    f"{name}, the parent. Set backend: none for that too, or another one here"
+                    f"{name} is not declared, and stays written all the same: it is the parent of {on}, which would "
+                    "not be made at the next boot without it. Remove that first, or declare this too"
+                )
+            elif decided is not None and decided.backend is None:
+                self.warnings.append(
+                    f"{on} will not be there after a reboot, though that is written: nothing makes {name}, the "
+                    "parent. Set backend: none for that too, or another one here"
                 )
 
     def _entries(self) -> dict[str, Entry]:
@@ -230,16 +224,11 @@ class _Files:
         desired = {one.name: one for one in self.resolved.links}
         for name, one in desired.items():
             on_link = one.parent.name in entries or one.parent.name in desired
-            entries[name] = systemd_unit.entry(one, one.parent.name if on_link else UPLINK, one.key)
+            entries[name] = systemd_unit.entry(one, one.parent.name if on_link else make_links.UPLINK, one.key)
             if not on_link:
                 self.up.discard(one.key)
                 self.up |= {one.key} if one.parent.name in self.host.unmanaged else set()
-        entries = systemd_unit.by_uplink(entries, desired)
+        entries = systemd_unit.by_uplink(entries)
         for one in desired.values():
-            validate.check_starter(entries[one.name], one)
-            if one.kind != "vlan":
-                own = entries[one.name]
-                same = [other for other in entries.values() if other.kind != "vlan" and other.name != own.name]
-                beside = [other for other in same if (other.parent, other.key) == (own.parent, own.key)]
-                validate.check_alone(own, beside, one.path)
+            validate.check_alone(entries[one.name], entries.values(), one.path)
         return entries

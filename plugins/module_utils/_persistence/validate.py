@@ -1,25 +1,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What is not written down, because it would harm the host at the next boot or make nothing. Pure."""
+"""What is not written down: it would be read otherwise, harm the host at the next boot, or make nothing. Pure.
+
+Whether the host could be reached is judged by the code by which macvtap_host_access and macvtap_link refuse it now.
+"""
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner as access_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals as access_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import check_name, check_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import COMPANION, Desired, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    COMPANION,
+    Decision,
+    Desired,
+    Host,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
+# No pattern, quote, comment, substitution or option of any of the formats; a leading dot would hide the file. A = would
+# end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
+_ENDS_A_VALUE = re.compile(r"[\x00-\x1f\x7f\"'\\`\u2028\u2029\ud800-\udfff]")
 # By its alias. A macvtap link has none of ours.
 _IS_OURS = {"vlan": vlan_model.is_ours, COMPANION: access_model.is_ours}
 
 
-def check(desired: Desired, host: Host, *, written: Entry | None) -> None:
+def check_link(desired: Desired, host: Host, *, written: Entry | None) -> None:
     """Refuse what no file may say; ``written`` is what files of ours have for this name.
 
     :raises MacvtapError: at the option.
@@ -45,43 +61,19 @@ def check(desired: Desired, host: Host, *, written: Entry | None) -> None:
         check_parent(join_path(path, "parent"), parent, host.links)
 
 
-def check_unused(name: str, on: t.Sequence[str], path: str) -> None:
-    """Refuse that what is written for a VLAN goes, declared absent at ``path``, from under what is written ``on`` it.
-
-    :raises MacvtapError: in any case.
-    """
-    raise MacvtapError(
-        f"{name} is the parent of {join_names(sorted(on))}, and without it that would not be made at the next boot. "
-        "Remove what is written for that first",
-        path=path,
-    )
-
-
-def check_alone(own: Entry, others: t.Sequence[Entry], path: str) -> None:
+def check_alone(own: Entry, entries: t.Iterable[Entry], path: str) -> None:
     """Refuse that what is written contradicts itself: at the next boot one of the links would not be made.
 
     :raises MacvtapError: a link in mode passthru is not alone on its parent.
     """
-    passthru = next((one.name for one in (own, *others) if one.passthru), None)
-    if passthru is not None and others:
-        names = sorted(one.name for one in (own, *others) if one.name != passthru)
+    same = [one for one in entries if one.kind != "vlan" and (one.parent, one.key) == (own.parent, own.key)]
+    passthru = next((one.name for one in same if one.passthru), None)
+    if passthru is not None and own.kind != "vlan" and len(same) > 1:
+        names = sorted(one.name for one in same if one.name != passthru)
         raise MacvtapError(
             f"{passthru} is in mode passthru, which must be alone on its parent, and {join_names(names)} "
             "would be made there at the next boot too. Set state: absent for what is not to be there, or purge",
             path=join_path(path, "mode"),
-        )
-
-
-def check_starter(own: Entry, desired: Desired) -> None:
-    """Refuse that of the links of one uplink some are declared for systemd and some for ifupdown.
-
-    :raises MacvtapError: this one would be with another that is declared.
-    """
-    if own.starter != desired.backend:
-        raise MacvtapError(
-            f"{own.name} is on {desired.parent.name} like others that are declared for {own.starter}, and one of the "
-            "two makes all links of an uplink. Set the same backend for all of them",
-            path=join_path(desired.path, "backend"),
         )
 
 
@@ -101,3 +93,50 @@ def _check_name_is_free(desired: Desired, links: Links, *, ours: bool) -> None:
             "name",
             path=join_path(desired.path, "name"),
         )
+
+
+def check_name(name: str, path: str) -> None:
+    """Refuse a name that some file would read otherwise (``*`` is a pattern to udev and to networkd)."""
+    # ifname_valid() of systemd: a number is an index to it.
+    if not _NAME.fullmatch(name) or name.isdigit() or name in {"all", "default"}:
+        raise MacvtapError(
+            f"'{name}' cannot be written into configuration files: letters, digits and any of _ . , + @ - can, not "
+            "digits alone, and not the words all and default. Choose another name, or set backend: none for this link",
+            path=path,
+        )
+
+
+def check_text(text: str, path: str) -> None:
+    """Refuse a text that would end the value that it is in."""
+    found = _ENDS_A_VALUE.search(text)
+    if found:
+        raise MacvtapError(
+            f"{found[0]!r} cannot be written into configuration files. Leave it out, or set backend: none for this "
+            "link",
+            path=path,
+        )
+
+
+def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) -> None:
+    """Refuse companions that ``host``, as it is now, could not be reached with, or not by whoever runs this.
+
+    :raises MacvtapError: at the option.
+    """
+    steps = []
+    for one in decisions:
+        want = one.want
+        if isinstance(want, access_model.Wanted) and (one.absent or one.desired is not None):
+            before = access_planner.found(want.name, host, dhcp4=want.dhcp4)
+            after = None if one.desired is None else one.desired.companion
+            steps.append((want, Step(want.name, before, after, (), path=want.path)))
+    access_refusals.check_declared_once([want for want, _step in steps])
+    access_refusals.check(steps, host)
+
+
+def disruptions(desired: t.Iterable[Desired], links: Links) -> t.Iterator[Disruption]:
+    """Yield what links in mode passthru take at the next boot that they have not taken already."""
+    for one in desired:
+        there = links.get(one.name)
+        taken = there is not None and there.mode == one.link.mode and there.parent == one.parent.name
+        if one.link.mode == "passthru" and not taken:
+            yield Disruption(one.parent.name, Loss.PASSTHRU, one.path)

@@ -24,7 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import reachability as at_boot
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
@@ -398,7 +398,9 @@ def test_a_vlan_link_with_addresses_or_under_ssh(change: dict[str, t.Any], force
 @pytest.mark.parametrize(("mode", "parent", "taken"), [("passthru", "eth0", {"eth0"}), ("bridge", "eth0", set())])
 def test_what_links_take_at_the_next_boot(mode: str, parent: str, taken: set[str]) -> None:
     desired = Desired(Wanted("mt0", "links[2]", mode=mode), Link(parent), parent)
-    assert {(one.link, one.path) for one in at_boot.disruptions([desired], ALL)} == {(one, "links[2]") for one in taken}
+    assert {(one.link, one.path) for one in validate.disruptions([desired], ALL)} == {
+        (one, "links[2]") for one in taken
+    }
     # As it is now.
     there = {**ALL, "mt0": replace(TAP, mode=mode)}
-    assert not list(at_boot.disruptions([desired], there))
+    assert not list(validate.disruptions([desired], there))

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 MAC = "52:54:00:00:00:07"
@@ -26,7 +26,7 @@ THERE = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=MAR
 LINKS = {"eth0": Link("eth0", 2, mtu=1500), "eth1": Link("eth1", 3, mtu=1500)}
 HOST = Host(
     LINKS,
-    networkd={2: NetworkdLink(True, f"{ETC}/20-eth0.network"), 3: NetworkdLink(False)},
+    networkd={2: f"{ETC}/20-eth0.network", 3: None},
     networkmanager={3: "theirs"},
     enabled=("networkd", "networkmanager"),
     systemd=True,

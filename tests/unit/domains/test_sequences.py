@@ -79,6 +79,27 @@ def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() 
     assert macs(sequence, "web2") == ([B], [B])
 
 
+def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {
+            "interfaces": [
+                {"domain": "web2", "mac": B, "state": "absent"},
+                {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
+            ],
+            "timeout": 1,
+        },
+        events=[during("define", "refuse", nth=2), during("define", "refuse", nth=3)],
+    )
+    assert "Not everything could be put back" in outcome.message
+    sequence.act(Action("answer", "web2"))
+    assert macs(sequence, "web2") == ([], [B])
+    # Whoever wants it gone says so to a run that succeeds.
+    assert sequence.run({"domain": "web2", "mac": B, "state": "absent"}).rc == 0
+    assert macs(sequence, "web2") == ([], [])
+
+
 @pytest.mark.parametrize("how", ["answer", "reset"])
 def test_a_replugged_nic_comes_back_whenever_the_guest_releases_it(how: str) -> None:
     sequence = host()
@@ -220,6 +241,18 @@ def test_whenever_the_keeper_is_killed_the_nic_comes_back(which: str, systemd: b
     assert nth > 5
 
 
+def test_a_nic_comes_back_at_whichever_call_of_the_keeper_it_is_released() -> None:
+    for nth in range(12):
+        for side in ("before", "after"):
+            sequence = host()
+            sequence.act(Action("hang", "web1"))
+            sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1})
+            sequence.act(Action("hang", "web1"), events=[Event("keeper", nth, side, Action("reset", "web1"))])
+            sequence.act(Action("reset", "web1"))
+            assert macs(sequence, "web1") == ([A], [A]), (nth, side)
+            sequence.close()
+
+
 @pytest.mark.parametrize("how", ["stop", "save"])
 @pytest.mark.parametrize("again", [[], ["edit_source"], ["edit_remove"]])
 def test_the_keeper_attaches_once_whatever_the_guest_does_meanwhile(how: str, again: list[str]) -> None:
@@ -276,6 +309,19 @@ def test_a_guest_that_is_saved_right_before_it_is_asked_was_not_asked() -> None:
     assert "was asked to release" not in str(outcome.warnings)
     sequence.act(Action("start", "web1"))
     assert sequence.run({"domain": "web1", "mac": A, "live": "none"}).result["pending"] == []
+
+
+def test_what_was_released_before_the_guest_was_saved_and_is_removed_since_is_not_outstanding() -> None:
+    world = World()
+    guest = world.add("web1", [nic(A), nic(B)])
+    world.start(guest)
+    sequence = Sequence(world)
+    replug = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug"}
+    # It lets go, and is saved before the NIC is attached again.
+    outcome = sequence.run(replug, events=[during("attach", "save", "web1")])
+    assert [one["mac"] for one in outcome.result["pending"]] == [A]
+    assert "the guest has released this NIC" in str(outcome.warnings)
+    assert sequence.run({"domain": "web1", "mac": A, "state": "absent"}).result["pending"] == []
 
 
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:

@@ -687,6 +687,17 @@ def test_what_was_removed_is_put_back_and_what_cannot_be_is_said() -> None:
     assert not planner.undo(journal, host(MT0), lost, Journal()).changed
 
 
+@pytest.mark.parametrize("was", [(), (MT0,)])
+def test_what_this_run_has_made_stays_where_others_have_made_it_a_port_since(was: tuple[Link, ...]) -> None:
+    (step,) = planner.plan([mt0(mode="passthru", parent="eth0")], host(*was)).steps
+    made = replace(t.cast("Link", step.after), index=77, parent_index=2, master="br0")
+    begun = [(step, REMOVED)] if was else []
+    journal = recorded(*begun, (step, MADE), (step, INDEX + "77"))
+    back = planner.undo(journal, host(made), {}, Journal())
+    assert back.changes == ()
+    assert back.warnings == ("mt0: made by this run, and made a port of br0 since then, so that it stays",)
+
+
 @pytest.mark.parametrize("theirs", [replace(MT0, mac=MAC), MT0, replace(MT0, mode="passthru", up=False)])
 def test_what_has_the_name_of_a_removed_link_by_now_is_left_alone_however_it_looks(theirs: Link) -> None:
     (step,) = planner.plan([mt0(state="absent")], host(MT0)).steps

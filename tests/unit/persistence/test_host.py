@@ -15,7 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store impo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, managers
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
@@ -29,7 +30,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     SYSCTL_FILE,
     UDEV_FILE,
-    NetworkdLink,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -97,7 +97,7 @@ def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
     file = "/etc/systemd/network/20-eth0.network"
     root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
     root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
-    assert root.observe().networkd == {2: NetworkdLink(True, file), 3: NetworkdLink(False)}
+    assert root.observe().networkd == {2: file, 3: None}
 
 
 def test_networkmanager_says_what_it_manages(root: Root) -> None:
@@ -125,7 +125,7 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     ours = "/etc/systemd/network/70-macvtap-parent-eth4.network"
     root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
     root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
-    root.write(managers.IFUPDOWN.file, HEADER + "\nauto eth3\n")
+    root.write(systemd_unit.INTERFACES_FILE, HEADER + "\nauto eth3\n")
     # The file outlives its program.
     assert unmanaged() == {"eth2", "eth3", "eth4"}
     root.write("/sbin/ifup", "")
@@ -230,7 +230,7 @@ KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
 @pytest.mark.parametrize(
     ("path", "program"),
     [
-        (managers.IFUPDOWN.file, "ifquery"),
+        (systemd_unit.INTERFACES_FILE, "ifquery"),
         (UDEV_FILE, "udevadm"),
         (UPLINKS_FILE, "udevadm"),
         (KEYFILE, "nmcli"),

@@ -17,7 +17,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkmanager
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
     PROGRAM,
@@ -28,7 +29,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
     UNIT_LINK,
     UPLINKS_FILE,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host, NetworkdLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 KEYFILES = "/etc/NetworkManager/system-connections"
@@ -48,10 +49,10 @@ LINKS = {
 HOST = Host(
     LINKS,
     networkd={
-        2: NetworkdLink(True, f"{ETC}/20-eth0.network"),
-        3: NetworkdLink(False),
-        4: NetworkdLink(False),
-        5: NetworkdLink(False),
+        2: f"{ETC}/20-eth0.network",
+        3: None,
+        4: None,
+        5: None,
     },
     networkmanager={3: "theirs"},
     enabled=("networkd", "networkmanager"),
@@ -101,8 +102,9 @@ def before(manager: str, **more: t.Any) -> Host:
     return replace(HOST, files={file.path: file for file in earlier.FILES[manager]}, **more)
 
 
-# Who runs the program, and an uplink.
-STARTERS = [("auto", "eth0"), ("ifupdown", "eth2")]
+WITHOUT_SYSTEMD = replace(HOST, systemd=False, networkd={}, networkmanager={}, enabled=())
+# Who runs the program, and where.
+STARTERS = [("auto", HOST), ("ifupdown", WITHOUT_SYSTEMD)]
 
 
 # who
@@ -111,7 +113,9 @@ STARTERS = [("auto", "eth0"), ("ifupdown", "eth2")]
 def test_the_unit_makes_the_link_whoever_manages_its_parent() -> None:
     found = backends(HOST, link("a0", "eth0"), link("b1", "eth1"), link("c2", "eth2"), vlan("eth3"))
     assert set(found.values()) == {"systemd"}
-    assert backends(HOST, link("mt0", "eth2", "ifupdown")) == {"mt0": "ifupdown"}
+    assert backends(WITHOUT_SYSTEMD, link("mt0", "eth2", "ifupdown")) == {"mt0": "ifupdown"}
+    # It would be the same program at a later time, and not again when the uplink comes back.
+    refused("links[0].backend", "only where systemd does not run.*set systemd", HOST, link(backend="ifupdown"))
 
 
 def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
@@ -172,7 +176,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
         UNIT_LINK,
         WANTS,
         f"{ETC}/00-macvtap-mt0.network",
-        managers.NETWORKMANAGER.unmanaged_file,
+        networkmanager.UNMANAGED_FILE,
     }
     assert (host.files[WANTS].target, host.files[UNIT_LINK].target) == (TEMPLATE, UNIT)
     # What libvirt waits for wants no device, for which systemd would wait 90 seconds.
@@ -184,9 +188,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert "ExecStop" not in unit
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
-    assert host.files[managers.NETWORKMANAGER.unmanaged_file].text.endswith(
-        "[keyfile]\nunmanaged-devices+=interface-name:mt0\n"
-    )
+    assert host.files[networkmanager.UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
     assert after(host, purge=True).files == {}
 
 
@@ -280,15 +282,16 @@ def test_what_is_written_does_not_contradict_itself(first: str) -> None:
     assert planner.plan([link("mt1", "eth1", mode=other, mac=None), vlan()], stale).changed
 
 
-@pytest.mark.parametrize(("backend", "parent"), STARTERS)
+@pytest.mark.parametrize(("backend", "on"), STARTERS)
 @pytest.mark.parametrize("there", [False, True])
-def test_a_vlan_that_is_absent_is_known_by_its_id_whatever_its_name(backend: str, parent: str, there: bool) -> None:
-    host = after(HOST, vlan(parent, name="prod", backend=backend), vlan(parent, 30, backend))
+def test_a_vlan_that_is_absent_is_known_by_its_id_whatever_its_name(backend: str, on: Host, there: bool) -> None:
+    parent = "eth0"
+    host = after(on, vlan(parent, name="prod", backend=backend), vlan(parent, 30, backend))
     if there:
         made = Link("prod", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
         host = replace(host, links={**LINKS, "prod": made})
     left = after(host, vlan(parent, state="absent")).files
-    assert left == after(HOST, vlan(parent, 30, backend)).files
+    assert left == after(on, vlan(parent, 30, backend)).files
     assert backends(host, vlan(parent, state="absent")) == {"prod": None}
     # Another protocol is another VLAN, and a name that is said is meant.
     assert after(host, vlan(parent, state="absent", protocol="802.1ad")).files == host.files
@@ -341,12 +344,12 @@ def test_a_link_that_networkmanager_has_made_keeps_its_profile_until_the_next_bo
     was = replace(was, links={**LINKS, "mt1": made}, networkmanager={3: "theirs", 9: uuid})
     between = after(was, link("mt1", "eth1"))
     assert "[connection]\nautoconnect=false\n" in between.files[path].text
-    assert managers.NETWORKMANAGER.unmanaged_file not in between.files
+    assert networkmanager.UNMANAGED_FILE not in between.files
     assert "the first run after that removes" in warnings(was, link("mt1", "eth1"))[0]
     assert not planner.plan([link("mt1", "eth1")], between).changed
     booted = after(replace(between, networkmanager={3: "theirs", 9: ""}), link("mt1", "eth1"))
     assert path not in booted.files
-    assert "interface-name:mt1" in booted.files[managers.NETWORKMANAGER.unmanaged_file].text
+    assert "interface-name:mt1" in booted.files[networkmanager.UNMANAGED_FILE].text
 
 
 def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None:
@@ -363,29 +366,17 @@ def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None
 def test_ifupdown_runs_the_same_program_on_the_same_file() -> None:
     declared = [vlan("eth2"), link("mt0", "eth2.20"), link("mt1", "eth2", mac=None)]
     by_systemd = after(HOST, *declared)
-    host = after(HOST, *(replace(one, backend="ifupdown") for one in declared))
+    host = after(WITHOUT_SYSTEMD, *(replace(one, backend="ifupdown") for one in declared))
     assert host.files[INTERFACES].text == (
-        f"{HEADER}\n\nauto macvtap-links\niface macvtap-links inet manual\n    pre-up sh {PROGRAM} eth2\n"
+        f"{HEADER}\n\nauto macvtap-links\niface macvtap-links inet manual\n"
+        f"    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done\n"
     )
-    assert block(host, "mt0", "eth2") == block(by_systemd, "mt0", "eth2")
-    assert host.files.keys() - by_systemd.files.keys() == {INTERFACES}
-    assert not [path for path in host.files if "macvtap-links" in path]
-    # Who is asked for last has all of an uplink, and nothing is left behind.
-    assert after(host, *declared).files == by_systemd.files
-    assert after(after(host, declared[2]), purge=False).files == after(by_systemd, declared[2]).files
-    refused("links[0].backend", "for systemd", HOST, link("mt0", "eth2", "ifupdown"), link("mt1", "eth2"))
-    # Of systemd's nothing is written where that does not run.
-    without = after(replace(HOST, systemd=False), *(replace(one, backend="ifupdown") for one in declared)).files
-    assert set(without) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", managers.NETWORKMANAGER.unmanaged_file}
-    other = link("mt1", "eth3", "ifupdown")
-    assert INTERFACES in after(HOST, link("mt0", "eth2"), other).files
-
-
-@pytest.mark.parametrize("asked", ["lan-d", "02:00:00:00:00:05", "04:00.0"])
-def test_ifupdown_runs_it_for_all_links_where_the_uplink_may_have_any_name(asked: str) -> None:
-    host = after(HOST, link(parent=asked, backend="ifupdown"))
-    assert f"pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done" in host.files[INTERFACES].text
-    assert UPLINKS_FILE not in host.files
+    assert host.files[f"{LINKS_DIR}/eth2"] == by_systemd.files[f"{LINKS_DIR}/eth2"]
+    assert set(host.files) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", networkmanager.UNMANAGED_FILE}
+    # A task with other links leaves it, and nothing is left behind where systemd has come.
+    assert INTERFACES in after(host, link("mt1", state="absent")).files
+    assert after(replace(host, systemd=True), *declared).files == by_systemd.files
+    assert after(host, purge=True).files == {}
 
 
 # what
@@ -426,11 +417,10 @@ def test_files_that_are_shared_have_a_block_for_each_link_and_go_with_the_last()
     assert after(host, vlan(state="absent")).files == {}
 
 
-@pytest.mark.parametrize(("backend", "parent"), STARTERS)
-def test_a_link_that_moves_leaves_nothing_behind(backend: str, parent: str) -> None:
-    moved = after(after(HOST, link()), link("mt0", parent, backend))
-    assert moved.files == after(HOST, link("mt0", parent, backend)).files
-    assert after(moved, link()).files == after(HOST, link()).files
+@pytest.mark.parametrize(("backend", "on"), STARTERS)
+def test_a_link_that_moves_leaves_nothing_behind(backend: str, on: Host) -> None:
+    first, second = link(backend=backend), link("mt0", "eth2", backend)
+    assert after(after(on, first), second).files == after(on, second).files
 
 
 def test_purge_takes_what_is_not_declared_and_only_that() -> None:
@@ -443,7 +433,7 @@ def test_purge_takes_what_is_not_declared_and_only_that() -> None:
 # never others' files
 
 
-@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, managers.NETWORKMANAGER.unmanaged_file])
+@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, networkmanager.UNMANAGED_FILE])
 def test_a_file_that_is_not_ours_is_an_error_where_it_is_in_the_way_and_stays_elsewhere(path: str) -> None:
     host = replace(HOST, files={path: File(path, "# mine\n")})
     refused("", f"{path} is not managed by this collection", host, link())
@@ -484,9 +474,9 @@ def test_what_a_manager_cannot_do_safely_is_an_error_that_says_what_can(manager:
 
 
 def test_ifupdown_is_an_error_where_it_would_not_read_the_file() -> None:
-    unsourced = replace(HOST, interfaces_sourced=False)
+    unsourced = replace(WITHOUT_SYSTEMD, interfaces_sourced=False)
     refused("links[0].backend", "source /etc/network/interfaces.d", unsourced, link("mt0", "eth2", "ifupdown"))
-    assert backends(unsourced, link()) == {"mt0": "systemd"}
+    assert backends(replace(unsourced, systemd=True), link()) == {"mt0": "systemd"}
 
 
 def test_what_cannot_be_written_is_an_error_at_its_option() -> None:
@@ -512,8 +502,8 @@ def test_an_alternative_name_may_become_the_name_of_another_macvtap_link() -> No
     assert planner.plan([link("mt0")], replace(HOST, links={**LINKS, "mt1": there})).changed
 
 
-@pytest.mark.parametrize("backend", ["auto", "ifupdown"])
-def test_nothing_is_written_on_a_parent_that_the_kernel_would_refuse(backend: str) -> None:
+@pytest.mark.parametrize(("backend", "on"), STARTERS)
+def test_nothing_is_written_on_a_parent_that_the_kernel_would_refuse(backend: str, on: Host) -> None:
     links = {
         **LINKS,
         "lo": Link("lo", 1, loopback=True),
@@ -521,8 +511,7 @@ def test_nothing_is_written_on_a_parent_that_the_kernel_would_refuse(backend: st
         "port": Link("port", 10, master="br0"),
         "br0": Link("br0", 11, "bridge"),
     }
-    host = replace(HOST, links=links, networkd={**HOST.networkd, **{n: NetworkdLink(False) for n in (1, 9, 10)}})
-    host = replace(host, enabled=("networkd",))
+    host = replace(on, links=links)
     for parent, why in (("lo", "loopback"), ("mt9", "itself a macvtap"), ("port", "port of the bridge br0")):
         refused("links[0].parent", why, host, link(parent=parent, backend=backend))
         # What arrives tagged on a port of a bridge goes to the VLAN first.
@@ -551,16 +540,17 @@ def test_no_link_is_kept_on_a_vlan_that_goes() -> None:
     assert backends(host, going, link("mt0", "lan20"))["mt0"] == "systemd"
 
 
-@pytest.mark.parametrize(("backend", "parent"), STARTERS)
-def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(backend: str, parent: str) -> None:
+@pytest.mark.parametrize(("backend", "on"), STARTERS)
+def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(backend: str, on: Host) -> None:
+    parent = "eth0"
     ours = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
     declared = vlan(parent, name="lan20", backend=backend), link("mt0", "lan20", backend)
     first = replace(
-        after(HOST, declared[0]),
+        after(on, declared[0]),
         links={**LINKS, "lan20": ours},
-        networkd={**HOST.networkd, 9: NetworkdLink(False)},
+        networkd={**on.networkd, 9: None},
     )
-    assert after(first, declared[1]).files == after(HOST, *declared).files
+    assert after(first, declared[1]).files == after(on, *declared).files
 
 
 def test_what_does_no_harm_is_a_warning() -> None:
@@ -569,7 +559,7 @@ def test_what_does_no_harm_is_a_warning() -> None:
     assert "bclim" in warnings(HOST, link(bclim=5))[0]
     assert "promiscuous" in warnings(HOST, link(promiscuous=False))[0]
     there = Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode="bridge", mac=MAC)
-    grabbed = {**HOST.networkd, 9: NetworkdLink(True, f"{ETC}/90-all.network")}
+    grabbed = {**HOST.networkd, 9: f"{ETC}/90-all.network"}
     host = replace(HOST, links={**LINKS, "mt0": there}, networkd=grabbed)
     assert "90-all.network" in warnings(host, link())[0]
 

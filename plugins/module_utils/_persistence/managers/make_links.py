@@ -49,6 +49,12 @@ ExecStart=/bin/sh {PROGRAM}
 WantedBy=multi-user.target
 """
 
+# ifupdown runs it by this, on hosts without systemd. Measured with 0.8.41: a stanza needs no link of its name. There is
+# nothing for "down": who restarts networking is not to cut off guests. Which link is an uplink, the program finds out.
+STANZA = f"""auto macvtap-links
+iface macvtap-links inet manual
+    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done"""
+
 TEXT = rf"""{HEADER}
 # Makes the links that the files in {LINKS_DIR} have for the uplink $1.
 # Without one it waits for those that have files, 10 seconds in all, so that libvirt does.
@@ -63,34 +69,23 @@ failed() {{
     echo "<4>$name: ip $1: ${{2%%"$newline"*}}"
 }}
 
-# Whether the file is for this uplink: by its name, MAC address, PCI address or alternative name.
-is_meant() {{
-    device=/sys/class/net/$uplink/device
-    case $1 in
-        "$uplink") return 0 ;;
-        altname:*)
-            case $(ip -o link show dev "${{1#altname:}}" 2>/dev/null) in
-                *[0-9]": $uplink: "* | *[0-9]": $uplink@"*) return 0 ;;
-            esac ;;
-        ??:??:??:??:??:??) [ -e "$device" ] && [ "$(cat "/sys/class/net/$uplink/address")" = "$1" ] && return 0 ;;
-        *:*) [ -e "$device" ] && case $(readlink -f "$device")/ in */"$1"/*) return 0 ;; esac ;;
-    esac
-    return 1
-}}
-
-# Whether the uplink that the file is for is there, which leaves its name in $uplink.
-is_there() {{
+# The uplinks that a file is for, by their name, MAC address, PCI address or alternative name.
+uplinks() {{
     case $1 in
         altname:*)
             set -- $(ip -o link show dev "${{1#altname:}}" 2>/dev/null)
-            uplink=${{2%%[@:]*}}
-            [ "$uplink" ] ;;
+            link=${{2%:}}
+            [ -e "/sys/class/net/$link" ] || link=${{link%@*}}
+            echo "$link" ;;
         *:*)
-            for uplink in $(ls /sys/class/net); do
-                is_meant "$1" && return
-            done
-            return 1 ;;
-        *) uplink=$1; [ -e "/sys/class/net/$1" ] ;;
+            for link in $(ls /sys/class/net); do
+                device=/sys/class/net/$link/device
+                [ -e "$device" ] || continue
+                case $(cat "${{device%device}}address")$(readlink -f "$device")/ in
+                    "$1"/* | */"$1"/*) echo "$link" ;;
+                esac
+            done ;;
+        *) [ ! -e "/sys/class/net/$1" ] || echo "$1" ;;
     esac
 }}
 
@@ -141,7 +136,8 @@ step() {{
         *)
             said=$(ip $1 2>&1) && return
             case $1:$said in
-                *" mtu "[0-9]*) late=$late$1$newline ;;
+                # The uplink may get its own later.
+                *" mtu "[0-9]*) [ "$tries" -gt 0 ] && late=$late$1$newline || failed "$1" "$said" ;;
                 # A VLAN link comes up with what it is on.
                 *' up:'*'Network is down'*) ;;
                 # There is no IPv6, and so nothing that would make addresses.
@@ -155,35 +151,32 @@ set -f
 if [ ! "$uplink" ]; then
     tries=20
     for file in $(ls {LINKS_DIR} 2>/dev/null); do
-        until is_there "$file" || [ "$tries" -le 0 ]; do
+        until found=$(uplinks "$file"); [ "$found" ] || [ "$tries" -le 0 ]; do
             tries=$((tries - 1))
             sleep 0.5
         done
-        if is_there "$file"; then
+        [ "$found" ] || echo "<4>${{file#altname:}}: it is not there, and so its links are not; they come when it comes"
+        for uplink in $found; do
             systemctl start --no-block "macvtap-links@$(systemd-escape -- "$uplink").service"
-        else
-            echo "<4>${{file#altname:}}: it is not there, and so its links are not; they come when it comes"
-        fi
+        done
     done
     exit 0
 fi
-for file in $(ls {LINKS_DIR} 2>/dev/null); do
-    is_meant "$file" && make < "{LINKS_DIR}/$file"
-done
 tries=16
+for file in $(ls {LINKS_DIR} 2>/dev/null); do
+    for found in $(uplinks "$file"); do
+        [ "$found" != "$uplink" ] || make < "{LINKS_DIR}/$file"
+    done
+done
 while [ "$late" ] && [ -e "/sys/class/net/$uplink" ]; do
-    waiting=$late late= tries=$((tries - 1))
+    sleep 0.5
+    again=$late late= tries=$((tries - 1))
     while IFS= read -r line; do
-        [ "$line" ] || continue
-        said=$(ip $line 2>&1) && continue
-        late=$late$line$newline
         name=${{line#link set dev }} name=${{name%% *}}
-        [ "$tries" -gt 0 ] || failed "$line" "$said"
+        [ ! "$line" ] || step "$line"
     done <<END
-$waiting
+$again
 END
-    [ "$tries" -gt 0 ] || break
-    [ ! "$late" ] || sleep 0.5
 done
 exit 0
 """

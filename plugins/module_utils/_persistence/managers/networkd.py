@@ -7,86 +7,72 @@ Measured with systemd 252 over a reboot; it is lenient with what it does not kno
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     LEASE_TABLE,
     Block,
     Desired,
-    Stack,
 )
 
 # What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
 _NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Routes", "Gateway")
+DIRECTORY = "/etc/systemd/network"
+# Of earlier versions, in which networkd made links: what was added to others' files.
+DROP_IN = "50-macvtap.conf"
+PATTERNS = (
+    f"{DIRECTORY}/*-macvtap-*.netdev",
+    f"{DIRECTORY}/*-macvtap-*.network",
+    f"{DIRECTORY}/*.network.d/{DROP_IN}",
+)
+# Why it makes no link.
+WHY_NOT = "networkd makes links by the uplink's own file, and leaves the uplink without addresses if it cannot"
 
 
-class Networkd:
-    """A ``.network`` file for each link."""
+def network_file(name: str) -> str:
+    return f"{DIRECTORY}/05-macvtap-{name}.network"
 
-    directory = "/etc/systemd/network"
-    # Of earlier versions, in which networkd made links: what was added to others' files.
-    drop_in = "50-macvtap.conf"
-    patterns = (
-        f"{directory}/*-macvtap-*.netdev",
-        f"{directory}/*-macvtap-*.network",
-        f"{directory}/*.network.d/{drop_in}",
-    )
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {}
-    # Why it makes no link.
-    why_not = "networkd makes links by the uplink's own file, and leaves the uplink without addresses if it cannot"
 
-    def network_file(self, name: str) -> str:
-        return f"{self.directory}/05-macvtap-{name}.network"
+def unmanaged_file(name: str) -> str:
+    # Before any that matches more than it means to.
+    return f"{DIRECTORY}/00-macvtap-{name}.network"
 
-    def unmanaged_file(self, name: str) -> str:
-        # Before any that matches more than it means to.
-        return f"{self.directory}/00-macvtap-{name}.network"
 
-    def leave_alone(self, name: str, *, extended: bool) -> Block:
-        """Return the file by which networkd leaves the link alone, whatever other files match.
+def leave_alone(name: str, *, extended: bool) -> Block:
+    """Return the file by which networkd leaves the link alone, whatever other files match.
 
-        One that somebody has ``extended`` by a drop-in is still managed, and gets what that says and nothing else.
-        """
-        if extended:
-            nothing = [("DHCP", "no"), ("LinkLocalAddressing", "no"), ("IPv6AcceptRA", "no")]
-            text = ini.render([*_head(name, ("RequiredForOnline", "no")), ("Network", nothing)])
-            return Block(self.network_file(name), text)
-        return Block(self.unmanaged_file(name), ini.render(_head(name, ("Unmanaged", "yes"))))
+    One that somebody has ``extended`` by a drop-in is still managed, and gets what that says and nothing else.
+    """
+    if extended:
+        nothing = [("DHCP", "no"), ("LinkLocalAddressing", "no"), ("IPv6AcceptRA", "no")]
+        text = ini.render([*_head(name, ("RequiredForOnline", "no")), ("Network", nothing)])
+        return Block(network_file(name), text)
+    return Block(unmanaged_file(name), ini.render(_head(name, ("Unmanaged", "yes"))))
 
-    def addresses(self, desired: Desired) -> Block:
-        """Return the file by which networkd gives a companion, which it does not make, its addresses and routes."""
-        return Block(self.network_file(desired.name), self.render(desired.name, desired.stack))
 
-    def render(self, name: str, stack: Stack) -> str:
-        network = [("DHCP", "ipv4" if stack.dhcp4 else "no"), ("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
-        network += [("Address", f"{one.address}/{one.prefix}") for one in stack.addresses]
-        sections = [*_head(name, ("RequiredForOnline", "no")), ("Network", network)]
-        if stack.dhcp4:
-            # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the
-            # LAN's.
-            not_taken = [(f"Use{what}", "no") for what in _NOT_TAKEN]
-            sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", LEASE_TABLE)]))
-        for route in stack.routes:
-            # IPv6 has none.
-            scope = "link" if family(route.destination) == 4 else None
-            keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]
-            sections.append(("Route", [*keys, ("Scope", scope)]))
-        return ini.render(sections)
+def addresses(desired: Desired) -> Block:
+    """Return the file by which networkd gives a companion, which it does not make, its addresses and routes."""
+    name, companion = desired.name, desired.companion
+    network = [("DHCP", "ipv4" if companion.dhcp4 else "no")]
+    network += [("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
+    network += [("Address", f"{one.address}/{one.prefix}") for one in companion.addresses]
+    sections = [*_head(name, ("RequiredForOnline", "no")), ("Network", network)]
+    if companion.dhcp4:
+        # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the
+        # LAN's.
+        not_taken = [(f"Use{what}", "no") for what in _NOT_TAKEN]
+        sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", LEASE_TABLE)]))
+    for route in companion.routes:
+        # IPv6 has none.
+        scope = "link" if family(route.destination) == 4 else None
+        keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]
+        sections.append(("Route", [*keys, ("Scope", scope)]))
+    return Block(network_file(name), ini.render(sections))
 
-    def parse(self, text: str) -> Stack:
-        """Return what a link gets by a file of ours, as far as that has been left as it was."""
-        found = ini.parse(text)
-        addresses = (value.partition("/") for value in ini.values(found, "Network", "Address"))
-        routes = (dict(keys) for name, keys in found if name == "Route")
-        return Stack(
-            tuple(Address(address, int(prefix)) for address, _slash, prefix in addresses if prefix.isdecimal()),
-            tuple(
-                Route(one["Destination"], source=one.get("PreferredSource")) for one in routes if "Destination" in one
-            ),
-            "ipv4" in ini.values(found, "Network", "DHCP"),
-        )
+
+def asks(text: str) -> bool:
+    """Whether a file of ours has networkd get the link an address by DHCP."""
+    return "\nDHCP=ipv4\n" in text
 
 
 def _head(name: str, line: tuple[str, str]) -> ini.Ini:

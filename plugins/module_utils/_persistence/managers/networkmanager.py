@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 import uuid
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, Route, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
@@ -16,7 +16,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     UDEV_FILE,
     Block,
     Desired,
-    Stack,
 )
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "linuxvirt.macvtap")
@@ -33,97 +32,85 @@ _LEASE = [
 # What the kernel's routes have: no gateway, and a metric if they are of IPv6.
 _DIRECTLY = {4: "0.0.0.0,0", 6: "::,1024"}
 _RETIRED = "autoconnect=false\n"
+DIRECTORY = "/etc/NetworkManager/system-connections"
+UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
+# It takes no profile that others can read.
+MODE = 0o600
+PATTERNS = (f"{DIRECTORY}/macvtap-*.nmconnection", UNMANAGED_FILE)
+VALIDATORS = {
+    ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
+}
+# Why it makes no link.
+WHY_NOT = "NetworkManager removes a link with its profile, and takes the NIC of the guest that is on it"
 
 
-class NetworkManager:
-    """A profile for each companion, and one file that has the links that it leaves alone."""
-
-    directory = "/etc/NetworkManager/system-connections"
-    unmanaged_file = "/etc/NetworkManager/conf.d/90-macvtap.conf"
-    patterns = (f"{directory}/macvtap-*.nmconnection", unmanaged_file)
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
-        ".nmconnection": ("nmcli", "--offline", "connection", "modify", "connection.autoconnect", "yes"),
-    }
-    # Why it makes no link.
-    why_not = "NetworkManager removes a link with its profile, and takes the NIC of the guest that is on it"
-
-    def keyfile(self, name: str) -> str:
-        return f"{self.directory}/{self.profile(name)}.nmconnection"
-
-    def profile(self, name: str) -> str:
-        return f"macvtap-{name}"
-
-    def leave_alone(self, names: t.Collection[str]) -> t.Iterator[File]:
-        """Yield the file by which NetworkManager leaves the links alone, none if there are none."""
-        if names:
-            devices = ";".join(f"interface-name:{name}" for name in sorted(names))
-            text = ini.render([("keyfile", [("unmanaged-devices+", devices)])])
-            yield File(self.unmanaged_file, f"{HEADER}\n{text}")
-
-    def blocks(self, desired: Desired) -> t.Iterator[Block]:
-        """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
-        link, key = desired.link, desired.key
-        by_mac = key.count(":") == 5
-        parent = key[len("altname:") :] if key.startswith("altname:") else key
-        connection = [
-            ("id", self.profile(link.name)),
-            ("uuid", uuid.uuid5(_NAMESPACE, f"{link.name} {parent}")),
-            ("type", "macvlan"),
-            ("interface-name", link.name),
-        ]
-        ethernet = [
-            ("mac-address", key.upper() if by_mac else None),
-            ("cloned-mac-address", link.mac.upper() if link.mac else None),
-            # A profile without one takes the lease's.
-            ("mtu", link.mtu or desired.lease_mtu),
-        ]
-        macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
-        sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
-        yield Block(self.keyfile(link.name), ini.render([*sections, *self.render(desired.stack)]), mode=0o600)
-        # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
-        # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
-        own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
-        rules = (
-            f'ACTION=="add", {own}, ATTR{{ifalias}}="{link.alias}"\nACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
-        )
-        yield Block(UDEV_FILE, rules)
-
-    def render(self, stack: Stack) -> ini.Ini:
-        """Return the sections for the addresses and routes of both families."""
-        return [(f"ipv{version}", _family(stack, version)) for version in (4, 6)]
-
-    def parse(self, text: str) -> Stack:
-        """Return what a link gets by a profile of ours, as far as that has been left as it was."""
-        addresses, routes = [], []
-        sections = ini.parse(text)
-        for _section, pairs in sections:
-            keys = dict(pairs)
-            for number in range(1, len(keys) + 1):
-                address, _slash, prefix = keys.get(f"address{number}", "").partition("/")
-                if prefix.isdecimal():
-                    addresses.append(Address(address, int(prefix)))
-                if f"route{number}" in keys:
-                    options = dict(one.partition("=")[::2] for one in keys.get(f"route{number}_options", "").split(","))
-                    routes.append(Route(keys[f"route{number}"].partition(",")[0], source=options.get("src")))
-        return Stack(tuple(addresses), tuple(routes), "auto" in ini.values(sections, "ipv4", "method"))
-
-    def is_active(self, file: File, active: t.Collection[str]) -> bool:
-        """Whether NetworkManager has made a link by this profile, or set one up; ``active`` are UUIDs."""
-        return any(one in active for one in ini.values(ini.parse(file.text), "connection", "uuid"))
-
-    def retire(self, file: File) -> File:
-        """Return a profile of ours that NetworkManager does not use at the next boot.
-
-        If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
-        """
-        if _RETIRED in file.text:
-            return file
-        return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
+def keyfile(name: str) -> str:
+    return f"{DIRECTORY}/{profile(name)}.nmconnection"
 
 
-def _family(stack: Stack, version: int) -> list[tuple[str, t.Any]]:
-    leased = version == 4 and stack.dhcp4
-    addresses = [one for one in stack.addresses if family(one.address) == version]
+def profile(name: str) -> str:
+    return f"macvtap-{name}"
+
+
+def leave_alone(names: t.Collection[str]) -> t.Iterator[File]:
+    """Yield the file by which NetworkManager leaves the links alone, none if there are none."""
+    if names:
+        devices = ";".join(f"interface-name:{name}" for name in sorted(names))
+        text = ini.render([("keyfile", [("unmanaged-devices+", devices)])])
+        yield File(UNMANAGED_FILE, f"{HEADER}\n{text}")
+
+
+def blocks(desired: Desired) -> t.Iterator[Block]:
+    """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
+    link, key = desired.link, desired.key
+    by_mac = key.count(":") == 5
+    parent = key[len("altname:") :] if key.startswith("altname:") else key
+    connection = [
+        ("id", profile(link.name)),
+        ("uuid", uuid.uuid5(_NAMESPACE, f"{link.name} {parent}")),
+        ("type", "macvlan"),
+        ("interface-name", link.name),
+    ]
+    ethernet = [
+        ("mac-address", key.upper() if by_mac else None),
+        ("cloned-mac-address", link.mac.upper() if link.mac else None),
+        # A profile without one takes the lease's.
+        ("mtu", link.mtu or desired.lease_mtu),
+    ]
+    macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
+    addresses = [(f"ipv{version}", _family(desired.companion, version)) for version in (4, 6)]
+    sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
+    yield Block(keyfile(link.name), ini.render([*sections, *addresses]))
+    # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
+    # reports that somebody else manages it, and gives it no address, unless udev tells it otherwise.
+    own = f'SUBSYSTEM=="net", KERNEL=="{link.name}"'
+    rules = f'ACTION=="add", {own}, ATTR{{ifalias}}="{link.alias}"\nACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
+    yield Block(UDEV_FILE, rules)
+
+
+def asks(text: str) -> bool:
+    """Whether a profile of ours has NetworkManager get the link an address by DHCP."""
+    return "\nmethod=auto\n" in text
+
+
+def is_active(file: File, active: t.Collection[str]) -> bool:
+    """Whether NetworkManager has made a link by this profile, or set one up; ``active`` are UUIDs."""
+    return any(f"\nuuid={one}\n" in file.text for one in active if one)
+
+
+def retire(file: File) -> File:
+    """Return a profile of ours that NetworkManager does not use at the next boot.
+
+    If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
+    """
+    if _RETIRED in file.text:
+        return file
+    return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
+
+
+def _family(companion: Companion, version: int) -> list[tuple[str, t.Any]]:
+    leased = version == 4 and companion.dhcp4
+    addresses = [one for one in companion.addresses if family(one.address) == version]
     # The link-local address is what neighbours are found by.
     method = "manual" if addresses else {4: "disabled", 6: "link-local"}[version]
     keys: list[tuple[str, t.Any]] = list(_LEASE) if leased else [("method", method)]
@@ -131,7 +118,7 @@ def _family(stack: Stack, version: int) -> list[tuple[str, t.Any]]:
     if not addresses and not leased:
         return keys
     keys += [(f"address{number}", f"{one.address}/{one.prefix}") for number, one in enumerate(addresses, 1)]
-    for number, route in enumerate((one for one in stack.routes if family(one.destination) == version), 1):
+    for number, route in enumerate((one for one in companion.routes if family(one.destination) == version), 1):
         # Of a lease the profile's other routes go to another table.
         options = [f"src={route.source}"] * bool(route.source) + ["table=254"] * leased
         keys.append((f"route{number}", f"{route.destination},{_DIRECTLY[version]}"))

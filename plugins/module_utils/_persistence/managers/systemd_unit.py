@@ -8,6 +8,7 @@ A systemd unit that is bound to the uplink runs the program, and again when the 
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ip
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted, permissions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.escaping import escape
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
     LINKS_DIR,
@@ -27,9 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     COMPANION,
-    IFUPDOWN,
     SYSCTL_FILE,
-    SYSTEMD,
     UDEV_FILE,
     UNIT_DIR,
     Block,
@@ -42,8 +40,26 @@ UPLINKS_FILE = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
 UNIT = f"{UNIT_DIR}/macvtap-links.service"
 UNIT_LINK = f"{UNIT_DIR}/multi-user.target.wants/macvtap-links.service"
 
-# Above the blocks: ifupdown runs the program, not systemd.
-BY_IFUPDOWN = "# run by ifupdown"
+INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
+PATTERNS = (
+    f"{LINKS_DIR}/*",
+    PROGRAM,
+    TEMPLATE,
+    f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
+    UPLINKS_FILE,
+    UNIT,
+    UNIT_LINK,
+    UDEV_FILE,
+    SYSCTL_FILE,
+    INTERFACES_FILE,
+    # Of earlier versions: a hook of Debian's DHCP client.
+    "/etc/dhcp/dhclient-enter-hooks.d/macvtap",
+)
+VALIDATORS = {
+    UDEV_FILE: ("udevadm", "verify", "{}"),
+    UPLINKS_FILE: ("udevadm", "verify", "{}"),
+    INTERFACES_FILE: ("ifquery", "--list", "--interfaces", "{}"),
+}
 
 _MAC_COLONS = 5
 
@@ -52,7 +68,7 @@ _MAC_COLONS = 5
 class Entry:
     """A link as a file has it: on ``parent``, a link of the same file, or on the uplink itself (``UPLINK``).
 
-    ``key`` is what the uplink is found by, which the file is named by; ``starter`` is who runs the program for it.
+    ``key`` is what the uplink is found by, which the file is named by.
     """
 
     name: str
@@ -60,7 +76,6 @@ class Entry:
     parent: str = ""
     text: str = ""
     key: str = ""
-    starter: str = SYSTEMD
 
     @property
     def words(self) -> dict[str, str]:
@@ -80,76 +95,69 @@ class Entry:
         return self.words.get("mode") == "passthru"
 
 
-class SystemdUnit:
-    """The unit, and the files that it makes links by."""
+def blocks(desired: Desired) -> t.Iterator[Block]:
+    """Yield what udev and systemd set of a link, beside the program."""
+    name, link = desired.name, desired.link
+    tap = (("OWNER", link.tap_owner), ("GROUP", link.tap_group), ("MODE", permissions(link.tap_mode)))
+    given = [f'{key}="{value}"' for key, value in tap if value is not None]
+    if given:
+        rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
+        yield Block(UDEV_FILE, rule)
+    if desired.kind == COMPANION:
+        # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
+        yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
 
-    patterns = (
-        f"{LINKS_DIR}/*",
-        PROGRAM,
-        TEMPLATE,
-        f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
-        UPLINKS_FILE,
-        UNIT,
-        UNIT_LINK,
-        UDEV_FILE,
-        SYSCTL_FILE,
+
+def parse(files: t.Iterable[File]) -> tuple[dict[str, Entry], set[str]]:
+    """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
+    entries, up = {}, set()
+    for file in files:
+        if not file.path.startswith(f"{LINKS_DIR}/"):
+            continue
+        key = file.path[len(LINKS_DIR) + 1 :]
+        head, blocks = _managed_blocks.parse(file.text)
+        if UP in head.splitlines():
+            up.add(key)
+        for name, (kind, text) in blocks.items():
+            lower = Entry(name, kind, text=text).words.get("link", UPLINK)
+            entries[name] = Entry(name, kind, lower, text, key)
+    return entries, up
+
+
+def render(entries: t.Mapping[str, Entry], up: t.Collection[str] = (), *, units: bool = True) -> t.Iterator[File]:
+    """Yield the files that make ``entries``, none if there are none; :meth:`parse` gives the same again.
+
+    :param units: systemd runs the program, and nobody else.
+    """
+    by_key: dict[str, list[Entry]] = {}
+    for one in entries.values():
+        by_key.setdefault(one.key, []).append(one)
+    for key, some in by_key.items():
+        order = sorted(
+            some, key=lambda one: (len(_below(one, entries)), _managed_blocks.KINDS.index(one.kind), one.name)
+        )
+        blocks = {one.name: (one.kind, one.text) for one in order}
+        yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render(UP if key in up else "", blocks, list(blocks)))
+    if not by_key:
+        return
+    yield File(PROGRAM, make_links.TEXT)
+    if not units:
+        return
+    yield from (File(TEMPLATE, make_links.UNIT), File(UNIT, make_links.ALL_UNIT))
+    for unit in (escape(key) for key in by_key if not is_found(key)):
+        wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
+        yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
+    rules = "".join(rule for key in sorted(by_key) for rule in _rules(key))
+    if rules:
+        yield File(UPLINKS_FILE, f"{HEADER}\n{rules}")
+
+
+def escape(name: str) -> str:
+    """Return the name as a part of a unit's name, as ``systemd-escape`` does."""
+    return "".join(
+        char if re.fullmatch(r"[A-Za-z0-9:_.]", char) else "".join(f"\\x{byte:02x}" for byte in char.encode())
+        for char in name
     )
-    validators: t.ClassVar[dict[str, tuple[str, ...]]] = {
-        UDEV_FILE: ("udevadm", "verify", "{}"),
-        UPLINKS_FILE: ("udevadm", "verify", "{}"),
-    }
-
-    def blocks(self, desired: Desired) -> t.Iterator[Block]:
-        """Yield what udev and systemd set of a link, beside the program."""
-        name, link = desired.name, desired.link
-        tap = (("OWNER", link.tap_owner), ("GROUP", link.tap_group), ("MODE", permissions(link.tap_mode)))
-        given = [f'{key}="{value}"' for key, value in tap if value is not None]
-        if given:
-            rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
-            yield Block(UDEV_FILE, rule)
-        if desired.kind == COMPANION:
-            # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
-            yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
-
-    def parse(self, files: t.Iterable[File]) -> tuple[dict[str, Entry], set[str]]:
-        """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
-        entries, up = {}, set()
-        for file in files:
-            if not file.path.startswith(f"{LINKS_DIR}/"):
-                continue
-            key = file.path[len(LINKS_DIR) + 1 :]
-            head, blocks = _managed_blocks.parse(file.text)
-            if UP in head.splitlines():
-                up.add(key)
-            starter = IFUPDOWN if BY_IFUPDOWN in head.splitlines() else SYSTEMD
-            for name, (kind, text) in blocks.items():
-                lower = Entry(name, kind, text=text).words.get("link", UPLINK)
-                entries[name] = Entry(name, kind, lower, text, key, starter)
-        return entries, up
-
-    def render(self, entries: t.Mapping[str, Entry], up: t.Collection[str] = ()) -> t.Iterator[File]:
-        """Yield the files that make ``entries``, none if there are none; :meth:`parse` gives the same again."""
-        by_key: dict[str, list[Entry]] = {}
-        for one in entries.values():
-            by_key.setdefault(one.key, []).append(one)
-        started = {key for key, some in by_key.items() if some[0].starter == SYSTEMD}
-        for key, some in by_key.items():
-            lines = ([UP] if key in up else []) + ([] if key in started else [BY_IFUPDOWN])
-            order = sorted(
-                some, key=lambda one: (len(_below(one, entries)), _managed_blocks.KINDS.index(one.kind), one.name)
-            )
-            blocks = {one.name: (one.kind, one.text) for one in order}
-            yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render("\n".join(lines), blocks, list(blocks)))
-        if by_key:
-            yield File(PROGRAM, make_links.TEXT)
-        if started:
-            yield from (File(TEMPLATE, make_links.UNIT), File(UNIT, make_links.ALL_UNIT), File(UNIT_LINK, target=UNIT))
-        for unit in (escape(key) for key in started if not is_found(key)):
-            wants = f"{UNIT_DIR}/sys-subsystem-net-devices-{unit}.device.wants"
-            yield File(f"{wants}/macvtap-links@{unit}.service", target=TEMPLATE)
-        rules = "".join(rule for key in sorted(started) for rule in _rules(key))
-        if rules:
-            yield File(UPLINKS_FILE, f"{HEADER}\n{rules}")
 
 
 def is_found(key: str) -> bool:
@@ -157,20 +165,11 @@ def is_found(key: str) -> bool:
     return ":" in key
 
 
-def by_uplink(entries: t.Mapping[str, Entry], declared: t.Collection[str]) -> dict[str, Entry]:
-    """Return the entries with the keys of the uplinks that they stand on in the end.
-
-    Who runs the program for an uplink is who does for what is ``declared`` on it, whatever it was before.
-    """
-    keys = {}
-    for name, one in entries.items():
-        base = _below(one, entries)[-1]
-        keys[name] = base.key if base.parent == UPLINK else base.parent
-    starters = {keys[name]: entries[name].starter for name in declared}
-    return {
-        name: replace(one, key=keys[name], starter=starters.get(keys[name], one.starter))
-        for name, one in entries.items()
-    }
+def by_uplink(entries: t.Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return the entries with the keys of the uplinks that they stand on in the end."""
+    bases = {name: _below(one, entries)[-1] for name, one in entries.items()}
+    keys = {name: base.key if base.parent == UPLINK else base.parent for name, base in bases.items()}
+    return {name: replace(one, key=keys[name]) for name, one in entries.items()}
 
 
 def _below(one: Entry, entries: t.Mapping[str, Entry]) -> list[Entry]:
@@ -204,12 +203,12 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
     if desired.link.state == "up":
         lines.append(f"link set dev {desired.name} up")
     if desired.kind == COMPANION and desired.manager is None:
-        lines += [f"address replace {one} dev {desired.name}" for one in desired.stack.addresses]
-        for route in desired.stack.routes:
+        lines += [f"address replace {one} dev {desired.name}" for one in desired.companion.addresses]
+        for route in desired.companion.routes:
             source = f" src {route.source}" if route.source else ""
             lines.append(f"route replace {route.destination} dev {desired.name} proto static{source}")
     text = "".join(f"{line}\n" for line in lines)
-    return Entry(desired.name, desired.kind, parent, text, key, desired.backend)
+    return Entry(desired.name, desired.kind, parent, text, key)
 
 
 def _settings(name: str) -> dict[str, int]:
