@@ -745,7 +745,7 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
             except (MacvtapError, Interrupted) as exc:
-                # This run's changes are rolled back, or kept on request. The next attempt reads those of the other editor.
+                # This run's changes are rolled back, or kept on request. The next attempt reads the other editor's.
                 again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]

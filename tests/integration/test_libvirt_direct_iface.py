@@ -22,12 +22,12 @@ def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hyper
     before = hv.dump("web1")
     declared: Result = {"domain": "web1", "mac": B.upper(), "source": "up1", "mode": "passthru"}
 
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     assert hv.dump("web1") == before
     done = ok(module(**declared))
-    assert foreseen["changed"]
-    assert foreseen["changes"] == done["changes"]
-    assert foreseen["diff"] == done["diff"]
+    assert predicted["changed"]
+    assert predicted["changes"] == done["changes"]
+    assert predicted["diff"] == done["diff"]
     assert set(impacts(done).values()) == {"config"}
     assert done["interfaces"] == [
         {
@@ -127,11 +127,11 @@ def test_what_needs_a_restart_is_stored_and_reported_until_then(hv: Hypervisor, 
     hv.virsh("start", "web1")
     declared: Result = {"domain": "web1", "mac": A, "model": "e1000e", "source": "up1"}
     due = [{"domain": "web1", "mac": A, "fields": ["source", "model"]}]
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     done = ok(module(**declared))
     again = ok(module(**declared))
     assert impacts(done) == {"source": "restart", "model": "restart"}
-    assert foreseen["restart_required"] == done["restart_required"] == again["restart_required"] == due
+    assert predicted["restart_required"] == done["restart_required"] == again["restart_required"] == due
     assert not again["changed"]
     assert again["interfaces"][0]["stored"]["model"] == "e1000e"
     assert again["interfaces"][0]["live"]["model"] == "virtio"

@@ -193,10 +193,10 @@ def test_a_new_address_at_each_define_never_comes_through_the_module(hv: Hypervi
     hv.define(domain("web1"))
     hv.define(domain("web2"))
     declared: Result = {"interfaces": [{"domain": "web1"}, {"domain": "web2"}], "source": "up1", "mode": "bridge"}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     done = ok(module(**declared))
     macs = [interface["mac"] for interface in done["interfaces"]]
-    assert macs == [interface["mac"] for interface in foreseen["interfaces"]]
+    assert macs == [interface["mac"] for interface in predicted["interfaces"]]
     assert len(set(macs)) == 2
     assert all(mac.startswith("52:54:00:") for mac in macs)
     again = ok(module(**declared))
@@ -288,8 +288,8 @@ def test_what_libvirt_refuses_to_change_live_is_due_at_the_restart(hv: Hyperviso
     hv.virsh("start", "web1")
     live = element(hv.dump("web1", live=True), A)
     declared: Result = {"domain": "web1", "mac": A, **EVERYTHING}
-    foreseen = ok(module(check=True, live="replug", **declared))
-    assert impacts(foreseen) == dict.fromkeys(FIELDS, "replug")
+    predicted = ok(module(check=True, live="replug", **declared))
+    assert impacts(predicted) == dict.fromkeys(FIELDS, "replug")
     done = ok(module(**declared))
     assert impacts(done) == dict.fromkeys(FIELDS, "restart")
     assert set(done["restart_required"][0]["fields"]) == FIELDS

@@ -30,9 +30,9 @@ def live(result: Result) -> Result:
 
 def test_a_mode_changes_under_the_running_guest(started: Hypervisor, module: Module) -> None:
     link = live(ok(module(domain="web1", mac=A)))["target"]
-    foreseen = ok(module(check=True, domain="web1", mac=A, mode="private"))
+    predicted = ok(module(check=True, domain="web1", mac=A, mode="private"))
     done = ok(module(domain="web1", mac=A, mode="private"))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert impacts(done) == {"mode": "live"}
     assert done["restart_required"] == []
     assert "macvtap mode private" in started.run("ip", "-d", "link", "show", link)

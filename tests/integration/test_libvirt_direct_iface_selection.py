@@ -94,10 +94,10 @@ def test_purge_takes_what_is_direct_and_not_declared_of_the_named_domains(hv: Hy
     hv.define(domain("web2", nic("52:54:00:00:00:0d")))
     before = hv.dump("web1"), hv.dump("web2")
     declared: Result = {"interfaces": [{"domain": "web1", "mac": A}], "purge": True}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     assert (hv.dump("web1"), hv.dump("web2")) == before
     done = ok(module(**declared))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert {change["target"] for change in done["changes"]} == {f"web1 {B}"}
     assert macs(hv.dump("web1")) == [A, C]
     assert hv.dump("web2") == before[1]
@@ -144,10 +144,10 @@ def test_a_converted_interface_keeps_what_the_guest_knows_it_by(
     hv.define(domain("web1", was, nic(B)))
     before = hv.dump("web1")
     declared: Result = {"domain": "web1", "mac": A, "source": "up1", "mode": "bridge", "convert": True}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     assert hv.dump("web1") == before
     done = ok(module(**declared))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert (done["changes"][0]["field"], done["changes"][0]["before"]) == ("type", kind)
     now = element(hv.dump("web1"), A)
     assert "<interface type='direct'" in now

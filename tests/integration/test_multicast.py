@@ -122,10 +122,10 @@ def link(result: Result) -> str:
 
 def test_a_running_guest_receives_its_groups_only_with_allmulticast(guest: Guest, module: Module) -> None:
     assert (guest.answers(), guest.hears()) == (False, False)
-    foreseen = ok(module(check=True, domain="web1", mac=A, allmulticast=True))
+    predicted = ok(module(check=True, domain="web1", mac=A, allmulticast=True))
     assert (guest.answers(), guest.hears()) == (False, False)
     done = ok(module(domain="web1", mac=A, allmulticast=True))
-    assert done["changes"] == foreseen["changes"]
+    assert done["changes"] == predicted["changes"]
     assert impacts(done) == {"allmulticast": "live"}
     assert "\nallmulticast: yes" in done["diff"][0]["after"]
     assert (guest.answers(), guest.hears()) == (True, True)

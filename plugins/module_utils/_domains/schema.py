@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_grammar import Content, Grammar
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_words import NS, either, label, short
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_text import NS, either, label, short
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
 
 _DIRECTORIES = ("/usr/share/libvirt/schemas", "/usr/local/share/libvirt/schemas")
@@ -113,7 +113,7 @@ def _on_attributes(grammar: Grammar, element: t.Any, content: Content, path: _Pa
             known = f"; it can have {', '.join(sorted(content.attributes))}" if content.attributes else ""
             yield f"{label(element, path, name)}: there is no such attribute{known}"
         elif not any(grammar.takes(one, value) for one in patterns):
-            yield _on_value(element, path, name, [grammar.words(one) for one in patterns])
+            yield _on_value(element, path, name, [grammar.describe(one) for one in patterns])
     for name in content.required_attributes:
         if name not in element.attrib:
             yield _on_value(element, path, name, ())
@@ -141,7 +141,7 @@ def _on_children(grammar: Grammar, element: t.Any, content: Content, path: _Path
 def _on_text(grammar: Grammar, element: t.Any, content: Content, path: _Path) -> t.Iterator[str]:
     text = "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
     if content.texts and not any(grammar.takes(one, text) for one in content.texts):
-        wanted = " or ".join(grammar.words(one) for one in content.texts)
+        wanted = " or ".join(grammar.describe(one) for one in content.texts)
         yield f"{label(element, path)}: {short(text)} is not {wanted}"
     elif text and not content.texts:
         yield f"{label(element, path)}: has the text {short(text)}, where none belongs"

@@ -10,8 +10,8 @@ import os
 import typing as t
 from xml.sax.saxutils import quoteattr
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema_words
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_words import NS, children, kind_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema_text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_text import NS, children, kind_of
 
 _GRAMMAR = (
     '<grammar xmlns="http://relaxng.org/ns/structure/1.0" '
@@ -34,7 +34,7 @@ class Content:
         self.contradictions: dict[str, list[str]] = {}
 
     def add(self, pattern: t.Any, *, required: bool, repeatable: bool) -> None:
-        kind, name = kind_of(pattern), schema_words.name_of(pattern)
+        kind, name = kind_of(pattern), schema_text.name_of(pattern)
         if kind in _TEXT:
             self.texts.append(pattern)
         elif kind == "attribute":
@@ -98,8 +98,8 @@ class Grammar:
             probe.text = text
         return bool(self.validator(whole).validate(probe))
 
-    def words(self, pattern: t.Any) -> str:
-        return schema_words.words(pattern, self.defines)
+    def describe(self, pattern: t.Any) -> str:
+        return schema_text.describe(pattern, self.defines)
 
     def content(self, pattern: t.Any, element: t.Any) -> Content:
         """Return the direct content of ``pattern``, with only the choices that ``element`` can match."""
@@ -112,7 +112,7 @@ class Grammar:
         content = self.content(pattern, element)
         found = dict(content.contradictions)
         for name in content.required_attributes:
-            values = [v for one in content.attributes[name] for v in schema_words.values(one, self.defines)]
+            values = [v for one in content.attributes[name] for v in schema_text.values(one, self.defines)]
             if values and element.get(name) not in values:
                 found[name] = values
         return found

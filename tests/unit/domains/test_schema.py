@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, schema, schema_words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, schema, schema_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -145,6 +145,6 @@ def test_a_missing_lxml_is_no_problem_but_reported(tmp_path: pathlib.Path, monke
 
 
 def test_what_is_allowed_reads_as_a_list_or_as_alternatives() -> None:
-    assert schema_words.either(["on", "off", "on"]) == "one of on, off"
-    assert schema_words.either(["yes"]) == "yes"
-    assert schema_words.either(["a UUID", "empty"]) == "a UUID or empty"
+    assert schema_text.either(["on", "off", "on"]) == "one of on, off"
+    assert schema_text.either(["yes"]) == "yes"
+    assert schema_text.either(["a UUID", "empty"]) == "a UUID or empty"

@@ -60,9 +60,9 @@ def short(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
 
 
-def either(words: t.Iterable[str]) -> str:
+def either(texts: t.Iterable[str]) -> str:
     """Join the allowed values to a text."""
-    unique = list(dict.fromkeys(words))
+    unique = list(dict.fromkeys(texts))
     if all(" " not in word for word in unique) and len(unique) > 1:
         return f"one of {', '.join(unique)}"
     return " or ".join(unique)
@@ -88,7 +88,7 @@ def values(pattern: t.Any, defines: Defines) -> list[str]:
     return found
 
 
-def words(pattern: t.Any, defines: Defines) -> str:
+def describe(pattern: t.Any, defines: Defines) -> str:
     """Describe what ``pattern`` of an attribute or a text accepts."""
     kind = kind_of(pattern)
     if kind == "value":
@@ -101,7 +101,7 @@ def words(pattern: t.Any, defines: Defines) -> str:
     if listed:
         return either(listed)
     inner = defines.get(pattern.get("name"), ()) if kind == "ref" else children(pattern)
-    return either(words(one, defines) for one in inner) or "empty"
+    return either(describe(one, defines) for one in inner) or "empty"
 
 
 def _data(pattern: t.Any) -> str:
