@@ -61,7 +61,7 @@ class Hypervisor:
         )
         self._guests = Guests(connection, timeout, self._requests)
         self._definitions = Definitions(connection)
-        with connection.translate_errors("cannot ask libvirt what it is"):
+        with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
         # qemu:///session cannot run a guest with such an interface. The rules belong to other guests.

@@ -55,8 +55,8 @@ def with_state_warnings(plan: Plan[Nic], host: Host) -> Plan[Nic]:
         if domain is not None and domain.saved is not None:
             warnings[
                 f"domain {domain.name!r} has a managed save: its next start restores the guest with the NICs that "
-                "it was saved with, whatever is stored. What is stored applies when it is stopped and started "
-                f"after that. virsh managedsave-remove {domain.name} discards the saved guest, and then it applies "
+                "it was saved with, whatever is stored. The stored configuration applies after the stop and start "
+                f"that follow. virsh managedsave-remove {domain.name} discards the saved guest, so that it applies "
                 "at once"
             ] = None
             changes = tuple(replace(one, impact=Impact.RESTART) for one in step.changes)
