@@ -57,7 +57,7 @@ class Odd:
 
     pieces: tuple[str, ...]
     nics: tuple[str, ...]
-    unknown_domain: tuple[tuple[str, ...], ...]
+    unknown: tuple[tuple[str, ...], ...]
 
     @property
     def text(self) -> str:
@@ -73,7 +73,7 @@ def value_of(field: Field) -> st.SearchStrategy[str]:
     if field.name == "address":
         return st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z")
     if field.kind == "bool":
-        return st.sampled_from(field.words)
+        return st.sampled_from(field.bool_words)
     if field.kind == "int":
         return st.integers(0, 1 << 32).map(str)
     return st.sampled_from(field.choices) if field.choices else _TEXT
@@ -107,11 +107,11 @@ def documents(kinds: t.Sequence[str] = ("direct", *_ORIGINS), most: int = 4) -> 
 def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]]) -> Odd:
     """Write a document that has interfaces of these types and values, otherwise at random."""
     newline = rng.choice(("\n", "\n", "\r\n"))
-    texts, unknown_domain, pieces = [], [], [_head(rng)]
+    texts, unknown, pieces = [], [], [_head(rng)]
     for index, (kind, wanted) in enumerate(nics):
         text, odd = _nic(rng, kind, mac_of(index), wanted)
         texts.append(text.replace("\n", newline))
-        unknown_domain.append(tuple(one.replace("\n", newline) for one in odd))
+        unknown.append(tuple(one.replace("\n", newline) for one in odd))
         pieces.append(
             rng.choice(("", "\n    ", "<!-- <interface> -->\n    ", "<hostdev><mac address='no'/></hostdev>\n    "))
         )
@@ -119,7 +119,7 @@ def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]])
         "\n  </devices\n>\n  <qemu:commandline>\n    <qemu:arg value='-netdev'/><qemu:interface type='direct'/>\n"
         "  </qemu:commandline>\n</domain>\n<!-- after -->" + rng.choice(("", "\n"))
     )
-    return Odd(tuple(piece.replace("\n", newline) for piece in pieces), tuple(texts), tuple(unknown_domain))
+    return Odd(tuple(piece.replace("\n", newline) for piece in pieces), tuple(texts), tuple(unknown))
 
 
 def _values(rng: random.Random) -> dict[str, str]:
@@ -130,7 +130,7 @@ def _values(rng: random.Random) -> dict[str, str]:
         elif field.kind == "int":
             found[field.name] = str(rng.randrange(1 << rng.randint(1, 32)))
         else:
-            plain = field.choices or (field.words if field.kind == "bool" else ("virtio", "eth0", _mixed(rng)))
+            plain = field.choices or (field.bool_words if field.kind == "bool" else ("virtio", "eth0", _mixed(rng)))
             found[field.name] = rng.choice(plain)
     return found
 

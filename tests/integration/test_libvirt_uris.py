@@ -235,7 +235,7 @@ def test_a_users_own_libvirt_stores_but_does_not_start(hv: Hypervisor, user: Oth
     before = virsh("dumpxml", "--inactive", "idle")
     failed = module("idle", mac=B, source="eth0", mode="bridge")["msg"]
     assert "cannot add 52:54:00:00:00:0b to the running domain 'idle': error creating macvtap interface" in failed
-    assert "Only root can make macvtap links" in failed
+    assert "Only root can create macvtap links" in failed
     assert failed.endswith("The host is as it was before")
     assert virsh("dumpxml", "--inactive", "idle") == before
     stored = ok(module("idle", mac=B, source="eth0", mode="bridge", live="none"))

@@ -214,7 +214,7 @@ def test_libvirt_takes_allmulticast_off_the_link_of_a_guest_that_it_trusts(hv: H
 
 def test_a_nic_that_does_not_report_its_filters_cannot_be_trusted(hv: Hypervisor, module: Module) -> None:
     hv.define(direct_iface.domain("web1", nic(A).replace("virtio", "e1000e")))
-    assert "QEMU does not tell" in module(domain="web1", mac=A, trust_guest_rx_filters=True)["msg"]
+    assert "QEMU does not report" in module(domain="web1", mac=A, trust_guest_rx_filters=True)["msg"]
     hv.virsh("start", "web1")
     said = hv.virsh("qemu-monitor-command", "web1", '{"execute": "query-rx-filter"}')
     assert "e1000e" not in said

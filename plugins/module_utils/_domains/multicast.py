@@ -123,7 +123,7 @@ def _validate_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) 
     if is_desired or {_ALL, "mode"} & set(changed):
         alternatives = "trust_guest_rx_filters: true with model: virtio, or mode: bridge"
         raise MacvtapError(
-            "allmulticast does not work in mode passthrough. The link gets it before it is up, so the source "
+            "allmulticast has no effect in mode passthrough. The link gets it before it is up, so the source "
             "does not receive more. When the link loses it, the source's reference count underflows. Set "
             + (
                 alternatives

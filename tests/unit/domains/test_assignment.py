@@ -96,7 +96,7 @@ def test_what_one_declaration_moves_another_does_not_find(running: bool) -> None
     assert meant([want(mac=A, present=False), want(at=1, source="eth0")], host) == [A, "new"]
 
 
-BOTH = "source: domain 'web1' is to have 2 direct interfaces with the source eth0"
+BOTH = "source: domain 'web1' would have 2 direct interfaces with source eth0"
 
 
 @pytest.mark.parametrize(

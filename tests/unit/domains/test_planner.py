@@ -376,7 +376,7 @@ def test_a_new_interface_gets_a_stable_and_unique_address() -> None:
     assert first == new_mac(by("source", "eth0", mode="vepa"), host(stopped(uuid="u1")))
     assert first != new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u2")))
     assert first != new_mac(by("source", "eth0", mode="bridge"), host(stopped(uuid="u1"), macs={first: ("db1",)}))
-    prefixed = replace(by("source", "eth0", mode="bridge"), prefix="02:aa")
+    prefixed = replace(by("source", "eth0", mode="bridge"), mac_prefix="02:aa")
     assert new_mac(prefixed, host(stopped(uuid="u1"))).startswith("02:aa:")
 
 
@@ -393,7 +393,7 @@ def test_an_address_that_another_domain_has_is_refused_for_a_new_interface() -> 
         host(stopped(), Domain("db1", stored=(STORED,))),
         host(stopped(), Domain("db1", running=True, live=(LIVE,))),
     ):
-        with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.mac: .* of domain db1 already"):
+        with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.mac: .* is already .* of domain db1"):
             planner.plan([desired], on)
     moving = [desired, want(domain="db1", present=False)]
     assert planner.plan(moving, host(stopped(), Domain("db1", stored=(STORED,)))).changed
@@ -459,7 +459,7 @@ def test_a_nic_that_is_not_virtio_loses_its_driver() -> None:
 
 def test_a_target_is_refused_where_a_domain_has_it_that_is_not_in_the_task() -> None:
     on = host(stopped(), macs={}, targets={"web0": ("db1",)})
-    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.target: web0 .* of domain db1 already"):
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.target: web0 is already .* of domain db1"):
         planner.plan([want(source="eth0", target="web0")], on)
     assert planner.plan([want(source="eth0", target="web1")], on).changed
 
@@ -467,10 +467,10 @@ def test_a_target_is_refused_where_a_domain_has_it_that_is_not_in_the_task() -> 
 def test_a_target_is_refused_where_another_interface_has_it() -> None:
     web0 = changed(STORED, target="web0")
     other = Domain("db1", stored=(replace(web0, mac=OTHER),))
-    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.target: .*interface {OTHER} of domain db1 too"):
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.target: .*also .* interface {OTHER} of domain db1"):
         planner.plan([want(target="web0")], host(stopped(STORED), other))
     twins = [want(target="web0"), want(mac=OTHER, source="eth0", mode="bridge", target="web0")]
-    with pytest.raises(MacvtapError, match=r"\.target: .* too"):
+    with pytest.raises(MacvtapError, match=r"\.target: .* also the target"):
         planner.plan(twins, host(stopped(STORED)))
     # It moves from one to the other; and what stays is not judged.
     moving = [want(target="web0"), want(domain="db1", mac=OTHER, present=False)]
@@ -608,7 +608,7 @@ def udev_rules(domain: Domain, *macs: str, **more: t.Any) -> Host:
     """A host with udev, and rules for these addresses."""
     said = dict.fromkeys(macs, "yes")
     stored = tuple(heard(iface, said.get(iface.mac, "no")) for iface in domain.stored)
-    return host(replace(domain, stored=stored), **{"links": LINKS, "kept": frozenset(macs), **more})
+    return host(replace(domain, stored=stored), **{"links": LINKS, "managed_rules": frozenset(macs), **more})
 
 
 @pytest.mark.parametrize(
@@ -712,7 +712,7 @@ def test_allmulticast_waits_for_libvirt_to_trust_the_running_guest_no_longer() -
 def test_trust_is_refused_for_a_nic_that_does_not_report_its_filters() -> None:
     for given in ({"model": "e1000e", "trust_guest_rx_filters": "yes"}, {"trust_guest_rx_filters": "yes"}):
         on = host(stopped(changed(STORED, model="e1000e")))
-        with pytest.raises(MacvtapError, match=r"\.trust_guest_rx_filters: QEMU does not tell .* model e1000e"):
+        with pytest.raises(MacvtapError, match=r"\.trust_guest_rx_filters: QEMU does not report .* model e1000e"):
             planner.plan([replace(want(), given=given)], on)
     # What is so already is no business of this task.
     had = changed(STORED, model="e1000e", trust_guest_rx_filters="yes")
@@ -898,6 +898,6 @@ def test_a_rom_that_is_off_is_not_tuned() -> None:
     ):
         planner.plan([replace(want(), given={"rom.bar": "on"})], host(stopped(off)))
     tuned = changed(STORED, **{"rom.file": "/x"})
-    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.rom\.enabled: libvirt takes rom.file only"):
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.rom\.enabled: libvirt accepts rom.file only"):
         planner.plan([replace(want(), given={"rom.enabled": "no"})], host(stopped(tuned)))
     assert planner.plan([replace(want(), given={"rom.enabled": "yes", "rom.bar": "on"})], host(stopped(off))).changed

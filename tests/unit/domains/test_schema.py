@@ -108,7 +108,7 @@ def test_every_mistake_is_named() -> None:
 
 @need_schema
 def test_what_this_collection_writes_is_what_libvirt_takes() -> None:
-    values = {field.name: field.choices[0] if field.choices else field.words[1] for field in FIELDS}
+    values = {field.name: field.choices[0] if field.choices else field.bool_words[1] for field in FIELDS}
     values |= {field.name: "1" for field in FIELDS if field.kind == "int"}
     values |= dict.fromkeys(("driver.rx_queue_size", "driver.tx_queue_size"), "256")
     values |= {"source": "eth0", "model": "virtio", "target": "web0", "alias": "ua-lan", "address": "0000:01:00.0"}

@@ -221,7 +221,7 @@ def test_a_file_that_is_a_mount_is_written_into_only_if_that_is_allowed(
     for check_mode in (True, False):
         file = xmlfile.open_file(str(path), write=never)
         steps = converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT, check_mode=True).plan.steps
-        with pytest.raises(MacvtapError, match=r"it is itself a mount.* Set unsafe_writes: true"):
+        with pytest.raises(MacvtapError, match=r"it is a mount point.* Set unsafe_writes: true"):
             file.require(steps) if check_mode else converge(file, TO_DIRECT)
     assert path.read_text() == DOMAIN
     converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT)
@@ -266,7 +266,7 @@ BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
         (DOMAIN.replace("mine", "\0").encode(), "NUL"),
         (b"\xed\xa0\x80", "not UTF-8"),
         (b"<domain><name>a</name>" + b"<a>" * 100_000, "levels of elements"),
-        (b"<domain><name>a</name><a b='" + b"x" * 17_000_000, "more than 16 MiB"),
+        (b"<domain><name>a</name><a b='" + b"x" * 17_000_000, "larger than 16 MiB"),
         (b"<domain><name>a</name><a b='" + b"x" * 15_000_000, "not well formed"),
         (b" " * 50_000_000 + b"<domain/>", "16 MiB|empty"),
     ],

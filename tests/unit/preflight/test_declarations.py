@@ -171,7 +171,7 @@ def test_several_interfaces_that_are_meant() -> None:
 def test_entries_that_would_find_each_others_interface_next_time() -> None:
     there = found(web("web1", U1, iface(A)))
     conflict = only((declared(nic(), nic(mac=B)), there))
-    assert "is to have 2 direct interfaces with the source eth0" in conflict.message
+    assert "would have 2 direct interfaces with source eth0" in conflict.message
     # The one is moved away by its address, so that the other one makes a new one.
     assert (
         conflicts((declared(nic(mac=A, source="eth1"), nic()), found(uplink(3, "eth1"), web("web1", U1, iface(A)))))

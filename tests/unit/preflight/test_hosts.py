@@ -73,7 +73,12 @@ TRUSTED = {"model": "virtio", "trust_guest_rx_filters": "yes"}
         ({"trust_guest_rx_filters": True}, {"domains_model": "e1000e"}, None, "trust_guest_rx_filters: QEMU does not"),
         ({"trust_guest_rx_filters": True}, {}, {"model": "e1000e"}, "trust_guest_rx_filters: QEMU does not report"),
         ({"trust_guest_rx_filters": True}, {}, None, None),
-        ({"allmulticast": True, "mode": "passthrough"}, {}, None, "allmulticast: in mode passthrough"),
+        (
+            {"allmulticast": True, "mode": "passthrough"},
+            {},
+            None,
+            "allmulticast: allmulticast has no effect in mode passthrough",
+        ),
         ({"allmulticast": True, "state": "absent"}, {"domains_trust_guest_rx_filters": True}, TRUSTED, None),
         ({}, {}, {**TRUSTED, "allmulticast": "yes"}, None),
     ],
