@@ -204,11 +204,12 @@ _BACKEND = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]
 
 
 class ModuleDocFragment:
-    # Of modules that make links.
-    DOCUMENTATION = _OPTIONS + _entries()
+    # Of modules that make links. Annotated as what a tool has to evaluate: ansible-test's yamllint takes every plain
+    # assignment in here for a constant text.
+    DOCUMENTATION: str = _OPTIONS + _entries()
 
     # Of modules that write them down.
-    PERSISTENT = _OPTIONS + _entries(backend=_BACKEND)
+    PERSISTENT: str = _OPTIONS + _entries(backend=_BACKEND)
 
     # Of modules that change links.
     LOCK = r"""

@@ -61,25 +61,8 @@ def test_a_rollback_leaves_a_guest_alone_that_was_started_meanwhile(live: str) -
     assert macs(sequence, "web1") == ([A], [A])
 
 
-def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() -> None:
-    sequence = host()
-    sequence.act(Action("hang", "web2"))
-    outcome = sequence.run(
-        {
-            "interfaces": [
-                {"domain": "web2", "mac": B, "state": "absent"},
-                {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge", "model": "nonsense"},
-            ],
-            "timeout": 1,
-        }
-    )
-    assert outcome.rc == 1
-    assert "The host is as it was before" not in outcome.message
-    sequence.act(Action("answer", "web2"))
-    assert macs(sequence, "web2") == ([B], [B])
-
-
-def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
+def rolled_back(*events: Event) -> tuple[Sequence, str]:
+    """A host on which the removal of web2's NIC was rolled back, its guest has yet to answer, and the run's message."""
     sequence = host()
     sequence.act(Action("hang", "web2"))
     outcome = sequence.run(
@@ -90,9 +73,22 @@ def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
             ],
             "timeout": 1,
         },
-        events=[during("define", "refuse", nth=2), during("define", "refuse", nth=3)],
+        events=[*events],
     )
-    assert "Not everything could be put back" in outcome.message
+    assert outcome.rc == 1
+    return sequence, outcome.message
+
+
+def test_a_nic_comes_back_that_a_guest_releases_after_the_run_has_rolled_back() -> None:
+    sequence, message = rolled_back()
+    assert "The host is as it was before" not in message
+    sequence.act(Action("answer", "web2"))
+    assert macs(sequence, "web2") == ([B], [B])
+
+
+def test_a_nic_comes_back_too_that_the_rollback_could_not_store_again() -> None:
+    sequence, message = rolled_back(*(during("define", "refuse", nth=nth) for nth in (2, 3)))
+    assert "Not everything could be put back" in message
     sequence.act(Action("answer", "web2"))
     assert macs(sequence, "web2") == ([], [B])
     # Whoever wants it gone says so to a run that succeeds.
