@@ -53,7 +53,7 @@ def test_a_rule_goes_with_its_domain_and_stays_where_another_has_the_address(ude
     refused = module(domain="web2", mac=A, allmulticast=False)
     assert refused["msg"].startswith("allmulticast: the udev rule to remove matches the address")
     left = ok(module(domain="web1", mac=A, state="absent"))
-    assert "an interface of domain web2 has too" in str(left["warnings"])
+    assert "because an interface of domain web2 has the same address" in str(left["warnings"])
     assert A in udev.rules()
     # Undefined by other tools, it leaves its rule.
     udev.hv.virsh("undefine", "web2")
