@@ -292,7 +292,7 @@ def test_a_nic_that_cannot_come_back_is_shown_and_comes_back_when_it_can(started
 
 @contextlib.contextmanager
 def read_only(hv: Hypervisor) -> t.Iterator[None]:
-    hv.run("mkdir", "-p", STATE)
+    hv.run("mkdir", "-p", "-m", "700", STATE)
     hv.run("mount", "--bind", STATE, STATE)
     try:
         hv.run("mount", "-o", "remount,bind,ro", STATE)
