@@ -73,7 +73,7 @@ def value_of(field: Field) -> st.SearchStrategy[str]:
     if field.name == "address":
         return st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z")
     if field.kind == "bool":
-        return st.sampled_from(field.words)
+        return st.sampled_from(field.bool_words)
     if field.kind == "int":
         return st.integers(0, 1 << 32).map(str)
     return st.sampled_from(field.choices) if field.choices else _TEXT
@@ -87,7 +87,7 @@ def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
 
 def _written(values: t.Mapping[str, str]) -> dict[str, str]:
     """Return them as libvirt writes them."""
-    return {name: text for name, said in values.items() if (text := BY_NAME[name].written(said)) is not None}
+    return {name: text for name, said in values.items() if (text := BY_NAME[name].normalize(said)) is not None}
 
 
 def mac_of(index: int) -> str:
@@ -130,7 +130,7 @@ def _values(rng: random.Random) -> dict[str, str]:
         elif field.kind == "int":
             found[field.name] = str(rng.randrange(1 << rng.randint(1, 32)))
         else:
-            plain = field.choices or (field.words if field.kind == "bool" else ("virtio", "eth0", _mixed(rng)))
+            plain = field.choices or (field.bool_words if field.kind == "bool" else ("virtio", "eth0", _mixed(rng)))
             found[field.name] = rng.choice(plain)
     return found
 

@@ -2,29 +2,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make the direct (macvtap) interfaces of libvirt domains what they should be."""
+"""Manage the direct (macvtap) interfaces of libvirt domains."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: libvirt_direct_iface
-short_description: Make the direct (macvtap) interfaces of libvirt domains what they should be
+short_description: Manage direct (macvtap) interfaces of libvirt domains
 version_added: 0.1.0
 description:
-  - Adds, changes and removes network interfaces of the type C(direct) in libvirt domains, those for which libvirt
-    makes a macvtap link.
-  - One interface by O(domain) and what it is found by, or those of any number of domains in one task by O(interfaces).
-  - An interface is found by its O(mac), else by its O(alias), else by its O(target), else by its O(source) where the
-    domain has just one on that. What is stored counts, not what a running guest still has of an interface that has
-    changed. Of two interfaces with one MAC address, an O(alias), O(target) or O(source) given beside it selects one;
-    of such a pair only the stored configuration is changed.
-  - Several entries of one task are seen together. One with a O(mac) is known before any other, so that another entry
-    does not find what that one moves away. An entry that would find another interface in the next run is refused.
-  - Only the options that are given are changed in an interface; the rest of its element, and the rest of the domain's
-    configuration, stay as they are.
-  - The stored configuration is always made right. How much a running guest may feel of it is said by O(live); what
-    would take more is listed in RV(restart_required). The module never restarts anything.
-  - If anything fails, the domains that this run has changed already are put back, unless O(on_error=keep).
+  - Adds, changes and removes network interfaces of the type C(direct) in libvirt domains. libvirt creates a macvtap
+    link for each of them.
+  - Use O(domain) and a selector for one interface, or O(interfaces) for many interfaces of any number of domains.
+  - The selector is O(mac), else O(alias), else O(target), else O(source), if the domain has only one interface on it.
+    It is compared with the stored configuration, not with the running guest. If two interfaces share a MAC address, an
+    O(alias), O(target) or O(source) beside O(mac) selects one. Of such a pair only the stored configuration is changed.
+  - The entries of one task are applied together. Entries with a O(mac) come first, so that other entries do not select
+    an interface that moves away. An entry that would select another interface in the next run is refused.
+  - Only the options that are set are changed. The rest of the interface's element and of the domain's configuration
+    stays as it is.
+  - The stored configuration is always updated. O(live) sets how much a running guest may be disrupted. Changes that
+    need more are listed in RV(restart_required). The module never restarts anything.
+  - If anything fails, the module rolls back the changes of this run, unless O(on_error=keep).
 options:
   domain:
     description:
@@ -33,64 +32,63 @@ options:
     type: str
   mac: &mac
     description:
-      - MAC address of the interface, by which it is found. With colons, dashes, dots (C(5254.00ab.cdef)) or nothing
-        between the digits, in upper or lower case. Write it in quotes, since YAML reads some addresses as numbers.
-      - A new interface for which it is left out gets an address made from the domain's UUID and the O(source), which is
-        the same again whenever it is made, and none that another domain of the host has.
+      - MAC address of the interface, which selects it. With colons, dashes, dots (C(5254.00ab.cdef)) or no separator,
+        in upper or lower case. Quote it, because YAML reads some addresses as numbers.
+      - If a new interface has none, the module generates it from the domain's UUID and the O(source). It is the same
+        each time, and differs from those of the host's other domains.
     type: str
   source: &source
     description:
-      - Link of the host that the interface uses, such as V(eth0). It must exist, and be one that can have macvtap
-        links. An alternative name of up to 15 bytes does as well.
+      - The uplink, a link of the host such as V(eth0). It must exist, and support macvtap links. An alternative name of
+        up to 15 bytes is accepted too.
       - Required for an interface that does not exist yet.
     type: str
     aliases: [parent, dev]
   mode: &mode
     description:
       - Mode of the macvtap link.
-      - V(bridge) works with every switch. V(vepa) needs a switch port that reflects frames (reflective relay, hairpin)
-        for guests of one host to reach each other. V(private) keeps them apart. V(passthrough) gives the whole source
-        to this one interface; V(passthru) is another word for it.
-      - V(passthrough) beside another link on the same source is refused for a running guest, and so is any interface
-        beside one in that mode. For a domain that does not run it is stored, with a warning, unless both interfaces are
-        the same domain's.
-      - V(auto) gives an interface that does not exist yet V(vepa) if the switch behind its source has reflective relay,
-        else V(bridge). The switch behind each source is asked once in a task, as
-        M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can be found out, as on a source that is down,
-        with a remote O(uri) or with O(xml_file), it is V(bridge), with a warning. See O(auto) for what exists.
-      - An interface that does not exist yet gets libvirt's default V(vepa), with a warning, if this is left out.
-      - Under a running guest it is changed on the macvtap link itself, which the guest does not notice, except to and
-        from V(passthrough). libvirt goes on showing the old mode for the running guest then.
+      - V(bridge) works with every switch. With V(vepa), guests of one host reach each other only through a switch port
+        with reflective relay (hairpin). V(private) isolates them. V(passthrough) gives the whole source to this one
+        interface; V(passthru) is an alias.
+      - An interface in mode V(passthrough) must be the only one on its source. A conflict is refused for a running
+        guest, and for two interfaces of one domain. For other domains that do not run it is stored, with a warning.
+      - V(auto) gives a new interface V(vepa) if the switch behind its source has reflective relay, else V(bridge). Each
+        switch is probed once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. If the probe is impossible,
+        it is V(bridge), with a warning. That is so on a source that is down, with a remote O(uri) and with O(xml_file).
+        See O(auto) for existing interfaces.
+      - If this is not set, a new interface gets libvirt's default V(vepa), with a warning.
+      - For a running guest the mode is changed on the macvtap link itself, and the guest does not notice. Changes to
+        and from V(passthrough) need a replug. libvirt shows the old mode until the guest is stopped and started.
     type: str
     choices: [vepa, bridge, private, passthrough, passthru, auto]
   model: &model
     description:
-      - Model of the network card that the guest sees, such as V(virtio) or V(e1000e).
-      - An interface that does not exist yet gets V(virtio) if this is left out.
+      - NIC model that the guest sees, such as V(virtio) or V(e1000e).
+      - If this is not set, a new interface gets V(virtio).
     type: str
   driver: &driver
     description:
-      - How the host's side of a V(virtio) card works. A card that gets another model loses these.
+      - Options of the host's side of a V(virtio) NIC. A NIC whose model changes to another one loses them.
       - An empty dictionary in an entry of O(interfaces) takes nothing from the default beside it.
     version_added: 0.2.0
     type: dict
     suboptions:
       name:
-        description: Who moves the frames, the kernel or QEMU.
+        description: The backend that moves the frames, the kernel (V(vhost)) or QEMU (V(qemu)).
         type: str
         choices: [qemu, vhost]
       txmode:
-        description: How transmission is started.
+        description: How QEMU handles transmission.
         type: str
         choices: [iothread, timer]
       ioeventfd:
-        description: Whether the guest's notifications are handled apart from its processors.
+        description: Whether the guest's notifications are handled outside of its virtual CPUs.
         type: bool
       event_idx:
-        description: Whether guest and host tell each other when they want to be notified.
+        description: Whether guest and host announce when they want to be notified.
         type: bool
       queues:
-        description: Number of queue pairs. V(1) is libvirt's default, for which it stores nothing.
+        description: Number of queue pairs. V(1) is libvirt's default, which it does not store.
         type: int
       rx_queue_size:
         description: Length of each receive queue, a power of two from 256 to 1024.
@@ -99,10 +97,10 @@ options:
         description: Length of each transmit queue, a power of two from 256 to 1024.
         type: int
       rss:
-        description: Whether received frames are spread over the queues by a hash.
+        description: Whether received frames are distributed over the queues by a hash.
         type: bool
       rss_hash_report:
-        description: Whether the guest is told the hash of received frames.
+        description: Whether the guest gets the hash of received frames.
         type: bool
       packed:
         description: Whether packed virtqueues are offered.
@@ -114,62 +112,62 @@ options:
         description: Whether address translation services are offered.
         type: bool
       page_per_vq:
-        description: Whether each queue's notification has a page of its own.
+        description: Whether each queue has its own notification page.
         type: bool
   target: &target
     description:
-      - Name of the macvtap link on the host, up to 15 bytes, such as V(web0). Names as libvirt makes up itself
-        (C(macvtap0), C(vnet0)) are refused, since libvirt drops them, and so are names that another link has, since
-        libvirt 9.0 removes that link when it fails to make its own.
-      - The empty string leaves the name to libvirt.
+      - Name of the macvtap link on the host, up to 15 bytes, such as V(web0). Names like those that libvirt generates
+        (C(macvtap0), C(vnet0)) are refused, because libvirt drops them. The name of another link is refused too,
+        because libvirt 9.0 fails and then removes that link.
+      - With an empty string libvirt chooses the name.
     version_added: 0.2.0
     type: str
   link_state: &link_state
-    description: Whether the guest sees a cable plugged in.
+    description: State of the link that the guest sees, as if its cable were plugged in (V(up)) or not (V(down)).
     version_added: 0.2.0
     type: str
     choices: [up, down]
   trust_guest_rx_filters: &trust
     description:
-      - Whether the filters that the guest sets on its card, such as for multicast, are set on the macvtap link. So the
-        guest decides what its link hears, and by which MAC address.
-      - Only a V(virtio) card tells how it is set; for another one it is refused, and so is another O(model) for an
-        interface that has this.
-      - Before libvirt 10.1 it takes a replug. From then on it is changed in the running guest, with a warning, since
-        libvirt sets the link only when the guest next changes its filters, and takes nothing back.
-      - O(allmulticast) is another way to hear multicast, with no say for the guest. An interface cannot have both,
-        declared or stored.
+      - Whether the filters that the guest sets on its NIC, such as for multicast, also apply to the macvtap link. The
+        guest then decides what its link receives, and its MAC address.
+      - Another O(model) than V(virtio) is refused, because QEMU does not report its filters.
+      - Before libvirt 10.1 a change needs a replug. Later versions change it in the running guest, with a warning.
+        libvirt then updates the link only when the guest next changes its filters, and does not undo old ones.
+      - O(allmulticast) is the other way to receive multicast, without trusting the guest. An interface cannot have
+        both, declared or stored.
     version_added: 0.2.0
     type: bool
   allmulticast: &allmulticast
     description:
-      - Whether the macvtap link hears all multicast groups. Otherwise it hears those that the host knows of, not those
-        that the guest joins, and so no IPv6 neighbour discovery for addresses that are not made from the MAC address.
+      - Whether the macvtap link receives all multicast groups. Otherwise it receives only those that the host knows,
+        not those that the guest joins. IPv6 neighbour discovery then works only for addresses that derive from the MAC
+        address.
       - A running guest's link gets it at once, and the guest does not notice.
-      - libvirt's configuration has no word for it. So that the link has it whenever the guest starts, a rule for the
-        interface's MAC address is written to C(/etc/udev/rules.d/90-macvtap-domains.rules), and removed with
-        V(false) or with the interface. On a host without udev, or where that file is not this collection's or cannot be
-        read, it lasts until the guest stops, with a warning.
-      - A rule goes by the address. Where another domain has the same one, V(false) is refused, and O(state=absent) and
-        O(purge) leave the rule, with a warning. O(state=absent) with a O(mac) removes the rule that a domain has left
-        which was undefined by other means.
-      - Refused where neither can be reached, with O(xml_file), a remote O(uri) or C(qemu:///session); with
-        O(trust_guest_rx_filters), by which libvirt takes it off again; and in mode V(passthrough), in which the source
-        hears no more by what its link gets before it is up. There V(false) takes the rule away, and the running guest's
-        link keeps it until a restart.
-      - With V(false) the link of a running guest that libvirt trusts keeps what the guest has set.
-      - Left as it is if this is left out.
+      - libvirt cannot store it. Instead a udev rule for the interface's MAC address sets it at each start. The module
+        writes the rule to C(/etc/udev/rules.d/90-macvtap-domains.rules), and removes it with V(false) or with the
+        interface. Without udev, or if that file is unreadable or not managed by this collection, it lasts only until
+        the guest stops, with a warning.
+      - The rule matches the MAC address. If another domain has the same address, V(false) is refused, and
+        O(state=absent) and O(purge) leave the rule, with a warning. O(state=absent) with a O(mac) also removes the rule
+        of a domain that was undefined by other means.
+      - Refused with O(xml_file), a remote O(uri) or C(qemu:///session), where neither link nor rule can be set. Refused
+        with O(trust_guest_rx_filters), because libvirt removes it again. Refused in mode V(passthrough), where it has
+        no effect before the link is up. There V(false) removes the rule, and the running guest's link keeps it until a
+        restart.
+      - With V(false) the link of a trusted running guest keeps what the guest has set.
+      - If this is not set, it stays as it is.
     type: bool
     version_added: 0.2.0
   virtualport: &virtualport
     description:
-      - How the switch learns of the guest, by 802.1Qbg or 802.1Qbh.
+      - The virtual port, by which the guest is associated with the switch (802.1Qbg or 802.1Qbh).
       - An entry of O(interfaces) with another type, V(none) or an empty dictionary takes nothing from the default.
     version_added: 0.2.0
     type: dict
     suboptions:
       type:
-        description: The protocol. V(none) takes the virtual port away.
+        description: The protocol. V(none) removes the virtual port.
         type: str
         choices: ['802.1Qbg', '802.1Qbh', none]
       managerid:
@@ -189,16 +187,16 @@ options:
         type: str
   vlan: &vlan
     description:
-      - VLAN of the guest's frames. Only a virtual function of a network card (SR-IOV) in mode V(passthrough) can have
-        one; for all others it is refused. Use a VLAN link of the host as O(source) instead.
-      - V(0) takes it away. A trunk of several VLANs that is there becomes this one.
+      - VLAN ID of the guest's frames. Only an SR-IOV virtual function in mode V(passthrough) can have one; for all
+        others it is refused. Use a VLAN interface of the host as O(source) instead.
+      - V(0) removes it. An existing trunk of several VLANs is replaced by this one.
     version_added: 0.2.0
     type: int
   bandwidth: &bandwidth
     description:
       - Limits of what the guest receives (V(inbound)) and sends (V(outbound)).
       - An empty dictionary in an entry of O(interfaces) takes nothing from the default beside it.
-      - After libvirt 9.0 and before 10.1 it takes a replug.
+      - After libvirt 9.0 and before 10.1 a change needs a replug.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -207,7 +205,7 @@ options:
         type: dict
         suboptions:
           average:
-            description: KiB per second. V(0) takes the limits of this direction away, a default of the task's too.
+            description: KiB per second. V(0) removes the limits of this direction, also those of the task's default.
             type: int
           peak:
             description: KiB per second at most.
@@ -217,11 +215,11 @@ options:
             type: int
       outbound: *direction
   boot_order: &boot_order
-    description: The interface's place among the devices that the guest boots from. V(0) takes it away.
+    description: The interface's position in the guest's boot order. V(0) removes it.
     version_added: 0.2.0
     type: int
   rom: &rom
-    description: The card's boot ROM.
+    description: The NIC's boot ROM.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -232,20 +230,20 @@ options:
         description: Whether the guest sees it.
         type: bool
       file:
-        description: Path of another one.
+        description: Path of another ROM file.
         type: str
   alias: &alias
-    description: A name of your own for the device, beginning with C(ua-). The empty string takes it away.
+    description: A user alias of the device, beginning with C(ua-). An empty string removes it.
     version_added: 0.2.0
     type: str
   acpi_index: &acpi_index
-    description: What a Linux guest names the card by (V(1) gives C(eno1)). V(0) takes it away.
+    description: ACPI index, from which a Linux guest derives the NIC's name (V(1) gives C(eno1)). V(0) removes it.
     version_added: 0.2.0
     type: int
   address: &address
     description:
-      - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one for what has none.
-      - The empty string is as if it were left out.
+      - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one if there is none.
+      - An empty string is the same as not setting it.
     version_added: 0.2.0
     type: str
   mtu: &mtu
@@ -256,21 +254,21 @@ options:
     type: int
   convert: &convert
     description:
-      - Make an interface of another type (C(bridge), C(network), C(ethernet), …) that has this address a direct one.
-        Model, alias, PCI address and boot order are kept; what a macvtap link cannot have is taken out, with a warning.
-        A device of the host (C(hostdev)) becomes a V(virtio) card, unless O(model) says otherwise.
-      - Without it such an interface is refused. With it and O(state=absent), one that was never converted is left as it
-        is.
+      - Convert an interface of another type (C(bridge), C(network), C(ethernet), …) with this MAC address to type
+        C(direct). Model, alias, PCI address and boot order are kept. What a macvtap link cannot have is removed, with a
+        warning. A host device (C(hostdev)) becomes a V(virtio) NIC, unless O(model) is set.
+      - Without it such an interface is refused. With it and O(state=absent), an interface that was never converted
+        stays as it is.
     version_added: 0.2.0
     type: bool
   mac_prefix: &mac_prefix
-    description: The first bytes, one to five, of an address that the module makes up. V(52:54:00) if left out.
+    description: Prefix of a generated MAC address, one to five bytes. The default is V(52:54:00).
     version_added: 0.2.0
     type: str
   interfaces:
     description:
-      - Many interfaces, of one or of many domains. What an entry leaves out is taken from the option of the same name
-        beside O(interfaces); O(driver), O(bandwidth), O(virtualport) and O(rom) part by part.
+      - Many interfaces, of one or of many domains. Options that an entry does not set are taken from the option of the
+        same name beside O(interfaces). O(driver), O(bandwidth), O(virtualport) and O(rom) are merged part by part.
     type: list
     elements: dict
     suboptions:
@@ -303,21 +301,22 @@ options:
         choices: [present, absent]
   state:
     description:
-      - V(present) adds the interface or makes it as declared, V(absent) removes it.
+      - V(present) adds the interface or changes it as declared, V(absent) removes it.
       - A domain that does not exist is an error with V(present) and a warning with V(absent).
-      - V(present) includes that a running guest's macvtap link is up and has the interface's MAC address. A link that
-        was set down, or was given another address, is mended. A guest that is paused, an interface with
-        O(link_state=down), and an address that a guest with O(trust_guest_rx_filters) has chosen are left alone.
-      - Of a transient domain nothing is stored. Its running guest gets what is possible, and a warning names the rest.
+      - V(present) also repairs a running guest's macvtap link that was set down, or has another MAC address than the
+        interface. Exceptions are a paused guest, O(link_state=down), and an address that a guest with
+        O(trust_guest_rx_filters) has set.
+      - A transient domain has no stored configuration. Its running guest gets what is possible, and a warning names the
+        rest.
     type: str
     choices: [present, absent]
     default: present
   auto:
     description:
-      - The interfaces whose mode O(mode=auto) decides. V(new), those that do not exist yet, are converted or move to
-        another source, while others keep theirs, and no switch is asked for them. V(always), also those that exist, in
-        which the mode then follows the switch; where nothing can be found out they keep theirs.
-      - Interfaces that exist keep a mode other than V(vepa) and V(bridge) in any case, as these do not depend on the
+      - The interfaces to which O(mode=auto) applies. V(new) means those that are new, are converted or move to another
+        source. Others keep their mode, and their switch is not probed. V(always) means existing interfaces too, whose
+        mode then follows the switch. If the probe is impossible, they keep their mode.
+      - Existing interfaces in another mode than V(vepa) and V(bridge) always keep it, because it does not depend on the
         switch.
     type: str
     choices: [new, always]
@@ -325,31 +324,32 @@ options:
     version_added: 0.2.0
   check_relay:
     description:
-      - Ask the switch behind every source of declared interfaces in mode V(vepa), and warn where it has no reflective
-        relay, so that guests of this host will not reach each other. Each run waits 50 ms then where it has none.
-      - Where the switch is asked for O(mode=auto) the warning comes in any case.
+      - Probe the switch behind every source of declared interfaces in mode V(vepa). If it has no reflective relay, warn
+        that guests of this host will not reach each other. Each probe without an answer takes 50 ms.
+      - If O(mode=auto) probes the switch, there is a warning in any case.
     type: bool
     default: false
     version_added: 0.2.0
   purge:
     description:
-      - Remove the direct interfaces of the domains named in this task that are not declared. Interfaces of other types,
-        and other domains, are never touched. An interface of a libvirt network is one of another type, also where the
-        network gives it a macvtap link.
-      - A domain that is not named any more keeps its interfaces; declare its last one O(state=absent). With no domain
-        named at all nothing is removed, and a warning says so.
-      - Two interfaces with one MAC address, of which not both are declared, are left with a warning.
+      - Remove undeclared direct interfaces of the domains that this task names. Interfaces of other types, and other
+        domains, are never changed. An interface of a libvirt network is of another type, even if the network gives it a
+        macvtap link.
+      - A domain that the task no longer names keeps its interfaces; declare its last one with O(state=absent). If the
+        task names no domain, nothing is removed, with a warning.
+      - An undeclared interface that shares its MAC address with another one stays, with a warning.
     version_added: 0.2.0
     type: bool
     default: false
   live:
     description:
-      - The most that a running guest may feel. What would take more is stored, and listed in RV(restart_required).
-      - V(none) leaves running guests alone.
-      - V(update) changes what the guest does not notice, plugs in what is new and unplugs what is removed.
-      - V(replug) also takes an interface out of a running guest and plugs it in again, with the same MAC address,
-        model, alias, PCI address and boot order. The guest loses its network for that moment, and what it has set on
-        the card.
+      - How much a running guest may be disrupted. Changes that need more are only stored, and are listed in
+        RV(restart_required).
+      - V(none) does not change running guests.
+      - V(update) changes what the guest does not notice, attaches new interfaces and detaches removed ones.
+      - V(replug) also detaches an interface from a running guest and attaches it again, with the same MAC address,
+        model, alias, PCI address and boot order. The guest loses its network for that moment, and its settings of the
+        NIC.
     version_added: 0.2.0
     type: str
     choices: [none, update, replug]
@@ -357,30 +357,30 @@ options:
   allow_host_disconnect:
     description:
       - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
-        carries the connection that Ansible runs over. The guest gets all frames of the link, so that the host is cut
-        off there. What that is, is shown as a warning.
+        carries Ansible's connection. The guest gets all frames of the link, so the host is cut off there. A warning
+        names what the host loses.
       - Otherwise such an interface is refused, also for a domain that does not run.
     type: bool
     default: false
     version_added: 0.2.0
   on_error:
     description:
-      - V(rollback) puts back what this run has done if anything of it fails. V(keep) leaves what was done.
-      - A link of a running guest that was found down, or with another MAC address, and was mended stays mended.
+      - V(rollback) undoes the changes of this run if any of them fails. V(keep) keeps them.
+      - A running guest's link that was down or had another MAC address, and was repaired, stays repaired.
     version_added: 0.2.0
     type: str
     choices: [rollback, keep]
     default: rollback
   uri:
-    description: Where libvirt is reached.
+    description: URI of the libvirt daemon.
     type: str
     default: qemu:///system
   xml_file:
     description:
-      - Change this domain XML file instead, with no libvirt at all. Everything outside of the interfaces stays as it
-        is, to the byte; the file is replaced at once and wholly, and keeps its owner, mode and SELinux context.
-      - What is changed is held against libvirt's schema first, where that and lxml are installed.
-      - O(domain) can be left out. If it is given it must be the name of the file's domain.
+      - Change this domain XML file instead, without libvirt. Everything outside of the interfaces stays as it is, to
+        the byte. The file is replaced atomically, and keeps its owner, mode and SELinux context.
+      - The result is validated against libvirt's schema first, if that and lxml are installed.
+      - O(domain) is optional. If it is set, it must be the name of the file's domain.
     version_added: 0.2.0
     type: path
   backup:
@@ -390,45 +390,42 @@ options:
     default: false
   unsafe_writes:
     description:
-      - Write into an O(xml_file) that cannot be replaced because it is itself a mount, as files of a container can be.
-        If that is interrupted, the file is left half written.
+      - Write into an O(xml_file) that cannot be replaced because it is a mount point, as files in a container can be.
+        If the write is interrupted, the file is incomplete.
       - Otherwise such a file is refused, in check mode too.
     version_added: 0.2.0
     type: bool
     default: false
   timeout:
     description:
-      - How many seconds to wait until running guests have released the NICs that are removed or replugged. Each
-        replugged guest gets its NIC back as soon as it has released it.
-      - A NIC that a guest still holds then is listed in RV(pending). The request cannot be taken back. When the guest
-        carries it out, at the latest at a reset, a NIC that is still stored is attached again at once.
+      - How many seconds to wait until running guests have released NICs that are removed or replugged. A replugged NIC
+        is attached again as soon as the guest has released it.
+      - A NIC that a guest still holds then is listed in RV(pending). The request cannot be cancelled. The guest may
+        still release the NIC, at the latest at a reset. If the NIC is still stored, it is then attached again at once.
     type: int
     default: 20
   lock_timeout:
     description:
-      - How many seconds to wait for another run of this module on the host where it runs to end. A run waits for guests
-        up to O(timeout) seconds.
+      - How many seconds to wait for another run of this module on the same host. A run waits up to O(timeout) seconds
+        for guests.
     version_added: 0.2.0
     type: int
     default: 60
 notes:
-  - A domain that migrates to or from another host is not changed, and a job that allows no change (dump, save,
-    snapshot) is an error unless O(live=none). A guest that has crashed or is shutting down is not touched, with a
-    warning.
-  - A guest that stops, starts or is started anew while a run goes on is not touched any more by it, also not by a
-    rollback. It has what is stored when it starts.
-  - Of two that store a domain at the same moment libvirt keeps the last. Runs of this module wait for each other. What
-    another editor defines at that very moment fails the run, by libvirt's events; what is stored in ways that have
-    none, such as C(virsh attach-device --config), is not noticed then.
-  - Where libvirt finds no free PCI slot for an interface that is added, it adds a controller to the stored
-    configuration as well.
-  - The way back from a direct interface to one of another type is that of the tools for those, such as C(virt-xml)
-    with C(--edit).
-  - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces, but cannot start a guest with one,
-    since only root can make macvtap links.
-  - Links of the host are looked at only if the guests are on this host. With a remote URI a source that does not exist
-    shows when the guest starts, and the mode of a running guest takes a replug.
-  - The diff shows the interface's element before and after. Passwords of the domain are not in it.
+  - A domain that migrates to or from another host is not changed. A job that allows no change (dump, save, snapshot) is
+    an error unless O(live=none). A guest that has crashed or is shutting down is not changed, with a warning.
+  - A run no longer changes a guest that stops, starts or restarts meanwhile, not even in a rollback. The guest gets the
+    stored configuration when it starts.
+  - If two editors store a domain at the same moment, libvirt keeps the last one. Runs of this module wait for each
+    other. If another editor defines the domain at that moment, the run fails, because it counts libvirt's events. Edits
+    without an event, such as C(virsh attach-device --config), go unnoticed.
+  - If there is no free PCI slot for a new interface, libvirt adds a controller to the stored configuration as well.
+  - To convert a direct interface back to another type, use a tool such as C(virt-xml) with C(--edit).
+  - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. It cannot start a guest with one,
+    because only root can create macvtap links.
+  - Links of the host are read only if the guests run on this host. With a remote URI a missing source shows only when
+    the guest starts, and the mode of a running guest needs a replug.
+  - The diff shows the interface's element before and after. It has no passwords of the domain.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -436,19 +433,18 @@ attributes:
   check_mode:
     support: full
     details:
-      - With O(mode=auto) or O(check_relay=true) the switch is asked in check mode as well. That sends two frames on the
-        source and changes nothing, and needs root.
+      - With O(mode=auto) or O(check_relay=true) the switch is probed in check mode as well. That sends two frames on
+        the source, changes nothing, and needs root.
   diff_mode:
     support: full
   idempotent:
     support: full
     details:
-      - A NIC that a running guest does not release is asked for again by every run, which reports changed.
+      - If a running guest does not release a NIC, every run asks for it again and reports changed.
 requirements:
   - libvirt (its Python bindings)
-  - lxml, to hold what is written to O(xml_file) against libvirt's schema
-  - pyroute2 (0.5.14 or newer), to change the mode or allmulticast of a running guest's interface, for which nothing is
-    done without it
+  - lxml, to validate what is written to O(xml_file) against libvirt's schema
+  - pyroute2 (0.5.14 or newer), required to change the mode or allmulticast of a running guest's interface
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_link
@@ -458,14 +454,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Give the guest web1 an interface on the LAN behind eth0
+- name: Give the guest web1 an interface on the LAN of eth0
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: web1
     mac: "52:54:00:10:00:01"
     source: eth0
     mode: bridge
 
-- name: The interfaces of many guests, in one task
+- name: Manage the interfaces of many guests in one task
   linuxvirt.macvtap.libvirt_direct_iface:
     source: eth0
     mode: bridge
@@ -476,20 +472,20 @@ EXAMPLES = r"""
       - {domain: old1, mac: "52:54:00:10:00:04", state: absent}
   register: direct
 
-- name: In the mode that suits the switch
+- name: Choose the mode by the switch
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: web3
     mac: "52:54:00:10:00:05"
     source: eth0
     mode: auto
 
-- name: A second interface on the link eth1, whose address is made up and stays the same
+- name: Add a second interface on eth1, with a generated, stable MAC address
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: web1
     source: eth1
     mode: bridge
 
-- name: Another card and four queues, for which a running guest may lose its network for a moment
+- name: Change the NIC model and use four queues, with a replug of the running guest
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: web1
     mac: "52:54:00:10:00:01"
@@ -498,7 +494,7 @@ EXAMPLES = r"""
       queues: 4
     live: replug
 
-- name: From a bridge to macvtap, with the same address and card
+- name: Convert a bridge interface to macvtap, with the same MAC address and NIC model
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: old1
     mac: "52:54:00:10:00:04"
@@ -506,7 +502,7 @@ EXAMPLES = r"""
     mode: bridge
     convert: true
 
-- name: These direct interfaces and no others
+- name: Keep only these direct interfaces of web1
   linuxvirt.macvtap.libvirt_direct_iface:
     purge: true
     interfaces:
@@ -515,7 +511,7 @@ EXAMPLES = r"""
         source: eth0
         mode: bridge
 
-- name: The same in a file that no libvirt knows of
+- name: Change a domain XML file without libvirt
   linuxvirt.macvtap.libvirt_direct_iface:
     xml_file: /srv/templates/web.xml
     backup: true
@@ -523,13 +519,13 @@ EXAMPLES = r"""
     source: eth0
     mode: bridge
 
-- name: A guest with IPv6 privacy addresses, mDNS, VRRP or OSPF hears what is meant for it
+- name: Let a guest receive all multicast, for IPv6 privacy addresses, mDNS, VRRP or OSPF
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: web1
     mac: "52:54:00:10:00:01"
     allmulticast: true
 
-- name: Say which guests have to be restarted
+- name: Show which guests have to be restarted
   ansible.builtin.debug:
     msg: "{{ item.domain }}: {{ item.fields | join(', ') }} of {{ item.mac }} will change at its next start"
   loop: "{{ direct.restart_required }}"
@@ -539,7 +535,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Each field that changes, or in check mode would change, and what that costs the guest.
+  description: Each field that changes, or would change in check mode, and the impact on the guest.
   returned: success
   type: list
   elements: dict
@@ -549,9 +545,9 @@ changes:
       type: str
     field:
       description:
-        - The option that changes, such as V(mode) or V(driver.queues); V(type) where an interface is converted;
-          V(state) where it is added to the stored configuration or removed from it; V(live) where a running guest gets
-          or loses an interface whose stored configuration is right already.
+        - The option that changes, such as V(mode) or V(driver.queues). V(type) if an interface is converted. V(state)
+          if it is added to the stored configuration or removed from it. V(live) if only the running guest gets or loses
+          an interface.
       type: str
     before:
       description: The value before.
@@ -561,16 +557,16 @@ changes:
       type: raw
     impact:
       description:
-        - V(config) changes the stored configuration only, and the guest has it when it starts.
-        - V(live) changes something that the running guest does not notice, or plugs an interface in or out.
-        - V(replug) takes the interface out of the running guest and plugs it in again.
-        - V(restart) changes the stored configuration, and the running guest goes on with what it has until it is
-          stopped and started. So does a guest that is started from a managed save.
+        - V(config) changes only the stored configuration. The guest gets it when it starts.
+        - V(live) changes something that the running guest does not notice, or attaches or detaches an interface.
+        - V(replug) detaches the interface from the running guest and attaches it again.
+        - V(restart) changes the stored configuration. A running guest, or one restored from a managed save, keeps what
+          it has until it is stopped and started.
       type: str
   sample:
     - {target: "web1 52:54:00:10:00:01", field: mode, before: vepa, after: bridge, impact: live}
 interfaces:
-  description: Each declared interface as it is stored, in check mode as it would be stored.
+  description: Each declared interface as it is stored, or would be stored in check mode.
   returned: success
   type: list
   elements: dict
@@ -585,12 +581,12 @@ interfaces:
       description: V(present) or V(absent).
       type: str
     stored:
-      description: The interface's fields as the options have them; null where it is absent.
+      description: The interface's fields, named like the options; null if it is absent.
       type: dict
     live:
       description:
-        - The same of the interface as the running guest has it, with the name of its link as C(target), and the mode
-          and C(allmulticast) that the link really has; null where there is none.
+        - The same for the running guest, with the name of its link as C(target), and with the link's real mode and
+          C(allmulticast); null if there is none.
       type: dict
   sample:
     - domain: web1
@@ -600,11 +596,11 @@ interfaces:
       live: {source: eth0, mode: bridge, model: virtio, link_state: up, allmulticast: false, target: macvtap0}
 restart_required:
   description:
-    - Interfaces that a running guest has otherwise than they are stored, and in which fields; V(state) where it has one
-      that is not stored, or lacks one that is. They become what is stored when the domain is stopped and started; a
-      reboot from inside the guest is not enough.
-    - Also returned by a run that changes nothing, until the domain was restarted.
-    - Of a domain with a managed save these are the NICs that it was saved with, which its next start brings back.
+    - Interfaces of running guests that differ from the stored configuration, and the fields that differ. V(state) means
+      that only one of the two has the interface. Stop and start the domain to apply the stored configuration; a reboot
+      inside the guest is not enough.
+    - Runs that change nothing return them too, until the domain is restarted.
+    - For a domain with a managed save, the saved NICs are compared, which its next start restores.
   returned: success
   type: list
   elements: dict
@@ -623,12 +619,11 @@ restart_required:
     - {domain: web1, mac: "52:54:00:10:00:01", fields: [model]}
 pending:
   description:
-    - NICs that the guest was asked to release, to remove or to replug them, and that have neither gone for good nor
-      come back; also those that earlier runs asked for. A guest may release one at any time, at the latest when it is
-      reset. One that is stored is then attached again at once, as it is stored, by a process that outlives the run (the
-      keeper).
-    - Where systemd runs, that holds over a reboot of the host too. It does not hold on another host that the guest has
-      migrated to. Run this module there.
+    - NICs that a guest was asked to release, by this run or an earlier one, and that are neither removed nor attached
+      again yet. The guest may release them at any time, at the latest when it is reset. A NIC that is stored is then
+      attached again at once, by a process that outlives the run (the keeper).
+    - With systemd the keeper also works after a reboot of the host. It does not follow a guest that migrates to another
+      host. Run this module there.
   returned: always
   type: list
   elements: dict
@@ -644,14 +639,14 @@ pending:
       type: str
     state:
       description:
-        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+        - V(held) if the guest still has it. V(saved) if the guest was saved, and may release it when it is restored.
           V(released) if the guest has released it, and it could not be attached again yet.
       type: str
     error:
-      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
+      description: Why a released NIC is not attached again yet. The keeper keeps trying.
       type: str
     since:
-      description: When it was first asked for.
+      description: Time of the first request.
       type: str
     pid:
       description: Process ID of the keeper.
@@ -665,8 +660,8 @@ pending:
       since: "2026-11-22T10:00:00+00:00"
       pid: 4242
 reflective_relay:
-  description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
-  returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
+  description: The probed switches, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
+  returned: with O(mode=auto) or O(check_relay=true), if a switch was probed
   type: list
   elements: dict
   sample:
@@ -706,12 +701,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     identity,
     impact,
     inspection,
-    keeping,
     planner,
     resolution,
     rollback,
     schema,
     states,
+    udev_rules,
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -731,13 +726,13 @@ Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
 
 _STATES = ["present", "absent"]
 _ALIASES = {"source": ["parent", "dev"]}
-# How often a run begins anew because somebody else has changed a domain meanwhile.
+# How often a run starts over because another editor has changed a domain meanwhile.
 _ATTEMPTS = 3
 
 
 def execute(module: _glue.Module) -> dict[str, t.Any]:
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options, fields.exempts)
+    entries = _glue.entries(module.params, "interfaces", options, fields.clears_default)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
@@ -750,12 +745,12 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
             try:
                 return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
             except (MacvtapError, Interrupted) as exc:
-                # What this run had done is put back, or kept as asked for; what the other one has done is read now.
+                # This run's changes are rolled back, or kept on request. The next attempt reads the other editor's.
                 again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
                 if module.params["on_error"] == "keep":
                     kept += [step for journal in journals for step in journal.steps]
                     if kept:
-                        # By an earlier attempt, if not by this one.
+                        # Kept by this attempt or an earlier one.
                         exc.state = _plan.KEPT
                 elif exc.state != _plan.UNCHANGED:
                     raise
@@ -764,7 +759,7 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
-    """Return the result with what earlier attempts of the same run have done and kept."""
+    """Return the result with the changes that earlier attempts of the same run have kept."""
     earlier = _plan.Plan(tuple(kept)).result(diff=diff)
     return {**result, **{name: earlier[name] + result[name] for name in earlier if name != "changed"},
             "changed": earlier["changed"] or result["changed"]}  # fmt: skip
@@ -785,8 +780,8 @@ def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
 def _domains(module: _glue.Module) -> t.Iterator[Domains]:
     path = module.params["xml_file"]
     if path is None:
-        keeper = keeping.Keeper(lambda command: _glue.command(module, command))
-        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], keeper=keeper) as hv:
+        rules = udev_rules.RuleStore(lambda command: _glue.command(module, command))
+        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], rules=rules) as hv:
             yield hv
     else:
         backup = module.backup_local if module.params["backup"] else None
@@ -808,33 +803,37 @@ def _converge(
     def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
-        modes, told = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), told, _reach(host)
+        modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
+        return auto.settled(declared, modes), relay_warnings, _reach(host)
 
     def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
-        decided, told, reach = answers
-        alone = identity.LeftAlone(frozenset(), states.ending(host))
-        resolved[:] = resolution.resolve(decided, host, alone, level=level, purge=purge)
-        planned = planner.plan(decided, host, alone, level=level, purge=purge)
+        with_modes, relay_warnings, reach = answers
+        untouched = identity.Untouched(frozenset(), states.ending(host))
+        resolved[:] = resolution.resolve(with_modes, host, untouched, level=level, purge=purge)
+        planned = planner.plan(with_modes, host, untouched, level=level, purge=purge)
         states.validate(planned, host)
-        cut_off = reachability.check(
+        disconnect_warnings = reachability.check(
             disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
         )
-        planned = states.described(replace(planned, warnings=(*planned.warnings, *told, *cut_off)), host)
+        planned = states.with_state_warnings(
+            replace(planned, warnings=(*planned.warnings, *relay_warnings, *disconnect_warnings)), host
+        )
         if module._diff:
             planned = _with_views(planned)
         return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
 
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
-        identity.check_defined(resolved, before[0], host)
-        # Of a guest that has stopped or started meanwhile only what is stored was this run's to change.
-        return planner.plan(identity.pinned(resolved), host, left_alone(host), level=level)
+        identity.validate_defined(resolved, before[0], host)
+        # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
+        return planner.plan(identity.pinned(resolved), host, untouched_in(host), level=level)
 
-    def left_alone(host: Host) -> identity.LeftAlone:
-        return identity.LeftAlone(frozenset(hv.unanswered), identity.moved(before[0], host) | states.ending(before[0]))
+    def untouched_in(host: Host) -> identity.Untouched:
+        return identity.Untouched(
+            frozenset(hv.unanswered), identity.restarted(before[0], host) | states.ending(before[0])
+        )
 
     def complete(host: Host) -> Host:
-        needed = host.macs is None and resolution.needs_all(declared, host, purge=purge)
+        needed = host.macs is None and resolution.needs_all_macs(declared, host, purge=purge)
         return hv.with_macs(host) if needed else host
 
     def observe() -> Host:
@@ -862,17 +861,17 @@ def _converge(
         if module.check_mode:
             hv.require(outcome.plan.steps)
         if not module.check_mode:
-            hv.keep()
+            hv.ensure_keeper()
     except MacvtapError as exc:
         with contextlib.suppress(MacvtapError):
             exc.details["pending"] = [_asked(one) for one in hv.outstanding(observe())]
         if not module.check_mode:
             with contextlib.suppress(MacvtapError):
-                # What was kept as it is may be outstanding as well.
-                hv.keep()
+                # A kept change may leave requests outstanding.
+                hv.ensure_keeper()
         raise
-    host, alone = outcome.host, left_alone(outcome.host)
-    final = resolution.resolve(identity.pinned(resolved), host, alone, level=level)
+    host, untouched = outcome.host, untouched_in(outcome.host)
+    final = resolution.resolve(identity.pinned(resolved), host, untouched, level=level)
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
@@ -881,10 +880,10 @@ def _converge(
         for r, changed in ((r, states.restart_fields(r, host)) for r in final)
         if changed and (r.desired.domain, r.before.mac) not in asked
     }
-    done = identity.as_done(
+    done = identity.with_actual_impacts(
         outcome.plan,
         host,
-        identity.moved(before[0], host),
+        identity.restarted(before[0], host),
         due,
         [step for journal in journals for step in journal.steps],
     )
@@ -897,7 +896,7 @@ def _converge(
         "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
         "pending": [_asked(one) for one in outstanding],
         "warnings": [
-            *(["purge: no domain is named in this task, so that nothing is removed"] if purge and not declared else []),
+            *(["purge: this task names no domain, so nothing is removed"] if purge and not declared else []),
             *done.warnings,
             *_conversion_warnings(outcome.plan),
             *hv.warnings,
@@ -907,7 +906,7 @@ def _converge(
 
 
 def _reach(host: Host) -> Reach:
-    """Return by what this host is reached, nothing where the domains are another host's or in a file."""
+    """Return how this host is reached, an empty Reach if the domains are on another host or in a file."""
     if host.links is None:
         return Reach()
     with rtnetlink.open_socket() as sock:
@@ -915,7 +914,7 @@ def _reach(host: Host) -> Reach:
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Give the plan's steps what a diff shows of them: the element as stored or, where that stays, as it runs."""
+    """Add to the plan's steps what a diff shows: the stored element or, if that stays, the live one."""
     steps = []
     for step in plan.steps:
         before, after = step.before, step.after
@@ -923,7 +922,7 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
             continue
         shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
         outside = {
-            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE
+            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE_XML
         }
         views = [
             element.view(one) + "".join(_outside_view(name, values[side]) for name, values in outside.items())
@@ -938,18 +937,24 @@ def _outside_view(name: str, value: bool | None) -> str:
 
 
 def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Hold what is to be written to a file against libvirt's schema: libvirt itself does not see it now."""
+    """Validate what is written to a file against libvirt's schema, because libvirt itself does not check it."""
     for step in plan.steps:
         before, after = (nic.stored if nic else None for nic in (step.before, step.after))
-        had = schema.problems(element.render(before)) if before else []
-        # What was wrong before is not this task's.
-        found = (
-            [said for said in schema.problems(element.render(after)) or () if said not in (had or ())] if after else []
+        known_problems = schema.problems(element.render(before)) if before else []
+        # Errors from before are not this task's.
+        problems = (
+            [
+                problem
+                for problem in schema.problems(element.render(after)) or ()
+                if problem not in (known_problems or ())
+            ]
+            if after
+            else []
         )
-        if found:
-            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(found)}", path=step.path)
+        if problems:
+            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(problems)}", path=step.path)
     missing = schema.missing() if plan.changed else None
-    warning = (f"not held against libvirt's schema: {missing}",) if missing else ()
+    warning = (f"not validated against libvirt's schema: {missing}",) if missing else ()
     return replace(plan, warnings=(*plan.warnings, *warning))
 
 
@@ -972,8 +977,8 @@ def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
             lost = element.lost_by_conversion(before.stored)
             if lost:
                 yield (
-                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the converted interface is without. "
-                    "The diff shows what it was"
+                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "
+                    "shows what it was"
                 )
 
 

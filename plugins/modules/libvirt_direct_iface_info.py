@@ -2,21 +2,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tell which direct (macvtap) interfaces libvirt domains have, stored and live, and what is behind them."""
+"""Gather information about direct (macvtap) interfaces of libvirt domains."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: libvirt_direct_iface_info
-short_description: Tell which direct (macvtap) interfaces libvirt domains have
+short_description: Gather information about direct (macvtap) interfaces of libvirt domains
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Returns the network interfaces of the type C(direct) of all domains of a host or of some of them, as they are stored
-    and as the running guests have them, with the differences between the two.
-  - Behind each interface of a running guest, the macvtap link that the host has for it, its character device, and
-    whether it is the guest's QEMU that holds this open.
-  - Changes nothing, and connects to libvirt for reading only.
+  - Returns the network interfaces of the type C(direct) of all domains of a host, or of some of them. Each is returned
+    as stored and as in the running guest, with the differences.
+  - For each interface of a running guest it also returns the macvtap link on the host, its character device, and
+    whether the guest's QEMU holds that open.
+  - Changes nothing, and connects to libvirt read-only.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -32,20 +32,20 @@ attributes:
 options:
   domains:
     description:
-      - Names of the domains to tell about, in this order. One that does not exist is an error.
-      - If this is left out, all domains that have a direct interface, by their names.
+      - Names of the domains to return, in this order. A domain that does not exist is an error.
+      - If this is not set, all domains with a direct interface are returned, sorted by name.
     type: list
     elements: str
   uri:
     description:
-      - Where libvirt is reached.
-      - Links and character devices are looked at only if the guests are on this host, which they are taken to be if
-        libvirt is reached over a socket file, as with V(qemu:///system).
+      - URI of the libvirt daemon.
+      - Links and character devices are returned only if the guests run on this host. That is assumed if libvirt is
+        reached over a socket file, as with V(qemu:///system).
     type: str
     default: qemu:///system
 notes:
-  - It needs no root where libvirt lets everybody read, as it does unless it is set up otherwise. Without root, other
-    users' processes cannot be looked into, nor can the QEMU of V(qemu:///system) be. RV(domains[].pid),
+  - Root is not required if libvirt allows everybody to read, which is its default. Without root, processes of other
+    users cannot be inspected, and so not the QEMU of V(qemu:///system). RV(domains[].pid),
     RV(domains[].interfaces[].holders) and RV(domains[].interfaces[].held_by_domain) are V(null) then.
 requirements:
   - libvirt (its Python bindings)
@@ -55,18 +55,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What all guests have
+- name: Gather information about all guests
   linuxvirt.macvtap.libvirt_direct_iface_info:
   register: direct
 
-- name: Say which guests will have something else when they are stopped and started
+- name: Show what will change when guests are stopped and started
   ansible.builtin.debug:
     msg: "{{ item.0.name }} {{ item.1.mac }}: {{ item.1.differences | map(attribute='field') | join(', ') }}"
   loop: "{{ direct.domains | subelements('interfaces') | selectattr('1.differences') }}"
   loop_control:
     label: "{{ item.0.name }}"
 
-- name: Every running guest has the taps of its own links
+- name: Check that every running guest holds the taps of its own links
   ansible.builtin.assert:
     that: item.1.tap.own and item.1.held_by_domain
     fail_msg: "{{ item.0.name }} {{ item.1.mac }}: {{ item.1.tap }} is held by {{ item.1.holders }}"
@@ -75,24 +75,24 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.1.link.name }}"
 
-- name: One guest
+- name: Gather information about one guest
   linuxvirt.macvtap.libvirt_direct_iface_info:
     domains: [web1]
   register: web1
 
-- name: Its link on the host
+- name: Show its link on the host
   ansible.builtin.debug:
     var: web1.domains[0].interfaces[0].link.name
 """
 
 RETURN = r"""
 libvirt_version:
-  description: Version of the libvirt that was asked.
+  description: Version of libvirt.
   returned: success
   type: str
   sample: 9.0.0
 domains:
-  description: The domains of O(domains), with or without direct interfaces; else all those with one.
+  description: The domains of O(domains), with or without direct interfaces. If that is not set, all domains with one.
   returned: success
   type: list
   elements: dict
@@ -115,12 +115,12 @@ domains:
       returned: always
     pid:
       description:
-        - Process id of its QEMU, found as what holds the tap of one of its links open.
-        - V(null) if there is none, if it cannot be seen without root, or if the guests are on another host.
+        - Process ID of its QEMU, which is found by the tap that it holds open.
+        - V(null) if there is none, if root is required to see it, or if the guests run on another host.
       type: int
       returned: always
     interfaces:
-      description: Its interfaces that are direct ones, stored or live.
+      description: Its direct interfaces, stored or live.
       type: list
       elements: dict
       returned: always
@@ -131,49 +131,49 @@ domains:
           returned: always
         stored:
           description:
-            - The interface's fields in the stored configuration, as the options of
-              M(linuxvirt.macvtap.libvirt_direct_iface) have them; V(null) if it is not stored. C(allmulticast) is
-              whether udev gives it to the link when the guest starts.
+            - The interface's fields in the stored configuration, named like the options of
+              M(linuxvirt.macvtap.libvirt_direct_iface); V(null) if it is not stored. C(allmulticast) is whether a udev
+              rule sets it on the link when the guest starts.
           type: dict
           returned: always
         live:
           description:
-            - The same of the running guest, with the name of its link as C(target), and the mode and C(allmulticast)
-              that the link really has; V(null) if the guest does not run or has not got the interface.
+            - The same for the running guest, with the name of its link as C(target), and with the link's real mode and
+              C(allmulticast); V(null) if the guest does not run or does not have the interface.
           type: dict
           returned: always
         differences:
           description:
-            - In what the running guest's interface is not as it is stored. Names that libvirt makes up for what runs
-              are no difference.
+            - How the running guest's interface differs from the stored one. Names that libvirt generates for a running
+              guest are no difference.
           type: list
           elements: dict
           returned: always
           contains:
             field:
               description:
-                - The option of M(linuxvirt.macvtap.libvirt_direct_iface), such as V(mode) or V(driver.queues); V(type)
-                  where one of the two is of another type; V(state) where one of the two is missing.
+                - The option of M(linuxvirt.macvtap.libvirt_direct_iface), such as V(mode) or V(driver.queues). V(type)
+                  if one of the two is of another type. V(state) if one of the two is missing.
               type: str
               returned: always
             stored:
-              description: The value that is stored; for V(state), V(present) or V(absent).
+              description: The stored value; for V(state), V(present) or V(absent).
               type: raw
               returned: always
             live:
-              description: The value that the running guest has.
+              description: The value of the running guest.
               type: raw
               returned: always
         stale_mode:
           description:
-            - The mode that libvirt goes on showing for the running guest, where the mode of its link was changed and
-              is another one. V(null) where libvirt is right, and where that cannot be known.
+            - The outdated mode that libvirt shows for the running guest, if the mode of its link was changed. V(null)
+              if libvirt is right, and if the link's mode is unknown.
           type: str
           returned: always
         link:
           description:
             - The macvtap link on the host. V(null) if the guest does not run, if there is no such link, or if the
-              guests are on another host.
+              guests run on another host.
           type: dict
           returned: always
           contains:
@@ -186,11 +186,11 @@ domains:
               type: int
               returned: always
             parent:
-              description: Name of the link below, V(null) if it is in another network namespace.
+              description: Name of the uplink, V(null) if it is in another network namespace.
               type: str
               returned: always
             mode:
-              description: Mode, in the kernel's words, in which C(passthrough) is V(passthru).
+              description: Mode as in the kernel, where C(passthrough) is V(passthru).
               type: str
               returned: always
             mac:
@@ -224,26 +224,26 @@ domains:
               returned: always
             own:
               description:
-                - Whether what lies at RV(domains[].interfaces[].tap.path) is this device. If not, it is missing or the
-                  tap of a link in another network namespace.
+                - Whether RV(domains[].interfaces[].tap.path) is this device. If not, it is missing, or it is the tap of
+                  a link in another network namespace.
               type: bool
               returned: always
             owner:
-              description: Owner of what lies there, V(null) if there is nothing.
+              description: Owner of that path, V(null) if it does not exist.
               type: str
               returned: always
             group:
-              description: Group of what lies there.
+              description: Group of that path.
               type: str
               returned: always
             mode:
-              description: Permission bits of what lies there, such as V(0600).
+              description: Permission bits of that path, such as V(0600).
               type: str
               returned: always
         held_by_domain:
           description:
-            - Whether this domain's QEMU holds the link's tap open, without which the guest has no network.
-            - V(null) if the guest does not run, if it cannot be told without root, or if the guests are on another
+            - Whether this domain's QEMU holds the link's tap open. Otherwise the guest has no network.
+            - V(null) if the guest does not run, if root is required to determine it, or if the guests run on another
               host.
           type: bool
           returned: always
@@ -256,7 +256,7 @@ domains:
           returned: always
           contains:
             pid:
-              description: Process id.
+              description: Process ID.
               type: int
               returned: always
             command:
@@ -264,7 +264,7 @@ domains:
               type: str
               returned: always
             domain:
-              description: Name of the libvirt domain that it runs, V(null) if it is none.
+              description: Name of the libvirt domain that it runs, V(null) if it runs none.
               type: str
               returned: always
   sample:
@@ -308,12 +308,12 @@ domains:
             - {pid: 4711, command: qemu-system-x86_64, domain: web1}
 pending:
   description:
-    - NICs that guests were asked to release, by whichever run of M(linuxvirt.macvtap.libvirt_direct_iface), and that
-      have neither gone for good nor come back. A guest may release one at any time, at the latest when it is reset. A
-      process of this collection's, the keeper, then attaches it again as it is stored. A warning says so if it cannot,
-      or does not run.
-    - V(null) if this user may not see it. Root's requests are noted in C(/var/lib/linuxvirt.macvtap) where systemd
-      runs, else in C(/run/linuxvirt.macvtap), on the host where the module ran.
+    - NICs that any run of M(linuxvirt.macvtap.libvirt_direct_iface) has asked guests to release, and that are neither
+      removed nor attached again yet. A guest may release them at any time, at the latest when it is reset. The keeper,
+      a process of this collection, then attaches them again as they are stored. If it fails or does not run, there is a
+      warning.
+    - V(null) if this user may not read it. Root's requests are stored in C(/var/lib/linuxvirt.macvtap) with systemd,
+      else in C(/run/linuxvirt.macvtap), on the host where the module ran.
   returned: success
   type: list
   elements: dict
@@ -332,24 +332,24 @@ pending:
       returned: always
     state:
       description:
-        - V(held) if the guest has it still; V(saved) if the guest was saved, and may release it when it is restored;
+        - V(held) if the guest still has it. V(saved) if the guest was saved, and may release it when it is restored.
           V(released) if the guest has released it, and it could not be attached again yet.
       type: str
       returned: always
     error:
-      description: Why a NIC that was released is not attached again yet. The keeper goes on trying.
+      description: Why a released NIC is not attached again yet. The keeper keeps trying.
       type: str
       returned: always
     since:
-      description: When it was first asked for.
+      description: Time of the first request.
       type: str
       returned: always
     pid:
-      description: Process ID of the keeper; V(null) if it does not run, as the next run of the module starts it again.
+      description: Process ID of the keeper; V(null) if it does not run. The next run of the module starts it again.
       type: int
       returned: always
     returns:
-      description: The NIC that is attached then, as it is stored; V(null) where it is removed.
+      description: The NIC that is then attached, as it is stored; V(null) if it is removed.
       type: dict
       returned: always
   sample:
@@ -367,7 +367,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown_domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 
@@ -379,13 +379,13 @@ def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
         pending = inspection.pending(outstanding) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
-            raise MacvtapError(unknown(name, host), path=f"domains[{index}]")
+            raise MacvtapError(unknown_domain(name, host), path=f"domains[{index}]")
     return {
         "changed": False,
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
         "pending": pending,
-        "warnings": inspection.alarms(outstanding, host),
+        "warnings": inspection.keeper_warnings(outstanding, host),
     }
 
 

@@ -80,7 +80,7 @@ def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
         (nic(A, more="<driver queues='4'/>").replace("virtio", "e1000e"), "dropped", "queues"),
     ],
 )
-def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
+def test_libvirt_behaves_as_the_validation_assumes(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
     if interface == nic(ZERO) and hv.release >= 11:
         pytest.skip("libvirt 11.3 takes an address that is all zero for none, and makes one up")
     refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
@@ -97,23 +97,23 @@ def test_libvirt_is_as_the_refusals_say(hv: Hypervisor, interface: str, fate: st
 
 WHAT_TO_DO = [
     ({"mtu": 1400}, "mtu", "Set it on the source, and inside the guest"),
-    ({"target": "macvtap7"}, "target", "Choose another one, such as web0"),
-    ({"target": "vnet7"}, "target", "Choose another one, such as web0"),
+    ({"target": "macvtap7"}, "target", "Use another one, such as web0"),
+    ({"target": "vnet7"}, "target", "Use another one, such as web0"),
     ({"target": LONG}, "target", "has 17 bytes and the kernel allows 15"),
-    ({"target": "mt8"}, "target", "a macvtap link on up1; libvirt would .* remove that one. Choose another name"),
-    ({"target": "wire1"}, "target", "wire1 is a link of this host already, a veth link"),
+    ({"target": "mt8"}, "target", "a macvtap link on up1. libvirt would .* remove the existing one. Use another name"),
+    ({"target": "wire1"}, "target", "wire1 is already a link of this host, a veth link"),
     ({"alias": "lan"}, "alias", "begin with ua-"),
-    ({"driver": {"queues": 4}, "model": "e1000e"}, r"driver\.queues", "Say model: virtio, or leave it out"),
+    ({"driver": {"queues": 4}, "model": "e1000e"}, r"driver\.queues", "Set model: virtio, or leave it out"),
     ({"driver": {"rx_queue_size": 500}}, r"driver\.rx_queue_size", "256, 512 or 1024"),
     ({"vlan": 5}, "vlan", "ip link add link eth0 name eth0.5 type vlan id 5"),
-    ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is no virtual function"),
+    ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is not an SR-IOV virtual function"),
     ({"source": "none0"}, "source", "there is no link none0"),
-    ({"source": "wire-with-a-long-name"}, "source", "libvirt takes no longer alternative name"),
+    ({"source": "wire-with-a-long-name"}, "source", "libvirt accepts no longer alternative name"),
     ({"source": "lo"}, "source", "the loopback link; macvtap needs an Ethernet link"),
     ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
     ({"source": "mt8"}, "source", r"itself a macvtap link.* Use up1 instead"),
     # libvirtd 9.0 never returns from starting such a guest: it must not get that far.
-    ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a network card"),
+    ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a physical NIC"),
 ]
 
 
@@ -164,15 +164,15 @@ def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Modul
         hv.virsh("start", name)
     before = links(hv)
     failed = module(domain="web2", mac=B, target="web0", live="replug", timeout=1)
-    assert "target: web0 is a link of this host already, a macvtap link on eth0" in failed["msg"]
+    assert "target: web0 is already a link of this host, a macvtap link on eth0" in failed["msg"]
     assert links(hv) == before
     hv.virsh("destroy", "web1")
     # The same where the one that has it does not run, if it is in the task.
     failed = module(interfaces=[{"domain": "web1", "mac": A}, {"domain": "web2", "mac": B, "target": "web0"}])
-    assert f"interfaces[1].target: web0 is the target of interface {A} of domain web1 too" in failed["msg"]
+    assert f"interfaces[1].target: web0 is also the target of interface {A} of domain web1" in failed["msg"]
     # Or if the host's other domains are looked at anyway, for the address of a new one.
     failed = module(domain="web2", mac=C, source="eth0", mode="bridge", target="web0")
-    assert "target: web0 is the target of an interface of domain web1 already" in failed["msg"]
+    assert "target: web0 is already the target of an interface of domain web1" in failed["msg"]
     # It is libvirt that may take it away.
     hv.virsh("start", "web1")
     hv.define(domain("web3", nic(C, more="<target dev='web0'/>")))
@@ -193,10 +193,10 @@ def test_a_new_address_at_each_define_never_comes_through_the_module(hv: Hypervi
     hv.define(domain("web1"))
     hv.define(domain("web2"))
     declared: Result = {"interfaces": [{"domain": "web1"}, {"domain": "web2"}], "source": "up1", "mode": "bridge"}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     done = ok(module(**declared))
     macs = [interface["mac"] for interface in done["interfaces"]]
-    assert macs == [interface["mac"] for interface in foreseen["interfaces"]]
+    assert macs == [interface["mac"] for interface in predicted["interfaces"]]
     assert len(set(macs)) == 2
     assert all(mac.startswith("52:54:00:") for mac in macs)
     again = ok(module(**declared))
@@ -214,17 +214,17 @@ def test_an_address_in_any_spelling_is_the_same_interface(hv: Hypervisor, module
     assert hv.dump("web1") == before
 
 
-def test_a_new_card_is_virtio_where_libvirt_would_take_one_of_100_megabits(hv: Hypervisor, module: Module) -> None:
+def test_a_new_nic_is_virtio_where_libvirts_default_has_100_megabits(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A).replace("<model type='virtio'/>", "")))
     assert "rtl8139" in element(hv.dump("web1"), A)
     ok(module(domain="web1", mac=B, source="eth0", mode="bridge"))
     assert "virtio" in element(hv.dump("web1"), B)
     # One that exists keeps its card, and what only virtio has is not claimed for it.
     assert not ok(module(domain="web1", mac=A))["changed"]
-    assert "for a card of model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
+    assert "for NIC model rtl8139" in module(domain="web1", mac=A, driver={"queues": 2})["msg"]
 
 
-def test_a_card_that_is_not_virtio_any_more_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
+def test_a_nic_that_is_no_longer_virtio_is_shown_without_its_driver(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A, more="<driver name='vhost' queues='4'/>")))
     done = ok(module(domain="web1", mac=A, model="e1000e"))
     assert [(c["field"], c["after"]) for c in done["changes"]] == [
@@ -288,8 +288,8 @@ def test_what_libvirt_refuses_to_change_live_is_due_at_the_restart(hv: Hyperviso
     hv.virsh("start", "web1")
     live = element(hv.dump("web1", live=True), A)
     declared: Result = {"domain": "web1", "mac": A, **EVERYTHING}
-    foreseen = ok(module(check=True, live="replug", **declared))
-    assert impacts(foreseen) == dict.fromkeys(FIELDS, "replug")
+    predicted = ok(module(check=True, live="replug", **declared))
+    assert impacts(predicted) == dict.fromkeys(FIELDS, "replug")
     done = ok(module(**declared))
     assert impacts(done) == dict.fromkeys(FIELDS, "restart")
     assert set(done["restart_required"][0]["fields"]) == FIELDS
@@ -318,7 +318,7 @@ def test_what_libvirt_refuses_to_change_live_is_due_at_the_restart(hv: Hyperviso
     assert element(hv.dump("web1", live=True), A) == live
 
 
-def test_trust_is_what_libvirt_9_says_to_have_changed_and_has_not(hv: Hypervisor) -> None:
+def test_libvirt_9_reports_a_change_of_trust_that_it_does_not_make(hv: Hypervisor) -> None:
     if not hv.run("virsh", "--version").startswith("9."):
         pytest.skip("libvirt 10.0 changes it")
     hv.define(domain("web1", nic(A)))
@@ -335,11 +335,11 @@ def test_a_boot_order_beside_another_kind_of_it_is_explained(hv: Hypervisor, mod
     assert "<boot dev='hd'/>" in before
     failed = module(domain="web1", mac=A, boot_order=1)
     assert failed["msg"].startswith("libvirt refuses the configuration of domain 'web1': ")
-    assert "take the <boot dev=…/> out of the domain's <os> first" in failed["msg"]
+    assert "Remove <boot dev=…/> from the domain's <os> first" in failed["msg"]
     assert hv.dump("web1") == before
 
 
-def test_names_that_libvirt_makes_up_are_no_difference(hv: Hypervisor, module: Module) -> None:
+def test_names_that_libvirt_generates_are_no_difference(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B, more="<target dev='web0'/>")))
     entries = [{"domain": "web1", "mac": A}, {"domain": "web1", "mac": B, "target": "web0"}]
     seen = []
@@ -370,7 +370,7 @@ def test_the_mtu_of_a_running_guests_link_is_the_kernels_matter(hv: Hypervisor, 
     assert "mtu" not in str(again["interfaces"])
 
 
-def test_libvirt_says_that_a_nic_is_gone_which_is_not(hv: Hypervisor, module: Module) -> None:
+def test_libvirt_reports_a_nic_as_gone_that_is_not(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(B)))
     hv.virsh("start", "web1")
     live = element(hv.dump("web1", live=True), B)

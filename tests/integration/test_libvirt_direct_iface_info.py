@@ -192,7 +192,7 @@ def test_a_transient_domain(hv: Hypervisor) -> None:
     assert (interface["stored"], interface["differences"], interface["held_by_domain"]) == (None, [], True)
 
 
-def test_which_domains_are_told_of(hv: Hypervisor) -> None:
+def test_which_domains_are_returned(hv: Hypervisor) -> None:
     user = f"<interface type='user'><mac address='{C}'/></interface>"
     for name, nics in (("web2", [nic(B), user]), ("web1", [nic(A)]), ("none", [user]), ("bare", [])):
         hv.define(domain(name, *nics))

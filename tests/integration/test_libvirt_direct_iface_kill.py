@@ -269,8 +269,8 @@ def test_an_editor_who_does_not_stop_is_named_and_everything_put_back(pair: Hype
     failed = beside(pair, [(VIRTIO, E1000E), (E1000E, VIRTIO)] * 3, BOTH)
     assert failed["rc"] == 1
     assert failed["msg"] == (
-        f"interfaces[1]: domain 'web1': the stored configuration of interface {A} changed while this ran, again and "
-        "again. Find out who else is editing it. The host is as it was before"
+        f"interfaces[1]: domain 'web1': the stored configuration of interface {A} kept changing while this ran. "
+        "Find out what else edits it. The host is as it was before"
     )
     assert pair.dump("web0") == before[0]
     # And what the other one did three times is not undone.

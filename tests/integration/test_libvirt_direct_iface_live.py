@@ -30,21 +30,21 @@ def live(result: Result) -> Result:
 
 def test_a_mode_changes_under_the_running_guest(started: Hypervisor, module: Module) -> None:
     link = live(ok(module(domain="web1", mac=A)))["target"]
-    foreseen = ok(module(check=True, domain="web1", mac=A, mode="private"))
+    predicted = ok(module(check=True, domain="web1", mac=A, mode="private"))
     done = ok(module(domain="web1", mac=A, mode="private"))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert impacts(done) == {"mode": "live"}
     assert done["restart_required"] == []
     assert "macvtap mode private" in started.run("ip", "-d", "link", "show", link)
     assert "mode='private'" in element(started.dump("web1"), A)
     # libvirt does not notice, and the module says so.
     assert "mode='bridge'" in element(started.dump("web1", live=True), A)
-    assert "goes on showing another mode than private" in str(done["warnings"])
+    assert "shows another mode than private" in str(done["warnings"])
     again = ok(module(domain="web1", mac=A, mode="private"))
     assert (again["changed"], again.get("warnings", []), live(again)["mode"]) == (False, [], "private")
 
 
-def test_a_mode_that_somebody_else_has_changed_is_brought_back(started: Hypervisor, module: Module) -> None:
+def test_a_mode_that_was_changed_by_other_means_is_restored(started: Hypervisor, module: Module) -> None:
     link = live(ok(module(domain="web1", mac=A)))["target"]
     started.run("ip", "link", "set", link, "type", "macvtap", "mode", "vepa")
     assert ok(module(domain="web1", mac=A))["restart_required"] == [{"domain": "web1", "mac": A, "fields": ["mode"]}]
@@ -128,7 +128,9 @@ def test_nothing_is_felt_with_live_none(started: Hypervisor, module: Module) -> 
     assert again["restart_required"] == done["restart_required"]
 
 
-def test_trust_is_never_said_to_be_done_where_libvirt_does_not_do_it(started: Hypervisor, module: Module) -> None:
+def test_trust_is_never_reported_as_changed_where_libvirt_does_not_change_it(
+    started: Hypervisor, module: Module
+) -> None:
     trusts = "trustGuestRxFilters='yes'"
     done = ok(module(domain="web1", mac=A, trust_guest_rx_filters=True))
     does = started.release >= 10
@@ -145,7 +147,7 @@ def test_trust_is_never_said_to_be_done_where_libvirt_does_not_do_it(started: Hy
     started.virsh("start", "web1")
 
 
-def test_a_replug_keeps_what_the_guest_knows_the_card_by(hv: Hypervisor, module: Module) -> None:
+def test_a_replug_keeps_what_the_guest_identifies_the_nic_by(hv: Hypervisor, module: Module) -> None:
     kept = "<boot order='1'/><alias name='ua-lan'/>"
     hv.define_guest("web1", nic(A, more=kept), nic(B))
     hv.virsh("start", "web1")
@@ -210,7 +212,7 @@ def test_a_bridges_interface_is_converted_in_the_running_guest(hv: Hypervisor, m
     assert guest_has(hv, "web1", {A})
     declared: Result = {"domain": "web1", "mac": A, "source": "eth0", "mode": "bridge"}
     refused = module(**declared)
-    assert "of type 'bridge'; this module changes interfaces of type 'direct' only; convert: true" in refused["msg"]
+    assert "of type 'bridge'; this module changes only interfaces of type 'direct'. Set convert: true" in refused["msg"]
     stored = ok(module(convert=True, **declared))
     assert stored["restart_required"][0]["fields"][0] == "type"
     done = ok(module(convert=True, live="replug", **declared))

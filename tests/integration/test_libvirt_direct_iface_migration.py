@@ -102,12 +102,12 @@ def test_nothing_is_written_to_a_domain_that_migrates(pair: Pair) -> None:
     with migrating(pair):
         before = source.dump("web1"), source.dump("web1", live=True)
         assert fails(source) == (
-            "domain 'web1' is migrating to another host, where what is stored here now would not arrive. Run again "
-            "when that has ended, on the host where it is then"
+            "domain 'web1' is migrating to another host, and what is stored here now would not arrive there. Run again "
+            "when the migration has ended, on the host that has the domain then"
         )
         assert fails(destination) == (
-            "domain 'web1' is migrating to this host, and what is stored for it arrives with it. Run again when that "
-            "has ended"
+            "domain 'web1' is migrating to this host, and its stored configuration arrives with it. Run again when "
+            "the migration has ended"
         )
         assert (source.dump("web1"), source.dump("web1", live=True)) == before
         assert mode_of_its_link(source) == mode_of_its_link(destination) == "bridge"

@@ -122,7 +122,7 @@ def test_a_removal_comes_to_its_end_and_one_that_is_taken_back_does_not(guest: H
 
 
 @pytest.mark.parametrize(("number", "source"), [(signal.SIGKILL, "up1"), (signal.SIGTERM, "eth0")])
-def test_a_run_that_is_ended_while_it_waits_leaves_nobody_without(
+def test_a_run_that_is_ended_while_it_waits_leaves_no_guest_without_its_nic(
     guest: Hypervisor, module: Module, number: signal.Signals, source: str
 ) -> None:
     declared: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "replug"}
@@ -166,7 +166,7 @@ def test_the_keeper_survives(started: Hypervisor, module: Module, what: str) -> 
         told = ok(run_module("libvirt_direct_iface_info", {}, prefix=started.prefix))
         assert told["pending"][0]["pid"] is None
         assert "the next run of libvirt_direct_iface that is not in check mode starts it" in str(told["warnings"])
-        assert "were not watched: the process that would attach them again did not run" in str(
+        assert "were not watched: the keeper process, which attaches them again, was not running" in str(
             ok(module(domain="web1", mac=A))["warnings"]
         )
     assert until(lambda: len(keepers(started)) == 2)
@@ -294,7 +294,7 @@ def test_a_nic_that_cannot_come_back_is_shown_and_comes_back_when_it_can(started
 
 @contextlib.contextmanager
 def read_only(hv: Hypervisor) -> t.Iterator[None]:
-    hv.run("mkdir", "-p", STATE)
+    hv.run("mkdir", "-p", "-m", "700", STATE)
     hv.run("mount", "--bind", STATE, STATE)
     try:
         hv.run("mount", "-o", "remount,bind,ro", STATE)
@@ -303,14 +303,14 @@ def read_only(hv: Hypervisor) -> t.Iterator[None]:
         hv.run("umount", STATE)
 
 
-def test_nothing_is_asked_for_that_cannot_be_written_down(started: Hypervisor, module: Module) -> None:
+def test_no_request_is_made_that_cannot_be_recorded(started: Hypervisor, module: Module) -> None:
     replug: Result = {"domain": "web1", "mac": A, "model": "e1000e", "live": "replug", "timeout": 0}
     absent: Result = {"domain": "web1", "mac": A, "state": "absent", "timeout": 0}
     before = started.dump("web1")
     with read_only(started):
         for declared in (replug, absent):
             assert module(**declared)["msg"] == (
-                f"cannot keep in {STATE} what guests were asked for and what is to come back: Read-only file system. "
+                f"cannot read or write the outstanding requests in {STATE}: Read-only file system. "
                 "No guest was asked to release a NIC. The host is as it was before"
             )
     assert started.dump("web1") == before

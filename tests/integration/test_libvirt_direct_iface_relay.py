@@ -64,10 +64,10 @@ def test_auto_decides_for_what_is_new(started: Hypervisor, module: Module, hairp
             "mode": "auto",
             "interfaces": [{"domain": "web1", "mac": A}, {"domain": "web1", "mac": mac}],
         }
-        foreseen = ok(module(check=True, **wanted))
+        predicted = ok(module(check=True, **wanted))
         done = ok(module(**wanted))
-        assert modes(foreseen) == modes(done) == ["bridge", mode]
-        assert asked(foreseen) == asked(done) == [on]
+        assert modes(predicted) == modes(done) == ["bridge", mode]
+        assert asked(predicted) == asked(done) == [on]
         assert f"mode='{mode}'" in element(started.dump("web1"), mac)
         assert f"mode='{mode}'" in element(started.dump("web1", live=True), mac)
         assert "does not reflect" not in str(done.get("warnings", ""))

@@ -73,7 +73,7 @@ def test_what_fits_several_or_one_of_another_type_is_refused(hv: Hypervisor, mod
     assert hv.dump("web1") == before
 
 
-def test_interfaces_found_by_alias_get_addresses_of_their_own(hv: Hypervisor, module: Module) -> None:
+def test_interfaces_selected_by_alias_get_different_addresses(hv: Hypervisor, module: Module) -> None:
     for name in ("web1", "web2"):
         hv.define(domain(name))
     entries = [{"domain": name, "alias": f"ua-{which}"} for name in ("web1", "web2") for which in ("lan", "san")]
@@ -94,10 +94,10 @@ def test_purge_takes_what_is_direct_and_not_declared_of_the_named_domains(hv: Hy
     hv.define(domain("web2", nic("52:54:00:00:00:0d")))
     before = hv.dump("web1"), hv.dump("web2")
     declared: Result = {"interfaces": [{"domain": "web1", "mac": A}], "purge": True}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     assert (hv.dump("web1"), hv.dump("web2")) == before
     done = ok(module(**declared))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert {change["target"] for change in done["changes"]} == {f"web1 {B}"}
     assert macs(hv.dump("web1")) == [A, C]
     assert hv.dump("web2") == before[1]
@@ -144,10 +144,10 @@ def test_a_converted_interface_keeps_what_the_guest_knows_it_by(
     hv.define(domain("web1", was, nic(B)))
     before = hv.dump("web1")
     declared: Result = {"domain": "web1", "mac": A, "source": "up1", "mode": "bridge", "convert": True}
-    foreseen = ok(module(check=True, **declared))
+    predicted = ok(module(check=True, **declared))
     assert hv.dump("web1") == before
     done = ok(module(**declared))
-    assert foreseen["changes"] == done["changes"]
+    assert predicted["changes"] == done["changes"]
     assert (done["changes"][0]["field"], done["changes"][0]["before"]) == ("type", kind)
     now = element(hv.dump("web1"), A)
     assert "<interface type='direct'" in now
@@ -216,7 +216,7 @@ def test_a_nic_that_was_moved_is_not_found_where_it_was(hv: Hypervisor, module: 
     assert C not in hv.dump("web1")
 
 
-def test_what_somebody_has_attached_of_another_type_is_left_alone(started: Hypervisor, module: Module) -> None:
+def test_an_attached_interface_of_another_type_is_left_alone(started: Hypervisor, module: Module) -> None:
     started.run("ip", "link", "add", "br7", "type", "bridge")
     try:
         theirs = (
@@ -242,6 +242,6 @@ def test_a_stopped_domain_that_shares_a_source_with_passthrough_is_warned_of(hv:
     hv.define(domain("web2", nic(B, "up1")))
     for check in (True, False):
         done = ok(module(check=check, domain="web1", mac=A, mode="passthrough"))
-        assert f"also web2 {B}. Whichever of these guests or links comes second does not start" in str(done["warnings"])
+        assert f"also web2 {B}. The second of these guests or links does not start" in str(done["warnings"])
     assert not ok(module(domain="web1", mac=A, mode="passthrough")).get("warnings")
     assert "in that mode" in str(ok(module(domain="web2", mac=B, mode="vepa"))["warnings"])

@@ -89,7 +89,7 @@ def test_libvirt_takes_what_an_interface_of_another_type_becomes(hv: Hypervisor,
     assert not ok(module(**entry))["changed"]
 
 
-def test_two_nics_with_one_address_can_be_told_apart(hv: Hypervisor, module: Module) -> None:
+def test_two_nics_with_one_address_can_be_distinguished(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A), nic(A, "up1", more="<alias name='ua-b'/>")))
     both = [{"domain": "web1", "mac": A, "source": "eth0"}, {"domain": "web1", "alias": "ua-b"}]
     assert not ok(module(interfaces=both))["changed"]
@@ -102,7 +102,7 @@ def test_two_nics_with_one_address_can_be_told_apart(hv: Hypervisor, module: Mod
     assert "<source dev='eth0' mode='bridge'/>" in hv.dump("web1")
 
 
-def test_what_libvirt_refuses_is_told_of_the_entry_at_fault(hv: Hypervisor, module: Module) -> None:
+def test_what_libvirt_refuses_is_reported_for_the_entry_at_fault(hv: Hypervisor, module: Module) -> None:
     disk = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/><boot order='7'/></disk>"
     booting = domain("web1", nic(A), nic(B), disk)
     hv.define(booting)

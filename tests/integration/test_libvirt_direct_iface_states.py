@@ -167,14 +167,14 @@ def test_what_another_editor_stores_right_before_the_define_is_no_silent_loss(
     declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge", "on_error": on_error}
     failed = run_beside(hv, BESIDE.replace("BEFORE", "(1,)"), declared)
     assert failed["rc"] == 1
-    assert "domain 'web1' was changed by another editor at the very moment when this run stored it" in failed["msg"]
+    assert "domain 'web1' was changed by another editor at the moment when this run stored it" in failed["msg"]
     assert "as it was before" not in failed["msg"]
-    assert ("What the other editor of domain 'web1' has stored may be lost" in failed["msg"]) == (not stays)
+    assert ("What the other editor has stored of domain 'web1' may be lost" in failed["msg"]) == (not stays)
     assert macs(hv, "web1", live=False) == [A, *stays]
     assert "edited" not in hv.dump("web1")
 
 
-def test_an_editor_before_the_last_read_or_on_the_way_back_is_told_apart(hv: Hypervisor) -> None:
+def test_an_editor_before_the_last_read_or_during_the_rollback_is_distinguished(hv: Hypervisor) -> None:
     hv.define(domain("web1", nic(A)))
     declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge"}
     beside = BESIDE.replace("BEFORE", "()")
@@ -185,7 +185,7 @@ def test_an_editor_before_the_last_read_or_on_the_way_back_is_told_apart(hv: Hyp
     hv.virsh("start", "web1")
     failed = run_beside(hv, BESIDE.replace("BEFORE", "(2,)"), {**declared, "mac": C, "model": "nonsense"})
     assert "'nonsense' is not a valid device model name" in failed["msg"]
-    assert "What the other editor of domain 'web1' has stored may be lost" in failed["msg"]
+    assert "What the other editor has stored of domain 'web1' may be lost" in failed["msg"]
     assert "as it was before" not in failed["msg"]
     assert macs(hv, "web1", live=False) == [A, B]
 
@@ -239,7 +239,7 @@ def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, mo
         reader.kill()
         dump.wait(60)
     started.run("rm", "/run/dump")
-    assert "domain 'web1' is under a job (dump)" in failed["msg"]
+    assert "domain 'web1' has a job in progress (dump)" in failed["msg"]
     assert stored["changed"]
 
 

@@ -159,7 +159,7 @@ def test_another_host_that_does_not_answer(hv: Hypervisor, over_ssh: str) -> Non
     failed = run_module("libvirt_direct_iface_info", {"uri": nowhere})
     assert re.match(r"uri: cannot connect to 'qemu\+ssh://hv9\.invalid/.*hv9\.invalid", failed["msg"])
     assert failed["msg"].endswith(
-        "Does ssh to hv9.invalid work for this user, with nothing to be typed? If so, does libvirt run there?"
+        "Does ssh to hv9.invalid work for this user without a prompt? If so, does libvirt run there?"
     )
     with stopped(hv):
         failed = run_module("libvirt_direct_iface_info", {"uri": over_ssh})
@@ -177,7 +177,7 @@ def test_a_daemon_that_is_down(hv: Hypervisor) -> None:
     assert not ok(change(hv))["changed"]
 
 
-def test_a_socket_that_nobody_listens_on(hv: Hypervisor) -> None:
+def test_a_socket_without_a_listener(hv: Hypervisor) -> None:
     hv.run("touch", f"{RUN}/left")
     said = failures(hv, f"qemu+unix:///system?socket={RUN}/left")
     assert f"'{RUN}/left': Connection refused. Is the daemon running? {START}" in said
@@ -189,7 +189,7 @@ def test_a_user_who_may_not(hv: Hypervisor, user: OtherUser) -> None:
     try:
         for name, params in zip(MODULES, ({"domain": "web1", "mac": A}, {})):
             said = user.module(name, **params)["msg"]
-            assert "Permission denied. This user may not: become root" in said
+            assert "Permission denied. This user has no permission. Set become: true" in said
             assert "Start" not in said
     finally:
         hv.run("chmod", "777", *names)
@@ -235,7 +235,7 @@ def test_a_users_own_libvirt_stores_but_does_not_start(hv: Hypervisor, user: Oth
     before = virsh("dumpxml", "--inactive", "idle")
     failed = module("idle", mac=B, source="eth0", mode="bridge")["msg"]
     assert "cannot add 52:54:00:00:00:0b to the running domain 'idle': error creating macvtap interface" in failed
-    assert "Only root can make macvtap links" in failed
+    assert "Only root can create macvtap links" in failed
     assert failed.endswith("The host is as it was before")
     assert virsh("dumpxml", "--inactive", "idle") == before
     stored = ok(module("idle", mac=B, source="eth0", mode="bridge", live="none"))

@@ -120,12 +120,12 @@ def link(result: Result) -> str:
     return str(result["interfaces"][0]["live"]["target"])
 
 
-def test_a_running_guest_hears_its_groups_with_allmulticast_and_only_then(guest: Guest, module: Module) -> None:
+def test_a_running_guest_receives_its_groups_only_with_allmulticast(guest: Guest, module: Module) -> None:
     assert (guest.answers(), guest.hears()) == (False, False)
-    foreseen = ok(module(check=True, domain="web1", mac=A, allmulticast=True))
+    predicted = ok(module(check=True, domain="web1", mac=A, allmulticast=True))
     assert (guest.answers(), guest.hears()) == (False, False)
     done = ok(module(domain="web1", mac=A, allmulticast=True))
-    assert done["changes"] == foreseen["changes"]
+    assert done["changes"] == predicted["changes"]
     assert impacts(done) == {"allmulticast": "live"}
     assert "\nallmulticast: yes" in done["diff"][0]["after"]
     assert (guest.answers(), guest.hears()) == (True, True)
@@ -134,14 +134,14 @@ def test_a_running_guest_hears_its_groups_with_allmulticast_and_only_then(guest:
     assert told["interfaces"][0]["live"]["allmulticast"] is True
     assert told["interfaces"][0]["differences"] == []
     # This hypervisor has no udev, which would set it at the next start.
-    assert "lasts only until the guest stops: there is no udev" in str(done["warnings"])
+    assert "lasts only until the guest stops: this host has no udev" in str(done["warnings"])
     again = ok(module(domain="web1", mac=A, allmulticast=True))
     assert (again["changed"], again["restart_required"]) == (False, [])
     assert impacts(ok(module(domain="web1", mac=A, allmulticast=False))) == {"allmulticast": "live"}
     assert (guest.answers(), guest.hears()) == (False, False)
 
 
-def test_what_is_plugged_in_has_it_at_once_and_again_after_a_replug(guest: Guest, module: Module) -> None:
+def test_an_attached_interface_has_it_at_once_and_again_after_a_replug(guest: Guest, module: Module) -> None:
     ok(module(domain="web1", mac=A, state="absent"))
     added: Result = {"domain": "web1", "mac": A, "source": "eth0", "mode": "bridge", "allmulticast": True}
     assert ok(module(**added))["interfaces"][0]["live"]["allmulticast"] is True
@@ -176,7 +176,7 @@ def test_a_guest_that_is_trusted_sets_its_link_itself(guest: Guest, module: Modu
         guest = restarted(hv)
     else:
         # libvirt waits for the guest to change something, and the module says so.
-        assert "Until then nothing more is heard" in str(done["warnings"])
+        assert "Until then the link receives no more than before" in str(done["warnings"])
         assert (guest.answers(), guest.hears()) == (False, False)
         guest.sh(f"ip -6 address add {ANOTHER}/64 dev eth0")
         assert guest.until(lambda: guest.answers(ANOTHER))
@@ -186,7 +186,7 @@ def test_a_guest_that_is_trusted_sets_its_link_itself(guest: Guest, module: Modu
     assert "33:33:00:00:4d:63" in groups
 
 
-def test_a_trusted_guest_in_mode_passthrough_hears_its_groups(hv: Hypervisor) -> None:
+def test_a_trusted_guest_in_mode_passthrough_receives_its_groups(hv: Hypervisor) -> None:
     passing = nic(A, mode="passthrough")
     hv.define_guest("web1", passing)
     hv.virsh("start", "web1")
@@ -206,15 +206,15 @@ def test_libvirt_takes_allmulticast_off_the_link_of_a_guest_that_it_trusts(hv: H
     guest = Guest(hv)
     name = link(ok(module(domain="web1", mac=A)))
     refused = module(domain="web1", mac=A, allmulticast=True)
-    assert re.match(r"allmulticast: where libvirt trusts the guest's filters", refused["msg"])
+    assert re.match(r"allmulticast: allmulticast and trust_guest_rx_filters exclude each other", refused["msg"])
     hv.run("ip", "link", "set", name, "allmulticast", "on")
     guest.sh(f"ip -6 address add {ANOTHER}/64 dev eth0")
     assert guest.until(lambda: "ALLMULTI" not in hv.run("ip", "link", "show", name))
 
 
-def test_a_card_that_does_not_tell_its_filters_cannot_be_trusted(hv: Hypervisor, module: Module) -> None:
+def test_a_nic_that_does_not_report_its_filters_cannot_be_trusted(hv: Hypervisor, module: Module) -> None:
     hv.define(direct_iface.domain("web1", nic(A).replace("virtio", "e1000e")))
-    assert "QEMU does not tell" in module(domain="web1", mac=A, trust_guest_rx_filters=True)["msg"]
+    assert "QEMU does not report" in module(domain="web1", mac=A, trust_guest_rx_filters=True)["msg"]
     hv.virsh("start", "web1")
     said = hv.virsh("qemu-monitor-command", "web1", '{"execute": "query-rx-filter"}')
     assert "e1000e" not in said

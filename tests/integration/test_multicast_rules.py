@@ -51,9 +51,9 @@ def test_a_rule_goes_with_its_domain_and_stays_where_another_has_the_address(ude
     ok(module(domain="web1", mac=A, allmulticast=True))
     assert A in udev.rules()
     refused = module(domain="web2", mac=A, allmulticast=False)
-    assert refused["msg"].startswith("allmulticast: the rule that would be removed goes by the address")
+    assert refused["msg"].startswith("allmulticast: the udev rule to remove matches the address")
     left = ok(module(domain="web1", mac=A, state="absent"))
-    assert "an interface of domain web2 has too" in str(left["warnings"])
+    assert "because an interface of domain web2 has the same address" in str(left["warnings"])
     assert A in udev.rules()
     # Undefined by other tools, it leaves its rule.
     udev.hv.virsh("undefine", "web2")
@@ -64,7 +64,7 @@ def test_a_rule_goes_with_its_domain_and_stays_where_another_has_the_address(ude
     assert not ok(module(domain="web2", mac=A, state="absent"))["changed"]
 
 
-def test_an_own_libvirt_of_a_user_takes_no_rule_from_the_systems(udev: Host, module: Module) -> None:
+def test_a_session_libvirt_removes_no_rule_of_the_systems(udev: Host, module: Module) -> None:
     udev.hv.define(domain("web1", nic(A)))
     ok(module(domain="web1", mac=A, allmulticast=True))
     session = "qemu:///session"
@@ -76,7 +76,7 @@ def test_an_own_libvirt_of_a_user_takes_no_rule_from_the_systems(udev: Host, mod
         udev.hv.run("virsh", "--quiet", "--connect", session, "undefine", "own1")
 
 
-def test_what_a_person_has_written_is_there_again_after_a_failed_run(udev: Host, module: Module) -> None:
+def test_rules_edited_by_hand_are_restored_after_a_failed_run(udev: Host, module: Module) -> None:
     udev.hv.define(domain("web1", nic(A)))
     ok(module(domain="web1", mac=A, allmulticast=True))
     udev.hv.run("sed", "-i", "s/allmulticast on/allmulticast off/; 1a # by hand", FILE)
@@ -96,7 +96,7 @@ def test_what_a_person_has_written_is_there_again_after_a_failed_run(udev: Host,
     assert "# by hand" in udev.rules()
 
 
-def test_the_link_of_a_stranger_that_has_the_name_is_left_alone(udev: Host, module: Module) -> None:
+def test_another_link_that_has_the_name_is_left_alone(udev: Host, module: Module) -> None:
     udev.hv.define(domain("web1", nic(A)))
     udev.hv.virsh("start", "web1")
     name = ok(module(domain="web1", mac=A))["interfaces"][0]["live"]["target"]
@@ -142,7 +142,9 @@ def test_nothing_is_done_where_a_library_is_missing_that_is_needed_later(udev: H
 def test_a_running_passthrough_guests_link_keeps_it_and_its_parents_count(udev: Host, module: Module) -> None:
     hv = udev.hv
     hv.define(domain("web1", nic(A, "up1", "passthrough")))
-    assert module(domain="web1", mac=A, allmulticast=True)["msg"].startswith("allmulticast: in mode passthrough")
+    assert module(domain="web1", mac=A, allmulticast=True)["msg"].startswith(
+        "allmulticast: allmulticast has no effect in mode passthrough"
+    )
     hv.virsh("start", "web1")
     result = ok(module(domain="web1", mac=A))
     hv.run("ip", "link", "set", result["interfaces"][0]["live"]["target"], "allmulticast", "on")
@@ -152,7 +154,7 @@ def test_a_running_passthrough_guests_link_keeps_it_and_its_parents_count(udev: 
     hv.virsh("destroy", "web1")
 
 
-def test_the_diff_says_what_its_header_says_on_a_host_without_udev(hv: Hypervisor, module: Module) -> None:
+def test_the_diff_matches_its_header_on_a_host_without_udev(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
     hv.virsh("start", "web1")
     done = ok(module(domain="web1", mac=A, allmulticast=True, alias="ua-lan"))

@@ -175,7 +175,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             "_links.netlink",
             "_links.holders",
             "_links.messages",
-            "_domains.keeping",
+            "_domains.udev_rules",
         )
     }
 
@@ -201,7 +201,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             (utils["_links.netlink"], "session", session),
             (utils["_links.holders"], "search", lambda devices: _search(stage, devices)),
             (utils["_links.messages"], "require", lambda: None),
-            (utils["_domains.keeping"].Keeper, "_obstacle", lambda _self: "there is no udev on this host"),
+            (utils["_domains.udev_rules"].RuleStore, "_unsupported_reason", lambda _self: "this host has no udev"),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
         if hasattr(module, "_reach"):

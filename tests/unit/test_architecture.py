@@ -26,7 +26,7 @@ OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "
 PLANNERS = (
     "*.planner *.refusals *.caveats *.impacts *.parents _domains.identity *.steps *.way_back *.vlans *.vlan_refusals",
     "*.vlan_caveats *.undo *.reachability *.ways *.validate *.desired *.choose_backend *.link_modes *.choice *.judge",
-    "*.support *.blockers *.hints *.assignment *.selection *.resolution *.fitness *.sharing *.multicast *.states",
+    "*.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast *.states",
     "*.rollback *.impact *.merging *.declare *.auto *.disruptions *.inspection _preflight.* _plan",
 )
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which NIC each of several declarations means, seen together: what one changes, the next one no longer finds.
+"""Which NIC each of several declarations selects, when all of them are applied together.
 
-A NIC that is declared by its MAC address is known before any that is declared by something that can change. So the
-selectors go in their order, each on what the domain will have by those before it. What a selector would find once all
-is done must be the one NIC that it was meant for: another run would else mean another one, or several. Pure.
+Selectors are applied in their order, each to what the domain will have after those before it. A MAC address comes
+first, because the others can change. After the run each selector must still find the same NIC, and only that one.
+Otherwise the next run would select another NIC, or several. Pure.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ Assigned = t.Union[Nic, MacvtapError]
 
 @dataclass
 class _Slot:
-    """One NIC of a domain: as it is, and what it will be known by (None: it goes), as the declaration says."""
+    """One NIC of a domain, as ``planned`` (None: removed) by the declaration with the index ``entry``."""
 
     nic: Nic
-    will_be: Iface | None
-    by: int | None = None
+    planned: Iface | None
+    entry: int | None = None
 
     @property
-    def leaves(self) -> bool:
-        """Whether it is one that only the running guest has, until it is restarted or releases it."""
-        return self.by is None and self.nic.stored is None and self.nic.live is not None
+    def only_live(self) -> bool:
+        """Whether only the running guest has it, until it restarts or releases the NIC."""
+        return self.entry is None and self.nic.stored is None and self.nic.live is not None
 
 
 def assign(
@@ -48,18 +48,18 @@ def assign(
     *,
     purge: bool = False,
 ) -> dict[int, Assigned]:
-    """Return the NIC that each declaration means, by its place, or the error that it must fail with.
+    """Return the NIC that each declaration selects, or the error that it fails with, by its index.
 
-    A NIC with neither stored nor live is one that is still to be made. Declarations for domains that are not among
-    ``domains`` (the host's, if left out) are left out.
+    A NIC with neither stored nor live is a new one. The result has no declarations for domains that are not among
+    ``domains`` (default: the host's).
     """
     domains = host.domains if domains is None else domains
     found: dict[int, Assigned] = {}
     taken = {desired.mac for desired in declared if desired.mac}
-    places: dict[str, list[int]] = {}
-    for place, desired in enumerate(declared):
-        places.setdefault(desired.domain, []).append(place)
-    for name, own in places.items():
+    indices: dict[str, list[int]] = {}
+    for index, desired in enumerate(declared):
+        indices.setdefault(desired.domain, []).append(index)
+    for name, own in indices.items():
         domain = domains.get(name)
         if domain is not None:
             found.update(_Assigner(domain, declared, host, taken).assign(own, purge=purge))
@@ -67,7 +67,7 @@ def assign(
 
 
 class _Assigner:
-    """Finds the NICs of one domain."""
+    """Assigns the NICs of one domain."""
 
     def __init__(self, domain: Domain, declared: t.Sequence[Desired], host: Host, taken: set[str]) -> None:
         self._domain = domain
@@ -75,121 +75,121 @@ class _Assigner:
         self._host = host
         self._taken = taken
         self._slots = [
-            _Slot(selection.nic_of(domain, pair), selection.of_pair(pair)) for pair in selection.pairs(domain)
+            _Slot(selection.nic_of(domain, pair), selection.stored_or_live(pair)) for pair in selection.pairs(domain)
         ]
-        self._found: dict[int, Assigned] = {}
+        self._assigned: dict[int, Assigned] = {}
 
-    def assign(self, places: t.Sequence[int], *, purge: bool) -> dict[int, Assigned]:
-        """Find those of the declarations at ``places``, all of this domain."""
+    def assign(self, indices: t.Sequence[int], *, purge: bool) -> dict[int, Assigned]:
+        """Assign the declarations at ``indices``, all of this domain."""
         for selector in SELECTORS:
-            now = [(slot, slot.will_be) for slot in self._slots if slot.will_be is not None]
-            for place in places:
-                if self._declared[place].by == selector:
-                    self._assign_one(place, now)
-        left = [slot for slot in self._slots if slot.will_be is not None and not (purge and slot.by is None)]
-        for place in places:
-            self._check_next_run(place, left)
-        return self._found
+            now = [(slot, slot.planned) for slot in self._slots if slot.planned is not None]
+            for index in indices:
+                if self._declared[index].by == selector:
+                    self._assign_one(index, now)
+        remaining = [slot for slot in self._slots if slot.planned is not None and not (purge and slot.entry is None)]
+        for index in indices:
+            self._validate_next_run(index, remaining)
+        return self._assigned
 
-    def _assign_one(self, place: int, now: t.Sequence[tuple[_Slot, Iface]]) -> None:
-        desired = self._declared[place]
+    def _assign_one(self, index: int, now: t.Sequence[tuple[_Slot, Iface]]) -> None:
+        desired = self._declared[index]
         try:
-            slot = self._slot(desired, now)
+            slot = self._find_slot(desired, now)
         except MacvtapError as exc:
-            self._found[place] = exc
+            self._assigned[index] = exc
             return
-        self._found[place] = slot.nic
-        if slot.by is not None:
-            first, second = sorted((slot.by, place))
-            self._found[second] = _twice(self._declared[second], self._declared[first], slot.nic)
+        self._assigned[index] = slot.nic
+        if slot.entry is not None:
+            first, second = sorted((slot.entry, index))
+            self._assigned[second] = _duplicate(self._declared[second], self._declared[first], slot.nic)
             return
         if not any(slot is one for one in self._slots):
             self._slots.append(slot)
-        slot.by, slot.will_be = place, _will_be(desired, slot)
+        slot.entry, slot.planned = index, _planned(desired, slot)
 
-    def _slot(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> _Slot:
-        # Another run is to find what is stored, whatever a run before it has left in the guest until that is restarted.
-        lasting = [iface for slot, iface in now if desired.by != "mac" and not slot.leaves]
-        there = [iface for _slot, iface in now]
-        matching = selection.matching(desired, lasting, self._host.links) or selection.matching(
-            desired, there, self._host.links
+    def _find_slot(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> _Slot:
+        # The next run has to find what is stored, whatever an earlier run has left in the running guest.
+        stored_ones = [iface for slot, iface in now if desired.by != "mac" and not slot.only_live]
+        present = [iface for _other, iface in now]
+        matching = selection.matching(desired, stored_ones, self._host.links) or selection.matching(
+            desired, present, self._host.links
         )
-        if desired.meant is not None:
-            matching = [one for one in (selection.among(there, desired.meant),) if one is not None]
-        others = [slot for slot, iface in now if slot.by is not None and any(iface is one for one in matching)]
+        if desired.nic is not None:
+            matching = [one for one in (selection.find_in(present, desired.nic),) if one is not None]
+        others = [slot for slot, iface in now if slot.entry is not None and any(iface is one for one in matching)]
         if len(matching) > 1 and others:
             raise MacvtapError(
-                f"domain {desired.domain!r} is to have {len(matching)} direct interfaces with the {desired.by} "
-                f"{desired.key}: {'; '.join(map(selection.describe, matching))}. That of "
-                f"{', '.join(self._declared[slot.by or 0].path for slot in others)} will be one of them, so that "
-                "the next run could not tell which one is meant here. Select it by its MAC address",
+                f"domain {desired.domain!r} would have {len(matching)} direct interfaces with {desired.by} "
+                f"{desired.key}: {'; '.join(map(selection.describe, matching))}. "
+                f"{', '.join(self._declared[slot.entry or 0].path for slot in others)} declares one of them, so "
+                f"{desired.by} would be ambiguous in the next run. Set mac instead",
                 path=join_path(desired.path, desired.by),
             )
-        selection.refuse_several(desired, self._domain, matching)
+        selection.validate_unique(desired, self._domain, matching)
         if matching:
             return next(slot for slot, iface in now if iface is matching[0])
         mac = desired.mac or _new_address(desired, self._domain, self._host, self._taken)
         self._taken.add(mac)
         for slot in self._slots:
-            # Two that are still to be made cannot be told apart.
-            if slot.nic.mac == mac and slot.by is not None and slot.nic.stored is None and slot.nic.live is None:
+            # Two new NICs with one address are the same.
+            if slot.nic.mac == mac and slot.entry is not None and slot.nic.stored is None and slot.nic.live is None:
                 return slot
-        return _Slot(selection.none_yet(self._domain, mac), None)
+        return _Slot(selection.new_nic(self._domain, mac), None)
 
-    def _check_next_run(self, place: int, left: t.Sequence[_Slot]) -> None:
-        """Have a declaration fail by which another run would find another NIC than its own."""
-        desired = self._declared[place]
-        if desired.by == "mac" or isinstance(self._found.get(place), MacvtapError):
+    def _validate_next_run(self, index: int, remaining: t.Sequence[_Slot]) -> None:
+        """Refuse a declaration whose selector would find another NIC in the next run."""
+        desired = self._declared[index]
+        if desired.by == "mac" or isinstance(self._assigned.get(index), MacvtapError):
             return
-        for slot in left:
+        for slot in remaining:
             if (
-                slot.by != place
-                and not (desired.present and slot.leaves)
-                and slot.will_be is not None
-                and selection.fits(slot.will_be, desired.by, desired.key, self._host.links)
+                slot.entry != index
+                and not (desired.present and slot.only_live)
+                and slot.planned is not None
+                and selection.matches(slot.planned, desired.by, desired.key, self._host.links)
             ):
-                at = place if slot.by is None else max(place, slot.by)
-                if not isinstance(self._found.get(at), MacvtapError):
-                    self._found[at] = _found_later(self._declared, place, slot, at)
+                at = index if slot.entry is None else max(index, slot.entry)
+                if not isinstance(self._assigned.get(at), MacvtapError):
+                    self._assigned[at] = _ambiguous_later(self._declared, index, slot, at)
                 return
 
 
-def _will_be(desired: Desired, slot: _Slot) -> Iface | None:
-    """Return what the NIC will be known by."""
+def _planned(desired: Desired, slot: _Slot) -> Iface | None:
+    """Return the NIC's interface after the run, None if it is removed."""
     if not desired.present:
         return None
-    base = slot.will_be or Iface(slot.nic.mac)
+    base = slot.planned or Iface(slot.nic.mac)
     values = {**(base.values if base.type == "direct" else {}), **desired.given}
     return replace(base, type="direct", values={name: text for name, text in values.items() if text is not None})
 
 
-def _found_later(declared: t.Sequence[Desired], place: int, slot: _Slot, at: int) -> MacvtapError:
-    desired = declared[place]
-    other = declared[slot.by].path if slot.by is not None else "stored"
-    what = f"the {desired.by} {desired.key}"
-    if at == place:
+def _ambiguous_later(declared: t.Sequence[Desired], index: int, slot: _Slot, at: int) -> MacvtapError:
+    desired = declared[index]
+    other = declared[slot.entry].path if slot.entry is not None else "stored"
+    what = f"{desired.by} {desired.key}"
+    if at == index:
         message = (
-            f"domain {desired.domain!r} is to have {slot.nic.mac} with {what} as well ({other}), so that the next run "
-            "could not tell which one this entry means"
+            f"domain {desired.domain!r} would have {what} on {slot.nic.mac} as well ({other}), so this entry "
+            "would be ambiguous in the next run"
         )
     else:
         message = (
-            f"this interface is to have {what}, by which {desired.path} selects its own in domain {desired.domain!r}: "
-            "the next run could not tell which one that entry means"
+            f"this interface would have {what}, by which {desired.path} selects another one in domain "
+            f"{desired.domain!r}. That entry would be ambiguous in the next run"
         )
-    path = join_path(declared[at].path, declared[at].by if at == place else desired.by)
-    return MacvtapError(f"{message}. Select both by their MAC addresses", path=path)
+    path = join_path(declared[at].path, declared[at].by if at == index else desired.by)
+    return MacvtapError(f"{message}. Set mac in both", path=path)
 
 
-def _twice(desired: Desired, other: Desired, nic: Nic) -> MacvtapError:
+def _duplicate(desired: Desired, other: Desired, nic: Nic) -> MacvtapError:
     return MacvtapError(
-        f"this is the same interface ({nic.domain} {nic.mac}) as {other.path} declares",
+        f"this selects the same interface ({nic.domain} {nic.mac}) as {other.path}",
         path=join_path(desired.path, desired.by),
     )
 
 
 def _new_address(desired: Desired, domain: Domain, host: Host, taken: t.Collection[str]) -> str:
-    # Two hosts that have a domain of one UUID have one domain, which must keep its address when it moves.
+    # Hosts with the same UUID have the same domain, which must keep its address when it migrates.
     seed = f"{domain.uuid or domain.name}/{desired.given.get('source') or desired.key}"
     own = {iface.mac for other in host.domains.values() for iface in (*other.stored, *other.live)}
-    return _mac.stable(seed, prefix=desired.prefix, taken={*own, *(host.macs or ()), *taken})
+    return _mac.stable(seed, prefix=desired.mac_prefix, taken={*own, *(host.macs or ()), *taken})

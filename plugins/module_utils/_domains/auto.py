@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Declared interfaces as cases of which mode suits the switch, and the answer put into them. Pure."""
+"""Applies ``mode: auto`` to declared interfaces: cases for the switch, and modes from its answers. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice im
 
 
 def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Case]:
-    """Return the declared interfaces that will exist, none where nobody asks: not to ``check``, and no mode is auto."""
+    """Return a case for each declared interface that will exist; none without ``check`` and without mode auto."""
     if not check and all(desired.given.get("mode") != AUTO for desired in declared):
         return []
-    # Of what cannot be told which one is meant, the plan says so.
+    # The plan reports ambiguous selectors.
     found = assignment.assign(declared, host)
     return [
         case(declared[place], nic, host)
@@ -28,7 +28,7 @@ def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Cas
 
 
 def settled(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) -> list[Desired]:
-    """Return ``declared`` with the ``modes`` that auto stands for, by path."""
+    """Return ``declared`` with auto replaced by its mode in ``modes``, by path."""
     return [
         replace(desired, given=_with_mode(desired.given, modes.get(desired.path)))
         if desired.given.get("mode") == AUTO
@@ -41,19 +41,19 @@ def case(desired: Desired, nic: Nic, host: Host) -> Case:
     iface = _existing(nic)
     source = desired.given.get("source") or (iface.get("source") if iface else None)
     link = link_of(source, host.links) if host.links is not None else None
-    had = None
+    current_mode = None
     if iface is not None:
         moves = not selection.same_source(source, iface.get("source"), host.links)
-        had = kept(iface.get("mode") or DEFAULT_MODE, moves=moves)
-    return Case(desired.path, target(nic), link.name if link else None, desired.given.get("mode"), had)
+        current_mode = kept(iface.get("mode") or DEFAULT_MODE, moves=moves)
+    return Case(desired.path, target(nic), link.name if link else None, desired.given.get("mode"), current_mode)
 
 
 def _existing(nic: Nic) -> Iface | None:
-    """Return the interface whose mode is kept: the mode of one of another type means something else."""
+    """Return the direct interface whose mode counts; the mode of another type means something else."""
     iface = nic.stored or nic.live
     return iface if iface is not None and iface.type == "direct" else None
 
 
-def _with_mode(given: t.Mapping[str, str | None], mode: str | None) -> dict[str, str | None]:
-    rest = {name: value for name, value in given.items() if name != "mode"}
+def _with_mode(desired_values: t.Mapping[str, str | None], mode: str | None) -> dict[str, str | None]:
+    rest = {name: value for name, value in desired_values.items() if name != "mode"}
     return rest if mode is None else {**rest, "mode": mode}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A connection to libvirt: how it is opened, and how libvirt's errors become ours."""
+"""The connection to libvirt: opens it, reconnects, and translates libvirt's errors."""
 
 from __future__ import annotations
 
@@ -34,48 +34,48 @@ _JOBS = {
 }
 # virDomainState and virDomainPausedReason.
 _PAUSED_TO_MIGRATE = (3, 2)
-# How long libvirtd has to come back when it was restarted.
+# How long to wait for libvirtd after its restart.
 _RECONNECT_SECONDS = 20
-# What to do about errors that have no code of their own, by libvirt's words: in another language there is no hint.
+# Hints for errors without a code of their own, by libvirt's text. In another language there is no hint.
 _HINTS = (
     (
         "No more available PCI slots",
-        "The running machine has no free slot that this NIC fits into: a q35 machine needs a spare <controller "
-        "type='pci' model='pcie-root-port'/>, or a pcie-to-pci-bridge for rtl8139 and e1000, which it gets at its next "
-        "start. Set live: none, or stop the domain first",
+        "The running machine has no free PCI slot for this NIC. A q35 machine needs a spare <controller "
+        "type='pci' model='pcie-root-port'/>, or a pcie-to-pci-bridge for rtl8139 and e1000; it gets one "
+        "at its next start. Set live: none, or stop the domain first",
     ),
     (
-        # QEMU's words, in no other language.
+        # QEMU's text, which is never translated.
         "does not support hotplugging",
-        "This machine takes no device as it runs; on x86 that needs <acpi/> in the domain's <features>. Set live: none "
-        "and restart the domain",
+        "This machine does not support hotplug; on x86 it needs <acpi/> in the domain's <features>. Set "
+        "live: none and restart the domain",
     ),
     (
         "boot elements cannot be used together",
-        "libvirt gives <boot dev='hd'/> to a domain none of whose devices has a place in the boot order; take the "
-        "<boot dev=…/> out of the domain's <os> first (virsh edit), giving its disk a place",
+        "libvirt adds <boot dev='hd'/> to a domain whose devices have no boot order. Remove <boot dev=…/> "
+        "from the domain's <os> first (virsh edit), and give its disk a boot order",
     ),
 )
 
 
-_OF_SESSION = (
-    "Only root can make macvtap links: a user's own libvirt (qemu:///session) stores such an interface, but has no "
-    "running guest with one. That takes qemu:///system"
+_SESSION_HINT = (
+    "Only root can create macvtap links: a user's own libvirt (qemu:///session) stores such an "
+    "interface, but cannot start a guest with it. Use qemu:///system"
 )
-# No daemon answers at that address, or it ends meanwhile.
-_SILENT = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
+# No daemon listens at that address, or it ends meanwhile.
+_NO_DAEMON = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 
 
 class Connection:
-    """What libvirt's own library gives (``libvirt``, ``handle``), and the address ``uri`` that it was asked for."""
+    """libvirt's bindings (``libvirt``), their connection (``handle``), and the ``uri`` that was requested."""
 
     def __init__(self, libvirt: t.Any, handle: t.Any, uri: str, *, read_only: bool) -> None:
         self.libvirt = libvirt
         self.handle = handle
         self.uri = uri
         self._read_only = read_only
-        with self.said("cannot ask libvirt what it is"):
-            # libvirt's own word for it, where the address was an alias.
+        with self.translate_errors("cannot query libvirt"):
+            # The URI that libvirt reports: the requested one may be an alias.
             self.url = str(handle.getURI())
         self.local = uris.is_local(self.url)
 
@@ -87,8 +87,8 @@ class Connection:
         except self.libvirt.libvirtError:
             return True
 
-    def again(self, do: t.Callable[[], _T]) -> _T:
-        """Return what ``do`` returns, which is done anew if libvirtd was restarted meanwhile.
+    def retry(self, do: t.Callable[[], _T]) -> _T:
+        """Call ``do`` and return its result; call it again if libvirtd was restarted meanwhile.
 
         :raises MacvtapError: as ``do``.
         """
@@ -102,7 +102,7 @@ class Connection:
             return do()
 
     def ensure(self) -> None:
-        """Connect again if libvirtd was restarted, waiting a moment until it is back.
+        """Reconnect if libvirtd was restarted, and wait until it is back.
 
         :raises MacvtapError: it is not.
         """
@@ -129,12 +129,12 @@ class Connection:
             return None
 
     def running(self, uuid: str, instance: str) -> t.Any:
-        """Return the libvirt domain of this UUID if its guest runs and is this very instance, else None."""
+        """Return the libvirt domain of this UUID if its guest still is this instance, else None."""
         domain = self.guest(uuid)
         return domain if domain is not None and instance and self.instance(domain) == instance else None
 
     def instance(self, domain: t.Any) -> str:
-        """Name this run of a guest, "" where it does not run."""
+        """Return what identifies this start of a guest, "" where it does not run."""
         return self._instance(domain, domain.ID())
 
     def _instance(self, domain: t.Any, number: int) -> str:
@@ -144,14 +144,14 @@ class Connection:
             raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
     def state(self, domain: t.Any) -> str:
-        """Return the state of a running domain in Domain's words."""
+        """Return the state of a running domain, as in Domain.state."""
         return {
             self.libvirt.VIR_DOMAIN_SHUTDOWN: jobs.SHUTTING_DOWN,
             self.libvirt.VIR_DOMAIN_CRASHED: jobs.CRASHED,
         }.get(domain.state()[0], "")
 
     def job(self, domain: t.Any) -> str:
-        """Return the job that a running domain is under in Domain's words, "" where none is known."""
+        """Return the job of a running domain, as in Domain.job; "" if none is known."""
         try:
             job = domain.jobStats()
         except self.libvirt.libvirtError:
@@ -162,7 +162,7 @@ class Connection:
         return _JOBS.get(job.get("operation"), "unknown")
 
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
-        """Return the interfaces of a domain's managed save, none if it cannot be read; None where there is none."""
+        """Return the interfaces of a domain's managed save, () if it is unreadable, None without a save."""
         try:
             if not domain.hasManagedSaveImage():
                 return None
@@ -178,7 +178,7 @@ class Connection:
             return ()
 
     def may_be_the_slot(self, exc: t.Any) -> bool:
-        """Whether an error in attaching a NIC may be about where it is to be, so that another place could do."""
+        """Whether an error in attaching a NIC may be about its PCI slot, so that another slot may work."""
         others = ("OPERATION_TIMEOUT", "OPERATION_INVALID", "OPERATION_DENIED", "NO_DOMAIN", "RPC", "SYSTEM_ERROR")
         return exc.get_error_code() not in {getattr(self.libvirt, f"VIR_ERR_{name}", None) for name in others}
 
@@ -186,42 +186,43 @@ class Connection:
         """Return the stored XML of a libvirt domain, as it can be defined again."""
         flags = self.libvirt.VIR_DOMAIN_XML_INACTIVE
         if not self._read_only:
-            # Without it libvirt leaves out the passwords of graphics devices, and defining that loses them.
+            # Without this flag libvirt omits the passwords of graphics devices, and defining the XML loses them.
             flags |= self.libvirt.VIR_DOMAIN_XML_SECURE
         return str(domain.XMLDesc(flags))
 
     def live(self, domain: t.Any, mac: str) -> Iface | None:
-        """Return the interface that a running libvirt domain has by that address, None if there is none."""
+        """Return the interface of a running libvirt domain with that MAC address, None if there is none."""
         return next((iface for iface in self.interfaces(domain) if iface.mac == mac), None)
 
     def interfaces(self, domain: t.Any) -> tuple[Iface, ...]:
-        """Return the interfaces that a running libvirt domain has, none if it does not run."""
+        """Return the interfaces of a running libvirt domain, () if it does not run."""
         return xml.interfaces(document) if (document := self.live_xml(domain)[0]) else ()
 
     def live_xml(self, domain: t.Any) -> tuple[str, str]:
-        """Return the XML of a running guest and the name of its instance, "" for both where it does not run.
+        """Return the XML of a running guest and its instance, "" for both where it does not run.
 
-        Both are of one moment: libvirt gives the stored XML of a domain that has just stopped, without an ``id``.
+        Both are of the same moment: for a domain that has just stopped, libvirt returns the stored XML, without an
+        ``id``.
         """
         document = str(domain.XMLDesc(0))
         number = _ID.match(document)
         return (document, self._instance(domain, int(number[1]))) if number else ("", "")
 
     @contextlib.contextmanager
-    def said(self, what: str, path: str = "") -> t.Iterator[None]:
-        """Turn libvirt's errors into ours, which begin with ``what`` could not be done and say what to do.
+    def translate_errors(self, what: str, path: str = "") -> t.Iterator[None]:
+        """Translate libvirt's errors into MacvtapError, with ``what`` failed and a hint.
 
         :raises MacvtapError: libvirt raised an error.
         """
         try:
             yield
         except self.libvirt.libvirtError as exc:
-            said = words(exc)
-            hints = [hint for pattern, hint in _HINTS if pattern in said]
+            message = message_of(exc)
+            hints = [hint for pattern, hint in _HINTS if pattern in message]
             # The names are the same in every language.
-            if "macvtap" in said and _failed_with(self.libvirt, exc, errno.EPERM) and uris.is_session(self.url):
-                hints.append(_OF_SESSION)
-            raise MacvtapError(". ".join([f"{what}: {said}", *hints]), path=path) from exc
+            if "macvtap" in message and _failed_with(self.libvirt, exc, errno.EPERM) and uris.is_session(self.url):
+                hints.append(_SESSION_HINT)
+            raise MacvtapError(". ".join([f"{what}: {message}", *hints]), path=path) from exc
 
 
 @contextlib.contextmanager
@@ -231,9 +232,9 @@ def opened(uri: str, *, read_only: bool) -> t.Iterator[Connection]:
     :raises MacvtapError: there is no daemon, or it refuses.
     """
     if "\0" in uri:
-        raise MacvtapError(f"{uri!r} is no address of libvirt's", path="uri")
+        raise MacvtapError(f"{uri!r} is not a libvirt URI", path="uri")
     libvirt = _deps.load("libvirt")
-    # libvirt prints every error to stderr otherwise, beside raising it.
+    # Otherwise libvirt prints every error to stderr as well.
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     handle = _open(libvirt, uri, read_only=read_only)
     connection = Connection(libvirt, handle, uri, read_only=read_only)
@@ -248,15 +249,15 @@ def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
     try:
         return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
     except libvirt.libvirtError as exc:
-        said = words(exc)
+        message = message_of(exc)
         advice = uris.advice(
             uri,
-            said,
+            message,
             denied=_is_denied(libvirt, exc),
-            silent=_failed_with(libvirt, exc, *_SILENT),
+            silent=_failed_with(libvirt, exc, *_NO_DAEMON),
             no_driver=exc.get_error_code() == getattr(libvirt, "VIR_ERR_NO_CONNECT", None),
         )
-        what = [f"cannot connect to {uri!r}: {said}", advice]
+        what = [f"cannot connect to {uri!r}: {message}", advice]
         raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
 
 
@@ -268,10 +269,10 @@ def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
 
 
 def _failed_with(libvirt: t.Any, exc: t.Any, *numbers: int) -> bool:
-    """Whether the kernel refused something to libvirt with one of these errors."""
+    """Whether a system call of libvirt's failed with one of these errors."""
     return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in numbers)
 
 
-def words(exc: t.Any) -> str:
-    """Return what libvirt said, with nothing around it."""
+def message_of(exc: t.Any) -> str:
+    """Return the text of libvirt's error."""
     return str(exc.get_error_message() or exc).strip()

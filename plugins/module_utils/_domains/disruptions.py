@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What interfaces of domains do to links that the host itself may be reached by. Pure."""
+"""Which links a plan for domains takes away from the host itself. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Ste
 
 
 def of_steps(steps: t.Iterable[Step[Nic]]) -> tuple[Disruption, ...]:
-    """Return which sources are to serve a guest alone, in mode passthrough, that did not before."""
+    """Return a Disruption for each source that a step newly gives to a guest in mode passthrough."""
     return tuple(disruption for step in steps for disruption in _of_step(step))
 
 
 def _of_step(step: Step[Nic]) -> t.Iterator[Disruption]:
     before, after = ((nic.stored, nic.live) if nic else (None, None) for nic in (step.before, step.after))
-    # Each by itself: a domain that only stores it has taken nothing away yet.
-    sources = {_alone(now) for was, now in zip(before, after) if _alone(now) != _alone(was)}
+    # Stored and live are separate: a source that is only stored is not taken yet.
+    sources = {
+        _passthrough_source(now)
+        for was, now in zip(before, after)
+        if _passthrough_source(now) != _passthrough_source(was)
+    }
     yield from (Disruption(source, Loss.PASSTHRU, step.path) for source in sources if source is not None)
 
 
-def _alone(iface: Iface | None) -> str | None:
+def _passthrough_source(iface: Iface | None) -> str | None:
     """Return the source of an interface in mode passthrough."""
     passes = iface is not None and iface.type == "direct" and iface.get("mode") == "passthrough"
     return iface.get("source") if iface is not None and passes else None

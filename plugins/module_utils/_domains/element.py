@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""One ``<interface>`` element: reading it, and writing it with nothing else in it changed.
+"""Reads and renders one ``<interface>`` element; everything that is not a field stays unchanged.
 
-Text in, text out. Read by expat with no entities, and changed in place: see spans.py.
+Text in, text out. expat reads it without entities, and it is edited in place: see spans.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 
-# libvirt's order within <interface>; a child that is new goes behind the last of those before it.
+# libvirt's order within <interface>. A new child goes behind the last of its predecessors.
 _ORDER = (
     "mac",
     "source",
@@ -30,24 +30,24 @@ _ORDER = (
     "acpi",
     "address",
 )
-# What an interface of another type has that one of type direct cannot have, or has no use for.
+# Children of other interface types that type direct does not support, or does not use.
 _FOREIGN = (
     *("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "downscript", "ip", "route", "guest"),
     *("backend", "backenddomain", "portForward"),
 )
-# What binds a device of the host: a driver of its own, and its part in a pair.
+# Children that belong to a host device: its own driver, and its part in a teaming pair.
 _FOREIGN_OF = {"hostdev": ("driver", "teaming")}
-# How deep below <interface> its fields are.
+# The depth of the fields below <interface>.
 _DEPTH = 2
 _Element = t.Tuple[str, ...]
 
 
 def read(text: str, index: int | None = None) -> Iface:
-    """Return what the element says; ``index`` is its place among the interfaces of its domain."""
-    return _said(spans.locate(text.encode(), _DEPTH), text, index)
+    """Parse an element; ``index`` is its position among the interfaces of its domain."""
+    return _parse(spans.locate(text.encode(), _DEPTH), text, index)
 
 
-def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
+def _parse(element: spans.Element, text: str, index: int | None = None) -> Iface:
     found: dict[_Element, t.Mapping[str, str]] = {(): element.attributes}
     for child in element.children:
         found.setdefault((child.name,), child.attributes)
@@ -56,11 +56,11 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
     source = found.get(("source",), {})
     kind, network = element.attributes.get("type", ""), source.get("network")
     if network is not None and kind != "network":
-        # libvirt shows what a running NIC of a network has got of it, such as a link in mode bridge. It is the
-        # network's all the same.
+        # A running NIC of a libvirt network also shows what the network assigned, such as a link in mode bridge. Its
+        # type is network all the same.
         kind = "network"
-        for lent in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
-            found.pop(lent, None)
+        for element_path in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
+            found.pop(element_path, None)
     values = {}
     for field in fields.IN_XML:
         attributes = found.get(field.element)
@@ -83,39 +83,41 @@ def _said(element: spans.Element, text: str, index: int | None = None) -> Iface:
 
 
 def _trunk_of(vlan: spans.Element) -> str:
-    """Return the numbers of several VLANs, of which no declaration asks for all: ``42,47``, or ``trunk 42``."""
+    """Return the VLAN IDs of a trunk, which no declaration can equal: ``42,47`` or ``trunk 42``."""
     tags = [tag.attributes.get("id", "") for tag in vlan.children if tag.name == "tag"]
     return ("trunk " if len(tags) == 1 else "") + ",".join(tags)
 
 
 def render(iface: Iface) -> str:
-    """Return the element's text: ``iface.xml`` with only what ``iface`` has otherwise changed in it."""
+    """Return the element's text: ``iface.xml``, changed only where ``iface`` differs from it."""
     if not iface.xml:
         return _new(iface)
     text = iface.xml.encode()
     element = spans.locate(text, _DEPTH)
-    was = _said(element, iface.xml)
-    if was.type != iface.type:
+    current = _parse(element, iface.xml)
+    if current.type != iface.type:
         return _converted(text, element, iface)
-    wanted: dict[_Element, dict[str, str | None]] = {}
+    changes: dict[_Element, dict[str, str | None]] = {}
     for field in fields.IN_XML:
         value = iface.get(field.name)
-        if value != was.get(field.name):
-            names = field.write(value if value is not None else was.values[field.name])
-            wanted.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
-    if not wanted:
+        if value != current.get(field.name):
+            names = field.write(value if value is not None else current.values[field.name])
+            changes.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
+    if not changes:
         return iface.xml
-    # An element that loses all its fields goes, with whatever else is in it.
-    kept = {part for f in fields.IN_XML if f.name in iface.values for part in _prefixes(f.element)}
-    gone = {part for path in wanted for part in _prefixes(path) if part not in kept}
-    if any(not (one.get("vlan") or "0").isdigit() for one in (was, iface)) and was.get("vlan") != iface.get("vlan"):
-        # A trunk is not one of its tags.
-        gone.add(("vlan",))
+    # A child that loses all its fields is removed, with everything else in it.
+    remaining = {part for f in fields.IN_XML if f.name in iface.values for part in _prefixes(f.element)}
+    removed = {part for path in changes for part in _prefixes(path) if part not in remaining}
+    if any(not (one.get("vlan") or "0").isdigit() for one in (current, iface)) and current.get("vlan") != iface.get(
+        "vlan"
+    ):
+        # A trunk is removed as a whole.
+        removed.add(("vlan",))
     located: spans.Element | None = element
-    if gone:
-        text, located = spans.splice(text, _removals(text, element, gone)), None
-    for path, values in wanted.items():
-        if path in kept or not path:
+    if removed:
+        text, located = spans.splice(text, _removals(text, element, removed)), None
+    for path, values in changes.items():
+        if path in remaining or not path:
             text, located = _set(text, path, values, located), None
     return text.decode()
 
@@ -124,30 +126,29 @@ def same(one: Iface | None, other: Iface | None) -> bool:
     """Whether libvirt would see no difference."""
     if one is None or other is None:
         return one is other
-    alike = all(one.get(field.name) == other.get(field.name) for field in fields.IN_XML)
-    return alike and (one.mac, one.type, one.xml) == (other.mac, other.type, other.xml)
+    equal = all(one.get(field.name) == other.get(field.name) for field in fields.IN_XML)
+    return equal and (one.mac, one.type, one.xml) == (other.mac, other.type, other.xml)
 
 
-def pluggable(iface: Iface, *, address: bool = True) -> str:
-    """Return the element as it can be plugged into a running guest.
+def for_hotplug(iface: Iface, *, address: bool = True) -> str:
+    """Return the element as it can be attached to a running guest.
 
-    Without the names that libvirt gave to this NIC when it ran before: another may have them by now, and
-    libvirt 9.0 then fails with "File exists" and deletes that other NIC's link. With ``address`` false
-    libvirt is left to choose the slot.
+    It omits names that libvirt generated in an earlier run. Another NIC may have them by now: libvirt 9.0 then fails
+    with "File exists" and deletes that NIC's link. With ``address`` false libvirt chooses the slot.
     """
     text = render(iface).encode()
     element = spans.locate(text, 1)
-    names = {name for name in fields.NAMED_BY_LIBVIRT if fields.is_libvirts(name, iface.get(name) or "")}
+    names = {name for name in fields.GENERATED_PREFIXES if fields.is_libvirts(name, iface.get(name) or "")}
     if not address:
         names.add("address")
-    gone = [child for child in element.children if child.name in names]
+    removed = [child for child in element.children if child.name in names]
     return spans.splice(
-        text, [(child.start - len(spans.indent_of(text, child)), child.end, b"") for child in gone]
+        text, [(child.start - len(spans.indent_of(text, child)), child.end, b"") for child in removed]
     ).decode()
 
 
 def view(iface: Iface | None) -> str:
-    """Return the element for people to read: from the left margin, "" for None."""
+    """Return the element for display, without indentation; "" for None."""
     if iface is None:
         return ""
     text = render(iface)
@@ -156,7 +157,7 @@ def view(iface: Iface | None) -> str:
 
 
 def lost_by_conversion(iface: Iface) -> list[str]:
-    """Return the names of the elements that an interface loses when it becomes one of type direct."""
+    """Return the names of the elements that an interface loses when it is converted to type direct."""
     element = spans.locate(iface.xml.encode(), _DEPTH)
     foreign = _foreign(element)
     lost = [child.name for child in element.children if child.name in foreign]
@@ -198,33 +199,33 @@ def _prefixes(path: _Element) -> list[_Element]:
 
 
 def _removals(
-    text: bytes, element: spans.Element, gone: t.Collection[_Element], above: _Element = ()
+    text: bytes, element: spans.Element, removed: t.Collection[_Element], above: _Element = ()
 ) -> t.Iterator[tuple[int, int, bytes]]:
     for child in element.children:
         path = (*above, child.name)
-        if path in gone:
+        if path in removed:
             yield child.start - len(spans.indent_of(text, child)), child.end, b""
         elif len(path) < _DEPTH:
-            yield from _removals(text, child, gone, path)
+            yield from _removals(text, child, removed, path)
 
 
 def _set(
     text: bytes, path: _Element, values: t.Mapping[str, str | None], located: spans.Element | None = None
 ) -> bytes:
-    """Set attributes of the element at ``path``, which is made where it is missing; ``located`` is what ``text`` is."""
+    """Set attributes of the element at ``path``, created if missing; ``located`` is ``text``, parsed."""
     found = located or spans.locate(text, _DEPTH)
     for depth, name in enumerate(path):
         inner = found.child(name)
         if inner is None:
-            said = {attribute: value for attribute, value in values.items() if value is not None}
-            return spans.splice(text, [_child(text, found, name, _tag(path[: depth + 1], {path: said}))])
+            new_attributes = {attribute: value for attribute, value in values.items() if value is not None}
+            return spans.splice(text, [_child(text, found, name, _tag(path[: depth + 1], {path: new_attributes}))])
         found = inner
     tag = spans.set_attributes(text[found.start : found.opened], values)
     return spans.splice(text, [(found.start, found.opened, tag)])
 
 
 def _child(text: bytes, element: spans.Element, name: str, new: bytes) -> tuple[int, int, bytes]:
-    """Put a new child where libvirt has it, or behind those that this knows nothing of."""
+    """Insert a new child at libvirt's position, or at the end if its position is unknown."""
     order = _ORDER[: _ORDER.index(name)] if name in _ORDER else None
     before = [c for c in element.children if order is None or c.name in order]
     if before:
@@ -233,7 +234,7 @@ def _child(text: bytes, element: spans.Element, name: str, new: bytes) -> tuple[
 
 
 def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, bytes]:
-    """Put something into an element at its beginning."""
+    """Insert a child at the beginning of an element."""
     if element.opened < element.end:
         return element.opened, element.opened, new
     opening = text[element.start : element.end]
@@ -242,7 +243,7 @@ def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, 
 
 
 def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
-    """Return the element as one of another type, with what only the old type has taken out."""
+    """Return the element converted to another type, without what only the old type has."""
     foreign = _foreign(element)
     edits = [
         (child.start - len(spans.indent_of(text, child)), child.end, b"")
@@ -253,7 +254,7 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
         if child.name == "bandwidth":
             edits += _without_floor(text, child)
         if child.name == "target":
-            # Whether libvirt or somebody else makes the link: of one of type direct it is always libvirt.
+            # managed is whether libvirt creates the link. For type direct it always does.
             tag = spans.set_attributes(text[child.start : child.opened], {"managed": None})
             edits.append((child.start, child.opened, tag))
     old = element.child("source")
@@ -261,17 +262,17 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
         edits.append((old.start, old.end, b"<source/>"))
     text = _set(spans.splice(text, edits), (), {"type": iface.type, "managed": None})
     text = _set(text, ("source",), {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""})
-    # What else was declared is set in the element that it has become.
+    # The other declared fields are set in the converted element.
     return render(Iface(iface.mac, iface.type, iface.values, None, text.decode()))
 
 
 def _without_floor(text: bytes, bandwidth: spans.Element) -> list[tuple[int, int, bytes]]:
-    """Take out the floors, which only the bridge of a libvirt network has, and with them what was only a floor."""
+    """Remove floors, which only libvirt networks support, and elements that have nothing else."""
     only = [inner for inner in bandwidth.children if inner.attributes.keys() == {"floor"}]
     if only == bandwidth.children:
         only = [bandwidth] if only else []
     return [
-        *((gone.start - len(spans.indent_of(text, gone)), gone.end, b"") for gone in only),
+        *((removed.start - len(spans.indent_of(text, removed)), removed.end, b"") for removed in only),
         *(
             (inner.start, inner.opened, spans.set_attributes(text[inner.start : inner.opened], {"floor": None}))
             for inner in bandwidth.children

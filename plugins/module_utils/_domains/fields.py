@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Every field of a direct interface: where its element has it, and what it takes to give it to a running guest.
+"""The table of all fields of a direct interface: their place in the element, and how a running guest gets them.
 
-Pure. What a running guest takes was measured on libvirt 9.0 and read in qemuDomainChangeNet(): link state and
-bandwidth it changes, source, mode, virtualport, model, driver and target it refuses. That is the same in 11.3.
+Pure. Measured with libvirt 9.0, and read in qemuDomainChangeNet(): libvirt changes link state and bandwidth of a
+running guest, and refuses source, mode, virtualport, model, driver and target. The same holds for 11.3.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 _YES_NO = ("no", "yes")
 _ON_OFF = ("off", "on")
-# Giving an interface another value, libvirt 10.0 forgets that it has made the link. The link stays when the guest
-# stops, with the guest's address, so that the guest cannot start again. 9.0 keeps no such record, and 10.1 does not
-# lose it (its release notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
-_FORGETFUL = range(9_001_000, 10_001_000)
-# virDomainNetModel: libvirt takes them in any case, and writes them so. Others it keeps as they are.
+# When libvirt 10.0 updates an interface, it loses the flag that it has created the link. The link then outlives the
+# guest, with the guest's address, and the guest cannot start again. 9.0 has no such flag, and 10.1 keeps it (release
+# notes: "Don't lose 'created' flag in qemuDomainChangeNet()").
+_LOSES_CREATED_FLAG = range(9_001_000, 10_001_000)
+# virDomainNetModel: libvirt accepts these in any case, and writes them so. It keeps others as they are.
 _MODELS = {
     name.lower(): name
     for name in (
@@ -30,54 +30,53 @@ _MODELS = {
         *("Am79C970A", "Am79C973", "82540EM", "82545EM", "82543GC"),
     )
 }
-# Those of which libvirt keeps the <driver>; the others lose it.
+# The models whose <driver> libvirt keeps; others lose it.
 VIRTIO = ("virtio", "virtio-transitional", "virtio-non-transitional")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One value of an interface, under the path of its option.
+    """One field of an interface; its name is the path of its option.
 
-    ``element`` are the names from ``<interface>`` down to the element whose ``attribute`` it is, () being
-    ``<interface>`` itself. ``needs`` is the least that brings a new value into a running guest, but with the versions
-    ``not_with`` of libvirt (as it counts: 10.0.0 is 10000000) a replug. ``implied`` is what libvirt takes it for
-    where it is left out. ``words`` are libvirt's for false and true. ``cleared_by`` is the value of the option that
-    takes the element away. ``added`` is the first version that knows the field, 0 where that is long ago; older
-    ones drop it without a word. ``outside`` is what libvirt has no word for: a running guest's link has it, and for
-    the next start it is written down elsewhere. ``dropped`` are values that mean what leaving it out means, and that
-    libvirt leaves out.
+    ``element`` is the path of names from ``<interface>`` to the element of the ``attribute``, () for ``<interface>``
+    itself. ``impact`` is the least that gives a running guest a new value; with the libvirt versions
+    ``replug_versions`` (10.0.0 is 10000000) it is a replug. ``implied`` is libvirt's value where the attribute is
+    missing. ``bool_words`` are libvirt's words for false and true. ``cleared_by`` is the option's value that removes
+    the element. ``added`` is the first version with the field, 0 for all supported ones; older versions silently drop
+    it. ``outside_xml`` is whether the field is not in libvirt's XML: a running guest's link has it, and a udev rule
+    sets it at the next start. ``omitted`` are values that equal the default and that libvirt omits.
     """
 
     name: str
     element: tuple[str, ...]
     attribute: str
     kind: str = "str"
-    needs: Impact = Impact.REPLUG
-    not_with: range = range(0)
+    impact: Impact = Impact.REPLUG
+    replug_versions: range = range(0)
     implied: str | None = None
-    words: tuple[str, str] = _YES_NO
+    bool_words: tuple[str, str] = _YES_NO
     choices: tuple[str, ...] = ()
     cleared_by: str | int | None = None
     added: int = 0
-    outside: bool = False
-    dropped: tuple[str, ...] = ()
+    outside_xml: bool = False
+    omitted: tuple[str, ...] = ()
 
     def text(self, value: t.Any) -> str | None:
-        """Return the option's value as libvirt writes it, None for one that takes the element away."""
+        """Return the option's value as libvirt writes it, None for a value that removes the element."""
         if value == self.cleared_by:
             return None
-        return self.words[bool(value)] if self.kind == "bool" else self.written(str(value))
+        return self.bool_words[bool(value)] if self.kind == "bool" else self.normalize(str(value))
 
-    def written(self, text: str) -> str | None:
-        """Return a value as libvirt writes it, None for one that it leaves out.
+    def normalize(self, text: str) -> str | None:
+        """Return a value as libvirt writes it, None for a value that it omits.
 
-        The one place that knows: what is declared and what is read both go through it, so that no spelling is a
-        difference. One that libvirt would not take is returned as it is.
+        Desired and current values both pass through here, so a different spelling is no difference. A value that
+        libvirt would refuse is returned unchanged.
         """
         if self.name == "model":
             return _MODELS.get(text.lower(), text)
         if self.name == "mode":
-            # The kernel's and iproute2's word; libvirt knows only the long one.
+            # passthru is the word of the kernel and of iproute2; libvirt accepts only passthrough.
             return "passthrough" if text == "passthru" else text
         if self.name == "address":
             return pci_address(text) or text
@@ -86,36 +85,40 @@ class Field:
         if self.kind != "int":
             return text
         number = _number(text)
-        return None if number in self.dropped else number
+        return None if number in self.omitted else number
 
     def value(self, text: str | None) -> t.Any:
         """Return what libvirt writes as the option's value."""
         if text is None:
             return None
         if self.kind == "bool":
-            return text == self.words[1]
+            return text == self.bool_words[1]
         return int(text) if self.kind == "int" and text.isdigit() else text
 
     def read(self, attributes: t.Mapping[str, str]) -> str | None:
         if self.name == "address":
             return _read_pci(attributes)
         text = attributes.get(self.attribute)
-        return None if text is None else self.written(text)
+        return None if text is None else self.normalize(text)
 
     def write(self, text: str) -> dict[str, str]:
         return _write_pci(text) if self.name == "address" else {self.attribute: text}
 
 
 def _driver(attribute: str, kind: str = "bool", **more: t.Any) -> Field:
-    return Field(f"driver.{attribute}", ("driver",), attribute, kind, words=_ON_OFF, **more)
+    return Field(f"driver.{attribute}", ("driver",), attribute, kind, bool_words=_ON_OFF, **more)
 
 
 def _bandwidth(direction: str) -> tuple[Field, ...]:
     element = ("bandwidth", direction)
     return (
-        Field(f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, _FORGETFUL, cleared_by=0),
-        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE, _FORGETFUL, dropped=("0",)),
-        Field(f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE, _FORGETFUL, dropped=("0",)),
+        Field(
+            f"bandwidth.{direction}.average", element, "average", "int", Impact.LIVE, _LOSES_CREATED_FLAG, cleared_by=0
+        ),
+        Field(f"bandwidth.{direction}.peak", element, "peak", "int", Impact.LIVE, _LOSES_CREATED_FLAG, omitted=("0",)),
+        Field(
+            f"bandwidth.{direction}.burst", element, "burst", "int", Impact.LIVE, _LOSES_CREATED_FLAG, omitted=("0",)
+        ),
     )
 
 
@@ -130,11 +133,11 @@ FIELDS: tuple[Field, ...] = (
         "trustGuestRxFilters",
         "bool",
         Impact.LIVE,
-        # 9.0 says that it has changed it, and has not; 10.0 changes it.
-        range(_FORGETFUL.stop),
+        # 9.0 reports success but changes nothing; 10.0 changes it.
+        range(_LOSES_CREATED_FLAG.stop),
         implied="no",
     ),
-    Field("allmulticast", (), "", "bool", Impact.LIVE, implied="no", outside=True),
+    Field("allmulticast", (), "", "bool", Impact.LIVE, implied="no", outside_xml=True),
     Field("source", ("source",), "dev"),
     # The kernel changes it under a running guest, but libvirt does not: see impact.need().
     Field("mode", ("source",), "mode", choices=_MODES, implied="vepa"),
@@ -153,7 +156,7 @@ FIELDS: tuple[Field, ...] = (
     _driver("txmode", "str", choices=("iothread", "timer")),
     _driver("ioeventfd"),
     _driver("event_idx"),
-    _driver("queues", "int", dropped=("1",)),
+    _driver("queues", "int", omitted=("1",)),
     _driver("rx_queue_size", "int", added=2_003_000),
     _driver("tx_queue_size", "int", added=3_007_000),
     _driver("rss", added=8_003_000),
@@ -162,33 +165,33 @@ FIELDS: tuple[Field, ...] = (
     _driver("iommu", added=3_005_000),
     _driver("ats", added=3_005_000),
     _driver("page_per_vq", added=7_009_000),
-    Field("link_state", ("link",), "state", needs=Impact.LIVE, implied="up", choices=("up", "down")),
-    # What only matters when the guest starts takes a start, and no replug.
+    Field("link_state", ("link",), "state", impact=Impact.LIVE, implied="up", choices=("up", "down")),
+    # Fields that matter only at boot need a restart, not a replug.
     Field("boot_order", ("boot",), "order", "int", Impact.RESTART, cleared_by=0),
     Field("alias", ("alias",), "name", cleared_by=""),
     Field("rom.enabled", ("rom",), "enabled", "bool", Impact.RESTART),
-    Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, words=_ON_OFF),
+    Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, bool_words=_ON_OFF),
     Field("rom.file", ("rom",), "file", "str", Impact.RESTART),
     Field("acpi_index", ("acpi",), "index", "int", cleared_by=0, added=7_003_000),
     Field("address", ("address",), ""),
 )
-# Those that the element has.
-IN_XML = tuple(field for field in FIELDS if not field.outside)
-OUTSIDE = tuple(field.name for field in FIELDS if field.outside)
+# The fields that are in libvirt's XML.
+IN_XML = tuple(field for field in FIELDS if not field.outside_xml)
+OUTSIDE_XML = tuple(field.name for field in FIELDS if field.outside_xml)
 BY_NAME: t.Mapping[str, Field] = {field.name: field for field in FIELDS}
 _PARTS = tuple((field.name, field.name.split(".")) for field in FIELDS)
-# libvirt gives these to what has none, for as long as it runs.
-NAMED_BY_LIBVIRT = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
+# libvirt generates such names where none is set, for as long as the guest runs.
+GENERATED_PREFIXES = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
 
 
 def is_libvirts(name: str, text: str) -> bool:
-    """Whether ``text`` is a target or an alias that libvirt has made up."""
-    prefixes = NAMED_BY_LIBVIRT.get(name, ())
+    """Whether ``text`` is a target or an alias that libvirt has generated."""
+    prefixes = GENERATED_PREFIXES.get(name, ())
     return any(text.startswith(prefix) and text[len(prefix) :].isdigit() for prefix in prefixes)
 
 
-def own(values: t.Mapping[str, str]) -> dict[str, str]:
-    """Return ``values`` without what libvirt has made up for the time that a guest runs."""
+def without_generated(values: t.Mapping[str, str]) -> dict[str, str]:
+    """Return ``values`` without the names that libvirt has generated for a running guest."""
     return {name: text for name, text in values.items() if not is_libvirts(name, text)}
 
 
@@ -197,7 +200,7 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {}
     for name, text in values.items():
         if name not in BY_NAME:
-            # What the link has otherwise than it must.
+            # A fault of the link (model.LINK_FAULTS) is not an option.
             continue
         *outer, last = name.split(".")
         inner = found
@@ -208,12 +211,12 @@ def nested(values: t.Mapping[str, str]) -> dict[str, t.Any]:
 
 
 def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Return what is given of the fields in ``options``, by the fields' names; the contrary of :func:`nested`."""
-    # Most interfaces give few of them.
-    given = {name for name, value in options.items() if value is not None}
+    """Return the fields that are set in ``options``, by field name; the inverse of :func:`nested`."""
+    # Most interfaces set few of them.
+    set_options = {name for name, value in options.items() if value is not None}
     found = {}
     for name, parts in _PARTS:
-        if parts[0] in given:
+        if parts[0] in set_options:
             value: t.Any = options
             for part in parts:
                 value = (value or {}).get(part)
@@ -222,10 +225,10 @@ def flat(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return found
 
 
-def exempts(option: str, own: t.Any, default: t.Any) -> bool:
-    """Whether what an entry gives for an option with several parts leaves nothing of the task's default for it.
+def clears_default(option: str, own: t.Any, default: t.Any) -> bool:
+    """Whether an entry's value for a dict option replaces the task's default, instead of being merged with it.
 
-    An empty dictionary does, and so does another type of virtual port, which has other parameters.
+    An empty dictionary does, and so does another virtual port type, which has other parameters.
     """
     if not isinstance(own, dict) or not isinstance(default, dict):
         return False
@@ -250,7 +253,7 @@ def specification() -> dict[str, t.Any]:
 
 
 def pci_address(text: str) -> str | None:
-    """As :func:`_values.pci_address`, less the domains above ffff, of which libvirt knows nothing."""
+    """As :func:`_values.pci_address`, without PCI domains above ffff, which libvirt does not support."""
     address = _values.pci_address(text)
     return address if address is not None and len(address) == len("0000:01:00.0") else None
 

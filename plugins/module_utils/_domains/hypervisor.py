@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The libvirt adapter: reads domains into Hosts, carries out the steps of a Plan."""
+"""The libvirt adapter: reads domains into a Host, and applies the steps of a Plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Keeper, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     RULE,
     Domain,
@@ -23,20 +22,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
 @contextlib.contextmanager
 def connect(
-    uri: str, *, timeout: float = 0, read_only: bool = False, keeper: Keeper | None = None
+    uri: str, *, timeout: float = 0, read_only: bool = False, rules: RuleStore | None = None
 ) -> t.Iterator[Hypervisor]:
-    """Connect to libvirt at ``uri``; ``timeout`` is how many seconds a guest has to let go of NICs.
+    """Connect to libvirt at ``uri``; ``timeout`` is how many seconds guests have to release NICs.
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
     with opened(uri, read_only=read_only) as connection:
-        yield Hypervisor(connection, timeout, keeper or Keeper())
+        yield Hypervisor(connection, timeout, rules or RuleStore())
 
 
 class _Listed(t.NamedTuple):
@@ -51,9 +51,9 @@ class _Listed(t.NamedTuple):
 class Hypervisor:
     """A connection, and what this run has done over it so far."""
 
-    def __init__(self, connection: Connection, timeout: float, keeper: Keeper) -> None:
-        self._on = connection
-        self._keeper = keeper
+    def __init__(self, connection: Connection, timeout: float, rules: RuleStore) -> None:
+        self._connection = connection
+        self._rules = rules
         self._requests = Requests(
             connection.uri,
             local=connection.local,
@@ -61,115 +61,115 @@ class Hypervisor:
         )
         self._guests = Guests(connection, timeout, self._requests)
         self._definitions = Definitions(connection)
-        with connection.said("cannot ask libvirt what it is"):
+        with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
-        # A user's own libvirt has no running guest with such an interface, and the rules are those of other guests.
-        self._keeps = self._local and not uris.is_session(connection.url)
+        # qemu:///session cannot run a guest with such an interface. The rules belong to other guests.
+        self._manages_rules = self._local and not uris.is_session(connection.url)
 
     @property
     def unanswered(self) -> set[tuple[str, str]]:
-        """The NICs (domain, MAC address) that a guest did not let go of in time."""
+        """The NICs (domain, MAC address) that a guest did not release in time."""
         return self._guests.unanswered
 
     @property
     def warnings(self) -> list[str]:
-        return [*self._keeper.warnings, *self._guests.warnings, *self._requests.warnings]
+        return [*self._rules.warnings, *self._guests.warnings, *self._requests.warnings]
 
     def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
-        """Read the domains of these ``names`` (None: all); those that do not exist are left out.
+        """Read the domains ``names`` (None: all); the result omits those that do not exist.
 
-        ``sources`` are the links of the host of which all must be known that decides what can use them.
+        ``sources`` are links of the host that the plan has to know in full.
         """
-        wanted = None if names is None else list(dict.fromkeys(names))
-        return self._on.again(lambda: self._observe(wanted, sources))
+        selected = None if names is None else list(dict.fromkeys(names))
+        return self._connection.retry(lambda: self._observe(selected, sources))
 
     def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str]) -> Host:
-        there = self._list()
-        wanted = sorted(there) if names is None else names
+        listed = self._list()
+        selected = sorted(listed) if names is None else names
         pending = self._requests.outstanding()
-        found = {name: self._read(there[name], pending, closely=True) for name in wanted if name in there}
+        found = {name: self._read(listed[name], pending, with_state=True) for name in selected if name in listed}
         domains = {name: domain for name, domain in found.items() if domain is not None}
-        known = () if len(domains) == len(wanted) else tuple(sorted(there))
-        host = Host(self._on.uri, domains, known, self._version)
+        known = () if len(domains) == len(selected) else tuple(sorted(listed))
+        host = Host(self._connection.uri, domains, known, self._version)
         if not self._local:
             return host
-        return hostlinks.seen(host, sources, self._keeper.observe() if self._keeps else Rules(None))
+        return hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
 
     def with_macs(self, host: Host) -> Host:
-        """Return ``host`` with the addresses and the links' names that its other domains have.
+        """Return ``host`` with the MAC addresses and link names of its other domains.
 
-        One that this user may not read is told of, and keeps nobody from changing others.
+        A domain that this user may not read is listed in ``unreadable``, and is no error.
         """
-        return host if host.macs is not None else self._on.again(lambda: self._with_macs(host))
+        return host if host.macs is not None else self._connection.retry(lambda: self._with_macs(host))
 
     def _with_macs(self, host: Host) -> Host:
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
-        placed: dict[str, list[tuple[str, str, str | None]]] = {}
-        unread = []
+        stored_by_source: dict[str, list[tuple[str, str, str | None]]] = {}
+        unreadable = []
         for name, listed in self._list().items():
             if name in host.domains:
                 continue
             try:
-                stored, live = self._glance(listed)
+                stored, live = self._read_interfaces(listed)
             except MacvtapError:
-                if self._on.lost:
+                if self._connection.lost:
                     raise
-                unread.append(name)
+                unreadable.append(name)
                 continue
             for mac in {iface.mac for iface in (*stored, *live)}:
                 macs.setdefault(mac, []).append(name)
             for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
-            # Those of a running guest have links.
+            # The NICs of a running guest show as links of the host.
             for iface in () if listed.active else stored:
                 if iface.type == "direct" and (source := iface.get("source")):
-                    placed.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
+                    stored_by_source.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},
             targets={target: tuple(names) for target, names in targets.items()},
-            placed={source: tuple(nics) for source, nics in placed.items()},
-            unread=tuple(unread),
+            stored_by_source={source: tuple(nics) for source, nics in stored_by_source.items()},
+            unreadable=tuple(unreadable),
         )
 
-    def _glance(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
-        """Return a domain's interfaces, stored and live, without the passwords that it would be defined with."""
-        with self._on.said(f"cannot read domain {listed.handle.name()!r}"):
+    def _read_interfaces(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
+        """Return a domain's interfaces, stored and live, without reading its passwords."""
+        with self._connection.translate_errors(f"cannot read domain {listed.handle.name()!r}"):
             try:
-                inactive = self._on.libvirt.VIR_DOMAIN_XML_INACTIVE
+                inactive = self._connection.libvirt.VIR_DOMAIN_XML_INACTIVE
                 stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
                 if listed.active:
                     return stored, xml.interfaces(listed.handle.XMLDesc(0))
-                # What a saved guest comes back with.
-                return stored, self._on.saved(listed.handle) or ()
-            except self._on.libvirt.libvirtError as exc:
-                if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
+                # A saved guest is restored with these.
+                return stored, self._connection.saved(listed.handle) or ()
+            except self._connection.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
                 return (), ()
 
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
-        """Store first, then detach, then attach: a MAC can move from one running guest to another in one run.
+        """Store, then detach, then attach: so a MAC address can move from one running guest to another.
 
-        :raises MacvtapError: something cannot be done; what was begun is in the ``journal``.
+        :raises MacvtapError: a step failed; the ``journal`` has what was begun.
         """
         self.require(steps)
         journal = Journal() if journal is None else journal
         tasks = tasks_of(steps)
-        # What earlier runs have asked for is settled by what is stored now, not by what this one stores.
+        # Requests of earlier runs complete with what is stored now, not with what this run stores.
         for uuid in dict.fromkeys(task.before.uuid for task in tasks):
-            self._requests.catch_up(self._on.libvirt, self._on.handle, uuid)
-        self._requests.keep()
+            self._requests.catch_up(self._connection.libvirt, self._connection.handle, uuid)
+        self._requests.ensure_keeper()
         self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
         self._guests.bring(tasks, journal)
-        self._check_links([task for task in tasks if task.comes or task.changes_link])
+        self._check_links([task for task in tasks if task.attaches or task.changes_link])
 
     def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Carry out what undo has planned, and go on where one thing cannot be put back.
+        """Apply the plan of an undo, and continue if a part of it fails.
 
-        :raises MacvtapError: with all that could not be put back.
+        :raises MacvtapError: with everything that could not be restored.
         """
         tasks = tasks_of(steps)
         journal: Journal[Nic] = Journal()
@@ -177,53 +177,55 @@ class Hypervisor:
 
         def attempt(do: t.Callable[[], None]) -> None:
             try:
-                self._on.again(do)
+                self._connection.retry(do)
             except MacvtapError as exc:
                 errors.append(exc)
 
-        # A NIC that is stored again and was asked for is to come back from now on.
-        attempt(lambda: self._requests.take_back(self._guests.asked))
+        # From now on a NIC that was asked for is attached again when the guest releases it.
+        attempt(lambda: self._requests.keep_after_release(self._guests.asked))
         for one in _by_domain(tasks):
             failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
             if len(errors) > failed:
-                # The keeper attaches what is stored, and these NICs may not be stored again.
+                # The guest had these NICs, and has them until it releases them. They may not be stored again.
                 asked = [nic for nic in self._guests.asked if nic.uuid == one[0].before.uuid]
-                attempt(lambda asked=asked: self._requests.take_back(asked, unstored=True))  # type: ignore[misc]
-        attempt(lambda: self._write_rules(tasks, journal, back=True))
+                attempt(
+                    lambda asked=asked: self._requests.keep_after_release(asked, unstored=True)  # type: ignore[misc]
+                )
+        attempt(lambda: self._write_rules(tasks, journal, restore=True))
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and that are not settled: see pending.py."""
+        """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""
         return self._requests.listed(host)
 
     @property
     def outlives_boot(self) -> bool:
-        """Whether what is outstanding is known and watched after a reboot of this host too."""
+        """Whether the keeper handles outstanding requests after a reboot of this host too."""
         return self._requests.outlives_boot
 
     @property
     def sees_requests(self) -> bool:
-        """Whether this user may see what guests were asked for."""
+        """Whether this user may read the outstanding requests."""
         return self._requests.readable
 
-    def keep(self) -> None:
-        """See to it that what guests were asked for and have not answered is owned when this run ends."""
-        self._requests.keep()
+    def ensure_keeper(self) -> None:
+        """Make sure that a keeper runs if any request is outstanding when this run ends."""
+        self._requests.ensure_keeper()
 
-    def _write_rules(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, back: bool = False) -> None:
-        if not self._keeps:
+    def _write_rules(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, restore: bool = False) -> None:
+        if not self._manages_rules:
             return
         for task in tasks:
             if rules_of([task])[0]:
                 journal.record(task.step, RULE)
-        # Before the links that come, which udev then gives it as well.
-        self._keeper.apply(*rules_of(tasks), back=back)
+        # Before new links appear, so that udev applies the rules to them.
+        self._rules.apply(*rules_of(tasks), restore=restore)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Look whether ``steps`` can be done, before anything is.
+        """Check whether this user can apply ``steps``, before anything is changed.
 
         :raises MissingLibraryError: what changes links is not installed.
         :raises MacvtapError: this user may not change links, or write the rules.
@@ -232,22 +234,22 @@ class Hypervisor:
         changing = next((task for task in tasks if task.changes_link), None)
         if changing is not None:
             hostlinks.require(changing.path)
-        if self._keeps:
-            self._keeper.require(*rules_of(tasks))
+        if self._manages_rules:
+            self._rules.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name: four calls, where asking each domain costs three for each."""
-        with self._on.said("cannot list the domains"):
-            handles = self._on.handle.listAllDomains()
+        """Return all domains by name. Four calls in all, where asking each domain takes three each."""
+        with self._connection.translate_errors("cannot list the domains"):
+            handles = self._connection.handle.listAllDomains()
             active, persistent, executing = (
-                {handle.name() for handle in self._on.handle.listAllDomains(flag)}
+                {handle.name() for handle in self._connection.handle.listAllDomains(flag)}
                 for flag in (
-                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
-                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
-                    self._on.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
-        # What is neither has gone between two of the calls, and is no transient domain.
+        # A domain that is neither disappeared between the calls. It is not a transient domain.
         return {
             name: _Listed(h, name in active, name in persistent, name in active - executing)
             for h in handles
@@ -255,27 +257,29 @@ class Hypervisor:
         }
 
     def _read(
-        self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, closely: bool = False
+        self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, with_state: bool = False
     ) -> Domain | None:
-        """Return a domain, None if it has gone since it was listed; ``pending`` is what is outstanding, by UUID.
+        """Return a domain, None if it disappeared since; ``pending`` are the outstanding requests, by UUID.
 
-        ``closely`` is with its state, its job and its managed save.
+        ``with_state`` also reads its state, its job and its managed save.
         """
         handle = listed.handle
-        with self._on.said(f"cannot read domain {handle.name()!r}"):
+        with self._connection.translate_errors(f"cannot read domain {handle.name()!r}"):
             try:
-                document = self._on.stored_xml(handle) if listed.persistent else ""
-                live, instance = self._on.live_xml(handle) if listed.active else ("", "")
-                state, job = (self._on.state(handle), self._on.job(handle)) if closely and live else ("", "")
-                saved = self._on.saved(handle) if closely and listed.persistent and not live else None
-            except self._on.libvirt.libvirtError as exc:
-                if exc.get_error_code() != self._on.libvirt.VIR_ERR_NO_DOMAIN:
+                document = self._connection.stored_xml(handle) if listed.persistent else ""
+                live, instance = self._connection.live_xml(handle) if listed.active else ("", "")
+                state, job = (
+                    (self._connection.state(handle), self._connection.job(handle)) if with_state and live else ("", "")
+                )
+                saved = self._connection.saved(handle) if with_state and listed.persistent and not live else None
+            except self._connection.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
                 return None
         uuid = handle.UUIDString()
-        asked = (pending or {}).get(uuid)
-        there = xml.interfaces(live) if live else ()
-        made = self._definitions.made(handle.name())
+        requested = (pending or {}).get(uuid)
+        live_ifaces = xml.interfaces(live) if live else ()
+        defined = self._definitions.defined_xml(handle.name())
         return Domain(
             name=handle.name(),
             uuid=uuid,
@@ -284,32 +288,34 @@ class Hypervisor:
             paused=listed.paused,
             document=document,
             stored=xml.interfaces(document) if document else (),
-            live=there,
+            live=live_ifaces,
             instance=instance,
             state=state,
             job=job,
             saved=saved,
-            defined=xml.interfaces(made) if made else None,
+            defined=xml.interfaces(defined) if defined else None,
             overwritten=handle.name() in self._definitions.overwritten,
-            pending=frozenset(asked["nics"]) & {iface.mac for iface in there}
-            if asked and asked["instance"] == instance
+            pending=frozenset(requested["nics"]) & {iface.mac for iface in live_ifaces}
+            if requested and requested["instance"] == instance
             else frozenset(),
         )
 
     def _check_links(self, tasks: t.Sequence[Task]) -> None:
-        """Look whether the kernel has what libvirt says to have done."""
-        asked = [task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.moved]
-        if not asked or not self._local:
+        """Check that the kernel has the links that libvirt reports."""
+        requested = [
+            task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.restarted
+        ]
+        if not requested or not self._local:
             return
-        host = self.observe(task.after.domain for task in asked)
-        for task in asked:
+        host = self.observe(task.after.domain for task in requested)
+        for task in requested:
             domain = host.domains.get(task.after.domain)
             live = domain.live if domain is not None and domain.instance == task.before.instance else ()
             iface = next((i for i in live if i.mac == task.after.mac), None)
             if iface is not None and iface.type == "direct" and host.links is not None:
-                said = hostlinks.fault(iface, task.after.domain, host)
-                if said:
-                    raise MacvtapError(f"{task.after.domain} {iface.mac}: {said}", path=task.path)
+                fault = hostlinks.link_fault(iface, task.after.domain, host)
+                if fault:
+                    raise MacvtapError(f"{task.after.domain} {iface.mac}: {fault}", path=task.path)
 
 
 def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:

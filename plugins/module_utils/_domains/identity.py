@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What was planned for, known by what cannot be given to another: the address of each NIC, the instance of each guest.
+"""Identities that hold during a run: the MAC address of each NIC, the instance of each guest.
 
 Pure: no libvirt, no I/O.
 """
@@ -18,15 +18,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 
 def pinned(resolved: t.Sequence[Resolved]) -> list[Desired]:
-    """Return what was desired of each NIC by its MAC address, whatever the user has found it by; purged ones too."""
+    """Return the desired NICs, each selected by its MAC address; purged ones too."""
     return [
         replace(
             one.desired,
             by="mac",
             key=one.before.mac,
             mac=one.before.mac,
-            # What tells it from another one of its address, which it may have been given only now.
-            meant=(one.after if one.after.stored else one.before) if one.before.shared else None,
+            # Distinguishes NICs of one address; the values may be new in this run.
+            nic=(one.after if one.after.stored else one.before) if one.before.shared else None,
         )
         if one.before.mac
         else one.desired
@@ -34,8 +34,8 @@ def pinned(resolved: t.Sequence[Resolved]) -> list[Desired]:
     ]
 
 
-def moved(before: Host, after: Host) -> frozenset[str]:
-    """Return the domains whose guest has stopped, started or started anew between the two."""
+def restarted(before: Host, after: Host) -> frozenset[str]:
+    """Return the domains whose guest stopped, started or restarted between the two observations."""
     return frozenset(
         name
         for name, domain in before.domains.items()
@@ -44,10 +44,10 @@ def moved(before: Host, after: Host) -> frozenset[str]:
     )
 
 
-def check_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) -> None:
-    """Look whether the domains in which something is to be stored are still defined.
+def validate_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) -> None:
+    """Check that the domains in which something is stored are still defined.
 
-    :raises MacvtapError: one is not: nothing is stored of it, whatever its guest still has.
+    :raises MacvtapError: one is not, even if its guest still runs.
     """
     for one in resolved:
         name = one.before.domain
@@ -59,8 +59,8 @@ def check_defined(resolved: t.Sequence[Resolved], before: Host, after: Host) -> 
 
 
 @dataclass(frozen=True)
-class LeftAlone(t.Collection[Key]):
-    """The NICs whose running guest is not to be touched (any more): single ones, and all those of some domains."""
+class Untouched(t.Collection[Key]):
+    """The NICs whose running guest must not be changed: single NICs, and all NICs of some domains."""
 
     nics: frozenset[Key]
     domains: frozenset[str] = frozenset()
@@ -75,17 +75,17 @@ class LeftAlone(t.Collection[Key]):
         return len(self.nics)
 
 
-def as_done(
+def with_actual_impacts(
     plan: Plan[Nic],
     host: Host,
     domains: t.Collection[str],
     due: t.Collection[Key],
     begun: t.Collection[Step[Nic]],
 ) -> Plan[Nic]:
-    """Return ``plan`` with what its changes have cost where the guest of one of ``domains`` was not touched after all.
+    """Return ``plan`` with the actual impacts, where the guest of one of ``domains`` was not changed after all.
 
-    ``due`` are the NICs that a running guest still has otherwise than they are stored. A step of ``plan`` of which
-    nothing was ``begun`` has changed nothing.
+    ``due`` are the NICs of running guests that still differ from the stored ones. A step of ``plan`` that was not
+    ``begun`` has changed nothing.
     """
 
     def change(one: Change, nic: Nic) -> Change:
@@ -99,12 +99,14 @@ def as_done(
         if nic is not None and nic.domain in domains and touches:
             now = host.domains.get(nic.domain)
             if now is not None and now.running:
-                said = "was started anew while this ran. restart_required lists what it has otherwise than stored"
+                outcome = (
+                    "was restarted while this ran. restart_required lists how it differs from the stored configuration"
+                )
             elif now is not None and now.saved is not None:
-                said = "was saved while this ran. Its next start brings back the NICs that it was saved with"
+                outcome = "was saved while this ran. Its next start brings back the NICs that it was saved with"
             else:
-                said = "stopped while this ran. It has what is stored when it starts"
-            warnings.append(f"{step.target}: the guest {said}")
+                outcome = "stopped while this ran. It gets the stored configuration when it starts"
+            warnings.append(f"{step.target}: the guest {outcome}")
             was_begun = any(step is one for one in begun)
             changes = tuple(change(one, nic) for one in step.changes) if was_begun else ()
             step = replace(step, changes=changes)  # noqa: PLW2901

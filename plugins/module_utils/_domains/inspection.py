@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What there is to tell of domains' direct interfaces: stored, live, and what is behind them on the host. Pure."""
+"""Return values about direct interfaces: stored, live, and their links and taps on the host. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINK = ("name", "ifindex", "parent", "mode", "mac", "mtu", "state")
 
 
 def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
-    """Return the host's domains as the module returns them; not ``all_of_them``: those with a direct interface."""
+    """Return the module's list of domains; unless ``all_of_them``, only those with a direct interface."""
     direct = {domain.name: direct_pairs(domain) for domain in host.domains.values()}
     return [
         {
@@ -39,12 +39,12 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
 
 
 def pending(outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Return what is ``outstanding``, each with the NIC that is attached when it is carried out."""
+    """Return the ``outstanding`` requests, each with the NIC that is attached afterwards."""
     return [{**one, "returns": one["returns"] and fields.nested(one["returns"].values)} for one in outstanding]
 
 
-def alarms(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) -> list[str]:
-    """Return warnings of the NICs that are to come back, and cannot or would not."""
+def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) -> list[str]:
+    """Return a warning for each NIC that should be attached again, but cannot be or has no keeper."""
     return [
         pending_warning(one, host, outlives_boot=True)
         for one in outstanding
@@ -53,9 +53,9 @@ def alarms(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) -> list[s
 
 
 def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bool) -> str:
-    """Return what will become of a NIC that is outstanding.
+    """Return the warning about a NIC with an outstanding request.
 
-    ``outlives_boot`` is whether it is known and watched after a reboot of the host too.
+    ``outlives_boot`` is whether the keeper handles it after a reboot of the host too.
     """
     name = f"{one['domain']} {one['mac']}"
     persistent = host.domains[one["domain"]].persistent
@@ -76,8 +76,8 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
     if not one["returns"]:
         by = "It is gone from the stored configuration already" if persistent else "It does not come back then"
     elif one["pid"] is not None:
-        lost = "" if outlives_boot else "after a reboot of this host or "
-        by += f", but not {lost}on another host that the guest has migrated to: run this again there"
+        exception = "" if outlives_boot else "after a reboot of this host or "
+        by += f", but not {exception}on another host that the guest has migrated to: run this again there"
     if one["state"] == HELD:
         return (
             f"{name}: the guest was asked to release this NIC and still holds it. It may release it at any time, at "
@@ -90,7 +90,7 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
 
 
 def direct_pairs(domain: Domain) -> list[selection.Pair]:
-    """Return those of its pairs that are direct ones in at least one of the two."""
+    """Return the (stored, live) pairs of which at least one is direct."""
     return [
         pair for pair in selection.pairs(domain) if any(iface is not None and iface.type == "direct" for iface in pair)
     ]
@@ -99,30 +99,30 @@ def direct_pairs(domain: Domain) -> list[selection.Pair]:
 def differences(
     stored: Iface | None, live: Iface | None, domain: Domain, links: Links | None = None
 ) -> list[dict[str, t.Any]]:
-    """Return in what the running guest's interface is not the stored one; nothing where there are not two sides."""
+    """Return how the running guest's interface differs from the stored one; [] if the domain is not both."""
     if not (domain.running and domain.persistent):
         return []
     if stored is None or live is None:
         return [{"field": "state", "stored": _presence(stored), "live": _presence(live)}]
     return [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
-        for name in impact.unsettled(live, stored, links)
+        for name in impact.due_at_restart(live, stored, links)
     ] + [
-        {"field": name, "stored": must, "live": live.get(name)}
-        for name, must in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
+        {"field": name, "stored": expected, "live": live.get(name)}
+        for name, expected in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
         if name in live.values
     ]
 
 
 def version_text(number: int) -> str:
-    """Return a version as people write it: libvirt counts 9.0.0 as 9000000."""
+    """Return libvirt's version number as text: 9000000 is 9.0.0."""
     return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
 
 
 def _interface(stored: Iface | None, live: Iface | None, domain: Domain, host: Host) -> dict[str, t.Any]:
     link = _link(live, host)
     reported = None if link is None else report(link)
-    seen = _holders(live, link, host)
+    visible = _holders(live, link, host)
     return {
         "mac": (stored or live or Iface("")).mac,
         "stored": stored and fields.nested(stored.values),
@@ -131,8 +131,8 @@ def _interface(stored: Iface | None, live: Iface | None, domain: Domain, host: H
         "stale_mode": live and live.stale_mode,
         "link": reported and {name: reported[name] for name in _LINK},
         "tap": reported and reported["tap"],
-        "held_by_domain": _held_by(domain, seen, complete=host.all_holders),
-        "holders": [vars(holder) for holder in seen] if seen is not None and host.all_holders else None,
+        "held_by_domain": _held_by(domain, visible, complete=host.all_holders),
+        "holders": [vars(holder) for holder in visible] if visible is not None and host.all_holders else None,
     }
 
 
@@ -142,17 +142,17 @@ def _link(live: Iface | None, host: Host) -> Link | None:
 
 
 def _holders(live: Iface | None, link: Link | None, host: Host) -> tuple[Holder, ...] | None:
-    """Return who is seen to hold the interface's tap, None where that cannot be looked for."""
+    """Return the known holders of the interface's tap, None where they cannot be determined."""
     if live is None or live.type != "direct" or host.links is None:
         return None
     return () if link is None else host.holders.get(link.name)
 
 
-def _held_by(domain: Domain, seen: tuple[Holder, ...] | None, *, complete: bool) -> bool | None:
-    if seen is not None and any(holder.domain == domain.name for holder in seen):
+def _held_by(domain: Domain, visible: tuple[Holder, ...] | None, *, complete: bool) -> bool | None:
+    if visible is not None and any(holder.domain == domain.name for holder in visible):
         return True
-    # Whom we may not look into may be the one.
-    return False if seen is not None and complete else None
+    # A process that could not be inspected may be the holder.
+    return False if visible is not None and complete else None
 
 
 def _pid(domain: Domain, host: Host) -> int | None:

@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """libvirt domains and their network interfaces as plain values.
 
-Pure: no libvirt, no XML. An adapter fills these in, a planner reads them.
+Pure: no libvirt, no XML. The adapters create these values, and the planners read them.
 """
 
 from __future__ import annotations
@@ -13,30 +13,29 @@ from dataclasses import dataclass, field
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 
-# What an interface can be found by.
+# The options that can select an interface, the first that is set first.
 SELECTORS = ("mac", "alias", "target", "source")
-# What a running guest's link has otherwise than it must have for the guest to be on the network, among the values of
-# its interface: it is set down, or has another address. And the address that a trusted guest has given it.
-ASTRAY = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
-GUESTS_MAC = "link.guests_mac"
-# What the journal of a run calls the things that it does to a NIC.
+# Faults of a running guest's link, among the values of its interface: it is set down, or has another MAC address.
+# Either takes the guest off the network. GUEST_MAC is no fault: a trusted guest has set that address.
+LINK_FAULTS = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
+GUEST_MAC = "link.guests_mac"
+# The actions on a NIC, as a run's journal names them.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
-# How far a NIC is that a guest was asked to release: the guest has it still, was saved with it, or has released it.
+# The states of a NIC that a guest was asked to release: still held, saved with the guest, or released.
 HELD, SAVED, RELEASED = "held", "saved", "released"
 
 
 class StaleError(MacvtapError):
-    """Somebody else has changed what this run had read: it is to be read again."""
+    """Another process has changed what this run had read, so it has to be read again."""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """One direct interface as declared, found ``by`` one of SELECTORS having the value ``key``.
+    """One direct interface as the user declares it. ``by`` is one of SELECTORS, and ``key`` its value.
 
-    ``given`` has the fields that were declared, in libvirt's words; None takes one away, and what is not in it stays
-    as it is. ``mac`` is None where the interface is found by something else. ``prefix`` is what an address that is
-    made up begins with. ``meant`` is
-    the very NIC where it is known already and its address is not its alone.
+    ``given`` has the declared fields, as libvirt spells their values. None removes a field, and a field that is missing
+    stays as it is. ``mac`` is None where another selector is used. ``mac_prefix`` is the prefix of a generated address.
+    ``nic`` is the NIC itself, where it is known already and shares its address with another.
     """
 
     path: str
@@ -47,18 +46,18 @@ class Desired:
     present: bool = True
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
-    prefix: str = "52:54:00"
-    meant: Nic | None = field(default=None, repr=False, compare=False)
+    mac_prefix: str = "52:54:00"
+    nic: Nic | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Iface:
-    """One ``<interface>`` element, of any type; ``values`` are its fields in libvirt's words.
+    """One ``<interface>`` element, of any type; ``values`` are its fields, as libvirt spells them.
 
-    ``xml`` is the element's text that the other fields were read from. A planner changes the fields and leaves
-    ``xml`` as it is: writing the element means changing in this text only what differs. "" is an element that does
-    not exist yet. ``origin`` says what an interface of another type is connected to. ``stale_mode`` is the mode in
-    libvirt's live XML where the kernel has another one.
+    ``xml`` is the text of the element that the other fields were read from, "" for a new element. A planner changes the
+    fields and never ``xml``: to render the element, only what differs is changed in this text. ``origin`` is what an
+    interface of another type is connected to. ``stale_mode`` is the mode in libvirt's live XML, where the kernel has
+    another one.
     """
 
     mac: str
@@ -75,15 +74,14 @@ class Iface:
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` what a running guest has.
+    """One domain: ``document`` and ``stored`` are its inactive configuration, ``live`` is its running guest.
 
-    ``instance`` names this very run of the guest: another start, and it is another one; "" where it does not run.
-    ``defined`` is what libvirt has made of the interfaces that this run has stored, None where it has stored nothing;
-    ``overwritten`` is whether another editor has stored it at the same moment.
-    ``paused`` is whether it runs and its processors do not: libvirt then sets its links down.
-    ``pending`` are the addresses of NICs that the running guest was asked to release and still holds, by whichever run.
-    ``state`` and ``job`` are words of states.py, "" for what is ordinary. ``saved`` are the interfaces of its managed
-    save, with which its next start goes on; None where it has none.
+    ``instance`` identifies one start of the guest, "" where it does not run. ``defined`` are the interfaces that this
+    run has stored, as libvirt returns them; None where it has stored none. ``overwritten`` is whether another editor
+    stored the domain at the same moment. ``paused`` is whether the guest is paused: libvirt then sets its links down.
+    ``pending`` are the MAC addresses of NICs that any run has asked the guest to release and that it still holds.
+    ``state`` and ``job`` are constants of jobs.py, "" for none. ``saved`` are the interfaces of its managed save, which
+    its next start restores; None where it has none.
     """
 
     name: str
@@ -105,18 +103,18 @@ class Domain:
 
 @dataclass(frozen=True)
 class Host:
-    """The domains that were asked for, by name, and what else decides.
+    """The requested domains, by name, and what else the plan depends on.
 
-    ``known`` lists all of the host's domains when some of those do not exist. ``links`` are the host's, None where
-    libvirt's host is another one than ours, and ``holders`` who holds the taps of running guests open, by link;
-    ``all_holders`` is whether every process could be looked into. ``version`` is libvirt's. ``macs`` has the addresses
-    of the host's other domains with their names, None as long as nobody needed them, and ``targets`` likewise the names
-    that those have stored for their links. ``kept`` are the addresses whose links get all multicast when they appear,
-    None where that cannot be written down on this host, and ``unkept`` says why; ``edited`` are those whose rule
-    somebody has changed. ``no_functions`` are the sources that are known to be no virtual functions of a card (SR-IOV).
-    ``placed`` has, by the source, the interfaces that the host's other domains have stored and that do not run, as
-    domain, address and mode: known where ``macs`` are.
-    ``unread`` are domains that this user may not read, so that their addresses are not among ``macs``.
+    ``known`` lists all domains of the host, if a requested one does not exist. ``version`` is libvirt's. ``links`` are
+    the host's links, None where libvirt runs on another host. ``holders`` are the processes that hold the taps of
+    running guests open, by link. ``all_holders`` is whether every process could be inspected. ``macs`` has the MAC
+    addresses of the host's other domains with the domains' names, None until they are needed. ``targets`` has the link
+    names that those domains store. ``managed_rules`` are the MAC addresses with a udev rule that sets allmulticast,
+    None where rules are not supported; ``rules_unsupported`` is the reason. ``modified_rules`` are the addresses whose
+    rule was edited by hand. ``non_vfs`` are the sources that are known not to be SR-IOV virtual functions.
+    ``stored_by_source`` has the interfaces that the host's other domains store and that do not run, by source, as
+    (domain, MAC address, mode); it is known where ``macs`` are. ``unreadable`` are domains that this user may not read:
+    their addresses are not in ``macs``.
     """
 
     uri: str
@@ -128,29 +126,29 @@ class Host:
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None
     targets: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    placed: t.Mapping[str, tuple[tuple[str, str, str | None], ...]] = field(default_factory=dict)
-    kept: frozenset[str] | None = None
-    unkept: str = ""
-    edited: frozenset[str] = frozenset()
-    no_functions: frozenset[str] = frozenset()
-    unread: tuple[str, ...] = ()
+    stored_by_source: t.Mapping[str, tuple[tuple[str, str, str | None], ...]] = field(default_factory=dict)
+    managed_rules: frozenset[str] | None = None
+    rules_unsupported: str = ""
+    modified_rules: frozenset[str] = frozenset()
+    non_vfs: frozenset[str] = frozenset()
+    unreadable: tuple[str, ...] = ()
 
     @property
     def rules(self) -> frozenset[str]:
-        """The addresses for whose links there is a rule, whatever it says."""
-        return (self.kept or frozenset()) | self.edited
+        """The MAC addresses with a udev rule, modified ones included."""
+        return (self.managed_rules or frozenset()) | self.modified_rules
 
 
-def own_link(iface: Iface, links: Links) -> Link | None:
-    """Return the macvtap link of a running guest's interface, None where that of its name is another one's.
+def link_of_iface(iface: Iface, links: Links) -> Link | None:
+    """Return the macvtap link of a running guest's interface, None where the link of that name is not its own.
 
-    It may have been renamed, and another link have got its name; or libvirt be in another network namespace. One in
-    mode passthru has its parent's address.
+    The link may have been renamed, and another link may have its name now. Or libvirt runs in another network
+    namespace. A link in mode passthru has the address of its parent.
     """
     link = links.get(iface.get("target") or "")
     if iface.type != "direct" or link is None or link.kind != "macvtap" or link.mode is None:
         return None
-    same = link.mac in {iface.mac, iface.get(LINK_MAC), iface.get(GUESTS_MAC)} or (
+    same = link.mac in {iface.mac, iface.get(LINK_MAC), iface.get(GUEST_MAC)} or (
         link.mode == "passthru" and iface.get("mode") == "passthrough"
     )
     return link if same else None
@@ -158,12 +156,11 @@ def own_link(iface: Iface, links: Links) -> Link | None:
 
 @dataclass(frozen=True)
 class Nic:
-    """One NIC of a domain: as it is stored and as the running guest has it, None where it is not there.
+    """One NIC of a domain: ``stored`` and ``live``, each None where it does not exist.
 
-    ``document`` is the domain's whole stored configuration where this NIC was observed, "" where planned; ``uuid`` and
-    ``instance`` are the domain's then. ``left`` is whether there is a rule for its address of which ``stored`` does not
-    tell: that of a NIC that is not stored, or one that somebody has changed. ``shared`` is
-    whether another NIC of the domain has the same address.
+    ``document``, ``uuid`` and ``instance`` are the domain's when this NIC was observed; "" where it is planned.
+    ``has_orphan_rule`` is whether its address has a udev rule that ``stored`` does not show: the NIC is not stored, or
+    the rule was modified. ``shared`` is whether another NIC of the domain has the same MAC address.
     """
 
     domain: str
@@ -171,7 +168,7 @@ class Nic:
     stored: Iface | None = None
     live: Iface | None = None
     document: str = field(default="", repr=False, compare=False)
-    left: bool = False
+    has_orphan_rule: bool = False
     uuid: str = field(default="", compare=False)
     instance: str = field(default="", compare=False)
     shared: bool = field(default=False, repr=False, compare=False)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which interfaces can hear multicast in which way, and what becomes of the rules for it. Pure."""
+"""Validates allmulticast and trust_guest_rx_filters, and plans the udev rules for them. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 _ALL, _TRUST = "allmulticast", "trust_guest_rx_filters"
 
 
-def check(  # noqa: PLR0913  # what each of the rules is about
+def validate(  # noqa: PLR0913  # what each of the rules is about
     desired: Desired,
     before: Nic,
     stored: Iface,
@@ -25,145 +25,152 @@ def check(  # noqa: PLR0913  # what each of the rules is about
     host: Host,
     leaving: t.Collection[tuple[str, str]],
 ) -> None:
-    """Refuse what would not be heard, or not last, of an interface that is to be ``stored``.
+    """Refuse multicast options that would have no effect, or would not last, on the ``stored`` interface.
 
-    ``changed`` are the fields that are to be otherwise than before, and ``leaving`` the interfaces, by domain and
-    address, that go in this run.
+    ``changed`` are the fields that this run changes. ``leaving`` are the interfaces (domain, MAC address) that it
+    removes.
 
     :raises MacvtapError: with the path of an option that was given.
     """
-    _check_reach(desired, host)
-    _check_source(desired, stored, changed, host)
+    _validate_reachable(desired, host)
+    _validate_source(desired, stored, changed, host)
     check_ways(desired, stored, changed)
     if desired.given.get(_ALL) == "no" and before.mac in host.rules:
-        _check_others(desired, before, others(before, host, leaving))
+        _validate_others(desired, before, others(before, host, leaving))
 
 
 def check_ways(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
-    """Refuse what would not be heard for what an interface is otherwise, that is to be ``stored``.
+    """Refuse multicast options that do not fit the other fields of the ``stored`` interface.
 
     :raises MacvtapError: with the path of an option that was given.
     """
-    _check_mode(desired, stored, changed)
-    _check_both(desired, stored)
-    _check_card(desired, stored, changed)
+    _validate_mode(desired, stored, changed)
+    _validate_both(desired, stored)
+    _validate_model(desired, stored, changed)
 
 
 def others(nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> list[str]:
-    """Return the other domains that have the address, and so the rule, and go on having it."""
-    return [name for name in selection.owners(host, nic.mac, but=nic.domain) if (name, nic.mac) not in leaving]
+    """Return the other domains that keep the address, and so need its rule."""
+    return [name for name in selection.owners(host, nic.mac, exclude=nic.domain) if (name, nic.mac) not in leaving]
 
 
-def left_to(names: t.Sequence[str]) -> str:
+def shared_rule_warning(names: t.Sequence[str]) -> str:
     return (
-        "the rule by which its link hears all multicast is left, since it goes by the address, which an interface of "
-        f"domain {', '.join(names)} has too"
+        "the udev rule for its address (allmulticast) is left, because an interface of domain "
+        f"{', '.join(names)} has the same address"
     )
 
 
 def without_rule(nic: Nic) -> Nic:
-    """Return the interface as if there were no rule for it."""
+    """Return the NIC as if there were no rule for it."""
     stored = nic.stored
     if stored is not None:
         stored = replace(stored, values={name: text for name, text in stored.values.items() if name != _ALL})
-    return replace(nic, stored=stored, left=False)
+    return replace(nic, stored=stored, has_orphan_rule=False)
 
 
-def is_left(desired: Desired, nic: Nic, host: Host) -> bool:
-    """Whether there is a rule for an interface that is removed, of which what is stored of it does not tell."""
-    told = nic.stored is not None and nic.stored.get(_ALL) == "yes"
-    # What is not there has an address only if that was said.
-    return nic.mac in host.rules and not told and (nic.stored is not None or desired.by == "mac")
+def has_orphan_rule(desired: Desired, nic: Nic, host: Host) -> bool:
+    """Whether an interface that is removed has a udev rule that its stored values do not show."""
+    is_stored = nic.stored is not None and nic.stored.get(_ALL) == "yes"
+    # A missing NIC has an address only if the user has set it.
+    return nic.mac in host.rules and not is_stored and (nic.stored is not None or desired.by == "mac")
 
 
-def unkept(host: Host, live: Iface | None, *, running: bool) -> str:
-    """Say how long a link that is to be ``live`` has it on a host where it cannot be written down."""
+def unsupported_warning(host: Host, live: Iface | None, *, running: bool) -> str:
+    """Return how long the ``live`` link keeps allmulticast on a host that does not support rules."""
     lasts = "is not set when the guest starts"
     if running:
-        hears = live is not None and live.get(_ALL) == "yes"
-        lasts = "lasts only until the guest stops" if hears else "is set neither now nor when the guest starts"
-    return f"{_ALL} {lasts}: {host.unkept}. Run again whenever it has started"
+        receives_all = live is not None and live.get(_ALL) == "yes"
+        lasts = "lasts only until the guest stops" if receives_all else "is set neither now nor when the guest starts"
+    return f"{_ALL} {lasts}: {host.rules_unsupported}. Run again after each start"
 
 
-def hearing_as(live: Iface, stored: Iface, desired: Desired) -> Iface:
-    """Return ``stored`` with what the running one's link hears, which nobody has asked to change.
+def with_link_allmulticast(live: Iface, stored: Iface, desired: Desired) -> Iface:
+    """Return ``stored`` with the allmulticast of the running link, unless it is declared.
 
-    Not where libvirt sets it for the guest, or mode passthrough has no use for it.
+    Not if libvirt sets it for the guest, or in mode passthrough, where it has no effect.
     """
-    passing = "passthrough" in (live.get("mode"), stored.get("mode"))
+    passthrough = "passthrough" in (live.get("mode"), stored.get("mode"))
     trusted = "yes" in (live.get(_TRUST), stored.get(_TRUST))
-    if _ALL in desired.given or live.get(_ALL) != "yes" or passing or trusted:
+    if _ALL in desired.given or live.get(_ALL) != "yes" or passthrough or trusted:
         return stored
     return replace(stored, values={**stored.values, _ALL: "yes"})
 
 
 def _path(desired: Desired, *options: str) -> str:
-    """Return the path of the first of ``options`` that was given."""
+    """Return the path of the first of ``options`` that is set."""
     return join_path(desired.path, next((name for name in options if name in desired.given), desired.by))
 
 
-def _check_reach(desired: Desired, host: Host) -> None:
+def _validate_reachable(desired: Desired, host: Host) -> None:
     if desired.given.get(_ALL) is not None and (host.links is None or uris.is_session(host.uri)):
         where = (
-            "a user's own libvirt has no running guest with one" if host.links is not None else "that is out of reach"
+            "a user's own libvirt cannot start a guest with one"
+            if host.links is not None
+            else "that link is out of reach"
         )
         raise MacvtapError(
-            f"libvirt's configuration has no word for it: it is set on the running guest's link, and {where} with "
-            f"{host.uri}. Leave it out",
+            f"libvirt cannot store it: it is set on the running guest's link, and {where} with {host.uri}. "
+            "Leave it out",
             path=_path(desired, _ALL),
         )
 
 
-def _check_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
-    said = desired.given.get(_ALL) == "yes"
-    if stored.get("mode") != "passthrough" or not (said or stored.get(_ALL) == "yes"):
+def _validate_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
+    is_desired = desired.given.get(_ALL) == "yes"
+    if stored.get("mode") != "passthrough" or not (is_desired or stored.get(_ALL) == "yes"):
         return
-    if said or {_ALL, "mode"} & set(changed):
-        ways = "trust_guest_rx_filters: true with a virtio card, or mode: bridge"
+    if is_desired or {_ALL, "mode"} & set(changed):
+        alternatives = "trust_guest_rx_filters: true with model: virtio, or mode: bridge"
         raise MacvtapError(
-            "in mode passthrough the source hears no more by allmulticast that a link gets before it is up, as it does "
-            "when the guest starts, and its count of those who want it is broken when the link loses it. Say "
-            + (ways if said else f"allmulticast: false, since there is a rule for {stored.mac}, and {ways}"),
-            path=_path(desired, *([_ALL] if said else []), "mode"),
+            "allmulticast has no effect in mode passthrough. The link gets it before it is up, so the source "
+            "does not receive more. When the link loses it, the source's reference count underflows. Set "
+            + (
+                alternatives
+                if is_desired
+                else f"allmulticast: false, because there is a rule for {stored.mac}, and {alternatives}"
+            ),
+            path=_path(desired, *([_ALL] if is_desired else []), "mode"),
         )
 
 
-def _check_source(desired: Desired, stored: Iface, changed: t.Collection[str], host: Host) -> None:
+def _validate_source(desired: Desired, stored: Iface, changed: t.Collection[str], host: Host) -> None:
     link = link_of(stored.get("source"), host.links or {})
     if link is not None and _ALL in changed and desired.given.get(_ALL) == "yes":
         refusals.check_counts(_path(desired, _ALL), link)
 
 
-def _check_both(desired: Desired, stored: Iface) -> None:
+def _validate_both(desired: Desired, stored: Iface) -> None:
     asked = [name for name in (_ALL, _TRUST) if desired.given.get(name) == "yes"]
-    hears = "yes" in (stored.get(_ALL), desired.given.get(_ALL))
-    if not asked or not hears or stored.get(_TRUST) != "yes":
+    receives_all = "yes" in (stored.get(_ALL), desired.given.get(_ALL))
+    if not asked or not receives_all or stored.get(_TRUST) != "yes":
         return
-    other = "" if len(asked) == 2 else f"; {_TRUST if asked == [_ALL] else _ALL} is what it has already"
+    other = "" if len(asked) == 2 else f"; it has {_TRUST if asked == [_ALL] else _ALL} already"
     raise MacvtapError(
-        "where libvirt trusts the guest's filters (trust_guest_rx_filters) it sets the link as the guest's card is "
-        f"set, and takes allmulticast off again when that changes{other}. Say one of the two, and false for the other",
+        "allmulticast and trust_guest_rx_filters exclude each other. libvirt gives the link the filters of "
+        f"a trusted guest, and so removes allmulticast when these change{other}. Set one of the two to "
+        "true, and the other to false",
         path=_path(desired, *asked),
     )
 
 
-def _check_card(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
+def _validate_model(desired: Desired, stored: Iface, changed: t.Collection[str]) -> None:
     model = stored.get("model") or "rtl8139"
     if stored.get(_TRUST) != "yes" or model.lower().startswith("virtio") or not {_TRUST, "model"} & set(changed):
         return
     raise MacvtapError(
-        f"QEMU does not tell how the filters of a card of model {model} are set, so that nothing would come of "
-        "trust_guest_rx_filters: only virtio does. Say model: virtio, or trust_guest_rx_filters: false, and "
-        "allmulticast: true if it is to hear all groups",
+        f"QEMU does not report the filters of NIC model {model}, so trust_guest_rx_filters would have no "
+        "effect. Set model: virtio, or trust_guest_rx_filters: false; allmulticast: true receives all "
+        "groups",
         path=_path(desired, _TRUST, "model"),
     )
 
 
-def _check_others(desired: Desired, before: Nic, names: t.Sequence[str]) -> None:
+def _validate_others(desired: Desired, before: Nic, names: t.Sequence[str]) -> None:
     if names:
         raise MacvtapError(
-            f"the rule that would be removed goes by the address {before.mac}, which an interface of domain "
-            f"{', '.join(names)} has too, and would hear all multicast no longer. Give one of the two another address, "
-            "or leave this out",
+            f"the udev rule to remove matches the address {before.mac}, which an interface of domain "
+            f"{', '.join(names)} has too. That one would no longer receive all multicast. Give one of the two "
+            "another address, or leave this out",
             path=_path(desired, _ALL),
         )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Requests to release a NIC that guests have not answered: written down before they are made, and owned by a keeper."""
+"""Outstanding requests to release a NIC: recorded before they are made, and completed by the keeper."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import g
 
 _NAME = "linuxvirt.macvtap"
 _RUN_BY_SYSTEMD = "/run/systemd/system"
-_FORSAKEN = (
-    "NICs that guests were asked to release before this run were not watched: the process that would attach them again "
-    "did not run, and was started now"
+_UNWATCHED = (
+    "NICs that guests were asked to release before this run were not watched: the keeper process, "
+    "which attaches them again, was not running. It was started now"
 )
 
 
 def directory() -> str:
-    """Return where this user's requests are: where they outlive a boot if a keeper can be started at boot.
+    """Return the directory of this user's requests; it outlives a reboot if a keeper can start at boot.
 
-    :raises MacvtapError: there is no such place that is this user's alone.
+    :raises MacvtapError: no such directory belongs to this user alone.
     """
     lasting = os.geteuid() == 0 and os.path.isdir(_RUN_BY_SYSTEMD)
     return f"/var/lib/{_NAME}" if lasting else os.path.join(_lock.directory(), _NAME)
@@ -45,7 +45,7 @@ def _now() -> str:
 
 
 class Requests:
-    """The outstanding requests of this host, for libvirt at ``uri``; ``local`` is whether its guests are here too."""
+    """The outstanding requests of this host, for libvirt at ``uri``; ``local`` is whether its guests run here."""
 
     def __init__(self, uri: str, *, local: bool, library: str = "") -> None:
         self._uri = uri
@@ -53,19 +53,19 @@ class Requests:
         self._library = library
         self._directory = directory()
         self._systemd = os.geteuid() == 0 and os.path.isdir(_RUN_BY_SYSTEMD)
-        # The domains that this run holds the lock of.
+        # The domains whose lock this run holds.
         self._held: set[str] = set()
-        # What was outstanding of a NIC before this run wrote it down (None: nothing), by UUID and MAC address.
+        # The request for a NIC before this run recorded its own (None: none), by UUID and MAC address.
         self._was: dict[tuple[str, str], records.State | None] = {}
-        # Those of root are no other user's to see.
+        # Other users may not read root's requests.
         places = {self._directory, f"/run/{_NAME}", f"/var/lib/{_NAME}"}
         self.warnings: list[str] = []
-        # Something is outstanding, and nothing runs that would attach it.
-        self._forsaken = False
+        # A request is outstanding, and no keeper runs.
+        self._unwatched = False
         self.readable = all(not os.path.isdir(path) or os.access(path, os.R_OK | os.X_OK) for path in places)
 
     def outstanding(self) -> dict[str, records.State]:
-        """Return what is outstanding by the domains' UUIDs, nothing where this user may not see it.
+        """Return the outstanding requests by domain UUID, {} where this user may not read them.
 
         :raises MacvtapError: it cannot be read.
         """
@@ -74,13 +74,13 @@ class Requests:
         with self._access():
             found = {uuid: records.load(self._directory, uuid) for uuid in records.uuids(self._directory)}
         if found and not self.keeper():
-            self._forsaken = True
+            self._unwatched = True
         return {uuid: state for uuid, state in found.items() if state is not None}
 
     def listed(self, host: Host) -> list[dict[str, t.Any]]:
-        """Return the NICs of ``host`` that guests were asked to release and that are not settled, by whichever run.
+        """Return the NICs of ``host`` with an outstanding request, of any run.
 
-        ``returns`` is what the keeper attaches then, None if nothing, and ``error`` why it has not come back yet.
+        ``returns`` is the NIC that the keeper then attaches, None if none. ``error`` is why it is not attached yet.
 
         :raises MacvtapError: they cannot be read.
         """
@@ -103,43 +103,43 @@ class Requests:
             and ((returns := _returning(domain, mac, nic)) or state != RELEASED)
         ]
 
-    def own(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
-        """Write down that these NICs are about to be asked for, and as what each is to come back, None if it is not.
+    def register(self, asked: t.Sequence[tuple[Nic, Iface | None]]) -> None:
+        """Record requests for these NICs, each with the NIC to attach afterwards (None: none).
 
-        One that is not to come back may have to after all, when this run is rolled back.
+        A rollback may make it come back after all.
 
-        :raises MacvtapError: it cannot be written down, or there is nothing to bring one that is to come back.
+        :raises MacvtapError: they cannot be recorded, or a keeper is needed and does not start.
         """
         if not asked:
             return
-        for nic, _back in asked:
+        for nic, _returned in asked:
             self._was.pop((nic.uuid, nic.mac), None)
         try:
             self._prepare()
             with self._access(), records.locked(self._directory, "all"):
-                # A keeper that runs is to understand what is written.
+                # A running keeper has to understand the records.
                 command = self._install()
-                for nic, back in asked:
-                    self._write(nic, back)
-                if any(back is not None for _nic, back in asked) and not self.keeper():
+                for nic, returned in asked:
+                    self._write(nic, returned)
+                if any(returned is not None for _nic, returned in asked) and not self.keeper():
                     self._start(command)
         except MacvtapError:
-            for nic, _back in asked:
+            for nic, _returned in asked:
                 self.withdraw(nic)
             raise
 
     def catch_up(self, libvirt: t.Any, connection: t.Any, uuid: str) -> None:
-        """Look at a domain as the keeper is about to: of a guest restored just now, its requests are to be known."""
+        """Look at a domain as the keeper does, so that the requests of a guest restored just now are known."""
         if os.path.exists(os.path.join(self._directory, f"{uuid}.json")):
             with contextlib.suppress(libvirt.libvirtError, OSError):
                 guest.look(libvirt, connection, self._directory, uuid)
 
-    def settle(self, nic: Nic) -> None:
-        """Strike off a NIC that has gone for good, or come back."""
+    def discard(self, nic: Nic) -> None:
+        """Remove the request for a NIC that was released or attached again."""
         self._replace(nic, None)
 
     def withdraw(self, nic: Nic) -> None:
-        """Take back that a NIC was about to be asked for: the guest may have been asked for it by an earlier run."""
+        """Remove this run's request for a NIC; that of an earlier run comes back."""
         if (nic.uuid, nic.mac) in self._was:
             self._replace(nic, self._was[nic.uuid, nic.mac])
 
@@ -147,7 +147,7 @@ class Requests:
         with contextlib.suppress(OSError):
             if not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
                 return
-            with self.attaching(nic):
+            with self.attach_lock(nic):
                 state = records.load(self._directory, nic.uuid)
                 if state is None or nic.mac not in state["nics"]:
                     return
@@ -155,26 +155,26 @@ class Requests:
                 state["nics"].update({nic.mac: entry} if entry else {})
                 records.save(self._directory, nic.uuid, state)
 
-    def take_back(self, nics: t.Sequence[Nic], *, unstored: bool = False) -> None:
-        """Have these NICs come back as they are if they go after all, of a domain too of which nothing is stored.
+    def keep_after_release(self, nics: t.Sequence[Nic], *, unstored: bool = False) -> None:
+        """Have the keeper attach these NICs again as they were, in transient domains too.
 
-        ``unstored`` is whether they do so even where a domain's stored configuration does not have them.
+        ``unstored`` is whether it attaches them even if a domain's stored configuration does not have them.
 
-        :raises MacvtapError: there is nothing to bring them.
+        :raises MacvtapError: no keeper runs, and none starts.
         """
         for nic in nics:
-            with self.attaching(nic), self._access():
+            with self.attach_lock(nic), self._access():
                 state = records.load(self._directory, nic.uuid)
                 if state is not None and nic.mac in state["nics"]:
                     state["nics"][nic.mac].update(returns=True, desired=None, unstored=unstored)
                     records.save(self._directory, nic.uuid, state)
-        self.keep()
+        self.ensure_keeper()
 
     @contextlib.contextmanager
-    def attaching(self, nic: Nic) -> t.Iterator[None]:
-        """Let nobody else attach a NIC to this domain meanwhile: neither the keeper nor another run.
+    def attach_lock(self, nic: Nic) -> t.Iterator[None]:
+        """Hold the lock for attaching NICs to this domain, against the keeper and other runs.
 
-        :raises MacvtapError: that cannot be had.
+        :raises MacvtapError: the lock cannot be taken.
         """
         if nic.uuid in self._held or not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
             yield
@@ -195,8 +195,8 @@ class Requests:
         """Whether what is outstanding is known and watched after a reboot of this host too."""
         return self._systemd and launch.outlives_boot()
 
-    def keep(self) -> None:
-        """Have a keeper where anything is outstanding.
+    def ensure_keeper(self) -> None:
+        """Start a keeper if any request is outstanding and none runs.
 
         :raises MacvtapError: it does not start.
         """
@@ -206,12 +206,12 @@ class Requests:
             with records.locked(self._directory, "all"):
                 if records.uuids(self._directory) and not self.keeper():
                     self._start(self._install())
-                    if self._forsaken:
-                        self.warnings.append(_FORSAKEN)
+                    if self._unwatched:
+                        self.warnings.append(_UNWATCHED)
 
     @contextlib.contextmanager
     def _access(self) -> t.Iterator[None]:
-        """Turn what goes wrong with the files of what is outstanding into an error.
+        """Translate errors with the files of the requests.
 
         :raises MacvtapError: one cannot be read or written.
         """
@@ -219,32 +219,29 @@ class Requests:
             yield
         except OSError as exc:
             raise MacvtapError(
-                f"cannot keep in {self._directory} what guests were asked for and what is to come back: "
-                f"{exc.strerror or exc}"
+                f"cannot read or write the outstanding requests in {self._directory}: {exc.strerror or exc}"
             ) from exc
 
     def _install(self) -> list[str]:
         return launch.install(self._directory, self._library, unit=self._systemd)
 
     def _start(self, command: t.Sequence[str]) -> None:
-        """Start a keeper; whoever calls this holds the lock ``all``."""
-        # What ssh needs to reach another host may be of this session alone.
+        """Start a keeper; the caller holds the lock ``all``."""
+        # Only this session may have what ssh needs to reach another host, so no unit then.
         launch.start(command, unit=self._systemd and self._local, is_running=lambda: self.keeper() is not None)
 
     def _prepare(self) -> None:
-        """Make the directory, and look whether it is this user's alone.
+        """Create the directory, and check that it belongs to this user alone.
 
-        :raises MacvtapError: it cannot be had.
+        :raises MacvtapError: it cannot be created, or is another user's.
         """
         with self._access(), contextlib.suppress(FileExistsError):
             os.mkdir(self._directory, 0o700)
         state = os.lstat(self._directory)
         if state.st_uid != os.geteuid() or state.st_mode & 0o077:
-            raise MacvtapError(
-                f"{self._directory} is not this user's alone (mode 0700): it is left alone. Move it away"
-            )
+            raise MacvtapError(f"{self._directory} does not belong to this user alone (mode 0700). Move it away")
 
-    def _write(self, nic: Nic, back: Iface | None) -> None:
+    def _write(self, nic: Nic, returned: Iface | None) -> None:
         live = nic.live
         if live is None:
             return
@@ -260,14 +257,14 @@ class Requests:
                     "boot": guest.boot_id(),
                     "nics": {},
                 }
-            was = state["nics"].get(nic.mac)
-            self._was[nic.uuid, nic.mac] = was
+            previous = state["nics"].get(nic.mac)
+            self._was[nic.uuid, nic.mac] = previous
             state["nics"][nic.mac] = {
-                "since": was["since"] if was else _now(),
-                "returns": back is not None,
-                "element": element.pluggable(live),
-                # Of a domain of which nothing is stored. The element before is what it goes back to if this fails.
-                "desired": None if back is None else element.pluggable(back),
+                "since": previous["since"] if previous else _now(),
+                "returns": returned is not None,
+                "element": element.for_hotplug(live),
+                # For a transient domain. The element above is attached if this one fails.
+                "desired": None if returned is None else element.for_hotplug(returned),
                 "ifindex": links.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),
@@ -276,10 +273,10 @@ class Requests:
 
 
 def _state(domain: Domain, mac: str, asked: records.State) -> str:
-    """Return how far a NIC is that the guest of ``domain`` was ``asked`` for, "" where that is about another guest."""
+    """Return the state of a request ``asked`` of ``domain``, "" where it was for another instance."""
     if not domain.running:
         if domain.saved and not any(iface.mac == mac for iface in domain.saved):
-            # It had released the NIC before it was saved.
+            # The guest had released the NIC before it was saved.
             return RELEASED
         return SAVED if domain.saved is not None or asked.get("saved") else ""
     if asked["instance"] != domain.instance:
@@ -288,9 +285,9 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
 
 
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
-    there: t.Sequence[Iface] = domain.stored if domain.persistent else ()
-    stored = next((iface for iface in there if iface.mac == mac), None)
+    ifaces: t.Sequence[Iface] = domain.stored if domain.persistent else ()
+    stored = next((iface for iface in ifaces if iface.mac == mac), None)
     if stored is None and nic.get("unstored" if domain.persistent else "returns"):
-        there = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
-        return next((iface for iface in there if iface.mac == mac), None)
+        ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
+        return next((iface for iface in ifaces if iface.mac == mac), None)
     return stored

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The way back: the inverse of what the journal has about domains' interfaces, and of nothing else. Pure."""
+"""Plans the rollback: the inverse of the journal's actions on domains' interfaces, and of nothing else. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, OUTSIDE
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, need, unsettled
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, OUTSIDE_XML
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
+    differing,
+    due_at_restart,
+    impact_of,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
     DETACHED,
@@ -30,11 +34,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Cha
 
 
 def undo(journal: Journal[Nic], host: Host) -> Plan[Nic]:
-    """Plan the inverse of what the ``journal`` has against ``host`` as it is now.
+    """Plan the inverse of the ``journal`` for ``host`` as it is now.
 
-    The stored configuration goes back where this run stored it, but for what others have changed in it since. A
-    running guest is touched only where this run touched it, and only if it is still the same instance. The warnings
-    say what is not as it was although no step can mend it.
+    The stored configuration is restored where this run stored it, except for what others have changed since. A running
+    guest is changed only where this run changed it, and only if it is still the same instance. The warnings name what
+    is not as before and cannot be restored.
     """
     actions: dict[int, set[str]] = {}
     for entry in journal.entries:
@@ -43,196 +47,224 @@ def undo(journal: Journal[Nic], host: Host) -> Plan[Nic]:
     warnings: list[str] = []
     for step in reversed(journal.steps):
         try:
-            found, said = _undo_one(step, frozenset(actions[id(step)]), host)
+            step_back, messages = _undo_one(step, frozenset(actions[id(step)]), host)
         except MacvtapError as exc:
-            # Another interface of this address has been added, say: that is no reason to leave the others.
-            found, said = None, [str(exc)]
-        back += [found] if found else []
-        warnings += said
+            # For example, another interface with this address was added. The others are restored nevertheless.
+            step_back, messages = None, [str(exc)]
+        back += [step_back] if step_back else []
+        warnings += messages
     return Plan(tuple(back), tuple(dict.fromkeys(warnings)))
 
 
 def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Step[Nic] | None, list[str]]:
-    was, made = step.before, step.after
-    if was is None or made is None:
+    before, applied = step.before, step.after
+    if before is None or applied is None:
         return None, []
-    domain = host.domains.get(was.domain)
-    if domain is not None and was.uuid and domain.uuid != was.uuid:
+    domain = host.domains.get(before.domain)
+    if domain is not None and before.uuid and domain.uuid != before.uuid:
         domain = None
     warnings = _overwritten(domain) if STORED in actions else []
     if domain is None:
         if actions - {RULE}:
             warnings.append(
-                f"domain {was.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
+                f"domain {before.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
             )
-        now = Nic(was.domain, was.mac)
+        current = Nic(before.domain, before.mac)
     else:
-        now = selection.again(domain, was, step.path)
-    undefined = domain is not None and bool(was.document) and not domain.persistent
+        current = selection.current_nic(domain, before, step.path)
+    undefined = domain is not None and bool(before.document) and not domain.persistent
     if undefined and STORED in actions:
         warnings.append(
-            f"domain {was.domain!r} was undefined while this ran, and goes on without a stored configuration, of which "
-            "there is nothing to put back"
+            f"domain {before.domain!r} was undefined while this ran, and its guest runs on without a stored "
+            "configuration, so there is nothing to put back"
         )
-    now = replace(now, left=was.left and was.mac in host.rules)
-    stored = None if undefined else _stored(now, was, made, actions, domain)
+    current = replace(current, has_orphan_rule=before.has_orphan_rule and before.mac in host.rules)
+    stored = None if undefined else _stored(current, before, applied, actions, domain)
     changes = []
-    if RULE in actions and was.left and not now.left and host.kept is not None:
-        changes.append(_change(now, "allmulticast", None, True, Impact.CONFIG))
-    if now.stored != stored:
-        changes += _stored_changes(now, stored)
-    live = now.live
-    if domain is not None and domain.running and was.instance == domain.instance:
-        live, of_live = _live(now, was, made, actions, host)
+    if RULE in actions and before.has_orphan_rule and not current.has_orphan_rule and host.managed_rules is not None:
+        changes.append(_change(current, "allmulticast", None, True, Impact.CONFIG))
+    if current.stored != stored:
+        changes += _stored_changes(current, stored)
+    live = current.live
+    if domain is not None and domain.running and before.instance == domain.instance:
+        live, of_live = _live(current, before, applied, actions, host)
         changes += of_live
-        warnings += _mended(now, was) if LINK in actions else []
-        if now.live is not None and now.mac in domain.pending and actions & {DETACHED, ATTACHED}:
+        warnings += _repaired_warnings(current, before) if LINK in actions else []
+        if current.live is not None and current.mac in domain.pending and actions & {DETACHED, ATTACHED}:
             then = "attached again as it is stored" if stored is not None else "gone"
             then = then if domain.persistent else "attached again"
             warnings.append(
-                f"{target(was)}: the guest was asked to release this NIC and may still do so. It is then {then}"
+                f"{target(before)}: the guest was asked to release this NIC and may still do so. It is then {then}"
             )
     elif domain is not None and domain.running and STORED in actions:
-        warnings += _started_meanwhile(now, stored, host)
-    if STORED in actions and domain is not None and not undefined and _differ(stored, was.stored):
-        warnings.append(f"{target(was)} was changed by another editor while this ran, and is left as it is now")
-    after = replace(was, stored=stored, live=live, left=was.left if RULE in actions else now.left)
-    return (Step(target(was), now, after, tuple(changes), path=step.path) if changes else None), warnings
+        warnings += _started_meanwhile(current, stored, host)
+    if STORED in actions and domain is not None and not undefined and _differ(stored, before.stored):
+        warnings.append(f"{target(before)} was changed by another editor while this ran, and is left as it is now")
+    after = replace(
+        before,
+        stored=stored,
+        live=live,
+        has_orphan_rule=before.has_orphan_rule if RULE in actions else current.has_orphan_rule,
+    )
+    return (Step(target(before), current, after, tuple(changes), path=step.path) if changes else None), warnings
 
 
 def _overwritten(domain: Domain | None) -> list[str]:
     if domain is None or not domain.overwritten:
         return []
-    return [f"What the other editor of domain {domain.name!r} has stored may be lost: look for it there"]
+    return [f"What the other editor has stored of domain {domain.name!r} may be lost. Check its configuration"]
 
 
-def _mended(now: Nic, was: Nic) -> list[str]:
-    """Say what was wrong with the link of a running guest and stays right: back would be to cut the guest off."""
-    if now.live is None or was.live is None:
+def _repaired_warnings(current: Nic, before: Nic) -> list[str]:
+    """Return warnings about repaired links, which stay repaired: undoing that would cut the guest off."""
+    if current.live is None or before.live is None:
         return []
-    said = {LINK_DOWN: "was down", LINK_MAC: f"had the address {was.live.get(LINK_MAC)}"}
-    mended = [text for name, text in said.items() if name in was.live.values and name not in now.live.values]
+    messages = {LINK_DOWN: "was down", LINK_MAC: f"had the address {before.live.get(LINK_MAC)}"}
+    repaired = [
+        text for name, text in messages.items() if name in before.live.values and name not in current.live.values
+    ]
     return (
-        [f"{target(was)}: the guest's link {' and '.join(mended)}, and is left as the guest needs it"] if mended else []
+        [f"{target(before)}: the guest's link {' and '.join(repaired)}, and is left as the guest needs it"]
+        if repaired
+        else []
     )
 
 
-def _stored(now: Nic, was: Nic, made: Nic, actions: frozenset[str], domain: Domain | None) -> Iface | None:
-    """Return the stored interface as it is ``now`` without what this run has done to it."""
+def _stored(current: Nic, before: Nic, applied: Nic, actions: frozenset[str], domain: Domain | None) -> Iface | None:
+    """Return the ``current`` stored interface without this run's changes."""
     if domain is None:
         return None
-    stored = now.stored
+    stored = current.stored
     if STORED in actions:
-        # As libvirt has made it, where that is known: it drops and respells values.
-        read = selection.among(domain.defined, was) if domain.defined is not None else None
-        written = made.stored if domain.defined is None else _written(made.stored, read)
-        ours = domain.defined is not None and written is read and _alike(now.stored, read)
-        stored = was.stored if ours else _without(now.stored, was.stored, written)
-    if stored is None or now.stored is None:
+        # As libvirt stored it, where that is known: it drops values and changes their spelling.
+        read = selection.find_in(domain.defined, before) if domain.defined is not None else None
+        written = applied.stored if domain.defined is None else _written(applied.stored, read)
+        ours = domain.defined is not None and written is read and _alike(current.stored, read)
+        stored = before.stored if ours else _without(current.stored, before.stored, written)
+    if stored is None or current.stored is None:
         return stored
-    # What is outside of the element goes back where the rule was this run's doing, else it stays.
-    kept = {name: text for name, text in stored.values.items() if name not in OUTSIDE}
-    for name in OUTSIDE:
-        one = now.stored.get(name)
-        if RULE in actions and was.stored is not None and (made.stored is None or one == made.stored.get(name)):
-            one = was.stored.get(name)
+    # Fields outside of the XML are restored where this run wrote the rule. Otherwise they stay.
+    kept = {name: text for name, text in stored.values.items() if name not in OUTSIDE_XML}
+    for name in OUTSIDE_XML:
+        one = current.stored.get(name)
+        if (
+            RULE in actions
+            and before.stored is not None
+            and (applied.stored is None or one == applied.stored.get(name))
+        ):
+            one = before.stored.get(name)
         kept.update({name: one} if one is not None else {})
     return stored if kept == stored.values else replace(stored, values=kept)
 
 
 def _written(asked: Iface | None, read: Iface | None) -> Iface | None:
-    """Return what libvirt has stored, ``read`` right after it was ``asked`` for.
+    """Return what libvirt stored for ``asked``; ``read`` was read right afterwards.
 
-    It leaves out what does not apply, chooses what was not said, and has its own spelling; a third value is another
-    editor's, who was quicker than the look.
+    libvirt omits what does not apply, chooses defaults, and has its own spelling. Any other value comes from another
+    editor, before the read.
     """
     if asked is None or read is None:
         return asked
     if asked.type != read.type:
         return asked
-    theirs = {
+    foreign = {
         name: value
         for name, value in asked.values.items()
         if name in read.values and read.values[name].casefold() != value.casefold()
     }
-    return replace(read, values={**read.values, **theirs}) if theirs else read
+    return replace(read, values={**read.values, **foreign}) if foreign else read
 
 
 def _alike(one: Iface | None, other: Iface | None) -> bool:
     return one is other if one is None or other is None else one.xml == other.xml
 
 
-def _without(now: Iface | None, was: Iface | None, made: Iface | None) -> Iface | None:
-    """Return the stored interface as it is ``now`` without what a step has done that led from ``was`` to ``made``."""
-    if now == made:
-        return was
-    if was is None or made is None or now is None:
-        ours = now is None if made is None else now is not None and made.values.items() <= now.values.items()
-        return was if ours else now
-    if was.type != made.type:
-        return was if now.type == made.type else now
+def _without(current: Iface | None, before: Iface | None, applied: Iface | None) -> Iface | None:
+    """Return the ``current`` stored interface without the changes from ``before`` to ``applied``."""
+    if current == applied:
+        return before
+    if before is None or applied is None or current is None:
+        ours = (
+            current is None
+            if applied is None
+            else current is not None and applied.values.items() <= current.values.items()
+        )
+        return before if ours else current
+    if before.type != applied.type:
+        return before if current.type == applied.type else current
     values = {
         field.name: text
         for field in FIELDS
-        if (text := (was if now.get(field.name) == made.get(field.name) else now).get(field.name)) is not None
+        if (text := (before if current.get(field.name) == applied.get(field.name) else current).get(field.name))
+        is not None
     }
-    return now if values == now.values else replace(now, values=values)
+    return current if values == current.values else replace(current, values=values)
 
 
 def _differ(one: Iface | None, other: Iface | None) -> bool:
     if one is None or other is None:
         return one is not other
-    inside = [{n: v for n, v in iface.values.items() if n not in OUTSIDE} for iface in (one, other)]
+    inside = [{n: v for n, v in iface.values.items() if n not in OUTSIDE_XML} for iface in (one, other)]
     return one.type != other.type or inside[0] != inside[1]
 
 
-def _live(now: Nic, was: Nic, made: Nic, actions: frozenset[str], host: Host) -> tuple[Iface | None, list[Change]]:
-    """Return the running guest's interface as it is to be again, and what changes of it."""
-    if DETACHED in actions and was.live is not None:
-        if now.live is None:
-            return was.live, [_change(now, "live", "absent", "present", Impact.LIVE)]
-        # None where the guest has not released it. The keeper may have attached what was stored until now.
-        names = differing(now.live, was.live, host.links)
-        changes = [_change(now, f"live.{n}", _value(now.live, n), _value(was.live, n), Impact.REPLUG) for n in names]
-        return (was.live if changes else now.live), changes
-    if ATTACHED in actions and was.live is None and now.live is not None:
-        return None, [_change(now, "live", "present", "absent", Impact.LIVE)]
-    if actions & {UPDATED, LINK} and now.live and was.live and made.live:
-        return _not_updated(now, was.live, made.live, host)
-    return now.live, []
+def _live(
+    current: Nic, before: Nic, applied: Nic, actions: frozenset[str], host: Host
+) -> tuple[Iface | None, list[Change]]:
+    """Return the running guest's interface to restore, and the changes."""
+    if DETACHED in actions and before.live is not None:
+        if current.live is None:
+            return before.live, [_change(current, "live", "absent", "present", Impact.LIVE)]
+        # No difference if the guest has not released it. The keeper may have attached it as it was stored.
+        names = differing(current.live, before.live, host.links)
+        changes = [
+            _change(current, f"live.{n}", _value(current.live, n), _value(before.live, n), Impact.REPLUG) for n in names
+        ]
+        return (before.live if changes else current.live), changes
+    if ATTACHED in actions and before.live is None and current.live is not None:
+        return None, [_change(current, "live", "present", "absent", Impact.LIVE)]
+    if actions & {UPDATED, LINK} and current.live and before.live and applied.live:
+        return _updates_undone(current, before.live, applied.live, host)
+    return current.live, []
 
 
-def _not_updated(now: Nic, was: Iface, made: Iface, host: Host) -> tuple[Iface | None, list[Change]]:
-    live = t.cast("Iface", now.live)
-    names = [n for n in differing(live, was, host.links) if was.get(n) != made.get(n) and live.get(n) == made.get(n)]
-    values = {**live.values, **{name: was.get(name) for name in names}}
+def _updates_undone(current: Nic, before: Iface, applied: Iface, host: Host) -> tuple[Iface | None, list[Change]]:
+    live = t.cast("Iface", current.live)
+    names = [
+        n
+        for n in differing(live, before, host.links)
+        if before.get(n) != applied.get(n) and live.get(n) == applied.get(n)
+    ]
+    values = {**live.values, **{name: before.get(name) for name in names}}
     back = replace(live, values={name: text for name, text in values.items() if text is not None})
-    changes = [_change(now, f"live.{n}", live.get(n), was.get(n), need(n, live, was, host)) for n in names]
+    changes = [
+        _change(current, f"live.{n}", live.get(n), before.get(n), impact_of(n, live, before, host)) for n in names
+    ]
     return back, changes
 
 
-def _started_meanwhile(now: Nic, stored: Iface | None, host: Host) -> list[str]:
-    """Say where a guest that was started while this ran has what this run had stored."""
-    if now.live is None or stored is None:
-        differs = now.live is not stored
+def _started_meanwhile(current: Nic, stored: Iface | None, host: Host) -> list[str]:
+    """Warn if a guest that was started while this ran has what this run had stored."""
+    if current.live is None or stored is None:
+        differs = current.live is not stored
     else:
-        differs = bool(unsettled(now.live, stored, host.links))
+        differs = bool(due_at_restart(current.live, stored, host.links))
     if not differs:
         return []
     return [
-        f"{target(now)}: the guest was started while this ran. It has this NIC otherwise than it is stored until it is "
-        "stopped and started"
+        f"{target(current)}: the guest was started while this ran. Its NIC differs from the stored one "
+        "until the domain is stopped and started"
     ]
 
 
-def _stored_changes(now: Nic, stored: Iface | None) -> list[Change]:
-    if now.stored is None or stored is None:
-        return [_change(now, "stored", _presence(now.stored), _presence(stored), Impact.CONFIG)]
+def _stored_changes(current: Nic, stored: Iface | None) -> list[Change]:
+    if current.stored is None or stored is None:
+        return [_change(current, "stored", _presence(current.stored), _presence(stored), Impact.CONFIG)]
     names = ["type", *(field.name for field in FIELDS)]
-    pairs = [(name, _value(now.stored, name), _value(stored, name)) for name in names]
-    return [_change(now, name, one, other, Impact.CONFIG) for name, one, other in pairs if one != other] or [
-        # The text of the element alone, such as a comment in it.
-        _change(now, "stored", "changed", "as before", Impact.CONFIG)
+    pairs = [(name, _value(current.stored, name), _value(stored, name)) for name in names]
+    return [_change(current, name, one, other, Impact.CONFIG) for name, one, other in pairs if one != other] or [
+        # Only the element's text differs, such as a comment in it.
+        _change(current, "stored", "changed", "as before", Impact.CONFIG)
     ]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What libvirt's own schema, where it is installed, has against one ``<interface>`` element.
+"""Validates one ``<interface>`` element against libvirt's schema, where that is installed.
 
-Whether an element is valid is libxml2's word. Why it is not, libxml2 does not say in words that help ("Extra element
-mac in interleave"), so that is found out here from the schema, element by element.
+libxml2 decides whether an element is valid. Its reasons do not help a user ("Extra element mac in interleave"), so they
+are derived here from the schema, element by element.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_grammar import Content, Grammar
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_words import NS, either, label, short
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_text import NS, either, label, short
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MissingLibraryError
 
 _DIRECTORIES = ("/usr/share/libvirt/schemas", "/usr/local/share/libvirt/schemas")
@@ -25,9 +25,9 @@ _Path = t.Tuple[str, ...]
 
 
 def problems(element: str, directories: t.Sequence[str] = _DIRECTORIES) -> list[str] | None:
-    """Return what libvirt's schema has against the text of an ``<interface>`` element, [] if nothing.
+    """Return the schema violations of the text of an ``<interface>`` element, [] if it is valid.
 
-    None if that cannot be told, as there is no schema in any of ``directories`` or no lxml: see :func:`missing`.
+    None if it cannot be validated, without a schema in ``directories`` or without lxml: see :func:`missing`.
 
     :raises MacvtapError: it is not well formed, or has a DOCTYPE.
     """
@@ -44,13 +44,13 @@ def problems(element: str, directories: t.Sequence[str] = _DIRECTORIES) -> list[
     if interface.validate(root):
         return []
     if root.tag != "interface":
-        return [f"{label(root, ())}: this is no <interface>"]
+        return [f"{label(root, ())}: this is not an <interface>"]
     patterns = [one for define in grammar.defines["interface"] for one in define.iterchildren(f"{NS}element")]
     return _explain(grammar, root, patterns, ())
 
 
 def missing(directories: t.Sequence[str] = _DIRECTORIES) -> str | None:
-    """Say why :func:`problems` cannot tell anything here, None if it can."""
+    """Return why :func:`problems` cannot validate anything here, None if it can."""
     if _find(directories) is None:
         return f"libvirt's schema ({_FILE}) is not in {' or '.join(directories)}"
     try:
@@ -71,34 +71,34 @@ def _schema(path: str) -> tuple[Grammar, t.Any]:
     return grammar, grammar.named("interface")
 
 
-def _on_syntax(said: str) -> str:
-    # What expat has read, for it does not ask where a prefix is declared: that may be further out in the document.
-    prefix = re.match(r"Namespace prefix (\S+) (?:for (\S+) )?on (\S+)", said)
+def _on_syntax(message: str) -> str:
+    # expat has accepted it, because the prefix may be declared further out in the document.
+    prefix = re.match(r"Namespace prefix (\S+) (?:for (\S+) )?on (\S+)", message)
     if prefix is None:
-        return f"<interface>: {said}"
+        return f"<interface>: {message}"
     if prefix[2]:
         return f"<{prefix[3]} {prefix[1]}:{prefix[2]}>: there is no such attribute"
     return f"<{prefix[1]}:{prefix[3]}>: there is no such element here"
 
 
 def _explain(grammar: Grammar, element: t.Any, patterns: t.Sequence[t.Any], path: _Path) -> list[str]:
-    """Say what is wrong with an element that none of ``patterns``, all of its name, allows."""
-    against = [grammar.contradictions(one, element) for one in patterns]
-    fitting = [one for one, differ in zip(patterns, against) if not differ]
+    """Return what is wrong with an element that matches none of ``patterns``, all of its name."""
+    differences = [grammar.contradictions(one, element) for one in patterns]
+    fitting = [one for one, difference in zip(patterns, differences) if not difference]
     known = {name for one in fitting for name in grammar.content(one, element).attributes}
     for name in element.attrib:
-        values = [value for differ in against for value in differ.get(name, ())]
+        values = [value for difference in differences for value in difference.get(name, ())]
         if values and name not in known:
             return [_on_value(element, path, name, values)]
-    # Of several patterns that one is meant by which the least is wrong.
-    said = min((_explain_by(grammar, element, one, path) for one in fitting or patterns), key=len)
-    return said or [f"{label(element, path)}: libvirt's schema does not allow it as it is"]
+    # The best match is the pattern with the fewest errors.
+    message = min((_explain_by(grammar, element, one, path) for one in fitting or patterns), key=len)
+    return message or [f"{label(element, path)}: libvirt's schema does not allow it as it is"]
 
 
 def _explain_by(grammar: Grammar, element: t.Any, pattern: t.Any, path: _Path) -> list[str]:
     content = grammar.content(pattern, element)
     if content.contradictions:
-        return [_on_value(element, path, name, words) for name, words in content.contradictions.items()]
+        return [_on_value(element, path, name, descriptions) for name, descriptions in content.contradictions.items()]
     return [
         *_on_attributes(grammar, element, content, path),
         *_on_children(grammar, element, content, path),
@@ -113,7 +113,7 @@ def _on_attributes(grammar: Grammar, element: t.Any, content: Content, path: _Pa
             known = f"; it can have {', '.join(sorted(content.attributes))}" if content.attributes else ""
             yield f"{label(element, path, name)}: there is no such attribute{known}"
         elif not any(grammar.takes(one, value) for one in patterns):
-            yield _on_value(element, path, name, [grammar.words(one) for one in patterns])
+            yield _on_value(element, path, name, [grammar.describe(one) for one in patterns])
     for name in content.required_attributes:
         if name not in element.attrib:
             yield _on_value(element, path, name, ())
@@ -141,13 +141,13 @@ def _on_children(grammar: Grammar, element: t.Any, content: Content, path: _Path
 def _on_text(grammar: Grammar, element: t.Any, content: Content, path: _Path) -> t.Iterator[str]:
     text = "".join([element.text or "", *(child.tail or "" for child in element)]).strip()
     if content.texts and not any(grammar.takes(one, text) for one in content.texts):
-        wanted = " or ".join(grammar.words(one) for one in content.texts)
+        wanted = " or ".join(grammar.describe(one) for one in content.texts)
         yield f"{label(element, path)}: {short(text)} is not {wanted}"
     elif text and not content.texts:
         yield f"{label(element, path)}: has the text {short(text)}, where none belongs"
 
 
-def _on_value(element: t.Any, path: _Path, name: str, words: t.Sequence[str]) -> str:
+def _on_value(element: t.Any, path: _Path, name: str, descriptions: t.Sequence[str]) -> str:
     if name not in element.attrib:
         return f"{label(element, path)}: its attribute {name} is missing"
-    return f"{label(element, path, name)}: not {either(words)}"
+    return f"{label(element, path, name)}: not {either(descriptions)}"

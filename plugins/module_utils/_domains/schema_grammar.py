@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A RELAX NG schema as lxml reads it, and what its patterns have in them."""
+"""A RELAX NG schema, read by lxml, and the content of its patterns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import os
 import typing as t
 from xml.sax.saxutils import quoteattr
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema_words
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_words import NS, children, kind_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema_text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_text import NS, children, kind_of
 
 _GRAMMAR = (
     '<grammar xmlns="http://relaxng.org/ns/structure/1.0" '
@@ -21,7 +21,7 @@ _TEXT = ("data", "value", "text", "list")
 
 
 class Content:
-    """What may be directly in an element, by kind and name, and what of it must or can be there several times."""
+    """The allowed content of an element, by kind and name: what is required, and what is repeatable."""
 
     def __init__(self) -> None:
         self.attributes: dict[str, list[t.Any]] = {}
@@ -30,11 +30,11 @@ class Content:
         self.required_attributes: list[str] = []
         self.required_elements: list[str] = []
         self.repeatable: set[str] = set()
-        # Attributes that contradict every branch of a choice, with what these take.
+        # Attributes that contradict every branch of a choice, with the allowed values.
         self.contradictions: dict[str, list[str]] = {}
 
     def add(self, pattern: t.Any, *, required: bool, repeatable: bool) -> None:
-        kind, name = kind_of(pattern), schema_words.name_of(pattern)
+        kind, name = kind_of(pattern), schema_text.name_of(pattern)
         if kind in _TEXT:
             self.texts.append(pattern)
         elif kind == "attribute":
@@ -52,25 +52,25 @@ class Grammar:
     def __init__(self, etree: t.Any, path: str) -> None:
         self._etree = etree
         self._path = path
-        # One costs 10 ms and more, for libxml2 reads all of the schema for it.
+        # Each takes 10 ms or more, because libxml2 reads the whole schema for it.
         self._validators: dict[bytes, t.Any] = {}
 
     @functools.cached_property
     def defines(self) -> dict[str, list[t.Any]]:
         """The named patterns of the schema and of all that it includes."""
         found: dict[str, list[t.Any]] = {}
-        left = [self._path]
-        # It grows while it is gone through.
-        for path in left:
+        pending_paths = [self._path]
+        # The list grows during the iteration.
+        for path in pending_paths:
             grammar = self._etree.parse(path).getroot()
             beside = (os.path.join(os.path.dirname(path), one.get("href")) for one in grammar.iter(f"{NS}include"))
-            left += [one for one in beside if one not in left]
+            pending_paths += [one for one in beside if one not in pending_paths]
             for define in grammar.iter(f"{NS}define"):
                 found.setdefault(define.get("name"), []).append(define)
         return found
 
     def validator(self, start: t.Any) -> t.Any:
-        """Return lxml's validator of the pattern ``start``, which may refer to all that the schema names."""
+        """Return lxml's validator of the pattern ``start``, which may refer to the schema's named patterns."""
         text = self._etree.tostring(start, with_tail=False)
         if text not in self._validators:
             grammar = self._etree.fromstring(_GRAMMAR.format(quoteattr(self._path)))
@@ -88,7 +88,7 @@ class Grammar:
         return any(self.validator(one).validate(alone) for one in patterns)
 
     def takes(self, pattern: t.Any, text: str) -> bool:
-        """Whether a pattern of an attribute, or of an element's text, takes the text."""
+        """Whether a pattern of an attribute, or of an element's text, accepts the text."""
         whole = self._etree.Element(f"{NS}element", name="a")
         whole.append(copy.deepcopy(pattern))
         probe = self._etree.Element("a")
@@ -98,21 +98,21 @@ class Grammar:
             probe.text = text
         return bool(self.validator(whole).validate(probe))
 
-    def words(self, pattern: t.Any) -> str:
-        return schema_words.words(pattern, self.defines)
+    def describe(self, pattern: t.Any) -> str:
+        return schema_text.describe(pattern, self.defines)
 
     def content(self, pattern: t.Any, element: t.Any) -> Content:
-        """Return what ``pattern`` has directly in it, of its choices those that ``element`` can mean."""
+        """Return the direct content of ``pattern``, with only the choices that ``element`` can match."""
         found = Content()
         self._collect(pattern, element, found, required=True, repeatable=False)
         return found
 
     def contradictions(self, pattern: t.Any, element: t.Any) -> dict[str, list[str]]:
-        """Return the attributes that must have one of a few values in ``pattern`` and have not, with these values."""
+        """Return the attributes of ``element`` with a value that ``pattern`` excludes, and the allowed values."""
         content = self.content(pattern, element)
         found = dict(content.contradictions)
         for name in content.required_attributes:
-            values = [v for one in content.attributes[name] for v in schema_words.values(one, self.defines)]
+            values = [v for one in content.attributes[name] for v in schema_text.values(one, self.defines)]
             if values and element.get(name) not in values:
                 found[name] = values
         return found
@@ -129,24 +129,26 @@ class Grammar:
             elif kind in {"optional", "zeroOrMore", "oneOrMore"}:
                 must, may = required and kind == "oneOrMore", kind != "optional"
             elif kind == "choice":
-                parts, differ = self._branches(one, element)
+                parts, difference = self._branches(one, element)
                 must = required and len(parts) == 1
-                said = {name: values for name, values in differ.items() if required or name in element.attrib}
-                into.contradictions.update(said)
+                contradictions = {
+                    name: values for name, values in difference.items() if required or name in element.attrib
+                }
+                into.contradictions.update(contradictions)
             for part in parts:
                 self._collect(part, element, into, required=must, repeatable=may)
 
     def _branches(self, choice: t.Any, element: t.Any) -> tuple[list[t.Any], dict[str, list[str]]]:
-        """Return the branches that ``element`` can mean; if none, what it would have to say to mean one."""
+        """Return the branches that ``element`` can match; if none, the values that would match one."""
         branches = []
         for one in children(choice):
             branch = one.makeelement(f"{NS}group")
             branch.append(copy.deepcopy(one))
             branches.append(branch)
-        against = [self.contradictions(branch, element) for branch in branches]
-        fitting = [branch for branch, differ in zip(branches, against) if not differ]
+        differences = [self.contradictions(branch, element) for branch in branches]
+        fitting = [branch for branch, difference in zip(branches, differences) if not difference]
         merged: dict[str, list[str]] = {}
-        for differ in against if not fitting else []:
-            for name, values in differ.items():
+        for difference in differences if not fitting else []:
+            for name, values in difference.items():
                 merged.setdefault(name, []).extend(values)
         return fitting, merged

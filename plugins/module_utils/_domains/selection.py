@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which NIC of a domain is the one that is described: by a declaration, or by what it was before. Pure."""
+"""Selects a NIC of a domain, by a declaration or by its earlier state. Pure."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import suggest
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
-# By these NICs with one MAC address are told apart, the surest first: no two devices of a domain have one address.
-_TELLING = ("address", "alias", "target", "source", "type")
+# The fields that distinguish NICs with one MAC address, the most reliable first.
+_DISTINGUISHING = ("address", "alias", "target", "source", "type")
 
 
 def pairs(domain: Domain) -> list[Pair]:
     """Return the NICs of ``domain``, each as (stored, live).
 
-    What is stored comes in its order, then what only the running guest has. Of several with one MAC address those
-    belong together that are most alike.
+    Stored NICs come first, in their order, then those that only the running guest has. Of several with one MAC address,
+    the most similar ones form a pair.
     """
-    left = list(enumerate(domain.live))
+    unpaired = list(enumerate(domain.live))
     stored = list(enumerate(domain.stored))
     alike = sorted(
         (
             (-_likeness(one, other), here, there)
             for here, one in stored
-            for there, other in left
+            for there, other in unpaired
             if one.mac == other.mac
         ),
     )
@@ -41,12 +41,12 @@ def pairs(domain: Domain) -> list[Pair]:
     taken = set(partner.values())
     return [
         *((one, domain.live[partner[here]] if here in partner else None) for here, one in stored),
-        *((None, one) for there, one in left if there not in taken),
+        *((None, one) for there, one in unpaired if there not in taken),
     ]
 
 
-def of_pair(pair: Pair) -> Iface:
-    """Return what a NIC is known by: as it is stored. What a running guest still has counts where nothing is."""
+def stored_or_live(pair: Pair) -> Iface:
+    """Return the stored interface of a NIC, or the live one if it is not stored."""
     iface = pair[0] or pair[1]
     if iface is None:
         raise ValueError("a NIC that is neither stored nor live")
@@ -55,95 +55,96 @@ def of_pair(pair: Pair) -> Iface:
 
 def nic_of(domain: Domain, pair: Pair) -> Nic:
     stored, live = pair
-    mac = of_pair(pair).mac
+    mac = stored_or_live(pair).mac
     shared = any(sum(iface.mac == mac for iface in side) > 1 for side in (domain.stored, domain.live))
-    return replace(none_yet(domain, mac), stored=stored, live=live if domain.running else None, shared=shared)
+    return replace(new_nic(domain, mac), stored=stored, live=live if domain.running else None, shared=shared)
 
 
-def again(domain: Domain, was: Nic, path: str) -> Nic:
-    """Return the NIC that is ``was``, as ``domain`` has it now: with neither stored nor live where it is gone.
+def current_nic(domain: Domain, before: Nic, path: str) -> Nic:
+    """Return the NIC ``before`` as ``domain`` has it now; with neither stored nor live if it is gone.
 
-    :raises MacvtapError: there are several with its MAC address, and which of them it is cannot be told.
+    :raises MacvtapError: several have its MAC address, and it cannot be identified.
     """
-    found = [pair for pair in pairs(domain) if of_pair(pair).mac == was.mac]
-    known = was.stored or was.live
-    if was.shared and known is not None:
-        # One that is gone must not be taken for its twin, which stays.
-        found = [pair for pair in found if _same_device(of_pair(pair), known)]
+    found = [pair for pair in pairs(domain) if stored_or_live(pair).mac == before.mac]
+    known = before.stored or before.live
+    if before.shared and known is not None:
+        # A NIC that is gone must not be mistaken for another one of its address.
+        found = [pair for pair in found if _same_device(stored_or_live(pair), known)]
     if len(found) > 1:
-        raise _several(domain, [of_pair(pair) for pair in found], "mac", was.mac, path)
+        raise _ambiguous(domain, [stored_or_live(pair) for pair in found], "mac", before.mac, path)
     if not found:
-        return replace(none_yet(domain, was.mac), shared=was.shared)
+        return replace(new_nic(domain, before.mac), shared=before.shared)
     return nic_of(domain, found[0])
 
 
-def none_yet(domain: Domain, mac: str) -> Nic:
+def new_nic(domain: Domain, mac: str) -> Nic:
     """Return a NIC that ``domain`` does not have."""
     return Nic(domain.name, mac, None, None, domain.document, uuid=domain.uuid, instance=domain.instance)
 
 
-def among(ifaces: t.Iterable[Iface], was: Nic) -> Iface | None:
-    """Return that of ``ifaces`` which is the NIC that ``was``, None where it is not among them."""
-    known = was.stored or was.live
+def find_in(ifaces: t.Iterable[Iface], before: Nic) -> Iface | None:
+    """Return the interface of the NIC ``before`` in ``ifaces``, None if it is not there."""
+    known = before.stored or before.live
     return next(
-        (i for i in ifaces if i.mac == was.mac and (not was.shared or known is None or _same_device(i, known))), None
+        (i for i in ifaces if i.mac == before.mac and (not before.shared or known is None or _same_device(i, known))),
+        None,
     )
 
 
-def nic(domain: Domain, mac: str, path: str) -> Nic:
+def nic_by_mac(domain: Domain, mac: str, path: str) -> Nic:
     """Return the NIC of ``domain`` with this address.
 
     :raises MacvtapError: there are several.
     """
-    return again(domain, Nic(domain.name, mac), path)
+    return current_nic(domain, Nic(domain.name, mac), path)
 
 
 def matching(desired: Desired, ifaces: t.Iterable[Iface], links: Links | None) -> list[Iface]:
-    """Return those of ``ifaces`` that ``desired`` means; several where it does not tell them apart."""
-    found = [iface for iface in ifaces if fits(iface, desired.by, desired.key, links)]
+    """Return the ``ifaces`` that ``desired`` selects; several if it is ambiguous."""
+    found = [iface for iface in ifaces if matches(iface, desired.by, desired.key, links)]
     if desired.by != "mac":
         return found
-    # Of several with one address, as of a teaming pair, it is what else is said of it that tells.
+    # Of several with one address, as in a teaming pair, the other selectors decide.
     for name in ("alias", "target", "source"):
-        said = desired.given.get(name)
-        if len(found) > 1 and said:
-            found = [iface for iface in found if fits(iface, name, said, links)] or found
+        message = desired.given.get(name)
+        if len(found) > 1 and message:
+            found = [iface for iface in found if matches(iface, name, message, links)] or found
     direct = [iface for iface in found if iface.type == "direct"]
     return direct if len(direct) == 1 else found
 
 
-def fits(iface: Iface, by: str, key: str, links: Links | None) -> bool:
+def matches(iface: Iface, by: str, key: str, links: Links | None) -> bool:
     """Whether ``iface`` has the value ``key`` of the selector ``by``."""
     if by == "mac":
         return iface.mac == key
     if by == "source":
-        # What a NIC of another type may have as well, and mean something else by.
+        # For another type, source means something else.
         return iface.type == "direct" and same_source(iface.get("source"), key, links)
     return iface.get(by) == key
 
 
-def refuse_several(desired: Desired, domain: Domain, found: t.Sequence[Iface]) -> None:
-    """Refuse a declaration that several NICs fit, or one with no address that could be kept."""
+def validate_unique(desired: Desired, domain: Domain, found: t.Sequence[Iface]) -> None:
+    """Refuse a declaration that selects several NICs, or one NIC without a MAC address."""
     if len(found) > 1:
-        raise _several(domain, found, desired.by, desired.key, desired.path)
+        raise _ambiguous(domain, found, desired.by, desired.key, desired.path)
     if found and not found[0].mac:
         raise MacvtapError(
-            f"domain {domain.name!r}: the interface {describe(found[0])} has no MAC address, and libvirt makes up "
-            "another one each time it reads the file. Write one into it first",
+            f"domain {domain.name!r}: the interface {describe(found[0])} has no MAC address, and libvirt "
+            "generates a new one each time it reads the file. Add one to the file first",
             path=join_path(desired.path, desired.by),
         )
 
 
-def owners(host: Host, mac: str, *, but: str) -> list[str]:
+def owners(host: Host, mac: str, *, exclude: str) -> list[str]:
     """Return the names of the other domains that have this address."""
-    # A saved guest comes back with the address that it was saved with.
+    # A saved guest is restored with the address that it was saved with.
     found = {d.name: (*d.stored, *d.live, *(d.saved or ())) for d in host.domains.values()}
     observed = [name for name, ifaces in found.items() if any(iface.mac == mac for iface in ifaces)]
-    return sorted({*observed, *(host.macs or {}).get(mac, ())} - {but})
+    return sorted({*observed, *(host.macs or {}).get(mac, ())} - {exclude})
 
 
 def same_source(one: str | None, other: str | None, links: Links | None) -> bool:
-    """Whether two names are the same link's; libvirt finds it by an alternative name as well."""
+    """Whether two names mean the same link; libvirt accepts alternative names as well."""
     if one == other or links is None:
         return one == other
     link = link_of(one, links)
@@ -155,44 +156,47 @@ def describe(iface: Iface) -> str:
     return " ".join(word for word in words if word)
 
 
-def unknown(name: str, host: Host) -> str:
-    """Say that there is no such domain, and which are like it."""
-    near = suggest(name, host.known, most=5, cutoff=0.5) or sorted(host.known)[:5]
-    more = len(host.known) - len(near)
-    listed = ", ".join(near) + (f" and {more} more" if more else "") if near else "none"
+def unknown_domain(name: str, host: Host) -> str:
+    """Return the message that there is no such domain, with similar names."""
+    similar = suggest(name, host.known, most=5, cutoff=0.5) or sorted(host.known)[:5]
+    more = len(host.known) - len(similar)
+    listed = ", ".join(similar) + (f" and {more} more" if more else "") if similar else "none"
     return f"no domain {name!r} on {host.uri} (known: {listed})"
 
 
-def _several(domain: Domain, found: t.Sequence[Iface], by: str, key: str, path: str) -> MacvtapError:
+def _ambiguous(domain: Domain, found: t.Sequence[Iface], by: str, key: str, path: str) -> MacvtapError:
     listed = "; ".join(map(describe, found))
     if by == "mac":
-        said = (
+        message = (
             f"domain {domain.name!r} has {len(found)} interfaces with {key}: {listed}. "
             "Set its alias, target or source as well, whichever only one of them has"
         )
     else:
         alike = len({iface.mac for iface in found}) < len(found)
-        said = (
+        message = (
             f"domain {domain.name!r} has {len(found)} direct interfaces with the {by} {key}: {listed}. "
             f"Select one by its {'alias or target' if alike else 'MAC address'}"
         )
-    return MacvtapError(said, path=join_path(path, by))
+    return MacvtapError(message, path=join_path(path, by))
 
 
-def _telling(iface: Iface, name: str) -> str | None:
-    """Return a value that is the NIC's own, and not made up for as long as the guest runs."""
+def _distinguishing(iface: Iface, name: str) -> str | None:
+    """Return a value that is the NIC's own, and not generated for the running guest."""
     text = iface.type if name == "type" else iface.get(name)
     return None if text is None or is_libvirts(name, text) else text
 
 
 def _likeness(one: Iface, other: Iface) -> int:
-    same = (_telling(one, name) is not None and _telling(one, name) == _telling(other, name) for name in _TELLING)
+    same = (
+        _distinguishing(one, name) is not None and _distinguishing(one, name) == _distinguishing(other, name)
+        for name in _DISTINGUISHING
+    )
     return sum(alike << place for place, alike in enumerate(reversed(list(same))))
 
 
 def _same_device(one: Iface, other: Iface) -> bool:
-    for name in _TELLING:
-        here, there = _telling(one, name), _telling(other, name)
+    for name in _DISTINGUISHING:
+        here, there = _distinguishing(one, name), _distinguishing(other, name)
         if here is not None and there is not None:
             return here == there
     return True

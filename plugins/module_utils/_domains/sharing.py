@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which other links a source has or would have, where one in mode passthrough must be the only one. Pure.
+"""Validates that an interface in mode passthrough is the only one on its source. Pure.
 
-It is more than a guest that does not start. libvirt 9.0 gives the source the guest's MAC address before it makes the
-link. If that fails at a plug, the source keeps the address, and the host with it.
+This is more than a guest that does not start. libvirt 9.0 gives the source the guest's MAC address before it creates
+the link. If attaching then fails, the source keeps that address, and the host uses it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _PLACE = {"source", "mode"}
 
 @dataclass(frozen=True)
 class _Use:
-    """What uses a source: a link that there is or will be (``now``), or only a NIC that is stored."""
+    """A user of a source: a link that exists or will exist (``active``), or only a stored NIC."""
 
-    who: str
+    name: str
     domain: str
     mac: str
     mode: str | None
-    now: bool
+    active: bool
 
 
-def check(cases: t.Sequence[Case], host: Host) -> list[str]:
-    """Refuse what could not have its link beside the others that its source has, and return what to warn of.
+def validate(cases: t.Sequence[Case], host: Host) -> list[str]:
+    """Refuse interfaces whose link cannot exist beside others on the source, and return warnings.
 
-    Refused is what a running guest is to have, or has to have when it starts again, and two NICs of one domain, which
-    never starts with them. One that is stored beside others may be meant to take their place.
+    Refused are conflicts of running guests, and two NICs of one domain, which could never start. A stored NIC beside
+    others is only a warning: it may be about to replace them.
 
     :raises MacvtapError: with the path of the option.
     """
@@ -53,68 +53,75 @@ def check(cases: t.Sequence[Case], host: Host) -> list[str]:
     for desired, _before, after in placed:
         stored = after.stored or after.live
         source = _name(stored.get("source") if stored else None, host)
-        mine = _Use("", after.domain, after.mac, stored.get("mode") if stored else None, False)
-        others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (mine.domain, mine.mac)]
-        if refusals.crowded([mine.mode, *(use.mode for use in others)]):
-            warnings += _tell(desired, mine, others, source, host)
+        own = _Use("", after.domain, after.mac, stored.get("mode") if stored else None, False)
+        others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
+        if refusals.crowded([own.mode, *(use.mode for use in others)]):
+            warnings += _validate_one(desired, own, others, source, host)
     return warnings
 
 
 def _is_placed(case: Case, host: Host) -> bool:
-    """Whether a NIC is given its place on a source, now or for its next start."""
+    """Whether a NIC is new on its source or changes its mode there, now or at its next start."""
     _desired, before, after = case
-    was, will_be = before.stored, after.stored
-    if was is None or will_be is None or was.type != will_be.type or (before.live is None) != (after.live is None):
+    before_iface, after_iface = before.stored, after.stored
+    if (
+        before_iface is None
+        or after_iface is None
+        or before_iface.type != after_iface.type
+        or (before.live is None) != (after.live is None)
+    ):
         return True
-    moved = not selection.same_source(was.get("source"), will_be.get("source"), host.links)
-    return moved or was.get("mode") != will_be.get("mode")
+    moved = not selection.same_source(before_iface.get("source"), after_iface.get("source"), host.links)
+    return moved or before_iface.get("mode") != after_iface.get("mode")
 
 
-def _tell(desired: Desired, mine: _Use, others: t.Sequence[_Use], source: str, host: Host) -> list[str]:
-    running = host.domains[mine.domain].running
-    clashing = [use for use in others if (use.now and running) or use.domain == mine.domain]
-    whose = f"{mine.domain} {mine.mac}"
-    if refusals.crowded([mine.mode, *(use.mode for use in clashing)]):
+def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source: str, host: Host) -> list[str]:
+    running = host.domains[own.domain].running
+    clashing = [use for use in others if (use.active and running) or use.domain == own.domain]
+    whose = f"{own.domain} {own.mac}"
+    if refusals.crowded([own.mode, *(use.mode for use in clashing)]):
         path = join_path(desired.path, "mode" if "mode" in desired.given else "source")
         raise MacvtapError(
-            f"{refusals.not_alone(source, whose, mine.mode, [(use.who, use.mode) for use in clashing])}. libvirt "
+            f"{refusals.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in clashing])}. libvirt "
             "would fail, and some versions leave the guest's address on the source. Use another source, or mode: "
             "bridge for all of them",
             path=path,
         )
-    said = refusals.not_alone(source, whose, mine.mode, [(use.who, use.mode) for use in others])
-    return [f"{whose}: {said}. Whichever of these guests or links comes second does not start"]
+    text = refusals.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in others])
+    return [f"{whose}: {text}. The second of these guests or links does not start"]
 
 
 def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
-    """Return what is on each source once all of ``cases`` is done."""
+    """Return the users of each source after all of ``cases`` are applied."""
     found: dict[str, list[_Use]] = {}
     final: dict[tuple[str, str], list[Nic]] = {}
     for domain in host.domains.values():
         for pair in selection.pairs(domain):
-            final.setdefault((domain.name, selection.of_pair(pair).mac), []).append(selection.nic_of(domain, pair))
+            final.setdefault((domain.name, selection.stored_or_live(pair).mac), []).append(
+                selection.nic_of(domain, pair)
+            )
     for _desired, before, after in cases:
         final.setdefault((before.domain, before.mac), [])[:] = [after]
     links = host.links or {}
     observed = [iface for domain in host.domains.values() for iface in domain.live]
-    # By name: a guest that is trusted may have given its link another address. One of a libvirt network says no source.
+    # By name: a trusted guest may have given its link another address. A NIC of a libvirt network has no source.
     guests = {iface.get("target") for iface in observed if iface.type == "direct"}
     for link in links.values():
         if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
             found.setdefault(link.parent, []).append(_Use(f"the link {link.name}", "", link.name, link.mode, True))
-    for said, others in host.placed.items():
+    for text, others in host.stored_by_source.items():
         for name, mac, mode in others:
-            found.setdefault(_name(said, host), []).append(_Use(f"{name} {mac}", name, mac, mode, False))
+            found.setdefault(_name(text, host), []).append(_Use(f"{name} {mac}", name, mac, mode, False))
     for (name, mac), nics in final.items():
         for nic in nics:
             ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]
             there = {
-                _name(iface.get("source"), host): (iface.get("mode"), now)
-                for iface, now in reversed(ifaces)
+                _name(iface.get("source"), host): (iface.get("mode"), active)
+                for iface, active in reversed(ifaces)
                 if iface is not None and iface.type == "direct" and iface.get("source")
             }
-            for source, (mode, now) in there.items():
-                found.setdefault(source, []).append(_Use(f"{name} {mac}", name, mac, mode, now))
+            for source, (mode, active) in there.items():
+                found.setdefault(source, []).append(_Use(f"{name} {mac}", name, mac, mode, active))
     return found
 
 

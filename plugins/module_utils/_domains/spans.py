@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Where elements lie in an XML text, to the byte.
+"""Locates elements in an XML text, to the byte.
 
-An XML library that writes a document back changes its quotes, white space and character references.
-Here a text is changed only where it is meant to change: expat says at which byte each element begins
-and ends, and what is new is spliced in there.
+An XML library that rewrites a document changes its quotes, white space and character references. Here only the intended
+bytes change: expat reports where each element begins and ends, and edits are spliced in there.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 
 # A ">" may stand unescaped in an attribute's value.
 _START_TAG = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
-# From where white space begins: from each place in it would take the square of its length.
+# Matched only from where white space begins; from each position in it would take quadratic time.
 _ATTRIBUTE = re.compile(rb"""(?<!\s)(\s+)([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
 _TAG_END = re.compile(rb"(?<!\s)\s*/?>\Z")
-# As deep as libxml2 goes, and so libvirt.
+# The limit of libxml2, and so of libvirt.
 _DEEPEST = 257
 
 
@@ -77,9 +76,9 @@ def locate(text: bytes, depth: int) -> Element:
 
 
 def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int, int]]]:
-    """Return the root element, and from where to where each element ``name`` in the root's ``parent`` is.
+    """Return the root element, and (start, end) of each element ``name`` in the root's ``parent``.
 
-    Several times faster than :func:`locate`, since nothing is made of the other elements.
+    Several times faster than :func:`locate`, because it ignores all other elements.
     """
     roots: list[Element] = []
     found: list[tuple[int, int]] = []
@@ -126,15 +125,15 @@ def _parser() -> expat.XMLParserType:
 
 
 def _refuse_doctype(*_: t.Any) -> None:
-    raise MacvtapError("the XML has a DOCTYPE, which a domain's XML has no use for: refused")
+    raise MacvtapError("the XML has a DOCTYPE, which a domain's XML does not need: refused")
 
 
 def _refuse_namespace(tag: str) -> None:
-    raise MacvtapError(f"the XML has its <{tag}> in a namespace (xmlns), in which libvirt does not see it")
+    raise MacvtapError(f"the XML has <{tag}> in a namespace (xmlns), where libvirt does not see it")
 
 
 def _refuse_depth() -> None:
-    raise MacvtapError(f"the XML has more than {_DEEPEST} elements in each other, which libvirt refuses too")
+    raise MacvtapError(f"the XML has more than {_DEEPEST} levels of elements, which libvirt refuses too")
 
 
 def _parse(parser: expat.XMLParserType, text: bytes) -> None:
@@ -145,13 +144,13 @@ def _parse(parser: expat.XMLParserType, text: bytes) -> None:
 
 
 def _opened(text: bytes, start: int) -> int:
-    """Return where the start tag ends that begins at ``start``."""
+    """Return where the start tag at ``start`` ends."""
     tag = _START_TAG.match(text, start)
     return tag.end() if tag else start
 
 
 def _ended(text: bytes, opened: int, at: int) -> int:
-    """Return where an element ends of which expat reports the end ``at``."""
+    """Return where an element ends, if expat reports its end ``at``."""
     # For <a/> that is where the tag ends, for <a></a> where the end tag begins.
     return opened if text[opened - 2 : opened] == b"/>" else text.index(b">", at) + 1
 
@@ -159,7 +158,7 @@ def _ended(text: bytes, opened: int, at: int) -> int:
 def splice(text: bytes, edits: t.Iterable[tuple[int, int, bytes]]) -> bytes:
     """Replace the bytes from start to end of each (start, end, new) of ``edits``, all positions those of ``text``.
 
-    Of several insertions at one place the first goes first.
+    Several insertions at one position keep their order.
     """
     pieces = []
     at = 0
@@ -172,20 +171,20 @@ def splice(text: bytes, edits: t.Iterable[tuple[int, int, bytes]]) -> bytes:
 
 
 def set_attributes(tag: bytes, values: t.Mapping[str, str | None]) -> bytes:
-    """Return the start tag ``tag`` with these attributes set, or left out (None), and the rest of it as it was."""
-    left = dict(values)
+    """Return the start tag ``tag`` with these attributes set or removed (None), otherwise unchanged."""
+    remaining = dict(values)
 
     def changed(match: re.Match[bytes]) -> bytes:
         name = match[2].decode()
-        if name not in left:
+        if name not in remaining:
             return match[0]
-        value = left.pop(name)
+        value = remaining.pop(name)
         return b"" if value is None else match[1] + match[2] + b"=" + quote(value)
 
     tag = _ATTRIBUTE.sub(changed, tag)
     closing = _TAG_END.search(tag)
     at = closing.start() if closing else len(tag)
-    new = b"".join(b" " + name.encode() + b"=" + quote(value) for name, value in left.items() if value is not None)
+    new = b"".join(b" " + name.encode() + b"=" + quote(value) for name, value in remaining.items() if value is not None)
     return tag[:at] + new + tag[at:]
 
 

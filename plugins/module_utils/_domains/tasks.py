@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a step means for the running guest, for the rules of udev, and in which order NICs come and go. Pure."""
+"""Splits a step into work on the running guest and on udev rules, and orders detaching and attaching. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, NAMED_BY_LIBVIRT
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import ASTRAY, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import GENERATED_PREFIXES, IN_XML
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_FAULTS, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Step
 
-# What is changed on the link, behind libvirt.
-OF_LINK = ("mode", "allmulticast", *ASTRAY)
-# A NIC by the name of its domain and its MAC address.
+# The fields that are changed on the link, without libvirt.
+OF_LINK = ("mode", "allmulticast", *LINK_FAULTS)
+# A NIC: the name of its domain, and its MAC address.
 Key = t.Tuple[str, str]
 
 
 class Task(t.NamedTuple):
-    """A step that has both its ends, as all of this planner's have."""
+    """A step with both before and after, as all steps of this planner have."""
 
     step: Step[Nic]
     before: Nic
@@ -34,22 +34,22 @@ class Task(t.NamedTuple):
         return self.before.domain, self.before.mac
 
     @property
-    def leaves(self) -> bool:
+    def detaches(self) -> bool:
         return bool(self.before.live) and (self.replugs or not self.after.live)
 
     @property
-    def comes(self) -> bool:
+    def attaches(self) -> bool:
         return bool(self.after.live) and (self.replugs or not self.before.live)
 
     @property
     def changes_link(self) -> bool:
-        """Whether something is changed on the link itself."""
+        """Whether the link itself is changed."""
         live = self.after.live
-        hears = live is not None and live.get("allmulticast") == "yes"
-        return (self.comes and hears) or not self.updates().keys().isdisjoint(OF_LINK)
+        receives_all = live is not None and live.get("allmulticast") == "yes"
+        return (self.attaches and receives_all) or not self.updates().keys().isdisjoint(OF_LINK)
 
     def updates(self) -> dict[str, str | None]:
-        """What changes of an interface that stays in the running guest."""
+        """Return the changed values of an interface that stays in the running guest."""
         before, after = self.before.live, self.after.live
         if before is None or after is None or self.replugs:
             return {}
@@ -65,36 +65,37 @@ def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
     ]
 
 
-def alike(one: Iface, other: Iface) -> bool:
-    """Whether two running interfaces are the same but for what libvirt makes up."""
-    names = [field.name for field in IN_XML if field.name not in {*NAMED_BY_LIBVIRT, "address"}]
+def same_values(one: Iface, other: Iface) -> bool:
+    """Whether two running interfaces are the same, except for what libvirt generates."""
+    names = [field.name for field in IN_XML if field.name not in {*GENERATED_PREFIXES, "address"}]
     return one.type == other.type and all(one.get(name) == other.get(name) for name in names)
 
 
 def attachable(waiting: t.Sequence[Task], held: t.Collection[Key]) -> list[Task]:
-    """Return which of the NICs that are ``waiting`` to be attached can be, while guests still hold those of ``held``.
+    """Return the ``waiting`` NICs that can be attached while guests still hold those in ``held``.
 
-    One that is replugged waits for itself alone. A MAC address that moves waits until the other guest has released it,
-    and a new NIC for the slot that its own guest is to free.
+    A replugged NIC waits only for itself. A MAC address that moves waits until the other guest has released it. A new
+    NIC waits for the slot that its own guest frees.
     """
     macs = {mac for _domain, mac in held}
     domains = {domain for domain, _mac in held}
-    return [task for task in waiting if task.before.mac not in macs and (task.leaves or task.key[0] not in domains)]
+    return [task for task in waiting if task.before.mac not in macs and (task.detaches or task.key[0] not in domains)]
 
 
 def rules_of(tasks: t.Sequence[Task]) -> tuple[dict[str, bool], str]:
-    """Return of which addresses it is to be written down, or no longer, that their links get all multicast.
+    """Return for which MAC addresses to write or remove the allmulticast rule.
 
-    And the path of the option that is the first to say so.
+    And the path of the first option that causes it.
     """
     found: dict[str, bool] = {}
     path = ""
     for task in tasks:
-        was, wanted = (
-            "yes" if nic.left else nic.stored and nic.stored.get("allmulticast") for nic in (task.before, task.after)
+        before, after = (
+            "yes" if nic.has_orphan_rule else nic.stored and nic.stored.get("allmulticast")
+            for nic in (task.before, task.after)
         )
-        if wanted != was:
+        if after != before:
             path = path or join_path(task.path, "allmulticast" if task.after.stored else "state")
-            # An address that one domain gives to another has it if either says so.
-            found[task.after.mac] = found.get(task.after.mac, False) or wanted == "yes"
+            # An address that moves between domains has the rule if either declares it.
+            found[task.after.mac] = found.get(task.after.mac, False) or after == "yes"
     return found, path

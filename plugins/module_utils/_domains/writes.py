@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""How often domains are stored while a run stores them, by libvirt's events: more than once is another editor's too.
+"""Counts how often domains are defined during a run, by libvirt's events, to detect another editor.
 
-libvirt has no compare-and-swap. What is stored between the last read and the define is overwritten, and nothing that
-is read afterwards shows it; but each define has its event. Other ways of editing have none (attach-device --config,
-say), and are not seen.
+libvirt has no compare-and-swap. A define between a run's last read and its own define is lost, and no later read shows
+that. But each define has an event. Other edits have none, such as attach-device --config, and go unnoticed.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import typing as t
 
 
 class Writes:
-    """A connection of its own, on which libvirt reports what is stored. Counts nothing where it cannot.
+    """A separate connection on which libvirt reports defines. Without events it counts nothing.
 
-    Not the run's connection: libvirt attends to one that is opened after its event loop was set up with keepalive
-    messages, which nothing answers while no loop runs.
+    Not the run's own connection: one that is opened after libvirt's event loop was registered has keepalive messages,
+    and nothing answers these while the loop does not run.
     """
 
     def __init__(self, libvirt: t.Any, handle: t.Any) -> None:
@@ -29,10 +28,10 @@ class Writes:
         self._counts: collections.Counter[str] = collections.Counter()
 
     def count(self, uuid: str) -> int:
-        """Return how often the domain was stored since this began, with all that has been answered until now.
+        """Return how often the domain was defined since this began.
 
-        libvirt queues the event of a define before its answer, and each connection has its messages in order: the
-        answer to a question that is asked after a define comes behind its event.
+        libvirt queues the event of a define before its reply, and each connection gets its messages in order. So a
+        reply to a later call arrives after the event.
         """
         with self._lock:
             if self._handle is None:
@@ -41,13 +40,13 @@ class Writes:
                 self._handle.getLibVersion()
                 self._dispatch()
             except self._libvirt.libvirtError:
-                # The daemon was restarted: nothing is known of the time until now.
+                # The daemon was restarted, so events may be missing.
                 self._handle = None
                 return 0
             return self._counts[uuid]
 
     def _dispatch(self) -> None:
-        # Without a timer that has run out, it waits until something happens.
+        # Without an expired timer it would block until the next event.
         timer = self._libvirt.virEventAddTimeout(0, lambda *_of: None, None)
         try:
             self._libvirt.virEventRunDefaultImpl()
@@ -61,7 +60,7 @@ class Writes:
 
 @contextlib.contextmanager
 def counted(libvirt: t.Any, uri: str) -> t.Iterator[Writes]:
-    """Count what is stored over any connection to the libvirt of ``uri``."""
+    """Count the defines over any connection to the libvirt at ``uri``."""
     handle = None
     try:
         libvirt.virEventRegisterDefaultImpl()
@@ -69,7 +68,7 @@ def counted(libvirt: t.Any, uri: str) -> t.Iterator[Writes]:
         writes = Writes(libvirt, handle)
         handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, writes.on_event, None)
     except libvirt.libvirtError:
-        # This driver has no events, or this user may not read.
+        # The driver has no events, or this user may not connect.
         writes = Writes(libvirt, None)
     try:
         yield writes

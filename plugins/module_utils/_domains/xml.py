@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A domain's XML: reading its interfaces, and changing one of them with nothing else changed.
+"""Reads and edits the interfaces in a domain's XML; everything else stays unchanged.
 
-Text in, text out; no libvirt. Read by expat with no entities, and changed in place: see spans.py.
+Text in, text out; no libvirt. expat reads it without entities, and it is edited in place: see spans.py.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Edit = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 
 
 class Identity(t.NamedTuple):
-    """Whose XML it is."""
+    """The domain of an XML document."""
 
     name: str
     uuid: str
 
 
 def identity(document: str) -> Identity:
-    """Return the domain's name and UUID, "" for what is not said."""
+    """Return the domain's name and UUID, "" for a missing one."""
     text = document.encode()
     root = _domain_of(spans.locate(text, 1))
-    said = {c.name: spans.content(text, c) for c in root.children if c.name in {"name", "uuid"}}
-    return Identity(said.get("name", ""), said.get("uuid", ""))
+    texts = {c.name: spans.content(text, c) for c in root.children if c.name in {"name", "uuid"}}
+    return Identity(texts.get("name", ""), texts.get("uuid", ""))
 
 
 def interfaces(document: str) -> tuple[Iface, ...]:
@@ -43,11 +43,11 @@ def interfaces(document: str) -> tuple[Iface, ...]:
 
 
 def edit(document: str, edits: t.Sequence[Edit]) -> str:
-    """Return ``document`` with each (before, after) of ``edits`` done: changed, removed (after is None) or added.
+    """Apply ``edits`` to ``document``; each is (before, after), with None for an element to add or remove.
 
-    An element that is added goes to its ``index`` among the interfaces, or behind the last of them.
+    A new element goes to its ``index`` among the interfaces, or behind the last one.
 
-    :raises MacvtapError: an element that is to be changed or removed is not as ``before`` says.
+    :raises MacvtapError: an element to change or remove differs from ``before``.
     """
     text = document.encode()
     root, found = spans.slices(text, "devices", "interface")
@@ -62,8 +62,8 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
         where = next((e for e in located if text[e.start : e.end].decode() == before.xml), None)
         if where is None:
             raise StaleError(
-                f"the stored configuration of interface {before.mac} changed while this ran. "
-                "Somebody else is editing the domain: run again"
+                f"the stored configuration of interface {before.mac} changed while this ran. Another editor is "
+                "changing the domain. Run again"
             )
         if after is None:
             splices.append((where.start - len(spans.indent_of(text, where)), where.end, b""))
@@ -73,7 +73,7 @@ def edit(document: str, edits: t.Sequence[Edit]) -> str:
 
 
 def without_pci_controllers(document: str) -> str:
-    """Return ``document`` without those, which libvirt adds as interfaces need them."""
+    """Return ``document`` without PCI controllers, which libvirt adds when interfaces need them."""
     text = document.encode()
     found = [spans.Element("", start, end=end) for start, end in spans.slices(text, "devices", "controller")[1]]
     pci = [one for one in found if b"type='pci'" in text[one.start : text.index(b">", one.start)]]
@@ -84,7 +84,7 @@ def _domain_of(root: spans.Element) -> spans.Element:
     if root.name != "domain":
         raise MacvtapError(f"the XML is not that of a domain: its root is <{root.name}>")
     if "xmlns" in root.attributes:
-        raise MacvtapError("the XML has its elements in a namespace, which a domain's XML does not")
+        raise MacvtapError("the XML has its elements in a namespace, which libvirt does not read")
     return root
 
 
@@ -93,7 +93,7 @@ def _insertion(text: bytes, located: t.Sequence[spans.Element], iface: Iface) ->
     if iface.index is not None and iface.index < len(located):
         where = located[iface.index]
         indent = spans.indent_of(text, where)
-        # Before its line break: where that element is to go, the break goes with it.
+        # Before its line break, which is removed together with that element.
         at = where.start - len(indent)
         return at, at, indent + _shifted(new, indent, iface)
     if located:
@@ -114,5 +114,5 @@ def _insertion(text: bytes, located: t.Sequence[spans.Element], iface: Iface) ->
 
 
 def _shifted(element: bytes, indent: bytes, iface: Iface) -> bytes:
-    # An element that was in the document before has its own indentation already.
+    # An element from the document has its indentation already.
     return element if iface.xml else element.replace(b"\n", indent or b"\n")

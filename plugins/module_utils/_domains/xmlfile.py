@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter for one domain XML file: what hypervisor.py does over libvirt, with no libvirt at all.
+"""The adapter for one domain XML file, without libvirt; the counterpart of hypervisor.py.
 
-How the file is replaced comes from outside: :func:`writer` makes that of an AnsibleModule.
+The function that replaces the file is a parameter: :func:`writer` creates it from an AnsibleModule.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Write = t.Callable[[str, bytes], None]
 Backup = t.Callable[[str], str]
 
 _OPTION = "xml_file"
-# virsh 9.0 reads no file of more than 10 MiB (VSH_MAX_XML_FILE), and a domain's XML has a few KiB.
+# virsh 9.0 reads at most 10 MiB (VSH_MAX_XML_FILE); a domain's XML has a few KiB.
 _MOST_MIB = 16
 _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)""")
-# Where the daemons keep what they have in memory.
+# Where libvirt's daemons store what they have in memory.
 _DAEMONS = ("/etc/libvirt/", "~/.config/libvirt/")
 
 
 def open_file(path: str, *, write: Write, backup: Backup | None = None, in_place: bool = False) -> DomainFile:
-    """Read the domain XML file at ``path``; if it is a link, that is what it points to, and the link stays.
+    """Read the domain XML file at ``path``; a symbolic link is followed, and stays.
 
     ``write`` replaces a file's content, ``backup`` copies a file before it is first written and returns the copy's
-    name. Neither is called before there is something to change. ``in_place`` is whether ``write`` may write into a
-    file that cannot be replaced.
+    name. Neither is called without a change. ``in_place`` is whether ``write`` may write into a file that cannot be
+    replaced.
 
     :raises MacvtapError: it cannot be read, or it is not the XML of a domain.
     """
@@ -50,10 +50,10 @@ def open_file(path: str, *, write: Write, backup: Backup | None = None, in_place
 
 
 def writer(module: t.Any) -> Write:
-    """Return a function that replaces a file at once and wholly, by an AnsibleModule's means.
+    """Return a function that replaces a file atomically, with an AnsibleModule.
 
-    The file keeps its owner, group, mode and SELinux context. Where a rename cannot do it (a file that is itself a
-    mount), the module's option ``unsafe_writes`` allows to write into it.
+    The file keeps its owner, group, mode and SELinux context. A mount point cannot be renamed: the module's option
+    ``unsafe_writes`` allows writing into it.
     """
 
     def write(path: str, content: bytes) -> None:
@@ -64,12 +64,12 @@ def writer(module: t.Any) -> Write:
             file.flush()
             os.fsync(handle)
         try:
-            # atomic_move() tries the same, but goes on where it may not, and the file gets another owner.
+            # atomic_move() does the same, but ignores a failure, and the file gets another owner.
             os.chown(temporary, was.st_uid, was.st_gid)
         except PermissionError as exc:
             raise MacvtapError(
-                f"{path} belongs to user {was.st_uid} and group {was.st_gid}, and only root can write it without "
-                "giving it another owner: become root (become: true)",
+                f"{path} belongs to user {was.st_uid} and group {was.st_gid}, and only root can replace it without "
+                "changing its owner. Set become: true",
                 path=_OPTION,
             ) from exc
         module.atomic_move(temporary, path, unsafe_writes=bool(module.params.get("unsafe_writes")))
@@ -78,7 +78,7 @@ def writer(module: t.Any) -> Write:
 
 
 class DomainFile:
-    """A domain XML file, and what this run has done to it so far. It has the face of hypervisor.Hypervisor."""
+    """A domain XML file, and what this run has done to it. It has the interface of hypervisor.Hypervisor."""
 
     def __init__(self, path: str, shown: str, write: Write, backup: Backup | None, *, in_place: bool = False) -> None:
         self._path = path
@@ -86,28 +86,28 @@ class DomainFile:
         self._write = write
         self._backup = backup
         self._in_place = in_place
-        # What this run made of the file, to notice another editor.
+        # The file as this run wrote it, to detect another editor.
         self._written: str | None = None
-        # What it had before, to the byte.
+        # The file before, to the byte.
         self._before: str | None = None
         self.backup_file: str | None = None
-        # A file has no guest that could leave a question unanswered.
+        # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
         self._name = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
-                f"{shown} is kept by a libvirt daemon, which reads it only when it starts and may write over what is "
-                "changed here; while it runs, go through it (uri) instead"
+                f"{shown} belongs to a libvirt daemon, which reads it only when it starts and may overwrite it. Use "
+                "uri instead while the daemon runs"
             )
 
     def observe(self, names: t.Iterable[str], sources: t.Collection[str] = ()) -> Host:  # noqa: ARG002
-        """Read the file anew; its domain is in the Host if it is one of ``names``."""
+        """Read the file again; its domain is in the Host if it is one of ``names``."""
         domain = self._domain()
-        wanted = domain.name in set(names)
+        selected = domain.name in set(names)
         return Host(
             uri=f"file {self._shown}",
-            domains={domain.name: domain} if wanted else {},
+            domains={domain.name: domain} if selected else {},
             known=(domain.name,),
             links=None,
             macs={},
@@ -122,7 +122,7 @@ class DomainFile:
         """Return True: nothing is outstanding that a boot could end."""
         return True
 
-    def keep(self) -> None:
+    def ensure_keeper(self) -> None:
         """Do nothing: a file has no guest."""
 
     def names(self) -> tuple[str, ...]:
@@ -134,9 +134,9 @@ class DomainFile:
         return host if host.macs is not None else replace(host, macs={})
 
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
-        """Do all the steps at once: the file has all of them or none.
+        """Apply all steps at once: the file has all of them or none.
 
-        :raises StaleError: somebody else has written the file since it was observed.
+        :raises StaleError: another process has changed the file since it was observed.
         :raises MacvtapError: it cannot be written.
         """
         changing = _changing(steps)
@@ -146,7 +146,7 @@ class DomainFile:
         now = self._read()
         if now != changing[0][0].document:
             raise StaleError(
-                f"{self._shown} was written by somebody else while this ran: nothing was changed in it. Run again",
+                f"{self._shown} was changed by another process while this ran: nothing was written to it. Run again",
                 path=_OPTION,
             )
         self.require(steps)
@@ -157,20 +157,20 @@ class DomainFile:
         self._replace(edited)
 
     def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Give the file back what it had before this run wrote it, to the byte.
+        """Restore the file as it was before this run wrote it, to the byte.
 
-        :raises MacvtapError: somebody else has written it since, or it cannot be written.
+        :raises MacvtapError: another process has changed it since, or it cannot be written.
         """
         if not steps or self._before is None:
             return
         if self._read() != self._written:
             raise StaleError(
-                f"{self._shown} was written by somebody else while this ran, and is left as it is now", path=_OPTION
+                f"{self._shown} was changed by another process while this ran, and is left as it is now", path=_OPTION
             )
         self._replace(self._before)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Look whether the file can be edited and written, before that is tried.
+        """Check whether the file can be edited and written, before anything is changed.
 
         :raises MacvtapError: it cannot.
         """
@@ -184,16 +184,16 @@ class DomainFile:
                 raise MacvtapError(f"cannot write {self._shown}: {place} is read-only for this user", path=_OPTION)
         if not self._in_place and self._path in _mounts():
             raise MacvtapError(
-                f"cannot write {self._shown}: it is itself a mount, as files of a container can be, and so cannot be "
-                "replaced. Set unsafe_writes: true to write into it, which is not done at once and wholly",
+                f"cannot write {self._shown}: it is a mount point, as files in a container can be, and cannot be "
+                "replaced. Set unsafe_writes: true to write into it, which is not atomic",
                 path=_OPTION,
             )
 
     def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
-        """Return the document as it is to be."""
-        with self._said():
+        """Return the edited document."""
+        with self._naming_file():
             edited = xml.edit(changing[0][0].document, [(one.stored, other.stored) for one, other in changing])
-            # What could not be read back could not be put back either.
+            # Check that it can be read back: otherwise it could not be restored either.
             xml.interfaces(edited)
         return edited
 
@@ -201,7 +201,7 @@ class DomainFile:
         try:
             if self._backup and self.backup_file is None:
                 self.backup_file = self._backup(self._path)
-            # Before it is so: a signal may come right after it.
+            # Set before the write: a signal may arrive right after it.
             self._written = document
             self._write(self._path, document.encode())
         except MacvtapError:
@@ -211,11 +211,11 @@ class DomainFile:
 
     def _domain(self) -> Domain:
         document = self._read()
-        with self._said():
+        with self._naming_file():
             name, uuid = xml.identity(document)
             if not name:
-                raise MacvtapError("the domain has no <name>, without which libvirt does not take it")
-            # A new interface's address is made from it, here as there.
+                raise MacvtapError("the domain has no <name>, which libvirt requires")
+            # A new interface's address is generated from it, as with libvirt.
             return Domain(name, fields.uuid(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
 
     def _read(self) -> str:
@@ -227,11 +227,11 @@ class DomainFile:
         except OSError as exc:
             where = "" if self._path == os.path.abspath(self._shown) else f" (it is {self._path})"
             raise MacvtapError(f"cannot read {self._shown}{where}: {exc.strerror}", path=_OPTION) from exc
-        with self._said():
+        with self._naming_file():
             return _text(content)
 
     @contextlib.contextmanager
-    def _said(self) -> t.Iterator[None]:
+    def _naming_file(self) -> t.Iterator[None]:
         """Name the file in errors about what is in it."""
         try:
             yield
@@ -240,32 +240,32 @@ class DomainFile:
 
 
 def _mounts() -> set[str]:
-    """Return where something is mounted."""
+    """Return all mount points."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             places = [line.split()[4] for line in file]
     except OSError:
         return set()
-    # proc(5): white space and backslashes are in octal.
+    # proc(5): white space and backslashes are octal escapes.
     return {re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place) for place in places}
 
 
 def _text(content: bytes) -> str:
-    """Return a file's content as text that gives the same bytes when it is encoded, its byte order mark included.
+    """Decode a file's content; encoding it again gives the same bytes, with the byte order mark.
 
-    libvirt 9.0 reads every XML as UTF-8, whatever its declaration says, and so does this.
+    Like libvirt 9.0, it reads every XML as UTF-8, whatever its declaration.
     """
     if not content.strip():
         raise MacvtapError("the file is empty")
     if len(content) > _MOST_MIB << 20:
-        raise MacvtapError(f"the file has more than {_MOST_MIB} MiB, which no domain's XML has: refused")
+        raise MacvtapError(f"the file is larger than {_MOST_MIB} MiB, which no domain's XML is: refused")
     declared = _DECLARED.match(content)
     if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        said = "UTF-32"
+        encoding = "UTF-32"
     elif content[:2] in {b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<"}:
-        said = "UTF-16"
+        encoding = "UTF-16"
     elif b"\0" in content:
-        raise MacvtapError("the file has NUL bytes in it: it is not XML")
+        raise MacvtapError("the file contains NUL bytes: it is not XML")
     else:
         try:
             return content.decode()
@@ -273,10 +273,10 @@ def _text(content: bytes) -> str:
             at = exc.start
         if not declared or declared[1].lower() in {b"utf-8", b"utf8"}:
             raise MacvtapError(f"the file is not UTF-8 at byte {at}, and libvirt reads nothing else")
-        said = declared[1].decode()
+        encoding = declared[1].decode()
     raise MacvtapError(
-        f"the file is {said}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
-        f"(iconv -f {said} -t UTF-8), and its declaration if it has one"
+        f"the file is {encoding}, and libvirt reads UTF-8 only, whatever the declaration says: convert it "
+        f"(iconv -f {encoding} -t UTF-8), and its declaration if it has one"
     )
 
 

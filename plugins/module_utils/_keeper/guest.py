@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the keeper does to a domain: it attaches what a guest has released and is still stored, until all is settled.
+"""The keeper's work on one domain: it attaches the stored NICs that the guest has released, until no request is left.
 
-A NIC is settled when it is another one than was asked for, or when its guest has ended. A guest that was saved has not:
-QEMU saves what it was asked for as well, and carries it out when the guest was restored.
+A request is complete when the guest has released its NIC, or when the guest has ended. A saved guest has not ended:
+QEMU saves the request as well, and completes it after the guest is restored.
 
-Part of the keeper's program: standard library only, libvirt is handed in.
+Part of the keeper's program: standard library only, libvirt is a parameter.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from xml.etree import ElementTree
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
 
-# What becomes of a guest.
+# What may have happened to a guest.
 _ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
-# libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. One that is restored is paused
-# first, as one that migrates here is, and so is what was saved while it was paused. libvirtd forgets why a guest does
-# not run when it is restarted.
+# libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. A guest that is restored or
+# migrates here is paused first, and one that was saved while paused stays so. A restart of libvirtd loses the reason
+# why a guest does not run.
 _RUNNING_BOOTED, _STARTING_UP, _SHUT_OFF_SAVED, _SHUT_OFF_UNKNOWN = (1, 1), (3, 11), (5, 5), (5, 0)
 _RUNNING_RESTORED = ((1, 3), (1, 4), (3, 2), (3, 7))
 
@@ -35,15 +35,15 @@ class _Live(t.NamedTuple):
 
 
 def boot_id() -> str:
-    """Return what tells this boot of the host from all others."""
+    """Return the ID of this boot of the host."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 
 def instance(domain: t.Any, number: int, *, local: bool) -> str:
-    """Name this run of a guest, "" where it does not run: by libvirt's number and, on this host, QEMU's own start.
+    """Return the ID of this start of a guest, "" if it does not run: libvirt's ID and, on this host, QEMU's start time.
 
-    libvirt counts on from what runs when it starts, so that a number can come again.
+    libvirt's IDs alone can repeat after its restart.
 
     :raises OSError: that is not known now.
     """
@@ -60,9 +60,9 @@ def instance(domain: t.Any, number: int, *, local: bool) -> str:
 
 
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
-    """Look at a domain once: attach what has gone and is still stored, and strike off what is settled.
+    """Look at a domain once: attach released NICs that are still stored, and remove completed requests.
 
-    Returns whether a NIC is to come back that libvirt does not take.
+    Return whether libvirt refuses to attach a NIC.
     """
     with records.locked(directory, uuid):
         state = records.load(directory, uuid)
@@ -75,7 +75,7 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         if live.instance != state["instance"] or (local and state.get("boot", boot_id()) != boot_id()):
             fate = _fate(libvirt, domain, live.instance, state)
             if fate != _RESTORED:
-                # The next start of one that has ended has what is stored.
+                # A guest that has ended gets the stored configuration at its next start.
                 if fate == _ENDED or json.dumps(state) != before:
                     records.save(directory, uuid, state if fate == _SAVED else None)
                 return False
@@ -104,7 +104,7 @@ def _read(libvirt: t.Any, connection: t.Any, uuid: str, *, local: bool) -> tuple
 
 def _live(domain: t.Any, *, local: bool) -> _Live:
     document = domain.XMLDesc(0)
-    # Without an id it is the stored XML of one that has just stopped.
+    # Without an id it is the stored XML of a guest that has just stopped.
     number = int(ElementTree.fromstring(document).get("id", -1))  # noqa: S314  # libvirt's own
     return _Live(instance(domain, number, local=local), _interfaces(document) if number >= 0 else {})
 
@@ -120,10 +120,10 @@ def _interfaces(document: str) -> dict[str, ElementTree.Element]:
 
 
 def _fate(libvirt: t.Any, domain: t.Any, here: str, asked: State) -> str:
-    """Return what became of a guest that is not the instance that was asked; ``here`` is what runs now, if anything.
+    """Return what happened to the guest of a request; ``here`` is the instance that runs now, if any.
 
-    ``asked`` gets ``saved``, whether the guest was seen saved, and ``managed``, whether libvirt has the image: when
-    that has gone, and nothing was restored of it, it was discarded. ``domain`` is None where there is none any more.
+    It updates ``asked``: ``saved`` is whether the guest was saved, ``managed`` whether libvirt has the image. If that
+    image is gone and no guest was restored from it, it was discarded. ``domain`` is None if it no longer exists.
     """
     if domain is None:
         return _ENDED
@@ -152,7 +152,7 @@ def _has_managed_save(libvirt: t.Any, domain: t.Any) -> bool:
 
 
 def _adopt(state: State, live: _Live) -> None:
-    """Go on with a restored guest, whose links are others."""
+    """Continue with a restored guest, which has new links."""
     state.update(instance=live.instance, saved=False, managed=False, **({"boot": boot_id()} if state["local"] else {}))
     for mac, nic in state["nics"].items():
         target = links.target_of(live.interfaces[mac]) if mac in live.interfaces else None
@@ -163,28 +163,28 @@ def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool
     """Return whether the guest still holds a NIC that it was asked for, and not another one in its place."""
     target = links.target_of(interface)
     nic.pop("error", None)
-    # It may be changed until it goes, and libvirt has no word for it.
+    # It may change until the NIC is released, and libvirt's XML does not have it.
     receives_all = links.allmulticast(target or "") if local else None
     if receives_all is not None:
         nic["allmulticast"] = receives_all
-    # Of a link that is not there nothing is known: the guest may have released the NIC right after it was read.
+    # A missing link proves nothing: the guest may have released the NIC right after it was read.
     return not local or nic["ifindex"] is None or links.ifindex(target) in {None, nic["ifindex"]}
 
 
 def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
-    """Return whether a NIC that was there a moment ago is not: its link's name may be another's by now."""
+    """Return whether a NIC disappeared just now, so that another link may have its name."""
     live = _live(domain, local=state["local"])
     return live.instance != state["instance"] or mac not in live.interfaces
 
 
 def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -> bool:
-    """Attach a NIC that has gone, if it is to come back; return whether that is still to be done."""
+    """Attach a released NIC, if it should come back; return whether that is still to do."""
     local = state["local"]
     elements = _elements(libvirt, domain, mac, nic)
     for element in elements:
         live = _live(domain, local=local)
         if live.instance != state["instance"] or mac in live.interfaces:
-            # What has become of it is seen at the next look.
+            # The next look handles it.
             return True
         element = links.with_free_target(element, nic["ifindex"]) if local else element  # noqa: PLW2901
         try:
@@ -203,7 +203,7 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
 
 
 def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
-    """Return what a NIC that has gone is to come back as, the best first; nothing if it is not to come back."""
+    """Return the elements to attach for a released NIC, the best first; [] if it should not come back."""
     elements = []
     if domain.isPersistent():
         stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)

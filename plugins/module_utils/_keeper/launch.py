@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Starting the keeper: its program is written to where its state files are, and runs by itself or as a systemd unit."""
+"""Installs and starts the keeper: its program lies beside its state files, and runs alone or as a systemd unit."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def outlives_boot() -> bool:
 
 
 def install(directory: str, library: str, *, unit: bool) -> list[str]:
-    """Write the keeper's program to ``directory``, and with ``unit`` what starts it at boot; return its command.
+    """Write the keeper's program to ``directory``, with ``unit`` also its systemd unit; return its command.
 
-    ``library`` is where libvirt's Python bindings are, "" if Python finds them. A keeper that runs goes on with the new
-    program by itself.
+    ``library`` is the directory of libvirt's Python bindings, "" if Python finds them. A running keeper switches to the
+    new program by itself.
 
     :raises OSError: the program cannot be written.
     """
@@ -67,11 +67,11 @@ def install(directory: str, library: str, *, unit: bool) -> list[str]:
 
 
 def start(command: t.Sequence[str], *, unit: bool, is_running: t.Callable[[], bool]) -> None:
-    """Start the keeper that is installed, and wait until it runs.
+    """Start the installed keeper, and wait until it runs.
 
     :raises MacvtapError: it does not start.
     """
-    # It may still be ending in systemd's eyes, so that "start" would do nothing; a unit may have failed too often.
+    # systemd may still be stopping the unit, so that "start" would do nothing. The unit may also have failed too often.
     attempts = (
         ((_systemctl("restart"),), 5.0),
         ((_systemctl("daemon-reload"), _systemctl("reset-failed"), _systemctl("restart")), 5.0),
@@ -80,7 +80,7 @@ def start(command: t.Sequence[str], *, unit: bool, is_running: t.Callable[[], bo
         started = [_run(one) for one in commands][-1]
         if started and _wait(is_running, seconds):
             return
-    # Nobody waits for it: it is to outlive this process.
+    # Not waited for: it outlives this process.
     quiet = subprocess.DEVNULL
     by_itself = [*command[:3], process.BY_TWO, *command[3:]]
     subprocess.Popen(  # pylint: disable=consider-using-with
@@ -88,12 +88,12 @@ def start(command: t.Sequence[str], *, unit: bool, is_running: t.Callable[[], bo
     )
     if not _wait(is_running, _SECONDS):
         raise MacvtapError(
-            f"the process that would attach NICs again which guests release later does not start: {' '.join(by_itself)}"
+            f"the keeper process, which attaches released NICs again, does not start: {' '.join(by_itself)}"
         )
 
 
 def _program() -> bytes:
-    """Return the program as one file: the parts of this package that it consists of, under their own names."""
+    """Return the program as one zip file with its modules of this package, under their own names."""
     made = io.BytesIO()
     package = _PACKAGE.split(".")
     sources = {"/".join([*package[:depth], "__init__.py"]): "" for depth in range(1, len(package) + 1)}
@@ -102,7 +102,7 @@ def _program() -> bytes:
         sources[module.__name__.replace(".", "/") + ".py"] = loader.get_source(module.__name__)
     with zipfile.ZipFile(made, "w") as file:
         for name, source in {"__main__.py": _MAIN, **sources}.items():
-            # Without the time, so that the same program is the same file.
+            # Without a timestamp, so that the same program gives the same file.
             file.writestr(zipfile.ZipInfo(name), source)
     return made.getvalue()
 
@@ -116,12 +116,12 @@ def _bytes(path: str) -> bytes | None:
 
 
 def _install_unit(command: t.Sequence[str]) -> None:
-    """Write the unit where it lasts, or at least until the next boot."""
+    """Write the unit to /etc, or to /run, which lasts until the next boot."""
     text = _UNIT.format(command=" ".join(map(_quoted, [*command[:3], process.BY_SYSTEMD, *command[3:]])))
     for directory in process.UNIT_DIRECTORIES:
         path, link = f"{directory}/{process.UNIT}", f"{directory}/{process.WANTS}/{process.UNIT}"
         if _files.target(path) is not None:
-            # Somebody has masked it.
+            # The unit is masked.
             return
         with contextlib.suppress(MacvtapError):
             if _files.read(path) != text:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The host's links behind a guest's NICs, as far as a NIC is attached again with them.
+"""The host's links behind a guest's NICs, as far as attaching a NIC again needs them.
 
 Part of the keeper's program: standard library only.
 """
@@ -19,7 +19,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFHWADDR, _SIOCGIFHWADDR = 0x8913, 0x8914, 0
 
 
 def ifindex(target: str | None) -> int | None:
-    """Return the index of the host's link of this name, which no other link gets."""
+    """Return the index of the host's link of this name; indexes are never reused."""
     try:
         with open(f"/sys/class/net/{target}/ifindex", encoding="ascii") as file:
             return int(file.read())
@@ -28,14 +28,14 @@ def ifindex(target: str | None) -> int | None:
 
 
 def allmulticast(link: str) -> bool | None:
-    """Return whether a link receives all multicast, None where that is not known."""
+    """Return whether a link receives all multicast, None if unknown."""
     with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{link}/flags", encoding="ascii") as file:
         return bool(int(file.read(), 16) & _ALLMULTI)
     return None
 
 
 def set_allmulticast(link: str) -> None:
-    """Let a link receive all multicast."""
+    """Set allmulticast on a link."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         name = struct.pack("16s", link.encode())
         flags = struct.unpack("16sH", fcntl.ioctl(control, _SIOCGIFFLAGS, name + bytes(16))[:18])[1]
@@ -43,16 +43,16 @@ def set_allmulticast(link: str) -> None:
 
 
 def target_of(interface: ElementTree.Element) -> str | None:
-    """Return the name of the link that an ``<interface>`` has or is to have, None where libvirt chooses it."""
+    """Return the link's name in an ``<interface>``, None where libvirt chooses it."""
     target = interface.find("target")
     return None if target is None else target.get("dev")
 
 
 def with_free_target(interface: str, own: int | None) -> str:
-    """Return an ``<interface>`` without the name of its link where that is another link's by now.
+    """Return an ``<interface>`` without its link's name, if another link has that name now.
 
-    libvirt attaches none whose name is taken. ``own`` is the index of the NIC's link before, which may not have gone
-    yet.
+    libvirt cannot attach a NIC whose link name is taken. ``own`` is the index of the NIC's previous link, which may
+    still exist.
     """
     element = ElementTree.fromstring(interface)  # noqa: S314  # libvirt's own, or ours
     target = element.find("target")
@@ -64,16 +64,16 @@ def with_free_target(interface: str, own: int | None) -> str:
 
 
 def passed_through(interface: str) -> str | None:
-    """Return the link that an ``<interface>`` has in mode passthrough, None if it has none so."""
+    """Return the source of an ``<interface>`` in mode passthrough, None in other modes."""
     source = ElementTree.fromstring(interface).find("source")  # noqa: S314  # libvirt's own, or ours
     return source.get("dev") if source is not None and source.get("mode") == "passthrough" else None
 
 
 @contextlib.contextmanager
 def address_kept(source: str | None) -> t.Iterator[None]:
-    """Give the link ``source`` its address back if what is done in here fails.
+    """Restore the address of the link ``source`` if the block fails.
 
-    libvirt 9.0 leaves the guest's on it, for good, where it cannot attach a NIC in mode passthrough.
+    If libvirt 9.0 cannot attach a NIC in mode passthrough, the source keeps the guest's address.
     """
     before = _hardware_address(source) if source else b""
     try:
@@ -85,7 +85,7 @@ def address_kept(source: str | None) -> t.Iterator[None]:
 
 
 def _hardware_address(link: str, new: bytes = b"") -> bytes:
-    """Return a link's address as an ifreq has it, b"" if unknown; ``new`` is set first if given."""
+    """Return a link's address as in an ifreq, b"" if unknown; ``new``, if any, is set first."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16s", link.encode()) + (new or bytes(16))
         return fcntl.ioctl(control, _SIOCSIFHWADDR if new else _SIOCGIFHWADDR, request)[16:32]

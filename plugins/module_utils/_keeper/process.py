@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The keeper: a process that attaches a NIC again which a guest releases after the run that asked for it has ended.
+"""The keeper: a process that attaches NICs again that guests release after a run has ended.
 
-A guest cannot be asked to forget a request to release a NIC: it answers late, or QEMU carries it out at the next reset.
-So each request is written to a state file before it is made (``records.py``), and as long as there is one a keeper
-runs, one for each host. It is this package, copied to where the state files are: it needs nothing but Python and
-libvirt, since a module's own code is gone when the run ends. If it is killed, systemd starts it again or, without
-systemd, a second process of it, which it starts again likewise.
+A request to release a NIC cannot be cancelled: the guest may answer late, or QEMU completes it at the next reset. So
+each request is written to a state file before it is made (``records.py``). A keeper runs as long as there is one, one
+keeper per host. Its program is a copy of this package beside the state files, because a module's code is gone when the
+run ends. It needs only Python and libvirt. If it is killed, systemd restarts it. Without systemd two processes of it
+restart each other.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, records
 
-# What starts it again at boot and when it is killed, where systemd runs; each is a file and a link to it.
+# The systemd unit that restarts it, at boot and when it is killed; a file and a link to it.
 UNIT = "linuxvirt-macvtap-keeper.service"
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system")
 WANTS = "multi-user.target.wants"
-# What LOCK of main() is: it is taken here, by a process that systemd looks after; or by two that look after each other.
+# The values of main()'s LOCK: supervised by systemd, or two processes that supervise each other.
 BY_SYSTEMD, BY_TWO = "systemd", "-"
 _SECONDS = 0.25
-# libvirt 9.0 gives a source the guest's address for a moment at each attempt that fails in mode passthrough.
+# Each failed attempt in mode passthrough briefly gives the source the guest's address (libvirt 9.0).
 _LONGEST_SECONDS = 8.0
 
 
 def main(arguments: t.Sequence[str]) -> None:
-    """Run as ``DIRECTORY LOCK PATH…``: LOCK is an inherited descriptor or one of the above, PATH where libvirt is."""
+    """Run as ``DIRECTORY LOCK PATH…``: LOCK is an inherited descriptor or one of the above, PATH finds libvirt."""
     directory, inherited, *paths = arguments
     sys.path += paths
     import libvirt  # pylint: disable=import-outside-toplevel  # only the program needs it, and must not run without
@@ -47,7 +47,7 @@ def main(arguments: t.Sequence[str]) -> None:
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
     def again() -> None:
-        # Where Python itself has gone meanwhile, it goes on as it is.
+        # If Python itself was removed meanwhile, this process goes on.
         with contextlib.suppress(OSError):
             os.execv(sys.executable, [sys.executable, sys.argv[0], directory, str(lock), *paths])  # noqa: S606
 
@@ -62,7 +62,7 @@ def main(arguments: t.Sequence[str]) -> None:
         if ended or not os.path.isdir(directory):
             return
         time.sleep(_SECONDS)
-        # Not only as before: a newer run may have brought a newer program.
+        # By exec: a newer run may have installed a newer program.
         again()
 
 
@@ -83,7 +83,7 @@ def _take_lock(directory: str) -> int | None:
 def _work(
     libvirt: t.Any, directory: str, lock: int, supervisor: int | None = None, again: t.Callable[[], None] | None = None
 ) -> t.NoReturn:
-    """Watch every domain until nothing is outstanding; ``again`` is called when the ``supervisor`` has ended."""
+    """Watch all domains until no request is outstanding; call ``again`` when the ``supervisor`` has ended."""
     threads: dict[str, threading.Thread] = {}
     program = _identity(sys.argv[0])
     while True:
@@ -91,7 +91,7 @@ def _work(
             found = records.uuids(directory)
             if not found:
                 _remove_unit(directory)
-                # Whoever writes a file holds the other lock, and finds no keeper then.
+                # A run that writes a file holds the other lock, and then finds no keeper.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 os._exit(0)
         for uuid in found:
@@ -101,18 +101,18 @@ def _work(
         if again is not None and os.getppid() != supervisor:
             again()
         if _identity(sys.argv[0]) not in {program, None}:
-            # A newer run's requests are the newer program's to understand. Whoever starts this again starts that.
+            # Only the newer program understands a newer run's requests. The restart uses it.
             os._exit(1)
         time.sleep(_SECONDS)
 
 
 def _watch(libvirt: t.Any, directory: str, uuid: str) -> None:
-    """Look at one domain until nothing of it is outstanding; libvirtd may go and come back meanwhile."""
+    """Watch one domain until none of its requests is outstanding; libvirtd may restart meanwhile."""
     connection = None
     pause = _SECONDS
     while True:
         refused = False
-        # Whatever happens, the next look may find what is needed: nobody else would.
+        # Go on after any error: the next look may succeed, and no other process does this work.
         with contextlib.suppress(Exception):
             state = records.load(directory, uuid)
             if state is not None and (connection is None or not connection.isAlive()):
@@ -133,7 +133,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _remove_unit(directory: str) -> None:
-    """Remove what starts a keeper of this directory at boot; where that cannot be, it starts one that ends at once."""
+    """Remove the unit of this directory's keeper; if that fails, it starts a keeper that ends at once."""
     for units in UNIT_DIRECTORIES:
         with contextlib.suppress(OSError):
             with open(f"{units}/{UNIT}", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What guests were asked to release and have not released: a state file for each domain, and their locks.
+"""The outstanding requests: a state file for each domain, and their locks.
 
 Part of the keeper's program: standard library only.
 """
@@ -16,7 +16,7 @@ import struct
 import tempfile
 import typing as t
 
-# What the keeper holds locked for as long as it runs, with its process ID in it.
+# The keeper locks this file as long as it runs, and writes its process ID into it.
 LOCK = "keeper.lock"
 _SUFFIX = ".json"
 State = t.Dict[str, t.Any]
@@ -24,10 +24,10 @@ State = t.Dict[str, t.Any]
 
 @contextlib.contextmanager
 def locked(directory: str, name: str) -> t.Iterator[None]:
-    """Hold one of the directory's locks: of one domain by its UUID, or ``all`` for which files there are.
+    """Hold a lock of the directory: one domain's, by its UUID, or ``all`` for the list of files.
 
-    Each is one byte of the same file, so that nothing is left of domains that are gone. The locks are those of the open
-    file (F_OFD_SETLKW), not of the process: the keeper has a thread for each domain.
+    Each lock is one byte of the same file, so nothing remains of former domains. The locks belong to the open file
+    (F_OFD_SETLKW), not to the process: the keeper has a thread for each domain.
     """
     start = 0 if name == "all" else 1 + int(name.replace("-", "")[:15], 16)
     path = os.path.join(directory, "locks")
@@ -36,7 +36,7 @@ def locked(directory: str, name: str) -> t.Iterator[None]:
     except OSError as exc:
         if exc.errno != errno.EROFS:
             raise
-        # The file system has become read-only. So no run can write a request there, and none is to be kept out.
+        # The file system has become read-only, so no run can write a request.
         yield
         return
     try:
@@ -48,7 +48,7 @@ def locked(directory: str, name: str) -> t.Iterator[None]:
 
 
 def uuids(directory: str) -> list[str]:
-    """Return the UUIDs of the domains of which something is outstanding.
+    """Return the UUIDs of the domains with outstanding requests.
 
     :raises OSError: that is not known.
     """
@@ -59,7 +59,7 @@ def uuids(directory: str) -> list[str]:
 
 
 def load(directory: str, uuid: str) -> State | None:
-    """Return a domain's state, None where nothing is outstanding or the file is none of ours.
+    """Return a domain's state, None without requests or if the file is not the keeper's.
 
     :raises OSError: it cannot be read, so that this is not known.
     """
@@ -72,7 +72,7 @@ def load(directory: str, uuid: str) -> State | None:
 
 
 def save(directory: str, uuid: str, state: State | None) -> None:
-    """Replace a domain's state at once and wholly, also on the disk; without any NIC in it, it goes."""
+    """Replace a domain's state atomically and durably; a state without NICs is removed."""
     path = os.path.join(directory, uuid + _SUFFIX)
     if not state or not state["nics"]:
         with contextlib.suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ def save(directory: str, uuid: str, state: State | None) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        # A signal may have come right after it has been put into its place.
+        # A signal may arrive right after the rename.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
@@ -102,7 +102,7 @@ def _sync(directory: str) -> None:
 
 
 def running(directory: str) -> int | None:
-    """Return the process id of the keeper, None if there is none."""
+    """Return the process ID of the keeper, None if none runs."""
     try:
         file = os.open(os.path.join(directory, LOCK), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

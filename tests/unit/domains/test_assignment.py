@@ -90,11 +90,13 @@ def test_what_one_declaration_moves_another_does_not_find(running: bool) -> None
             assert one == [A, "new"]
         else:
             assert one[0] == A
-            assert "interfaces[1].mac: this is the same interface (web1 52:54:00:00:00:0a) as interfaces[0]" in one[1]
+            assert (
+                "interfaces[1].mac: this selects the same interface (web1 52:54:00:00:00:0a) as interfaces[0]" in one[1]
+            )
     assert meant([want(mac=A, present=False), want(at=1, source="eth0")], host) == [A, "new"]
 
 
-BOTH = "source: domain 'web1' is to have 2 direct interfaces with the source eth0"
+BOTH = "source: domain 'web1' would have 2 direct interfaces with source eth0"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,11 @@ BOTH = "source: domain 'web1' is to have 2 direct interfaces with the source eth
     [
         # Added, moved there and converted to it: each would be found by the next run too.
         ([want(source="eth0"), want(at=1, mac=B, source="eth0")], [iface(A)], f"interfaces[0].{BOTH}"),
-        ([want(source="eth0"), want(at=1, mac=B, source="eth0")], [], "interfaces[1].mac: this is the same interface"),
+        (
+            [want(source="eth0"), want(at=1, mac=B, source="eth0")],
+            [],
+            "interfaces[1].mac: this selects the same interface",
+        ),
         ([want(mac=B, source="eth0"), want(at=1, source="eth0")], [iface(A), iface(B, "up1")], f"interfaces[1].{BOTH}"),
         (
             [want(source="eth0"), want(at=1, mac=B, source="eth0", convert=True)],
@@ -114,12 +120,16 @@ BOTH = "source: domain 'web1' is to have 2 direct interfaces with the source eth
             [iface(A)],
             f"interfaces[0].{BOTH}",
         ),
-        ([want(alias="ua-a", source="eth0"), want(at=1, source="eth0")], [], "interfaces[1].source: this is the same"),
+        (
+            [want(alias="ua-a", source="eth0"), want(at=1, source="eth0")],
+            [],
+            "interfaces[1].source: this selects the same",
+        ),
         # By two names of one link.
         (
             [want(source="eth0"), want(at=1, source="lan0")],
             [],
-            "interfaces[1].source: this interface is to have the source eth0, by which interfaces[0] selects its own",
+            "interfaces[1].source: this interface would have source eth0, by which interfaces[0] selects another one",
         ),
     ],
 )
@@ -138,7 +148,7 @@ def test_a_selector_that_would_find_another_nic_next_time_is_refused(
 def test_what_is_purged_is_no_longer_found() -> None:
     host = on(iface(A, alias="ua-a"), iface(B, "up1"))
     declared = [want(alias="ua-a", source="up1"), want(at=1, source="up1")]
-    assert meant(declared, on(iface(A, alias="ua-a")))[1].startswith("interfaces[1].source: this is the same")
+    assert meant(declared, on(iface(A, alias="ua-a")))[1].startswith("interfaces[1].source: this selects the same")
     assert meant([want(alias="ua-a", source="up1")], host, purge=True) == [A]
 
 
@@ -157,7 +167,7 @@ PAIR = iface(A, "eth0", address="0000:01:00.0"), iface(A, "up1", address="0000:0
     ],
 )
 @pytest.mark.parametrize("running", [False, True])
-def test_two_nics_with_one_address_are_told_apart(selector: dict[str, t.Any], place: int, running: bool) -> None:
+def test_two_nics_with_one_address_are_distinguished(selector: dict[str, t.Any], place: int, running: bool) -> None:
     # libvirt does not keep their order.
     host = on(*PAIR, running=[live(PAIR[1], 0), live(PAIR[0], 1)] if running else None)
     (resolved,) = resolution.resolve([want(**selector, model="e1000")], host)
@@ -182,14 +192,14 @@ def test_purge_leaves_a_pair_and_takes_the_others() -> None:
     host = on(*PAIR, third)
     plan = planner.plan([want(alias="ua-b")], host, purge=True)
     assert [step.target for step in plan.steps] == [f"web1 {C}"]
-    assert plan.warnings == (f"web1 {A}: not purged, since another interface of the domain has the same MAC address",)
+    assert plan.warnings == (f"web1 {A}: not purged: another interface of the domain has the same MAC address",)
 
 
-def test_one_of_a_pair_that_is_gone_is_not_its_twin() -> None:
+def test_one_of_a_pair_that_is_gone_is_not_mistaken_for_the_other() -> None:
     host = on(PAIR[0])
     was = Nic("web1", A, PAIR[1], shared=True)
-    assert selection.again(host.domains["web1"], was, "").stored is None
-    assert selection.again(on(*PAIR).domains["web1"], was, "").stored is PAIR[1]
+    assert selection.current_nic(host.domains["web1"], was, "").stored is None
+    assert selection.current_nic(on(*PAIR).domains["web1"], was, "").stored is PAIR[1]
 
 
 @pytest.mark.parametrize("desired", [want(alias="ua-b", source="eth7"), replace(want(alias="ua-b"), present=False)])

@@ -99,7 +99,7 @@ def test_a_limit_is_valid_only_with_an_average(what: str) -> None:
     assert ("<outbound average='9'/>" in converted(what)) is ("more" in what)
 
 
-def test_a_device_of_the_host_becomes_a_virtio_card() -> None:
+def test_a_host_device_becomes_a_virtio_nic() -> None:
     assert "<model type='virtio'/>" in converted("hostdev")
     assert "<driver" not in converted("hostdev")
     assert "<driver queues='4'/>" in converted("hostdev", driver={"queues": 4})

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, own_link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 
@@ -49,17 +49,17 @@ def test_what_keeps_a_guest_off_the_network(
     assert faults(iface, link, held, domain) == found
 
 
-def test_an_address_that_a_trusted_guest_has_chosen_is_its_own() -> None:
+def test_an_address_that_a_trusted_guest_has_set_is_no_fault() -> None:
     trusted = replace(IFACE, values={**IFACE.values, "trust_guest_rx_filters": "yes"})
     moved = replace(LINK, mac=OTHER)
     assert faults(trusted, moved) == {"link.guests_mac": OTHER}
     links = {"macvtap0": moved}
-    assert own_link(trusted, links) is None
-    assert own_link(hostlinks._with_faults(trusted, WEB1, links, ITS_OWN), links) is moved
+    assert link_of_iface(trusted, links) is None
+    assert link_of_iface(hostlinks._with_faults(trusted, WEB1, links, ITS_OWN), links) is moved
 
 
 @pytest.mark.parametrize("capable", [True, None])
-def test_who_may_change_links_or_is_not_known_not_to_is_let(
+def test_a_user_with_unknown_capabilities_may_try_to_change_links(
     monkeypatch: pytest.MonkeyPatch, capable: bool | None
 ) -> None:
     monkeypatch.setattr(hostlinks.holders, "capable", lambda _number: capable)

@@ -75,7 +75,7 @@ def test_another_editor_is_noticed(connection: t.Any, hv: hypervisor.Hypervisor)
     hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
     steps = planner.plan([replace(ADD, given={"mode": "private"})], hv.observe(["web1"])).steps
     connection.defineXML(stored(connection).replace("eth0", "eth7"))
-    with pytest.raises(StaleError, match=r"^interfaces\[0\]: domain 'web1': .*changed while this ran"):
+    with pytest.raises(StaleError, match=r"^interfaces\[0\]: domain 'web1': .*kept changing while this ran"):
         hv.apply(steps)
     assert "eth7" in stored(connection)
 
@@ -102,7 +102,7 @@ def test_another_editors_work_before_this_ones_is_kept_on_the_way_back(
     assert ">16384<" in stored(connection)
 
 
-def test_what_is_missing_is_told_from_what_is_there(hv: hypervisor.Hypervisor) -> None:
+def test_missing_links_are_distinguished_from_existing_ones(hv: hypervisor.Hypervisor) -> None:
     host = hv.observe(["web1", "web2", "web1"])
     assert list(host.domains) == ["web1"]
     assert host.known == ("test", "web1")
@@ -116,19 +116,19 @@ def test_errors_are_ours_and_nothing_goes_to_stderr(capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
-def test_what_libvirt_takes_for_no_address_at_all_is_said_at_its_option() -> None:
-    with pytest.raises(MacvtapError, match="is no address of libvirt's"), hypervisor.connect("qemu:\0", read_only=True):
+def test_a_pci_address_that_libvirt_ignores_is_refused_with_its_option() -> None:
+    with pytest.raises(MacvtapError, match="is not a libvirt URI"), hypervisor.connect("qemu:\0", read_only=True):
         pass
 
 
-def test_a_driver_that_gives_nics_no_alias_is_said_to_be_one(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
+def test_a_driver_that_assigns_no_alias_is_reported(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
     connection.lookupByName("web1").create()
     try:
         before = stored(connection)
         steps = planner.plan([replace(ADD, present=False)], hv.observe(["web1"])).steps
         journal: Journal[Nic] = Journal()
-        with pytest.raises(MacvtapError, match=r"gives NICs no alias, by which it could be named\. Set live: none"):
+        with pytest.raises(MacvtapError, match=r"assigns no alias to NICs, which detaching needs\. Set live: none"):
             hv.apply(steps, journal)
         hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
         assert stored(connection) == before
@@ -148,11 +148,11 @@ def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: h
 
 
 @pytest.mark.parametrize(("everybody", "held"), [(True, True), (False, True), (False, False)])
-def test_who_holds_a_tap_is_judged_only_where_everybody_was_seen(everybody: bool, held: bool) -> None:
+def test_the_holder_of_a_tap_counts_only_if_every_process_was_inspected(everybody: bool, held: bool) -> None:
     links = {"macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac=MAC)}
     holders = {"macvtap0": (Holder(7, "qemu", "web2"),)} if held else {}
     on = Host(URI, {}, links=links, holders=holders, all_holders=everybody)
-    said = hostlinks.fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
+    said = hostlinks.link_fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
     assert bool(said) == everybody
 
 
@@ -161,20 +161,20 @@ def test_a_trusted_guest_may_have_given_its_link_another_address() -> None:
     on = Host(URI, {}, links=links, holders={"macvtap0": (Holder(7, "qemu", "web1"),)}, all_holders=True)
     for trusted in (True, False):
         iface = Iface(MAC, values={"target": "macvtap0", "trust_guest_rx_filters": "yes" if trusted else "no"})
-        assert (hostlinks.fault(iface, "web1", on) is None) == trusted
+        assert (hostlinks.link_fault(iface, "web1", on) is None) == trusted
 
 
 def test_what_stopped_domains_have_stored_on_a_source_is_known(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
-    assert hv.with_macs(hv.observe([])).placed == {"eth0": (("web1", MAC, "bridge"),)}
+    assert hv.with_macs(hv.observe([])).stored_by_source == {"eth0": (("web1", MAC, "bridge"),)}
     connection.lookupByName("web1").create()
     try:
-        assert hv.with_macs(hv.observe([])).placed == {}
+        assert hv.with_macs(hv.observe([])).stored_by_source == {}
     finally:
         connection.lookupByName("web1").destroy()
 
 
-def test_a_domain_that_this_user_may_not_read_is_told_of(
+def test_a_domain_that_this_user_may_not_read_is_listed(
     hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = libvirt.virDomain.XMLDesc
@@ -188,7 +188,7 @@ def test_a_domain_that_this_user_may_not_read_is_told_of(
 
     monkeypatch.setattr(libvirt.virDomain, "XMLDesc", refused)
     host = hv.with_macs(hv.observe(["web1"]))
-    assert host.unread == ("test",)
+    assert host.unreadable == ("test",)
     plan = planner.plan([ADD], host)
     assert plan.changed
     assert "this user may not read test" in plan.warnings[0]

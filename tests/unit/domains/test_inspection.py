@@ -113,13 +113,13 @@ def test_who_holds_the_tap(
     assert (told["holders"] and [one["pid"] for one in told["holders"]]) == listed
 
 
-def test_a_tap_whose_number_is_unknown_may_be_held_by_anybody() -> None:
+def test_the_holder_of_a_tap_with_an_unknown_number_is_unknown() -> None:
     told = interface(host(links={"macvtap0": replace(LINK, tap=Tap("/dev/tap7"))}, holders={}))
     assert (told["tap"]["own"], told["held_by_domain"], told["holders"]) == (False, None, None)
 
 
 @pytest.mark.parametrize("links", [{}, {"macvtap0": replace(LINK, kind="dummy", tap=None)}])
-def test_a_link_that_is_gone_is_held_by_nobody(links: dict[str, Link]) -> None:
+def test_a_link_that_is_gone_has_no_holder(links: dict[str, Link]) -> None:
     told = interface(host(links=links, holders={}))
     assert (told["link"], told["tap"], told["held_by_domain"], told["holders"]) == (None, None, False, [])
 
@@ -160,7 +160,7 @@ def test_an_interface_on_one_side_only(stored: Iface | None, live: Iface | None,
     assert inspection.differences(stored, live, replace(DOMAIN, running=False)) == []
 
 
-def test_an_interface_that_is_to_become_a_direct_one_is_told_of() -> None:
+def test_an_interface_that_becomes_a_direct_one_is_returned() -> None:
     bridged = Iface(A, "bridge", {"model": "virtio"}, origin="br0")
     (pair,) = inspection.direct_pairs(replace(DOMAIN, stored=(STORED,), live=(bridged,)))
     assert pair == (STORED, bridged)
@@ -169,14 +169,14 @@ def test_an_interface_that_is_to_become_a_direct_one_is_told_of() -> None:
     assert (told["link"], told["held_by_domain"]) == (None, None)
 
 
-def test_other_interfaces_are_not_told_of() -> None:
+def test_other_interfaces_are_not_returned() -> None:
     other = Iface(B, "network", origin="default")
     seen = host(replace(DOMAIN, stored=(other, STORED), live=(other, LIVE)), Domain("web2", stored=(other,)))
     assert [len(one["interfaces"]) for one in inspection.domains(seen, all_of_them=False)] == [1]
     assert [len(one["interfaces"]) for one in inspection.domains(seen, all_of_them=True)] == [1, 0]
 
 
-def test_of_several_with_one_address_each_is_told_of_once() -> None:
+def test_of_several_with_one_address_each_is_returned_once() -> None:
     second = replace(STORED, values={**STORED.values, "source": "eth1"})
     live = replace(LIVE, values={**LIVE.values, "source": "eth1", "target": "macvtap1"})
     last = replace(LIVE, mac=B)

@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Domain,
     Host,
     Nic,
-    own_link,
+    link_of_iface,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
@@ -32,10 +32,10 @@ from .test_planner import (
     heard,
     host,
     impacts,
-    keeping,
     restart,
     running,
     stopped,
+    udev_rules,
     want,
 )
 
@@ -60,20 +60,20 @@ def rules_after(plan: Plan[t.Any]) -> dict[str, bool]:
 @pytest.mark.parametrize(
     ("desired", "on", "path"),
     [
-        (want(allmulticast="yes", mode="passthrough"), keeping(stopped(STORED)), "allmulticast"),
-        (want(allmulticast="yes"), keeping(stopped(changed(STORED, **PASSES))), "allmulticast"),
+        (want(allmulticast="yes", mode="passthrough"), udev_rules(stopped(STORED)), "allmulticast"),
+        (want(allmulticast="yes"), udev_rules(stopped(changed(STORED, **PASSES))), "allmulticast"),
         (want(allmulticast="yes"), host(stopped(changed(STORED, **PASSES)), links=LINKS), "allmulticast"),
-        (want(allmulticast="yes"), keeping(stopped(changed(STORED, **PASSES)), MAC), "allmulticast"),
-        (want(mode="passthrough"), keeping(stopped(STORED), MAC), "mode"),
-        (want(mac=OTHER, source="eth0", mode="passthrough"), keeping(stopped(STORED), OTHER, macs={}), "mode"),
+        (want(allmulticast="yes"), udev_rules(stopped(changed(STORED, **PASSES)), MAC), "allmulticast"),
+        (want(mode="passthrough"), udev_rules(stopped(STORED), MAC), "mode"),
+        (want(mac=OTHER, source="eth0", mode="passthrough"), udev_rules(stopped(STORED), OTHER, macs={}), "mode"),
     ],
 )
 def test_allmulticast_is_refused_in_mode_passthrough(desired: Desired, on: Host, path: str) -> None:
-    assert refused(desired, on, "in mode passthrough .* trust_guest_rx_filters: true") == path
+    assert refused(desired, on, "in mode passthrough.* trust_guest_rx_filters: true") == path
 
 
-def test_a_rule_goes_with_a_change_to_mode_passthrough_if_that_is_said() -> None:
-    plan = planner.plan([want(mode="passthrough", allmulticast="no")], keeping(stopped(STORED), MAC))
+def test_a_rule_is_removed_with_a_change_to_mode_passthrough_if_declared() -> None:
+    plan = planner.plan([want(mode="passthrough", allmulticast="no")], udev_rules(stopped(STORED), MAC))
     assert changes(plan) == [
         ("allmulticast", True, False, "config"),
         ("mode", "bridge", "passthrough", "config"),
@@ -83,7 +83,7 @@ def test_a_rule_goes_with_a_change_to_mode_passthrough_if_that_is_said() -> None
 @pytest.mark.parametrize("level", ["update", "replug"])
 @pytest.mark.parametrize("macs", [[], [MAC]])
 def test_a_running_passthrough_guests_link_never_loses_it(level: str, macs: list[str]) -> None:
-    on = keeping(running([changed(STORED, **PASSES)], [heard(changed(LIVE, **PASSES))]), *macs, links=PASSING)
+    on = udev_rules(running([changed(STORED, **PASSES)], [heard(changed(LIVE, **PASSES))]), *macs, links=PASSING)
     plan = planner.plan([want(allmulticast="no")], on, level=level)
     assert changes(plan) == ([("allmulticast", True, False, "restart")] if macs else [])
     assert restart(want(allmulticast="no"), on, level=level) == ("allmulticast",)
@@ -104,20 +104,20 @@ def test_a_running_passthrough_guests_link_never_loses_it(level: str, macs: list
 def test_allmulticast_and_trust_are_refused_of_one_interface_with_the_option_that_was_given(
     given: dict[str, str | None], trusting: bool, macs: list[str], path: str
 ) -> None:
-    on = keeping(stopped(changed(STORED, **TRUSTS) if trusting else STORED), *macs)
-    stored = "" if len(given) == 2 else ".* is what it has already"
-    assert refused(replace(want(), given=given), on, f"takes allmulticast off again{stored}") == path
+    on = udev_rules(stopped(changed(STORED, **TRUSTS) if trusting else STORED), *macs)
+    stored = "" if len(given) == 2 else ".* it has .* already"
+    assert refused(replace(want(), given=given), on, f"removes allmulticast when these change{stored}") == path
 
 
-def test_the_card_of_a_trusted_guest_is_refused_with_the_option_that_was_given() -> None:
-    on = keeping(stopped(changed(STORED, **TRUSTS)))
-    assert refused(want(model="e1000e"), on, "QEMU does not tell") == "model"
+def test_the_nic_model_of_a_trusted_guest_is_refused_with_the_option_that_is_set() -> None:
+    on = udev_rules(stopped(changed(STORED, **TRUSTS)))
+    assert refused(want(model="e1000e"), on, "QEMU does not report") == "model"
 
 
 @pytest.mark.parametrize("macs", [[], [MAC]])
-def test_what_a_trusted_guest_has_set_on_its_link_is_its_own_business(macs: list[str]) -> None:
+def test_what_a_trusted_guest_has_set_on_its_link_is_left_alone(macs: list[str]) -> None:
     trusting = running([changed(STORED, **TRUSTS)], [heard(changed(LIVE, **TRUSTS))])
-    on = keeping(trusting, *macs)
+    on = udev_rules(trusting, *macs)
     declared = want(allmulticast="no", **TRUSTS)
     assert changes(planner.plan([declared], on)) == ([("allmulticast", True, False, "config")] if macs else [])
     assert restart(declared, on) == ()
@@ -144,9 +144,9 @@ def test_what_a_trusted_guest_has_set_on_its_link_is_its_own_business(macs: list
 def test_a_link_is_the_guests_by_its_address(mac: str, mode: str | None, said: str, own: bool) -> None:
     links = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac=mac, mode=mode)}
     iface = changed(LIVE, mode=said)
-    assert (own_link(iface, links) is not None) is own
+    assert (link_of_iface(iface, links) is not None) is own
     if not own and said == "bridge":
-        on = keeping(running([STORED], [iface]), links=links)
+        on = udev_rules(running([STORED], [iface]), links=links)
         for desired in (want(allmulticast="yes"), want(mode="private")):
             assert set(impacts(desired, on).values()) == {"restart"}
 
@@ -159,23 +159,23 @@ TWIN = {"macs": {MAC: ("twin",)}}
 @pytest.mark.parametrize("purge", [True, False])
 def test_a_rule_is_left_to_another_domain_that_has_the_address(purge: bool) -> None:
     declared = want(mac=OTHER, present=False) if purge else want(present=False)
-    plan = planner.plan([declared], keeping(stopped(STORED), MAC, **TWIN), purge=purge)
+    plan = planner.plan([declared], udev_rules(stopped(STORED), MAC, **TWIN), purge=purge)
     assert "allmulticast" not in {field for field, *_rest in changes(plan)}
     assert rules_after(plan) == {}
     (warning,) = plan.warnings
-    assert "is left, since it goes by the address, which an interface of domain twin has too" in warning
-    assert rules_after(planner.plan([declared], keeping(stopped(STORED), MAC, macs={}), purge=purge)) == {MAC: False}
+    assert "is left, because an interface of domain twin has the same address" in warning
+    assert rules_after(planner.plan([declared], udev_rules(stopped(STORED), MAC, macs={}), purge=purge)) == {MAC: False}
 
 
 def test_a_rule_that_another_domain_has_too_is_not_taken_by_allmulticast_false() -> None:
-    on = keeping(stopped(STORED), MAC, **TWIN)
+    on = udev_rules(stopped(STORED), MAC, **TWIN)
     assert refused(want(allmulticast="no"), on, "an interface of domain twin has too") == "allmulticast"
-    assert not planner.plan([want(allmulticast="no")], keeping(stopped(STORED), **TWIN)).changed
+    assert not planner.plan([want(allmulticast="no")], udev_rules(stopped(STORED), **TWIN)).changed
 
 
 def test_a_rule_goes_when_all_who_have_the_address_go() -> None:
     twin = Domain("web2", stored=(heard(STORED),))
-    on = keeping(stopped(STORED), MAC, macs={})
+    on = udev_rules(stopped(STORED), MAC, macs={})
     on = replace(on, domains={**on.domains, "web2": twin})
     gone = [want(present=False), replace(want("web2", present=False), path="interfaces[3]")]
     assert rules_after(planner.plan(gone, on)) == {MAC: False}
@@ -183,12 +183,12 @@ def test_a_rule_goes_when_all_who_have_the_address_go() -> None:
 
 
 def test_the_addresses_of_all_domains_matter_where_a_rule_may_go() -> None:
-    on = keeping(stopped(STORED), MAC)
-    assert resolution.needs_all([want(present=False)], on)
-    assert resolution.needs_all([want(allmulticast="no")], on)
-    assert resolution.needs_all([want()], on, purge=True)
-    assert not resolution.needs_all([want()], on)
-    assert not resolution.needs_all([want(present=False)], keeping(stopped(STORED)), purge=True)
+    on = udev_rules(stopped(STORED), MAC)
+    assert resolution.needs_all_macs([want(present=False)], on)
+    assert resolution.needs_all_macs([want(allmulticast="no")], on)
+    assert resolution.needs_all_macs([want()], on, purge=True)
+    assert not resolution.needs_all_macs([want()], on)
+    assert not resolution.needs_all_macs([want(present=False)], udev_rules(stopped(STORED)), purge=True)
 
 
 # Rules that are left over, or that somebody has changed.
@@ -196,7 +196,7 @@ def test_the_addresses_of_all_domains_matter_where_a_rule_may_go() -> None:
 
 @pytest.mark.parametrize("domain", ["web1", "gone"])
 def test_a_rule_that_is_anothers_alone_is_no_business_of_what_is_gone(domain: str) -> None:
-    on = keeping(stopped(STORED), OTHER, macs={OTHER: ("twin",)})
+    on = udev_rules(stopped(STORED), OTHER, macs={OTHER: ("twin",)})
     plan = planner.plan([want(domain, OTHER, present=False)], on)
     assert not plan.changed
     assert "rule" not in str(plan.warnings)
@@ -204,34 +204,34 @@ def test_a_rule_that_is_anothers_alone_is_no_business_of_what_is_gone(domain: st
 
 @pytest.mark.parametrize("domain", ["web1", "gone"])
 def test_a_rule_that_is_left_over_goes_with_absent_and_comes_back(domain: str) -> None:
-    on = keeping(stopped(STORED), OTHER, macs={})
+    on = udev_rules(stopped(STORED), OTHER, macs={})
     plan = planner.plan([want(domain, OTHER, present=False)], on)
     assert changes(plan) == [("allmulticast", True, None, "config")]
     assert rules_after(plan) == {OTHER: False}
-    without = keeping(stopped(STORED), macs={})
+    without = udev_rules(stopped(STORED), macs={})
     assert not planner.plan([want(domain, OTHER, present=False)], without).changed
     journal: Journal[Nic] = Journal()
     for step in plan.steps:
         journal.record(step, RULE)
     back = rollback.undo(journal, without)
     assert rules_after(back) == {OTHER: True}
-    assert all(step.after and step.after.left for step in back.steps)
+    assert all(step.after and step.after.has_orphan_rule for step in back.steps)
     assert not rollback.undo(journal, on).changed
     assert not planner.plan(
-        [want(domain, OTHER, present=False)], keeping(stopped(STORED), OTHER, macs={OTHER: ("b",)})
+        [want(domain, OTHER, present=False)], udev_rules(stopped(STORED), OTHER, macs={OTHER: ("b",)})
     ).changed
 
 
-def test_a_new_interface_with_a_rule_from_earlier_says_so() -> None:
-    plan = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], keeping(stopped(STORED), OTHER, macs={}))
+def test_a_new_interface_with_an_existing_rule_is_warned_about() -> None:
+    plan = planner.plan([want(mac=OTHER, source="eth0", mode="bridge")], udev_rules(stopped(STORED), OTHER, macs={}))
     assert ("allmulticast", None, True, "config") in changes(plan)
-    assert "there is a rule for this address already" in plan.warnings[0]
+    assert "a udev rule for this address exists already" in plan.warnings[0]
     off = want(mac=OTHER, source="eth0", mode="bridge", allmulticast="no")
-    assert rules_after(planner.plan([off], keeping(stopped(STORED), OTHER, macs={}))) == {OTHER: False}
+    assert rules_after(planner.plan([off], udev_rules(stopped(STORED), OTHER, macs={}))) == {OTHER: False}
 
 
-def test_a_rule_that_somebody_has_changed_goes_with_false_and_with_the_interface_and_is_left_alone_else() -> None:
-    on = host(stopped(STORED), links=LINKS, kept=frozenset(), edited=frozenset({MAC}), macs={})
+def test_a_modified_rule_is_removed_with_false_and_with_the_interface_and_left_alone_otherwise() -> None:
+    on = host(stopped(STORED), links=LINKS, managed_rules=frozenset(), modified_rules=frozenset({MAC}), macs={})
     assert not planner.plan([want()], on).changed
     for text, value in (("no", False), ("yes", True)):
         plan = planner.plan([want(allmulticast=text)], on)
@@ -243,8 +243,8 @@ def test_a_rule_that_somebody_has_changed_goes_with_false_and_with_the_interface
 # Hosts without udev.
 
 
-def test_what_is_not_set_at_all_is_not_said_to_last() -> None:
-    on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, unkept="there is no udev")
+def test_a_warning_about_duration_needs_a_value_that_is_set() -> None:
+    on = host(running([STORED], [heard(LIVE, "no")]), links=LINKS, rules_unsupported="there is no udev")
     (warning,) = planner.plan([want(allmulticast="yes")], on, level="none").warnings
     assert "is set neither now nor when the guest starts: there is no udev" in warning
 
@@ -258,10 +258,10 @@ def test_what_is_not_set_at_all_is_not_said_to_last() -> None:
         ({"allmulticast": "yes", **TRUSTS}, {}, False),
     ],
 )
-def test_a_replug_for_something_else_leaves_what_nobody_has_asked_to_change(
+def test_a_replug_for_another_field_keeps_allmulticast_of_the_link(
     live: dict[str, str], given: dict[str, t.Any], expected: bool
 ) -> None:
-    on = host(running([STORED], [changed(LIVE, **live)]), links=LINKS, unkept="there is no udev")
+    on = host(running([STORED], [changed(LIVE, **live)]), links=LINKS, rules_unsupported="there is no udev")
     (step,) = planner.plan([want(alias="ua-lan", **given)], on, level="replug").steps
     assert step.after is not None
     assert step.after.live is not None

@@ -41,19 +41,19 @@ def run() -> pending.Requests:
 
 
 def test_what_is_not_asked_for_after_all_is_still_what_an_earlier_run_asked_for(directory: str) -> None:
-    run().own([(NIC, None)])
+    run().register([(NIC, None)])
     earlier = records.load(directory, UUID)
     assert earlier is not None
     later = run()
     other = Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="1")
-    later.own([(NIC, None), (other, None)])
+    later.register([(NIC, None), (other, None)])
     for nic in (NIC, other):
         later.withdraw(nic)
     assert records.load(directory, UUID) == earlier
     # Nor by a run that was stopped before it has written anything.
     run().withdraw(NIC)
     assert records.load(directory, UUID) == earlier
-    later.settle(NIC)
+    later.discard(NIC)
     assert records.uuids(directory) == []
 
 
@@ -106,7 +106,7 @@ MANAGED = Guest(SAVED, running=False, managed=True)
 def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
     directory: str, seen: t.Sequence[Guest], instance: str | None
 ) -> None:
-    run().own([(NIC, None)])
+    run().register([(NIC, None)])
     libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
     for guest in seen:
         look(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid, found=guest: found), directory, UUID)
@@ -120,7 +120,7 @@ def test_a_guest_that_was_saved_is_still_asked_and_one_that_was_booted_is_not(
 def test_a_guest_of_an_earlier_boot_is_another_one_though_its_number_is_the_same(
     directory: str, guest: Guest, outstanding: bool
 ) -> None:
-    run().own([(replace(NIC, instance="7"), None)])
+    run().register([(replace(NIC, instance="7"), None)])
     state = records.load(directory, UUID)
     assert state is not None
     records.save(directory, UUID, {**state, "boot": "another"})
@@ -131,8 +131,8 @@ def test_a_guest_of_an_earlier_boot_is_another_one_though_its_number_is_the_same
     assert left is None or left["boot"] == state["boot"]
 
 
-def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    run().own([(NIC, None)])
+def test_an_unreadable_request_is_not_complete(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run().register([(NIC, None)])
     before = records.load(directory, UUID)
     libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
 
@@ -149,18 +149,20 @@ def test_what_cannot_be_read_is_not_settled(directory: str, monkeypatch: pytest.
         patched.setattr(os, "listdir", too_many)
         with pytest.raises(OSError, match="Too many open files"):
             records.uuids(directory)
-        with pytest.raises(MacvtapError, match="what is to come back: Too many open files"):
+        with pytest.raises(
+            MacvtapError, match=r"cannot read or write the outstanding requests in .*: Too many open files"
+        ):
             run().outstanding()
     assert records.load(directory, UUID) == before
 
 
 def test_what_a_guest_restored_just_now_was_asked_for_is_not_forgotten_by_the_next_request(directory: str) -> None:
-    run().own([(NIC, None)])
+    run().register([(NIC, None)])
     guest = Guest(RESTORED, running=True)
     libvirt = SimpleNamespace(libvirtError=Exception, VIR_ERR_NO_DOMAIN=42)
     later = run()
     later.catch_up(libvirt, SimpleNamespace(lookupByUUIDString=lambda _uuid: guest), UUID)
-    later.own([(Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="7"), None)])
+    later.register([(Nic("web1", "52:54:00:00:00:0b", live=LIVE, uuid=UUID, instance="7"), None)])
     state = records.load(directory, UUID)
     assert state is not None
     assert sorted(state["nics"]) == [MAC, "52:54:00:00:00:0b"]

@@ -22,7 +22,7 @@ def test_an_interface_has_every_option_of_the_module() -> None:
 
 
 @pytest.mark.parametrize("option", ["allmulticast", "trust_guest_rx_filters"])
-def test_either_way_to_hear_multicast_can_be_said_for_all_interfaces(option: str) -> None:
+def test_either_way_to_receive_multicast_can_be_set_for_all_interfaces(option: str) -> None:
     variable = f"macvtap_domains_{option}"
     task, *_others = yaml.safe_load((ROLE / "tasks/main.yml").read_text())
     assert task["linuxvirt.macvtap.libvirt_direct_iface"][option] == f"{{{{ {variable} | default(omit) }}}}"

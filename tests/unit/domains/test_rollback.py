@@ -25,7 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, keeping, want
+from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, udev_rules, want
 
 WAS = Nic("web1", MAC, STORED, LIVE, uuid="u1", instance="1")
 STOPPED = replace(WAS, live=None, instance="")
@@ -100,7 +100,7 @@ def test_a_guest_that_is_another_instance_is_not_touched(was: Nic, made: Nic, no
 
 def test_a_guest_that_was_started_with_what_this_run_had_stored_is_named() -> None:
     (warning,) = undone(journal_of(STOPPED, Nic("web1", MAC, MOVED), WRITTEN), domain(MOVED, MOVED_LIVE, "2")).warnings
-    assert warning.startswith(f"web1 {MAC}: the guest was started while this ran. It has this NIC otherwise")
+    assert warning.startswith(f"web1 {MAC}: the guest was started while this ran. Its NIC differs")
     assert undone(journal_of(STOPPED, Nic("web1", MAC, MOVED), WRITTEN), domain(MOVED, AGAIN, "2")).warnings == ()
 
 
@@ -115,7 +115,7 @@ def test_what_was_not_begun_is_not_undone() -> None:
     assert undone(journal_of(NONE, Nic("web1", MAC, STORED, STORED), WRITTEN), domain(None, LIVE)) == Plan()
 
 
-def test_what_another_editor_has_done_stays_and_is_said() -> None:
+def test_what_another_editor_has_done_stays_and_is_reported() -> None:
     was, made = STOPPED, replace(STOPPED, stored=PRIVATE)
     theirs = replace(changed(STORED, link_state="down"), xml="<interface>theirs</interface>")
     left = f"web1 {MAC} was changed by another editor while this ran, and is left as it is now"
@@ -148,9 +148,7 @@ def test_what_libvirt_has_made_of_it_is_ours_whatever_it_has_dropped() -> None:
         (Nic("web1", MAC), STOPPED, PRIVATE),
     ],
 )
-def test_what_another_editor_has_stored_before_this_run_has_read_its_own_is_theirs(
-    was: Nic, made: Nic, read: Iface | None
-) -> None:
+def test_what_another_editor_has_stored_before_this_run_read_it_stays(was: Nic, made: Nic, read: Iface | None) -> None:
     theirs = read and replace(read, xml="<interface>theirs</interface>")
     defined = (theirs,) if theirs else ()
     plan = undone(journal_of(was, made, WRITTEN), domain(theirs, None, "", defined=defined))
@@ -166,8 +164,8 @@ def test_of_a_guest_that_goes_on_undefined_nothing_stored_is_put_back() -> None:
         plan = undone(journal_of(was, made, WRITTEN, DETACHED), domain(None, LIVE, persistent=False))
         assert plan.steps == ()
         assert plan.warnings == (
-            "domain 'web1' was undefined while this ran, and goes on without a stored configuration, of which there is "
-            "nothing to put back",
+            "domain 'web1' was undefined while this ran, and its guest runs on without a stored configuration, so "
+            "there is nothing to put back",
         )
     (back,) = undone(journal_of(was, Nic("web1", MAC), WRITTEN, DETACHED), domain(None, None, persistent=False)).steps
     assert back.after is not None
@@ -201,7 +199,7 @@ def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> 
         (Nic("web1", MAC, MOVED, MOVED), "may still do so. It is then attached again as it is stored"),
     ],
 )
-def test_a_request_that_the_guest_may_still_carry_out_is_said(made: Nic, said: str) -> None:
+def test_a_request_that_the_guest_may_still_complete_is_reported(made: Nic, said: str) -> None:
     asked = domain(made.stored, LIVE, pending=frozenset({MAC}))
     plan = undone(journal_of(WAS, made, WRITTEN, DETACHED), asked)
     assert [change.impact.value for change in plan.changes] == ["config"] * len(plan.changes)
@@ -212,7 +210,7 @@ def test_a_request_that_the_guest_may_still_carry_out_is_said(made: Nic, said: s
         assert said in warning
 
 
-def test_a_removal_from_a_transient_domain_that_is_rolled_back_is_said_to_come_back() -> None:
+def test_a_rolled_back_removal_from_a_transient_domain_is_reported_to_come_back() -> None:
     transient = domain(None, LIVE, persistent=False, pending=frozenset({MAC}))
     plan = undone(journal_of(replace(WAS, stored=None), Nic("web1", MAC), DETACHED), transient)
     assert not plan.changed
@@ -221,7 +219,7 @@ def test_a_removal_from_a_transient_domain_that_is_rolled_back_is_said_to_come_b
 
 def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
     def running(live: str, *macs: str) -> t.Any:
-        return keeping(domain(STORED, heard(LIVE, live)), *macs)
+        return udev_rules(domain(STORED, heard(LIVE, live)), *macs)
 
     (step,) = planner.plan([want(allmulticast="yes")], running("no")).steps
     journal: Journal[Nic] = Journal()
@@ -236,7 +234,7 @@ def test_what_is_undone_of_allmulticast_is_the_rule_and_the_link() -> None:
         assert (back.after.stored.get("allmulticast"), back.after.live.get("allmulticast")) == ("no", "no")
 
 
-def test_a_link_that_was_mended_is_not_set_down_again_and_that_is_said() -> None:
+def test_a_repaired_link_is_not_set_down_again_and_is_reported() -> None:
     down = changed(LIVE, **{"link.state": "down", "link.mac": OTHER})
     journal = journal_of(replace(WAS, live=down), Nic("web1", MAC, STORED, LIVE), LINK)
     plan = undone(journal, domain(STORED, LIVE))

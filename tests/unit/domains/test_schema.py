@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, schema, schema_words
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, schema, schema_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -85,7 +85,7 @@ def test_what_libvirt_takes_has_no_problems(element: str) -> None:
         (direct("<virtualport type='802.1Qbx'/>"), "<virtualport type='802.1Qbx'>: not one of 802.1Qbg, 802.1Qbh,"),
         (direct("<address type='pc'/>"), "<address type='pc'>: not one of pci, drive,"),
         (direct(f"<alias name='{'ä' * 1000}'/>"), f"<alias name='{'ä' * 60}…'>: not a name of letters, digits and"),
-        ("<disk/>", "<disk>: this is no <interface>"),
+        ("<disk/>", "<disk>: this is not an <interface>"),
     ],
 )
 def test_a_mistake_is_named_with_what_would_be_right(element: str, said: str) -> None:
@@ -108,7 +108,7 @@ def test_every_mistake_is_named() -> None:
 
 @need_schema
 def test_what_this_collection_writes_is_what_libvirt_takes() -> None:
-    values = {field.name: field.choices[0] if field.choices else field.words[1] for field in FIELDS}
+    values = {field.name: field.choices[0] if field.choices else field.bool_words[1] for field in FIELDS}
     values |= {field.name: "1" for field in FIELDS if field.kind == "int"}
     values |= dict.fromkeys(("driver.rx_queue_size", "driver.tx_queue_size"), "256")
     values |= {"source": "eth0", "model": "virtio", "target": "web0", "alias": "ua-lan", "address": "0000:01:00.0"}
@@ -132,12 +132,12 @@ def test_what_is_no_element_is_refused(element: str) -> None:
         schema.problems(element)
 
 
-def test_no_schema_is_no_problem_but_is_said(tmp_path: pathlib.Path) -> None:
+def test_a_missing_schema_is_no_problem_but_reported(tmp_path: pathlib.Path) -> None:
     assert schema.problems("<interface/>", [str(tmp_path)]) is None
     assert f"is not in {tmp_path}" in (schema.missing([str(tmp_path)]) or "")
 
 
-def test_no_lxml_is_no_problem_but_is_said(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_lxml_is_no_problem_but_reported(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "domaincommon.rng").write_text("<grammar/>")
     monkeypatch.setitem(sys.modules, "lxml", None)
     assert schema.problems("<interface/>", [str(tmp_path)]) is None
@@ -145,6 +145,6 @@ def test_no_lxml_is_no_problem_but_is_said(tmp_path: pathlib.Path, monkeypatch: 
 
 
 def test_what_is_allowed_reads_as_a_list_or_as_alternatives() -> None:
-    assert schema_words.either(["on", "off", "on"]) == "one of on, off"
-    assert schema_words.either(["yes"]) == "yes"
-    assert schema_words.either(["a UUID", "empty"]) == "a UUID or empty"
+    assert schema_text.either(["on", "off", "on"]) == "one of on, off"
+    assert schema_text.either(["yes"]) == "yes"
+    assert schema_text.either(["a UUID", "empty"]) == "a UUID or empty"

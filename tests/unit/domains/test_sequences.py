@@ -120,7 +120,7 @@ def test_one_guest_that_stops_during_a_replug_costs_no_other_its_nic() -> None:
     assert macs(sequence, "web2")[1] == [B]
 
 
-def test_a_guest_that_stops_is_no_reason_to_say_that_it_could_not_be_put_back() -> None:
+def test_a_guest_that_stops_is_no_failure_of_the_rollback() -> None:
     sequence = host()
     sequence.run(
         {
@@ -200,7 +200,7 @@ def test_two_runs_at_once_do_not_lose_each_others_change() -> None:
 
 
 @pytest.mark.parametrize("options", [{"mode": "private"}, {"model": "e1000e"}, {"state": "absent"}])
-def test_what_a_managed_save_image_has_otherwise_is_said(options: dict[str, str]) -> None:
+def test_differences_of_a_managed_save_image_are_reported(options: dict[str, str]) -> None:
     sequence = host()
     sequence.act(Action("save", "web1"))
     outcome = sequence.run({"domain": "web1", "mac": A, **options})
@@ -265,7 +265,7 @@ def test_the_keeper_attaches_once_whatever_the_guest_does_meanwhile(how: str, ag
             sequence.close()
 
 
-def test_a_guest_that_starts_anew_right_before_it_is_given_a_nic_has_it_once() -> None:
+def test_a_guest_that_restarts_right_before_it_gets_a_nic_has_it_once() -> None:
     sequence = host()
     anew = (("stop", "web1"), ("edit_source", "web1", A), ("start", "web1"))
     sequence.run(
@@ -336,7 +336,7 @@ def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> No
     assert guest.stored == [nic(B, address=1)]
 
 
-def test_a_nic_is_unplugged_by_the_alias_that_it_has_at_that_moment() -> None:
+def test_a_nic_is_detached_by_the_alias_that_it_has_at_that_moment() -> None:
     world = World()
     guest = world.add("web1", [nic(A), nic(B)])
     world.start(guest)
@@ -396,7 +396,7 @@ def test_whatever_happens_at_one_call_of_a_run_it_is_the_same_at_each(
 
 
 @pytest.mark.parametrize("nth", range(8))
-def test_a_domain_that_goes_while_domains_are_listed_is_not_taken_for_one_that_is_transient(nth: int) -> None:
+def test_a_domain_that_disappears_while_domains_are_listed_is_not_transient(nth: int) -> None:
     sequence = host(web2=False)
     outcome = sequence.run(
         {"domain": "web2", "mac": C, "source": "eth1", "mode": "bridge"},
@@ -456,7 +456,7 @@ def test_what_a_run_was_stopped_before_asking_for_is_not_pending(nth: int, side:
 
 
 @pytest.mark.parametrize("stopped", [during("keep", "sigterm", side="after"), during("detach", "refuse")])
-def test_what_an_earlier_run_has_asked_for_is_still_owned_when_a_later_one_does_not_get_to_it(stopped: Event) -> None:
+def test_an_earlier_runs_request_stays_registered_when_a_later_run_does_not_reach_it(stopped: Event) -> None:
     sequence = host()
     sequence.act(Action("hang", "web1"))
     replug = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1}
@@ -491,7 +491,7 @@ def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence.run({"domain": "web1", "mac": A, "source": "eth1"})
 
 
-def test_a_run_that_changed_something_says_so_after_it_has_begun_anew() -> None:
+def test_a_run_that_changed_something_reports_it_after_a_second_attempt() -> None:
     sequence = host(web1=False, web2=False)
     sequence.run(
         {

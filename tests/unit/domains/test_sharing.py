@@ -84,8 +84,7 @@ def test_a_stopped_guest_may_be_meant_to_take_the_place() -> None:
     plan = planner.plan([want()], on)
     assert plan.changed
     assert plan.warnings == (
-        f"web1 {A}: {ALONE}web1 {A} in that mode and also web2 {B}. Whichever of these guests or links comes second "
-        "does not start",
+        f"web1 {A}: {ALONE}web1 {A} in that mode and also web2 {B}. The second of these guests or links does not start",
     )
     both = [want(), want("web2", B, 1)]
     assert len(planner.plan(both, host(domain("web1"), domain("web2"))).warnings) == 2
@@ -122,14 +121,17 @@ def test_what_is_so_already_is_not_looked_at() -> None:
 def test_a_stopped_domain_that_the_task_does_not_name_is_warned_of(running: bool) -> None:
     on = host(domain("web1", stored(A, "eth1"), running=running))
     theirs = {"lan0": (("web9", B, "bridge"),), "eth1": (("web8", C, "passthrough"),)}
-    assert resolution.needs_all([want()], on)
-    (said,) = planner.plan([want()], replace(on, placed=theirs)).warnings
-    assert said.startswith(f"web1 {A}: {ALONE}web1 {A} in that mode and also web9 {B}. Whichever")
+    assert resolution.needs_all_macs([want()], on)
+    (said,) = planner.plan([want()], replace(on, stored_by_source=theirs)).warnings
+    assert said.startswith(f"web1 {A}: {ALONE}web1 {A} in that mode and also web9 {B}. The second")
     # The other way round.
     on = host(domain("web1", stored(A), running=running))
     joins = want(source="eth1", mode="bridge")
-    assert resolution.needs_all([joins], on)
-    assert f"eth1 would have web8 {C} in that mode" in planner.plan([joins], replace(on, placed=theirs)).warnings[-1]
+    assert resolution.needs_all_macs([joins], on)
+    assert (
+        f"eth1 would have web8 {C} in that mode"
+        in planner.plan([joins], replace(on, stored_by_source=theirs)).warnings[-1]
+    )
     # What stays where it is needs no look at other domains.
-    assert not resolution.needs_all([want(source="lan0", mode="bridge")], on)
-    assert not resolution.needs_all([want(mode="auto")], on)
+    assert not resolution.needs_all_macs([want(source="lan0", mode="bridge")], on)
+    assert not resolution.needs_all_macs([want(mode="auto")], on)

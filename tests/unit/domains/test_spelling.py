@@ -173,7 +173,7 @@ def test_one_entry_is_exempted_from_a_default(own: dict[str, t.Any], without: st
     entry = {"domain": "web1", "mac": A, **own}
     names = ("domain", "mac", *fields.specification())
     params = {**DEFAULTS, "interfaces": [{"domain": "web1", "mac": B}, entry]}
-    whole, exempted = declare.declare(_glue.entries(params, "interfaces", names, fields.exempts))
+    whole, exempted = declare.declare(_glue.entries(params, "interfaces", names, fields.clears_default))
     (name,) = own if len(own) == 1 else ("driver",)
     others = {n: v for n, v in whole.given.items() if n.split(".")[0] not in own}
     assert {n: v for n, v in exempted.given.items() if n.split(".")[0] not in own} == others
@@ -182,7 +182,7 @@ def test_one_entry_is_exempted_from_a_default(own: dict[str, t.Any], without: st
 
 
 def test_a_peak_needs_an_average() -> None:
-    with pytest.raises(MacvtapError, match=r"^bandwidth.inbound.peak: libvirt takes it only beside an average"):
+    with pytest.raises(MacvtapError, match=r"^bandwidth.inbound.peak: libvirt accepts it only with an average"):
         planned(in_file(""), bandwidth={"inbound": {"peak": 5}})
     limited = in_file("<bandwidth><inbound average='10'/></bandwidth>")
     assert "peak='5'" in (planned(limited, bandwidth={"inbound": {"peak": 5}}) or "")

@@ -25,10 +25,10 @@ def on(**more: t.Any) -> Host:
 
 
 def plan(desired: Desired, observed: Host, level: str = "update") -> Plan[Nic]:
-    alone = identity.LeftAlone(frozenset(), states.ending(observed))
+    alone = identity.Untouched(frozenset(), states.ending(observed))
     made = planner.plan([desired], observed, alone, level=level)
     states.validate(made, observed)
-    return states.described(made, observed)
+    return states.with_state_warnings(made, observed)
 
 
 @pytest.mark.parametrize("level", ["none", "update"])
@@ -40,9 +40,9 @@ def test_nothing_is_written_to_a_domain_that_migrates(level: str, job: str, said
 
 
 @pytest.mark.parametrize("job", ["dump", "save", "snapshot", "restore"])
-def test_a_job_that_allows_no_change_is_said_before_anything_is_done(job: str) -> None:
+def test_a_job_that_allows_no_change_is_refused_before_anything_is_done(job: str) -> None:
     for desired in (PRIVATE, want(present=False), want(mac=OTHER, source="eth0", mode="bridge")):
-        with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]: domain 'web1' is under a job \({job}\)"):
+        with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]: domain 'web1' has a job in progress \({job}\)"):
             plan(desired, on(job=job))
         assert plan(desired, on(job=job), "none").changed
     assert plan(PRIVATE, on(job="backup")).changed
@@ -53,7 +53,9 @@ def test_a_guest_that_is_ending_is_not_touched(state: str, said: str) -> None:
     for desired in (PRIVATE, want(present=False), want(mac=OTHER, source="eth0", mode="bridge")):
         made = plan(desired, on(state=state), "replug")
         assert {change.impact.value for change in made.changes} == {"restart"}
-        assert f"the guest {said}, and is not touched. It has what is stored when it starts" in str(made.warnings)
+        assert f"the guest {said}, and is not touched. It gets the stored configuration when it starts" in str(
+            made.warnings
+        )
     assert plan(want(), on(state=state)).warnings == ()
 
 
@@ -87,7 +89,7 @@ def test_an_address_of_a_saved_guest_is_taken() -> None:
         planner.plan([want(source="eth0", mode="bridge")], refused)
 
 
-def test_what_was_planned_for_is_known_by_its_address() -> None:
+def test_planned_nics_are_identified_by_their_address() -> None:
     """A second NIC on the source by which the first was found, which another editor has made meanwhile."""
     before = host(stopped(STORED), links=LINKS)
     declared = [by("source", "eth0"), want(mac=OTHER, source="eth1", mode="bridge")]
@@ -104,7 +106,7 @@ def test_a_guest_that_was_started_meanwhile_is_as_planned_if_its_configuration_i
     (new,) = identity.pinned(resolution.resolve([want(source="eth0", mode="bridge")], before))
     after = host(running([STORED], [], uuid="u1", instance="1"), links=links, macs={})
     assert impacts(new, after) == {"live": "live"}
-    alone = identity.LeftAlone(frozenset(), identity.moved(before, after))
+    alone = identity.Untouched(frozenset(), identity.restarted(before, after))
     assert not planner.plan([new], after, alone).changed
     # A lost update is one all the same.
     lost = replace(after, domains={"web1": replace(after.domains["web1"], stored=())})
@@ -118,21 +120,23 @@ def test_a_domain_that_is_undefined_meanwhile_has_nothing_stored(now: dict[str, 
     before = on()
     for desired, lost in ((PRIVATE, True), (want(), True), (want(present=False), False)):
         resolved = resolution.resolve([desired], before)
-        identity.check_defined(resolved, before, before)
+        identity.validate_defined(resolved, before, before)
         with pytest.raises(MacvtapError, match="undefined while") if lost else contextlib.nullcontext():
-            identity.check_defined(resolved, before, replace(before, domains=now))
+            identity.validate_defined(resolved, before, replace(before, domains=now))
 
 
-def test_a_change_that_a_guest_did_not_get_after_all_is_not_said_to_be_live() -> None:
+def test_a_change_that_a_guest_did_not_get_after_all_is_not_reported_as_live() -> None:
     made = planner.plan([PRIVATE], on(instance="1"))
     for now, cost, said in (
         (host(stopped(changed(STORED, mode="private"))), "config", "stopped while this ran"),
         (host(stopped(changed(STORED, mode="private"), saved=(STORED,))), "restart", "was saved while this ran"),
-        (on(instance="2"), "restart", "was started anew while this ran"),
+        (on(instance="2"), "restart", "was restarted while this ran"),
     ):
-        done = identity.as_done(made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else (), made.steps)
+        done = identity.with_actual_impacts(
+            made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else (), made.steps
+        )
         assert {change.impact.value for change in done.changes} == {cost}
         assert said in str(done.warnings)
-        nothing = identity.as_done(made, now, {"web1"}, (), ())
+        nothing = identity.with_actual_impacts(made, now, {"web1"}, (), ())
         assert (nothing.changed, nothing.warnings) == (False, done.warnings)
-    assert identity.as_done(made, on(), (), (), made.steps) == made
+    assert identity.with_actual_impacts(made, on(), (), (), made.steps) == made

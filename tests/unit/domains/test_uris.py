@@ -10,8 +10,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 
 MISSING = "Failed to connect socket to '/var/run/libvirt/{}': No such file or directory"
 START = "Is the daemon running? Start libvirtd.socket or, where libvirt has a daemon for each driver, {}.socket"
-REFUSED = "This user may not: become root, or a member of the group that the daemon's socket lets in"
-SSH = "Does ssh to hv2 work for this user, with nothing to be typed? If so, does libvirt run there?"
+REFUSED = "This user has no permission. Set become: true, or add the user to the group of the daemon's socket"
+SSH = "Does ssh to hv2 work for this user without a prompt? If so, does libvirt run there?"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
         ("qemu:///nonsense", "internal error: unexpected qemu URI path '/nonsense', try qemu:///system", ""),
         ("foo:///system", "no connection driver available for foo:///system", NO_DRIVER),
         ("QEMU:///system", "no connection driver available", NO_DRIVER.replace("foo", "QEMU")),
-        ("web1", "no connection driver available", "An address begins with the driver, as qemu:///system does"),
+        ("web1", "no connection driver available", "A libvirt URI begins with the driver, as qemu:///system does"),
         ("foo:///system", "Failed to connect socket to '/var/run/libvirt/virtfood-sock': No such file", NO_DRIVER),
     ],
 )

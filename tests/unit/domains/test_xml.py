@@ -176,7 +176,7 @@ def test_an_element_that_is_not_there_any_more_is_refused() -> None:
         xml.edit(PLAIN.replace("eth0", "eth1"), [(first, None)])
 
 
-def test_what_is_plugged_in_has_no_names_of_an_earlier_run() -> None:
+def test_an_attached_interface_has_no_names_of_an_earlier_run() -> None:
     text = (
         "<interface type='direct'>\n  <mac address='52:54:00:00:00:01'/>\n  <source dev='eth0' mode='bridge'/>\n"
         "  <target dev='{0}'/>\n  <alias name='{1}'/>\n  <address type='pci' bus='0x01'/>\n</interface>"
@@ -185,9 +185,9 @@ def test_what_is_plugged_in_has_no_names_of_an_earlier_run() -> None:
         only(f"<domain><devices>{text.format(*names)}</devices></domain>", "52:54:00:00:00:01")
         for names in (("web0", "ua-lan"), ("macvtap3", "net1"))
     )
-    assert element.pluggable(own) == own.xml
-    assert element.pluggable(given) == given.xml.replace("\n  <target dev='macvtap3'/>\n  <alias name='net1'/>", "")
-    assert "<address" not in element.pluggable(given, address=False)
+    assert element.for_hotplug(own) == own.xml
+    assert element.for_hotplug(given) == given.xml.replace("\n  <target dev='macvtap3'/>\n  <alias name='net1'/>", "")
+    assert "<address" not in element.for_hotplug(given, address=False)
 
 
 def test_a_view_starts_at_the_left_margin() -> None:
@@ -216,9 +216,9 @@ BOMB = (
         ("<domain a='1' a='2'/>", "not well formed"),
         ("<network/>", "its root is <network>"),
         ("<domain xmlns='urn:x'><devices><interface/></devices></domain>", "namespace"),
-        ("<domain><devices xmlns='urn:x'><interface/></devices></domain>", "its <devices> in a namespace"),
-        ("<domain><devices><interface xmlns='urn:x'/></devices></domain>", "its <interface> in a namespace"),
-        ("<domain><devices><interface><mac xmlns='urn:x'/></interface></devices></domain>", "its <mac> in a namespace"),
+        ("<domain><devices xmlns='urn:x'><interface/></devices></domain>", "has <devices> in a namespace"),
+        ("<domain><devices><interface xmlns='urn:x'/></devices></domain>", "has <interface> in a namespace"),
+        ("<domain><devices><interface><mac xmlns='urn:x'/></interface></devices></domain>", "has <mac> in a namespace"),
         (BOMB + "<domain>&a29;</domain>", "DOCTYPE"),
         ("<!DOCTYPE domain [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><domain>&x;</domain>", "DOCTYPE"),
         ("<!DOCTYPE domain SYSTEM 'http://127.0.0.1/x.dtd'><domain/>", "DOCTYPE"),

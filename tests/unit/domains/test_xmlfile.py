@@ -155,7 +155,7 @@ def test_another_editor_is_noticed_and_wins(path: pathlib.Path) -> None:
     host = file.observe({"web1"})
     steps = planner.plan(declare.declare([("", {"domain": "web1", **TO_DIRECT})]), host).steps
     path.write_text(DOMAIN.replace("mine", "yours"))
-    with pytest.raises(StaleError, match="written by somebody else while this ran: nothing was changed"):
+    with pytest.raises(StaleError, match="changed by another process while this ran: nothing was written"):
         file.apply(steps)
 
 
@@ -181,7 +181,7 @@ def test_what_fails_after_writing_is_put_back_to_the_byte(path: pathlib.Path) ->
     assert path.read_text() == document
 
 
-def test_a_write_that_fails_says_so_and_leaves_the_file(path: pathlib.Path) -> None:
+def test_a_failed_write_is_reported_and_leaves_the_file(path: pathlib.Path) -> None:
     def fail(_name: str, _content: bytes) -> None:
         raise RuntimeError("no space")
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_a_mount_is_written_into_only_if_that_is_allowed(
     for check_mode in (True, False):
         file = xmlfile.open_file(str(path), write=never)
         steps = converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT, check_mode=True).plan.steps
-        with pytest.raises(MacvtapError, match=r"it is itself a mount.* Set unsafe_writes: true"):
+        with pytest.raises(MacvtapError, match=r"it is a mount point.* Set unsafe_writes: true"):
             file.require(steps) if check_mode else converge(file, TO_DIRECT)
     assert path.read_text() == DOMAIN
     converge(xmlfile.open_file(str(path), write=put, in_place=True), TO_DIRECT)
@@ -237,7 +237,7 @@ def test_what_a_daemon_keeps_is_warned_of(monkeypatch: pytest.MonkeyPatch, path:
     assert xmlfile.open_file(str(path), write=never).warnings == []
     monkeypatch.setattr(xmlfile, "_DAEMONS", (f"{path.parent}/",))
     (said,) = xmlfile.open_file(str(path), write=never).warnings
-    assert "kept by a libvirt daemon" in said
+    assert "belongs to a libvirt daemon" in said
 
 
 BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
@@ -265,8 +265,8 @@ BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
         (DOMAIN.replace("mine", "\xe9").encode("latin1"), "not UTF-8 at byte 66"),
         (DOMAIN.replace("mine", "\0").encode(), "NUL"),
         (b"\xed\xa0\x80", "not UTF-8"),
-        (b"<domain><name>a</name>" + b"<a>" * 100_000, "elements in each other"),
-        (b"<domain><name>a</name><a b='" + b"x" * 17_000_000, "more than 16 MiB"),
+        (b"<domain><name>a</name>" + b"<a>" * 100_000, "levels of elements"),
+        (b"<domain><name>a</name><a b='" + b"x" * 17_000_000, "larger than 16 MiB"),
         (b"<domain><name>a</name><a b='" + b"x" * 15_000_000, "not well formed"),
         (b" " * 50_000_000 + b"<domain/>", "16 MiB|empty"),
     ],
@@ -353,7 +353,7 @@ def test_a_file_does_not_change_hands(
         raise PermissionError
 
     monkeypatch.setattr(os, "chown", refuse)
-    with pytest.raises(MacvtapError, match="become root"):
+    with pytest.raises(MacvtapError, match="Set become: true"):
         xmlfile.writer(Module(tmp_path))(str(path), b"new")
     assert path.read_text() == DOMAIN
 

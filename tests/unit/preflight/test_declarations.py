@@ -136,7 +136,7 @@ def test_declarations_that_libvirt_direct_iface_accepts() -> None:
 
 def test_a_nic_that_is_declared_twice_by_different_options() -> None:
     conflict = only((declared(nic(mac=A), nic()), found(web("web1", U1, iface(A)))))
-    assert "[1].source: this is the same interface (web1 52:54:00:00:00:01) as" in conflict.message
+    assert "[1].source: this selects the same interface (web1 52:54:00:00:00:01) as" in conflict.message
 
 
 def test_a_new_link_needs_a_parent() -> None:
@@ -178,7 +178,7 @@ def test_an_entry_that_selects_several_interfaces() -> None:
 def test_entries_that_would_select_each_others_interface_next_time() -> None:
     there = found(web("web1", U1, iface(A)))
     conflict = only((declared(nic(), nic(mac=B)), there))
-    assert "is to have 2 direct interfaces with the source eth0" in conflict.message
+    assert "would have 2 direct interfaces with source eth0" in conflict.message
     # The one is moved away by its address, so that the other one makes a new one.
     assert (
         conflicts((declared(nic(mac=A, source="eth1"), nic()), found(uplink(3, "eth1"), web("web1", U1, iface(A)))))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter for what libvirt has no word for: rules by which udev gives it to a guest's link at each start."""
+"""The adapter for udev rules, which set allmulticast on a guest's link at each start."""
 
 from __future__ import annotations
 
@@ -16,75 +16,74 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks 
 
 GUESTS_FILE = "/etc/udev/rules.d/90-macvtap-domains.rules"
 _PROGRAMS = "/sbin:/usr/sbin:/bin:/usr/bin"
-# Runs a program, and returns its status and what it said; None where it is not installed.
+# Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 _CONTROL = "run/udev/control"
 _LOCK_SECONDS = 30
 
 
 class Rules(t.NamedTuple):
-    """What is written down, as Host has it.
+    """The rules on this host, as in Host.
 
-    ``kept`` are the addresses whose links get all multicast, None where that cannot be written down, and ``unkept``
-    says why; ``edited`` those whose block somebody has changed, so that it is not known what they get.
+    ``managed_rules`` are the MAC addresses with a rule, None where rules are not supported; ``rules_unsupported`` is
+    the reason. ``modified_rules`` are those whose block was edited by hand, so that its effect is unknown.
     """
 
-    kept: frozenset[str] | None
-    unkept: str = ""
-    edited: frozenset[str] = frozenset()
+    managed_rules: frozenset[str] | None
+    rules_unsupported: str = ""
+    modified_rules: frozenset[str] = frozenset()
 
 
-class Keeper:
-    """The rules of the links of guests on this host. All paths are below ``root``, which is / but in tests."""
+class RuleStore:
+    """The udev rules for guests' links on this host. All paths are below ``root``, which is / except in tests."""
 
     def __init__(self, run: Run | None = None, root: str = "/", ip: str | None = None) -> None:
         self._run = run
         self._root = root
         self._file = os.path.join(root, GUESTS_FILE.lstrip("/"))
         self._ip = ip or ip_program()
-        # The file as it was before this run wrote it, and as this run has made it; None is no file.
+        # The file before this run wrote it, and as this run wrote it; None is no file.
         self._written: tuple[str | None, str | None] | None = None
         self.warnings: list[str] = []
 
     def observe(self) -> Rules:
-        """Return what is written down on this host."""
-        unkept = self._obstacle()
-        if unkept:
-            return Rules(None, unkept)
+        """Return the rules on this host."""
+        rules_unsupported = self._unsupported_reason()
+        if rules_unsupported:
+            return Rules(None, rules_unsupported)
         try:
             text = self._text()
         except MacvtapError as exc:
             return Rules(None, exc.message)
         if text is None:
-            said = f"{GUESTS_FILE} is somebody else's: its first line does not say that this collection has written it"
-            return Rules(None, f"{said}. It is left alone; move it away")
+            message = f"{GUESTS_FILE} is not managed by this collection: its first line is not the collection's header"
+            return Rules(None, f"{message}. Move it away")
         blocks = _managed_blocks.parse(text)[1]
         ours = frozenset(mac for mac, block in blocks.items() if block == self._block(mac))
         return Rules(ours, "", frozenset(blocks) - ours)
 
-    def require(self, wanted: t.Mapping[str, bool], path: str) -> None:
-        """Look whether this user can do what :meth:`apply` would do.
+    def require(self, desired: t.Mapping[str, bool], path: str) -> None:
+        """Check whether this user can do what :meth:`apply` would do.
 
         :raises MacvtapError: with the ``path`` of the option.
         """
-        if not self._differs(wanted):
+        if not self._differs(desired):
             return
         for directory in (os.path.dirname(self._file), os.path.join(self._root, "run")):
             if not os.access(_nearest(directory), os.W_OK | os.X_OK):
-                said = f"its rule in {GUESTS_FILE} is to change, and this user may not write there. Say become: true"
-                raise MacvtapError(said, path=path)
+                message = f"this user may not write {GUESTS_FILE}, in which its rule changes. Set become: true"
+                raise MacvtapError(message, path=path)
 
-    def apply(self, wanted: t.Mapping[str, bool], path: str = "", *, back: bool = False) -> None:
-        """Write a rule for the addresses of which ``wanted`` says so, and none for the others of it.
+    def apply(self, desired: t.Mapping[str, bool], path: str = "", *, restore: bool = False) -> None:
+        """Write or remove the rule of each address in ``desired``.
 
-        On the way ``back`` the file becomes what it was before this run, with what a person has written in it, if it
-        still is as this run has left it.
+        ``restore`` restores the whole file as it was before this run, if it is unchanged since.
 
         :raises MacvtapError: the file cannot be written, with the ``path`` of the option.
         """
-        # Without the lock, which not every user can have who has nothing to write. Of what a person has written in
-        # place of a rule nobody can say on the way back what it was.
-        if not self._differs(wanted) and not (back and self._written):
+        # Without the lock, which a user who has nothing to write may not be able to take. A rule edited by hand can
+        # only be restored with the whole file.
+        if not self._differs(desired) and not (restore and self._written):
             return
         held = _lock.held(
             "rules",
@@ -96,48 +95,51 @@ class Keeper:
         with held:
             text = self._text()
             if text is None:
-                raise MacvtapError(f"{GUESTS_FILE} was written by somebody else while this ran", path=path)
+                raise MacvtapError(f"{GUESTS_FILE} was changed by another process while this ran", path=path)
             was = text if os.path.lexists(self._file) else None
-            if back and self._written and self._written[1] == was:
+            if restore and self._written and self._written[1] == was:
                 new, self._written = self._written[0], None
             else:
                 head, blocks = _managed_blocks.parse(text)
-                left = {mac: block for mac, block in blocks.items() if mac not in wanted}
-                left.update((mac, self._block(mac)) for mac, on in wanted.items() if on)
-                new = _managed_blocks.render(head, left) if left or head else None
+                remaining = {mac: block for mac, block in blocks.items() if mac not in desired}
+                remaining.update((mac, self._block(mac)) for mac, on in desired.items() if on)
+                new = _managed_blocks.render(head, remaining) if remaining or head else None
                 self._written = (self._written[0] if self._written and self._written[1] == was else was), new
             _files.write(self._file, new, option=path)
-        self._tell_udev()
+        self._reload_udev()
 
-    def _differs(self, wanted: t.Mapping[str, bool]) -> bool:
-        rules = self.observe() if wanted else Rules(None)
-        if rules.kept is None:
+    def _differs(self, desired: t.Mapping[str, bool]) -> bool:
+        rules = self.observe() if desired else Rules(None)
+        if rules.managed_rules is None:
             return False
-        return any(mac not in rules.kept if on else mac in rules.kept | rules.edited for mac, on in wanted.items())
+        return any(
+            mac not in rules.managed_rules if on else mac in rules.managed_rules | rules.modified_rules
+            for mac, on in desired.items()
+        )
 
-    def _obstacle(self) -> str:
+    def _unsupported_reason(self) -> str:
         try:
             there = stat.S_ISSOCK(os.stat(os.path.join(self._root, _CONTROL)).st_mode)
         except OSError:
             there = False
         if not there:
-            return "there is no udev on this host to set it at the next start"
+            return "this host has no udev to set it at the next start"
         if not os.access(self._ip, os.X_OK):
-            return "the program ip, by which udev would set it, is not installed (iproute2)"
+            return "the program ip, which udev would run, is not installed (iproute2)"
         return ""
 
     def _block(self, mac: str) -> tuple[str, str]:
         return "guest", rule(mac, self._ip)
 
     def _text(self) -> str | None:
-        """Return the file's text, that of an empty one where there is none; None where it is somebody else's."""
+        """Return the file's text, a mere header if there is no file; None if it is not managed by this collection."""
         text = _files.read(self._file)
         if text is None and not os.path.lexists(self._file):
             return f"{HEADER}\n"
         return text if text is not None and text.startswith(f"{HEADER}\n") else None
 
-    def _tell_udev(self) -> None:
-        # By itself it looks for changed rules no more than every three seconds, in which a guest may start.
+    def _reload_udev(self) -> None:
+        # udev checks for changed rules only every three seconds, and a guest may start before.
         answer = self._run(["udevadm", "control", "--reload"]) if self._run else None
         if answer is not None and answer[0] != 0:
             self.warnings.append(
@@ -147,22 +149,22 @@ class Keeper:
 
 
 def ip_program() -> str:
-    """Return the path of ``ip``, for udev, which knows no PATH."""
+    """Return the path of ``ip``: udev has no PATH."""
     return shutil.which("ip", path=_PROGRAMS) or "/sbin/ip"
 
 
 def rule(mac: str, ip: str) -> str:
-    """Return the rule that gives all multicast to the macvtap link that a guest's NIC gets whenever it starts.
+    """Return the rule that sets allmulticast on the macvtap link of a guest's NIC at each start.
 
-    By the address, since libvirt makes up another name each time; and when its tap appears, which is when the link is
-    there, and which no link of another kind with that address has.
+    It matches the address, because libvirt generates a new name each time. It matches the tap: when that appears, the
+    link exists, and no other kind of link has one.
     """
-    # Both begin a substitution.
+    # Both characters begin a substitution.
     command = shlex.join([ip, "link", "set", "dev"]).replace("%", "%%").replace("$", "$$")
     matches = f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}"'
     return f'{matches}, RUN+="{command} $id allmulticast on"\n'
 
 
 def _nearest(directory: str) -> str:
-    """Return the directory, or the first above it that there is."""
+    """Return the directory, or its nearest existing parent."""
     return directory if os.path.lexists(directory) else _nearest(os.path.dirname(directory))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import keeping
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.keeping import Rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import udev_rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
@@ -33,18 +33,18 @@ class Udev:
         os.mknod(self.control, stat.S_IFSOCK | 0o600)
         self.ip = root / "ip"
         self.ip.touch(mode=0o755)
-        self.keeper = self.another()
+        self.store = self.another()
 
-    def another(self) -> keeping.Keeper:
+    def another(self) -> udev_rules.RuleStore:
         """What another run has."""
-        return keeping.Keeper(self._run, str(self.root), str(self.ip))
+        return udev_rules.RuleStore(self._run, str(self.root), str(self.ip))
 
     def _run(self, command: t.Sequence[str]) -> tuple[int, str] | None:
         self.told.append(list(command))
         return self.answer
 
     def has(self) -> set[str] | None:
-        kept = self.keeper.observe().kept
+        kept = self.store.observe().managed_rules
         return None if kept is None else set(kept)
 
     def edit(self) -> str:
@@ -61,148 +61,151 @@ def udev(tmp_path: Path) -> Udev:
 
 
 def test_a_rule_comes_and_goes_with_its_address_and_the_file_with_the_last(udev: Udev) -> None:
-    udev.keeper.apply({A: True, B: True})
+    udev.store.apply({A: True, B: True})
     text = udev.file.read_text()
     assert udev.has() == {A, B}
     assert f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{A}", RUN+="/' in text
     assert '/ip link set dev $id allmulticast on"\n' in text
     assert udev.told == [["udevadm", "control", "--reload"]]
     before = udev.file.stat()
-    udev.keeper.apply({A: True})
+    udev.store.apply({A: True})
     assert (udev.file.stat().st_ino, len(udev.told)) == (before.st_ino, 1)
-    udev.keeper.apply({A: False})
+    udev.store.apply({A: False})
     assert udev.has() == {B}
-    udev.keeper.apply({B: False})
+    udev.store.apply({B: False})
     assert not udev.file.exists()
-    assert udev.keeper.warnings == []
+    assert udev.store.warnings == []
 
 
-def test_a_rule_that_somebody_has_changed_is_known_as_that_and_goes_or_is_written_anew(udev: Udev) -> None:
-    udev.keeper.apply({A: True, B: True})
+def test_a_modified_rule_is_detected_and_removed_or_rewritten(udev: Udev) -> None:
+    udev.store.apply({A: True, B: True})
     edited = udev.edit()
-    assert udev.keeper.observe() == Rules(frozenset({B}), "", frozenset({A}))
-    udev.keeper.apply({A: True})
-    assert udev.keeper.observe() == Rules(frozenset({A, B}))
+    assert udev.store.observe() == Rules(frozenset({B}), "", frozenset({A}))
+    udev.store.apply({A: True})
+    assert udev.store.observe() == Rules(frozenset({A, B}))
     udev.file.write_text(edited)
-    udev.keeper.apply({A: False})
-    assert udev.keeper.observe() == Rules(frozenset({B}))
+    udev.store.apply({A: False})
+    assert udev.store.observe() == Rules(frozenset({B}))
 
 
 def test_what_a_person_has_written_stays_when_the_last_rule_goes(udev: Udev) -> None:
-    udev.keeper.apply({A: True})
+    udev.store.apply({A: True})
     udev.edit()
-    udev.keeper.apply({A: False})
+    udev.store.apply({A: False})
     assert udev.file.read_text().endswith("\n# by hand\n")
 
 
 @pytest.mark.parametrize("wanted", [{A: False}, {A: True}, {A: True, B: False}, {B: False}])
 def test_the_way_back_leads_to_the_very_text_that_was_there(udev: Udev, wanted: dict[str, bool]) -> None:
-    udev.keeper.apply({A: True, B: True})
+    udev.store.apply({A: True, B: True})
     edited = udev.edit()
     run = udev.another()
     run.apply(wanted)
     assert udev.file.read_text() != edited
-    run.apply(dict.fromkeys(wanted, False), back=True)
+    run.apply(dict.fromkeys(wanted, False), restore=True)
     assert udev.file.read_text() == edited
 
 
-def test_the_way_back_leaves_what_somebody_else_has_written_meanwhile(udev: Udev) -> None:
+def test_a_rollback_leaves_what_others_have_written_meanwhile(udev: Udev) -> None:
     udev.another().apply({A: True})
     udev.edit()
-    udev.keeper.apply({A: False})
+    udev.store.apply({A: False})
     udev.another().apply({B: True})
-    udev.keeper.apply({A: True}, back=True)
+    udev.store.apply({A: True}, restore=True)
     assert udev.has() == {A, B}
 
 
 def test_the_way_back_from_the_first_rule_leaves_no_file(udev: Udev) -> None:
-    udev.keeper.apply({A: True})
-    udev.keeper.apply({A: False}, back=True)
+    udev.store.apply({A: True})
+    udev.store.apply({A: False}, restore=True)
     assert not udev.file.exists()
 
 
 def test_a_host_without_rules_is_left_without_files(udev: Udev) -> None:
     assert udev.has() == set()
-    udev.keeper.apply({})
-    udev.keeper.apply({A: False})
+    udev.store.apply({})
+    udev.store.apply({A: False})
     assert not udev.file.parent.exists()
     assert udev.told == []
 
 
 @pytest.mark.parametrize("what", ["text", "mask"])
-def test_a_file_of_somebody_elses_is_left_alone(udev: Udev, what: str) -> None:
+def test_a_file_that_is_not_managed_is_left_alone(udev: Udev, what: str) -> None:
     udev.file.parent.mkdir(parents=True)
     if what == "mask":
         udev.file.symlink_to("/dev/null")
     else:
         udev.file.write_text("# mine\n")
-    rules = udev.keeper.observe()
-    assert rules.kept is None
-    assert "90-macvtap-domains.rules is somebody else's" in rules.unkept
-    udev.keeper.apply({A: True})
+    rules = udev.store.observe()
+    assert rules.managed_rules is None
+    assert "90-macvtap-domains.rules is not managed by this collection" in rules.rules_unsupported
+    udev.store.apply({A: True})
     assert udev.file.is_symlink() if what == "mask" else udev.file.read_text() == "# mine\n"
 
 
 def test_a_file_that_cannot_be_read_is_no_reason_to_fail(udev: Udev) -> None:
     udev.file.mkdir(parents=True)
-    rules = udev.keeper.observe()
-    assert rules.kept is None
-    assert rules.unkept.endswith("90-macvtap-domains.rules cannot be read: Is a directory")
-    udev.keeper.require({A: True}, PATH)
-    udev.keeper.apply({A: True})
+    rules = udev.store.observe()
+    assert rules.managed_rules is None
+    assert rules.rules_unsupported.endswith("90-macvtap-domains.rules cannot be read: Is a directory")
+    udev.store.require({A: True}, PATH)
+    udev.store.apply({A: True})
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file"])
-def test_without_udev_nothing_is_written_and_it_says_why(udev: Udev, what: str) -> None:
+def test_without_udev_nothing_is_written_and_the_reason_is_reported(udev: Udev, what: str) -> None:
     # A file is what a daemon has left that was killed, copied with an image.
     udev.control.unlink()
     if what == "a file":
         udev.control.touch()
-    assert udev.keeper.observe() == Rules(None, "there is no udev on this host to set it at the next start")
-    udev.keeper.apply({A: True})
+    assert udev.store.observe() == Rules(None, "this host has no udev to set it at the next start")
+    udev.store.apply({A: True})
     assert not udev.file.exists()
 
 
-def test_without_ip_nothing_is_written_and_it_says_why(udev: Udev) -> None:
+def test_without_ip_nothing_is_written_and_the_reason_is_reported(udev: Udev) -> None:
     udev.ip.unlink()
-    rules = udev.keeper.observe()
-    assert (rules.kept, "the program ip, by which udev would set it, is not installed" in rules.unkept) == (None, True)
-    udev.keeper.apply({A: True})
+    rules = udev.store.observe()
+    assert (
+        rules.managed_rules,
+        "the program ip, which udev would run, is not installed" in rules.rules_unsupported,
+    ) == (None, True)
+    udev.store.apply({A: True})
     assert not udev.file.exists()
 
 
-def test_that_udev_did_not_read_the_rules_is_told(udev: Udev) -> None:
+def test_a_failed_reload_of_udev_is_reported(udev: Udev) -> None:
     udev.answer = (1, "no permission\n")
-    udev.keeper.apply({A: True})
-    (warning,) = udev.keeper.warnings
+    udev.store.apply({A: True})
+    (warning,) = udev.store.warnings
     assert warning.endswith("udevadm control --reload failed: no permission")
 
 
 def test_a_file_that_cannot_be_written_is_an_error(udev: Udev) -> None:
     (udev.root / "etc").write_text("no directory")
     with pytest.raises(MacvtapError, match=r"90-macvtap-domains\.rules cannot be written") as caught:
-        udev.keeper.apply({A: True}, PATH)
+        udev.store.apply({A: True}, PATH)
     assert caught.value.path == PATH
 
 
 def test_another_run_that_does_not_end_is_named_with_the_option(udev: Udev, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "_LOCK_SECONDS", 0)
+    monkeypatch.setattr(udev_rules, "_LOCK_SECONDS", 0)
     with _lock.held("rules", timeout=0, directory=str(udev.root / "run")):
         # What differs in nothing needs no lock.
-        udev.keeper.apply({A: False}, PATH)
+        udev.store.apply({A: False}, PATH)
         with pytest.raises(MacvtapError, match=r"is writing rules for guests' links on this host") as caught:
-            udev.keeper.apply({A: True}, PATH)
+            udev.store.apply({A: True}, PATH)
     assert caught.value.path == PATH
     assert "lock_timeout" not in caught.value.message
 
 
 @pytest.mark.parametrize("which", ["etc", "run"])
-def test_a_user_who_may_not_write_rules_is_told_before_anything_is_done(
+def test_a_user_who_may_not_write_rules_is_refused_before_anything_is_done(
     udev: Udev, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     (udev.root / "etc").mkdir()
     monkeypatch.setattr(os, "access", lambda path, _mode: str(path) != str(udev.root / which))
-    udev.keeper.require({A: False}, PATH)
-    with pytest.raises(MacvtapError, match=r"may not write there\. Say become: true") as caught:
-        udev.keeper.require({A: True}, PATH)
+    udev.store.require({A: False}, PATH)
+    with pytest.raises(MacvtapError, match=r"may not write .*\. Set become: true") as caught:
+        udev.store.require({A: True}, PATH)
     assert caught.value.path == PATH

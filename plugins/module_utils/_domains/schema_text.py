@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a pattern of a RELAX NG schema allows, in words. Pure."""
+"""Describes what a pattern of a RELAX NG schema allows. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NS = "{http://relaxng.org/ns/structure/1.0}"
 Defines = t.Mapping[str, t.Sequence[t.Any]]
 
 _LONGEST = 60
-# Patterns that libvirt's schema gives a name, and that a regular expression would not explain.
+# Descriptions of named patterns in libvirt's schema, where a regular expression explains nothing.
 _NAMED = {
     "uniMacAddr": "a unicast MAC address such as 52:54:00:10:00:01",
     "deviceName": "the name of a link",
@@ -49,10 +49,10 @@ def children(pattern: t.Any) -> list[t.Any]:
 
 
 def label(element: t.Any, path: t.Sequence[str], attribute: str | None = None) -> str:
-    """Return the element as it can be found in an ``<interface>``, with the attribute that is meant."""
+    """Return the element's place in an ``<interface>``, with the attribute in question."""
     outer = "".join(f"<{_plain(name)}>" for name in path[1:])
-    said = f" {_plain(attribute)}={short(element.get(attribute))}" if attribute is not None else ""
-    return f"{outer}<{_plain(element.tag)}{said}>"
+    attribute_text = f" {_plain(attribute)}={short(element.get(attribute))}" if attribute is not None else ""
+    return f"{outer}<{_plain(element.tag)}{attribute_text}>"
 
 
 def short(text: str) -> str:
@@ -60,36 +60,36 @@ def short(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
 
 
-def either(words: t.Iterable[str]) -> str:
-    """Join what is allowed: values to a list, of which one is to be chosen."""
-    unique = list(dict.fromkeys(words))
+def either(texts: t.Iterable[str]) -> str:
+    """Join the allowed values to a text."""
+    unique = list(dict.fromkeys(texts))
     if all(" " not in word for word in unique) and len(unique) > 1:
         return f"one of {', '.join(unique)}"
     return " or ".join(unique)
 
 
 def values(pattern: t.Any, defines: Defines) -> list[str]:
-    """Return the values that a pattern of an attribute takes, [] where they are not just a few that it lists."""
+    """Return the values that an attribute's pattern lists, [] if it does not list them."""
     found: list[str] = []
     for one in children(pattern):
         kind = kind_of(one)
         listed = re.fullmatch(r"\(?((?:[\w.-]+\|)+[\w.-]+)\)?", one.findtext(f"{NS}param") or "")
         if kind == "value":
-            some = [one.text or ""]
+            allowed = [one.text or ""]
         elif kind == "choice":
-            some = values(one, defines)
+            allowed = values(one, defines)
         elif kind == "ref":
-            some = [value for define in defines.get(one.get("name"), ()) for value in values(define, defines)]
+            allowed = [value for define in defines.get(one.get("name"), ()) for value in values(define, defines)]
         else:
-            some = listed[1].split("|") if kind == "data" and listed else []
-        if not some:
+            allowed = listed[1].split("|") if kind == "data" and listed else []
+        if not allowed:
             return []
-        found += some
+        found += allowed
     return found
 
 
-def words(pattern: t.Any, defines: Defines) -> str:
-    """Say what ``pattern`` takes: an attribute's, or one of text."""
+def describe(pattern: t.Any, defines: Defines) -> str:
+    """Describe what ``pattern`` of an attribute or a text accepts."""
     kind = kind_of(pattern)
     if kind == "value":
         return pattern.text or "empty"
@@ -101,7 +101,7 @@ def words(pattern: t.Any, defines: Defines) -> str:
     if listed:
         return either(listed)
     inner = defines.get(pattern.get("name"), ()) if kind == "ref" else children(pattern)
-    return either(words(one, defines) for one in inner) or "empty"
+    return either(describe(one, defines) for one in inner) or "empty"
 
 
 def _data(pattern: t.Any) -> str:
