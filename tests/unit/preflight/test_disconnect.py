@@ -87,7 +87,7 @@ def test_a_companion_loses_what_is_declared_of_it_but_not_a_connection() -> None
     said = declared(host_access_companions=[{"name": "host0", "parent": "eth0", "state": "absent"}])
     assert conflicts((said, found(*ALL, reach=reach_of(6)))) == []
     conflict = only((said, found(*ALL, reach=reach_of(6, "connection"))))
-    assert conflict.message.startswith("the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over")
+    assert conflict.message.startswith("Ansible's connection from 192.0.2.9 to 192.0.2.1 goes over")
     assert "macvtap_host_access_allow_host_disconnect" in conflict.remedy
 
 
