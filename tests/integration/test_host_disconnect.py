@@ -51,7 +51,7 @@ def test_a_link_in_mode_passthru_would_cut_off_ssh(lan: Lan, tmp_path: Path, che
     session.refused(PASSTHRU, f"{runs} passthru on it, .* would cut it off.*{TOLD}", module="macvtap_link", check=check)
     # In a list, beside another that would be fine.
     both = {"links": [{**MT0, "name": "mt1", "parent": "eth1"}, PASSTHRU]}
-    said = r"^links\[1\]: the connection"
+    said = r"^links\[1\]: Ansible's connection"
     session.refused(both, said, module="macvtap_link", check=check)
 
 
@@ -156,7 +156,7 @@ def test_a_new_link_with_an_address_by_now_is_not_taken_back(lan: Lan) -> None:
     failing = {"name": "bad0", "parent": "eth1", "mode": "bridge", "addrgenmode": "stable_secret"}
     given = Meanwhile("before", "_plan._put_back", GIVEN)
     result = link(lan, {"links": [MT0, failing]}, meanwhile=given)
-    assert result["msg"].startswith("links[1]: the kernel refused to make bad0"), result["msg"]
+    assert result["msg"].startswith("links[1]: the kernel refused to create bad0"), result["msg"]
     assert "failed as well: links[0]: mt0 has addresses of the host (198.51.100.1/24), and removing" in result["msg"]
     assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")
 

@@ -102,7 +102,7 @@ def test_no_route_takes_it_elsewhere(lan: Lan, connected: t.Any, address: str) -
     peer = "2001:db8::9" if six else "192.0.2.9"
     for guests in (peer, "2001:db8::8/125" if six else "192.0.2.8/29"):
         session.refused(
-            {**ACCESS, "guests": [*ACCESS["guests"], guests]}, rf"^guests\[2\]: {guests}\S* contains {peer}, whom"
+            {**ACCESS, "guests": [*ACCESS["guests"], guests]}, rf"^guests\[2\]: {guests}\S* contains {peer}, which"
         )
     for guests in ("::/0", "2000::/3", "2001:db8::/64") if six else ("0.0.0.0/0", "192.0.0.0/3", "192.0.2.0/24"):
         session.refused(
@@ -125,16 +125,16 @@ def test_from_beyond_a_router(lan: Lan, connected: t.Any) -> None:
     lan.peer.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", "203.0.113.5")
     try:
         session.refused(
-            {**ACCESS, "guests": ["203.0.113.0/24"]}, r"^guests\[0\]: 203.0.113.0/24 contains 203.0.113.5, whom"
+            {**ACCESS, "guests": ["203.0.113.0/24"]}, r"^guests\[0\]: 203.0.113.0/24 contains 203.0.113.5, which"
         )
         session.refused(
-            {**ACCESS, "guests": ["203.0.113.4/31"]}, r"^guests\[0\]: 203.0.113.4/31 contains 203.0.113.5, whom"
+            {**ACCESS, "guests": ["203.0.113.4/31"]}, r"^guests\[0\]: 203.0.113.4/31 contains 203.0.113.5, which"
         )
         session.refused(
             {**ACCESS, "guests": ["192.0.2.8/29"]}, r"^guests\[0\]: 192.0.2.8/29 contains a router that .*2.9\."
         )
         session.refused(
-            {**ACCESS, "addresses": [*ACCESS["addresses"], "203.0.113.5"]}, r"^addresses\[2\]: 203.0.113.5 is whom"
+            {**ACCESS, "addresses": [*ACCESS["addresses"], "203.0.113.5"]}, r"^addresses\[2\]: 203.0.113.5 is the"
         )
         session.refused(
             {**ACCESS, "addresses": ["192.0.2.9"], "guests": []}, r"^addresses\[0\]: 192.0.2.9 is the address of a"

@@ -215,7 +215,7 @@ def test_a_batch_that_fails_in_the_middle_is_put_back(netns: Namespace) -> None:
             ],
         }
     )
-    assert failed["msg"].startswith("links[3]: the kernel refused to make new1 on eth0: Invalid argument (EINVAL)")
+    assert failed["msg"].startswith("links[3]: the kernel refused to create new1 on eth0: Invalid argument (EINVAL)")
     assert failed["msg"].endswith("old0: recreated during the rollback, with another index and /dev/tapN")
     assert netns.names() == {"old0", "old1"}
     assert netns.link("old0")["address"] == MAC

@@ -122,7 +122,7 @@ def test_what_fails_in_the_middle_is_put_back_with_all_that_it_had(netns: Namesp
     kept = {link["ifindex"] for link in before if link["ifname"] not in ("removed0", "moved0")}
     failed = netns.run(task, python=python)
     assert re.search(
-        r"^links\[5\]: the kernel refused to make bad0 on eth0: .*\(EINVAL\)\. "
+        r"^links\[5\]: the kernel refused to create bad0 on eth0: .*\(EINVAL\)\. "
         r"All has been put back as far as possible\. "
         r"removed0, moved0: recreated during the rollback, with another index and /dev/tapN$",
         failed["msg"],
@@ -141,7 +141,7 @@ def test_what_fails_in_the_middle_is_put_back_with_all_that_it_had(netns: Namesp
 def test_what_fails_in_the_middle_is_kept_if_asked_for(netns: Namespace) -> None:
     task = some_of_everything(netns)
     failed = netns.run({**task, "on_error": "keep"})
-    assert failed["msg"].startswith("links[5]: the kernel refused to make bad0 on eth0:")
+    assert failed["msg"].startswith("links[5]: the kernel refused to create bad0 on eth0:")
     assert failed["msg"].endswith("What could be done has been kept, as asked for")
     assert "removed0" not in netns.names()
     assert netns.link("changed0")["address"] == MACS[3]
