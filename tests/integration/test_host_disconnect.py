@@ -166,7 +166,7 @@ def test_told_to_it_is_done_and_what_goes_is_said(lan: Lan) -> None:
     lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
     result = link(lan, {"name": "mt0", "state": "absent", "allow_host_disconnect": True})
     assert result["changed"]
-    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would remove them; allow_host_"
+    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would remove them. It is done"
     assert said in str(result["warnings"])
 
 
