@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The options of a macvtap link: here alone in words, and what Ansible is told of them in _links/attributes.py."""
+"""Documents the options of a macvtap link; their argument specification is in _links/attributes.py."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ options:
   state:
     description:
       - V(up), the link exists and is up; V(down), it exists and is down.
-      - V(present), it exists; whether it is up is left as it is, and a new one is down.
-      - V(absent), it does not exist.
-      - An up link whose tap no process holds open feeds the host's own stack, which answers ARP with the address of
-        the link. Keep links that wait for their guest V(down) where that matters.
+      - V(present), the link exists; an existing link keeps its state, and a new one is down.
+      - V(absent), the link does not exist.
+      - The host's own stack receives the frames of an up link whose tap no process holds open. It then answers ARP with
+        the link's MAC address. Where that matters, keep links V(down) until their guest starts.
     type: str
     choices: [up, present, down, absent]
     default: up
   parent:
     description:
-      - The link below, through which the frames reach the network, by its name, alternative name, MAC address, or the
-        PCI address of its device (V(0000:03:00.0)).
-      - It must be a wired Ethernet link that is neither a port of a bridge or bond nor itself a macvlan or macvtap
-        link, and has no ipvlan or macsec link on it. A macvlan link whose own parent is in another network namespace
-        will do, as C(eth0) of some containers.
-      - Needed for a link that does not exist yet.
+      - The uplink of the link, by its name, alternative name, MAC address, or the PCI address of its device
+        (V(0000:03:00.0)).
+      - It must be a wired Ethernet link. It must not be a port of a bridge or bond, a macvlan or macvtap link, or the
+        parent of ipvlan or macsec links. Exception, a macvlan link whose own parent is in another network namespace,
+        such as C(eth0) of some containers.
+      - Required for a link that does not exist yet.
     type: str
     aliases: [link, lower, base_iface]
   mode:
     description:
-      - Who can talk to whom on one parent. V(bridge), links of the parent reach each other directly; V(vepa), through
-        the switch, which must have reflective relay; V(private), not directly either, and broadcasts of one private
-        link never reach another; V(passthru), the link is the only one on the parent and has its address; V(source),
-        the link gets only frames from the addresses in O(source_macs), whomever they are for.
-      - V(private) is no isolation where the switch has reflective relay, which lets unicast frames to a known address
-        through.
-      - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). Each
-        parent's switch is asked once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. Where nothing can
-        be found out, as on a parent that is down, it is V(bridge), with a warning. See O(auto) for links that exist.
-      - Left out, a link that exists keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
+      - How the links of one parent reach each other.
+      - V(bridge), directly.
+      - V(vepa), through the switch, which must have reflective relay.
+      - V(private), not at all. This is no isolation if the switch has reflective relay, which passes unicast frames to
+        a known address.
+      - V(passthru), the link is the only one on the parent, and shares its MAC address.
+      - V(source), the link receives only frames from the addresses in O(source_macs), whatever their destination.
+      - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). The
+        switch of each parent is probed once per task, as by M(linuxvirt.macvtap.reflective_relay_info). If the result
+        is unknown, for example because the parent is down, the mode is V(bridge), with a warning. See O(auto) for
+        existing links.
+      - If not set, an existing link keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
     type: str
     choices: [vepa, bridge, private, passthru, source, auto]
   mac:
     description:
-      - MAC address of the link, unicast, in quotes, since YAML takes some of them for numbers.
-      - Left out, a link that exists keeps its address, and a new link gets one at random.
+      - Unicast MAC address of the link. Write it in quotes, because YAML reads some addresses as numbers.
+      - If not set, an existing link keeps its address, and a new link gets a random one.
     type: str
     aliases: [address]
   mtu:
-    description: MTU of the link in bytes, from 68 up to its parent's.
+    description: MTU of the link in bytes, from 68 to the MTU of its parent.
     type: int
   txqueuelen:
     description: Length of the transmit queue in packets.
@@ -63,27 +65,27 @@ options:
   promiscuous:
     description:
       - Whether a link in mode V(passthru) sets its parent promiscuous. V(false) is C(nopromisc) of C(ip link). In other
-        modes the kernel takes the flag and does nothing with it.
+        modes the flag has no effect.
     version_added: 0.2.0
     type: bool
   nodst:
     description:
-      - In mode V(source), whether a frame that this link takes by its source address goes to no other link (C(nodst) of
-        C(ip link)). The parent, and so the host itself, gets no frame from these addresses either. In other modes the
-        kernel takes the flag and does nothing with it.
+      - In mode V(source), whether frames from O(source_macs) go only to this link (C(nodst) of C(ip link)). Then the
+        parent, and so the host itself, receives no frames from these addresses either. In other modes the flag has no
+        effect.
     version_added: 0.2.0
     type: bool
   source_macs:
     description:
-      - The addresses that a link in mode V(source) takes frames from, all of them. Those that are missing are added,
-        others removed; an empty list empties it. At most 5400, which is what the kernel can return.
-      - A link that leaves mode V(source) loses its list.
+      - The complete list of addresses that a link in mode V(source) accepts frames from. Missing addresses are added,
+        others are removed. At most 5400, the limit of what the kernel can report.
+      - The kernel clears the list when a link leaves mode V(source).
     version_added: 0.2.0
     type: list
     elements: str
   bcqueuelen:
-    description: Length of the queue of broadcast and multicast frames in packets, as this link asks for it. The
-      greatest that a link of the parent asks for is in effect.
+    description: Length of the queue of broadcast and multicast frames in packets, as requested by this link. The
+      largest request of all links of the parent is in effect.
     version_added: 0.2.0
     type: int
   bclim:
@@ -92,20 +94,20 @@ options:
     type: int
     aliases: [bc_cutoff]
   group:
-    description: Link group, a number. All links are in group 0 that nobody has put into another.
+    description: Link group, a number. Links are in group 0 by default.
     version_added: 0.2.0
     type: int
   alias:
-    description: Alias of the link, a free text of 255 bytes at most. An empty text removes it.
+    description: Alias of the link, any text of at most 255 bytes. An empty text removes it.
     version_added: 0.2.0
     type: str
   altnames:
-    description: Alternative names of the link, all of them. An empty list removes those that there are.
+    description: The complete list of alternative names of the link. An empty list removes all.
     version_added: 0.2.0
     type: list
     elements: str
   queues:
-    description: Numbers of queues. The kernel cannot change them on a link that exists, which is recreated then.
+    description: Numbers of queues. The kernel cannot change them on an existing link, so a change recreates the link.
     version_added: 0.2.0
     type: dict
     suboptions:
@@ -117,39 +119,40 @@ options:
         type: int
   gso_max_size:
     description:
-      - Largest packet in bytes that the host's own stack hands to the link in one piece, for what is below to divide
-        (C(gso_max_size) of C(ip link)). The parent's own limit is the greatest.
-      - What comes from a guest is as large as the guest makes it.
+      - Largest GSO packet in bytes that the host's own stack hands to the link (C(gso_max_size) of C(ip link)). At most
+        the limit of the parent.
+      - It does not limit packets from a guest.
     version_added: 0.2.0
     type: int
   addrgenmode:
     description:
-      - How the host's own stack makes an IPv6 link-local address for the link. V(none) keeps it from having one.
-      - Where the link has no IPv6 (an MTU below 1280, or a kernel without it), V(none) is so already.
-      - With V(none) the host joins no multicast group of that address on the link either. It is this group through
-        which a guest's IPv6 neighbour discovery works by accident, so set O(allmulticast=true) along with V(none).
+      - How the host generates the IPv6 link-local address of the link. With V(none) the link gets none.
+      - V(none) needs no change if the link has no IPv6, because its MTU is below 1280 or the kernel lacks IPv6.
+      - With V(none) the host does not join the multicast group of that address either. A guest's IPv6 neighbour
+        discovery otherwise works by accident through this group, so set O(allmulticast=true) together with V(none).
     version_added: 0.2.0
     type: str
     choices: [eui64, none, stable_secret, random]
   allmulticast:
     description:
-      - Whether the link lets all multicast frames through to the guest, and not only those of groups that the host has
-        joined on the link. Guests that use multicast (mDNS, VRRP, IPv6 with addresses not made from the MAC) need it.
-      - In mode V(passthru) the kernel passes it on to the parent only while the link is up. So V(true) is refused
-        there for a link that is to be down, a link that is set down loses it, and where the parent's own count
-        (C(allmulti)) does not show it, or the kernel does not tell that count (before Linux 6.0), V(false) makes a
-        link that is up anew.
+      - Whether the guest receives all multicast frames, not only those of groups that the host has joined on the link.
+        Guests need it for multicast (mDNS, VRRP), and for IPv6 with addresses that are not derived from the MAC
+        address.
+      - In mode V(passthru) the kernel passes the flag on to the parent only while the link is up. So V(true) is refused
+        for a link that is down, and a link that is set down loses the flag. V(false) recreates an up link if the
+        parent's count (C(allmulti)) does not include it, or the kernel does not report the count (before Linux 6.0).
     version_added: 0.2.0
     type: bool
   netns:
     description:
-      - The network namespace in which the link is to be, by its name in C(ip netns) or the path of its file. Its parent
-        is in the module's own namespace.
-      - Left out, the link is in the module's own namespace too. Links of one name in two namespaces are two links.
+      - Network namespace of the link, by its name in C(ip netns) or the path of its file. The parent is in the module's
+        own namespace.
+      - If not set, the link is in the module's own namespace. Links with the same name in two namespaces are different
+        links.
     version_added: 0.2.0
     type: str
   tap:
-    description: The link's character device C(/dev/tapN), N being the link's index.
+    description: The link's character device C(/dev/tapN), where N is the link's index.
     type: dict
     suboptions:
       owner:
@@ -160,25 +163,24 @@ options:
         type: str
       mode:
         description:
-          - Permissions in octal digits, in quotes, such as V("0660").
-          - Without quotes YAML takes C(0660) for the number that is meant, and C(440) for another one. That is refused.
+          - Permissions as octal digits in quotes, such as V("0660").
+          - Without quotes, YAML reads C(0660) as intended, but C(440) as another number. The latter is refused.
         type: raw
       repair:
         description:
-          - Put the right device at C(/dev/tapN) where there is none, or that of another link.
-          - Indexes are counted for each network namespace and C(/dev) is one for all, so that links of the same index
-            in two namespaces have one node between them. Without this, that is only warned of.
+          - Create the right device node at C(/dev/tapN) if it is missing, or belongs to another link.
+          - Interface indexes are per network namespace, but C(/dev) is shared. So links with the same index in two
+            namespaces share one node. Without this option you only get a warning.
         type: bool
 """
 
 
 def _entries(**more: t.Mapping[str, t.Any]) -> str:
-    """Return the option ``links``: each entry has the module's own options, those of ``more`` among them."""
+    """Return the option ``links``: entries have the module's own options, and those of ``more``."""
     links = {
         "description": [
             "The links, each with the options of the module itself.",
-            "What an entry leaves out is taken from the module's own option of that name, so that these are the "
-            "entries' defaults.",
+            "The module's own options are the defaults of the entries.",
         ],
         "type": "list",
         "elements": "dict",
@@ -204,20 +206,20 @@ _BACKEND = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]
 
 
 class ModuleDocFragment:
-    # Of modules that make links. Annotated as what a tool has to evaluate: ansible-test's yamllint takes every plain
-    # assignment in here for a constant text.
+    # For modules that create links. Annotated, because ansible-test's yamllint
+    # expects every plain assignment here to be a constant text.
     DOCUMENTATION: str = _OPTIONS + _entries()
 
-    # Of modules that write them down.
+    # For modules that make links persistent.
     PERSISTENT: str = _OPTIONS + _entries(backend=_BACKEND)
 
-    # Of modules that change links.
+    # For modules that change links.
     LOCK = r"""
 options:
   lock_timeout:
     description:
-      - How many seconds to wait for another run that changes links on the host to end, of
-        M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) or M(linuxvirt.macvtap.macvtap_host_access).
+      - How many seconds to wait for another task on the host that changes links, of M(linuxvirt.macvtap.macvtap_link),
+        M(linuxvirt.macvtap.vlan_link) or M(linuxvirt.macvtap.macvtap_host_access).
     version_added: 0.2.0
     type: int
     default: 60
@@ -226,7 +228,7 @@ options:
     ROLLBACK = r"""
 options:
   on_error:
-    description: Whether to put everything back when a step fails, or to keep what was done.
+    description: Whether to roll back all changes when a step fails, or to keep them.
     version_added: 0.2.0
     type: str
     choices: [rollback, keep]

@@ -2,45 +2,41 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Let a host and the guests on its macvtap links reach each other."""
+"""Manage host interfaces (macvlan shims) that connect a host with its macvtap guests."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_host_access
-short_description: Let a host and the guests on its macvtap links reach each other
+short_description: Manage host interfaces (macvlan shims) that connect a host with its macvtap guests
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - By design, what a host sends over the parent of macvtap links never reaches the guests on these, nor the other way
-    round, unless the switch reflects frames. This module makes a companion, a macvlan link in mode bridge on that
-    parent, which is another machine on the LAN as far as the guests are concerned, gives it addresses, and routes the
-    guests over it. One by O(name), or many in one task by O(companions).
-  - Only what O(guests) says is routed over it. The host's way to everybody else stays as it is, and nothing is set on
-    the parent.
-  - It never takes away what Ansible runs over. A companion, an address or a route that the connection of this very run
-    needs is neither removed nor changed, and no route is made that would lead that connection elsewhere; there is no
-    option to force that. The kernel is asked which way it goes, before and after, and all is put back where that
-    differs.
-  - The connection is known by the processes that the module comes from, their sockets and C(SSH_CONNECTION). Where none
-    of these is an SSH server, all SSH sessions of the host are taken for it, and where there is none to be seen, all
-    connections that others have made to the host.
-  - Addresses and routes of a companion that are not declared are removed, except what the kernel makes by itself, such
-    as the link-local address that IPv6 needs, and with O(dhcp4=true) what the lease brought.
-  - What this module makes has the alias C(linuxvirt.macvtap host access), and only what has it is ever changed or
-    removed.
-  - On the companion, and before it comes up, C(arp_filter) is set to 1 and C(arp_announce) to 2, so that nobody on the
-    LAN gets two answers for an address of the host, or learns its ordinary address at the companion's MAC address; and
-    C(accept_ra) and C(autoconf) to 0, so that no router gives it a default route.
-  - Whether somebody else has an address is asked before it is used (IPv4, by ARP) or while it is made (IPv6, by the
-    kernel), which takes one second to three where there are new ones. Then the task fails.
-  - The whole task is done or nothing of it is. What the kernel would refuse is refused before anything is done, and
-    when a step fails nevertheless, what was there before is put back. In the end all is read back, and the task fails
-    if it is not as declared.
-  - What this module makes does not outlast a reboot; M(linuxvirt.macvtap.macvtap_persistence) writes it down.
+  - On the uplink of macvtap links, host and guests cannot reach each other, unless the switch reflects frames. This
+    module creates a host interface for that, also known as a macvlan shim. It is a macvlan link in mode bridge on the
+    same uplink, with its own addresses, and the host reaches the guests over it. Manage one by O(name), or many in one
+    task by O(companions).
+  - Only O(guests) are routed over the host interface. Other routes of the host stay, and the uplink is not changed.
+  - Ansible's connection is never cut off, unless O(allow_host_disconnect=true). An interface, address or route that the
+    connection uses is not removed or changed, and no route may redirect it. The module checks the kernel's route before
+    and after the changes, and rolls back if it differs.
+  - The connection is found by the parent processes of the module, their sockets, and C(SSH_CONNECTION). If none of the
+    processes is an SSH server, all SSH sessions of the host count. If there are none, all inbound connections count.
+  - Undeclared addresses and routes of a host interface are removed. Exceptions are those of the kernel, such as the
+    IPv6 link-local address, and with O(dhcp4=true) those of a DHCP lease.
+  - Host interfaces of this module have the alias C(linuxvirt.macvtap host access). Links without it are never changed
+    or removed.
+  - Before the interface comes up, C(arp_filter) is set to 1 and C(arp_announce) to 2. So the LAN gets one ARP answer
+    for each host address, and never learns the host's other addresses at this MAC address. C(accept_ra) and C(autoconf)
+    are set to 0, so that no router adds a default route.
+  - New addresses are checked for duplicates, by ARP (IPv4) or by the kernel (IPv6). This takes one to three seconds.
+    The task fails if an address is in use.
+  - A task makes all changes or none. It is validated before any change, and rolled back if a step fails. At the end the
+    configuration is read back, and the task fails if it is not as declared.
+  - The host interfaces do not survive a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) makes them persistent.
 requirements:
-  - pyroute2 (0.5.14 or newer), where something is to be changed
-  - a kernel with macvlan links (C(CONFIG_MACVLAN)), which every kernel with macvtap has
+  - pyroute2 (0.5.14 or newer), to change anything
+  - a kernel with C(CONFIG_MACVLAN), as every kernel with macvtap
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -55,9 +51,8 @@ attributes:
 options:
   companions:
     description:
-      - The companions, each with the options of the module itself.
-      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
-        defaults.
+      - The host interfaces, each with the options of the module itself.
+      - The module's own options are the defaults of the entries.
     type: list
     elements: dict
     suboptions:
@@ -91,67 +86,70 @@ options:
         type: bool
   name:
     description:
-      - Name of the companion, 15 bytes at most.
-      - Give this or O(companions).
+      - Name of the host interface, at most 15 bytes.
+      - Set either this or O(companions).
     type: str
   state:
     description:
-      - V(present), the companion exists, is up, and has the addresses and routes that are declared and no others.
-      - V(absent), there is none of this name.
+      - V(present), the host interface exists, is up, and has exactly the declared addresses and routes.
+      - V(absent), there is no host interface with this name.
     type: str
     choices: [present, absent]
     default: present
   parent:
     description:
-      - The link that the guests' macvtap links are on, by its name, alternative name, MAC address, or the PCI address
-        of its device (V(0000:03:00.0)). It is needed where the companion does not exist yet; on another one it is made
-        anew.
+      - The uplink of the guests' macvtap links, by its name, alternative name, MAC address, or the PCI address of its
+        device (V(0000:03:00.0)).
+      - Required for a host interface that does not exist yet. Another parent recreates the interface.
     type: str
     aliases: [link, lower, base_iface]
   mac:
-    description: MAC address, unicast. Left out, a companion keeps its own, and the kernel chooses that of a new one.
+    description: Unicast MAC address. If not set, an existing interface keeps its address, and a new one gets a random
+      one.
     type: str
   mtu:
     description:
-      - MTU in bytes, up to the parent's. Left out, a companion keeps its own, and a new one has the parent's.
-      - Less than 1280 is refused where the host has IPv6, which the kernel would take from the companion. One that has
-        less since its parent had has no IPv6 until a greater MTU is said.
+      - MTU in bytes, at most the parent's. If not set, an existing interface keeps its MTU, and a new one has the
+        parent's.
+      - Below 1280 the kernel disables IPv6 on the interface, so such values are refused if the host has IPv6. An
+        interface that got a lower MTU from its parent has no IPv6 until a larger one is set.
     type: int
   addresses:
     description:
-      - Its IP addresses, which the guests reach the host by, such as V(192.0.2.250) and V(2001:db8::250). They must be
-        free on the LAN and in the range of it, and none that the host has on another link.
-      - Without a prefix length, or with V(/32) or V(/128), since the host would else send to the whole LAN over the
-        companion.
+      - IP addresses by which the guests reach the host, such as V(192.0.2.250) and V(2001:db8::250). They must be
+        unused addresses of the LAN, also on other links of the host.
+      - Only without a prefix length, or with V(/32) or V(/128). Otherwise the host would send to the whole LAN over
+        this interface.
     type: list
     elements: str
   guests:
     description:
-      - Whom the host is to reach over it, addresses or networks such as V(192.0.2.77), V(192.0.2.16/28) and
-        V(2001:db8::77).
-      - The first of O(addresses) is what the host sends from to guests with IPv4, unless a program says otherwise.
-      - Refused are networks that contain an address of the host on another link, a router of its, or whoever Ansible
-        connects from, and what is routed over another link already.
+      - Guests that the host reaches over the interface, as addresses or networks such as V(192.0.2.77),
+        V(192.0.2.16/28) and V(2001:db8::77).
+      - The first IPv4 address in O(addresses) is the source address of the routes to IPv4 guests.
+      - Networks are refused if they contain another address of the host, one of its routers, or the Ansible controller.
+        Networks with an existing route over another link are refused too.
     type: list
     elements: str
   dhcp4:
     description:
-      - Leave the IPv4 addresses that the companion has by DHCP, and the routes that come with a lease, to what manages
-        the host's network. This module asks for no lease by itself.
-      - They are told from others, which go, by their time, or by what the manager has noted of the lease.
+      - The host's network manager gets an IPv4 address by DHCP. This module leaves leased addresses and their routes
+        alone, and requests no lease itself.
+      - Leased addresses are recognised by their lifetime or by the manager's lease records. Other undeclared addresses
+        are removed.
     type: bool
     default: false
   purge:
     description:
-      - Remove the companions that this module has made on the host and that are not declared in this task. An empty
-        list of O(companions) declares none.
+      - Remove host interfaces of this module that are not declared in this task. An empty list of O(companions) removes
+        all.
     type: bool
     default: false
     version_added: 0.2.0
   allow_host_disconnect:
     description:
-      - Do it even if it cuts off the connection that Ansible runs over. What is cut off is then a warning.
-      - What is refused for another reason stays refused.
+      - Allow changes that cut off Ansible's connection. Each is shown as a warning.
+      - Changes that are refused for other reasons stay refused.
     type: bool
     default: false
     version_added: 0.2.0
@@ -160,21 +158,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The host and two guests on eth0 reach each other
+- name: Connect the host with two guests on eth0
   linuxvirt.macvtap.macvtap_host_access:
     name: host0
     parent: eth0
     addresses: [192.0.2.250, "2001:db8::250"]
     guests: [192.0.2.77, 192.0.2.78, "2001:db8::77"]
 
-- name: All guests have addresses of one range
+- name: Connect the host with all guests of an address range
   linuxvirt.macvtap.macvtap_host_access:
     name: host0
     parent: eth0
     addresses: [192.0.2.250]
     guests: [192.0.2.16/28]
 
-- name: On two uplinks
+- name: Manage host interfaces on two uplinks
   linuxvirt.macvtap.macvtap_host_access:
     companions:
       - name: host0
@@ -186,7 +184,7 @@ EXAMPLES = r"""
         addresses: [198.51.100.250]
         guests: [198.51.100.77]
 
-- name: No companion
+- name: Remove a host interface
   linuxvirt.macvtap.macvtap_host_access:
     name: host0
     state: absent
@@ -194,17 +192,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, field by field.
+  description: The changes, field by field. In check mode, the changes that would be made.
   returned: success
   type: list
   elements: dict
   contains:
     target:
-      description: Name of the companion.
+      description: Name of the host interface.
       type: str
       returned: always
     field:
-      description: What changes, V(state) for a companion that comes or goes.
+      description: The changed field, V(state) for an interface that is created or removed.
       type: str
       returned: always
     before:
@@ -216,7 +214,7 @@ changes:
       type: raw
       returned: always
     impact:
-      description: V(in_place), V(recreate), or V(none) where a companion comes or goes.
+      description: V(in_place), V(recreate), or V(none) for an interface that is created or removed.
       type: str
       returned: always
   sample:
@@ -227,8 +225,8 @@ changes:
       impact: in_place
 companions:
   description:
-    - The declared companions that exist, as they are now. In check mode, as they would be, with V(null) for what the
-      kernel would choose.
+    - The declared host interfaces that exist, after the changes. In check mode, the predicted ones, with V(null) for
+      values that the kernel would choose.
   returned: success
   type: list
   elements: dict
@@ -242,7 +240,7 @@ companions:
       type: int
       returned: always
     parent:
-      description: Name of the link below.
+      description: Name of the parent.
       type: str
       returned: always
     mac:
@@ -258,12 +256,12 @@ companions:
       type: str
       returned: always
     addresses:
-      description: IP addresses, without what is left to the kernel or, with O(dhcp4=true), to the lease.
+      description: IP addresses, without those of the kernel and, with O(dhcp4=true), of the lease.
       type: list
       elements: str
       returned: always
     guests:
-      description: What is routed over it, without the same.
+      description: Networks routed over the interface, without routes of the kernel and the lease.
       type: list
       elements: str
       returned: always
@@ -293,14 +291,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Pla
 
 def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
-    wanted = [
+    desired = [
         options.wanted(path, given) for path, given in _glue.entries(params, "companions", options.COMPANION_OPTIONS)
     ]
-    parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
+    parents = {name for entry in desired if entry.parent for name in spellings(entry.parent)}
 
     def plan(host: Host, _answers: None) -> Plan[Companion]:
-        others = planner.purged(wanted, host) if params["purge"] else []
-        return planner.plan([*wanted, *others], host, allowed=params[ALLOW])
+        others = planner.purged(desired, host) if params["purge"] else []
+        return planner.plan([*desired, *others], host, allowed=params[ALLOW])
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
@@ -315,8 +313,8 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
         )
     planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}
     companions: list[Companion | None] = [
-        planned[want.name] if want.name in planned else planner.found(want.name, outcome.host, dhcp4=want.dhcp4)
-        for want in wanted
+        planned[entry.name] if entry.name in planned else planner.found(entry.name, outcome.host, dhcp4=entry.dhcp4)
+        for entry in desired
     ]
     return {
         **outcome.plan.result(diff=module._diff),

@@ -2,35 +2,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make macvtap links what they should be."""
+"""Manage macvtap links."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_link
-short_description: Make macvtap links what they should be
+short_description: Manage macvtap links
 version_added: 0.1.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Makes, changes and removes macvtap links over netlink, one by O(name) or many in one task by O(links).
-  - What the kernel can change on a link that exists is changed in place. Another parent, another number of queues, and
-    a mode to or from V(passthru) need the link to be recreated; RV(changes) says so for each field before it happens,
-    in check mode. A recreated link keeps its MAC address, alias, group and all else that is not declared, but
-    the number of its tap is another one.
-  - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
-    anything is done, and when a step fails nevertheless, what was there before is put back.
-  - A link whose tap a process holds open (a running guest) is neither removed nor recreated, nor set down, nor given
-    another MAC address, nor left in mode V(source) with no O(source_macs), unless O(force=true). The same where nobody
-    can tell who holds it, and the error then says why. Who holds it is looked up once more right before it is done.
-  - Links are known by their index, kind and parent. One that was renamed, removed or recreated by something else since
-    the run looked at it is left alone, and the task fails. A link whose parent is in another network namespace, as one
-    that was made for a pod, is never recreated.
-  - What is put back after a failure is what this run has done, and nothing else. A link that was recreated on the way
-    back has another index, and lacks the addresses, routes and links that were on it; the message says so.
-  - The links are read back in the end, and the task fails if they are not as declared.
-  - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
+  - Creates, changes and removes macvtap links over netlink, one by O(name), or many in one task by O(links).
+  - Existing links are changed in place where the kernel can do that. A change of parent, of queues, or of mode to or
+    from V(passthru) recreates the link. In check mode, RV(changes) shows this for each field in advance. A recreated
+    link keeps its MAC address, alias, group and all other undeclared settings, but gets another C(/dev/tapN).
+  - A task makes all changes or none, unless O(on_error=keep). It is validated before any change, and rolled back if a
+    step fails.
+  - A running guest is not disconnected unless O(force=true). A link whose tap a process holds open is not removed,
+    recreated, or set down. It does not get another MAC address either, and does not stay in mode V(source) without
+    O(source_macs). The same applies if the holder is unknown; the error then shows why. The module checks the
+    holders again right before each change.
+  - The module identifies links by index, kind and parent. If something else renames, removes or recreates a link
+    meanwhile, it is left alone and the task fails. A link whose parent is in another network namespace, such as a
+    pod's, is never recreated.
+  - A rollback only reverts what this task has done. A link that it recreates has another index, and lacks its former
+    addresses, routes and links on it; the message shows this.
+  - At the end the links are read back, and the task fails if they are not as declared.
+  - The links do not survive a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) makes them persistent.
 requirements:
-  - pyroute2 (0.5.14 or newer), where something is to be changed
+  - pyroute2 (0.5.14 or newer), to change anything
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -41,8 +41,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - With O(mode=auto) or O(check_relay=true) the switch is asked in check mode as well. That sends two frames on the
-        parent and changes nothing, and needs root.
+      - With O(mode=auto) or O(check_relay=true) the switch is probed in check mode too. This sends two frames on the
+        parent, changes nothing, and requires root.
   diff_mode:
     support: full
   idempotent:
@@ -50,53 +50,55 @@ attributes:
 options:
   name:
     description:
-      - Name of the link, 15 bytes at most.
-      - Give either this or O(links).
+      - Name of the link, at most 15 bytes.
+      - Set either this or O(links).
     type: str
   auto:
     description:
-      - The links whose mode O(mode=auto) decides. V(new), those that do not exist yet or move to another parent, while
-        others keep theirs, and no switch is asked for them. V(always), also those that exist, in which the mode then
-        follows the switch; where nothing can be found out they keep theirs.
-      - Links that exist keep a mode other than V(vepa) and V(bridge) in any case, as these do not depend on the switch.
+      - The links whose mode O(mode=auto) decides.
+      - V(new), links that do not exist yet or move to another parent. Others keep their mode, and no switch is probed
+        for them.
+      - V(always), existing links too, so their mode follows the switch. They keep it if the result is unknown.
+      - Existing links always keep modes other than V(vepa) and V(bridge), which do not depend on the switch.
     type: str
     choices: [new, always]
     default: new
     version_added: 0.2.0
   check_relay:
     description:
-      - Ask the switch behind every parent of declared links in mode V(vepa), and warn where it has no reflective relay,
-        so that guests of this host will not reach each other. Each run waits 50 ms then where it has none.
-      - Where the switch is asked for O(mode=auto) the warning comes in any case.
+      - Probe the switch behind each parent of declared links in mode V(vepa). Warn if it has no reflective relay,
+        because guests of this host then cannot reach each other. A switch without it takes 50 ms per run.
+      - If the switch is probed for O(mode=auto) anyway, you get the warning without this option.
     type: bool
     default: false
     version_added: 0.2.0
   purge:
     description:
-      - Remove every macvtap link that is in O(group) and not declared in this task, and no other.
-      - Needs a O(group) other than 0.
+      - Remove all macvtap links in O(group) that are not declared in this task, and no others.
+      - Requires a O(group) other than 0.
     version_added: 0.2.0
     type: bool
     default: false
   force:
     description:
-      - Remove or recreate links, set them down or give them another MAC address, even where a process holds their tap
-        open and will be cut off, or where nobody can tell whether one does.
-      - Nobody can tell as another user than root, with C(/proc) hiding processes (C(hidepid)), and in a PID namespace
-        of its own, as in a container. There it helps to mount the host's C(/proc) somewhere, as at C(/run/host/proc).
+      - Remove or recreate links, set them down, or change their MAC address, even if a process that holds their tap
+        open is disconnected, or if the holder is unknown.
+      - The holder is unknown to users other than root, with a C(/proc) that hides processes (C(hidepid)), and in a
+        container with its own PID namespace. For the latter, mount the host's C(/proc), for example at
+        C(/run/host/proc).
     type: bool
     default: false
   allow_host_disconnect:
     description:
-      - Do what takes away IP addresses or routes of the host, or may cut off the connection that Ansible runs over.
-        What that is, is shown as a warning. It is not put back when a later step fails.
-      - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
-        set down, and does not get another MAC address or MTU. No link in mode V(passthru) is made on such a parent,
-        since it takes all of the parent's frames. No link in mode V(source) with O(nodst=true) takes the frames of the
-        host's router, or of where Ansible connects from. What the host has on a bridge or VLAN link that needs the link
-        counts as well.
-      - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
-        everything is put back.
+      - Allow changes that remove IP addresses or routes of the host, or may cut off Ansible's connection. Each is shown
+        as a warning. A rollback does not restore them.
+      - Without it, a link that has such addresses or routes, or carries the connection, is not removed, recreated or
+        set down, and keeps its MAC address and MTU. No link in mode V(passthru) is created on such a parent, because it
+        receives all of the parent's frames. No link in mode V(source) with O(nodst=true) may receive the frames of the
+        host's router or of the Ansible controller. Addresses, routes and connections on a bridge or VLAN link that
+        depends on the link count too.
+      - After the changes the module checks that the kernel still routes Ansible's connection as before. If not, all
+        changes are rolled back.
     type: bool
     default: false
     version_added: 0.2.0
@@ -109,13 +111,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A link for a guest
+- name: Create a link for a guest
   linuxvirt.macvtap.macvtap_link:
     name: macvtap0
     parent: eth0
     mode: bridge
 
-- name: Many links, opened by an unprivileged QEMU
+- name: Create links for an unprivileged QEMU
   linuxvirt.macvtap.macvtap_link:
     parent: eth0
     mode: bridge
@@ -131,7 +133,7 @@ EXAMPLES = r"""
         mac: "52:54:00:00:00:03"
         mtu: 1400
 
-- name: A link that passes all multicast to its guest, and that the host's own stack does not use
+- name: Create a link with all multicast for its guest, and without an IPv6 address of the host
   linuxvirt.macvtap.macvtap_link:
     name: macvtap1
     parent: eth0
@@ -139,7 +141,7 @@ EXAMPLES = r"""
     addrgenmode: none
     allmulticast: true
 
-- name: A link that takes frames from two addresses only
+- name: Create a link that only receives frames from two addresses
   linuxvirt.macvtap.macvtap_link:
     name: macvtap2
     parent: eth0
@@ -148,7 +150,7 @@ EXAMPLES = r"""
       - "52:54:00:00:00:01"
       - "52:54:00:00:00:02"
 
-- name: New links in the mode that suits the switch
+- name: Create links in the mode that suits the switch
   linuxvirt.macvtap.macvtap_link:
     parent: eth0
     mode: auto
@@ -156,7 +158,7 @@ EXAMPLES = r"""
       - name: web1
       - name: web2
 
-- name: These links and no others in group 7
+- name: Manage all links of group 7, and remove others in it
   linuxvirt.macvtap.macvtap_link:
     group: 7
     purge: true
@@ -166,7 +168,7 @@ EXAMPLES = r"""
       - name: web1
       - name: web2
 
-- name: No such link
+- name: Remove a link
   linuxvirt.macvtap.macvtap_link:
     name: macvtap0
     state: absent
@@ -174,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, field by field.
+  description: The changes, field by field. In check mode, the changes that would be made.
   returned: success
   type: list
   elements: dict
@@ -184,7 +186,7 @@ changes:
       type: str
       returned: always
     field:
-      description: What changes, V(state) for a link that comes or goes.
+      description: The changed field, V(state) for a link that is created or removed.
       type: str
       returned: always
     before:
@@ -196,7 +198,7 @@ changes:
       type: raw
       returned: always
     impact:
-      description: V(in_place), V(recreate), or V(none) where a link comes or goes.
+      description: V(in_place), V(recreate), or V(none) for a link that is created or removed.
       type: str
       returned: always
   sample:
@@ -207,8 +209,8 @@ changes:
       impact: in_place
 links:
   description:
-    - The declared links that exist, as they are now. In check mode, as they would be, with V(null) for what the kernel
-      would choose.
+    - The declared links that exist, after the changes. In check mode, the predicted links, with V(null) for values that
+      the kernel would choose.
   returned: success
   type: list
   elements: dict
@@ -218,7 +220,7 @@ links:
       type: str
       returned: always
     netns:
-      description: The network namespace that it is in as given in O(netns), V(null) for the module's own.
+      description: Network namespace as set in O(netns), V(null) for the module's own.
       type: str
       returned: always
     ifindex:
@@ -226,7 +228,7 @@ links:
       type: int
       returned: always
     parent:
-      description: Name of the link below, V(null) if it is in another network namespace.
+      description: Name of the parent, V(null) if it is in another network namespace.
       type: str
       returned: always
     mode:
@@ -251,25 +253,25 @@ links:
       returned: always
       contains:
         path:
-          description: Where it should be.
+          description: Path of the device node.
           type: str
           returned: always
         major:
-          description: Major device number that sysfs gives for this link.
+          description: Major device number of this link's tap in sysfs.
           type: int
           returned: always
         minor:
-          description: Minor device number that sysfs gives for this link.
+          description: Minor device number of this link's tap in sysfs.
           type: int
           returned: always
         own:
           description: >-
-            Whether what is at RV(links[].tap.path) is really this link's device. If not, it is missing, or belongs to a
-            link with the same index in another network namespace.
+            Whether RV(links[].tap.path) is this link's device. If not, it is missing, or belongs to a link with the
+            same index in another network namespace.
           type: bool
           returned: always
         owner:
-          description: User, V(null) if there is nothing at RV(links[].tap.path).
+          description: User, V(null) if RV(links[].tap.path) is missing.
           type: str
           returned: always
         group:
@@ -298,8 +300,8 @@ links:
         group: kvm
         mode: "0660"
 reflective_relay:
-  description: What the switches said that were asked, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
-  returned: with O(mode=auto) or O(check_relay=true), if a switch was asked
+  description: The results of probing switches, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
+  returned: with O(mode=auto) or O(check_relay=true), if a switch was probed
   type: list
   elements: dict
   sample:
@@ -345,7 +347,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import mo
 
 
 class _Answers(t.NamedTuple):
-    """What was asked before the plan: the modes that auto stands for, by path, who holds which tap, the host's ways."""
+    """Answers from before the plan: modes that auto resolves to, by path, holders of taps, how the host is reached."""
 
     modes: dict[str, str | None]
     warnings: tuple[str, ...]
@@ -356,37 +358,39 @@ class _Answers(t.NamedTuple):
 def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     purge_group = options.purge_group(params)
-    wanted, files = netns.located(
+    desired, files = netns.located(
         [
             options.wanted(path, given, tap.ACCOUNTS)
             for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))
         ]
     )
-    names = {want.name for want in wanted}
-    parents = {said for want in wanted if want.parent for said in spellings(want.parent)}
+    names = {entry.name for entry in desired}
+    parents = {name for entry in desired if entry.parent for name in spellings(entry.parent)}
 
     answers: dict[str, relay.Verdict] = {}
     how = {"always": params["auto"] == "always", "check": params["check_relay"]}
 
     def inquire(links: Links) -> _Answers:
-        modes, told = ask.settle(link_modes.cases(wanted, links, check=params["check_relay"]), links, answers, **how)
-        # Of all that may go, before it is known which do: one look at the processes whatever their number.
-        return _Answers(modes, told, holders.of(links), ways.observe())
+        modes, warnings = ask.settle(
+            link_modes.cases(desired, links, check=params["check_relay"]), links, answers, **how
+        )
+        # Holders of all links, before it is known which are removed: one scan of the processes.
+        return _Answers(modes, warnings, holders.of(links), ways.observe())
 
-    def plan(links: Links, told: _Answers) -> Plan[Link]:
-        planned = planner.plan(link_modes.settled(wanted, told.modes), links, purge_group=purge_group)
-        planner.check_holders(planned, told.holders, force=params["force"])
-        planned = reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
-        return replace(planned, warnings=(*planned.warnings, *told.warnings))
+    def plan(links: Links, known: _Answers) -> Plan[Link]:
+        planned = planner.plan(link_modes.settled(desired, known.modes), links, purge_group=purge_group)
+        planner.check_holders(planned, known.holders, force=params["force"])
+        planned = reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
+        return replace(planned, warnings=(*planned.warnings, *known.warnings))
 
-    def verify(planned: Plan[Link], links: Links, told: _Answers) -> Plan[Link]:
+    def verify(planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
         steps.check_there(planned, links)
-        return plan(links, told)
+        return plan(links, known)
 
     def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
-        """Look once more, right before it is done: a guest may have been started, or an address given, since then.
+        """Check again right before the change: a guest may have started, or an address may have been added.
 
-        On the way ``back`` what this run has made and a guest has taken up since then stays, whatever the task says.
+        On the way ``back``, in a rollback, a new link that a guest uses meanwhile always stays.
         """
         first = ways.first if back else None
         now = session.observe(())
@@ -404,7 +408,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             session.apply(steps, journal, cut)
 
         outcome = converge(
-            # What is to be purged is not known by its name yet.
+            # The names of links to purge are not known yet.
             observe=lambda: session.observe(None if purge_group else names, parents=parents),
             inquire=inquire,
             plan=plan,
@@ -415,15 +419,15 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
     return {
         **outcome.plan.result(diff=module._diff),
-        "links": [report(links[want.key]) for want in wanted if want.key in links],
+        "links": [report(links[entry.key]) for entry in desired if entry.key in links],
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "warnings": (
             *outcome.plan.warnings,
-            *caveats.of_taps(wanted, links),
-            *caveats.of_parents((want.key for want in wanted if want.state == "up"), links),
+            *caveats.of_taps(desired, links),
+            *caveats.of_parents((entry.key for entry in desired if entry.state == "up"), links),
         ),
     }
 

@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tell which macvtap links there are, and who holds their taps open."""
+"""Gather information about macvtap links and the processes that use them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_link_info
-short_description: Tell which macvtap links there are, and who holds their taps open
+short_description: Gather information about macvtap links and the processes that use them
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Returns the macvtap links of the host with all their attributes, their character devices, the processes that hold
-    these open (with the libvirt domain, if it is one's), and their counters.
-  - Changes nothing and opens no tap. It needs root to see other users' processes.
+  - Returns the macvtap links of the host with their attributes, character devices and counters. It also returns the
+    processes that hold the devices open, with their libvirt domains.
+  - Changes nothing and opens no tap. Root is required to see other users' processes.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -29,34 +29,34 @@ attributes:
     support: full
 options:
   name:
-    description: Only the links of these names.
+    description: Return only the links with these names.
     type: list
     elements: str
   parent:
-    description: Only the links on this parent, given by its name.
+    description: Return only the links on this parent, by its name.
     type: str
     aliases: [link, lower, base_iface]
   group:
-    description: Only the links of this link group.
+    description: Return only the links of this link group.
     type: int
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
 """
 
 EXAMPLES = r"""
-- name: Who holds which tap
+- name: Gather the links of eth0
   linuxvirt.macvtap.macvtap_link_info:
     parent: eth0
   register: taps
 
-- name: Say the links that nobody uses
+- name: Show unused links
   ansible.builtin.debug:
     msg: "{{ taps.links | selectattr('holders', 'equalto', []) | map(attribute='name') }}"
 """
 
 RETURN = r"""
 links:
-  description: The links, by their index.
+  description: The links, sorted by index.
   returned: success
   type: list
   elements: dict
@@ -66,7 +66,7 @@ links:
       type: str
       returned: always
     netns:
-      description: Always V(null); only links of the module's own network namespace are returned.
+      description: Always V(null). Only links of the module's own network namespace are returned.
       type: str
       returned: always
     ifindex:
@@ -74,7 +74,7 @@ links:
       type: int
       returned: always
     parent:
-      description: Name of the link below, V(null) if it is in another network namespace.
+      description: Name of the parent, V(null) if it is in another network namespace.
       type: str
       returned: always
     mode:
@@ -94,11 +94,11 @@ links:
       type: str
       returned: always
     carrier:
-      description: Whether frames can pass, which takes the parent to be up and connected.
+      description: Whether frames can pass. This requires that the parent is up and connected.
       type: bool
       returned: always
     attributes:
-      description: All else that M(linuxvirt.macvtap.macvtap_link) can set, by the names of its options.
+      description: All other settings of M(linuxvirt.macvtap.macvtap_link), by option name.
       type: dict
       returned: always
     tap:
@@ -107,22 +107,22 @@ links:
       returned: always
     holders:
       description:
-        - The processes that hold the tap open. V(null) where none was found and there may be some all the same, as for
-          another user than root or in a container.
+        - The processes that hold the tap open. V(null) if none was found but there may be some, for example as another
+          user than root, or in a container.
       type: list
       elements: dict
       returned: always
       contains:
         pid:
-          description: Process id.
+          description: Process ID.
           type: int
           returned: always
         command:
-          description: Name of its program.
+          description: Name of the program.
           type: str
           returned: always
         domain:
-          description: Name of the libvirt domain that it runs, V(null) if it is none.
+          description: Name of its libvirt domain, V(null) if it runs none.
           type: str
           returned: always
     counters:
@@ -204,7 +204,7 @@ def macvtap_link_info(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def _held(held: Held) -> list[dict[str, t.Any]] | None:
-    # Where not all were seen, nobody found is nobody known.
+    # An empty list would claim that there is no holder.
     return [vars(one) for one in held.by] or (None if held.doubt else [])
 
 

@@ -2,25 +2,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tell whether the switch ports behind links reflect frames."""
+"""Gather information about reflective relay of the switch ports behind links."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: reflective_relay_info
-short_description: Tell whether the switch ports behind links reflect frames
+short_description: Gather information about reflective relay of the switch ports behind links
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Finds out whether the switch port that a link of the host is plugged into sends frames back to where they came from
-    (reflective relay of IEEE 802.1Qbg, often called hairpin). Guests in mode C(vepa) reach each other through nothing
-    else.
-  - It sends frames that only such a port sends back, and waits for them. They have the ethertype 0x88B5, which IEEE 802
-    leaves to local experiments, and a random number, by which two that ask at once tell their frames apart.
-  - Running guests go on undisturbed, whatever modes their links have. Nothing is left behind, also if the module is
-    killed.
-  - All parents are asked at once. Where a port reflects this takes less than a millisecond; a V(false) takes O(timeout)
-    times O(count).
+  - Probes whether the switch port of a link sends frames back to the port that they came from. This is called
+    reflective relay (IEEE 802.1Qbg) or hairpin. Guests in mode C(vepa) can only reach each other through it.
+  - The module sends frames that only such a port reflects, and waits for them. The frames have the ethertype 0x88B5,
+    reserved by IEEE 802 for local experiments. A random number separates the frames of concurrent runs.
+  - Running guests are not disturbed, in any mode. Nothing is left behind, even if the module is killed.
+  - All parents are probed at the same time. This takes less than a millisecond if the ports reflect, and O(timeout)
+    times O(count) otherwise.
 requirements:
   - pyroute2 (0.5.14 or newer), for O(method=endpoints)
 extends_documentation_fragment:
@@ -29,7 +27,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: It never changes anything, and sends its frames in check mode as well.
+    details: It never changes anything, and sends its frames in check mode too.
   diff_mode:
     support: none
     details: It never changes anything.
@@ -39,20 +37,20 @@ options:
   parent:
     description:
       - The link, by its name, alternative name, MAC address, or the PCI address of its device.
-      - Give either this or O(parents).
+      - Set either this or O(parents).
     type: str
     aliases: [link, lower, base_iface]
   parents:
-    description: Many links.
+    description: Several links.
     type: list
     elements: str
   method:
     description:
-      - V(lower) sends from the parent's own MAC address to the same, so that no switch learns a new one. A link in mode
-        C(passthru) on the parent, which has that address too, gets the frame as well if it comes back.
-      - V(endpoints) sends from one temporary macvlan link in mode C(vepa) on the parent to another, which is the way of
-        guests' frames, and the one way on a bridge. Their two random MAC addresses are new to the switch and may be too
-        many for one with port security. Impossible beside a link in mode C(passthru).
+      - V(lower) sends from the parent's MAC address to itself, so that no switch learns a new address. A link in mode
+        C(passthru) on the parent has the same address, and also receives a reflected frame.
+      - V(endpoints) sends from one temporary macvlan link in mode C(vepa) on the parent to another, as guests' frames
+        do. It is the only method on a bridge. The switch learns two random MAC addresses, which port security may not
+        allow. Not possible beside a link in mode C(passthru).
     type: str
     choices: [lower, endpoints]
     default: lower
@@ -61,31 +59,31 @@ options:
     type: int
     default: 25
   count:
-    description: How many frames to send on each parent. One that comes back makes it V(true).
+    description: How many frames to send on each parent. One reflected frame is enough for V(true).
     type: int
     default: 2
 notes:
-  - It needs root, in check mode too.
-  - V(false) says that nothing came back in time. A switch port that is plugged in but passes nothing yet (spanning
-    tree, 802.1X), and a network card that drops received frames with an address of its own, look the same from here.
-  - The port is asked without a VLAN tag, unless the parent is a VLAN link.
+  - Requires root, in check mode too.
+  - V(false) means that no frame came back in time. Other possible causes are a switch port that does not forward yet
+    (spanning tree, 802.1X), and a NIC that drops received frames with its own address.
+  - The frames have no VLAN tag, unless the parent is a VLAN link.
 seealso:
   - module: linuxvirt.macvtap.macvtap_link
   - module: linuxvirt.macvtap.libvirt_direct_iface
 """
 
 EXAMPLES = r"""
-- name: Does the switch reflect?
+- name: Probe the switch behind eth0
   linuxvirt.macvtap.reflective_relay_info:
     parent: eth0
   register: relay
 
-- name: Guests in mode vepa need it
+- name: Assert that guests in mode vepa can reach each other
   ansible.builtin.assert:
     that: relay.reflective_relay is true
     fail_msg: "{{ relay.reason }}"
 
-- name: Ask behind several links, more patiently
+- name: Probe several links with a longer timeout
   linuxvirt.macvtap.reflective_relay_info:
     parents: [eth0, eth1, bond0.10]
     timeout: 100
@@ -94,7 +92,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 parents:
-  description: What was found out of each link, in the order in which they were given.
+  description: The result for each link, in the order of the option.
   returned: success
   type: list
   elements: dict
@@ -105,16 +103,16 @@ parents:
       returned: always
     reflective_relay:
       description: >-
-        V(true) where a frame came back, V(false) where none did, V(null) where that could not be found out, as on a
-        link that is down.
+        V(true) if a frame came back, V(false) if none did, V(null) if this is unknown, for example on a link that is
+        down.
       type: bool
       returned: always
     reason:
-      description: Why it is V(false) or V(null); V(null) where it is V(true).
+      description: Why the result is V(false) or V(null). V(null) if it is V(true).
       type: str
       returned: always
     round_trips:
-      description: How many milliseconds each frame was on its way that came back.
+      description: Round-trip time of each reflected frame in milliseconds.
       type: list
       elements: float
       returned: always
@@ -128,7 +126,7 @@ parents:
           type: str
           returned: always
         frames:
-          description: How many frames.
+          description: Number of frames.
           type: int
           returned: always
         ethertype:
@@ -136,11 +134,11 @@ parents:
           type: str
           returned: always
         source:
-          description: Their source address, V(null) where nothing could be sent.
+          description: Their source address, V(null) if nothing could be sent.
           type: str
           returned: always
         destination:
-          description: Their destination address, V(null) where nothing could be sent.
+          description: Their destination address, V(null) if nothing could be sent.
           type: str
           returned: always
   sample:
@@ -155,12 +153,12 @@ parents:
         source: "52:54:00:ab:cd:ef"
         destination: "52:54:00:ab:cd:ef"
 reflective_relay:
-  description: That of the one link.
+  description: The result for the one link.
   returned: with O(parent)
   type: bool
   sample: true
 reason:
-  description: That of the one link.
+  description: The reason for the one link.
   returned: with O(parent)
   type: str
   sample: eth0 has no carrier
@@ -174,7 +172,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.ask import verdicts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import COUNT, METHODS, TIMEOUT, report
 
-# What a user may wait for each frame, in ms, and how many there may be.
+# Limits of the timeout in ms, and of the number of frames.
 _RANGES = {"timeout": (1, 10_000), "count": (1, 100)}
 
 
@@ -185,10 +183,10 @@ def reflective_relay_info(module: _glue.Module) -> dict[str, t.Any]:
     one = params["parent"] is not None
     asked = {"parent": params["parent"]} if one else {f"parents[{n}]": name for n, name in enumerate(params["parents"])}
     with netlink.session() as session:
-        links = session.observe((), parents={said for name in asked.values() for said in spellings(name)})
+        links = session.observe((), parents={spelling for name in asked.values() for spelling in spellings(name)})
     parents = [find(name, links, path=path) for path, name in asked.items()]
-    told = verdicts(parents, method=params["method"], timeout=params["timeout"], count=params["count"])
-    reports = [report(told[link.name]) for link in parents]
+    results = verdicts(parents, method=params["method"], timeout=params["timeout"], count=params["count"])
+    reports = [report(results[link.name]) for link in parents]
     top = {name: reports[0][name] for name in ("reflective_relay", "reason")} if one else {}
     return {"changed": False, "parents": reports, **top}
 

@@ -2,36 +2,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Make VLAN links what they should be."""
+"""Manage VLAN links for macvtap links and guests."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vlan_link
-short_description: Make VLAN links what they should be, for macvtap links to be on
+short_description: Manage VLAN links for macvtap links and guests
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Makes, changes and removes VLAN links (sub-interfaces such as C(eth0.20)) over netlink, one by O(id) or many in one
-    task by O(vlans). They can be the parent of links of M(linuxvirt.macvtap.macvtap_link) and the source of interfaces
-    of M(linuxvirt.macvtap.libvirt_direct_iface).
-  - What this module makes has the alias C(linuxvirt.macvtap), and only what has it is ever changed or removed. A link
-    that is the wanted VLAN and has been made by something else is used as it is, with RV(vlans[].ours=false).
-  - Another parent, O(id) or O(protocol) needs the link to be made anew; RV(changes) says so for each field before it
-    happens, in check mode. What else is declared is changed in place.
-  - A link that has links on it, or is the port of a bridge or bond, is neither removed nor recreated, unless
-    O(force=true); nor is it set down where processes hold the taps of macvtap links on it, or a bridge needs it. Links
-    that are in another network namespace are not seen. A declared VLAN on it that stays as it is
-    is recreated along with it.
-  - Nothing is done that would take away addresses or routes of the host, or cut off the connection that Ansible runs
-    over, unless O(allow_host_disconnect=true).
-  - The whole task is done or nothing of it is, unless O(on_error=keep). What the kernel would refuse is refused before
-    anything is done, and when a step fails nevertheless, what was there before is put back.
-  - The links are read back in the end, and the task fails if they are not as declared.
-  - What this module makes does not outlast a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) writes it down.
+  - Creates, changes and removes VLAN links (sub-interfaces such as C(eth0.20)) over netlink, one by O(id), or many in
+    one task by O(vlans). They can be the parent of links of M(linuxvirt.macvtap.macvtap_link), and the source of
+    interfaces of M(linuxvirt.macvtap.libvirt_direct_iface).
+  - Links of this module have the alias C(linuxvirt.macvtap). Links without it are never changed or removed. If the
+    desired VLAN already exists without this alias, it is used unchanged, with RV(vlans[].ours=false).
+  - A change of parent, O(id) or O(protocol) recreates the link. In check mode, RV(changes) shows this for each field in
+    advance. Other changes are made in place.
+  - A link that has links on it, or is the port of a bridge or bond, is not removed or recreated unless O(force=true).
+    It is not set down either if processes hold the taps of macvtap links on it, or a bridge uses it. Links in other
+    network namespaces are not considered. A declared VLAN on the link is recreated together with it.
+  - Addresses and routes of the host are not removed, and Ansible's connection is not cut off, unless
+    O(allow_host_disconnect=true).
+  - A task makes all changes or none, unless O(on_error=keep). It is validated before any change, and rolled back if a
+    step fails.
+  - At the end the links are read back, and the task fails if they are not as declared.
+  - The links do not survive a reboot, unless M(linuxvirt.macvtap.macvtap_persistence) makes them persistent.
 requirements:
-  - pyroute2 (0.5.14 or newer), where something is to be changed
-  - a kernel with VLAN links (C(CONFIG_VLAN_8021Q)); it loads the module C(8021q) by itself
+  - pyroute2 (0.5.14 or newer), to change anything
+  - a kernel with C(CONFIG_VLAN_8021Q); it loads the module C(8021q) automatically
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.actiongroup
@@ -48,8 +47,7 @@ options:
   vlans:
     description:
       - The VLAN links, each with the options of the module itself.
-      - What an entry leaves out is taken from the module's own option of that name, so that these are the entries'
-        defaults.
+      - The module's own options are the defaults of the entries.
     type: list
     elements: dict
     suboptions:
@@ -80,67 +78,68 @@ options:
         choices: [up, present, down, absent]
   parent:
     description:
-      - The link below, a trunk that has the VLAN, by its name, alternative name, MAC address, or the PCI address of its
-        device (V(0000:03:00.0)).
-      - It must be a wired Ethernet link that is not the port of a bond; a bridge or bond itself is fine, and
-        so is another VLAN link, if it exists before the task.
+      - The uplink that carries the VLAN (a trunk), by its name, alternative name, MAC address, or the PCI address of
+        its device (V(0000:03:00.0)).
+      - It must be a wired Ethernet link that is not the port of a bond. It can be a bridge or bond, or another VLAN
+        link that exists before the task.
     type: str
     aliases: [link, lower, base_iface]
   id:
     description:
-      - Number of the VLAN, from 1 to 4094.
-      - Give this or O(vlans), for whose entries it is the default then.
+      - VLAN ID, from 1 to 4094.
+      - Set this or O(vlans). With both, it is the default of the entries.
     type: int
   name:
     description:
-      - Name of the link, 15 bytes at most.
-      - Left out, it is the parent's name, a dot and O(id), as in C(eth0.20); or, where something else has made a link
-        that is this VLAN, the name that it has.
+      - Name of the link, at most 15 bytes.
+      - If not set, it is the parent's name, a dot and O(id), such as C(eth0.20). If something else created this VLAN,
+        it is the name of that link.
     type: str
   protocol:
-    description: The tag, V(802.1Q), or V(802.1ad) for the outer one of two. V(802.1Q) is the default.
+    description: Protocol of the tag, V(802.1Q), or V(802.1ad) for the outer one of two tags. V(802.1Q) is the default.
     type: str
     choices: [802.1Q, 802.1ad]
   mac:
     description:
-      - MAC address of the link, unicast. Left out, a link that exists keeps its address, and a new one has that of its
-        parent and follows it.
+      - Unicast MAC address of the link. If not set, an existing link keeps its address. A new one has the address of
+        its parent, and follows its changes.
     type: str
     aliases: [address]
   mtu:
     description:
-      - MTU of the link in bytes, from 68 up to its parent's. Left out, a link that exists keeps its MTU, and a new one
-        has that of its parent.
-      - To lower it lowers that of the macvtap links on it, which the kernel does not raise again.
+      - MTU of the link in bytes, from 68 to the MTU of its parent. If not set, an existing link keeps its MTU, and a
+        new one has that of its parent.
+      - Lowering it also lowers the MTU of the macvtap links on it. The kernel does not raise that again.
     type: int
   state:
     description:
-      - V(up), the link exists and is up, for which its parent must be up; V(down), it exists and is down.
-      - V(present), it exists; whether it is up is left as it is, and a new one is down.
-      - V(absent), there is no link of this O(parent), O(id) and O(protocol) (and O(name), if given) with the alias
-        C(linuxvirt.macvtap). One without it stays, with a warning.
+      - V(up), the link exists and is up. This requires that its parent is up.
+      - V(down), the link exists and is down.
+      - V(present), the link exists; an existing link keeps its state, and a new one is down.
+      - V(absent), no link with this O(parent), O(id) and O(protocol) (and O(name), if set) exists with the alias
+        C(linuxvirt.macvtap). A link without the alias stays, with a warning.
     type: str
     choices: [up, present, down, absent]
     default: up
   force:
     description:
-      - Remove or recreate links even where others are on them. Those go with them, macvtap links and the connections of
-        guests among it, and are not put back when a later step fails.
-      - Set links down that are ports of a bridge, or that have macvtap links on them whose taps processes hold open.
+      - Remove or recreate links even if other links are on them. This also removes those links, and disconnects guests
+        on macvtap links. A rollback does not restore them.
+      - Set links down even if they are ports of a bridge, or processes hold the taps of macvtap links on them.
     type: bool
     default: false
   allow_host_disconnect:
     description:
-      - Do what takes away IP addresses or routes of the host, or may cut off the connection that Ansible runs over.
-        What that is, is shown as a warning. It is not put back when a later step fails.
-      - Otherwise a link that has such addresses or routes, or that carries the connection, is not removed, recreated or
-        set down, and does not get another MAC address or MTU. What the host has on a bridge or VLAN link that needs the
-        link counts as well.
-      - On a port of a bridge no VLAN link is made that takes the frames of a VLAN link of the same ID on the bridge, or
-        of the bridge itself where that is in this VLAN, if the host is reached by those. The same holds for what is on
-        a macvlan link of the parent.
-      - After a change the kernel is asked whether Ansible's connection still takes the same way. If it does not,
-        everything is put back.
+      - Allow changes that remove IP addresses or routes of the host, or may cut off Ansible's connection. Each is shown
+        as a warning. A rollback does not restore them.
+      - Without it, a link that has such addresses or routes, or carries the connection, is not removed, recreated or
+        set down, and keeps its MAC address and MTU. Addresses, routes and connections on a bridge or VLAN link that
+        depends on the link count too.
+      - Without it, no VLAN link is created on a port of a bridge if it would receive the frames by which the host is
+        reached. These are frames of a VLAN link with the same ID on the bridge, or of the bridge itself in this VLAN.
+        The same applies to links on a macvlan link of the parent.
+      - After the changes the module checks that the kernel still routes Ansible's connection as before. If not, all
+        changes are rolled back.
     type: bool
     default: false
     version_added: 0.2.0
@@ -150,18 +149,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: VLAN 20 of the trunk eth0, as eth0.20
+- name: Create VLAN 20 of the trunk eth0, as eth0.20
   linuxvirt.macvtap.vlan_link:
     parent: eth0
     id: 20
 
-- name: A link for a guest in it
+- name: Create a link for a guest in this VLAN
   linuxvirt.macvtap.macvtap_link:
     name: macvtap0
     parent: eth0.20
     mode: bridge
 
-- name: Several, on an uplink that has another name on each host
+- name: Create several VLANs on an uplink whose name differs between hosts
   linuxvirt.macvtap.vlan_link:
     parent: "52:54:00:00:00:01"
     vlans:
@@ -171,7 +170,7 @@ EXAMPLES = r"""
         name: lab
         mtu: 1400
 
-- name: No such link, unless something else has made it
+- name: Remove VLAN 20, unless something else created it
   linuxvirt.macvtap.vlan_link:
     parent: eth0
     id: 20
@@ -180,17 +179,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, field by field.
+  description: The changes, field by field. In check mode, the changes that would be made.
   returned: success
   type: list
   elements: dict
   contains:
     target:
-      description: Name of the link. With O(force=true) also those of links that go because they are on it.
+      description: Name of the link. With O(force=true) also the names of links that are removed because they are on it.
       type: str
       returned: always
     field:
-      description: What changes, V(state) for a link that comes or goes.
+      description: The changed field, V(state) for a link that is created or removed.
       type: str
       returned: always
     before:
@@ -202,7 +201,7 @@ changes:
       type: raw
       returned: always
     impact:
-      description: V(in_place), V(recreate), or V(none) where a link comes or goes.
+      description: V(in_place), V(recreate), or V(none) for a link that is created or removed.
       type: str
       returned: always
   sample:
@@ -213,8 +212,8 @@ changes:
       impact: none
 vlans:
   description:
-    - The declared links that exist, as they are now. In check mode, as they would be, with V(null) for what the kernel
-      would choose.
+    - The declared links that exist, after the changes. In check mode, the predicted links, with V(null) for values that
+      the kernel would choose.
   returned: success
   type: list
   elements: dict
@@ -228,11 +227,11 @@ vlans:
       type: int
       returned: always
     parent:
-      description: Name of the link below.
+      description: Name of the parent.
       type: str
       returned: always
     id:
-      description: Number of the VLAN.
+      description: VLAN ID.
       type: int
       returned: always
     protocol:
@@ -252,7 +251,7 @@ vlans:
       type: str
       returned: always
     ours:
-      description: Whether this module has made it. If not, it is left as it is, whatever is declared.
+      description: Whether this module created it. If not, it is left unchanged.
       type: bool
       returned: always
   sample:
@@ -293,7 +292,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 
 
 class _Answers(t.NamedTuple):
-    """What was asked before the plan: the host's ways, and who holds the taps on the VLAN links that are to be down."""
+    """Answers from before the plan: how the host is reached, and holders of taps on VLAN links to set down."""
 
     reach: Reach
     holders: dict[str, Held]
@@ -301,38 +300,38 @@ class _Answers(t.NamedTuple):
 
 def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
-    wanted = [
+    desired = [
         vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
     ]
-    parents = {said for want in wanted for said in spellings(want.parent)}
+    parents = {name for entry in desired for name in spellings(entry.parent)}
 
     def inquire(links: Links) -> _Answers:
         down = []
-        for want in wanted:
-            # What is wrong with its parent, the plan says.
+        for entry in desired:
+            # The plan reports errors about the parent.
             with contextlib.suppress(MacvtapError):
-                down += [vlans.found(want, links)] if want.state == "down" else []
+                down += [vlans.found(entry, links)] if entry.state == "down" else []
         return _Answers(ways.observe(), held_on([link for link in down if link is not None], links))
 
     def held_on(below: t.Sequence[Link], links: Links) -> dict[str, Held]:
-        """Return who holds the taps of the links that are on those ``below``."""
+        """Return the holders of the taps of links on those ``below``."""
         on_it = {one.key: one for link in below for one in standing_on(link, links) if one.kind == "macvtap"}
         taps = session.taps(list(on_it.values())) if on_it else {}
         return holders.of({key: replace(link, tap=taps.get(key)) for key, link in on_it.items()})
 
-    def plan(links: Links, told: _Answers) -> Plan[Link]:
-        planned = vlans.plan(wanted, links, force=params["force"])
-        vlan_refusals.check_guests(planned, links, told.holders, force=params["force"])
-        return reachability.checked(planned, told.reach, links, allowed=params[ALLOW])
+    def plan(links: Links, known: _Answers) -> Plan[Link]:
+        planned = vlans.plan(desired, links, force=params["force"])
+        vlan_refusals.check_guests(planned, links, known.holders, force=params["force"])
+        return reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
 
-    def verify(planned: Plan[Link], links: Links, told: _Answers) -> Plan[Link]:
+    def verify(planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
         steps.check_there(planned, links)
-        return plan(links, told)
+        return plan(links, known)
 
     def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
-        """Look once more, right before it is done: a guest may have been started, or an address given, since then.
+        """Check again right before the change: a guest may have started, or an address may have been added.
 
-        On the way ``back`` what a guest has taken up since then stays, whatever the task says.
+        On the way ``back``, in a rollback, a link that a guest uses meanwhile always stays.
         """
         links = session.observe(())
         first = ways.first if back else None
@@ -360,8 +359,8 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.foreseen(outcome.plan, outcome.host) if module.check_mode else outcome.host
-    found = [vlans.found(want, links) for want in wanted]
+    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    found = [vlans.found(entry, links) for entry in desired]
     return {
         **outcome.plan.result(diff=module._diff),
         "vlans": [report(link) for link in found if link is not None],

@@ -47,11 +47,11 @@ def test_a_link_in_mode_passthru_would_cut_off_ssh(lan: Lan, tmp_path: Path, che
     lan.host.sysctl("all", "ipv4/rp_filter", 1)
     lan.host.sysctl("eth0", "ipv4/rp_filter", 1)
     session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
-    runs = "^the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and a link in mode"
+    runs = "^Ansible's connection from 192.0.2.9 to 192.0.2.1 goes over eth0, and a link in mode"
     session.refused(PASSTHRU, f"{runs} passthru on it, .* would cut it off.*{TOLD}", module="macvtap_link", check=check)
     # In a list, beside another that would be fine.
     both = {"links": [{**MT0, "name": "mt1", "parent": "eth1"}, PASSTHRU]}
-    said = r"^links\[1\]: the connection"
+    said = r"^links\[1\]: Ansible's connection"
     session.refused(both, said, module="macvtap_link", check=check)
 
 
@@ -84,7 +84,7 @@ def test_a_link_in_mode_source_would_take_all_that_the_peer_sends(lan: Lan, tmp_
         lan.host.sysctl(name, "ipv4/rp_filter", 1)
     taking = {"name": "mt0", "parent": "eth0", "mode": "source", "nodst": True, "source_macs": [lans.PEER[0]]}
     session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
-    runs = "^the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and a link in mode"
+    runs = "^Ansible's connection from 192.0.2.9 to 192.0.2.1 goes over eth0, and a link in mode"
     session.refused(taking, f"{runs} source .* would cut it off. .*nodst: false{TOLD}", module="macvtap_link")
     assert session.access({**taking, "nodst": False}, module="macvtap_link")["changed"]
     assert lan.peer.pings("192.0.2.1")
@@ -131,7 +131,7 @@ def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
     lan.peer.ip("address", "add", "198.51.100.9/24", "dev", "eth0")
     try:
         session = Connected(lan, lan.peer, "198.51.100.1", tmp_path)
-        runs = "^the connection from 198.51.100.9 to .* goes over mt0, and"
+        runs = "^Ansible's connection from 198.51.100.9 to .* goes over mt0, and"
         for change in CHANGES[1:3]:
             session.refused({**MT0, **change}, runs, module="macvtap_link")
     finally:
@@ -156,7 +156,7 @@ def test_a_new_link_with_an_address_by_now_is_not_taken_back(lan: Lan) -> None:
     failing = {"name": "bad0", "parent": "eth1", "mode": "bridge", "addrgenmode": "stable_secret"}
     given = Meanwhile("before", "_plan._put_back", GIVEN)
     result = link(lan, {"links": [MT0, failing]}, meanwhile=given)
-    assert result["msg"].startswith("links[1]: the kernel refused to make bad0"), result["msg"]
+    assert result["msg"].startswith("links[1]: the kernel refused to create bad0"), result["msg"]
     assert "failed as well: links[0]: mt0 has addresses of the host (198.51.100.1/24), and removing" in result["msg"]
     assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")
 
@@ -166,7 +166,7 @@ def test_told_to_it_is_done_and_what_goes_is_said(lan: Lan) -> None:
     lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
     result = link(lan, {"name": "mt0", "state": "absent", "allow_host_disconnect": True})
     assert result["changed"]
-    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would take them away; allow_host_"
+    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would remove them. It is done"
     assert said in str(result["warnings"])
 
 
@@ -178,7 +178,7 @@ def test_a_way_that_turns_out_another_in_the_end_is_put_back(lan: Lan, tmp_path:
     before = lan.state()
     session = Connected(lan, lan.peer, "192.0.2.1", tmp_path)
     result = session.access({"name": "mt0", "state": "up"}, module="macvtap_link")
-    assert "would be cut off, since the kernel sends to there another way now" in result["msg"], result
+    assert "would be cut off: the kernel now uses another route to it" in result["msg"], result
     assert lan.state() == before
     told = {"name": "mt0", "state": "up", "allow_host_disconnect": True}
     assert link(lan, told)["changed"]

@@ -109,9 +109,9 @@ WHAT_TO_DO = [
     ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is not an SR-IOV virtual function"),
     ({"source": "none0"}, "source", "there is no link none0"),
     ({"source": "wire-with-a-long-name"}, "source", "libvirt accepts no longer alternative name"),
-    ({"source": "lo"}, "source", "the loopback link; macvtap needs an Ethernet link"),
+    ({"source": "lo"}, "source", "the loopback link; macvtap requires an Ethernet link"),
     ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
-    ({"source": "mt8"}, "source", r"itself a macvtap link.* Use up1 instead"),
+    ({"source": "mt8"}, "source", r"is a macvtap link.* Use up1 instead"),
     # libvirtd 9.0 never returns from starting such a guest: it must not get that far.
     ({"virtualport": QBG}, r"virtualport\.type", "eth0 is a veth link, .* Use a physical NIC"),
 ]

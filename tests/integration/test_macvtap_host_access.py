@@ -185,7 +185,7 @@ def test_what_is_not_ours_is_left_alone(lan: Lan, kind: str) -> None:
     lan.host.ip("link", "add", *on, "name", "host0", "type", kind)
     for state in ("present", "absent"):
         assert re.search(
-            r"^name: host0 exists and is no companion but a \w+ link", lan.refuses({**ACCESS, "state": state})
+            r"^name: host0 already exists and is a \w+ link that is not", lan.refuses({**ACCESS, "state": state})
         )
 
 
@@ -196,7 +196,7 @@ def test_a_companion_is_no_macvtap_link(lan: Lan) -> None:
     before = lan.state()
     for params in ({"name": "host0", "parent": "eth0"}, {"name": "host0", "state": "absent"}):
         failed = run_module("macvtap_link", params, prefix=lan.host.prefix)
-        assert "host0 exists and is no macvtap link but a macvlan link" in failed["msg"]
+        assert "host0 already exists and is a macvlan link, not a macvtap link" in failed["msg"]
     lan.host.ip("link", "set", "host0", "group", "7")
     purged = run_module("macvtap_link", {"links": [], "purge": True, "group": 7}, prefix=lan.host.prefix)
     assert not purged["changed"]
@@ -210,12 +210,12 @@ def test_an_address_that_somebody_has_is_refused(lan: Lan) -> None:
     for machine, mac in ((lan.guest, lans.GUEST[0]), (lan.peer, lans.PEER[0])):
         machine.ip("address", "add", "192.0.2.250/24", "dev", "eth0")
         said = lan.refuses(ACCESS)
-        assert f"somebody else on the LAN has 192.0.2.250 already (at {mac})" in said
+        assert f"192.0.2.250 is already in use on the LAN (at {mac})" in said
         assert said.endswith("The host is as it was before")
         machine.ip("address", "del", "192.0.2.250/24", "dev", "eth0")
         machine.ip("address", "add", "2001:db8::250/64", "dev", "eth0", "nodad")
         said = lan.refuses(ACCESS)
-        assert "somebody else on the LAN has 2001:db8::250 already, so that host0 cannot have it" in said
+        assert "2001:db8::250 is already in use on the LAN, so host0 cannot have it" in said
         assert said.endswith("The host is as it was before")
         machine.ip("address", "del", "2001:db8::250/64", "dev", "eth0")
     assert lan.done()["changed"]
@@ -228,7 +228,7 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
     lan.peer.ip("address", "add", "2001:db8::251/64", "dev", "eth0", "nodad")
     other = {**ACCESS, "mac": "52:54:00:00:00:fb", "mtu": 1300, "addresses": ["192.0.2.249", "2001:db8::251"]}
     lan.host.sysctl("host0", "ipv4/arp_announce", 1)
-    assert "somebody else on the LAN has 2001:db8::251" in lan.refuses(other)
+    assert "2001:db8::251 is already in use on the LAN" in lan.refuses(other)
     assert lan.state() == whole
     assert lan.host.sysctl("host0", "ipv4/arp_announce") == 1
     assert reached(lan) == {True}
@@ -241,10 +241,10 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
 
 def test_a_mac_address_that_is_taken(lan: Lan) -> None:
     said = lan.refuses({**ACCESS, "mac": lans.HOST[0]})
-    assert said.startswith(f"mac: {lans.HOST[0]} is the address of eth0, the parent itself")
+    assert said.startswith(f"mac: {lans.HOST[0]} is the MAC address of eth0, the parent itself")
     assert lan.host.pings("192.0.2.9")
     said = lan.refuses({**ACCESS, "mac": lans.PEER[0]})
-    assert said.startswith(f"mac: {lans.PEER[0]} is the address of 192.0.2.9, and what is for that would come here")
+    assert said.startswith(f"mac: {lans.PEER[0]} is the MAC address of 192.0.2.9, whose frames would arrive here")
 
 
 def test_a_parent_without_carrier(lan: Lan) -> None:
@@ -252,7 +252,7 @@ def test_a_parent_without_carrier(lan: Lan) -> None:
     lan.switch.ip("link", "set", "to-host", "down")
     done = lan.done()
     (warning,) = done["warnings"]
-    assert "host0 (eth0): the parent has no carrier, so nobody could be asked" in str(warning)
+    assert "host0 (eth0): the parent has no carrier, so duplicate addresses could not be detected" in str(warning)
     assert not lan.done()["changed"]
     lan.switch.ip("link", "set", "to-host", "up")
     assert reached(lan) == {True} or reached(lan) == {True}
@@ -261,14 +261,14 @@ def test_a_parent_without_carrier(lan: Lan) -> None:
 
 def test_an_mtu_too_small_for_ipv6(lan: Lan) -> None:
     v4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
-    message = r"^mtu: 1279 is less than the 1280 bytes that IPv6 needs"
+    message = r"^mtu: 1279 is below 1280, "
     assert re.search(message, lan.refuses({**v4, "mtu": 1279}))
     lan.done(v4)
     assert re.search(message, lan.refuses({**v4, "mtu": 1279}))
     # The parent takes it below, and is itself raised again.
     lan.host.ip("link", "set", "eth0", "mtu", "1200")
     assert not lan.done(v4)["changed"]
-    assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which needs an MTU", lan.refuses(ACCESS))
+    assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which requires an MTU", lan.refuses(ACCESS))
     lan.host.ip("link", "set", "eth0", "mtu", "1500")
     assert not lan.done(v4)["changed"]
     assert lan.done({**v4, "mtu": 1500})["changed"]
@@ -291,12 +291,12 @@ def test_ipv6_that_is_switched_off(lan: Lan) -> None:
     lan.host.sysctl("default", "ipv6/disable_ipv6", 1)
     try:
         said = lan.refuses(ACCESS)
-        assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which is switched off on new links", said)
+        assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which is disabled on new links", said)
         lan.done(v4)
         assert not lan.done(v4)["changed"]
     finally:
         lan.host.sysctl("default", "ipv6/disable_ipv6", 0)
-    assert "which is switched off on host0" in lan.refuses(ACCESS)
+    assert "which is disabled on host0" in lan.refuses(ACCESS)
     lan.host.sysctl("host0", "ipv6/disable_ipv6", 0)
     assert lan.done(ACCESS)["changed"]
 
@@ -310,7 +310,7 @@ def test_guests_are_not_out_of_reach_for_an_address_that_somebody_has(lan: Lan) 
         assert monitor.stdout is not None
         try:
             taken = {**v4, "addresses": ["192.0.2.250", "192.0.2.9"], "guests": ["192.0.2.77"]}
-            assert "somebody else on the LAN has 192.0.2.9 already" in lan.refuses(taken)
+            assert "192.0.2.9 is already in use on the LAN" in lan.refuses(taken)
             # So that what was there before it would have been heard.
             lan.done({**v4, "guests": ["192.0.2.77"]})
             time.sleep(0.2)
@@ -371,24 +371,24 @@ def test_a_companion_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) 
     [
         ({"parent": "nosuch0"}, r"^parent: there is no link nosuch0 on this host"),
         ({"parent": "lo"}, r"^parent: lo is the loopback link"),
-        ({"parent": None}, r"^parent: the link host0 does not exist, and to make it its parent must be known"),
-        ({"name": "eth0"}, r"^name: eth0 exists and is no companion but a veth link"),
+        ({"parent": None}, r"^parent: is required, since the link host0 does not exist yet"),
+        ({"name": "eth0"}, r"^name: eth0 already exists and is a veth link that is not managed"),
         ({"name": "../x"}, r"^name: '\.\./x' is not a valid link name"),
         ({"name": "all"}, r"^name: 'all' is reserved"),
-        ({"mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
+        ({"mtu": 9000}, r"^mtu: 9000 exceeds the MTU of the parent eth0 \(1500\)"),
         ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is an address of the host"),
         ({"addresses": ["192.0.2.250/24"]}, r"^addresses\[0\]: '192.0.2.250/24' has a prefix length"),
         ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is an address of the host"),
-        ({"addresses": ["192.0.2.254"], "guests": []}, r"^addresses\[0\]: 192.0.2.254 is a router's"),
+        ({"addresses": ["192.0.2.254"], "guests": []}, r"^addresses\[0\]: 192.0.2.254 is the address of a router"),
         ({"guests": ["0.0.0.0/0"]}, r"^guests\[0\]: 0.0.0.0/0 is a default route"),
         ({"guests": ["192.0.2.77", "192.0.2.0/24"]}, r"^guests\[1\]: 192.0.2.0/24 contains an address of the host"),
         ({"guests": ["192.0.2.0/30"]}, r"^guests\[0\]: 192.0.2.0/30 contains an address of the host itself, 192"),
-        ({"guests": ["192.0.2.252/30"]}, r"^guests\[0\]: 192.0.2.252/30 contains a router by .*, 192.0.2.254\."),
-        ({"guests": ["192.0.2.254"]}, r"^guests\[0\]: 192.0.2.254/32 contains a router by .*, 192.0.2.254\."),
+        ({"guests": ["192.0.2.252/30"]}, r"^guests\[0\]: 192.0.2.252/30 contains a router that .*, 192.0.2.254\."),
+        ({"guests": ["192.0.2.254"]}, r"^guests\[0\]: 192.0.2.254/32 contains a router that .*, 192.0.2.254\."),
         ({"guests": ["2001:db8::/64"]}, r"^guests\[0\]: 2001:db8::/64 contains an address of the host"),
-        ({"guests": ["198.51.100.0/24"]}, r"^guests\[0\]: 198.51.100.0/24 is routed over eth0 already"),
-        ({"guests": ["203.0.113.0/24"]}, r"^guests\[0\]: there is a route of type blackhole to 203.0.113.0"),
-        ({"addresses": [], "guests": ["192.0.2.77"]}, r"^guests\[0\]: 192.0.2.77/32 is IPv4, and the companion has no"),
+        ({"guests": ["198.51.100.0/24"]}, r"^guests\[0\]: there already is a route to 198.51.100.0/24 over eth0"),
+        ({"guests": ["203.0.113.0/24"]}, r"^guests\[0\]: there already is a route of type blackhole to 203.0.113.0"),
+        ({"addresses": [], "guests": ["192.0.2.77"]}, r"^guests\[0\]: 192.0.2.77/32 is IPv4, but the host interface"),
         ({"name": None}, r"one of the following is required: name, companions"),
         ({"companions": []}, r"mutually exclusive: name\|companions"),
     ],

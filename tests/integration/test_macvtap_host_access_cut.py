@@ -59,8 +59,8 @@ def test_a_companion_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: st
     session = connected(getattr(lan, who), address)
     peer = {"guest": "77", "peer": "9"}[who]
     source = f"2001:db8::{peer}" if ":" in address else f"192.0.2.{peer}"
-    runs = rf"the connection from {source} to {address}, by which Ansible runs, goes over host0, and "
-    mend = r"would cut it off\. Run this over another address of the host, or set allow_host_disconnect: true$"
+    runs = rf"Ansible's connection from {source} to {address} goes over host0, and "
+    mend = r"would cut it off\. Connect to another address of the host, or set allow_host_disconnect: true$"
     session.refused(ABSENT, f"^{runs}removing it {mend}")
     session.refused(ABSENT, f"^{runs}removing it {mend}", check=True)
     session.refused({**ACCESS, "parent": "eth1"}, f"^{runs}recreating it {mend}")
@@ -79,7 +79,7 @@ def test_an_address_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: str
     session = connected(getattr(lan, who), address)
     other = [one for one in ACCESS["addresses"] if one != address]
     guests = [one for one in ACCESS["guests"] if (":" in one) != (":" in address)]
-    taken = rf"^addresses: the connection .* goes over host0, and taking away {address} would cut it off"
+    taken = rf"^addresses: Ansible's connection .* goes over host0, and removing {address} would cut it off"
     session.refused({**ACCESS, "addresses": other, "guests": guests}, taken)
     replaced = "2001:db8::251" if ":" in address else "192.0.2.251"
     session.refused({**ACCESS, "addresses": [*other, replaced]}, taken)
@@ -91,7 +91,7 @@ def test_the_route_back_stays(lan: Lan, connected: t.Any, address: str) -> None:
     kept = [one for one in ACCESS["guests"] if (":" in one) != (":" in address)]
     session.refused(
         {**ACCESS, "guests": kept},
-        r"^guests: Ansible connects from \S+, which is routed over host0, and would be cut off with that route",
+        r"^guests: Ansible connects from \S+ over host0; removing that route would cut it off",
     )
 
 
@@ -102,7 +102,7 @@ def test_no_route_takes_it_elsewhere(lan: Lan, connected: t.Any, address: str) -
     peer = "2001:db8::9" if six else "192.0.2.9"
     for guests in (peer, "2001:db8::8/125" if six else "192.0.2.8/29"):
         session.refused(
-            {**ACCESS, "guests": [*ACCESS["guests"], guests]}, rf"^guests\[2\]: {guests}\S* contains {peer}, whom"
+            {**ACCESS, "guests": [*ACCESS["guests"], guests]}, rf"^guests\[2\]: {guests}\S* contains {peer}, which"
         )
     for guests in ("::/0", "2000::/3", "2001:db8::/64") if six else ("0.0.0.0/0", "192.0.0.0/3", "192.0.2.0/24"):
         session.refused(
@@ -110,7 +110,7 @@ def test_no_route_takes_it_elsewhere(lan: Lan, connected: t.Any, address: str) -
         )
     # Nor an address: the host would then be talking to itself.
     session.refused(
-        {**ACCESS, "addresses": [*ACCESS["addresses"], peer]}, r"^addresses\[2\]: \S+ is whom Ansible connects"
+        {**ACCESS, "addresses": [*ACCESS["addresses"], peer]}, r"^addresses\[2\]: \S+ is the address that Ansible"
     )
     # What is not about it goes on, the companion's end included.
     assert session.access(ABSENT)["changed"]
@@ -125,19 +125,19 @@ def test_from_beyond_a_router(lan: Lan, connected: t.Any) -> None:
     lan.peer.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", "203.0.113.5")
     try:
         session.refused(
-            {**ACCESS, "guests": ["203.0.113.0/24"]}, r"^guests\[0\]: 203.0.113.0/24 contains 203.0.113.5, whom"
+            {**ACCESS, "guests": ["203.0.113.0/24"]}, r"^guests\[0\]: 203.0.113.0/24 contains 203.0.113.5, which"
         )
         session.refused(
-            {**ACCESS, "guests": ["203.0.113.4/31"]}, r"^guests\[0\]: 203.0.113.4/31 contains 203.0.113.5, whom"
+            {**ACCESS, "guests": ["203.0.113.4/31"]}, r"^guests\[0\]: 203.0.113.4/31 contains 203.0.113.5, which"
         )
         session.refused(
-            {**ACCESS, "guests": ["192.0.2.8/29"]}, r"^guests\[0\]: 192.0.2.8/29 contains a router by which .*2.9\."
+            {**ACCESS, "guests": ["192.0.2.8/29"]}, r"^guests\[0\]: 192.0.2.8/29 contains a router that .*2.9\."
         )
         session.refused(
-            {**ACCESS, "addresses": [*ACCESS["addresses"], "203.0.113.5"]}, r"^addresses\[2\]: 203.0.113.5 is whom"
+            {**ACCESS, "addresses": [*ACCESS["addresses"], "203.0.113.5"]}, r"^addresses\[2\]: 203.0.113.5 is the"
         )
         session.refused(
-            {**ACCESS, "addresses": ["192.0.2.9"], "guests": []}, r"^addresses\[0\]: 192.0.2.9 is a router's"
+            {**ACCESS, "addresses": ["192.0.2.9"], "guests": []}, r"^addresses\[0\]: 192.0.2.9 is the address of a"
         )
     finally:
         lan.peer.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", "192.0.2.9")
@@ -166,8 +166,8 @@ def test_by_a_route_that_an_undeclared_address_has_brought(lan: Lan, connected: 
     lan.host.ip("address", "add", "10.1.1.5/24", "dev", "host0")
     with speaking_as(lan.peer, "10.1.1.9", "24"):
         session = connected(lan.peer, "192.0.2.1")
-        session.refused(V4, "^guests: Ansible connects from 10.1.1.9, which is routed over host0, and would be cut off")
-        session.refused(ABSENT, "^the connection from 10.1.1.9 to 192.0.2.1, by which Ansible runs, goes over host0")
+        session.refused(V4, "^guests: Ansible connects from 10.1.1.9 over host0; removing that route would cut it off")
+        session.refused(ABSENT, "^Ansible's connection from 10.1.1.9 to 192.0.2.1 goes over host0")
     assert lan.done(V4)["changed"]
 
 
@@ -177,7 +177,7 @@ def test_by_a_route_whose_source_is_the_companions_address(lan: Lan, connected: 
     try:
         with speaking_as(lan.peer, "203.0.113.5", "32"):
             session = connected(lan.peer, "192.0.2.1")
-            said = "the route to 203.0.113.0/24 over eth0 has 192.0.2.250 of host0 as its source"
+            said = "the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0"
             session.refused(ABSENT, f"^{said}")
             session.refused({**V4, "addresses": ["192.0.2.251"]}, f"^addresses: {said}")
     finally:
@@ -190,7 +190,7 @@ def test_by_a_table_that_a_rule_leads_to(lan: Lan, connected: t.Any) -> None:
     lan.host.ip("route", "add", "203.0.113.5", "via", "192.0.2.77", "dev", "host0", "table", "100")
     try:
         with speaking_as(lan.guest, "203.0.113.5", "32"):
-            runs = "^the connection from 203.0.113.5 to 192.0.2.1, by which Ansible runs, goes over host0, and removing"
+            runs = "^Ansible's connection from 203.0.113.5 to 192.0.2.1 goes over host0, and removing"
             connected(lan.guest, "192.0.2.1").refused(ABSENT, runs)
     finally:
         lan.host.ip("rule", "del", "to", "203.0.113.5", "lookup", "100")
@@ -212,8 +212,8 @@ def test_by_a_way_that_turns_out_another_in_the_end(lan: Lan, connected: t.Any) 
     result = connected(lan.peer, "192.0.2.1").access(V4)
     thread.join()
     assert result["msg"] == (
-        "the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, would be cut off, since the kernel sends "
-        "to there another way now. Run this over another address of the host. The host is as it was before"
+        "Ansible's connection from 192.0.2.9 to 192.0.2.1 would be cut off: the kernel now uses "
+        "another route to it. Connect to another address of the host. The host is as it was before"
     )
     assert lan.state() == before
 
@@ -238,7 +238,7 @@ def test_a_route_that_would_not_go_alone_is_left(lan: Lan, apart: str, how: list
     if "nhid" in how:
         lan.host.ip("nexthop", "add", "id", "5", "dev", "host0")
     lan.host.ip("route", "add", "198.51.100.0/24", *how)
-    said = rf"the route to 198.51.100.0/24 over host0 (goes by|has) {apart}, so that it would not go alone"
+    said = rf"the route to 198.51.100.0/24 over host0 (uses|has|is limited to) {apart}, so it cannot be removed"
     assert re.search(f"^guests: {said}", lan.refuses(V4))
     assert re.search(f"^{said}", lan.refuses(ABSENT))
     lan.host.ip("route", "del", "198.51.100.0/24", *(how[:2] if "tos" in how else []))
@@ -252,7 +252,7 @@ def test_over_link_local_addresses(lan: Lan) -> None:
     says = {"SSH_CONNECTION": f"fe80::1%host0 4711 {own.partition('/')[0]}%host0 22"}
     before = lan.state()
     result = lan.access(ABSENT, prefix=[*lan.host.prefix, "env", *(f"{name}={value}" for name, value in says.items())])
-    assert re.search("^the connection from fe80::1 to fe80::.* removing it would cut it off", result["msg"])
+    assert re.search("^Ansible's connection from fe80::1 to fe80::.* removing it would cut it off", result["msg"])
     assert lan.state() == before
 
 
@@ -301,7 +301,7 @@ def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path, na
 def test_an_ancestor_s_other_connection_does_not_hide_the_session(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
     """As that of ansible-playbook to another machine."""
     with session(lan, tmp_path, "sshd"):
-        said = "^the connection from 192.0.2.77 to 192.0.2.250, by which Ansible runs, goes over host0, and removing"
+        said = "^Ansible's connection from 192.0.2.77 to 192.0.2.250 goes over host0, and removing"
         connected(lan.peer, "192.0.2.1").refused(ABSENT, said)
 
 

@@ -38,7 +38,7 @@ def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
     assert told["libvirt"]["available"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", told["libvirt"]["version"])
     links = {link["name"]: link for link in told["links"]}
-    assert links["lo"]["unfit"] == "lo is the loopback link; macvtap needs an Ethernet link"
+    assert links["lo"]["unfit"] == "lo is the loopback link; macvtap requires an Ethernet link"
     assert links["eth0"]["unfit"] is None
     assert links["eth0"]["mac"] == hv.run("cat", "/sys/class/net/eth0/address").strip()
     assert links["eth0"]["mtu"] == int(hv.run("cat", "/sys/class/net/eth0/mtu"))
@@ -57,7 +57,7 @@ def test_a_running_guest_and_its_link(started: Hypervisor) -> None:
     target = interface["live"]["target"]
     link = next(link for link in told["links"] if link["name"] == target)
     assert (link["kind"], link["parent"], link["mode"], link["mac"]) == ("macvtap", "eth0", "bridge", A)
-    assert link["unfit"].startswith(f"{target} is itself a macvtap link")
+    assert link["unfit"].startswith(f"{target} is a macvtap link")
 
 
 def test_what_a_saved_guest_comes_back_with(started: Hypervisor) -> None:
@@ -93,7 +93,7 @@ def test_where_vlan_links_can_be(started: Hypervisor) -> None:
     assert [links[target][name] for name in names] == ["eth0", links["eth0"]["ifindex"], None, None]
     assert [links["lo"][name] for name in names] == [None] * 4
     assert links["eth0"]["unfit_vlan"] is None
-    assert links["lo"]["unfit_vlan"] == "lo is the loopback link; a VLAN needs an Ethernet link"
+    assert links["lo"]["unfit_vlan"] == "lo is the loopback link; a VLAN requires an Ethernet link"
     assert links[target]["unfit_vlan"].startswith(f"{target} is a macvtap link, whose frames go to the process")
 
 

@@ -167,14 +167,14 @@ def test_permissions_of_the_tap(netns: Namespace) -> None:
         ({"parent": "eth7"}, r"^parent: there is no link eth7 on this host; did you mean eth\d"),
         ({"mac": "01:00:5e:00:00:01"}, r"^mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"name": "a123456789012345"}, r"^name: 'a123456789012345' has 16 bytes and the kernel allows 15"),
-        ({"mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
+        ({"mtu": 9000}, r"^mtu: 9000 exceeds the MTU of the parent eth0 \(1500\)"),
         ({"parent": "lo"}, r"^parent: lo is the loopback link"),
-        ({"parent": "old0"}, r"^parent: old0 is itself a macvtap link.*Use eth0 instead"),
+        ({"parent": "old0"}, r"^parent: old0 is a macvtap link.*Use eth0 instead"),
         ({"parent": "far1"}, r"^parent: far1 is a port of the bridge br0.*Use br0"),
-        ({"name": "eth1"}, r"^name: eth1 exists and is no macvtap link but a veth link"),
-        ({"name": "eth1", "state": "absent"}, r"^name: eth1 exists and is no macvtap link"),
+        ({"name": "eth1"}, r"^name: eth1 already exists and is a veth link, not a macvtap link"),
+        ({"name": "eth1", "state": "absent"}, r"^name: eth1 already exists and is a veth link, not a macvtap link"),
         ({"mode": "passthru"}, r"^mode: a link in mode passthru must be the only one on its parent"),
-        ({"mac": "52:54:00:00:00:99"}, r"^mac: 52:54:00:00:00:99 is the address of old0, another link"),
+        ({"mac": "52:54:00:00:00:99"}, r"^mac: 52:54:00:00:00:99 is the MAC address of old0, another link"),
         ({"mode": "sideways"}, r"^value of mode must be one of"),
     ],
 )
@@ -196,7 +196,7 @@ def test_bad_input_gets_one_error_and_changes_nothing(
 def test_an_error_in_a_list_names_the_entry(netns: Namespace) -> None:
     links = [{"name": "mt0"}, {"name": "mt1", "mtu": 9000}]
     failed = netns.run({"parent": "eth0", "mode": "bridge", "links": links})
-    assert failed["msg"].startswith("links[1].mtu: 9000 exceeds the mtu of its parent eth0 (1500)")
+    assert failed["msg"].startswith("links[1].mtu: 9000 exceeds the MTU of the parent eth0 (1500)")
     assert netns.names() == set()
 
 
@@ -215,8 +215,8 @@ def test_a_batch_that_fails_in_the_middle_is_put_back(netns: Namespace) -> None:
             ],
         }
     )
-    assert failed["msg"].startswith("links[3]: the kernel refused to make new1 on eth0: Invalid argument (EINVAL)")
-    assert failed["msg"].endswith("old0: recreated on the way back, with another index and /dev/tapN")
+    assert failed["msg"].startswith("links[3]: the kernel refused to create new1 on eth0: Invalid argument (EINVAL)")
+    assert failed["msg"].endswith("old0: recreated during the rollback, with another index and /dev/tapN")
     assert netns.names() == {"old0", "old1"}
     assert netns.link("old0")["address"] == MAC
     assert netns.link("old1")["mtu"] == 1500
@@ -229,7 +229,7 @@ def test_a_link_that_a_process_holds_is_not_cut_off(netns: Namespace, deed: dict
     (link,) = netns.run(base)["links"]
     with pathlib.Path(link["tap"]["path"]).open("rb+", buffering=0):
         failed = netns.run({**base, **deed})
-        assert re.search(rf"would cut off pid {os.getpid()} \(.*force: true", failed["msg"]), failed["msg"]
+        assert re.search(rf"would disconnect pid {os.getpid()} \(.*force: true", failed["msg"]), failed["msg"]
         assert netns.run({"name": "mt0", "mode": "vepa"})["changed"]
         assert netns.link("mt0")["ifindex"] == link["ifindex"]
         assert netns.run({**base, **deed, "force": True})["changed"]

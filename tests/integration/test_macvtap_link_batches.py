@@ -46,7 +46,7 @@ def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_
     everything = {link["ifname"] for link in netns.links()}
 
     purge = {"parent": "eth0", "mode": "bridge", "group": 7, "purge": True}
-    netns.refuses({**purge, "group": 0, "links": own[:1]}, "^purge: needs group, and not group 0", python=python)
+    netns.refuses({**purge, "group": 0, "links": own[:1]}, "^purge: requires a group other than 0", python=python)
     netns.refuses({**purge, "group": None, "links": own[:1]}, "^purge: needs group", python=python)
     assert not netns.run({**purge, "links": own}, python=python)["changed"]
 
@@ -68,7 +68,7 @@ def test_purge_does_not_cut_off_who_holds_a_link(netns: Namespace) -> None:
     made = netns.run({"parent": "eth0", "mode": "bridge", "group": 7, "links": [{"name": "own0"}, {"name": "own1"}]})
     purge = {"parent": "eth0", "mode": "bridge", "group": 7, "purge": True, "links": [{"name": "own0"}]}
     with pathlib.Path(made["links"][1]["tap"]["path"]).open("rb+", buffering=0):
-        netns.refuses(purge, rf"^purge: removing own1 would cut off pid {os.getpid()}")
+        netns.refuses(purge, rf"^purge: removing own1 would disconnect pid {os.getpid()}")
         assert netns.run({**purge, "force": True})["changed"]
     assert netns.names() == {"own0"}
 
@@ -122,9 +122,9 @@ def test_what_fails_in_the_middle_is_put_back_with_all_that_it_had(netns: Namesp
     kept = {link["ifindex"] for link in before if link["ifname"] not in ("removed0", "moved0")}
     failed = netns.run(task, python=python)
     assert re.search(
-        r"^links\[5\]: the kernel refused to make bad0 on eth0: .*\(EINVAL\)\. "
+        r"^links\[5\]: the kernel refused to create bad0 on eth0: .*\(EINVAL\)\. "
         r"The run was rolled back as far as possible\. "
-        r"removed0, moved0: recreated on the way back, with another index and /dev/tapN$",
+        r"removed0, moved0: recreated during the rollback, with another index and /dev/tapN$",
         failed["msg"],
     ), failed["msg"]
     after = netns.links()
@@ -141,7 +141,7 @@ def test_what_fails_in_the_middle_is_put_back_with_all_that_it_had(netns: Namesp
 def test_what_fails_in_the_middle_is_kept_if_asked_for(netns: Namespace) -> None:
     task = some_of_everything(netns)
     failed = netns.run({**task, "on_error": "keep"})
-    assert failed["msg"].startswith("links[5]: the kernel refused to make bad0 on eth0:")
+    assert failed["msg"].startswith("links[5]: the kernel refused to create bad0 on eth0:")
     assert failed["msg"].endswith("The changes made so far were kept, as requested")
     assert "removed0" not in netns.names()
     assert netns.link("changed0")["address"] == MACS[3]

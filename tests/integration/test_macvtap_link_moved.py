@@ -71,9 +71,7 @@ def test_what_is_another_link_by_now_is_left_alone(
         steps = planner.plan([wanted], session.observe()).steps
         meanwhile(netns)
         before, journal = netns.links(), Journal[Link]()
-        with pytest.raises(
-            MacvtapError, match=r"^mt0 .*, which was otherwise when this run began\. Nothing is done to"
-        ):
+        with pytest.raises(MacvtapError, match=r"^mt0 .*: something else changed it after this task started\. It"):
             session.apply(steps, journal)
         assert netns.links() == before
         assert not planner.undo(journal, session.observe(), session.lost, session.brought).changed
@@ -84,7 +82,7 @@ def test_a_parent_that_is_another_link_by_now_gets_none(netns: Namespace, lower:
         steps = planner.plan([Wanted("mt0", parent=lower, mode="bridge")], session.observe()).steps
         netns.ip("link", "set", lower, "name", "elsewhere0")
         journal = Journal[Link]()
-        with pytest.raises(MacvtapError, match=rf"^mt0 would be on {lower}, which is not there any more"):
+        with pytest.raises(MacvtapError, match=rf"^mt0 has the parent {lower}, which no longer exists"):
             session.apply(steps, journal)
         assert (netns.names(), journal.entries) == (set(), ())
         netns.ip("link", "set", "elsewhere0", "name", lower)
@@ -95,7 +93,7 @@ def test_what_somebody_makes_under_our_name_is_not_removed_on_the_way_back(netns
         steps = planner.plan([Wanted("mt0", parent="eth0", mode="bridge", mac=MAC)], session.observe()).steps
         netns.ip("link", "add", "link", "eth0", "name", "mt0", "address", MAC, "type", "macvtap", "mode", "bridge")
         before, journal = netns.links(), Journal[Link]()
-        with pytest.raises(MacvtapError, match=r"the kernel refused to make mt0 on eth0: File exists"):
+        with pytest.raises(MacvtapError, match=r"the kernel refused to create mt0 on eth0: File exists"):
             session.apply(steps, journal)
         session.revert(planner.undo(journal, session.observe(), session.lost, session.brought).steps)
         assert netns.links() == before
@@ -125,9 +123,9 @@ def test_the_way_back_says_what_it_cannot_bring_back(netns: Namespace) -> None:
     bad = {"name": "bad0", "addrgenmode": "stable_secret", "parent": "eth1", "mode": "bridge"}
     task = {"links": [{"name": "mt0", "parent": "eth1"}, bad], "allow_host_disconnect": True}
     failed = netns.run(task)
-    assert failed["msg"].startswith("links[1]: the kernel refused to make bad0"), failed["msg"]
-    assert "as far as possible. mt0: recreated on the way back, with another index and /dev/tapN" in failed["msg"]
-    assert "mt0: what was on it is gone: 198.51.100.1/24, the route to 203.0.113.0/24" in failed["msg"]
+    assert failed["msg"].startswith("links[1]: the kernel refused to create bad0"), failed["msg"]
+    assert "as far as possible. mt0: recreated during the rollback, with another index and /dev/tapN" in failed["msg"]
+    assert "mt0: its addresses and routes are lost: 198.51.100.1/24, the route to 203.0.113.0/24" in failed["msg"]
     assert "The host is as it was before" not in failed["msg"]
 
 

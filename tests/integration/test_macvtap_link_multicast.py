@@ -108,7 +108,7 @@ def test_the_parents_count_follows_a_passthru_link_and_never_goes_below_zero(net
     assert allmulti(netns) == 1
     ok(netns.run({"name": NAME, "state": "absent"}))
     assert allmulti(netns) == 0
-    netns.refuses({**link, "allmulticast": True, "state": "down"}, r"^allmulticast: .*Say state: up")
+    netns.refuses({**link, "allmulticast": True, "state": "down"}, r"^allmulticast: .*Set state: up")
 
 
 def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_parent(
@@ -130,7 +130,7 @@ def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_pa
     assert allmulti(netns) == 0
     without_effect(up=True)
     told = netns.run({"name": NAME, "allmulticast": True})
-    assert (told["changed"], "no more groups than before" in str(told["warnings"])) == (False, True)
+    assert (told["changed"], "no more multicast groups than before" in str(told["warnings"])) == (False, True)
     ok(netns.run({"name": NAME, "state": "down", "allmulticast": False}))
     assert ("ALLMULTI" in netns.link(NAME)["flags"], allmulti(netns)) == (False, 0)
     ok(netns.run({"name": NAME, "allmulticast": True}))
@@ -140,4 +140,6 @@ def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_pa
     netns.ip("link", "set", NAME, "allmulticast", "off")
     assert allmulti(netns) == 4294967295
     netns.ip("link", "del", NAME)
-    netns.refuses({"name": NAME, "parent": lower, "mode": "bridge"}, rf"^parent: the allmulti of {lower} is 4294967295")
+    netns.refuses(
+        {"name": NAME, "parent": lower, "mode": "bridge"}, rf"^parent: the allmulti count of {lower} is 4294967295"
+    )

@@ -82,7 +82,7 @@ def test_one_name_in_two_namespaces_is_two_links(netns: Namespace, blue: str) ->
 def test_an_address_is_once_on_a_parent_across_namespaces(netns: Namespace, blue: str) -> None:
     netns.run({"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": MAC})
     failed = netns.run({"name": "mt1", "netns": blue, "parent": "eth0", "mode": "bridge", "mac": MAC})
-    assert failed["msg"].startswith(f"mac: {MAC} is the address of mt0")
+    assert failed["msg"].startswith(f"mac: {MAC} is the MAC address of mt0")
     assert links_in(blue) == {}
 
 
@@ -97,9 +97,7 @@ def test_a_batch_over_two_namespaces_is_put_back(netns: Namespace, blue: str) ->
 
 def test_a_namespace_that_is_not_there(netns: Namespace) -> None:
     failed = netns.run({"links": [{"name": "mt0", "netns": "no-such"}], "parent": "eth0"})
-    assert failed["msg"].startswith(
-        "links[0].netns: there is no network namespace no-such (/run/netns/no-such); known: "
-    )
+    assert failed["msg"].startswith("links[0].netns: no network namespace no-such (/run/netns/no-such); known: ")
 
 
 def test_one_namespace_in_every_spelling(netns: Namespace, blue: str) -> None:
@@ -117,12 +115,10 @@ def test_a_file_that_is_no_namespace(netns: Namespace, tmp_path: pathlib.Path, c
     left = tmp_path / "left"
     left.touch()
     task = {"links": [{"name": "mt0", "netns": str(left)}], "parent": "eth0"}
-    netns.refuses(task, rf"^links\[0\]\.netns: {left} \({left}\) is no network namespace", check=check)
+    netns.refuses(task, rf"^links\[0\]\.netns: {left} \({left}\) is not a network namespace", check=check)
 
 
 def test_who_may_not_enter_a_namespace(netns: Namespace, blue: str) -> None:
     prefix = [*netns.prefix, "setpriv", "--reuid", "nobody", "--clear-groups"]
     failed = run_module("macvtap_link", {"name": "mt0", "netns": blue, "parent": "eth0"}, prefix=prefix, check=True)
-    assert failed["msg"].startswith(f"netns: the network namespace {blue} (/run/netns/{blue}) cannot be entered: "), (
-        failed
-    )
+    assert failed["msg"].startswith(f"netns: cannot enter the network namespace {blue} (/run/netns/{blue}): "), failed

@@ -106,7 +106,7 @@ def test_a_repaired_node_survives_a_recreation_and_goes_with_the_old_link(netns:
 
 def test_a_tap_open_to_everybody_is_warned_of(netns: Namespace) -> None:
     open_to_all = netns.run({**BASE, "tap": {"mode": "0666"}})
-    assert "mt0: everybody on the host may read and send this link's frames" in str(open_to_all["warnings"])
+    assert "mt0: every user of the host can read and send this link's frames" in str(open_to_all["warnings"])
     assert stat.S_IMODE(os.stat(open_to_all["links"][0]["tap"]["path"]).st_mode) == 0o666
     assert "warnings" not in netns.run({**BASE, "tap": {"mode": "0660"}})
 

@@ -46,7 +46,7 @@ def test_no_cut_is_made_without_force(netns: Namespace, cut: dict[str, t.Any]) -
     with held(netns):
         for check in (True, False):
             netns.refuses(
-                {**BASE, **cut}, rf"mt0 .*would cut off pid {os.getpid()} .*, or set force: true", check=check
+                {**BASE, **cut}, rf"mt0 .*would disconnect pid {os.getpid()} .*, or set force: true", check=check
             )
         assert netns.run({**BASE, **cut, "force": True})["changed"]
 
@@ -56,7 +56,7 @@ def test_a_holder_is_seen_whichever_namespace_sys_is_of(netns: Namespace, words:
     prefix = inside(netns, *words)
     with held(netns):
         failed = run_module("macvtap_link", {**BASE, "state": "absent"}, prefix=prefix)
-        assert failed["msg"].startswith(f"removing mt0 would cut off pid {os.getpid()} "), failed
+        assert failed["msg"].startswith(f"removing mt0 would disconnect pid {os.getpid()} "), failed
         (link,) = run_module("macvtap_link_info", {}, prefix=prefix)["links"]
         assert [holder["pid"] for holder in link["holders"]] == [os.getpid()]
         assert link["tap"]["own"]
@@ -67,12 +67,12 @@ def test_a_holder_is_seen_whichever_namespace_sys_is_of(netns: Namespace, words:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("unshare", "--pid", "--fork", "--mount-proc"), "a PID namespace of its own"),
+        (("unshare", "--pid", "--fork", "--mount-proc"), "its own PID namespace"),
         (
             ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"),
             "nobody tells|PID namespace",
         ),
-        (("setpriv", "--reuid", "nobody", "--clear-groups"), r"run this as root \(become: true\)"),
+        (("setpriv", "--reuid", "nobody", "--clear-groups"), r"run the task as root \(become: true\)"),
     ],
 )
 def test_where_nobody_can_be_seen_there_may_be_somebody(netns: Namespace, words: tuple[str, ...], why: str) -> None:
@@ -81,9 +81,9 @@ def test_where_nobody_can_be_seen_there_may_be_somebody(netns: Namespace, words:
         gone = {**BASE, "state": "absent"}
         netns.prefix, usual = prefix, netns.prefix
         try:
-            netns.refuses(gone, f"removing mt0 would cut off whoever .*({why}).*, or set force: true", check=True)
+            netns.refuses(gone, f"removing mt0 would disconnect any .*({why}).*, or set force: true", check=True)
             if "setpriv" not in words:
-                netns.refuses(gone, f"removing mt0 would cut off whoever .*({why}).*, or set force: true")
+                netns.refuses(gone, f"removing mt0 would disconnect any process .*({why}).*, or set force: true")
                 (link,) = run_module("macvtap_link_info", {}, prefix=prefix)["links"]
                 assert link["holders"] is None
                 # What cuts nobody off is done.
@@ -99,7 +99,7 @@ def test_the_machines_processes_may_be_shown_to_a_container(netns: Namespace) ->
     prefix = ["nsenter", f"--net=/run/netns/{netns.name}", *mounts]
     with held(netns):
         failed = run_module("macvtap_link", {**BASE, "state": "absent"}, prefix=prefix)
-        assert failed["msg"].startswith(f"removing mt0 would cut off pid {os.getpid()} "), failed
+        assert failed["msg"].startswith(f"removing mt0 would disconnect pid {os.getpid()} "), failed
     assert run_module("macvtap_link", {**BASE, "state": "absent"}, prefix=prefix)["changed"]
 
 
@@ -113,7 +113,7 @@ def test_the_run_that_makes_a_link_says_that_its_node_is_anothers(netns: Namespa
         made = netns.run(BASE)
         assert made["links"][0]["tap"]["path"] == str(node)
         assert made["links"][0]["tap"]["own"] is False
-        said = f"{node} of mt0 is the tap of a link in another network namespace: opening it would be opening something"
+        said = f"{node} of mt0 is the tap of a link in another network namespace: a program that opens it gets the"
         assert said in str(made["warnings"])
         assert netns.run(BASE)["warnings"] == made["warnings"]
         assert "warnings" not in netns.run({**BASE, "tap": {"repair": True}})

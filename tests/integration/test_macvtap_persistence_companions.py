@@ -142,7 +142,7 @@ def test_nothing_is_written_that_would_lead_the_hosts_own_address_away(host: Hos
                 ({"guests": ["192.0.2.0/30"]}, "guests[0]: 192.0.2.0/30 contains an address of the host itself"),
                 (
                     {"addresses": ["192.0.2.1"], "guests": []},
-                    "addresses[0]: 192.0.2.1 is an address of the host already",
+                    "addresses[0]: 192.0.2.1 is already an address of the host",
                 ),
             ):
                 failed = run_module(

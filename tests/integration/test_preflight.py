@@ -105,7 +105,7 @@ def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_be
     assert re.search(rf" +hv2 +web2 +{A} +declared", said)
     assert f"{A} is used twice on one network" in said
     assert re.search(r"parent +hv2 +spare0 +declared", said)
-    assert "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead" in said
+    assert "port0 is a port of the bridge br0, which receives all its frames. Use br0 instead" in said
     assert "Conflicts: 2. See the table above" in said
     # Each on the hosts that they are of.
     assert re.findall(r"^(\w+) +:.* failed=(\d)", done.stdout, re.MULTILINE) == [("hv1", "1"), ("hv2", "1")]
@@ -230,7 +230,7 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
         "macvtap_domains_interfaces[1]: must be a dictionary, not 'web1'",
         "macvtap_domains_interfaces[2].mode: must be a text, not ['vepa']",
         f"{A} is used twice on one network",
-        "port0 is a port of the bridge br0, which takes all its frames. Use br0 instead",
+        "port0 is a port of the bridge br0, which receives all its frames. Use br0 instead",
     ):
         assert message in said, said
 

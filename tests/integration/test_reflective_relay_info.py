@@ -313,7 +313,7 @@ def test_auto_where_nothing_can_be_found_out(netns: Namespace, lower: str) -> No
     netns.run({"name": "mt0", "mode": "vepa"})
     kept = netns.run({"name": "mt0", "mode": "auto", "auto": "always"})
     assert not kept["changed"]
-    assert "keeps its mode" in str(kept["warnings"])
+    assert "keep their mode" in str(kept["warnings"])
     netns.refuses({"name": "mt1", "parent": "nowhere", "mode": "auto"}, "^parent: there is no link nowhere")
     netns.refuses({"name": "mt1", "mode": "auto"}, "^parent: the link mt1 does not exist")
 
@@ -325,9 +325,9 @@ def test_vepa_behind_a_switch_that_does_not_reflect(switch: Switch) -> None:
         switch.hairpin(on)
         done = switch.netns.run({**links, "check_relay": True})
         assert ("eth0: its switch port does not reflect" in str(done.get("warnings", ""))) == (not on)
-        assert ("will not reach each other: mt0, mt1" in str(done.get("warnings", ""))) == (not on)
+        assert ("cannot reach each other: mt0, mt1" in str(done.get("warnings", ""))) == (not on)
         assert not done["changed"]
     # Where the switch is asked anyway, it is said anyway.
     switch.hairpin(False)
     done = switch.netns.run({**links, "links": [{"name": "mt0"}, {"name": "mt2", "mode": "auto"}]})
-    assert "will not reach each other: mt0." in str(done["warnings"])
+    assert "cannot reach each other: mt0." in str(done["warnings"])

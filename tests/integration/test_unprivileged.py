@@ -252,7 +252,7 @@ def test_qemu_without_libvirt(hv: Hypervisor, user: User, script: str, queues: i
         assert [(holder["pid"], holder["domain"]) for holder in held["holders"]] == [(pid, None)]
         assert re.search(rf"^Uid:\t{hv.run('id', '-u', USER).strip()}\t", hv.run("cat", f"/proc/{pid}/status"), re.M)
         assert re.search(r"^CapEff:\t0+$", hv.run("cat", f"/proc/{pid}/status"), re.M)
-        refuses_to_remove(hv, "mt1", rf"^removing mt1 would cut off pid {pid} \(qemu-system-x86_64\)")
+        refuses_to_remove(hv, "mt1", rf"^removing mt1 would disconnect pid {pid} \(qemu-system-x86_64\)")
         assert ("TUNSETSTEERINGEBPF" in hv.run("cat", "/tmp/web3.log")) == (queues == 2)
         # Flows of many ports, since the frames of one flow stay on one queue.
         flood = f"for port in {{9000..9063}}; do echo >/dev/udp/{found['ipv4']}/$port; done"

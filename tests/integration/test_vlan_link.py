@@ -29,8 +29,8 @@ def test_a_kernel_without_vlans_is_named_as_such(plain_netns: Namespace, python:
     wanted = {"vlans": [{"parent": "eth0", "id": 20}, {"parent": "eth1", "id": 20, "mtu": 1400}]}
     said = plain_netns.refuses(
         wanted,
-        r"^vlans\[0\]: the kernel refused to make eth0\.20 on eth0: Unknown device type \(E\w+\)\. .*"
-        r"CONFIG_VLAN_8021Q .*`modprobe 8021q` says why.*\. The host is as it was before$",
+        r"^vlans\[0\]: the kernel refused to create eth0\.20 on eth0: Unknown device type \(E\w+\)\. .*"
+        r"CONFIG_VLAN_8021Q .*`modprobe 8021q` shows why.*\. The host is as it was before$",
         module="vlan_link",
         python=python,
     )
@@ -55,13 +55,13 @@ def test_check_mode_tells_and_does_nothing(netns: Namespace) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"id": 20}, r"^parent: say the link"),
-        ({"parent": "eth0", "id": 4095}, r"^id: 4095 is no number of a VLAN"),
-        ({"parent": "eth0", "id": 20, "mtu": 9000}, r"^mtu: 9000 exceeds the mtu of its parent eth0 \(1500\)"),
+        ({"id": 20}, r"^parent: is required"),
+        ({"parent": "eth0", "id": 4095}, r"^id: 4095 is not a VLAN ID"),
+        ({"parent": "eth0", "id": 20, "mtu": 9000}, r"^mtu: 9000 exceeds the MTU of the parent eth0 \(1500\)"),
         ({"parent": "lo", "id": 20}, r"^parent: lo is the loopback link"),
-        ({"vlans": [{"parent": "eth0"}]}, r"^vlans\[0\]\.id: say the number"),
+        ({"vlans": [{"parent": "eth0"}]}, r"^vlans\[0\]\.id: is required"),
         ({"parent": "eth0"}, r"one of the following is required: id, vlans"),
-        ({"parent": "eth0", "id": 20, "name": "eth1"}, r"^name: eth1 exists and is no VLAN link but a veth link"),
+        ({"parent": "eth0", "id": 20, "name": "eth1"}, r"^name: eth1 already exists and is a veth link, not a VLAN"),
     ],
 )
 def test_bad_input_is_refused_with_the_option(netns: Namespace, params: dict[str, t.Any], message: str) -> None:

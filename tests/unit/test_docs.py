@@ -194,5 +194,5 @@ def test_a_quoted_message_is_one_of_the_sources(message: str) -> None:
 
 def test_messages_were_found_and_others_are_distinguished() -> None:
     assert len(list(quoted())) > 15
-    assert not is_said("eth0 is a port of the bridge br0, which takes some of its frames")
+    assert not is_said("eth0 is a port of the bridge br0, which receives some of its frames")
     assert not is_said("there is no switch eth1 on this host")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Asking whether somebody has an IPv4 address already, as RFC 5227 has it."""
+"""ARP probes (RFC 5227): checks whether an IPv4 address is already in use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _HEAD = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _REQUEST = 1
 _NONE4, _NONE6 = bytes(4), bytes(6)
-# RFC 5227 waits for seconds, lest many machines that start at once ask at once.
+# RFC 5227 waits for seconds, so that machines that start together do not probe together.
 _PROBES, _SECONDS_EACH = 3, 0.35
 
 
 def holder(link: str, mac: str, addresses: t.Sequence[str]) -> tuple[str, str] | None:
-    """Ask on ``link``, whose address is ``mac``; return the first that somebody has, with their MAC address.
+    """Probe on ``link``, whose MAC address is ``mac``; return the first address in use, with its MAC address.
 
-    Sent from no IP address, so that nobody takes it for an answer to who has what.
+    The sender IP address is empty, so that no neighbour learns it.
     """
     own = bytes.fromhex(mac.replace(":", ""))
     asked = {socket.inet_aton(address): address for address in addresses}
@@ -49,7 +49,7 @@ def probe(own: bytes, address: bytes) -> bytes:
 
 
 def claim(frame: bytes, own: bytes, asked: t.Container[bytes]) -> tuple[bytes, bytes] | None:
-    """Return the address of ``asked`` that the frame's sender has or is about to take, and the sender's MAC address."""
+    """Return the address of ``asked`` that the sender uses or probes for, and the sender's MAC address."""
     if len(frame) < _HEAD.size + _ARP.size:
         return None
     _hw, _proto, _hlen, _plen, operation, mac, sender, _unknown, target = _ARP.unpack_from(frame, _HEAD.size)

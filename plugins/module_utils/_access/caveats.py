@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a user should know of companions that are as declared, or will be. Pure."""
+"""Warnings about host interfaces that are, or will be, as desired. Pure."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
-# What a companion, which is in mode bridge, reaches through a switch port that reflects, or not at all.
+# A host interface, in mode bridge, reaches these modes through a reflecting switch port, or not at all.
 UNREACHED = ("vepa", "private")
 
 
 def warnings(
-    wanted: t.Sequence[Wanted], steps: t.Sequence[Step[Companion]], links: Links, host: Host
+    desired: t.Sequence[Wanted], steps: t.Sequence[Step[Companion]], links: Links, host: Host
 ) -> tuple[str, ...]:
-    """Gather what a user should know; ``links`` are those that there are when the steps are done."""
-    pairs = [(want, step) for want, step in zip(wanted, steps) if step.after is not None]
-    down = of_parents((want.name for want, _step in pairs), links)
+    """Return the warnings; ``links`` are the predicted links, after the steps."""
+    pairs = [(entry, step) for entry, step in zip(desired, steps) if step.after is not None]
+    down = of_parents((entry.name for entry, _step in pairs), links)
     return (*down, *_without_carrier(pairs, host), *_off_the_network(pairs, host), *_unreached(pairs, links))
 
 
 def _without_carrier(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], host: Host) -> t.Iterator[str]:
-    unasked = []
-    for want, step in pairs:
+    unprobed = []
+    for entry, step in pairs:
         parent = _parent_of(step, host.links)
-        if step.changes and want.addresses and parent is not None and not parent.carrier:
-            unasked.append(f"{want.name} ({parent.name})")
-    if unasked:
+        if step.changes and entry.addresses and parent is not None and not parent.carrier:
+            unprobed.append(f"{entry.name} ({parent.name})")
+    if unprobed:
         yield (
-            f"{join_names(unasked)}: the parent has no carrier, so nobody could be asked whether the addresses are "
-            "taken, and the kernel uses those of IPv6 only when it has one"
+            f"{join_names(unprobed)}: the parent has no carrier, so duplicate addresses could not be detected. The "
+            "kernel uses IPv6 addresses only once there is a carrier"
         )
 
 
 def _off_the_network(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], host: Host) -> t.Iterator[str]:
-    """Name new addresses that guests, who are in the network of the parent, take for one beyond their router."""
-    for want, step in pairs:
+    """Warn of new addresses outside the parent's network, which guests would send to their router."""
+    for entry, step in pairs:
         parent = _parent_of(step, host.links)
         networks = _networks(parent, host) if parent is not None else []
         had = {one.address for one in step.before.addresses} if step.before else set()
-        for address in want.addresses:
+        for address in entry.addresses:
             alike = [network for network in networks if network.version == family(address)]
             if address not in had and alike and not any(ipaddress.ip_address(address) in one for one in alike):
                 yield (
-                    f"{want.name}: {address} is in no network that this host has on {parent.name if parent else ''} "
-                    f"({join_names([str(one) for one in alike])}), so each guest needs a route to it: "
-                    f"ip route add {address} dev LINK, in the guest"
+                    f"{entry.name}: {address} is outside of the networks on {parent.name if parent else ''} "
+                    f"({join_names([str(one) for one in alike])}), so each guest needs a route to it. "
+                    f"Run in the guest: ip route add {address} dev LINK"
                 )
 
 
@@ -67,7 +67,7 @@ def _networks(parent: Link, host: Host) -> list[ipaddress.IPv4Network | ipaddres
 
 
 def _unreached(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], links: Links) -> t.Iterator[str]:
-    for want, step in pairs:
+    for entry, step in pairs:
         parent = _parent_of(step, links)
         others = [
             f"{link.key} ({link.mode})"
@@ -79,14 +79,14 @@ def _unreached(pairs: t.Sequence[tuple[Wanted, Step[Companion]]], links: Links) 
             and link.mode in UNREACHED
             and not is_ours(link)
         ]
-        if want.guests and others and parent is not None:
-            yield f"{want.name}: {unreached(join_names(others), parent.name)}"
+        if entry.guests and others and parent is not None:
+            yield f"{entry.name}: {unreached(join_names(others), parent.name)}"
 
 
 def unreached(others: str, parent: str) -> str:
     return (
-        f"{others} on {parent} are not reached over it. It is in mode bridge, and reaches what is in mode bridge "
-        "too; vepa only where the switch port reflects, and private not at all. Set mode: bridge for these guests"
+        f"{others} on {parent} cannot be reached over it. A host interface reaches links in mode bridge, links in mode "
+        "vepa only through a reflecting switch port, and links in mode private never. Set mode: bridge for these guests"
     )
 
 

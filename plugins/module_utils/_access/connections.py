@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Over which connections Ansible runs here: those of the processes that this one comes from."""
+"""Finds the connections that Ansible runs over: those of this process's ancestors."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class _Socket(t.NamedTuple):
 
 
 def find() -> tuple[Connection, ...]:
-    """Return the connections of this process's ancestors, and that which SSH says in the environment, if it is there.
+    """Return the connections of this process's ancestors, and the one in SSH_CONNECTION if it is established.
 
-    A task in the background, and one started from a terminal that has outlived its session, come from no SSH server:
-    then every SSH session of the host counts. Where none is seen, as in a container, every connection that somebody has
-    made to this host does.
+    A background task, and one from a terminal that has outlived its session, have no SSH server as an ancestor. Then
+    every SSH session of the host counts. Without any, as in a container, every inbound connection does.
     """
     sockets = list(_sockets())
     established = {one.inode: one.connection for one in sockets if one.state == _ESTABLISHED}
     ancestors = list(_ancestors())
-    found = _held(ancestors, established) | _said(os.environ.get("SSH_CONNECTION", ""), established.values())
+    found = _held(ancestors, established) | _from_environment(
+        os.environ.get("SSH_CONNECTION", ""), established.values()
+    )
     if not _held(filter(_is_server, ancestors), established):
         found |= _held(filter(_is_server, filter(str.isdigit, os.listdir("/proc"))), established)
     if not found:
@@ -45,16 +46,17 @@ def find() -> tuple[Connection, ...]:
     return tuple(sorted(found, key=str))
 
 
-def _said(words: str, established: t.Collection[Connection]) -> set[Connection]:
-    parts = words.split()
+def _from_environment(value: str, established: t.Collection[Connection]) -> set[Connection]:
+    parts = value.split()
     if len(parts) != 4:
         return set()
     try:
-        said = Connection(_plain(parts[2]), _plain(parts[0]))
+        connection = Connection(_plain(parts[2]), _plain(parts[0]))
     except ValueError:
         return set()
-    # A terminal keeps what was said to it when it began, and that session may be over.
-    return {said} if said in established or ipaddress.ip_address(said.peer).is_link_local else set()
+    # A terminal keeps the variable of its first session, which may be over.
+    known = connection in established or ipaddress.ip_address(connection.peer).is_link_local
+    return {connection} if known else set()
 
 
 def _held(pids: t.Iterable[str], established: t.Mapping[str, Connection]) -> set[Connection]:
@@ -96,7 +98,7 @@ def _is_server(pid: str) -> bool:
 
 
 def _sockets() -> t.Iterator[_Socket]:
-    """Yield the TCP sockets of this network namespace that are connected or wait for that."""
+    """Yield the TCP sockets of this network namespace that are established or listening."""
     for name in ("tcp", "tcp6"):
         try:
             with open(f"/proc/self/net/{name}", encoding="ascii") as file:
@@ -112,7 +114,7 @@ def _sockets() -> t.Iterator[_Socket]:
 
 
 def _address(words: str) -> str:
-    # As numbers of 32 bits in the machine's own order.
+    # 32-bit words in host byte order.
     digits = words.partition(":")[0]
     data = b"".join(struct.pack(">I", int(digits[at : at + 8], 16)) for at in range(0, len(digits), 8))
     if sys.byteorder == "little":
@@ -121,6 +123,6 @@ def _address(words: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return the address as routes and links have it: without a zone, and an IPv4 one as such, not as IPv6."""
+    """Return the address without a zone, and an IPv4-mapped one as IPv4."""
     address = ipaddress.ip_address(text.partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)

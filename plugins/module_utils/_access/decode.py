@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the kernel's messages say of IP addresses and routes."""
+"""Decodes netlink messages about IP addresses and routes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def routes(bodies: t.Sequence[bytes]) -> tuple[Route, ...]:
     return tuple(route for body in bodies for route in _routes(body))
 
 
-def way(body: bytes | None) -> tuple[int, str | None]:
-    """Return the link and the gateway of the one route that the kernel takes, 0 and None if it has none."""
+def route_of(body: bytes | None) -> tuple[int, str | None]:
+    """Return the link and the gateway of the route that the kernel chose, 0 and None without a route."""
     if body is None:
         return 0, None
     attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
@@ -42,7 +42,7 @@ def way(body: bytes | None) -> tuple[int, str | None]:
 
 
 def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
-    """Return at which MAC address the host has last seen each IP address."""
+    """Return the MAC address at which the host last saw each IP address."""
     found = {}
     for body in bodies:
         attrs = rtnetlink.attributes(body, rtnetlink.NDMSG_BYTES, len(body))
@@ -61,7 +61,7 @@ def _address(body: bytes) -> Address:
         index=one.link,
         tentative=bool(one.flags & _TENTATIVE),
         link_local=one.family == socket.AF_INET6 and one.scope == decode.SCOPE_LINK,
-        # A lease is for a time; one for ever the kernel does not tell from an address that somebody has said.
+        # A lease expires; the kernel shows an infinite one like a static address.
         leased=one.family == socket.AF_INET and not one.flags & _PERMANENT,
         advertised=one.family == socket.AF_INET6 and not one.flags & _PERMANENT,
     )
@@ -86,19 +86,19 @@ def _routes(body: bytes) -> t.Iterator[Route]:
             scope,
             kind,
             table,
-            _apart(attrs, tos, from_length),
+            _not_removable_reason(attrs, tos, from_length),
         )
 
 
-def _apart(attrs: t.Mapping[int, bytes], tos: int, from_length: int) -> str:
+def _not_removable_reason(attrs: t.Mapping[int, bytes], tos: int, from_length: int) -> str:
     # RTM_DELROUTE takes a whole route with several next hops, or none, by the first of them (fib_nh_match()).
     if _RTA_NH_ID in attrs:
-        return "goes by a nexthop object"
+        return "uses a nexthop object"
     if _RTA_MULTIPATH in attrs:
-        return "goes by several next hops"
+        return "has several next hops"
     if tos:
         return f"has the type of service {tos:#x}"
-    return "is for one source" if from_length else ""
+    return "is limited to one source" if from_length else ""
 
 
 def _next_hops(attrs: t.Mapping[int, bytes]) -> t.Iterator[tuple[int, str | None]]:

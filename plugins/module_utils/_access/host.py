@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Companions with their addresses and routes: reads them, and carries out the steps of a Plan."""
+"""Host interfaces with their addresses and routes: reads them, and carries out the steps of a plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import (
     settings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
-    HALF_MADE,
+    INCOMPLETE_GROUP,
     MAIN,
     Address,
     Companion,
@@ -38,14 +38,14 @@ _GONE = (errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
 _DETECTION_SECONDS = 15.0
 _POLL_SECONDS = 0.05
 
-# A step, what is asked for in words, and the request.
+# A step, the request in words, and the request.
 Asked = t.Tuple[Step[Companion], str, bytes]
 
 
 class Access:
-    """Over a session of links, which does the links' part; ``parents`` are what a user may mean by one.
+    """Works over a session of links, which handles the links; ``parents`` are spellings of parents.
 
-    ``allowed``: the connection that Ansible runs over may be cut off.
+    ``allowed``: Ansible's connection may be cut off.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Access:
         return leases.marked(decode.addresses(rtnetlink.dump_addresses(self._socket)), ours)
 
     def apply(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
-        """Carry out ``steps``: links first, what is set on them before they come up, then addresses and routes.
+        """Carry out ``steps``: first links, with their settings before they come up, then addresses and routes.
 
-        :raises MacvtapError: the kernel refuses something, or somebody has an address.
+        :raises MacvtapError: the kernel refuses a request, or an address is already in use.
         :raises MissingLibraryError: pyroute2 is not installed.
         """
         self._carry_out(steps, journal)
@@ -94,14 +94,14 @@ class Access:
             self._ways.check_unchanged()
 
     def revert(self, steps: t.Sequence[Step[Companion]]) -> None:
-        """Carry out ``steps``, which put back, one by one, and go on where one cannot be.
+        """Carry out the ``steps`` of a rollback one by one, and continue after a failure.
 
-        :raises MacvtapError: at the end, what could not be put back.
+        :raises MacvtapError: at the end, for all that failed.
         """
         failed = []
         for step in steps:
             try:
-                # Nobody is asked who has an address: it was this host's a moment ago.
+                # No ARP probes: the address was this host's a moment ago.
                 self._carry_out([step], Journal(), asking=False)
             except MacvtapError as exc:
                 failed.append(str(exc))
@@ -115,67 +115,70 @@ class Access:
     ) -> None:
         messages.require()
         staying = [step for step in steps if step.after is not None]
-        self._make(steps, journal)
+        self._create(steps, journal)
         for step in staying:
             settings.apply(step, journal, there=True)
         made = self._session.observe(())
-        whole = [(step, _whole(step, self._own(step, made))) for step in staying]
+        whole = [(step, _complete(step, self._own(step, made))) for step in staying]
         for step, of_link in whole:
-            if not _comes(step) and of_link.changes:
+            if not _is_created(step) and of_link.changes:
                 journal.record(step, Done.IN_PLACE)
         self._session.apply([of_link for _step, of_link in whole])
-        # Those of IPv6 come with its MTU, as the kernel has them for all links.
+        # IPv6 settings appear together with an MTU that allows IPv6.
         for step in staying:
             settings.apply(step, journal)
         links = self._session.observe(())
-        # Before anything leaves, as it takes a second. What moves from one companion to another nobody else has.
-        own = {one.address for step in staying if step.before and not _comes(step) for one in step.before.addresses}
+        # Before any removal, as it takes a second. An address that moves between host interfaces needs no probe.
+        own = {
+            one.address for step in staying if step.before and not _is_created(step) for one in step.before.addresses
+        }
         for step in staying if asking else ():
             _probe(step, self._own(step, links), own)
-        lasting = [step for step in staying if not _comes(step)]
+        lasting = [step for step in staying if not _is_created(step)]
         for step in lasting:
             for part in _parts(step.before, but=step.after):
                 journal.record(step, Done.takes(part))
-        self._ask([asked for step in lasting for asked in _leaving(step)], gone=_GONE)
+        self._transact([asked for step in lasting for asked in _removals(step)], gone=_GONE)
         for step in lasting:
             for part in _parts(step.after, but=step.before):
                 journal.record(step, Done.gives(part))
-        self._ask([asked for step in staying for asked in _arriving(step, self._own(step, links).index)])
-        self._settle(staying, links)
+        self._transact([asked for step in staying for asked in _additions(step, self._own(step, links).index)])
+        self._await_detection(staying, links)
 
-    def _make(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
-        """Remove the links that go, and make those that come, down and not yet as ones of ours."""
-        concerned = [step for step in steps if step.after is None or _comes(step)]
+    def _create(self, steps: t.Sequence[Step[Companion]], journal: Journal[Companion]) -> None:
+        """Remove links, and create the new ones: down, and not yet marked as ours."""
+        concerned = [step for step in steps if step.after is None or _is_created(step)]
         for step in concerned:
             journal.record(step, Done.LINK)
-        self._session.apply([_half(step) for step in concerned])
+        self._session.apply([_incomplete(step) for step in concerned])
         coming = {step.target for step in concerned if step.after is not None}
         if coming:
             there = self._session.observe(())
-            self._made.update(there[name].index for name in coming if name in there and there[name].group == HALF_MADE)
+            self._made.update(
+                there[name].index for name in coming if name in there and there[name].group == INCOMPLETE_GROUP
+            )
 
     def _own(self, step: Step[Companion], links: Links) -> Link:
-        """Return the link that ``step`` is about, which is that of its index, and not whichever has its name now."""
+        """Return the link of ``step`` by its index, not any link that now has its name."""
         link = links.get(step.target)
         if link is None:
-            raise MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
-        known = step.before.link.index if step.before is not None and not _comes(step) else None
+            raise MacvtapError(f"the link {step.target} was removed while this task ran", path=step.path)
+        known = step.before.link.index if step.before is not None and not _is_created(step) else None
         if link.index != known if known is not None else link.index not in self._made:
             raise MacvtapError(
-                f"{step.target} has been recreated by something else while this ran, and is left as it is. Run it "
-                "again",
+                f"something else recreated {step.target} while this task ran; it is left alone. Run the task again",
                 path=step.path,
             )
         return link
 
-    def _ask(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
+    def _transact(self, asked: t.Sequence[Asked], *, gone: t.Collection[int] = ()) -> None:
         answers = rtnetlink.transact(self._socket, [request for _step, _words, request in asked])
         for (step, words, _request), answer in zip(asked, answers):
             if answer is not None and answer.code not in gone:
                 raise MacvtapError(f"the kernel refused to {words}: {answer}", path=step.path)
 
-    def _settle(self, steps: t.Sequence[Step[Companion]], links: Links) -> None:
-        """Wait until the kernel knows of each new IPv6 address whether somebody else has it."""
+    def _await_detection(self, steps: t.Sequence[Step[Companion]], links: Links) -> None:
+        """Wait for the end of duplicate address detection of each new IPv6 address."""
         new = {
             (self._own(step, links).index, address.address): step
             for step in steps
@@ -194,29 +197,29 @@ class Access:
             if new and time.monotonic() > deadline:
                 waiting = ", ".join(address for _index, address in new)
                 raise MacvtapError(
-                    f"the kernel has not come to know in {_DETECTION_SECONDS:.0f} seconds whether somebody else has "
-                    f"{waiting}. See that the parent keeps its carrier, and run this again",
+                    f"duplicate address detection of {waiting} did not finish within {_DETECTION_SECONDS:.0f} seconds. "
+                    "Check that the parent keeps its carrier, and run the task again",
                     path=join_path(next(iter(new.values())).path, "addresses"),
                 )
             time.sleep(_POLL_SECONDS if new else 0)
 
 
-_TAKEN = "somebody else on the LAN has {0} already{2}, so that {1} cannot have it; choose another address"
+_TAKEN = "{0} is already in use on the LAN{2}, so {1} cannot have it. Use another address"
 
 
-def _comes(step: Step[Companion]) -> bool:
+def _is_created(step: Step[Companion]) -> bool:
     return step.before is None or step.recreates
 
 
-def _half(step: Step[Companion]) -> Step[Link]:
-    """Return the step that removes the link, or makes it down and not yet as one of ours."""
+def _incomplete(step: Step[Companion]) -> Step[Link]:
+    """Return the step that removes the link, or creates it down and not yet marked as ours."""
     before, after = step.before, step.after
-    half = None if after is None else replace(after.link, up=False, alias=None, group=HALF_MADE)
+    half = None if after is None else replace(after.link, up=False, alias=None, group=INCOMPLETE_GROUP)
     return _link_step(step, before.link if before else None, half, step.changes)
 
 
-def _whole(step: Step[Companion], now: Link) -> Step[Link]:
-    """Return the step that makes the link, which is there as ``now``, what it is to be."""
+def _complete(step: Step[Companion], now: Link) -> Step[Link]:
+    """Return the step that completes the link, which exists as ``now``."""
     link = t.cast("Companion", step.after).link
     whole = replace(link, index=now.index, altnames=now.altnames, group=link.group or 0)
     return _link_step(step, now, whole, [one for one in step.changes if one.impact is not Impact.RECREATE])
@@ -229,7 +232,7 @@ def _link_step(
 
 
 def _new(step: Step[Companion]) -> list[t.Any]:
-    had = () if _comes(step) else t.cast("Companion", step.before).addresses
+    had = () if _is_created(step) else t.cast("Companion", step.before).addresses
     return [address for address in t.cast("Companion", step.after).addresses if address not in had]
 
 
@@ -240,40 +243,40 @@ def _probe(step: Step[Companion], link: Link, own: t.Collection[str]) -> None:
     try:
         found = arp.holder(link.name, link.mac or "", new)
     except OSError as exc:
-        said = f"cannot ask on {link.name} who has {', '.join(new)}: {exc.strerror}"
-        raise MacvtapError(said, path=step.path) from exc
+        message = f"cannot send ARP probes for {', '.join(new)} on {link.name}: {exc.strerror}"
+        raise MacvtapError(message, path=step.path) from exc
     if found is not None:
         raise MacvtapError(_TAKEN.format(found[0], link.name, f" (at {found[1]})"), path=step.path)
 
 
 def _parts(companion: Companion | None, *, but: Companion | None) -> t.Iterator[Address | Route]:
-    """Yield the addresses and routes of a companion that it does not have as ``but``."""
+    """Yield the addresses and routes of ``companion`` that ``but`` does not have."""
     if companion is not None and but is not None:
         yield from (address for address in companion.addresses if address not in but.addresses)
         yield from (route for route in companion.routes if route not in but.routes)
 
 
-def _leaving(step: Step[Companion]) -> t.Iterator[Asked]:
+def _removals(step: Step[Companion]) -> t.Iterator[Asked]:
     before, after = t.cast("Companion", step.before), t.cast("Companion", step.after)
     index = before.link.index
-    # Routes first: some would go with the address that they say as a source.
+    # Routes first: the kernel removes some together with their source address.
     for route in before.routes:
         if route not in after.routes:
-            yield step, f"take the route to {route} from {step.target}", _route(route, index, add=False)
+            yield step, f"remove the route to {route} from {step.target}", _route(route, index, add=False)
     for address in before.addresses:
         if address not in after.addresses:
             request = messages.address(index, address.address, address.prefix, add=False)
-            yield step, f"take {address} from {step.target}", request
+            yield step, f"remove {address} from {step.target}", request
 
 
-def _arriving(step: Step[Companion], index: int) -> t.Iterator[Asked]:
+def _additions(step: Step[Companion], index: int) -> t.Iterator[Asked]:
     for address in _new(step):
         request = messages.address(index, address.address, address.prefix, add=True)
-        yield step, f"give {address} to {step.target}", request
-    had = () if _comes(step) else t.cast("Companion", step.before).routes
+        yield step, f"add {address} to {step.target}", request
+    had = () if _is_created(step) else t.cast("Companion", step.before).routes
     for route in t.cast("Companion", step.after).routes:
         if route not in had:
-            yield step, f"route {route} over {step.target}", _route(route, index, add=True)
+            yield step, f"add the route {route} over {step.target}", _route(route, index, add=True)
 
 
 def _route(route: Route, index: int, *, add: bool) -> bytes:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a companion is, a link by which host and guests of one parent reach each other. Plain values only."""
+"""Host interfaces (macvlan shims), over which a host and its guests reach each other. Plain values only."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 
-# The alias of a companion, by which this collection knows its own.
+# The alias that marks host interfaces of this collection.
 MARK = "linuxvirt.macvtap host access"
-# The link group of one that is being made. The kernel takes no alias with the request that makes a link, but a group:
-# so one that a killed run has left without its alias is known all the same. Any other number would do.
-HALF_MADE = 0x6D766C6E
+# The link group of one that is being created. The request that creates a link can set a group, but not an alias. So a
+# link that a killed run left without its alias is recognised all the same. The number is arbitrary.
+INCOMPLETE_GROUP = 0x6D766C6E
 
 STATES = ("present", "absent")
 
-# What is set on a companion before it comes up, by its file below /proc/sys/net/FAMILY/conf/NAME. Measured with frames:
+# Settings of a host interface before it comes up, by file below /proc/sys/net/FAMILY/conf/NAME. Measured with frames:
 # see docs/dev/notes.md.
 SETTINGS: t.Mapping[str, int] = {
-    # It answers those only that are routed over it. Else everybody on the LAN gets two answers for the host's address.
+    # It answers ARP only to addresses routed over it. Otherwise the LAN gets two answers for the host's address.
     "ipv4/arp_filter": 1,
-    # It asks with an address of its own. Else the LAN learns the host's ordinary address at the companion's MAC.
+    # It sends ARP requests with its own address. Otherwise the LAN learns the host's address at its MAC address.
     "ipv4/arp_announce": 2,
-    # A router on the LAN gives it no second default route, and no address where something else sets accept_ra.
+    # No second default route by router advertisements, and no address where something else sets accept_ra.
     "ipv6/accept_ra": 0,
     "ipv6/autoconf": 0,
 }
@@ -40,7 +40,7 @@ IPV6_MTU = 1280
 
 @dataclass(frozen=True)
 class Wanted:
-    """One companion as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
+    """One desired host interface; None means "keep" (for a new link: the kernel's default).
 
     ``addresses`` are in their canonical form, without a prefix's length, and ``guests`` networks with one, both in the
     declared order. ``path`` is where the user wrote it (``companions[3]``, or "" for the module's own options).
@@ -59,10 +59,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Address:
-    """An IP address of a link; ``failed``: duplicate address detection has found that somebody else has it.
+    """An IP address of a link; ``failed``: duplicate address detection found it in use elsewhere.
 
-    ``leased``: it has come from a DHCP server. Only of IPv4 that is known. ``advertised``: of IPv6, made by the kernel
-    from what a router has advertised.
+    ``leased``: it came from a DHCP server, known for IPv4 only. ``advertised``: an IPv6 address that the kernel made
+    from a router advertisement.
     """
 
     address: str
@@ -75,15 +75,15 @@ class Address:
     advertised: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.address}/{self.prefix}{' (somebody else has it)' if self.failed else ''}"
+        return f"{self.address}/{self.prefix}{' (duplicate)' if self.failed else ''}"
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route; ``index`` is that of its link, 0 where there is none or it goes without saying.
+    """A route; ``index`` is that of its link, 0 where there is none or it is implied.
 
-    ``metric`` 0 is the kernel's choice in one that is still to be made. ``apart`` says what makes it one that is not to
-    be told from others by the rest of the fields, and so not to be removed by them.
+    ``metric`` 0 in a route to create is the kernel's choice. ``apart`` is why the other fields do not identify the
+    route, so that it cannot be removed by them.
     """
 
     destination: str
@@ -98,18 +98,18 @@ class Route:
     apart: str = ""
 
     def __str__(self) -> str:
-        said = f"{self.destination}{f' via {self.gateway}' if self.gateway else ''}"
+        text = f"{self.destination}{f' via {self.gateway}' if self.gateway else ''}"
         scope = " scope global" if family(self.destination) == 4 and self.scope == SCOPE_UNIVERSE else ""
         apart = f" ({self.apart})" if self.apart else ""
-        return f"{said}{f' src {self.source}' if self.source else ''}{scope}{apart}"
+        return f"{text}{f' src {self.source}' if self.source else ''}{scope}{apart}"
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Somebody's connection to this host, over which Ansible runs.
+    """A connection to this host that Ansible runs over.
 
-    ``index`` is that of the link over which the kernel sends to the peer, by ``gateway`` if that is another machine; 0
-    where it knows no way.
+    ``index`` is that of the link over which the kernel sends to the peer, through ``gateway`` if set; 0 without a
+    route.
     """
 
     local: str
@@ -120,9 +120,9 @@ class Connection:
 
 @dataclass(frozen=True)
 class Reach:
-    """By what the host is reached: its addresses, its routes of all tables but the kernel's own, and Ansible's way.
+    """How the host is reached: its addresses, its routes of all tables but local, and Ansible's connections.
 
-    ``neighbours`` are MAC addresses by the IP addresses that the host has last seen there.
+    ``neighbours`` are MAC addresses by the IP addresses last seen at them.
     """
 
     addresses: tuple[Address, ...] = ()
@@ -133,11 +133,11 @@ class Reach:
 
 @dataclass(frozen=True)
 class Host:
-    """What is observed; ``settings`` are those of the companions by their names, ``neighbours`` MAC by IP addresses.
+    """The current state; ``settings`` are those of host interfaces by name, ``neighbours`` MAC by IP addresses.
 
-    ``routes`` are those of the main table, and ``elsewhere`` those of others, but for the kernel's own.
-    ``without_ipv6`` are the companions on which IPv6 is switched off, and "default" if it is so on new links. ``made``
-    has the indexes of the links that this run has made.
+    ``routes`` are those of the main table, and ``elsewhere`` those of other tables but local. ``without_ipv6`` names
+    the host interfaces with IPv6 disabled, and "default" if new links have it disabled. ``made`` has the indexes of the
+    links that this run created.
     """
 
     links: Links
@@ -158,9 +158,9 @@ class Host:
 
 @dataclass(frozen=True)
 class Companion:
-    """A companion with what is on it, less what the kernel puts there by itself and what the host's manager may.
+    """A host interface with its addresses and routes, without those of the kernel and of the network manager.
 
-    With ``dhcp4`` these are the IPv4 addresses that it has from a DHCP server, and the routes that came with them.
+    With ``dhcp4`` the IPv4 addresses of a DHCP lease, and the routes that came with it, are the manager's.
     """
 
     link: Link
@@ -179,7 +179,7 @@ class Companion:
 
 
 class Done:
-    """The words for what a run has begun of a step, in its journal."""
+    """The actions that a run records in its journal."""
 
     LINK = "link"  # it is removed, made, or both
     IN_PLACE = "in place"  # its attributes
@@ -198,7 +198,7 @@ class Done:
 
 
 def _words(part: Address | Route) -> str:
-    """Return what an address or a route of a companion is told by, less what the kernel chooses."""
+    """Return what identifies an address or a route, without what the kernel chooses."""
     if isinstance(part, Address):
         return f"{part.address}/{part.prefix}"
     return f"{part.destination} via {part.gateway} src {part.source} scope {part.scope} proto {part.protocol}"
@@ -210,10 +210,10 @@ def family(address: str) -> int:
 
 
 def source_of(guests: str, addresses: t.Sequence[str]) -> str | None:
-    """Return what the host sends from to the guests, a network: the first of the companion's IPv4 addresses.
+    """Return the source address of the route to ``guests``, a network: the first IPv4 address.
 
-    Of IPv6 nothing: the kernel takes none whose duplicate address detection is not over, which it never is while the
-    parent has no carrier. It chooses an address of the link that it sends over by itself (RFC 6724, rule 5).
+    None for IPv6: the kernel accepts no source before duplicate address detection ends, which takes a carrier. It
+    prefers an address of the outgoing link anyway (RFC 6724, rule 5).
     """
     return next((address for address in addresses if family(address) == family(guests) == 4), None)
 
@@ -224,18 +224,18 @@ def lease_of(index: int, addresses: t.Iterable[Address]) -> str | None:
 
 
 def is_ours(link: Link) -> bool:
-    half_made = link.group == HALF_MADE and not link.alias and not link.up
-    return link.kind == "macvlan" and (link.alias == MARK or half_made)
+    incomplete = link.group == INCOMPLETE_GROUP and not link.alias and not link.up
+    return link.kind == "macvlan" and (link.alias == MARK or incomplete)
 
 
 def mtu_of(link: Link, host: Host) -> int | None:
-    """Return the MTU of a companion, that which the kernel will give it if it is still to be made; None: not known."""
+    """Return the MTU of a host interface, predicted for a new one; None if unknown."""
     parent = host.links.get(link.parent or "")
     return link.mtu or (parent.mtu if parent else None)
 
 
 def fields(companion: Companion) -> dict[str, t.Any]:
-    """Return what can be declared of a companion and what follows from that, as plain values that JSON has."""
+    """Return the settings of a host interface, and what follows from them, as JSON values."""
     link = companion.link
     return {
         "parent": link.parent,
@@ -250,7 +250,7 @@ def fields(companion: Companion) -> dict[str, t.Any]:
 
 
 def report(companion: Companion) -> dict[str, t.Any]:
-    """Return the companion as modules return it."""
+    """Return the host interface as modules return it."""
     link = companion.link
     return {
         "name": link.name,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The options of a companion: their specification, and what a user wrote as what is wanted."""
+"""The options of a host interface: their specification, and turning them into desired ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMPANION_OPTIONS: dict[str, t.Any] = {
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
-# What no machine on the LAN is reached by alone, and why.
+# Networks that contain no address of a single machine on the LAN, and why.
 _SPECIAL: tuple[tuple[Network, str], ...] = (
     (ipaddress.ip_network("0.0.0.0/8"), "unspecified"),
     (ipaddress.ip_network("127.0.0.0/8"), "loopback"),
@@ -42,42 +42,44 @@ _SPECIAL: tuple[tuple[Network, str], ...] = (
 
 
 def wanted(path: str, options: t.Mapping[str, t.Any]) -> Wanted:
-    """Return what the user declared at ``path``; what is left out or None there is not declared.
+    """Return the desired host interface of the options at ``path``; omitted and None mean "not set".
 
-    :raises MacvtapError: a value that no kernel and no host would take, or none where one is needed.
+    :raises MacvtapError: a value is invalid, or a required one is missing.
     """
-    said = {option: options.get(option) for option in COMPANION_OPTIONS}
-    if said["name"] is None:
-        raise MacvtapError("say what the companion is to be called, such as host0", path=join_path(path, "name"))
-    _values.check_link_name(said["name"], join_path(path, "name"))
-    if said["parent"] == "" and said["state"] != "absent":
-        raise MacvtapError("it is empty. Say the link that the guests are on", path=join_path(path, "parent"))
-    ROWS["mtu"].value(said["mtu"], join_path(path, "mtu"))
-    want = Wanted(
-        name=said["name"],
+    values = {option: options.get(option) for option in COMPANION_OPTIONS}
+    if values["name"] is None:
+        raise MacvtapError(
+            "is required; set it to a name for the host interface, such as host0", path=join_path(path, "name")
+        )
+    _values.check_link_name(values["name"], join_path(path, "name"))
+    if values["parent"] == "" and values["state"] != "absent":
+        raise MacvtapError("is empty. Set it to the uplink of the guests, such as eth0", path=join_path(path, "parent"))
+    ROWS["mtu"].value(values["mtu"], join_path(path, "mtu"))
+    entry = Wanted(
+        name=values["name"],
         path=path,
-        state=said["state"] or "present",
-        parent=said["parent"],
-        mac=None if said["mac"] is None else _mac.require(said["mac"], path=join_path(path, "mac")),
-        mtu=said["mtu"],
-        addresses=_each(said["addresses"], _address, join_path(path, "addresses")),
-        guests=_each(said["guests"], _guests, join_path(path, "guests")),
-        dhcp4=bool(said["dhcp4"]),
+        state=values["state"] or "present",
+        parent=values["parent"],
+        mac=None if values["mac"] is None else _mac.require(values["mac"], path=join_path(path, "mac")),
+        mtu=values["mtu"],
+        addresses=_each(values["addresses"], _address, join_path(path, "addresses")),
+        guests=_each(values["guests"], _guests, join_path(path, "guests")),
+        dhcp4=bool(values["dhcp4"]),
     )
-    if want.state != "absent":
-        _check_families(want)
-        _check_mtu(want)
-    return want
+    if entry.state != "absent":
+        _check_families(entry)
+        _check_mtu(entry)
+    return entry
 
 
 def _each(given: t.Sequence[str] | None, canonical: t.Callable[[str, str], str], path: str) -> tuple[str, ...]:
     found: dict[str, str] = {}
     for index, one in enumerate(given or ()):
-        said = f"{path}[{index}]"
-        value = canonical(one, said)
+        option = f"{path}[{index}]"
+        value = canonical(one, option)
         if value in found:
-            raise declared_twice(one, said, found[value])
-        found[value] = said
+            raise declared_twice(one, option, found[value])
+        found[value] = option
     return tuple(found)
 
 
@@ -87,13 +89,13 @@ def _address(given: str, path: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise MacvtapError(f"'{given}' is no IP address, such as 192.0.2.250 or 2001:db8::250", path=path) from None
+        raise MacvtapError(f"'{given}' is not an IP address such as 192.0.2.250 or 2001:db8::250", path=path) from None
     if slash and not length:
-        raise MacvtapError(f"'{given}' ends in a slash, and no prefix length follows. Say {text}", path=path)
+        raise MacvtapError(f"'{given}' has a slash without a prefix length. Use {text} instead", path=path)
     if slash and length != str(address.max_prefixlen):
         raise MacvtapError(
-            f"'{given}' has a prefix length, by which the host would send to that whole network over the companion. "
-            f"Only guests' addresses are routed over it: say {text}, and the guests in guests",
+            f"'{given}' has a prefix length, so the host would send to the whole network over this interface. "
+            f"Use {text} instead, and list the guests in guests",
             path=path,
         )
     _check_ordinary(given, ipaddress.ip_network(address), path)
@@ -105,11 +107,11 @@ def _guests(given: str, path: str) -> str:
     try:
         network = ipaddress.ip_network(given)
     except ValueError:
-        raise MacvtapError(f"'{given}' is no IP address or network{_hint(given)}", path=path) from None
+        raise MacvtapError(f"'{given}' is not an IP address or network{_hint(given)}", path=path) from None
     if network.prefixlen == 0:
         raise MacvtapError(
-            f"{given} is a default route: all that the host sends would go over the companion, also what is for other "
-            "machines. Say the guests' addresses",
+            f"{given} is a default route: the host would send all its traffic over this interface. "
+            "List the guests' addresses instead",
             path=path,
         )
     _check_ordinary(given, network, path)
@@ -122,13 +124,13 @@ def _hint(given: str) -> str:
     except ValueError:
         return ", such as 192.0.2.77, 192.0.2.16/28 or 2001:db8::77"
     address = given.partition("/")[0]
-    return f": {address} lies inside of the network {meant}. Say {meant} for all of it, or {address} for that guest"
+    return f": {address} is inside of the network {meant}. Use {meant} for the network, or {address} for that guest"
 
 
 def _check_zone(given: str, path: str) -> None:
     if "%" in given:
         raise MacvtapError(
-            f"'{given}' names a link, which the companion itself is; leave out what begins with %", path=path
+            f"'{given}' has a zone, but the link is always the host interface. Remove the part from % on", path=path
         )
 
 
@@ -136,37 +138,37 @@ def _check_ordinary(given: str, network: Network, path: str) -> None:
     for special, what in _SPECIAL:
         if network.version == special.version and network.overlaps(special):
             verb = "is" if network.num_addresses == 1 else f"contains {special}, which is"
-            raise MacvtapError(f"{given} {verb} {what}, and no guest is reached by that. Say another", path=path)
+            raise MacvtapError(f"{given} {verb} {what}, so no guest can have it. Use another", path=path)
 
 
-def _check_families(want: Wanted) -> None:
-    having = {family(address) for address in want.addresses}
-    if want.dhcp4 and 4 in having:
+def _check_families(entry: Wanted) -> None:
+    having = {family(address) for address in entry.addresses}
+    if entry.dhcp4 and 4 in having:
         raise MacvtapError(
-            "there is a static IPv4 address in addresses, and dhcp4 asks for another one. Leave one of them out",
-            path=join_path(want.path, "dhcp4"),
+            "conflicts with the static IPv4 address in addresses. Remove one of them",
+            path=join_path(entry.path, "dhcp4"),
         )
-    if want.dhcp4:
+    if entry.dhcp4:
         having.add(4)
-    for index, guests in enumerate(want.guests):
+    for index, guests in enumerate(entry.guests):
         if family(guests) not in having:
-            other = " or say dhcp4: true," if family(guests) == 4 else ""
+            other = " set dhcp4: true," if family(guests) == 4 else ""
             raise MacvtapError(
-                f"{guests} is IPv{family(guests)}, and the companion has no address of that kind, so that guests could "
-                f"not answer. Add one to addresses,{other} or leave these guests out",
-                path=f"{join_path(want.path, 'guests')}[{index}]",
+                f"{guests} is IPv{family(guests)}, but the host interface has no IPv{family(guests)} address, so "
+                f"guests could not reply. Add one to addresses,{other} or remove these guests",
+                path=f"{join_path(entry.path, 'guests')}[{index}]",
             )
-    for index, guests in enumerate(want.guests):
-        if guests.rpartition("/")[0] in want.addresses and ipaddress.ip_network(guests).num_addresses == 1:
+    for index, guests in enumerate(entry.guests):
+        if guests.rpartition("/")[0] in entry.addresses and ipaddress.ip_network(guests).num_addresses == 1:
             raise MacvtapError(
-                f"{guests} is an address of the companion itself, and no guest's. Leave it out",
-                path=f"{join_path(want.path, 'guests')}[{index}]",
+                f"{guests} is an address of the host interface itself, not a guest's. Remove it",
+                path=f"{join_path(entry.path, 'guests')}[{index}]",
             )
 
 
-def _check_mtu(want: Wanted) -> None:
-    if want.mtu is not None and want.mtu < IPV6_MTU and any(family(address) == 6 for address in want.addresses):
+def _check_mtu(entry: Wanted) -> None:
+    if entry.mtu is not None and entry.mtu < IPV6_MTU and any(family(address) == 6 for address in entry.addresses):
         raise MacvtapError(
-            f"{want.mtu} is less than the {IPV6_MTU} bytes that IPv6 needs, and there is an IPv6 address in addresses",
-            path=join_path(want.path, "mtu"),
+            f"{entry.mtu} is below {IPV6_MTU}, the minimum for IPv6 addresses. Raise it, or remove the IPv6 address",
+            path=join_path(entry.path, "mtu"),
         )

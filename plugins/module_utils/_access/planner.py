@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What must be done to make companions as declared, with their addresses and routes. Pure.
+"""Plans the steps from current to desired host interfaces, with their addresses and routes. Pure.
 
-The links themselves are planned as macvtap links are, by _links/planner.py.
+_links/planner.py plans the links themselves, as it does macvtap links.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import r
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.caveats import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
-    HALF_MADE,
+    INCOMPLETE_GROUP,
     IPV6_MTU,
     KERNEL_ROUTES,
     MARK,
@@ -36,39 +36,39 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model im
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, foreseen, in_order
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order, predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
 
-def plan(wanted: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Plan[Companion]:
-    """Plan the way from ``host`` to ``wanted``.
+def plan(desired: t.Sequence[Wanted], host: Host, *, allowed: bool = False) -> Plan[Companion]:
+    """Plan the steps from ``host`` to ``desired``.
 
-    :raises MacvtapError: the kernel would refuse it, it would touch what is not ours, or (unless ``allowed``) cut off
-        the connection that Ansible runs over.
+    :raises MacvtapError: the kernel would refuse it, it would change what is not ours, or (unless ``allowed``) cut off
+        Ansible's connection.
     """
-    refusals.check_declared_once(wanted)
-    for want in wanted:
-        refusals.check_name(want, host)
-    links = foreseen(planner.plan([_link(want, host) for want in wanted], host.links), host.links)
+    refusals.check_declared_once(desired)
+    for entry in desired:
+        refusals.check_name(entry, host)
+    links = predicted(planner.plan([_link(entry, host) for entry in desired], host.links), host.links)
     steps = []
-    for want in wanted:
-        before = found(want.name, host, dhcp4=want.dhcp4)
-        steps.append(between_companions(before, _after(want, before, links.get(want.name), host), want.path))
-    changing = [(want, step) for want, step in zip(wanted, steps) if step.changes]
+    for entry in desired:
+        before = found(entry.name, host, dhcp4=entry.dhcp4)
+        steps.append(between_companions(before, _after(entry, before, links.get(entry.name), host), entry.path))
+    changing = [(entry, step) for entry, step in zip(desired, steps) if step.changes]
     cut_off = refusals.check(changing, host, allowed=allowed)
     ways.check_others(changing, host)
-    return in_order(steps, (*cut_off, *warnings(wanted, steps, links, host)))
+    return in_order(steps, (*cut_off, *warnings(desired, steps, links, host)))
 
 
-def purged(wanted: t.Sequence[Wanted], host: Host) -> list[Wanted]:
-    """Return what removes the companions of this collection that are not ``wanted``."""
-    declared = {want.name for want in wanted}
+def purged(desired: t.Sequence[Wanted], host: Host) -> list[Wanted]:
+    """Return entries that remove the host interfaces of this collection that are not ``desired``."""
+    declared = {entry.name for entry in desired}
     ours = (link for link in host.links.values() if link.netns is None and is_ours(link))
     return [Wanted(link.name, "purge", "absent") for link in ours if link.name not in declared]
 
 
 def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
-    """Return the companion of this name, None if there is none that is ours."""
+    """Return the host interface of this name, None if there is none of ours."""
     link = host.links.get(name)
     if link is None or not is_ours(link):
         return None
@@ -91,18 +91,18 @@ def found(name: str, host: Host, *, dhcp4: bool = False) -> Companion | None:
     )
 
 
-def _link(want: Wanted, host: Host) -> WantedLink:
-    now = host.links.get(want.name)
+def _link(entry: Wanted, host: Host) -> WantedLink:
+    now = host.links.get(entry.name)
     return WantedLink(
-        want.name,
-        want.path,
-        "absent" if want.state == "absent" else "up",
-        want.parent,
+        entry.name,
+        entry.path,
+        "absent" if entry.state == "absent" else "up",
+        entry.parent,
         "bridge",
-        want.mac,
-        want.mtu,
+        entry.mac,
+        entry.mtu,
         alias=MARK,
-        group=0 if now is not None and now.group == HALF_MADE else None,
+        group=0 if now is not None and now.group == INCOMPLETE_GROUP else None,
         kind="macvlan",
     )
 
@@ -115,43 +115,43 @@ def _impact(before: Companion, field: str, value: t.Any) -> Impact:
     return planner.impact(before.link, field, value)
 
 
-def _after(want: Wanted, before: Companion | None, link: Link | None, host: Host) -> Companion | None:
-    """Return the companion as it is to be: ``before`` itself where that is as declared already."""
-    if want.state == "absent" or link is None:
+def _after(entry: Wanted, before: Companion | None, link: Link | None, host: Host) -> Companion | None:
+    """Return the desired state of the host interface: ``before`` itself where nothing changes."""
+    if entry.state == "absent" or link is None:
         return None
     six = host.ipv6 and (mtu_of(link, host) or IPV6_MTU) >= IPV6_MTU
     settings = {name: value for name, value in SETTINGS.items() if six or not name.startswith("ipv6/")}
-    addresses, routes = as_declared(want).addresses, as_declared(want).routes
+    addresses, routes = as_declared(entry).addresses, as_declared(entry).routes
     if before is None:
-        return Companion(link, settings, addresses, routes, want.dhcp4)
+        return Companion(link, settings, addresses, routes, entry.dhcp4)
     if set(addresses) == set(before.addresses):
         addresses = before.addresses
     if link.parent_index == before.link.parent_index:
-        gone = {address.address for address in before.addresses} - set(want.addresses)
-        # The kernel would take them with their source.
+        gone = {address.address for address in before.addresses} - set(entry.addresses)
+        # The kernel removes routes together with their source address.
         routes = _kept(routes, tuple(route for route in before.routes if route.source not in gone))
-    after = Companion(link, settings, addresses, routes, want.dhcp4)
+    after = Companion(link, settings, addresses, routes, entry.dhcp4)
     return before if after == before else after
 
 
-def as_declared(want: Wanted) -> Companion:
-    """Return the companion with the addresses and routes that are declared, of which no link is known."""
-    # Not a network's: the kernel would route all of it over the companion.
-    addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in want.addresses)
-    return Companion(Link(want.name), {}, addresses, tuple(_route(one, want) for one in want.guests), want.dhcp4)
+def as_declared(entry: Wanted) -> Companion:
+    """Return the declared companion: its addresses and routes, without a link."""
+    # No network prefix: the kernel would route the whole network over the companion.
+    addresses = tuple(Address(one, 32 if family(one) == 4 else 128) for one in entry.addresses)
+    return Companion(Link(entry.name), {}, addresses, tuple(_route(one, entry) for one in entry.guests), entry.dhcp4)
 
 
-def _route(guests: str, want: Wanted) -> Route:
+def _route(guests: str, entry: Wanted) -> Route:
     scope = SCOPE_LINK if family(guests) == 4 else SCOPE_UNIVERSE
-    return Route(guests, source=source_of(guests, want.addresses), scope=scope)
+    return Route(guests, source=source_of(guests, entry.addresses), scope=scope)
 
 
 def _kept(routes: tuple[Route, ...], there: tuple[Route, ...]) -> tuple[Route, ...]:
-    """Return ``routes`` with those that are there already in their places, whoever has made them."""
-    settled = tuple(next((route for route in there if _serves(route, wanted)), wanted) for wanted in routes)
-    return there if set(settled) == set(there) else settled
+    """Return ``routes`` with equivalent existing routes in their places, whatever created them."""
+    resolved = tuple(next((route for route in there if _serves(route, desired)), desired) for desired in routes)
+    return there if set(resolved) == set(there) else resolved
 
 
-def _serves(route: Route, wanted: Route) -> bool:
-    plain = route.gateway is None and route.kind == UNICAST and route.scope == wanted.scope and not route.apart
-    return route.destination == wanted.destination and plain and wanted.source in (None, route.source)
+def _serves(route: Route, desired: Route) -> bool:
+    plain = route.gateway is None and route.kind == UNICAST and route.scope == desired.scope and not route.apart
+    return route.destination == desired.destination and plain and desired.source in (None, route.source)

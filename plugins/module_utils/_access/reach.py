@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""By what the host is reached: reads it from the kernel, and looks whether the ways are those of the beginning."""
+"""How the host is reached: reads it from the kernel, and checks that the routes to Ansible stay the same."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ Apply = t.Callable[[t.Sequence[Step[Link]], Journal[Link]], None]
 
 
 class Ways:
-    """The host's addresses and routes, and over which link the kernel sends to whom Ansible connects from.
+    """The host's addresses and routes, and the link over which the kernel sends to the Ansible controller.
 
-    The kernel is asked for the latter, and asked again when all is done: it heeds rules and tables that nothing here
-    models.
+    The kernel resolves the latter, before and after all changes: it also applies rules and tables that are not
+    modelled here.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        # That of the beginning, and which way each connection has gone then.
+        # The state at the beginning, with the route of each connection.
         self.first: Reach | None = None
 
     def observe(self, addresses: tuple[Address, ...] | None = None) -> Reach:
-        """Return what there is now; ``addresses`` are those of all links, if they have been read already."""
+        """Return the current state; ``addresses`` are those of all links, if already read."""
         if addresses is None:
             addresses = self._addresses()
         families = (socket.AF_INET, socket.AF_INET6)
         routes = decode.routes([body for one in families for body in rtnetlink.dump_routes(self._socket, one)])
-        # Who is connected now and was not is not whom this runs for.
+        # Later connections are not the ones that this run came over.
         known = connections.find() if self.first is None else self.first.connections
-        found = tuple(self._with_way(connection, addresses) for connection in known)
+        found = tuple(self._with_route(connection, addresses) for connection in known)
         reach = Reach(addresses, routes, found, decode.neighbours(rtnetlink.dump_neighbours(self._socket)))
         self.first = self.first or reach
         return reach
 
     def check_unchanged(self) -> None:
-        """Look whether the kernel sends where it sent in the beginning to whom Ansible connects from.
+        """Check that the kernel still sends to the Ansible controller as it did in the beginning.
 
         :raises MacvtapError: it does not.
         """
         addresses = self._addresses()
         for before in self.first.connections if self.first else ():
-            if before.index and self._with_way(before, addresses) != before:
+            if before.index and self._with_route(before, addresses) != before:
                 raise MacvtapError(
-                    f"the connection from {before.peer} to {before.local}, by which Ansible runs, would be cut off, "
-                    "since the kernel sends to there another way now. Run this over another address of the host"
+                    f"Ansible's connection from {before.peer} to {before.local} would be cut off: the kernel now uses "
+                    "another route to it. Connect to another address of the host"
                 )
 
     def kept(self, apply: Apply) -> Apply:
-        """Return ``apply`` with the look at the ways after it."""
+        """Return ``apply`` followed by :func:`check_unchanged`."""
 
         def applied(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
             apply(steps, journal)
@@ -69,11 +69,11 @@ class Ways:
     def _addresses(self) -> tuple[Address, ...]:
         return decode.addresses(rtnetlink.dump_addresses(self._socket))
 
-    def _with_way(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
+    def _with_route(self, connection: Connection, addresses: t.Sequence[Address]) -> Connection:
         local, peer = (ipaddress.ip_address(one) for one in (connection.local, connection.peer))
         if peer.is_link_local:
-            # Each link leads to some; the one that is meant has the other end.
+            # Link-local addresses exist on every link; the right one has the local address.
             index = next((one.index for one in addresses if one.address == connection.local), 0)
             return replace(connection, index=index)
-        index, gateway = decode.way(rtnetlink.route_between(self._socket, local.packed, peer.packed))
+        index, gateway = decode.route_of(rtnetlink.route_between(self._socket, local.packed, peer.packed))
         return replace(connection, index=index, gateway=gateway)

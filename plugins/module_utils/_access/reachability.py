@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What would take away the host's own addresses and routes, or the connection that Ansible runs over. Pure.
+"""Finds changes that would remove the host's own addresses and routes, or cut off Ansible's connection. Pure.
 
-The one function for that, whatever does it: a macvtap or VLAN link, an interface of a domain, or what is only declared.
+All callers use this one check: for macvtap links, VLAN links, interfaces of domains, and declarations.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
-# The option by which a user says that this is meant, of all modules.
+# The option of all modules by which a user allows this.
 ALLOW = "allow_host_disconnect"
 
-# Masters whose ports carry all that the master's own addresses receive; of those of the second kind, one is enough.
+# Masters that receive through their ports; those of the second kind need only one port.
 _BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
 
 
 class Loss(enum.Enum):
-    """What a link is to lose, in the words of a refusal: who does it, and what it does to addresses and routes."""
+    """What happens to a link, in the words of the message: the cause, and its effect on addresses and routes."""
 
-    REMOVED = ("removing it", "would take them away")
-    RECREATED = ("recreating it", "would take them away")
+    REMOVED = ("removing it", "would remove them")
+    RECREATED = ("recreating it", "would remove them")
     DOWN = ("setting it down", "would cut them off")
-    MAC = ("changing its MAC address", "would cut them off until the LAN has learnt the new one")
-    MTU = ("changing its MTU", "could cut them off where the LAN has another one")
-    # macvlan_handle_frame(): all frames are for the one link in mode passthru, also while that is down. A VLAN on the
-    # same parent is served before that.
-    PASSTHRU = ("a link in mode passthru on it, which takes all of its frames,", "would cut them off")
-    # The same function: with nodst the parent gets no frame from these addresses, whomever that is for.
-    SOURCE = ("a link in mode source on it, which with nodst takes all frames from there,", "would cut them off")
-    # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and takes tagged frames
-    # even where the VLAN link is down.
-    VLAN = ("a VLAN link of this ID on it, which gets the frames first,", "would cut them off")
+    MAC = ("changing its MAC address", "would cut them off until the LAN has learned the new one")
+    MTU = ("changing its MTU", "could cut them off if the LAN uses another one")
+    # macvlan_handle_frame(): the link in mode passthru receives all frames, even while it is down. A VLAN on the same
+    # parent comes first.
+    PASSTHRU = ("a link in mode passthru on it, which receives all its frames,", "would cut them off")
+    # The same function: with nodst the parent receives no frame from these addresses, whatever the destination.
+    SOURCE = ("a link in mode source on it, which with nodst receives all frames from there,", "would cut them off")
+    # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and consumes tagged frames
+    # even if the VLAN link is down.
+    VLAN = ("a VLAN link with this ID on it, which receives the frames first,", "would cut them off")
 
 
 _WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
@@ -56,11 +56,11 @@ _WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
 
 @dataclass(frozen=True)
 class Disruption:
-    """That the link of this name, one of this network namespace, is to lose something; ``path`` is who says so.
+    """A change that disrupts the link of this name in this network namespace; ``path`` is the option that causes it.
 
-    ``mtu`` is the new one in bytes, where that is what changes, ``macs`` are the addresses that a link in mode source
-    takes frames from, ``vlan`` is the ID and the protocol of a VLAN link that is made. ``declared``: what is on the
-    link is declared along with it, and goes because the user says so, so that only connections are looked at there.
+    ``mtu`` is the new one in bytes, if it changes. ``macs`` are the source addresses of a link in mode source. ``vlan``
+    is the ID and the protocol of a new VLAN link. ``declared``: the addresses and routes of the link are declared with
+    it, so only connections are checked there.
     """
 
     link: str
@@ -73,7 +73,7 @@ class Disruption:
 
 
 def of_steps(steps: t.Iterable[Step[Link]]) -> tuple[Disruption, ...]:
-    """Return what the steps, of macvtap or VLAN links, do to links of this network namespace."""
+    """Return the disruptions of links in this network namespace by steps of macvtap or VLAN links."""
     return tuple(disruption for step in steps for disruption in _of_step(step))
 
 
@@ -100,7 +100,7 @@ def _of_step(step: Step[Link]) -> t.Iterator[Disruption]:
 
 
 def _swallows(link: Link | None) -> frozenset[str]:
-    """Return the addresses whose frames the link's parent does not get any more."""
+    """Return the addresses whose frames no longer reach the link's parent."""
     return link.source_macs if link is not None and link.mode == "source" and link.nodst and link.up else frozenset()
 
 
@@ -114,24 +114,24 @@ def _in_place(before: Link, after: Link, path: str) -> t.Iterator[Disruption]:
 
 
 def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, allowed: bool = False) -> tuple[str, ...]:
-    """Refuse what would cut off the host, or (``allowed``) return it in sentences that a user should know.
+    """Refuse what would cut off the host, or (``allowed``) return it as warnings.
 
-    :raises MacvtapError: the first of it, with the path of who says so.
+    :raises MacvtapError: the first disruption, with the path of its option.
     """
     warnings = []
     for disruption in disruptions:
         found = cut_off(disruption, reach, links)
         if found is None:
             continue
-        said, mend = found
+        message, hint = found
         if not allowed:
-            raise MacvtapError(f"{said}. {mend}, or set {ALLOW}: true", path=disruption.path)
-        warnings.append(f"{said}; {ALLOW} is true, so it is done")
+            raise MacvtapError(f"{message}. {hint}, or set {ALLOW}: true", path=disruption.path)
+        warnings.append(f"{message}. It is done, since {ALLOW} is true")
     return tuple(dict.fromkeys(warnings))
 
 
 def checked(planned: Plan[Link], reach: Reach, links: Links, *, allowed: bool) -> Plan[Link]:
-    """Return the plan of macvtap or VLAN links, with what it cuts off as warnings where that is ``allowed``.
+    """Return the plan of macvtap or VLAN links, with warnings of what it cuts off if ``allowed``.
 
     :raises MacvtapError: it would cut off the host.
     """
@@ -142,9 +142,9 @@ def checked(planned: Plan[Link], reach: Reach, links: Links, *, allowed: bool) -
 def cuts(
     steps: t.Iterable[Step[Link]], reach: Reach, links: Links, *, since: Reach | None = None
 ) -> dict[str, MacvtapError]:
-    """Return why steps must not be carried out as things are now, by their targets.
+    """Return why steps must not be carried out in the current state, by target.
 
-    On the way back that is for what the host has got ``since`` the beginning alone: with the rest it was well then.
+    A rollback only checks what the host got ``since`` the beginning: the rest worked with the state it restores.
     """
     if since is not None:
         had = {(one.address, one.index) for one in since.addresses}
@@ -160,77 +160,77 @@ def cuts(
 
 
 def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, str] | None:
-    """Say what of the host is lost, and what a user can do about it; None if it is nothing."""
+    """Return what the host loses, and a hint for the user; None if it loses nothing."""
     target = links.get(disruption.link)
     if target is None:
         return None
     if disruption.loss is Loss.SOURCE:
-        return _unheard(disruption, target, reach)
-    doer, deed = disruption.loss.value
+        return _cut_off_by_source(disruption, target, reach)
+    cause, effect = disruption.loss.value
     concerned = list(_concerned(disruption, target, links))
     names = {link.index: link for link in concerned}
     for connection in reach.connections:
         link = next((names[i] for i in _indexes_of(connection, reach) if i in names), None)
         if link is not None:
-            said = f"{connection_text(connection, link.name)}, {_through(link, target)}and {doer} "
+            text = f"{connection_text(connection, link.name)}, {_through(link, target)}and {cause} "
             could = "could" if disruption.loss is Loss.MTU else "would"
-            return f"{said}{could} cut it off", "Run this over another address of the host"
+            return f"{text}{could} cut it off", "Connect to another address of the host"
     for link in concerned[1:] if disruption.declared else concerned:
         addresses, routes = own_addresses(link, reach), own_routes(link, reach)
         if disruption.loss is Loss.MTU and link is not target:
             addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
             own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
-            return f"{link.name} has {own}, {_through(link, target)}and {doer} {deed}", "Remove them first"
+            return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", "Remove them first"
     return None
 
 
-def _unheard(disruption: Disruption, target: Link, reach: Reach) -> tuple[str, str] | None:
-    """Say of whom among those that the host needs no frame arrives any more."""
-    doer, deed = disruption.loss.value
+def _cut_off_by_source(disruption: Disruption, target: Link, reach: Reach) -> tuple[str, str] | None:
+    """As :func:`cut_off`, for a link in mode source that receives the frames of certain senders."""
+    cause, effect = disruption.loss.value
     there = {address for address, mac in reach.neighbours.items() if mac in disruption.macs}
-    mend = "Leave their addresses out of source_macs, set nodst: false"
+    hint = "Remove their addresses from source_macs, set nodst: false"
     for connection in reach.connections:
         if target.index in _indexes_of(connection, reach) and (connection.gateway or connection.peer) in there:
-            return f"{connection_text(connection, target.name)}, and {doer} would cut it off", mend
+            return f"{connection_text(connection, target.name)}, and {cause} would cut it off", hint
     over = (route for route in reach.routes if route.index == target.index and route.kind == UNICAST)
     routes = [route.destination for route in over if route.gateway in there]
     if routes:
-        return f"{target.name} has routes to {join_names(routes)} by a router there, and {doer} {deed}", mend
+        return f"{target.name} has routes to {join_names(routes)} through a router there, and {cause} {effect}", hint
     return None
 
 
 def connection_text(connection: Connection, link: str) -> str:
-    return f"the connection from {connection.peer} to {connection.local}, by which Ansible runs, goes over {link}"
+    return f"Ansible's connection from {connection.peer} to {connection.local} goes over {link}"
 
 
 def _indexes_of(connection: Connection, reach: Reach) -> t.Iterator[int]:
-    """Yield the links that a connection needs: the one it is sent over, and the one that has its local address."""
+    """Yield the links that a connection needs: the outgoing one, and the one with its local address."""
     if connection.index:
         yield connection.index
     yield from (one.index for one in reach.addresses if one.address == connection.local)
 
 
 def own_addresses(link: Link, reach: Reach) -> list[str]:
-    """Return the addresses of the host on a link, with their prefixes, less what the kernel gives to each link."""
+    """Return the addresses of the host on a link, with their prefixes, without link-local ones."""
     on_it = (one for one in reach.addresses if one.index == link.index and not one.link_local)
-    # A guest's link has others by accident: from what any router advertises on any link that is up.
+    # The kernel gives a guest's link more of them by accident, from any router advertisement.
     return [f"{one.address}/{one.prefix}" for one in on_it if not (one.advertised and link.kind == "macvtap")]
 
 
 def own_routes(link: Link, reach: Reach) -> list[str]:
-    """Return where the routes over a link lead that somebody has made, and not the kernel for an address of it."""
+    """Return the destinations of the routes over a link that the kernel did not create itself."""
     kernel = (*KERNEL_ROUTES, RA) if link.kind == "macvtap" else KERNEL_ROUTES
     on_it = (one for one in reach.routes if one.index == link.index and one.kind == UNICAST)
     return [one.destination for one in on_it if one.protocol not in kernel]
 
 
 def _through(link: Link, target: Link) -> str:
-    return "" if link.name == target.name else f"which needs {target.name}, "
+    return "" if link.name == target.name else f"which depends on {target.name}, "
 
 
 def _concerned(disruption: Disruption, target: Link, links: Links) -> t.Iterator[Link]:
-    """Yield the links that lose something with ``target``, which comes first."""
+    """Yield the disrupted links, ``target`` first."""
     if disruption.loss in _WITH_ALL_ON_IT:
         yield from _needing(target, links)
         return
@@ -239,12 +239,12 @@ def _concerned(disruption: Disruption, target: Link, links: Links) -> t.Iterator
         return
     yield target
     if disruption.mtu is not None and disruption.mtu < IPV6_MTU:
-        # The kernel lowers that of what is on it as well, and takes all of IPv6 from what has less.
+        # The kernel lowers the MTU of the links on it too, and disables IPv6 below its minimum.
         yield from (link for link in _needing(target, links) if link is not target)
 
 
 def _tagged(target: Link, vlan: tuple[int | None, str | None], links: Links) -> t.Iterator[Link]:
-    """Yield what gets its frames by way of ``target`` in a VLAN of which a link on ``target`` itself takes them."""
+    """Yield what receives frames of a VLAN through ``target``, which a VLAN link on ``target`` would consume."""
     here = [link for link in links.values() if link.netns is None]
     passing, new = {target.name: target}, [target]
     while new:
@@ -260,12 +260,12 @@ def _tagged(target: Link, vlan: tuple[int | None, str | None], links: Links) -> 
             passing[bridge.name] = bridge
             new.append(bridge)
             if vlan == (bridge.bridge_pvid, "802.1Q"):
-                # Which it has without their tag.
+                # The PVID, whose frames it receives untagged.
                 yield bridge
 
 
 def _needing(target: Link, links: Links) -> t.Iterator[Link]:
-    """Yield ``target`` and what does not work without it: links on it, bridges that it is a port of, and so on."""
+    """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
     here = [link for link in links.values() if link.netns is None]
     needing, new = {target.name: target}, [target]
     while new:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The kernel's settings of a link, in files below /proc/sys/net."""
+"""Reads and writes sysctl settings of a link, in files below /proc/sys/net."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def read(name: str, setting: str) -> int | None:
     try:
         with open(_file(name, setting), encoding="ascii") as file:
             return int(file.read())
-    except OSError:  # the link has gone, or there is no IPv6
+    except OSError:  # no such link, or no IPv6
         return None
 
 
 def apply(step: Step[Companion], journal: Journal[Companion], *, there: bool = False) -> None:
-    """Set what the companion is to have, or only what the kernel has a file for already."""
+    """Write the settings; with ``there`` only those whose file already exists."""
     companion = t.cast("Companion", step.after)
     now = of(step.target)
     for setting, value in companion.settings.items():
@@ -43,7 +43,7 @@ def apply(step: Step[Companion], journal: Journal[Companion], *, there: bool = F
                 with open(path, "w", encoding="ascii") as file:
                     file.write(str(value))
         except OSError as exc:
-            raise MacvtapError(f"{path} cannot be set to {value}: {exc.strerror}", path=step.path) from exc
+            raise MacvtapError(f"cannot set {path} to {value}: {exc.strerror}", path=step.path) from exc
 
 
 def _file(name: str, setting: str) -> str:

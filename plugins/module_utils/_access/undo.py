@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The way back: the inverse of what a run has done to companions, and of nothing else. Pure.
+"""Plans the rollback: the inverse of what a run has done to host interfaces, and nothing else. Pure.
 
-A companion is the one that the run has changed or made only if it has its index and is still one of ours. What others
-have removed, made or changed meanwhile stays as they left it.
+A link counts as the one that the run changed or created if its index and alias are still the same. What others removed,
+created or changed meanwhile stays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
-    HALF_MADE,
+    INCOMPLETE_GROUP,
     Address,
     Companion,
     Done,
@@ -25,10 +25,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 
-# What is changed of a companion's link in place.
+# Attributes of the link that change in place.
 _OF_THE_LINK = ("mode", "mac", "mtu", "up")
-_ANOTHER = "is not the link any more that this run has changed, and is left as it is"
-_GONE = "has been removed by something else while this ran"
+_ANOTHER = "is no longer the link that this run changed, and is left alone"
+_GONE = "was removed by something else while this task ran"
 _Part = t.TypeVar("_Part", Address, Route)
 
 
@@ -49,7 +49,7 @@ def undo(journal: Journal[Companion], host: Host) -> Plan[Companion]:
 def _then(
     step: Step[Companion], now: Companion | None, journal: Journal[Companion], host: Host
 ) -> tuple[Companion | None, str]:
-    """Return the companion as it is to be again, or why it is left as it is ("": it is not)."""
+    """Return the host interface to restore, or why it is left alone ("" if it is not)."""
     before, there = step.before, host.links.get(step.target)
     if not journal.has(step, Done.LINK):
         if before is None:
@@ -67,12 +67,12 @@ def _then(
 
 
 def _is_made(link: Link, host: Host) -> bool:
-    # The second, where a run was stopped before it had learnt the index.
-    return link.index in host.made or link.group == HALF_MADE
+    # The group identifies it if the run stopped before it read the index.
+    return link.index in host.made or link.group == INCOMPLETE_GROUP
 
 
 def _as_before(step: Step[Companion], now: Companion, journal: Journal[Companion]) -> Companion:
-    """Return ``now`` less what the run has changed in place, as far as it is still as the run left it."""
+    """Return ``now`` without the changes of the run, as far as they are still in effect."""
     before, after = t.cast("Companion", step.before), t.cast("Companion", step.after)
     link = now.link
     if journal.has(step, Done.IN_PLACE):
@@ -99,7 +99,7 @@ def _is_own(name: str, before: Companion, after: Companion, now: Companion) -> b
 def _parts(
     step: Step[Companion], before: tuple[_Part, ...], now: tuple[_Part, ...], journal: Journal[Companion]
 ) -> tuple[_Part, ...]:
-    """Return the addresses or routes of now without those that the run has given, and with those that it has taken."""
+    """Return the addresses or routes of ``now``, minus what the run added, plus what it removed."""
     kept = [part for part in now if not journal.has(step, Done.gives(part))]
     taken = [part for part in before if part not in kept and journal.has(step, Done.takes(part))]
     return tuple(kept + taken)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Every attribute of a link that can be declared: one row says all of it. Pure.
+"""The table of link attributes that users can set: one row per attribute. Pure.
 
-What is observed of a link, what is declared of one and what is written down for the next boot have the rows as their
-fields. Out of them come the options, what is refused of their values, what is read of the kernel's messages and asked
-for in them, what a change costs, what modules return, how the link is made at boot, the documentation's types, and the
-argument specification of the role. To add an option is to add its row here, and its text in
-plugins/doc_fragments/link_options.py.
+Current, desired and persistent links have the rows as their fields. From the rows come the options and their
+validation, the decoding and encoding of netlink attributes, the impact of a change, what modules return, the commands
+at boot, the types in the documentation, and the argument specification of the role. To add an option, add its row here,
+and its text in plugins/doc_fragments/link_options.py.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _FLAGS = ("FLAGS", 2, wire.U16)
 
 @dataclass(frozen=True)
 class Attributes:
-    """The attributes of a link of any kind, in the order in which changes are listed."""
+    """The attributes of a link of any kind, in the order of listed changes."""
 
     mode: str | None = field(
         default=None,
@@ -78,7 +77,7 @@ class Attributes:
         default=None,
         metadata=row(
             "mtu",
-            # ETH_MIN_MTU, and what the kernel shows as a macvtap link's maxmtu.
+            # ETH_MIN_MTU, and the maxmtu of a macvtap link.
             range=(68, 65535),
             wire=_link("MTU", 4),
             reported=True,
@@ -129,7 +128,7 @@ class Attributes:
             "bclim",
             aliases=("bc_cutoff",),
             range=(-1, _values.U31_MAX),
-            # It is left out where it is 1, the default.
+            # The kernel omits the default, 1.
             wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
             ip="bclim",
             kept=False,
@@ -158,7 +157,7 @@ class Attributes:
             "alias",
             "str",
             max_bytes=_ALIAS_BYTES,
-            # The kernel takes it only for a link that exists.
+            # The kernel accepts it only for an existing link.
             wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
             made_with=False,
             ip="alias",
@@ -177,7 +176,7 @@ class Attributes:
             since="5.5",
         ),
     )
-    # The kernel answers "success" to another number and ignores it, as it does to another IFLA_LINK.
+    # On an existing link the kernel ignores another number, and reports success. The same for IFLA_LINK.
     tx_queues: int | None = field(
         default=None,
         metadata=row(
@@ -204,8 +203,8 @@ class Attributes:
         default=None,
         metadata=row(
             "gso_max_size",
-            # MAX_TCP_HEADER, by the kernel's configuration up to 320, and GSO_MAX_SIZE. Before 5.19 macvlan_init() puts
-            # the parent's in the place of what a link is made with.
+            # Above MAX_TCP_HEADER (at most 320, by kernel configuration), up to GSO_MAX_SIZE. Before 5.19
+            # macvlan_init() replaces the value of a new link by the parent's.
             range=(321, 524280),
             wire=_link("GSO_MAX_SIZE", 41),
             made_with=False,
@@ -233,7 +232,7 @@ class Attributes:
 
 @dataclass(frozen=True)
 class VlanAttributes:
-    """What VLAN links alone have. vlan_changelink() answers "success" to another id or protocol and ignores it."""
+    """The attributes of VLAN links only. vlan_changelink() ignores another id or protocol, and reports success."""
 
     vlan_id: int | None = field(
         default=None,
@@ -259,19 +258,19 @@ def _rows(of: type) -> dict[str, Row]:
     return {one.name: replace(one.metadata["row"], field=one.name) for one in fields(of)}
 
 
-# By the names of the fields.
+# By field name.
 ROWS: t.Mapping[str, Row] = _rows(Attributes)
 VLAN_ROWS: t.Mapping[str, Row] = _rows(VlanAttributes)
 WITH_WIRE: tuple[Row, ...] = tuple(one for one in (*ROWS.values(), *VLAN_ROWS.values()) if one.wire)
 
-# What is no attribute of the kernel's: where the link is, whether it is up, and its tap.
+# Options without a netlink attribute: the state, the location and the tap of the link.
 _STATE = Row("state", "str", choices=STATES)
 _PARENT = Row("parent", "str", aliases=("link", "lower", "base_iface"), impact=Impact.RECREATE)
 _NETNS = Row("netns", "str")
 _TAP = (Row("tap.owner", "str"), Row("tap.group", "str"), Row("tap.mode", "raw"), Row("tap.repair", "bool"))
 
 _OPTIONS = {one.option: one for one in (_STATE, _PARENT, *ROWS.values(), *VLAN_ROWS.values(), _NETNS, *_TAP)}
-# What of it a new value makes anew.
+# Options whose change recreates the link.
 RECREATES = frozenset(name for name, one in _OPTIONS.items() if one.impact is Impact.RECREATE)
 
 
@@ -291,7 +290,7 @@ def row_of(option: str) -> Row:
     return _OPTIONS[option]
 
 
-# By the options' names; those of a macvtap link, and those of a VLAN link, which has a name of its own to leave out.
+# The options of a macvtap link, by name.
 LINK_OPTIONS: t.Mapping[str, t.Any] = specification(
     "state", "parent", *(one.option for one in ROWS.values()), "netns", *(one.option for one in _TAP)
 )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a user should know of links that are as declared, or will be. Pure."""
+"""Warnings about links that are, or will be, as desired. Pure."""
 
 from __future__ import annotations
 
@@ -11,44 +11,49 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Ste
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
-def warnings(wanted: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
-    """Gather what a user should know; one sentence each, however many links it is about."""
-    staying = [want for want in wanted if want.state != "absent"]
-    vepa = [w.key for w in staying if w.mode is None and w.key not in links]
-    anew = [step.target for step in steps if step.recreates]
+def warnings(desired: t.Sequence[Wanted], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
+    """Return one warning per subject, however many links it is about."""
+    staying = [entry for entry in desired if entry.state != "absent"]
+    defaulted = [w.key for w in staying if w.mode is None and w.key not in links]
+    recreated = [step.target for step in steps if step.recreates]
     public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
-    # The parent hears nothing of it (macvlan_open).
-    deaf = [w.key for w in staying if w.allmulticast and w.key not in anew and _is_deaf(links.get(w.key))]
-    told = [
-        (
-            deaf,
-            "allmulticast was set while the link was down, which in mode passthru has no effect on the parent: it lets "
-            "in no more groups than before. Set the link down, with allmulticast: false, and up again",
-        ),
-        (
-            vepa,
-            "no mode was given for these new links; they get the kernel's default, vepa, with which guests of one host "
-            "reach each other only through a switch with reflective relay. Say mode: bridge for any other switch",
-        ),
-        (anew, "made anew: the number of the tap (/dev/tapN) is another one then"),
-        (public, "everybody on the host may read and send this link's frames; 0660 and a group are safer"),
+    # macvlan_open() does not pass it on to the parent.
+    ineffective = [
+        w.key for w in staying if w.allmulticast and w.key not in recreated and _has_no_effect(links.get(w.key))
     ]
-    return tuple(f"{join_names(names)}: {words}" for names, words in told if names)
+    subjects = [
+        (
+            ineffective,
+            "allmulticast was set while the link was down. In mode passthru this has no effect: the parent accepts no "
+            "more multicast groups than before. Set the link down, with allmulticast: false, and up again",
+        ),
+        (
+            defaulted,
+            "mode is not set, so these new links get the kernel's default, vepa. In this mode guests of one host reach "
+            "each other only through a switch with reflective relay. Set mode: bridge for any other switch",
+        ),
+        (recreated, "recreated, so its tap (/dev/tapN) gets another number"),
+        (public, "every user of the host can read and send this link's frames; mode 0660 with a group is safer"),
+    ]
+    return tuple(f"{join_names(names)}: {words}" for names, words in subjects if names)
 
 
-def of_taps(wanted: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
-    """Say which taps of ``links``, as they are when all is done, are not what lies at their paths."""
-    there = [links.get(want.key) for want in wanted if want.state != "absent"]
+def of_taps(desired: t.Sequence[Wanted], links: Links) -> tuple[str, ...]:
+    """Warn of taps of ``links``, as they are at the end, whose device node is missing or another link's."""
+    there = [links.get(entry.key) for entry in desired if entry.state != "absent"]
     taps = [(one.name, one.tap) for one in there if one and one.tap and one.tap.fault]
     missing = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is None]
     foreign = [f"{tap.path} of {name} {tap.fault}" for name, tap in taps if tap.node is not None]
-    mend = "Set tap.repair: true to put the right device there"
-    told = ((missing, "no program can open it"), (foreign, "opening it would be opening something else"))
-    return tuple(f"{join_names(faulty)}: {words}. {mend}" for faulty, words in told if faulty)
+    hint = "Set tap.repair: true to create the right device node"
+    subjects = (
+        (missing, "no program can open it"),
+        (foreign, "a program that opens it gets the frames of another link"),
+    )
+    return tuple(f"{join_names(faulty)}: {words}. {hint}" for faulty, words in subjects if faulty)
 
 
 def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
-    """Say which of the links ``names`` are up on a link that is down; ``links`` are as they are when all is done."""
+    """Warn of the links ``names`` that are up on a parent that is down; ``links`` are as they are at the end."""
     found: dict[str, list[str]] = {}
     for name in names:
         link = links.get(name)
@@ -57,12 +62,12 @@ def of_parents(names: t.Iterable[str], links: Links) -> t.Iterator[str]:
             found.setdefault(parent.name, []).append(name)
     for parent_name, on_it in found.items():
         yield (
-            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes before it is up. Set it "
-            "up, and have its network manager do that at boot"
+            f"{join_names(on_it)}: the uplink {parent_name} is down, and no frame passes until it is up. Set it up, "
+            "and have its network manager set it up at boot"
         )
 
 
-def _is_deaf(link: Link | None) -> bool:
-    # Of one that is set up the flag is set anew.
+def _has_no_effect(link: Link | None) -> bool:
+    # When a link is set up, the flag is set again.
     passing = link is not None and link.mode == "passthru"
     return bool(passing and link and link.up and link.allmulticast and link.parent_allmulti == 0)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the kernel's messages say of links, and what only sysfs says."""
+"""Decodes netlink messages about links, and adds what only sysfs has."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _COUNTERS = (
     "tx_dropped",
 )
 _FLAGS = tuple((row.field, row.wire.bit) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS)
-# Field, number of the attribute, and what reads it, by where it stands.
+# Field, attribute number and reader, by place.
 _READERS: dict[Place, tuple[tuple[str, int, wire.Reader], ...]] = {
     place: tuple(
         (row.field, row.wire.number, row.wire.reader()) for row in WITH_WIRE if row.wire and row.wire.place is place
@@ -67,35 +67,35 @@ def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = ()) -> dict[st
 def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str], nsid: int | None) -> list[Link]:
     """Return the links of the namespace ``netns``, without their taps.
 
-    ``own`` are the names of our links by their indexes, and ``nsid`` is what that namespace calls ours: only with it
-    is the index of a parent one of ours.
+    ``own`` are the names of our links by index. ``nsid`` is that namespace's ID of ours: an index of a parent with
+    this ID is one of ours.
     """
     split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
     names = {head[2]: wire.text(attrs[_IFNAME]) for head, attrs in split}
     found = []
     for (_family, hardware, index, flags, _change), attrs in split:
         link = _link(names, index, hardware, flags, attrs)
-        said = attrs.get(_LINK_NETNSID)
-        ours = said is not None and nsid is not None and _S32(said)[0] == nsid
+        parent_nsid = attrs.get(_LINK_NETNSID)
+        ours = parent_nsid is not None and nsid is not None and _S32(parent_nsid)[0] == nsid
         lower = _U32(attrs.get(_LINK, _ZERO))[0] if ours else 0
         found.append(replace(link, netns=netns, parent=own.get(lower), parent_index=lower, master=None))
     return found
 
 
 def with_parents_counts(found: dict[str, Link]) -> None:
-    """Give the links in mode passthru, of this namespace and others, what their parents count."""
+    """Set ``parent_allmulti`` of links in mode passthru, in this namespace and others."""
     for key, link in found.items():
         if link.mode == "passthru" and link.parent in found:
             found[key] = replace(link, parent_allmulti=found[link.parent].allmulti)
 
 
 def with_bridge_vlans(found: dict[str, Link], bodies: t.Sequence[bytes]) -> None:
-    """Give the bridges that filter VLANs those that they have themselves, out of a dump of bridges."""
+    """Set the bridge's own VLANs on bridges that filter VLANs, from a dump of bridges."""
     names = {link.index: name for name, link in found.items() if link.bridge_vlans is not None}
     for body in bodies:
         name = names.get(index_of(body))
         attrs = rtnetlink.attributes(body, 16, len(body))
-        # That of a port says the bridge that it is in.
+        # A message about a port names its bridge.
         if name is None or (_MASTER in attrs and _U32(attrs[_MASTER])[0] != index_of(body)):
             continue
         vlans = (one for kind, one in wire.attribute_pairs(attrs.get(_AF_SPEC, b"")) if kind == _BRIDGE_VLAN_INFO)
@@ -109,7 +109,7 @@ def group_of(body: bytes) -> int:
 
 
 def counters(body: bytes) -> dict[str, int]:
-    """Return what the link has sent and received, in packets and bytes, out of a dump with statistics."""
+    """Return the link's counters, from a dump with statistics."""
     data = rtnetlink.attributes(body, 16, len(body)).get(_STATS64, b"")
     values = struct.unpack_from("=8Q", data) if len(data) >= 64 else (0,) * 8
     return dict(zip(_COUNTERS, values))
@@ -130,12 +130,12 @@ def ifaddr(body: bytes) -> IfAddr:
     family, length, flags, scope, index = rtnetlink.IFADDR.unpack_from(body)
     attrs = rtnetlink.attributes(body, rtnetlink.IFADDR.size, len(body))
     flags = _U32(attrs[_IFA_FLAGS])[0] if _IFA_FLAGS in attrs else flags
-    # Of a point-to-point link the first is its own, the second that of its peer.
+    # On a point-to-point link IFA_LOCAL is its own address, IFA_ADDRESS the peer's.
     return IfAddr(family, attrs.get(_IFA_LOCAL, attrs.get(_IFA_ADDRESS, b"")), length, flags, scope, index)
 
 
 def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
-    """Return the IP addresses by the index of their link, without those that the kernel gives to each (link-local)."""
+    """Return the IP addresses by the index of their link, without link-local ones."""
     found: dict[int, list[str]] = {}
     for one in map(ifaddr, bodies):
         if one.scope != SCOPE_LINK and one.family in (socket.AF_INET, socket.AF_INET6):
@@ -144,7 +144,7 @@ def addresses(bodies: t.Sequence[bytes]) -> dict[int, list[str]]:
 
 
 def routes(bodies: t.Sequence[bytes]) -> t.Iterator[tuple[int, str]]:
-    """Return the index of the link and the destination of each route that has not come with an address by itself."""
+    """Yield the link's index and the destination of each route that the kernel did not create for an address."""
     for body in bodies:
         family, length, _source, _tos, _table, protocol, _scope, kind, _flags = rtnetlink.RTMSG.unpack_from(body)
         attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
@@ -163,9 +163,9 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     get = attrs.get
     info = rtnetlink.attributes(get(_LINKINFO, b""), 0, len(get(_LINKINFO, b"")))
     kind = wire.text(info.get(_INFO_KIND, b""))
-    # With IFLA_LINK_NETNSID the index is one of another namespace.
-    said = _U32(get(_LINK, _ZERO))[0]
-    lower = 0 if _LINK_NETNSID in attrs else said
+    # With IFLA_LINK_NETNSID the index belongs to another namespace.
+    ifla_link = _U32(get(_LINK, _ZERO))[0]
+    parent_index = 0 if _LINK_NETNSID in attrs else ifla_link
     data = info.get(_INFO_DATA, b"")
     values = _read(Place.LINK, attrs)
     values.update((field, bool(flags & bit)) for field, bit in _FLAGS)
@@ -175,7 +175,7 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     elif kind == "vlan":
         values.update(_read(Place.VLAN, rtnetlink.attributes(data, 0, len(data))))
     elif kind == "vxlan":
-        # vxlan_handle_lowerdev_unregister(); as a link that it is on the kernel does not say it.
+        # vxlan_handle_lowerdev_unregister(); the kernel does not report it as IFLA_LINK.
         values["under"] = _U32(rtnetlink.attributes(data, 0, len(data)).get(_VXLAN_LINK, _ZERO))[0]
     elif kind == "bridge" and rtnetlink.attributes(data, 0, len(data)).get(_BR_VLAN_FILTERING) == b"\1":
         values["bridge_vlans"] = frozenset()
@@ -183,15 +183,15 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         name=names[index],
         index=index,
         kind=kind,
-        parent=names.get(lower),
-        parent_index=lower,
-        lower=said,
+        parent=names.get(parent_index),
+        parent_index=parent_index,
+        lower=ifla_link,
         lower_netns=_S32(attrs[_LINK_NETNSID])[0] if _LINK_NETNSID in attrs else None,
         up=bool(flags & rtnetlink.IFF_UP),
         master=names.get(_U32(get(_MASTER, _ZERO))[0]),
         hardware=hardware,
         loopback=bool(flags & rtnetlink.IFF_LOOPBACK),
-        # The kernel keeps the carrier of a link that is down, which nothing passes.
+        # The kernel keeps the carrier flag of a link that is down.
         carrier=bool(flags & rtnetlink.IFF_UP) and get(_CARRIER, b"\0") != b"\0",
         promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
         allmulti=_U32(attrs[_ALLMULTI])[0] if _ALLMULTI in attrs else None,
@@ -214,7 +214,7 @@ def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
     if link.name in parents or link.altnames & set(parents) or link.mac in parents:
         link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     if link.pci is None and not link.kind:
-        # The kernel before 5.14 does not say; and behind a virtio device is a PCI device of its own.
+        # Before 5.14 the kernel does not report it; and a virtio device has a PCI device of its own.
         parts = os.path.realpath(f"/sys/class/net/{link.name}/device").split("/")
         pci = [part for part in parts if _values.pci_address(part)]
         link = replace(link, pci=pci[-1] if pci else None)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Carries out the steps of a Plan in batches, and records in the journal each thing right before it asks for it."""
+"""Carries out the steps of a plan in batches, and records each request in the journal right before it is sent."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
-# What a kernel needs for links of a kind: its option, and the module that it is otherwise.
+# What the kernel needs for each kind of link: configuration option and module.
 _KERNEL_OPTIONS = {
     "macvtap": ("CONFIG_MACVTAP", "macvtap"),
     "macvlan": ("CONFIG_MACVLAN", "macvlan"),
     "vlan": ("CONFIG_VLAN_8021Q", "8021q"),
 }
-# How many links are removed in one send: each takes 40 bytes of it.
+# How many links are removed in one send, at 40 bytes each.
 _AT_ONCE = rtnetlink.BATCH_BYTES // 44
 
 Steps = t.Sequence[Step[Link]]
@@ -48,11 +48,11 @@ Confirm = t.Callable[[Steps], Refusals]
 
 
 class Network(t.Protocol):
-    """The network namespaces that links are in, by the names that they are declared by; None is our own."""
+    """The network namespaces of links, by their names in the options; None is our own."""
 
     sockets: dict[str | None, socket.socket]
     descriptors: dict[str | None, int]
-    # What went with links that were removed, by their namespaces and indexes.
+    # What was removed together with links, by namespace and index.
     lost: dict[tuple[str | None, int], Lost]
 
     def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
@@ -63,11 +63,11 @@ class Network(t.Protocol):
 
 
 class Execution:
-    """One run's way through its steps: what goes first, then what changes, then what comes.
+    """Carries out steps: removals first, then changes, then new links.
 
-    ``confirm`` says, right before links are removed or changed, which steps may not be and why, by their targets. With
-    ``go_on`` a step that fails does not keep the others from being done, and all the errors are raised as one in the
-    end.
+    ``confirm`` is called right before links are removed or changed. It returns the steps that must not be carried out,
+    and why, by target. With ``go_on`` the other steps continue after a failure, and one error with all failures is
+    raised at the end.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Execution:
         self._go_on = go_on
         self._errors: Refusals = {}
         self._coming: frozenset[str] = frozenset()
-        # What the kernel has done: targets and actions.
+        # Completed requests: targets and actions.
         self._done: set[tuple[str, str]] = set()
 
     def carry_out(self, steps: Steps) -> None:
-        """Raises MacvtapError: the first in the steps' order that is refused; others may have been done."""
+        """Raises MacvtapError: the first failure in the steps' order; other steps may have been carried out."""
         going = [step for step in steps if step.before and (step.after is None or step.recreates)]
         changing = [step for step in steps if step.before and step.after and not step.recreates]
         coming = [step for step in steps if step.after and (step.before is None or step.recreates)]
@@ -92,7 +92,7 @@ class Execution:
         self._coming = frozenset(step.target for step in coming)
         self._remove(going)
         self._change(changing)
-        self._make(coming)
+        self._create(coming)
         if self._errors:
             raise MacvtapError(". ".join(map(str, self._errors.values())))
 
@@ -101,23 +101,24 @@ class Execution:
             raise next(iter(failed.values()))
         self._errors.update(failed)
 
-    def _standing(self, steps: Steps) -> Steps:
+    def _remaining(self, steps: Steps) -> Steps:
         return [step for step in steps if step.target not in self._errors]
 
-    def _checked(self, steps: Steps, moved: t.Callable[[Step[Link]], str]) -> Steps:
-        """Return those of ``steps`` that are about what they were planned for, and may be carried out."""
+    def _confirmed(self, steps: Steps, moved: t.Callable[[Step[Link]], str]) -> Steps:
+        """Return the ``steps`` whose link is still the planned one, and that are confirmed."""
         failed = {}
         for step in steps:
             why = moved(step)
             if why:
-                said = (
-                    f"{step.target} {why}, which was otherwise when this run began. Nothing is done to it; run it again"
+                message = (
+                    f"{step.target} {why}: something else changed it after this task started. It is left alone; run "
+                    "the task again"
                 )
-                failed[step.target] = MacvtapError(said, path=step.path)
+                failed[step.target] = MacvtapError(message, path=step.path)
         self._fail(failed)
         if self._confirm:
-            self._fail(self._confirm(self._standing(steps)))
-        return self._standing(steps)
+            self._fail(self._confirm(self._remaining(steps)))
+        return self._remaining(steps)
 
     def _parent_moved(self, step: Step[Link], links: Links) -> str:
         parent = step.after.parent if step.after else None
@@ -128,21 +129,21 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._checked(steps, lambda step: identity.moved(step, there) or self._parent_moved(step, links))
-        self._note_what_is_lost(steps, links)
+        steps = self._confirmed(steps, lambda step: identity.moved(step, there) or self._parent_moved(step, links))
+        self._record_losses(steps, links)
         for name, sock in self._network.sockets.items():
             theirs = [step for step in steps if netns_of(step) == name]
             for start in range(0, len(theirs), _AT_ONCE):
                 self._remove_at_once(sock, theirs[start : start + _AT_ONCE], links)
 
     def _remove_at_once(self, sock: socket.socket, steps: Steps, links: Links) -> None:
-        """Remove links, many by a link group of their own.
+        """Remove links; several by moving them to a temporary link group.
 
-        The kernel waits out an RCU grace period, some 20 ms, for each removal that it is asked for; for a group just
-        once. All in one send, since a link that a killed run leaves in another group is one that no purge finds.
+        Each removal waits for an RCU grace period of some 20 ms; a group waits once. All in one send: a purge would not
+        find a link that a killed run left in another group.
         """
         self._send([(step, request) for step in steps for request in requests.before_removal(step)], REMOVED)
-        steps = self._standing(steps)
+        steps = self._remaining(steps)
         indexes = [t.cast("Link", step.before).index for step in steps]
         asked = [messages.delete(index) for index in indexes]
         if len(steps) > 1:
@@ -153,16 +154,16 @@ class Execution:
         answers = rtnetlink.transact_at_once(sock, asked) if asked else []
         failed: dict[int, MacvtapError] = {}
         for n, answer in enumerate(answers):
-            # What has gone by itself since then has gone. The last of several is asked for all of them.
+            # A link that is gone already is fine. The last request is the removal of the whole group.
             if answer is not None and answer.code != errno.ENODEV:
                 failed.update((at, _refused(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
         self._done.update((step.target, REMOVED) for n, step in enumerate(steps) if n not in failed)
         self._fail_some([(steps[n], failed[n]) for n in sorted(failed)], REMOVED)
-        for step in self._standing(steps):
+        for step in self._remaining(steps):
             if step.before and step.before.tap:
                 tap.forget(step.before.tap)
 
-    def _note_what_is_lost(self, steps: Steps, links: Links) -> None:
+    def _record_losses(self, steps: Steps, links: Links) -> None:
         gone = {step.before.index for step in steps if step.before and step.before.netns is None}
         addresses = self._network.observe_on_links() if gone else {}
         for index in gone:
@@ -175,51 +176,53 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._checked(steps, lambda step: identity.moved(step, there))
-        self._send(list(requests.make_way(steps)), CHANGED)
-        steps = self._standing(steps)
+        steps = self._confirmed(steps, lambda step: identity.moved(step, there))
+        self._send(list(requests.release_conflicts(steps)), CHANGED)
+        steps = self._remaining(steps)
         self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
-        steps = [step for step in self._standing(steps) if _tap_differs(step)]
+        steps = [step for step in self._remaining(steps) if _tap_differs(step)]
         for step in steps:
             self._journal.record(step, CHANGED)
-        self._settle_taps([(step, t.cast("Link", step.before)) for step in steps])
+        self._set_up_taps([(step, t.cast("Link", step.before)) for step in steps])
 
-    def _make(self, steps: Steps) -> None:
-        # Whose address the kernel chooses cannot be told from another's, and udev gives it one of its own later.
-        waiting = [requests.with_address(step) for step in self._standing(steps)]
+    def _create(self, steps: Steps) -> None:
+        # With an address by the kernel a new link could not be recognised, and udev would change it later.
+        waiting = [requests.with_address(step) for step in self._remaining(steps)]
         made: dict[str, int] = {}
         while waiting:
             names = {step.after.key for step in waiting if step.after}
             wave = [step for step in waiting if step.after and step.after.parent not in names] or waiting
             waiting = [step for step in waiting if step not in wave]
-            # What is on a link that this run has made itself is on that one.
-            links = self._make_wave([requests.on(step, made) for step in wave])
+            # A link on one that this run has created gets the new index of its parent.
+            links = self._create_wave([requests.on_created(step, made) for step in wave])
             made.update((link.name, link.index) for link in links)
 
-    def _make_wave(self, steps: Steps) -> list[Link]:
+    def _create_wave(self, steps: Steps) -> list[Link]:
         links = self._network.observe(())
-        steps = self._checked(steps, lambda step: identity.parent_moved(step, links))
+        steps = self._confirmed(steps, lambda step: identity.parent_moved(step, links))
         started = udev.now()
-        # In this namespace, which is that of the parent, wherever the link is to be.
+        # Sent in the parent's namespace (ours), wherever the link will be.
         create = [(step, requests.create(step, self._network.descriptors.get(netns_of(step)))) for step in steps]
         self._send(create, MADE, at_home=True)
-        steps = self._standing(steps)
-        found = self._find_made(steps)
-        steps = self._standing(steps)
-        # By index from here on: what has a name of its own may have another link's alternative name as well.
-        self._send([(s, request) for s in steps for request in requests.finish(s, found[s.target].index)], MADE)
-        steps = self._standing(steps)
-        self._settle_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap], started)
-        return [found[step.target] for step in self._standing(steps)]
+        steps = self._remaining(steps)
+        found = self._find_created(steps)
+        steps = self._remaining(steps)
+        # By index from here on: another link may have this name as an alternative name.
+        self._send([(s, request) for s in steps for request in requests.post_create(s, found[s.target].index)], MADE)
+        steps = self._remaining(steps)
+        self._set_up_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap], started)
+        return [found[step.target] for step in self._remaining(steps)]
 
-    def _find_made(self, steps: Steps) -> dict[str, Link]:
+    def _find_created(self, steps: Steps) -> dict[str, Link]:
         links = self._network.observe(()) if steps else {}
         there = identity.by_index(links)
         found, failed = {}, {}
         for step in steps:
             link = identity.find_made(t.cast("Link", step.after), links, there)
             if link is None:
-                failed[step.target] = MacvtapError(f"the link {step.target} has gone while this ran", path=step.path)
+                failed[step.target] = MacvtapError(
+                    f"the link {step.target} was removed while this task ran", path=step.path
+                )
             else:
                 found[step.target] = link
                 self._journal.record(step, f"{INDEX}{link.index}")
@@ -227,7 +230,7 @@ class Execution:
         return found
 
     def _send(self, asked: t.Sequence[Asked], action: str, *, at_home: bool = False) -> None:
-        """Ask the kernel for ``action``, and record it of each step right before its first request is sent."""
+        """Send requests for ``action``, and record it for each step right before its first request."""
         failed: dict[int, MacvtapError] = {}
         for name, sock in self._network.sockets.items():
             theirs = [n for n, (step, _request) in enumerate(asked) if name == (None if at_home else netns_of(step))]
@@ -251,16 +254,16 @@ class Execution:
             refused.setdefault(step.target, error)
         self._fail(refused)
 
-    def _settle_taps(self, steps: t.Sequence[tuple[Step[Link], Link]], made: int | None = None) -> None:
-        """Give the taps of links, as they are there now, their nodes and permissions; ``made`` is since when."""
+    def _set_up_taps(self, steps: t.Sequence[tuple[Step[Link], Link]], made: int | None = None) -> None:
+        """Set nodes and permissions of the taps of links; ``made`` is when they were created."""
         now = self._network.taps([link for _step, link in steps])
         if made is not None:
-            # Or it takes back what is set here.
+            # Otherwise udev resets what is set here.
             udev.wait([one.device for one in now.values() if one.device], made)
         failed = {}
         for step, link in steps:
             try:
-                tap.settle(link.name, now[link.key], t.cast("Tap", t.cast("Link", step.after).tap))
+                tap.set_up(link.name, now[link.key], t.cast("Tap", t.cast("Link", step.after).tap))
             except MacvtapError as exc:
                 failed[step.target] = MacvtapError(exc.message, path=step.path)
         self._fail(failed)
@@ -279,33 +282,33 @@ def _tap_differs(step: Step[Link]) -> bool:
 def _unused_group(links: Links) -> int:
     used = {link.group for link in links.values()}
     while True:
-        # At random, so that two runs do not choose the same.
+        # Random, so that concurrent runs choose different ones.
         group = (1 << 30) | int.from_bytes(os.urandom(4), sys.byteorder) >> 2
         if group not in used:
             return group
 
 
 def _refused(step: Step[Link], answer: rtnetlink.Refusal) -> MacvtapError:
-    return MacvtapError(f"the kernel refused {_deed(step)}: {answer}{_hint(step, answer)}", path=step.path)
+    return MacvtapError(f"the kernel refused {_action(step)}: {answer}{_hint(step, answer)}", path=step.path)
 
 
-def _deed(step: Step[Link]) -> str:
+def _action(step: Step[Link]) -> str:
     if step.after is None:
         return f"to remove {step.target}"
     if step.before is None or step.recreates:
-        return f"to make {step.target} on {step.after.parent}"
+        return f"to create {step.target} on {step.after.parent}"
     return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
 
 
 def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
     if answer.code == errno.EAFNOSUPPORT:
-        return ". The link has no IPv6: its mtu is below 1280, or the kernel has none (ipv6.disable=1)"
-    # rtnl_newlink(), when it has looked for a module as well.
+        return ". The link has no IPv6: its MTU is below 1280, or IPv6 is disabled in the kernel (ipv6.disable=1)"
+    # rtnl_newlink(), after it has tried to load a module.
     if step.after is None or answer.text != "Unknown device type":
         return ""
     option, module = _KERNEL_OPTIONS[step.after.kind]
     return (
-        f". It has no links of the kind {step.after.kind}: {option} is neither built in nor a module that it could "
-        f"load. `modprobe {module}` says why; the module may be in a package of its own, or the kernel may have been "
-        "upgraded and the host not restarted since"
+        f". It does not support {step.after.kind} links: {option} is not built in, and the module {module} cannot be "
+        f"loaded. `modprobe {module}` shows why. The module may be in a separate package, or the kernel was upgraded "
+        "and the host not rebooted since"
     )

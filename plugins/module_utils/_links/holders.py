@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which processes hold a tap open."""
+"""Finds the processes that hold a tap open."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Held, Holder, Links
 
-# PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the PID namespace in which every process of the machine is.
+# PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the initial PID namespace, which has every process of the machine.
 _WHOLE = "pid:[4026531836]"
 _CAP_SYS_PTRACE = 19
-_NOT_ROOT = (
-    "there are processes that this one may not look into; run this as root (become: true), and with CAP_SYS_PTRACE"
-)
+_NOT_ROOT = "some processes cannot be inspected; run the task as root (become: true), with CAP_SYS_PTRACE"
 _CONTAINED = (
-    "this runs in a PID namespace of its own, as in a container, and processes outside it may hold a tap as well. Run "
-    "it outside, or mount the host's /proc in here too, at /run/host/proc for one"
+    "this process runs in its own PID namespace, as in a container, and a process outside may hold the tap. Run the "
+    "task outside, or mount the host's /proc in the container, for example at /run/host/proc"
 )
 _HIDDEN = "/proc is mounted with hidepid, and this process lacks CAP_SYS_PTRACE"
 _NO_NUMBER = (
-    "nobody tells the device number of its tap: a sysfs of its network namespace could not be mounted, and /sys is not "
-    "there or that of another one"
+    "the device number of its tap is unknown: no sysfs of its network namespace could be mounted, and /sys is missing "
+    "or belongs to another namespace"
 )
 
 
 def of(links: Links) -> dict[str, Held]:
-    """Return who holds the tap of each of ``links`` that has one, by the links' keys."""
+    """Return the holders of the taps of ``links``, by the links' keys."""
     devices = {key: link.tap.device for key, link in links.items() if link.tap}
     held, doubt = survey({device for device in devices.values() if device})
     return {
@@ -39,16 +37,16 @@ def of(links: Links) -> dict[str, Held]:
 
 
 def search(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], bool]:
-    """As :func:`survey`, and whether all who hold them were seen."""
+    """As :func:`survey`, with whether the list is complete."""
     held, doubt = survey(devices)
     return held, not doubt
 
 
 def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], str]:
-    """Return the processes that hold each of ``devices`` open, and why there may be others, "" where there are none."""
+    """Return the processes that hold each of ``devices`` open, and why there may be more ("": complete)."""
     held: dict[Device, list[Holder]] = {}
-    wanted = set(devices)
-    if not wanted:
+    desired = set(devices)
+    if not desired:
         return held, ""
     proc, doubt = _process_table()
     try:
@@ -57,9 +55,9 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
         return held, f"{proc} cannot be read"
     for directory in directories:
         try:
-            found = _open_devices(directory) & wanted
+            found = _open_devices(directory) & desired
         except PermissionError:
-            # Init has no use for a tap, and is what some systems let nobody look into.
+            # Init holds no tap, and some systems let no one inspect it.
             if directory != f"{proc}/1":
                 doubt = doubt or _NOT_ROOT
             continue
@@ -69,7 +67,7 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
 
 
 def _process_table() -> tuple[str, str]:
-    """Return where a process table is mounted, and why processes may be missing in it, "" where none are."""
+    """Return the mount point of a procfs, and why processes may be missing in it ("": none are)."""
     mounts = _mounted_tables()
     for proc in ("/proc", *(path for path in mounts if path != "/proc")):
         if any(_pid_namespace(f"{proc}/{process}") == _WHOLE for process in ("self", "1", "2")):
@@ -78,7 +76,7 @@ def _process_table() -> tuple[str, str]:
 
 
 def _pid_namespace(directory: str) -> str:
-    # Who is in the outermost one is shown by that one's table alone; there 2 is a thread of the kernel.
+    # Only the procfs of the initial namespace shows its processes; there, PID 2 is a kernel thread.
     try:
         return os.readlink(f"{directory}/ns/pid")
     except OSError:
@@ -86,7 +84,7 @@ def _pid_namespace(directory: str) -> str:
 
 
 def _mounted_tables() -> dict[str, str]:
-    """Return the options of every procfs that is mounted as a whole, by its mount point."""
+    """Return the mount options of every complete procfs, by mount point."""
     found = {}
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -102,12 +100,12 @@ def _mounted_tables() -> dict[str, str]:
 
 
 def _hides(options: str) -> bool:
-    said = dict(option.partition("=")[::2] for option in options.split(","))
-    return said.get("hidepid", "0") not in ("0", "off") and not capable(_CAP_SYS_PTRACE)
+    values = dict(option.partition("=")[::2] for option in options.split(","))
+    return values.get("hidepid", "0") not in ("0", "off") and not capable(_CAP_SYS_PTRACE)
 
 
 def capable(capability: int) -> bool | None:
-    """Whether this process has a capability, by its number in linux/capability.h; None if that is not known."""
+    """Whether this process has a capability, by its number in linux/capability.h; None if unknown."""
     try:
         with open("/proc/self/status", encoding="utf-8") as file:
             effective = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
@@ -117,7 +115,7 @@ def capable(capability: int) -> bool | None:
 
 
 def _open_devices(directory: str) -> set[Device]:
-    """Raises PermissionError where this user may not look into the process."""
+    """Raises PermissionError if this user may not inspect the process."""
     devices: set[Device] = set()
     try:
         descriptors = os.listdir(f"{directory}/fd")
@@ -148,7 +146,7 @@ def _holder(directory: str) -> Holder:
 
 
 def _pid(directory: str) -> int:
-    """Return the process's number as it is in our PID namespace, the table's own where the process is not in ours."""
+    """Return the PID in our PID namespace, or the one in the procfs if the process is not in ours."""
     number = os.path.basename(directory)
     if os.path.dirname(directory) == "/proc" or _pid_namespace(directory) != _pid_namespace("/proc/self"):
         return int(number)

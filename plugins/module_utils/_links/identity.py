@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""By what a link is known while others rename, remove and recreate links. Pure.
+"""Identifies links while others rename, remove and recreate links. Pure.
 
-A name may be given to another link at any moment, and so may, after a removal, an index. The kernel gives an index anew
-only once all the others have been used up or where it is asked for it, so that index, kind and what the link is on are
-one link's.
+A name can move to another link at any moment, and so can an index after a removal. The kernel reuses an index only when
+all others are used up, or on request. So index, kind and parent together identify a link.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Places = t.Mapping[t.Tuple[t.Optional[str], int], Link]  # by their namespaces a
 
 
 def is_same(now: Link, known: Link) -> bool:
-    """Whether ``now`` is the link ``known`` as it was observed, whatever either is called."""
+    """Whether ``now`` is the link ``known``, regardless of names."""
     return _fixed(now) == _fixed(known)
 
 
@@ -36,18 +35,18 @@ def by_index(links: Links) -> Places:
 
 
 def find(known: Link, there: Places) -> Link | None:
-    """Return the link ``known`` among those ``there``, under whichever name; None if it is gone."""
+    """Return the link ``known`` among those ``there``, under any name; None if it is gone."""
     link = there.get((known.netns, known.index))
     return link if link is not None and is_same(link, known) else None
 
 
 def find_made(after: Link, links: Links, there: Places, index: int = 0) -> Link | None:
-    """Return the link that was made as ``after``, under whichever name; None if it is not there.
+    """Return the link that was created as ``after``, under any name; None if it does not exist.
 
-    ``index`` is what the kernel gave it, 0 if that is not known: then its MAC address, which an adapter gives each,
-    tells it.
+    ``index`` is the one from the kernel, 0 if unknown. Then the MAC address, which the adapter always sets, identifies
+    it.
     """
-    # The kernel puts what is made on a macvlan link onto what that is on itself.
+    # The kernel puts a link created on a macvlan link onto the lower link of that.
     above = links.get(after.parent or "")
     if index:
         candidates = [there.get((after.netns, index))]
@@ -83,27 +82,27 @@ def taken_up(made: Link) -> str:
 
 
 def moved(step: Step[Link], there: Places) -> str:
-    """Say what has become of the link that ``step`` is about since it was observed, "" where it is the same."""
+    """Return how the link of ``step`` has changed since it was observed, "" if it is the same."""
     before = t.cast("Link", step.before)
     now = find(before, there)
     if now is None:
-        return "has gone or been recreated"
+        return "has been removed or recreated"
     if now.name != before.name:
-        return f"is called {now.name} now"
+        return f"is now named {now.name}"
     if now.master != before.master:
-        return f"is a port of {now.master} now" if now.master else f"is no port of {before.master} any more"
+        return f"is now a port of {now.master}" if now.master else f"is no longer a port of {before.master}"
     leaves = step.after is None or step.recreates
     if leaves and before.kind in MACVLAN_KINDS and before.mode != "passthru" and now.mac != before.mac:
-        return f"has the address {now.mac} now"
+        return f"now has the MAC address {now.mac}"
     return ""
 
 
 def parent_moved(step: Step[Link], links: Links) -> str:
-    """Say what has become of the link that ``step`` makes one on since it was observed, "" where it is the same."""
+    """Return how the parent of ``step`` has changed since it was observed, "" if it is the same."""
     after = step.after
     if after is None or after.parent is None:
         return ""
     parent = links.get(after.parent)
     if parent is None:
-        return f"would be on {after.parent}, which is not there any more"
-    return "" if parent.index == after.parent_index else f"would be on {after.parent}, which is another link now"
+        return f"has the parent {after.parent}, which no longer exists"
+    return "" if parent.index == after.parent_index else f"has the parent {after.parent}, which is now another link"

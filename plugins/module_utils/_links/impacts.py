@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What it takes to change a field of a link that exists. Pure."""
+"""The impact of changing a field of an existing link. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 
 def impact(before: Link, field: str, value: t.Any, *, up: bool = True) -> Impact:
-    """Return what it takes to give ``field`` of a link that exists a new value; ``up`` is what the link is to be."""
+    """Return the impact of a new value of ``field``; ``up`` is the desired state of the link."""
     # macvlan_changelink() gives EINVAL for a mode to or from passthru.
     if field in RECREATES or (field == "mode" and "passthru" in (before.mode, value)):
         return Impact.RECREATE
-    # On a link in mode passthru that is down, macvlan_changelink() takes from the parent's promiscuity what was
-    # never added: it becomes 4294967295 and stays so.
+    # On a link in mode passthru that is down, macvlan_changelink() decrements the parent's promiscuity although it was
+    # never incremented: it underflows to 4294967295.
     if field == "promiscuous" and before.mode == "passthru" and not before.up:
         return Impact.RECREATE
-    # On one that is up, macvlan_change_rx_flags() takes 1 from the parent's allmulti, which was not added if the link
-    # got the flag while it was down. One that goes down loses the flag when it is.
+    # On one that is up, macvlan_change_rx_flags() decrements the parent's allmulti, which was not incremented if the
+    # flag was set while the link was down. A link that goes down loses the flag afterwards.
     if field == "allmulticast" and not value and before.mode == "passthru" and before.up and up:
         return Impact.IN_PLACE if before.parent_allmulti else Impact.RECREATE
     return Impact.IN_PLACE

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Links in the words of ``ip``, as iproute2 5.12 understands them. Pure.
+"""Links as ``ip`` commands for iproute2 5.12 and later. Pure.
 
-The words are those of the table of attributes, so that what has a row there is there after a reboot too.
+The keywords come from the attribute table, so every attribute there also survives a reboot.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire impo
 _MACS_AT_ONCE = 40
 _ALTNAMES_AT_ONCE = 4
 _WITH_ADD = [one for one in ROWS.values() if one.kept and one.with_add and one.field != "mode"]
-# Set afterwards, with one word and one value.
+# Set afterwards: a keyword and a value.
 _PLAIN = [one for one in ROWS.values() if one.kept and not one.with_add and one.type in ("int", "str")]
 
 
 def create(link: Wanted, parent: str, vlan: tuple[str, int] | None = None) -> str:
-    """Return the words that make the link on ``parent``; ``vlan`` are protocol and ID of a VLAN link."""
+    """Return the command that creates the link on ``parent``; ``vlan`` is protocol and ID of a VLAN link."""
     words = [f"link add link {parent} name {link.name}"]
-    # Those of every kind of link, and those of a macvlan or macvtap link.
+    # ``words`` for every kind of link, ``data`` for macvlan and macvtap links.
     data = []
     for one in _WITH_ADD:
         value = getattr(link, one.field)
         if value is None:
             continue
         if one.type == "bool":
-            # At once: either flag alone would take the other one away. ip takes nopromisc with this mode only.
+            # Both flags at once: either alone would clear the other. ip accepts nopromisc in this mode only.
             meant = one.field != "promiscuous" or link.mode == "passthru"
             data += [one.ip] if one.wire and value is not one.wire.inverted and meant else []
         elif one.wire and one.wire.place is Place.MACVLAN:
@@ -45,15 +45,15 @@ def create(link: Wanted, parent: str, vlan: tuple[str, int] | None = None) -> st
 
 
 def settings(link: Wanted) -> t.Iterator[str]:
-    """Yield what is set when the link is there: one thing each, so that what cannot be set costs nothing else."""
+    """Yield the commands for an existing link: one setting each, so that a failure affects nothing else."""
     dev = f"link set dev {link.name}"
     for one in _PLAIN:
         value = getattr(link, one.field)
         if value not in (None, ""):
-            # An alias alone has spaces.
+            # Only an alias has spaces.
             yield f"alias {value}" if one.field == "alias" else f"{dev} {one.ip} {value}"
     if link.allmulticast and link.mode == "passthru" and link.state != "down":
-        # macvlan_open() does not pass it on to the parent, and what was never added is taken off its count later.
+        # macvlan_open() does not pass it on to the parent, whose count would underflow later.
         yield f"{dev} up"
     if link.allmulticast and not (link.mode == "passthru" and link.state == "down"):
         yield f"{dev} allmulticast on"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The requests that make, change and remove links, written by pyroute2 (0.5.14 as Debian 11 has it, and newer).
+"""Encodes the requests that create, change and remove links, with pyroute2 (0.5.14, as in Debian 11, or newer).
 
-What RTM_NEWLINK may hold is declared here with pyroute2's base classes, by the numbers and types of attributes.py: its
-own ``ifinfmsg`` knows each version's choice of the attributes, and drops the others in silence.
+The attributes of RTM_NEWLINK are declared here with pyroute2's base classes, from attributes.py: its own ``ifinfmsg``
+knows different attributes in each version, and silently drops the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Attributes = t.Tuple[t.Tuple[str, t.Any], ...]
 
 
 def require() -> None:
-    """Load what writes requests, so that a run for which it is missing does nothing at all.
+    """Load pyroute2 early, so that a run without it changes nothing.
 
     :raises MissingLibraryError: pyroute2 is not installed.
     :raises MacvtapError: it is too old.
@@ -53,8 +53,8 @@ def require() -> None:
 
 
 def create(attrs: Attributes, flags: int, mask: int, *, index: int = 0) -> bytes:
-    """Ask for a new link; ``flags`` are its flags, and ``mask`` is which of them are meant."""
-    # Without EXCL, creating a link whose name is taken changes that one, and ignores its parent.
+    """Return the request for a new link; ``mask`` selects which of ``flags`` are set."""
+    # Without EXCL the request would change an existing link of this name, and ignore its parent.
     return _link(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {"index": index, "flags": flags, "change": mask}, attrs)
 
 
@@ -67,7 +67,7 @@ def delete(index: int) -> bytes:
 
 
 def move(index: int, group: int) -> bytes:
-    """Put the link into a link group; the kernel answers only if it refuses."""
+    """Move the link to a link group; the kernel answers only errors."""
     return _in_group(RTM_NEWLINK, NLM_F_REQUEST, index, group)
 
 
@@ -76,7 +76,7 @@ def delete_group(group: int) -> bytes:
 
 
 def _in_group(message: int, how: int, index: int, group: int) -> bytes:
-    # Not by pyroute2, which removing links does not need.
+    # Without pyroute2, which removing links does not need.
     body = IFINFO.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attribute(_IFLA_GROUP, struct.pack("=I", group))
     return HEADER.pack(HEADER.size + len(body), message, how, 0, 0) + body
 
@@ -89,7 +89,7 @@ def altname(index: int, name: str, *, add: bool) -> bytes:
 
 
 def kind(name: str, *data: tuple[str, t.Any]) -> tuple[str, Attributes]:
-    """Return the attribute that says the kind of the link and what is particular to it."""
+    """Return the attribute with the kind of the link and its kind-specific data."""
     return ("IFLA_LINKINFO", (("IFLA_INFO_KIND", name), ("IFLA_INFO_DATA", data)))
 
 
@@ -98,7 +98,7 @@ def addrgenmode(mode: int) -> tuple[str, Attributes]:
 
 
 def address(index: int, given: str, prefix: int, *, add: bool) -> bytes:
-    """Ask for the IP address on the link ``index``, or for its removal."""
+    """Return the request to add or remove the IP address on the link ``index``."""
     head = {"family": _family(given), "prefixlen": prefix, "index": index}
     attrs = (("IFA_LOCAL", given), ("IFA_ADDRESS", given))
     how = NLM_F_CREATE | NLM_F_EXCL if add else 0
@@ -106,7 +106,7 @@ def address(index: int, given: str, prefix: int, *, add: bool) -> bytes:
 
 
 def route(head: t.Mapping[str, int], attrs: Attributes, *, add: bool) -> bytes:
-    """Ask for a route, or for its removal; ``head`` are the fields of rtmsg by pyroute2's names."""
+    """Return the request to add or remove a route; ``head`` has the fields of rtmsg by pyroute2's names."""
     how = NLM_F_CREATE | NLM_F_EXCL if add else 0
     return _encode(RTM_NEWROUTE if add else RTM_DELROUTE, how, "rtmsg", head, attrs)
 
@@ -120,7 +120,7 @@ def _link(message: int, how: int, head: t.Mapping[str, int], attrs: Attributes =
 
 
 def _encode(message: int, how: int, what: str, head: t.Mapping[str, int], attrs: Attributes) -> bytes:
-    """Return a whole message; ``head`` are those of its fields that are not 0."""
+    """Return a whole message; ``head`` has its non-zero fields."""
     encoded = _message_class(what)()
     for name, *_format in encoded.fields:
         encoded[name] = head.get(name, 0)
@@ -142,7 +142,7 @@ def _message_class(what: str) -> t.Any:
         return getattr(_deps.load_part("pyroute2", f"netlink.rtnl.{what}"), what)
     except MissingLibraryError:
         raise
-    except Exception as exc:  # pylint: disable=broad-except  # older ones lack this and that
+    except Exception as exc:  # pylint: disable=broad-except  # older versions lack parts
         _deps.check_version("pyroute2", (0, 5, 14), exc)
         raise
 
@@ -174,7 +174,7 @@ def _link_message(netlink: t.Any) -> t.Any:
         (28, "IFLA_NET_NS_FD", "uint32"),
     )
     families = nested((socket.AF_INET6, "AF_INET6", "inet6"), inet6=nested(*_numbers(Place.INET6)))
-    # rtnl_linkprop() wants it said.
+    # rtnl_linkprop() requires the flag.
     names = nested((53, "IFLA_ALT_IFNAME", "asciiz"), nla_flags=_NLA_F_NESTED)
     head = (("family", "B"), ("__align", "x"), ("type", "H"), ("index", "i"), ("flags", "I"), ("change", "I"))
     inner = {"info": info, "families": families, "names": names}
@@ -182,6 +182,6 @@ def _link_message(netlink: t.Any) -> t.Any:
 
 
 def _numbers(place: Place) -> t.Iterable[tuple[int, str, str]]:
-    """Return the attributes that stand in ``place``, each once: number, name, and pyroute2's type."""
+    """Return the attributes of ``place``, each once: number, name, and pyroute2's type."""
     wires = (row.wire for row in WITH_WIRE if row.wire and row.wire.place is place)
     return dict.fromkeys((wire.number, wire.name, wire.codec.name) for wire in wires)

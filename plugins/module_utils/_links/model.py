@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a link is: as the kernel tells it, and as a user declares it. Plain values only."""
+"""Current and desired links. Plain values only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 
 MACVLAN_KINDS = ("macvlan", "macvtap")
 
-# include/uapi/linux/if_arp.h: the only hardware type that macvlan_newlink() leaves a usable link on.
+# include/uapi/linux/if_arp.h: the only hardware type on which macvlan_newlink() creates a usable link.
 ARPHRD_ETHER = 1
 IPV6_MTU = 1280  # include/uapi/linux/ipv6.h: below it a link has no IPv6, and no addrgenmode
 
-# The link group of what a run makes and has not finished: what is still in it was left by a run that was killed. The
-# bytes are "mvln".
+# The link group of links that are not complete yet: a link that stays in it was left by a killed run. The bytes are
+# "mvln".
 INCOMPLETE_GROUP = 0x6D766C6E
-# What a journal has of a step that was begun: see netlink.py. One that the kernel refused has had no effect.
+# Actions in the journal: see netlink.py. A refused one had no effect.
 REMOVED, CHANGED, MADE, REFUSED, INDEX = "removed", "changed", "made", "refused", "index "
 
 Device = t.Tuple[int, int]  # major, minor
@@ -32,10 +32,9 @@ Device = t.Tuple[int, int]  # major, minor
 class Tap:
     """The character device of a macvtap link.
 
-    ``device`` is the number that sysfs gives for this very link, ``node`` that of what lies at ``path``
-    (None: nothing). Interface indexes are per network namespace and /dev is one for all, so that the two
-    can differ: then the node is the tap of a link in another namespace. ``owner`` and ``group`` are names, or
-    numbers as text where there is no name; ``mode`` is permission bits.
+    ``device`` is the device number of this link's tap in sysfs, ``node`` that of the node at ``path`` (None: no node).
+    Interface indexes are per network namespace, but /dev is shared, so the two can differ: then the node is the tap of
+    a link in another namespace. ``owner`` and ``group`` are names, or numeric IDs as text; ``mode`` is permission bits.
     """
 
     path: str
@@ -44,7 +43,7 @@ class Tap:
     owner: str | None = None
     group: str | None = None
     mode: int | None = None
-    # Of a tap that is still to be: put a node of the right number at the path if there is another one, or none.
+    # In a desired tap: create the right node at the path if it is missing, or another link's.
     repair: bool = field(default=False, compare=False)
 
     @property
@@ -54,18 +53,18 @@ class Tap:
 
     @property
     def fault(self) -> str | None:
-        """Say what is wrong with the node, or None where it is this link's own."""
+        """What is wrong with the node; None if it is this link's own."""
         if self.node is None:
             return "is missing"
         if self.device is None:
-            return "may be the tap of another link: nobody tells the device number of this one's"
+            return "may be the tap of another link: the device number of this link's tap is unknown"
         return None if self.own else "is the tap of a link in another network namespace"
 
 
 class Accounts(t.NamedTuple):
-    """What finds the users and groups of a host, given by name or number: each returns it as a tap has it.
+    """Looks up users and groups of the host, by name or number, and returns them as a tap has them.
 
-    Both raise KeyError where there is none.
+    Both raise KeyError if there is none.
     """
 
     user: t.Callable[[str], str]
@@ -74,7 +73,7 @@ class Accounts(t.NamedTuple):
 
 @dataclass(frozen=True)
 class _Placed:
-    """Which link it is, and what it is on."""
+    """The identity of a link, and its parent."""
 
     name: str
     index: int = 0
@@ -87,22 +86,21 @@ class _Placed:
 class Link(VlanAttributes, Attributes, _Placed):
     """A network link of any kind, in this process's network namespace or (``netns``) in another one.
 
-    Its attributes are those of attributes.py. ``index`` 0 and None elsewhere mean "the kernel chooses" in a link that
-    is still to be made. ``parent`` is the name of the lower link, None where there is none or it is in another network
-    namespace. ``mtu`` is in bytes, ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of the device
-    behind a physical link. ``allmulti`` is how many want all multicast of it, None where the kernel does not tell
-    (before 6.0), and ``parent_allmulti`` that of the parent of a link in mode passthru. ``lower`` is the kernel's
-    IFLA_LINK as it says it, and ``lower_netns`` what it calls the namespace that this index is of, None for the link's
-    own. ``under`` is the index of the link that takes this one along when it goes, where IFLA_LINK does not say so.
-    ``bridge_vlans`` are the VLANs of which a bridge that filters them lets its own links have frames, None for one that
-    does not, and ``bridge_pvid`` is the one of which it has the frames itself without their tag.
+    The attributes are those of attributes.py. In a link to create, ``index`` 0 and None elsewhere mean "chosen by the
+    kernel". ``parent`` is the name of the lower link, None if there is none or it is in another network namespace.
+    ``mtu`` is in bytes, ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of a physical link's
+    device. ``allmulti`` is the kernel's reference count, None before Linux 6.0, and ``parent_allmulti`` that of the
+    parent of a link in mode passthru. ``lower`` is IFLA_LINK, and ``lower_netns`` is IFLA_LINK_NETNSID, None for the
+    link's own namespace. ``under`` is the index of a link whose removal removes this one, if IFLA_LINK does not have
+    it. ``bridge_vlans`` are a filtering bridge's own VLANs, None for a bridge that does not filter, and ``bridge_pvid``
+    is the VLAN whose frames the bridge itself receives untagged.
     """
 
     source_macs: frozenset[str] = frozenset()
     altnames: frozenset[str] = frozenset()
     up: bool = False
     tap: Tap | None = None
-    # What is not to be declared, but decides what can be.
+    # Facts that users cannot set, for validation.
     master: str | None = None
     hardware: int = ARPHRD_ETHER
     loopback: bool = False
@@ -121,12 +119,12 @@ class Link(VlanAttributes, Attributes, _Placed):
 
     @property
     def elsewhere(self) -> bool:
-        """Whether what it is on is a link of another network namespace than ours."""
+        """Whether the parent is in another network namespace than ours."""
         return self.parent is None and self.lower != 0
 
     @property
     def key(self) -> str:
-        """What it is told apart by: names are once in a namespace, and have no slash."""
+        """The unique key: names are unique in a namespace, and have no slash."""
         return f"{self.netns}/{self.name}" if self.netns else self.name
 
     @property
@@ -137,13 +135,13 @@ class Link(VlanAttributes, Attributes, _Placed):
 Links = t.Mapping[str, Link]  # by their keys
 
 
-# What a link is to have as it was declared, whatever else is.
+# Attributes whose desired value is the option's, whatever the rest is.
 AS_DECLARED = tuple(row.field for row in ROWS.values() if not row.derived)
 
 
 @dataclass(frozen=True)
 class _Named:
-    """Which link is meant, and where the user wrote it (``links[3]``, or "" for the module's own options)."""
+    """The desired link's name, and its option path (``links[3]``, or "" for the module's own options)."""
 
     name: str
     path: str = ""
@@ -153,9 +151,9 @@ class _Named:
 
 @dataclass(frozen=True)
 class Wanted(Attributes, _Named):
-    """One link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
+    """One desired link; None means "keep" (for a new link: the kernel's default).
 
-    ``kind`` is macvtap or macvlan: in the kernel, the one is the other with a tap.
+    ``kind`` is macvtap or macvlan: in the kernel, macvtap is macvlan with a tap.
     """
 
     tap_owner: str | None = None
@@ -172,7 +170,7 @@ class Wanted(Attributes, _Named):
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a tap open; ``domain`` is the libvirt domain that it runs, if it is one."""
+    """A process that holds a tap open; ``domain`` is the libvirt domain that it runs, if any."""
 
     pid: int
     command: str
@@ -185,7 +183,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Held:
-    """Who holds a link's tap open: those that were found, and why there may be more, "" where there are none."""
+    """The processes that hold a link's tap open; ``doubt`` is why there may be more, "" if the list is complete."""
 
     by: tuple[Holder, ...] = ()
     doubt: str = ""
@@ -193,7 +191,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Lost:
-    """What goes with a link that is removed and does not come back with it: IP addresses and routes, links on it."""
+    """What the removal of a link removes and recreating it does not restore: addresses, routes, links on it."""
 
     addresses: tuple[str, ...] = ()
     on_it: tuple[Link, ...] = ()
@@ -205,7 +203,7 @@ def link_of(name: str | None, links: Links) -> Link | None:
 
 
 def fields(link: Link) -> dict[str, t.Any]:
-    """Return what can be declared of a link, by the options' names, as plain values that JSON has."""
+    """Return the settings of a link, by option name, as JSON values."""
     tap = link.tap or Tap("")
     return {
         **_reported(link),
@@ -243,7 +241,7 @@ def report(link: Link) -> dict[str, t.Any]:
 
 
 def attributes(link: Link) -> dict[str, t.Any]:
-    """Return what can be declared of a link and is not in its report, by the options' names."""
+    """Return the settings of a link that are not in its report, by option name."""
     found: dict[str, t.Any] = {}
     for row in ROWS.values():
         if not row.reported:

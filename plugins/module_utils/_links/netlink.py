@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Links over rtnetlink: reads them, and carries out the steps of a Plan in batches."""
+"""Links over rtnetlink: reads them, and carries out the steps of a plan in batches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 
 
 class Session:
-    """Netlink sockets: one in this process's network namespace, and one in each other that links are declared in."""
+    """Netlink sockets: one in this process's network namespace, and one in each other namespace of desired links."""
 
     def __init__(self, stack: contextlib.ExitStack, files: t.Mapping[str, str]) -> None:
         self._files = files
         self.sockets: dict[str | None, socket.socket] = {None: stack.enter_context(rtnetlink.open_socket())}
         self.descriptors: dict[str | None, int] = {}
-        # What went with links that this session has removed, by their namespaces and indexes.
+        # What was removed together with links of this session, by namespace and index.
         self.lost: dict[tuple[str | None, int], Lost] = {}
-        # What this session has begun on the way back.
+        # What this session has done during a rollback.
         self.brought: Journal[Link] = Journal()
         for name, file in files.items():
             with netns.entered(file) as descriptor:
@@ -36,8 +36,8 @@ class Session:
     def observe(self, taps: t.Collection[str] | None = None, *, parents: t.Collection[str] = ()) -> Links:
         """Return all links of the namespaces by their keys.
 
-        The macvtap links among ``taps`` (None: all) come with their taps, and the links that a user may have meant by
-        ``parents`` with what only sysfs tells of them.
+        The macvtap links among ``taps`` (None: all) have their taps. The links that match ``parents`` have the facts
+        that only sysfs has.
         """
         found = decode.links(rtnetlink.dump_links(self.sockets[None]), parents)
         if any(link.bridge_vlans is not None for link in found.values()):
@@ -47,8 +47,8 @@ class Session:
             sock = self.sockets[name]
             nsid = rtnetlink.nsid_of(sock, os.getpid())
             found.update((link.key, link) for link in decode.foreign_links(rtnetlink.dump_links(sock), name, own, nsid))
-        wanted = [link for link in found.values() if link.kind == "macvtap" and (taps is None or link.name in taps)]
-        for key, its_tap in self._taps(wanted, found).items():
+        desired = [link for link in found.values() if link.kind == "macvtap" and (taps is None or link.name in taps)]
+        for key, its_tap in self._taps(desired, found).items():
             found[key] = replace(found[key], tap=its_tap)
         decode.with_parents_counts(found)
         return found
@@ -68,7 +68,7 @@ class Session:
     def _devices(self, name: str | None, indexes: t.Mapping[str, int], among: Links) -> dict[str, Device]:
         found = netns.tap_devices(netns.OWN if name is None else self._files[name], indexes)
         if found is None and name is None:
-            # Who may not mount a sysfs of his own has /sys, if that is of this namespace.
+            # Without permission to mount a sysfs, use /sys if it belongs to this namespace.
             ours = {link.index: (link.name, link.mac) for link in among.values() if link.netns is None}
             found = tap.in_sysfs(ours, indexes)
         return found or {}
@@ -79,11 +79,11 @@ class Session:
         return {decode.index_of(body): decode.counters(body) for body in bodies}
 
     def observe_addresses(self) -> dict[int, list[str]]:
-        """Return the IP addresses of each link of this namespace by its index, those apart that it has by itself."""
+        """Return the IP addresses of each link of this namespace by its index, without link-local ones."""
         return decode.addresses(rtnetlink.dump_addresses(self.sockets[None]))
 
     def observe_on_links(self) -> dict[int, list[str]]:
-        """Return in words the IP addresses of each link, and the routes over it that were made, by its index."""
+        """Return the IP addresses of each link, and the routes over it, as text by its index."""
         found = self.observe_addresses()
         for family in (socket.AF_INET, socket.AF_INET6):
             for index, destination in decode.routes(rtnetlink.dump_routes(self.sockets[None], family)):
@@ -93,26 +93,25 @@ class Session:
     def apply(
         self, steps: t.Sequence[Step[Link]], journal: Journal[Link] | None = None, confirm: Confirm | None = None
     ) -> None:
-        """Carry out ``steps``: what goes first, then what changes, then what comes.
+        """Carry out ``steps``: removals first, then changes, then new links.
 
-        ``confirm`` says right before links are removed or changed which steps may not be, and why.
+        ``confirm`` returns, right before links are removed or changed, which steps must not be carried out, and why.
 
-        :raises MacvtapError: the first in the steps' order that the kernel refuses, or that is about another link now.
-            Others may have been done all the same.
+        :raises MacvtapError: the first failure in the steps' order. Other steps may have been carried out.
         :raises MissingLibraryError: pyroute2 is not installed.
         """
         Execution(self, journal or Journal(), confirm).carry_out(steps)
 
     def revert(self, steps: t.Sequence[Step[Link]], confirm: Confirm | None = None) -> None:
-        """As :func:`apply`, for the way back: goes on where one thing cannot be put back.
+        """As :func:`apply`, for a rollback: continues after a failure.
 
-        :raises MacvtapError: all that could not be.
+        :raises MacvtapError: with all failures.
         """
         Execution(self, self.brought, confirm, go_on=True).carry_out(steps)
 
 
 @contextlib.contextmanager
 def session(files: t.Mapping[str, str] | None = None) -> t.Iterator[Session]:
-    """Open a session; ``files`` are the other network namespaces that links are declared in: file by name."""
+    """Open a session; ``files`` are the other network namespaces of desired links: file by name."""
     with contextlib.ExitStack() as stack:
         yield Session(stack, files or {})

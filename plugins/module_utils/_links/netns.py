@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Other network namespaces: entering one for a moment, and seeing a sysfs that is of it."""
+"""Other network namespaces: enters one temporarily, and reads its sysfs."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 
 
 def path_of(netns: str, *, path: str) -> str:
-    """Return the file of the namespace: ``netns`` is a name as `ip netns` has it, or the file's path itself.
+    """Return the file of the namespace; ``netns`` is a name of `ip netns`, or a file.
 
-    :raises MacvtapError: there is none; ``path`` is the option's.
+    :raises MacvtapError: there is no such namespace; ``path`` is the option.
     """
     file = netns if netns.startswith("/") else f"{_DIRECTORY}/{netns}"
     if not os.path.exists(file):
         with contextlib.suppress(OSError):
             known = ", ".join(sorted(os.listdir(_DIRECTORY))[:5])
-            raise MacvtapError(f"there is no network namespace {netns} ({file}); known: {known or 'none'}", path=path)
-        raise MacvtapError(f"there is no network namespace {netns} ({file})", path=path)
+            raise MacvtapError(f"no network namespace {netns} ({file}); known: {known or 'none'}", path=path)
+        raise MacvtapError(f"no network namespace {netns} ({file})", path=path)
     return file
 
 
-def located(wanted: t.Sequence[Wanted]) -> tuple[list[Wanted], dict[str, str]]:
-    """Return ``wanted`` with each namespace in one spelling, our own as none, and the files of the others by that.
+def located(desired: t.Sequence[Wanted]) -> tuple[list[Wanted], dict[str, str]]:
+    """Return ``desired`` with one spelling for each namespace (None for ours), and the files of the others.
 
-    :raises MacvtapError: there is no such namespace, or we may not enter it.
+    :raises MacvtapError: there is no such namespace, or it cannot be entered.
     """
     files: dict[str, str] = {}
     names: dict[tuple[int, int], str | None] = {}
-    if any(want.netns is not None for want in wanted):
+    if any(entry.netns is not None for entry in desired):
         names[_identity(OWN)] = None
     found = []
-    for want in wanted:
-        name = want.netns
+    for entry in desired:
+        name = entry.netns
         if name is not None:
-            path = join_path(want.path, "netns")
+            path = join_path(entry.path, "netns")
             file = path_of(name, path=path)
             key = _identity(file)
             if key not in names:
@@ -55,7 +55,7 @@ def located(wanted: t.Sequence[Wanted]) -> tuple[list[Wanted], dict[str, str]]:
                 names[key] = name
                 files[name] = file
             name = names[key]
-        found.append(want if name == want.netns else replace(want, netns=name))
+        found.append(entry if name == entry.netns else replace(entry, netns=name))
     return found, files
 
 
@@ -70,17 +70,17 @@ def _check_enterable(name: str, file: str, path: str) -> None:
             pass
     except OSError as exc:
         if exc.errno == errno.EINVAL:
-            said = "is no network namespace; a crash may have left the file behind. Remove it, or choose another"
-            raise MacvtapError(f"{name} ({file}) {said}", path=path) from exc
+            message = "is not a network namespace; a crash may have left the file behind. Remove it, or use another"
+            raise MacvtapError(f"{name} ({file}) {message}", path=path) from exc
         raise MacvtapError(
-            f"the network namespace {name} ({file}) cannot be entered: {exc.strerror}. Run this as root (become: true)",
+            f"cannot enter the network namespace {name} ({file}): {exc.strerror}. Run the task as root (become: true)",
             path=path,
         ) from exc
 
 
 @contextlib.contextmanager
 def entered(file: str) -> t.Iterator[int]:
-    """Be in the namespace for a moment; gives a descriptor of it."""
+    """Enter the namespace temporarily; yields its descriptor."""
     own = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
         other = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -96,9 +96,9 @@ def entered(file: str) -> t.Iterator[int]:
 
 @contextlib.contextmanager
 def fresh() -> t.Iterator[int]:
-    """Be in a new namespace for a moment; gives a descriptor of it.
+    """Enter a new namespace temporarily; yields its descriptor.
 
-    It lasts as long as somebody has a descriptor of it or a socket in it.
+    It lasts as long as a descriptor of it, or a socket in it, is open.
     """
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -116,15 +116,15 @@ def fresh() -> t.Iterator[int]:
 
 
 def tap_devices(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device] | None:
-    """Return the device numbers of the taps of a namespace's links, by the links' names; None if nobody can tell.
+    """Return the device numbers of the taps of a namespace's links, by link name; None if unknown.
 
-    /sys shows the links of the namespace that it was mounted in, whichever process looks, so a child process mounts one
-    for itself.
+    /sys shows the links of the namespace that it was mounted in, whatever process reads it. So a child process mounts
+    its own.
     """
     if not indexes:
         return {}
-    told = _child.run(functools.partial(_read_in, file, indexes))
-    return None if told is None else {name: (major, minor) for name, (major, minor) in told.items()}
+    result = _child.run(functools.partial(_read_in, file, indexes))
+    return None if result is None else {name: (major, minor) for name, (major, minor) in result.items()}
 
 
 def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
@@ -142,5 +142,5 @@ def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
 
 
 def _setns(descriptor: int) -> None:
-    # os.setns is there from Python 3.12 on only.
+    # os.setns requires Python 3.12.
     _child.check(_child.libc().setns(descriptor, _child.CLONE_NEWNET))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The options of macvtap_link: what a user wrote as what is wanted."""
+"""The options of macvtap_link: turns what a user wrote into desired links."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 
 def wanted(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> Wanted:
-    """Return what the user declared at ``path``; without the host's ``accounts`` owners are taken as they are.
+    """Return the desired link of the options at ``path``; without the host's ``accounts`` owners are not resolved.
 
-    :raises MacvtapError: a value that no kernel and no host would take.
+    :raises MacvtapError: a value is invalid.
     """
     name = options["name"]
     _values.check_link_name(name, join_path(path, "name"))
@@ -34,7 +34,7 @@ def wanted(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None 
         tap_group=_account(own_tap.get("group"), accounts and accounts.group, "group", join_path(tap_path, "group")),
         tap_mode=_permissions(own_tap.get("mode"), join_path(tap_path, "mode")),
         tap_repair=bool(own_tap.get("repair")),
-        # An empty one, as templates make it of what is left out, is none.
+        # Templates turn an omitted value into an empty string.
         netns=options["netns"] or None,
     )
 
@@ -47,16 +47,16 @@ def _given(options: t.Mapping[str, t.Any], option: str) -> t.Any:
 
 
 def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
-    """Return the link group to purge, None if none is to be.
+    """Return the link group to purge, None for none.
 
-    :raises MacvtapError: group 0, in which every link is that says none, libvirt's among them.
+    :raises MacvtapError: group 0, which holds every link without a group, libvirt's included.
     """
     if not params["purge"]:
         return None
     if not params["group"]:
         raise MacvtapError(
-            f"needs group, and not group 0, in which every link is that nobody has put into another, libvirt's among "
-            f"them; found group {params['group']}. Say a group of your own for the links that are to be purged",
+            f"requires a group other than 0; found group {params['group']}. Group 0 holds every link without a group, "
+            "libvirt's included. Set group to a number of your own for the links that may be purged",
             path="purge",
         )
     return int(params["group"])
@@ -65,7 +65,7 @@ def purge_group(params: t.Mapping[str, t.Any]) -> int | None:
 def _check_altnames(given: t.Sequence[str], name: str, path: str) -> None:
     for index, altname in enumerate(given):
         if altname == name:
-            raise MacvtapError(f"{altname} is the name of the link itself; leave it out", path=f"{path}[{index}]")
+            raise MacvtapError(f"{altname} is the name of the link itself; remove it", path=f"{path}[{index}]")
 
 
 def _account(given: str | None, canonical: t.Callable[[str], str] | None, what: str, path: str) -> str | None:
@@ -74,8 +74,8 @@ def _account(given: str | None, canonical: t.Callable[[str], str] | None, what: 
     try:
         return canonical(given)
     except KeyError as exc:
-        said = f"there is no {what} '{given}' on this host; say one that exists, or a number"
-        raise MacvtapError(said, path=path) from exc
+        message = f"no {what} '{given}' on this host; use an existing {what} or a numeric ID"
+        raise MacvtapError(message, path=path) from exc
 
 
 def _permissions(given: t.Any, path: str) -> int | None:
@@ -85,16 +85,16 @@ def _permissions(given: t.Any, path: str) -> int | None:
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 0o777:
         if re.fullmatch("[0-7]{3}", str(given)) and not _is_usual(given):
             raise MacvtapError(
-                f"{given} without quotes is a decimal number, and as permissions {given:04o}. Write '0{given}' in "
-                f"quotes, or '{given:04o}' if that is meant",
+                f"{given} without quotes is a decimal number, which means permissions {given:04o}. Write '0{given}' "
+                f"in quotes, or '{given:04o}' if that is intended",
                 path=path,
             )
         return given
     if isinstance(given, str) and re.fullmatch(r"(0o?)?[0-7]{1,3}", given):
         return int(given.replace("o", ""), 8)
-    raise MacvtapError(f"'{given}' is no permission in octal digits, such as '0660'", path=path)
+    raise MacvtapError(f"'{given}' is not an octal permission; use a value such as '0660'", path=path)
 
 
 def _is_usual(mode: int) -> bool:
-    """Whether these are permissions that somebody gives a device: at least its owner reads, and nobody executes."""
+    """Whether these are usual permissions of a device: the owner can read, and no one can execute."""
     return (mode >> 6) in (4, 6) and (mode >> 3 & 7) in (0, 4, 6) and (mode & 7) in (0, 4, 6)

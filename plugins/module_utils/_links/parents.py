@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which link a user means by a parent's name, alternative name, MAC address or PCI address. Pure."""
+"""Finds the link for a parent given by name, alternative name, MAC address or PCI address. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did
 
 
 class NoSuchLinkError(MacvtapError):
-    """There is no link that is called or addressed so."""
+    """No link has this name or address."""
 
 
 def is_pci(parent: str) -> bool:
@@ -22,24 +22,24 @@ def is_pci(parent: str) -> bool:
 
 
 def spellings(parent: str) -> set[str]:
-    """Return what a link may be called or addressed by that a user means by ``parent``."""
+    """Return the names and addresses that a link meant by ``parent`` may have."""
     return {parent, _mac.canonical(parent) or parent}
 
 
-def resolve(want: Wanted | WantedVlan, links: Links) -> Link:
-    """Return the link that ``want.parent`` means.
+def resolve(entry: Wanted | WantedVlan, links: Links) -> Link:
+    """Return the link that ``entry.parent`` names.
 
-    :raises NoSuchLinkError: there is none.
-    :raises MacvtapError: there are several.
+    :raises NoSuchLinkError: no link matches.
+    :raises MacvtapError: several links match.
     """
-    return find(want.parent or "", links, path=join_path(want.path, "parent"), but=want.name or "")
+    return find(entry.parent or "", links, path=join_path(entry.path, "parent"), but=entry.name or "")
 
 
 def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
-    """Return the link that is ``asked`` for in the option ``path``; ``but`` is no link that could have been meant.
+    """Return the link that the option ``path`` asks for; ``but`` is not suggested.
 
-    :raises NoSuchLinkError: there is none.
-    :raises MacvtapError: there are several.
+    :raises NoSuchLinkError: no link matches.
+    :raises MacvtapError: several links match.
     """
     named = links.get(asked)
     if named is not None and named.netns is None:
@@ -47,7 +47,7 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
     links = {name: link for name, link in links.items() if link.netns is None}
     address = _values.pci_address(asked)
     if address is not None:
-        return _only([link for link in links.values() if link.pci == address], asked, "of the PCI device", path)
+        return _only([link for link in links.values() if link.pci == address], asked, "PCI address", path)
     named = next((link for link in links.values() if asked in link.altnames), None)
     mac = _mac.canonical(asked)
     if named is None and mac is not None:
@@ -55,14 +55,14 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
         # A VLAN link or a bridge takes over the address of the link that it is on.
         indexes = {link.index for link in having}
         having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]
-        return _only([link for link in having if not link.kind] or having, asked, "with the address", path)
+        return _only([link for link in having if not link.kind] or having, asked, "MAC address", path)
     if named is None:
         raise NoSuchLinkError(f"there is no link {asked} on this host{near(asked, links, but)}", path=path)
     return named
 
 
 def standing_on(link: Link, links: Links) -> t.Iterator[Link]:
-    """Yield the links of this network namespace that are on ``link``, and those that are on them in turn."""
+    """Yield the links of this network namespace on top of ``link``, directly or through other links."""
     here = [other for other in links.values() if other.netns is None and other.index != link.index]
     indexes, new = {link.index}, [link]
     while new:
@@ -75,24 +75,24 @@ def standing_on(link: Link, links: Links) -> t.Iterator[Link]:
 
 
 def lookup(asked: str, links: Links) -> Link | None:
-    """Return the link that is ``asked`` for, None where :func:`find` would refuse."""
+    """Return the link that ``asked`` names, None where :func:`find` would raise."""
     try:
         return find(asked, links, path="")
     except MacvtapError:
         return None
 
 
-def _only(found: t.Sequence[Link], asked: str, how: str, path: str) -> Link:
+def _only(found: t.Sequence[Link], asked: str, what: str, path: str) -> Link:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise NoSuchLinkError(f"no link {how} {asked} is here", path=path)
+        raise NoSuchLinkError(f"no link with the {what} {asked} on this host", path=path)
     names = ", ".join(link.name for link in found)
-    raise MacvtapError(f"several links are {how} {asked}: {names}. Say the one by name", path=path)
+    raise MacvtapError(f"several links have the {what} {asked}: {names}. Use the name of one instead", path=path)
 
 
 def near(asked: str, links: Links, but: str = "") -> str:
-    """Say which links have a name like ``asked``, or which there are."""
+    """Return the end of a message: links with a name like ``asked``, or those that exist."""
     names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {but})
     alike = suggest(asked, names)
     if alike:

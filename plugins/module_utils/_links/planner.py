@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What must be done to make links as declared, and what each change costs. Pure.
+"""Plans the steps from current to desired links, and the impact of each change. Pure.
 
-Which attribute can change on a link that exists, and what each refusal of the kernel means, was measured
-on Linux 6.18 and read in drivers/net/macvlan.c and macvtap.c. What the kernel would refuse is in refusals.py.
+Which attribute can change on an existing link, and what each error of the kernel means, was measured on Linux 6.18 and
+read in drivers/net/macvlan.c and macvtap.c. refusals.py validates what the kernel would refuse.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 
-def plan(wanted: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
-    """Plan the way from ``links`` (all of the host's) to ``wanted``.
+def plan(desired: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
+    """Plan the steps from ``links`` (all of the host's) to ``desired``.
 
-    With ``purge_group`` every macvtap link of that link group that is not in ``wanted`` is removed.
+    With ``purge_group`` every macvtap link of that link group that is not in ``desired`` is removed.
 
-    :raises MacvtapError: the kernel would refuse it, or it would touch a link of another kind.
+    :raises MacvtapError: the kernel would refuse it, or it would change a link of another kind.
     """
-    refusals.check_declared_once(wanted)
+    refusals.check_declared_once(desired)
     steps = []
     final = dict(links)
-    for want in wanted:
-        before = links.get(want.key)
-        if before is not None and before.kind != want.kind:
+    for entry in desired:
+        before = links.get(entry.key)
+        if before is not None and before.kind != entry.kind:
             raise MacvtapError(
-                f"{want.name} exists and is no {want.kind} link but {refusals.kind_of(before)}; it is left alone. "
-                "Choose another name",
-                path=join_path(want.path, "name"),
+                f"{entry.name} already exists and is {refusals.kind_of(before)}, not a {entry.kind} link; it is left "
+                "alone. Choose another name",
+                path=join_path(entry.path, "name"),
             )
-        after = _after(want, before, links)
+        after = _after(entry, before, links)
         if after is None:
-            final.pop(want.key, None)
+            final.pop(entry.key, None)
         else:
-            final[want.key] = after
+            final[entry.key] = after
         if after is not before:
-            steps.append(step_between(before, after, path=want.path))
-    steps += _purge(wanted, links, final, purge_group)
-    limits = refusals.limits(wanted, final)
+            steps.append(step_between(before, after, path=entry.path))
+    steps += _purge(desired, links, final, purge_group)
+    limits = refusals.limits(desired, final)
     steps = [_within(step, limits) for step in steps]
     touched = {step.target for step in steps if step.changes and step.after}
     if touched:
-        refusals.check([want for want in wanted if want.key in touched], final)
-    return in_order(steps, warnings(wanted, links, steps))
+        refusals.check([entry for entry in desired if entry.key in touched], final)
+    return in_order(steps, warnings(desired, links, steps))
 
 
 def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
-    """Let a link that is made anew not bring back the limit that its parent had before."""
+    """Keep a recreated link from restoring the broadcast limit that its parent had before."""
     after = step.after
     if after is None or after.bclim is None or not step.recreates:
         return step
@@ -78,18 +78,18 @@ def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
 def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
     """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
 
-    ``lost`` is what went with links, ``brought`` what the way back has begun itself so far.
+    ``lost`` is what was removed together with links, ``brought`` what the rollback itself has done so far.
     """
     return way_back.undo(journal, links, lost, brought, between=step_between)
 
 
 def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
-    """Return the links whose tap goes away, so that whoever holds it open is cut off."""
+    """Return the links whose tap is removed, which disconnects the process that holds it open."""
     return tuple(step.before for step in planned.steps if step.before and (step.removes or step.recreates))
 
 
 def check_holders(planned: Plan[Link], held: t.Mapping[str, Held], *, force: bool) -> None:
-    """Refuse a plan that would cut off a process; ``held`` is keyed by the link.
+    """Refuse a plan that would disconnect a process; ``held`` is keyed by the link.
 
     :raises MacvtapError: unless ``force``.
     """
@@ -99,42 +99,42 @@ def check_holders(planned: Plan[Link], held: t.Mapping[str, Held], *, force: boo
 
 
 def cuts(steps: t.Sequence[Step[Link]], held: t.Mapping[str, Held], *, doubts: bool = True) -> dict[str, MacvtapError]:
-    """Say of each of ``steps``, by its target, whom it would cut off; with ``doubts`` also where nobody can tell."""
+    """Return why steps would disconnect a process, by target; with ``doubts`` also where that is unknown."""
     found = {}
     for step in steps:
-        deed = _cutting_deed(step)
+        action = _disconnecting_action(step)
         who = held.get(step.target, Held())
-        if deed and who.by:
-            said = (
-                f"{deed} would cut off {', '.join(map(str, who.by))}, which holds its tap open. "
-                "Stop that first, or set force: true"
+        if action and who.by:
+            message = (
+                f"{action} would disconnect {', '.join(map(str, who.by))}, which holds its tap open. "
+                "Stop it first, or set force: true"
             )
-        elif deed and who.doubt and doubts:
-            said = (
-                f"{deed} would cut off whoever holds its tap open, and that cannot be told: {who.doubt}. "
-                "See to that first, or set force: true"
+        elif action and who.doubt and doubts:
+            message = (
+                f"{action} would disconnect any process that holds its tap open, and whether one does is unknown: "
+                f"{who.doubt}. Fix that first, or set force: true"
             )
         else:
             continue
-        found[step.target] = MacvtapError(said, path=step.path)
+        found[step.target] = MacvtapError(message, path=step.path)
     return found
 
 
-def _cutting_deed(step: Step[Link]) -> str:
-    """Say what ``step`` does to a link that takes its frames from whoever holds its tap, "" if nothing."""
+def _disconnecting_action(step: Step[Link]) -> str:
+    """Return what ``step`` does to disconnect a process that holds the tap, "" if nothing."""
     before, after = step.before, step.after
     if before is None:
         return ""
     if after is None:
         return f"removing {step.target}"
     emptied = after.mode == "source" and not after.source_macs and (before.mode != "source" or before.source_macs)
-    deeds = (
+    actions = (
         (step.recreates, f"recreating {step.target}"),
         (before.up and not after.up, f"setting {step.target} down"),
         (after.mac not in (None, before.mac), f"giving {step.target} another MAC address"),
         (emptied, f"leaving {step.target} in mode source with no source_macs"),
     )
-    return next((deed for does, deed in deeds if does), "")
+    return next((action for does, action in actions if does), "")
 
 
 def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
@@ -149,135 +149,134 @@ def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
     return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
 
 
-def _after(want: Wanted, before: Link | None, links: Links) -> Link | None:
-    """Return the link as it is to be: ``before`` itself where that is as declared already."""
-    if want.state == "absent":
+def _after(entry: Wanted, before: Link | None, links: Links) -> Link | None:
+    """Return the desired state of the link: ``before`` itself where nothing changes."""
+    if entry.state == "absent":
         return None
-    if before is None and want.parent is None:
+    if before is None and entry.parent is None:
         raise MacvtapError(
-            f"the link {want.name} does not exist, and to make it its parent must be known; say parent",
-            path=join_path(want.path, "parent"),
+            f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
+            path=join_path(entry.path, "parent"),
         )
-    base = before or Link(want.name, kind=want.kind, mode="vepa", netns=want.netns)
-    parent = resolve(want, links) if want.parent is not None else links.get(base.parent or "")
+    base = before or Link(entry.name, kind=entry.kind, mode="vepa", netns=entry.netns)
+    parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent and not _is_on(base, parent):
-        refusals.check_movable(want, base)
-        refusals.check_parent(join_path(want.path, "parent"), parent, links)
+        refusals.check_movable(entry, base)
+        refusals.check_parent(join_path(entry.path, "parent"), parent, links)
         differs.update(parent=parent.name, parent_index=parent.index)
-    mode = want.mode or base.mode
-    up = {"up": True, "down": False}.get(want.state, base.up)
-    desired = {"mode": mode, "up": up, "mac": _mac(want, base, mode, parent), **_given(want, before)}
-    differs.update((name, value) for name, value in desired.items() if value != getattr(base, name))
-    refusals.check_allmulticast(want, mode, up=up, parent=parent)
-    loses = mode == "passthru" and not up and want.allmulticast is None and base.allmulticast
+    mode = entry.mode or base.mode
+    up = {"up": True, "down": False}.get(entry.state, base.up)
+    values = {"mode": mode, "up": up, "mac": _mac(entry, base, mode, parent), **_given(entry, before)}
+    differs.update((name, value) for name, value in values.items() if value != getattr(base, name))
+    refusals.check_allmulticast(entry, mode, up=up, parent=parent)
+    loses = mode == "passthru" and not up and entry.allmulticast is None and base.allmulticast
     if loses and (base.mode != mode or base.up):
-        # It would have no effect when the link comes up, and damage the parent's count if it is taken off then.
+        # It would have no effect once the link comes up, and clearing it then would underflow the parent's count.
         differs["allmulticast"] = False
     if "parent" in differs:
-        # The limit is the parent's, shared by all of its links: this one brings none along.
-        differs["bclim"] = want.bclim
-    source_macs = _source_macs(want, base, mode)
+        # All links of a parent share its limit, so this one does not take its own along.
+        differs["bclim"] = entry.bclim
+    source_macs = _source_macs(entry, base, mode)
     if source_macs != base.source_macs:
         differs["source_macs"] = source_macs
-    tap = _tap(want, base)
+    tap = _tap(entry, base)
     if tap is not base.tap:
         differs["tap"] = tap
     if before is not None and not differs:
         return before
-    refusals.check_addrgenmode(want, before, differs, parent)
-    return _on_what_can_be_said(want, before, replace(base, **differs), parent)
+    refusals.check_addrgenmode(entry, before, differs, parent)
+    return _with_known_parent(entry, before, replace(base, **differs), parent)
 
 
-def _given(want: Wanted, before: Link | None) -> dict[str, t.Any]:
-    given = {name: getattr(want, name) for name in AS_DECLARED}
-    if _is_moot(want, before):
+def _given(entry: Wanted, before: Link | None) -> dict[str, t.Any]:
+    given = {name: getattr(entry, name) for name in AS_DECLARED}
+    if _is_moot(entry, before):
         given["addrgenmode"] = None
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _on_what_can_be_said(want: Wanted, before: Link | None, after: Link, parent: Link | None) -> Link:
-    """Return ``after`` with the parent by which it can be made, where it is recreated and that is out of our sight."""
+def _with_known_parent(entry: Wanted, before: Link | None, after: Link, parent: Link | None) -> Link:
+    """Return ``after`` with a parent to create it on, where it is recreated and its own is in another namespace."""
     if before is None or not before.elsewhere or not step_between(before, after).recreates:
         return after
     if parent is None or not _is_on(before, parent):
-        refusals.check_movable(want, before)
+        refusals.check_movable(entry, before)
         return after
     return replace(after, parent=parent.name, parent_index=parent.index)
 
 
 def _is_on(link: Link, parent: Link) -> bool:
-    """Whether ``link`` is on ``parent``, which is a macvlan link: the kernel puts both on what is below that."""
+    """Whether ``link`` is on ``parent``, a macvlan link: the kernel puts both on the same lower link."""
     if parent.kind not in MACVLAN_KINDS or not (link.elsewhere and parent.elsewhere):
         return False
     return (link.lower_netns, link.lower) == (parent.lower_netns, parent.lower)
 
 
-def _is_moot(want: Wanted, before: Link | None) -> bool:
-    """Whether no address is generated as it is: the link has no IPv6, and is to get none."""
-    if want.addrgenmode != "none" or before is None or before.addrgenmode is not None:
+def _is_moot(entry: Wanted, before: Link | None) -> bool:
+    """Whether addrgenmode: none needs no change: the link has no IPv6, and gets none."""
+    if entry.addrgenmode != "none" or before is None or before.addrgenmode is not None:
         return False
-    gets_it = (before.mtu or 0) < IPV6_MTU <= (want.mtu or before.mtu or 0)
+    gets_it = (before.mtu or 0) < IPV6_MTU <= (entry.mtu or before.mtu or 0)
     return not gets_it
 
 
-def _mac(want: Wanted, base: Link, mode: str | None, parent: Link | None) -> str | None:
+def _mac(entry: Wanted, base: Link, mode: str | None, parent: Link | None) -> str | None:
     if mode == "passthru" and parent is not None:
-        if want.mac is not None and want.mac != parent.mac:
+        if entry.mac is not None and entry.mac != parent.mac:
             raise MacvtapError(
-                f"a link in mode passthru has the address of its parent {parent.name} ({parent.mac}), and another one "
-                f"would become the parent's too; found {want.mac}. Leave mac out",
-                path=join_path(want.path, "mac"),
+                f"{entry.mac} differs from the MAC address of the parent {parent.name} ({parent.mac}). A link in mode "
+                "passthru shares its parent's address, so the parent's would change too. Remove mac",
+                path=join_path(entry.path, "mac"),
             )
         return parent.mac
-    if base.mode == "passthru" and want.mac is None:
-        # It has its parent's address, which no link of another mode may have.
+    if base.mode == "passthru" and entry.mac is None:
+        # It has its parent's address, which is not allowed in other modes.
         return None
-    return want.mac or base.mac
+    return entry.mac or base.mac
 
 
-def _source_macs(want: Wanted, base: Link, mode: str | None) -> frozenset[str]:
+def _source_macs(entry: Wanted, base: Link, mode: str | None) -> frozenset[str]:
     if mode == "source":
-        return base.source_macs if want.source_macs is None else want.source_macs
-    if want.source_macs:
+        return base.source_macs if entry.source_macs is None else entry.source_macs
+    if entry.source_macs:
         raise MacvtapError(
-            f"only a link in mode source has a list of addresses that it takes frames from; {want.name} is to be in "
-            f"mode {mode}. Leave source_macs out, or say mode: source",
-            path=join_path(want.path, "source_macs"),
+            f"requires mode source; {entry.name} would be in mode {mode}. Remove source_macs, or set mode: source",
+            path=join_path(entry.path, "source_macs"),
         )
-    # The kernel empties the list of a link that leaves the mode.
+    # The kernel clears the list when a link leaves this mode.
     return frozenset()
 
 
-def _tap(want: Wanted, base: Link) -> Tap | None:
-    permissions = (want.tap_owner, want.tap_group, want.tap_mode)
-    if not want.tap_repair and permissions == (None, None, None):
+def _tap(entry: Wanted, base: Link) -> Tap | None:
+    permissions = (entry.tap_owner, entry.tap_group, entry.tap_mode)
+    if not entry.tap_repair and permissions == (None, None, None):
         return base.tap
     tap = base.tap or Tap("")
-    if tap.path and tap.fault and not want.tap_repair:
+    if tap.path and tap.fault and not entry.tap_repair:
         raise MacvtapError(
             f"{tap.path} {tap.fault}; its permissions are left alone. "
-            "Say tap.repair: true to put the right device there",
-            path=join_path(want.path, "tap"),
+            "Set tap.repair: true to create the right device node",
+            path=join_path(entry.path, "tap"),
         )
     same = all(given in (None, had) for given, had in zip(permissions, (tap.owner, tap.group, tap.mode)))
     if tap.path and same and not tap.fault:
         return base.tap
     return replace(
         tap,
-        owner=want.tap_owner or tap.owner,
-        group=want.tap_group or tap.group,
-        mode=tap.mode if want.tap_mode is None else want.tap_mode,
-        repair=want.tap_repair,
+        owner=entry.tap_owner or tap.owner,
+        group=entry.tap_group or tap.group,
+        mode=tap.mode if entry.tap_mode is None else entry.tap_mode,
+        repair=entry.tap_repair,
     )
 
 
 def _purge(
-    wanted: t.Sequence[Wanted], links: Links, final: dict[str, Link], group: int | None
+    desired: t.Sequence[Wanted], links: Links, final: dict[str, Link], group: int | None
 ) -> t.Iterator[Step[Link]]:
     if group is None:
         return
-    declared = {want.key for want in wanted}
+    declared = {entry.key for entry in desired}
     for link in links.values():
         if link.kind == "macvtap" and link.group == group and link.netns is None and link.name not in declared:
             final.pop(link.name, None)

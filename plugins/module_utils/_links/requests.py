@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which requests carry out a step: what to ask the kernel for, and in which order."""
+"""Builds the netlink requests of a step, in their order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MODE, _FLAGS = t.cast("Wire", ROWS["mode"].wire), t.cast("Wire", ROWS["nodst"].
 
 
 def _plain(place: Place) -> tuple[tuple[Row, Wire], ...]:
-    """Return the attributes in ``place`` that are one value each, and may be asked for along with others."""
+    """Return the attributes in ``place`` with a single value, which can share a request."""
     pairs = [(row, row.wire) for row in ROWS.values() if row.wire and row.wire.place is place]
     return tuple((row, wire) for row, wire in pairs if not (wire.bit or wire.words or row.elements))
 
@@ -42,28 +42,28 @@ _OF_LINK, _OF_MACVLAN = _plain(Place.LINK), _plain(Place.MACVLAN)
 
 
 def create(step: Step[Link], descriptor: int | None) -> bytes:
-    """Return the request; ``descriptor`` is that of the network namespace that the link is to be in, if another one."""
+    """Return the request; ``descriptor`` is of the link's network namespace, None for our own."""
     link = t.cast("Link", step.after)
     attrs: list[tuple[str, t.Any]] = [
         ("IFLA_IFNAME", link.name),
         ("IFLA_LINK", link.parent_index),
-        _particular(link),
+        _linkinfo_data(link),
     ]
-    # A VLAN link is known by its alias, which the kernel takes only for a link that exists; and to a link in mode
-    # passthru the kernel gives the parent's address and ignores ours.
+    # The alias marks a VLAN link as ours, but can only be set on an existing link: until then the group marks it. A
+    # link in mode passthru gets the parent's address.
     asked = replace(
         link,
         group=INCOMPLETE_GROUP if link.kind == "vlan" else link.group or None,
         mac=None if link.mode == "passthru" else link.mac,
     )
     attrs += _values(_OF_LINK, asked, made_with=True)
-    # Up in the same message, so that an address that is taken on the parent fails here and leaves no link.
+    # Up in the same message: a duplicate address then fails here, and leaves no link behind.
     flags, mask = _link_flags(link, None)
     if descriptor is not None:
         attrs.append(("IFLA_NET_NS_FD", descriptor))
-    if comes_up_later(link):
+    if up_after_create(link):
         flags, mask = flags & ~rtnetlink.IFF_UP, mask & ~rtnetlink.IFF_UP
-    if hears_later(link):
+    if allmulticast_after_up(link):
         flags, mask = flags & ~IFF_ALLMULTI, mask & ~IFF_ALLMULTI
     return messages.create(tuple(attrs), flags, mask)
 
@@ -71,13 +71,13 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
 def _values(
     rows: t.Iterable[tuple[Row, Wire]], after: Link, before: Link | None = None, *, made_with: bool | None = None
 ) -> list[tuple[str, t.Any]]:
-    """Return those attributes of ``rows`` that ``after`` has otherwise than ``before``, or has at all."""
+    """Return the attributes of ``rows`` that differ between ``before`` and ``after``, or that ``after`` sets."""
     asked = ((row, wire) for row, wire in rows if made_with in (None, row.made_with))
     values = ((wire.name, getattr(after, row.field), getattr(before, row.field, None)) for row, wire in asked)
     return [(name, new) for name, new, old in values if new is not None and new != old]
 
 
-def _particular(link: Link) -> tuple[str, messages.Attributes]:
+def _linkinfo_data(link: Link) -> tuple[str, messages.Attributes]:
     if link.kind == "vlan":
         wires = ((t.cast("Wire", row.wire), getattr(link, row.field)) for row in VLAN_ROWS.values())
         return messages.kind("vlan", *((wire.name, wire.number_of(value)) for wire, value in wires))
@@ -91,20 +91,20 @@ def _particular(link: Link) -> tuple[str, messages.Attributes]:
     return messages.kind(link.kind, *data)
 
 
-def comes_up_later(link: Link) -> bool:
-    # It is when it comes up that the kernel gives it an address; and a link that changes its namespace goes down.
+def up_after_create(link: Link) -> bool:
+    # The kernel generates the address when the link comes up; and a link that changes its namespace goes down.
     return bool(link.addrgenmode or link.netns)
 
 
-def hears_later(link: Link) -> bool:
-    # In mode passthru macvlan_open() does not pass on to the parent what was set before: see apart().
+def allmulticast_after_up(link: Link) -> bool:
+    # In mode passthru macvlan_open() does not pass on what was set before: see passthru_allmulticast().
     return bool(link.mode == "passthru" and link.up and link.allmulticast)
 
 
-def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
-    """What a link can be told only when it exists."""
+def post_create(step: Step[Link], index: int) -> t.Iterator[bytes]:
+    """Yield the requests that only work on an existing link."""
     link = t.cast("Link", step.after)
-    # An alias of no bytes is none.
+    # An empty alias is no alias.
     attrs = _values(_OF_LINK, replace(link, alias=link.alias or None), made_with=False)
     if link.kind == "vlan":
         attrs.append(("IFLA_GROUP", link.group or 0))
@@ -114,86 +114,85 @@ def finish(step: Step[Link], index: int) -> t.Iterator[bytes]:
         yield messages.altname(index, name, add=True)
     if link.addrgenmode:
         yield _addrgenmode(index, link.addrgenmode)
-    if link.up and comes_up_later(link):
+    if link.up and up_after_create(link):
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
-    if hears_later(link):
+    if allmulticast_after_up(link):
         yield _allmulticast(index, on=True)
 
 
 def before_removal(step: Step[Link]) -> t.Iterator[bytes]:
-    # macvlan_stop() leaves to the parent what a link in mode passthru has added to its count.
+    # macvlan_stop() does not take back what a link in mode passthru has added to the parent's count.
     link = step.before
     if link and link.mode == "passthru" and link.up and link.allmulticast and link.parent_allmulti:
         yield _allmulticast(link.index, on=False)
 
 
-def apart(before: Link, after: Link) -> tuple[bool, bool | None]:
-    """Return whether a link in mode passthru loses allmulticast before all else, and what it is told of it after.
+def passthru_allmulticast(before: Link, after: Link) -> tuple[bool, bool | None]:
+    """Return whether to clear allmulticast of a passthru link first, and what to set at the end (None: nothing).
 
-    macvlan_open() and macvlan_stop() leave it out of the parent's count there, and macvlan_change_rx_flags() adds or
-    takes 1 while the link is up. So what was set while it was down has no effect, and taken off while it is up drives
-    the count below zero; and what was set while it was up stays on the parent when the link goes down with it.
+    macvlan_open() and macvlan_stop() do not change the parent's count; macvlan_change_rx_flags() adds or subtracts 1
+    while the link is up. So the flag has no effect if set while the link is down, and clearing it while it is up then
+    makes the count underflow. If set while the link is up, it stays on the parent when the link goes down.
     """
     was = bool(before.allmulticast)
-    wanted = was if after.allmulticast is None else after.allmulticast
-    stays = before.up and after.up and wanted
-    first = was and not stays and bool(before.parent_allmulti if before.up else after.up or not wanted)
-    if wanted and (first or not was):
+    desired = was if after.allmulticast is None else after.allmulticast
+    stays = before.up and after.up and desired
+    first = was and not stays and bool(before.parent_allmulti if before.up else after.up or not desired)
+    if desired and (first or not was):
         return first, True
-    return first, False if was and not first and not wanted and not after.up else None
+    return first, False if was and not first and not desired and not after.up else None
 
 
 def _allmulticast(index: int, *, on: bool) -> bytes:
     return messages.change(index, (), IFF_ALLMULTI if on else 0, IFF_ALLMULTI)
 
 
-def make_way(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], bytes]]:
-    """What one of the links gives up and another one takes, as when two change their addresses with each other."""
+def release_conflicts(steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], bytes]]:
+    """Yield requests that free values which another link takes, as when two links swap addresses."""
     changing = [(step, step.before, step.after) for step in steps if step.before and step.after]
     taken = {(after.parent_index, after.mac) for _step, _before, after in changing}
     for step, before, after in changing:
         for name in sorted(before.altnames - after.altnames):
             yield step, messages.altname(before.index, name, add=False)
         if after.mac not in (None, before.mac) and (before.parent_index, before.mac) in taken:
-            yield step, messages.change(before.index, (("IFLA_ADDRESS", _passing_address()),))
+            yield step, messages.change(before.index, (("IFLA_ADDRESS", _temporary_mac()),))
 
 
 class _Fulfilled(bytes):
-    """A request that asks for what is so already where the link has no IPv6."""
+    """A request that is already fulfilled if the link has no IPv6."""
 
 
 def _addrgenmode(index: int, mode: str) -> bytes:
     request = messages.change(index, (messages.addrgenmode(ADDRGENMODES[mode]),))
-    # inet6_validate_link_af(): no IPv6 below its least MTU, or with ipv6.disable=1. No address is generated then.
+    # inet6_validate_link_af(): no IPv6 below its minimum MTU, or with ipv6.disable=1. No address is generated then.
     return _Fulfilled(request) if mode == "none" else request
 
 
 def is_fulfilled(request: bytes, refusal: rtnetlink.Refusal) -> bool:
-    """Whether what the kernel has refused is so already."""
+    """Whether the refused request is already fulfilled."""
     return isinstance(request, _Fulfilled) and refusal.code == errno.EAFNOSUPPORT
 
 
 def with_address(step: Step[Link]) -> Step[Link]:
-    """Return the step with a MAC address for the link that it makes.
+    """Return the step with a MAC address for the new link, which identifies it.
 
-    Where the kernel chooses one, udev gives the link another a moment later (MACAddressPolicy=), and nobody knows by it
-    which link was made here.
+    If the kernel chose one, udev would change it a moment later (MACAddressPolicy=).
     """
     link = step.after
     if link is None or link.kind not in MACVLAN_KINDS or link.mac or link.mode == "passthru":
         return step
-    return replace(step, after=replace(link, mac=_passing_address()))
+    return replace(step, after=replace(link, mac=_temporary_mac()))
 
 
-def on(step: Step[Link], made: t.Mapping[str, int]) -> Step[Link]:
-    """Return the step with the index that the parent has now, where that is among those ``made``: index by name."""
+def on_created(step: Step[Link], made: t.Mapping[str, int]) -> Step[Link]:
+    """Return the step with the current index of its parent, if that is among ``made``: index by name."""
     link = step.after
     index = made.get(link.parent or "") if link else None
     return step if link is None or index is None else replace(step, after=replace(link, parent_index=index))
 
 
-def _passing_address() -> str:
-    # Of those that are for local use: 02 is the bit that says so.
+def _temporary_mac() -> str:
+    # Locally administered, by the bit 02.
     return "02:" + os.urandom(5).hex(":")
 
 
@@ -203,12 +202,12 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     # The promiscuity of the parent changes with this flag only while the link is up: see impacts.py.
     flags = messages.kind(after.kind, (_FLAGS.name, _macvlan_flags(after)))
     new_flags = _macvlan_flags(before) != _macvlan_flags(after)
-    first, last = apart(before, after) if before.mode == "passthru" else (False, None)
+    first, last = passthru_allmulticast(before, after) if before.mode == "passthru" else (False, None)
     if first:
         yield _allmulticast(index, on=False)
     if new_flags and before.up:
         yield messages.change(index, (flags,))
-    # Of one that has no IPv6 yet it can only be said when it has: see below.
+    # A link without IPv6 accepts it only once it has IPv6: see below.
     generates = after.addrgenmode if after.addrgenmode != before.addrgenmode else None
     if generates and before.addrgenmode:
         yield _addrgenmode(index, generates)
@@ -235,16 +234,16 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
 
 
 def _source_macs(link: Link, index: int, had: frozenset[str]) -> t.Iterator[bytes]:
-    # One by one, and what is new first: who is allowed before and after is allowed all the time.
-    wanted = link.source_macs
-    for how, macs in ((_MACADDR_ADD, wanted - had), (_MACADDR_DEL, had - wanted)):
+    # One by one, additions first: addresses that stay are allowed all the time.
+    desired = link.source_macs
+    for how, macs in ((_MACADDR_ADD, desired - had), (_MACADDR_DEL, had - desired)):
         for mac in sorted(macs):
             data = (("IFLA_MACVLAN_MACADDR_MODE", how), ("IFLA_MACVLAN_MACADDR", mac))
             yield messages.change(index, (messages.kind(link.kind, *data),))
 
 
 def _macvlan_flags(link: Link) -> int:
-    """Return IFLA_MACVLAN_FLAGS: those of the bits that the link is to have otherwise than the kernel has it."""
+    """Return the value of IFLA_MACVLAN_FLAGS."""
     bits = 0
     for row in ROWS.values():
         wire = row.wire

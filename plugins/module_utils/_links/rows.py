@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a row of the table of attributes is (attributes.py), and what is made of values that are no plain ones. Pure."""
+"""The row type of the attribute table (attributes.py), and parsers of values that are not plain. Pure."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-# IFLA_MACVLAN_MACADDR_DATA takes 12 bytes for each, and it and the two that it is in say their length in 16 bits.
+# Each takes 12 bytes in IFLA_MACVLAN_MACADDR_DATA, whose length, and that of the two around it, has 16 bits.
 _SOURCE_MACS_MAX = 5400
 
 
 @dataclass(frozen=True)
 class Row:
-    """What there is to say of an attribute.
+    """Everything about one attribute.
 
-    ``option`` is what users set, ``type``, ``choices``, ``elements`` and ``aliases`` are what Ansible is told of it,
-    and ``range`` and ``max_bytes`` what the kernel takes. ``parse`` makes of the option's value, and its path, the
-    attribute's. ``wire`` is where the kernel's messages have it. ``made_with`` says that a link can be made with it, as
-    opposed to be given it when it exists; ``impact`` is what another value costs a link that exists. Where ``derived``,
-    what a link is to have follows from more than the option: see planner.py. ``reported`` are in what macvtap_link
-    returns of a link, and all in what macvtap_link_info does.
+    ``option`` is the user's option. ``type``, ``choices``, ``elements`` and ``aliases`` are its argument specification;
+    ``range`` and ``max_bytes`` are the kernel's limits. ``parse`` turns the option's value, and its path, into the
+    attribute's value. ``wire`` is its place in netlink messages. ``made_with``: it can be set in the request that
+    creates the link, not only later. ``impact`` is the cost of a change on an existing link. ``derived``: the desired
+    value depends on more than the option, see planner.py. ``reported``: macvtap_link returns it; macvtap_link_info
+    returns all.
 
-    ``ip`` is iproute2's word, by which the link is made at the next boot whichever manager has the uplink; ``with_add``
-    says that it stands in the command that makes the link. Where not ``kept``, it is not written down: that is what all
-    links of a parent share. ``since`` is the first Linux that has it, "" where that is older than all that the modules
-    run on.
+    ``ip`` is iproute2's keyword, used to create the link at boot. ``with_add``: the keyword is part of ``ip link add``.
+    Without ``kept`` it is not persistent, because all links of a parent share it. ``since`` is the first Linux that
+    supports it, "" if all supported versions do.
     """
 
     option: str
@@ -53,9 +52,9 @@ class Row:
     field: str = ""
 
     def value(self, given: t.Any, path: str) -> t.Any:
-        """Return what ``given`` in the option ``path`` means; None stays None.
+        """Return the attribute's value for ``given`` in the option ``path``; None stays None.
 
-        :raises MacvtapError: the kernel takes no such value.
+        :raises MacvtapError: the kernel does not accept the value.
         """
         if self.range is not None:
             _values.check_range(given, *self.range, path)
@@ -66,18 +65,18 @@ class Row:
         return given if self.parse is None else self.parse(given, path)
 
     def specification(self) -> dict[str, t.Any]:
-        """Return the option as Ansible's argument specifications have it."""
+        """Return the option's argument specification."""
         more = {"choices": list(self.choices), "elements": self.elements, "aliases": list(self.aliases)}
         return {"type": self.type, **{key: value for key, value in more.items() if value}}
 
     def shown(self, link: t.Any) -> t.Any:
-        """Return the link's value as modules return it: a plain one that JSON has."""
+        """Return the link's value as modules return it: a JSON value."""
         value = getattr(link, self.field)
         return sorted(value) if isinstance(value, frozenset) else value
 
 
 def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
-    """Return what an attribute's field says of it. None in it is "as it is", of a new link the kernel's default."""
+    """Return the metadata of an attribute's field. A value of None means "keep", for a new link the default."""
     return {"row": Row(option, kind, **more)}
 
 
@@ -89,8 +88,8 @@ def mac_addresses(given: t.Sequence[str], path: str) -> frozenset[str]:
     found = frozenset(_mac.require(mac, path=f"{path}[{index}]") for index, mac in enumerate(given))
     if len(found) > _SOURCE_MACS_MAX:
         raise MacvtapError(
-            f"{len(found)} addresses are more than the kernel can return of a link ({_SOURCE_MACS_MAX}), so that "
-            "nobody could tell what it has. Divide them among links",
+            f"{len(found)} addresses exceed the {_SOURCE_MACS_MAX} that the kernel can report for a link, so they "
+            "could not be verified. Distribute them over several links",
             path=path,
         )
     return found

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A netlink socket for links: dumps with no more decoding than is asked for, and requests in batches.
+"""A netlink socket for links: dumps without unneeded decoding, and requests in batches.
 
-pyroute2 writes the requests (see messages.py), but its import and its decoding of every attribute cost a dump of
-1,000 links 0.5 s instead of 0.02 s, and a request per send and answer costs a batch of 1,000 twice its time.
+pyroute2 encodes the requests (see messages.py). For dumps it is too slow: importing it and decoding every attribute
+takes 0.5 s for 1,000 links instead of 0.02 s. One send per request would double the time of 1,000 requests.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ NDMSG_BYTES = 12
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _RECEIVE = 1 << 18
-# Acknowledgements wait in the socket until a batch has been sent whole: this many fit into its smallest buffer.
+# Acknowledgements wait in the socket until the whole batch is sent: this many fit into the smallest buffer.
 _BATCH = 50
-# What is sent at once: less than a socket's smallest send buffer, which the kernel's own bookkeeping takes from too.
+# Bytes per send: less than the smallest send buffer, which also holds the kernel's overhead.
 BATCH_BYTES = 1 << 16
 _DUMP_ATTEMPTS = 10
 
 
 class Refusal(t.NamedTuple):
-    """What the kernel said to a request: the error's number, and its words where it has any (extack)."""
+    """The kernel's error for a request: errno, and the message where it has one (extack)."""
 
     code: int
     text: str
@@ -76,10 +76,10 @@ def open_socket() -> socket.socket:
 def dump_links(sock: socket.socket, *, statistics: bool = False) -> list[bytes]:
     """Return the body (ifinfomsg and attributes) of every link's message.
 
-    A link that comes or goes meanwhile makes the kernel mark the dump as inconsistent; it is then asked anew.
+    The kernel marks a dump as inconsistent if links change meanwhile; the dump is then repeated.
     """
-    # With no mask at all rtnl_calcit() makes no room for a link with thousands of addresses, and the kernel ends the
-    # dump before it with no error. That of MRP says nothing of any link outside a dump of bridges.
+    # Without any mask rtnl_calcit() reserves no room for a link with thousands of addresses, and the kernel ends the
+    # dump before it without an error. The MRP mask has no effect outside a dump of bridges.
     return _dump_links(sock, socket.AF_UNSPEC, _RTEXT_FILTER_MRP if statistics else _RTEXT_FILTER_SKIP_STATS)
 
 
@@ -104,9 +104,9 @@ def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
 
 
 def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:
-    """Return the body (rtmsg and attributes) of the route that the kernel takes between two IP addresses, None if none.
+    """Return the body (rtmsg and attributes) of the kernel's route between two IP addresses, None if none.
 
-    Of all tables, by the rules for ``source``, which is an address of this host.
+    It considers all tables, and the rules for ``source``, an address of this host.
     """
     family, bits = (socket.AF_INET if len(destination) == 4 else socket.AF_INET6), 8 * len(destination)
     body = RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
@@ -125,8 +125,8 @@ def dump_neighbours(sock: socket.socket) -> list[bytes]:
 def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
     """Return the bodies of a dump's messages.
 
-    :raises MacvtapError: what is dumped changed each time while it was read.
-    :raises OSError: the kernel refuses, or could not give all of it.
+    :raises MacvtapError: the configuration changed during each attempt.
+    :raises OSError: the kernel refuses, or the dump is incomplete.
     """
     for _attempt in range(_DUMP_ATTEMPTS):
         sock.send(HEADER.pack(16 + len(body), message, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
@@ -134,8 +134,8 @@ def _dump(sock: socket.socket, message: int, body: bytes) -> list[bytes]:
         if _receive_dump(sock, found):
             return found
     raise MacvtapError(
-        f"the host's network changed each of the {_DUMP_ATTEMPTS} times that it was read, so that what was read is not "
-        "what there is at any moment. Run this again when it is quiet"
+        f"the host's network configuration changed during each of {_DUMP_ATTEMPTS} attempts to read it. Run the task "
+        "again when it has settled"
     )
 
 
@@ -148,7 +148,7 @@ def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
             length, kind, flags, _number, _port = HEADER.unpack_from(data, at)
             consistent = consistent and not flags & _NLM_F_DUMP_INTR
             if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                # That of the end is there since netlink_dump_done(); 0 is none.
+                # The final message has an error code since netlink_dump_done(); 0 is success.
                 code = -struct.unpack_from("=i", data, at + 16)[0] if length >= 20 else 0
                 if code > 0:
                     raise OSError(code, os.strerror(code))
@@ -158,7 +158,7 @@ def _receive_dump(sock: socket.socket, found: list[bytes]) -> bool:
 
 
 def nsid_of(sock: socket.socket, pid: int) -> int | None:
-    """Return what the socket's namespace calls that of the process ``pid``, None if it has no name for it."""
+    """Return the ID in the socket's namespace for that of the process ``pid``, None if there is none."""
     body = b"\0\0\0\0" + attribute(_NETNSA_PID, struct.pack("=I", pid))
     sock.send(HEADER.pack(16 + len(body), _RTM_GETNSID, NLM_F_REQUEST, 1, 0) + body)
     data = sock.recv(_RECEIVE)
@@ -170,15 +170,15 @@ def nsid_of(sock: socket.socket, pid: int) -> int | None:
 
 
 def transact(sock: socket.socket, requests: t.Sequence[bytes]) -> list[Refusal | None]:
-    """Send ``requests`` and return what the kernel said to each: None is success.
+    """Send ``requests`` and return the answer to each: None is success.
 
-    Each is a whole message; its sequence number is set here. A refusal does not keep the later ones from being done.
+    Each is a whole message; its sequence number is set here. The later ones are sent even after a refusal.
     """
     return [answer for batch in batches(requests) for answer in transact_at_once(sock, batch)]
 
 
 def batches(requests: t.Sequence[bytes]) -> t.Iterator[t.Sequence[bytes]]:
-    """Divide ``requests`` into what can be sent at once, by their number and their bytes."""
+    """Split ``requests`` into batches, by number and bytes."""
     start = size = 0
     for at, request in enumerate(requests):
         if at > start and (at - start == _BATCH or size + len(request) + 3 > BATCH_BYTES):
@@ -190,9 +190,9 @@ def batches(requests: t.Sequence[bytes]) -> t.Iterator[t.Sequence[bytes]]:
 
 
 def transact_at_once(sock: socket.socket, requests: t.Sequence[bytes]) -> list[Refusal | None]:
-    """As :func:`transact`, in one send: a process that is killed has had all of ``requests`` done, or none.
+    """As :func:`transact`, in one send: if the process is killed, all of ``requests`` are carried out, or none.
 
-    The kernel answers a request without NLM_F_ACK only if it refuses it; the last must ask for an answer.
+    The kernel answers a request without NLM_F_ACK only with an error; the last one must have the flag.
     """
     batch = [bytearray(request) for request in requests]
     for number, message in enumerate(batch):

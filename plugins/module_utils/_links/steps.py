@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Steps from one state of a link to another, of whatever kind it is. Pure."""
+"""Builds steps from one state of a link to another, for links of any kind. Pure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
     also: t.Sequence[Change] = (),
     path: str = "",
 ) -> Step[ThingT]:
-    """Return the step with its changes field by field, and those of ``also``.
+    """Return the step with its changes field by field, and the changes ``also``.
 
-    ``fields`` says what can be declared of the link, ``impact`` what it takes to give one that exists a new value.
+    ``fields`` returns what users can set of a link, ``impact`` the cost of a new value on an existing one.
     """
     thing = before if after is None else after
     target = "" if thing is None else thing.key
@@ -57,24 +57,24 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
 
 
 def in_order(steps: t.Iterable[Step[ThingT]], warnings: tuple[str, ...] = ()) -> Plan[ThingT]:
-    # What goes makes room (an address, a passthru's parent, a VLAN's number) for what comes.
+    # Removals first: they free what new links need (an address, a passthru parent, a VLAN ID).
     return Plan(tuple(sorted(steps, key=lambda step: 0 if step.removes else 1 if step.before else 2)), warnings)
 
 
 def check_there(planned: Plan[Link], links: Links) -> None:
-    """See that the links that were made or changed are there under their names.
+    """Check that created and changed links exist under their names.
 
-    :raises MacvtapError: one is not, and was renamed or removed since then.
+    :raises MacvtapError: one does not; it was renamed or removed meanwhile.
     """
     gone = [step for step in planned.steps if step.after is not None and step.target not in links]
     if gone:
         names = ", ".join(step.target for step in gone[:5])
-        said = f"done, but {names} cannot be found any more: something else has renamed or removed it while this ran"
-        raise MacvtapError(said, path=gone[0].path)
+        message = f"the changes were made, but {names} no longer exists: something else renamed or removed it meanwhile"
+        raise MacvtapError(message, path=gone[0].path)
 
 
-def foreseen(planned: Plan[Link], links: Links) -> dict[str, Link]:
-    """Return the links as they will be when ``planned`` is done."""
+def predicted(planned: Plan[Link], links: Links) -> dict[str, Link]:
+    """Return the predicted links: as they will be after ``planned``."""
     final = dict(links)
     for step in planned.steps:
         final.pop(step.target, None)
@@ -84,8 +84,8 @@ def foreseen(planned: Plan[Link], links: Links) -> dict[str, Link]:
 
 
 def _view(values: t.Mapping[str, t.Any], changed: t.Container[str]) -> dict[str, t.Any]:
-    """Leave out what says nothing: what the kernel chooses, and what most links do not have; not what has changed."""
-    # Of promiscuous it is True that most links have, and that says something of those in mode passthru only.
+    """Omit values that carry no information, such as unset ones, unless they changed."""
+    # promiscuous: True is the default, and has an effect in mode passthru only.
     return {
         field: value
         for field, value in values.items()

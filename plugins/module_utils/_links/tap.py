@@ -17,9 +17,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 
 def observe(index: int, device: Device | None) -> Tap:
-    """Return the tap of the link, without opening it: a second opener would steal its frames.
+    """Return the tap of the link without opening it: opening would steal its frames.
 
-    ``device`` is its number, None where nobody can tell.
+    ``device`` is its device number, None if unknown.
     """
     path = f"/dev/tap{index}"
     try:
@@ -32,33 +32,33 @@ def observe(index: int, device: Device | None) -> Tap:
     return Tap(path, device, node, _user_name(found.st_uid), _group_name(found.st_gid), stat.S_IMODE(found.st_mode))
 
 
-def settle(name: str, now: Tap, wanted: Tap) -> None:
-    """Give the node of the link ``name`` owner, group and mode; first make it right if ``wanted.repair``.
+def set_up(name: str, now: Tap, desired: Tap) -> None:
+    """Set owner, group and mode of the node of the link ``name``; repair the node first if ``desired.repair``.
 
-    :raises MacvtapError: the node is missing, or is the tap of a link in another network namespace, and is not to be
-        repaired; or the system refuses.
+    :raises MacvtapError: the node is missing, or is the tap of a link in another network namespace, and repair is not
+        set; or the system refuses.
     """
     try:
         if now.fault:
-            if not wanted.repair:
+            if not desired.repair:
                 raise MacvtapError(
                     f"{now.path}, which should be the tap of {name}, {now.fault}; its permissions cannot be set. "
-                    "Say tap.repair: true to put the right device there"
+                    "Set tap.repair: true to create the right device node"
                 )
-            _put_node(now, wanted)
-        if (wanted.owner or now.owner, wanted.group or now.group) != (now.owner, now.group):
-            os.chown(now.path, _id(wanted.owner, user_id), _id(wanted.group, group_id))
-        if wanted.mode is not None and wanted.mode != now.mode:
-            os.chmod(now.path, wanted.mode)
+            _put_node(now, desired)
+        if (desired.owner or now.owner, desired.group or now.group) != (now.owner, now.group):
+            os.chown(now.path, _id(desired.owner, user_id), _id(desired.group, group_id))
+        if desired.mode is not None and desired.mode != now.mode:
+            os.chmod(now.path, desired.mode)
     except OSError as exc:
         raise MacvtapError(f"{now.path}: {exc.strerror}") from exc
 
 
 def forget(gone: Tap) -> None:
-    """Remove the node of a link that is gone, where it is still there.
+    """Remove the leftover node of a removed link.
 
-    The kernel removes the nodes that it has made, but not one that :func:`settle` has put there. A link that comes
-    meanwhile, in whichever network namespace, may have the same index and device number: the node is that one's then.
+    The kernel removes its own nodes, but not one from :func:`set_up`. A new link, in any network namespace, may have
+    the same index and device number: then the node belongs to that link, and stays.
     """
     if gone.own and gone.device:
         major, minor = gone.device
@@ -67,22 +67,22 @@ def forget(gone: Tap) -> None:
                 os.unlink(gone.path)
 
 
-def _put_node(now: Tap, wanted: Tap) -> None:
+def _put_node(now: Tap, desired: Tap) -> None:
     if now.device is None:
         raise MacvtapError(
-            f"{now.path}: nobody tells the device number of this link's tap: it takes a sysfs of the link's network "
-            "namespace, which could not be mounted, and /sys is that of another one or not there"
+            f"{now.path}: the device number of this link's tap is unknown: no sysfs of its network namespace could be "
+            "mounted, and /sys is missing or belongs to another namespace"
         )
-    # Under another name first: at its path there is at every moment the old node or the new one, complete.
+    # Under another name first: the path always has either the old node or the complete new one.
     path = f"{now.path}.{os.getpid()}"
     try:
         os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(*now.device))
     except PermissionError as exc:
-        said = "making a device node takes CAP_MKNOD, which this process lacks (a container does, as a rule)"
-        raise MacvtapError(f"{now.path}: {exc.strerror}; {said}. Do it where that is allowed") from exc
+        message = "creating a device node requires CAP_MKNOD, which containers usually lack. Run the task on the host"
+        raise MacvtapError(f"{now.path}: {exc.strerror}; {message}") from exc
     try:
-        os.chown(path, _id(wanted.owner or now.owner, user_id), _id(wanted.group or now.group, group_id))
-        mode = now.mode if wanted.mode is None else wanted.mode
+        os.chown(path, _id(desired.owner or now.owner, user_id), _id(desired.group or now.group, group_id))
+        mode = now.mode if desired.mode is None else desired.mode
         os.chmod(path, 0o600 if mode is None else mode)
         os.rename(path, now.path)
     except BaseException:
@@ -128,16 +128,16 @@ ACCOUNTS = Accounts(canonical_user, canonical_group)
 
 
 def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[str, int]) -> dict[str, Device]:
-    """Return the device numbers of the taps of the links ``indexes``, by name, as far as /sys tells them.
+    """Return the device numbers of the taps of the links ``indexes``, by name, from /sys.
 
-    Nothing where /sys shows other links than ``links``, all there are in this network namespace: name and MAC address
-    by index.
+    Returns nothing if /sys shows other links than ``links``, all of this network namespace: name and MAC address by
+    index.
     """
     try:
         shown = set(os.listdir("/sys/class/net"))
     except OSError:
         return {}
-    # Which of them are no links but settings of bonding.
+    # Not a link, but a file of the bonding driver.
     shown -= {"bonding_masters"}
     if shown != {name for name, _mac in links.values()}:
         return {}
@@ -159,7 +159,7 @@ def _read(path: str) -> str:
 
 
 def _device_in_sysfs(name: str, index: int) -> Device | None:
-    # Not open(): its buffers and decoder cost a thousand links three times as much.
+    # Not open(): for a thousand links its buffers and decoder take three times as long.
     try:
         file = os.open(f"/sys/class/net/{name}/tap{index}/dev", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Waits until a udev before 243 is done with new taps, whose permissions it would take back.
+"""Waits until a udev before 243 has processed new taps, because it would reset their permissions.
 
-Where no rule says an owner or a mode, such a udev gives each node that appears to root alone, with mode 0600. Later
-ones leave what no rule is about as it is (systemd's NEWS for 243), and are not waited for.
+Without a rule for owner or mode, such a udev gives each new node to root with mode 0600. Later versions leave such
+nodes alone (systemd's NEWS for 243), so there is no need to wait.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device
 
 CONTROL, DATA = "/run/udev/control", "/run/udev/data"
-# The private library has the version in its name.
+# The private library's name has the version.
 LIBRARIES = ("/usr/lib/systemd", "/lib/systemd")
 _LEAVES_THEM = 243
 _SECONDS, _POLL = 5.0, 0.01
 
 
 def now() -> int:
-    """Return the time as udev notes it, in microseconds."""
+    """Return the time on udev's clock, in microseconds."""
     return time.monotonic_ns() // 1000
 
 
 def wait(devices: t.Iterable[Device], since: int) -> None:
-    """Return when udev is done with each of the character devices, which have appeared ``since`` then.
+    """Return when udev has processed each of the character devices, which appeared after ``since``.
 
-    At once where udev does not run or leaves their permissions alone; after a while in any case.
+    Returns immediately if udev does not run or leaves permissions alone, and after a timeout in any case.
     """
-    left = set(devices)
-    if not left or not os.path.exists(CONTROL) or not _resets():
+    remaining = set(devices)
+    if not remaining or not os.path.exists(CONTROL) or not _resets():
         return
     deadline = time.monotonic() + _SECONDS
-    while left and time.monotonic() < deadline:
-        left = {device for device in left if _noted(device) < since}
-        time.sleep(_POLL if left else 0)
+    while remaining and time.monotonic() < deadline:
+        remaining = {device for device in remaining if _initialized(device) < since}
+        time.sleep(_POLL if remaining else 0)
 
 
 def _resets() -> bool:
@@ -47,8 +47,8 @@ def _resets() -> bool:
     return bool(versions) and max(versions) < _LEAVES_THEM
 
 
-def _noted(device: Device) -> int:
-    """Return when udev has noted the device first, which it does when all else is done; 0 if it has not."""
+def _initialized(device: Device) -> int:
+    """Return when udev recorded the device, its last action for it; 0 if it has not."""
     try:
         with open(f"{DATA}/c{device[0]}:{device[1]}", encoding="utf-8", errors="replace") as file:
             found = re.search(r"^I:(\d+)$", file.read(), re.MULTILINE)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What a VLAN link is, as a user declares it and as modules return it. Plain values only."""
+"""VLAN links, as a user declares them and as modules return them. Plain values only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import VLAN_ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 
-# The alias of what vlan_link has made, by which it knows its own.
+# The alias that marks links created by vlan_link.
 MARK = "linuxvirt.macvtap"
 
 
@@ -33,11 +33,11 @@ class WantedVlan:
 
     @property
     def said_name(self) -> str:
-        """Its name, as far as the parent is said by that, and not by an alternative name or an address."""
+        """The name, assuming that ``parent`` is a name, and not an alternative name or an address."""
         return self.name or f"{self.parent}.{self.id}"
 
 
-# What is declared of a link, the link as it is, and as it is to be: the same one where nothing is to be done.
+# The desired VLAN, the current link, and the link afterwards: the same object where nothing changes.
 Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]
 
 
@@ -46,12 +46,12 @@ def is_ours(link: Link) -> bool:
 
 
 def is_incomplete(link: Link) -> bool:
-    """Whether a run that was killed has left the link without its alias."""
+    """Whether a killed run left the link without its alias."""
     return link.kind == "vlan" and link.group == INCOMPLETE_GROUP and not link.alias
 
 
 def identity(link: Link) -> tuple[int, int | None, str | None] | None:
-    """What the kernel has once: see vlan_find_dev()."""
+    """Return what is unique in the kernel: see vlan_find_dev()."""
     if link.kind != "vlan" or not link.parent_index or link.netns is not None:
         return None
     return (link.parent_index, link.vlan_id, link.vlan_protocol)

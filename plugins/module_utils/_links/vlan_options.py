@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The options of a VLAN link: their specification, and what a user wrote as what is wanted."""
+"""The options of a VLAN link: their specification, and turning them into desired VLANs."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ VLAN_OPTIONS: dict[str, t.Any] = {
 
 
 def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
-    """Return what the user declared at ``path``; what is left out or None there is not declared.
+    """Return the desired VLAN of the options at ``path``; omitted and None mean "not set".
 
-    :raises MacvtapError: a value that no kernel and no host would take, or none where one is needed.
+    :raises MacvtapError: a value is invalid, or a required one is missing.
     """
-    said = {option: given.get(option) for option in VLAN_OPTIONS}
-    if not said["parent"]:
-        raise MacvtapError("say the link that the VLAN is on, such as eth0", path=join_path(path, "parent"))
-    if said["name"] is not None:
-        _values.check_link_name(said["name"], join_path(path, "name"))
+    values = {option: given.get(option) for option in VLAN_OPTIONS}
+    if not values["parent"]:
+        raise MacvtapError(
+            "is required; set it to the link that carries the VLAN, such as eth0", path=join_path(path, "parent")
+        )
+    if values["name"] is not None:
+        _values.check_link_name(values["name"], join_path(path, "name"))
     return WantedVlan(
-        parent=said["parent"],
-        id=_id(said["id"], join_path(path, "id")),
-        name=said["name"],
-        protocol=said["protocol"] or "802.1Q",
-        **{option: ROWS[option].value(said[option], join_path(path, option)) for option in ("mac", "mtu")},
-        state=said["state"] or "up",
+        parent=values["parent"],
+        id=_id(values["id"], join_path(path, "id")),
+        name=values["name"],
+        protocol=values["protocol"] or "802.1Q",
+        **{option: ROWS[option].value(values[option], join_path(path, option)) for option in ("mac", "mtu")},
+        state=values["state"] or "up",
         path=path,
     )
 
 
 def _id(given: int | None, path: str) -> int:
     if given is None:
-        raise MacvtapError("say the number of the VLAN, from 1 to 4094", path=path)
-    # vlan_validate() and IEEE 802.1Q: the tag with 0 has a priority and no VLAN, and 4095 is reserved.
-    why = {0: " (0 marks frames that have a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
+        raise MacvtapError("is required; set it to the VLAN ID, from 1 to 4094", path=path)
+    # vlan_validate() and IEEE 802.1Q: ID 0 marks a priority tag without a VLAN, and 4095 is reserved.
+    why = {0: " (0 marks frames with a priority and no VLAN)", 4095: " (4095 is reserved)"}.get(given, "")
     if not 1 <= _values.whole(given, path) <= 4094:
-        raise MacvtapError(f"{given} is no number of a VLAN, which is from 1 to 4094{why}", path=path)
+        raise MacvtapError(f"{given} is not a VLAN ID; use one from 1 to 4094{why}", path=path)
     return given

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What must be done to make VLAN links as declared, and what each change costs. Pure.
+"""Plans the steps from current to desired VLAN links, and the impact of each change. Pure.
 
 The kernel's rules are those of net/8021q: vlan.c, vlan_dev.c and vlan_netlink.c.
 """
@@ -35,102 +35,102 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 
-def name_of(want: WantedVlan, parent: Link) -> str:
-    """Return the name that the VLAN link on ``parent`` is to have.
+def name_of(entry: WantedVlan, parent: Link) -> str:
+    """Return the name of the VLAN link on ``parent``.
 
-    :raises MacvtapError: it is left out, and PARENT.ID is longer than the kernel allows.
+    :raises MacvtapError: it is not set, and PARENT.ID is longer than the kernel allows.
     """
-    name = want.name or f"{parent.name}.{want.id}"
+    name = entry.name or f"{parent.name}.{entry.id}"
     size = len(name.encode())
     if size > _values.NAME_BYTES:
         raise MacvtapError(
-            f"'{name}' would have {size} bytes and the kernel allows {_values.NAME_BYTES}; give a name",
-            path=join_path(want.path, "name"),
+            f"'{name}' has {size} bytes, and the kernel allows {_values.NAME_BYTES}. Set a shorter name",
+            path=join_path(entry.path, "name"),
         )
     return name
 
 
-def found(want: WantedVlan, links: Links) -> Link | None:
-    """Return the link that is the wanted VLAN, whoever has made it.
+def found(entry: WantedVlan, links: Links) -> Link | None:
+    """Return the current link of the desired VLAN, whatever created it.
 
-    :raises MacvtapError: the parent is ambiguous, or missing and the VLAN not to be absent.
+    :raises MacvtapError: the parent is ambiguous, or missing while the VLAN is to exist.
     """
     try:
-        parent = resolve(want, links)
+        parent = resolve(entry, links)
     except NoSuchLinkError:
-        if want.state == "absent":
+        if entry.state == "absent":
             return None
         raise
-    there = (link for link in links.values() if identity(link) == (parent.index, want.id, want.protocol))
+    there = (link for link in links.values() if identity(link) == (parent.index, entry.id, entry.protocol))
     link = next(there, None)
-    if want.state == "absent" and link is not None and want.name not in (None, link.name):
+    if entry.state == "absent" and link is not None and entry.name not in (None, link.name):
         return None
     return link
 
 
-def plan(wanted: t.Sequence[WantedVlan], links: Links, *, force: bool = False) -> Plan[Link]:
-    """Plan the way from ``links`` (all of the host's) to ``wanted``.
+def plan(desired: t.Sequence[WantedVlan], links: Links, *, force: bool = False) -> Plan[Link]:
+    """Plan the steps from ``links`` (all of the host's) to ``desired``.
 
-    :raises MacvtapError: the kernel would refuse it, it would touch a link that is not ours, or (unless ``force``) take
-        away what is in use.
+    :raises MacvtapError: the kernel would refuse it, it would change a link that is not ours, or (unless ``force``)
+        remove a link in use.
     """
-    vlan_refusals.check_parents_exist(wanted, links)
-    pairs = [(want, *_states(want, links)) for want in wanted]
+    vlan_refusals.check_parents_exist(desired, links)
+    pairs = [(entry, *_states(entry, links)) for entry in desired]
     vlan_refusals.check_declared_once(pairs)
     final = dict(links)
-    for _want, before, after in pairs:
+    for _entry, before, after in pairs:
         if before is not None and after is not before:
             final.pop(before.name, None)
-    final.update((after.name, after) for _want, _before, after in pairs if after is not None)
+    final.update((after.name, after) for _entry, _before, after in pairs if after is not None)
     vlan_refusals.check_parents_stay(pairs, final)
     leaving = _leaving(pairs)
     steps = []
-    for want, before, after in pairs:
+    for entry, before, after in pairs:
         dragged = before is not None and before.index in leaving and stays(before, after)
         if after is before and not dragged and not (before and is_incomplete(before)):
             continue
         if after is not None:
-            vlan_refusals.check(want, before, after, final)
+            vlan_refusals.check(entry, before, after, final)
         also: t.Sequence[Change] = ()
         if before is not None and before.index in leaving:
             also = _on(before, links, leaving)
-            vlan_refusals.check_unused(want, before, after, also, force=force)
-        steps.append(_remade(before, after, also, want) if dragged else _step(before, after, also, want))
+            vlan_refusals.check_unused(entry, before, after, also, force=force)
+        steps.append(_recreated(before, after, also, entry) if dragged else _step(before, after, also, entry))
     return in_order(steps, (*_warnings(pairs), *vlan_caveats.warnings(pairs, links)))
 
 
 def _leaving(pairs: t.Sequence[Case]) -> frozenset[int]:
-    """Return the indexes of the links that go, be it to be recreated, and of those that go along with them."""
-    leaving = {before.index for _want, before, after in pairs if before and not stays(before, after)}
+    """Return the indexes of the links to remove or recreate, and of those on them."""
+    leaving = {before.index for _entry, before, after in pairs if before and not stays(before, after)}
     size = -1
     while size != len(leaving):
         size = len(leaving)
-        declared = [before for _want, before, _after in pairs if before is not None]
+        declared = [before for _entry, before, _after in pairs if before is not None]
         leaving |= {before.index for before in declared if before.parent_index in leaving}
     return frozenset(leaving)
 
 
-def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], want: WantedVlan) -> Step[Link]:
+def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: WantedVlan) -> Step[Link]:
     if before is not None and after is not None and is_incomplete(before):
-        # Left without it by a run that was killed.
+        # A killed run left it without its alias.
         after = replace(after, alias=MARK, group=0)
         also = (*also, Change(before.name, "alias", None, MARK, Impact.IN_PLACE))
-    return step_between(before, after, also=also, path=want.path)
+    return step_between(before, after, also=also, path=entry.path)
 
 
-def _remade(before: Link | None, after: Link | None, also: t.Sequence[Change], want: WantedVlan) -> Step[Link]:
-    """Return the step that recreates a link which stays as it is, for it goes with the one that it is on."""
+def _recreated(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: WantedVlan) -> Step[Link]:
+    """Return the step that recreates an unchanged link, because its parent is recreated."""
     link = t.cast("Link", after)
     change = Change(link.name, "parent", link.parent, link.parent, Impact.RECREATE)
-    return step_between(before, replace(link, alias=MARK), also=(*also, change), path=want.path)
+    return step_between(before, replace(link, alias=MARK), also=(*also, change), path=entry.path)
 
 
 def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
     """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
 
-    ``lost`` is what went with links, ``brought`` what the way back has begun itself so far.
+    ``lost`` is what was removed together with links, ``brought`` what the rollback itself has done so far.
     """
-    return way_back.undo(journal, links, lost, brought, between=step_between, anew=_anew)
+    return way_back.undo(journal, links, lost, brought, between=step_between, as_request=_as_request)
 
 
 def step_between(
@@ -143,57 +143,57 @@ def _impact(_before: Link, field: str, _value: t.Any) -> Impact:
     return Impact.RECREATE if field in RECREATES else Impact.IN_PLACE
 
 
-def _states(want: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
-    """Return the link that ``want`` is about, as it is and as it is to be; the same where nothing is to be done."""
-    there = found(want, links)
-    if want.state == "absent":
+def _states(entry: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
+    """Return the link before and after; the same object where nothing changes."""
+    there = found(entry, links)
+    if entry.state == "absent":
         return there, there if there and not is_ours(there) else None
-    parent = resolve(want, links)
-    if there is not None and not is_ours(there) and want.name in (None, there.name):
+    parent = resolve(entry, links)
+    if there is not None and not is_ours(there) and entry.name in (None, there.name):
         return there, there
-    name = name_of(want, parent)
+    name = name_of(entry, parent)
     before = links.get(name)
     if before is not None and not is_ours(before):
         raise MacvtapError(
-            f"{name} exists and is {_described(before)}; it is left alone. Choose another name",
-            path=join_path(want.path, "name"),
+            f"{name} already exists and is {_described(before)}; it is left alone. Choose another name",
+            path=join_path(entry.path, "name"),
         )
-    return before, _after(want, name, parent, before, links)
+    return before, _after(entry, name, parent, before, links)
 
 
-def _after(want: WantedVlan, name: str, parent: Link, before: Link | None, links: Links) -> Link:
-    """Return the link as it is to be: ``before`` itself where that is as declared already."""
+def _after(entry: WantedVlan, name: str, parent: Link, before: Link | None, links: Links) -> Link:
+    """Return the desired state of the link: ``before`` itself where nothing changes."""
     base = before or Link(name, kind="vlan", alias=MARK)
     differs: dict[str, t.Any] = {}
-    if identity(base) != (parent.index, want.id, want.protocol):
-        base = _anew(base, links)
+    if identity(base) != (parent.index, entry.id, entry.protocol):
+        base = _as_request(base, links)
         differs = {
             "parent": parent.name,
             "parent_index": parent.index,
-            "vlan_id": want.id,
-            "vlan_protocol": want.protocol,
+            "vlan_id": entry.id,
+            "vlan_protocol": entry.protocol,
         }
-    up = {"up": True, "down": False}.get(want.state, base.up)
-    declared = {"mac": want.mac, "mtu": want.mtu, "up": up}
+    up = {"up": True, "down": False}.get(entry.state, base.up)
+    declared = {"mac": entry.mac, "mtu": entry.mtu, "up": up}
     differs.update(
         (field, value) for field, value in declared.items() if value is not None and value != getattr(base, field)
     )
     return replace(base, **differs) if before is None or differs else before
 
 
-def _anew(link: Link, links: Links) -> Link:
-    """Return what to ask for to have ``link`` made: what it has from its parent is left to the kernel."""
+def _as_request(link: Link, links: Links) -> Link:
+    """Return ``link`` as a request to create it: values inherited from the parent are left to the kernel."""
     parent = links.get(link.parent or "")
     if parent is None:
         return link
-    # vlan_dev_init(), vlan_newlink(): and only what was not asked for follows the parent later on.
+    # vlan_dev_init(), vlan_newlink(): only values that were not set follow the parent later on.
     mac = None if link.mac == parent.mac else link.mac
     mtu = None if link.mtu == parent.mtu else link.mtu
     return replace(link, mac=mac, mtu=mtu)
 
 
 def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
-    """Say what goes along with ``link``: vlan_device_event() and its like remove what is on a link that goes."""
+    """Return the removals that follow from that of ``link``: vlan_device_event() and others remove links on it."""
     return [
         Change(other.name, "state", other.state, "absent", Impact.NONE)
         for other in links.values()
@@ -202,24 +202,24 @@ def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
 
 
 def _warnings(pairs: t.Sequence[Case]) -> tuple[str, ...]:
-    said = []
-    for want, before, after in pairs:
+    messages = []
+    for entry, before, after in pairs:
         if before is None or after is not before or is_ours(before):
             continue
-        differing = _differing(want, before)
-        why = f"it is not this module's own (its alias is not {MARK}) and is left as it is"
-        if want.state == "absent":
-            said.append(f"{before.name}: not removed, {why}")
+        differing = _differing(entry, before)
+        why = f"it is not managed by this collection (its alias is not {MARK}) and is left unchanged"
+        if entry.state == "absent":
+            messages.append(f"{before.name}: not removed; {why}")
         elif differing:
-            said.append(f"{before.name}: {', '.join(differing)}; {why}")
-    return tuple(said)
+            messages.append(f"{before.name}: {', '.join(differing)}; {why}")
+    return tuple(messages)
 
 
-def _differing(want: WantedVlan, link: Link) -> list[str]:
-    state = want.state if want.state in ("up", "down") else None
-    declared = {"mac": want.mac, "mtu": want.mtu, "state": state}
+def _differing(entry: WantedVlan, link: Link) -> list[str]:
+    state = entry.state if entry.state in ("up", "down") else None
+    declared = {"mac": entry.mac, "mtu": entry.mtu, "state": state}
     return [
-        f"its {field} is {now} and not {declared[field]}"
+        f"its {field} is {now}, not {declared[field]}"
         for field, now in fields(link).items()
         if declared.get(field) not in (None, now)
     ]
@@ -227,6 +227,6 @@ def _differing(want: WantedVlan, link: Link) -> list[str]:
 
 def _described(link: Link) -> str:
     if link.kind != "vlan":
-        return f"no VLAN link but {refusals.kind_of(link)}"
+        return f"{refusals.kind_of(link)}, not a VLAN link"
     on = f" of {link.parent}" if link.parent else ""
-    return f"VLAN {link.vlan_id}{on}, which something else has made"
+    return f"VLAN {link.vlan_id}{on}, which is not managed by this collection"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""How a value of a link stands in the kernel's messages (RTM_NEWLINK): where, under which number, as which bytes. Pure.
+"""The encoding of link attributes in netlink messages (RTM_NEWLINK): place, number and type. Pure.
 
-Reading is done here, since a dump of 1,000 links with no more decoding than is needed takes 0.02 s. Writing is
-pyroute2's, which is told the same numbers and types: see messages.py.
+Decoding is done here: without unneeded work a dump of 1,000 links takes 0.02 s. pyroute2 encodes, with the same numbers
+and types: see messages.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TYPE_MASK = 0x3FFF  # less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 
 class Place(enum.Enum):
-    """What of the message has the value."""
+    """The part of the message that has the value."""
 
     FLAGS = "ifi_flags"
     LINK = "the message's own attributes"
@@ -30,7 +30,7 @@ class Place(enum.Enum):
 
 
 class Codec(t.NamedTuple):
-    """A type of attribute: pyroute2's name for it, and what reads it."""
+    """A type of attribute: pyroute2's name for it, and its reader."""
 
     name: str
     read: t.Callable[[bytes], t.Any]
@@ -51,7 +51,7 @@ def mac(data: bytes) -> str | None:
 
 U8, U16, U32, S32 = _struct("uint8", "=B"), _struct("uint16", "=H"), _struct("uint32", "=I"), _struct("int32", "=i")
 BE16 = _struct("be16", ">H")
-# Without a final NUL: the kernel takes an alias for bytes and counts it among the 255.
+# Without a final NUL: the kernel counts it among the 255 bytes of an alias.
 TEXT = Codec("string", text)
 MAC = Codec("l2addr", mac)
 # Lists; the names are those of classes in messages.py.
@@ -61,11 +61,11 @@ MACS = Codec("macs", lambda data: frozenset(one.hex(":") for one in attribute_li
 
 @dataclass(frozen=True)
 class Wire:
-    """Where a value stands: ``name`` and ``number`` are those of include/uapi/linux/if_link.h.
+    """The encoding of a value; ``name`` and ``number`` are those of include/uapi/linux/if_link.h.
 
-    ``words`` are the kernel's numbers by our words for them. With ``bit`` the value is one bit of a number that others
-    share, and with ``inverted`` it is true where the bit is not set. In ``Place.FLAGS`` there is only the bit.
-    ``absent`` is what it means that the kernel leaves it out.
+    ``words`` maps our words to the kernel's numbers. With ``bit`` the value is one bit of a shared number, and with
+    ``inverted`` it is true if the bit is not set. ``Place.FLAGS`` has only the bit. ``absent`` is the value if the
+    kernel omits the attribute.
     """
 
     place: Place
@@ -78,7 +78,7 @@ class Wire:
     absent: t.Any = None
 
     def reader(self) -> Reader:
-        """Return what reads the value out of the attribute's bytes, None where it is left out."""
+        """Return a function that reads the value from the attribute's bytes, or from None if it is omitted."""
         read, absent = self.codec.read, self.absent
         if self.bit:
             bit, inverted = self.bit, self.inverted
@@ -89,12 +89,12 @@ class Wire:
         return lambda data: absent if data is None else read(data)
 
     def number_of(self, value: t.Any) -> t.Any:
-        """Return the value as the kernel has it."""
+        """Return the kernel's number for the value."""
         return self.words[value] if self.words else value
 
 
 def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
-    """Return the attributes that lie between ``start`` and ``end``: payload by type, the last of a kind."""
+    """Return the attributes between ``start`` and ``end``: payload by type, the last one of each type."""
     found = {}
     unpack = _ATTRIBUTE.unpack_from
     while start + 4 <= end:
@@ -107,12 +107,12 @@ def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
 
 
 def attribute_list(data: bytes) -> list[bytes]:
-    """Return the payloads of nested attributes in their order, whatever their types."""
+    """Return the payloads of nested attributes in order, of any type."""
     return [payload for _kind, payload in attribute_pairs(data)]
 
 
 def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
-    """Return nested attributes in their order: type and payload."""
+    """Return nested attributes in order: type and payload."""
     found = []
     start = 0
     while start + 4 <= len(data):

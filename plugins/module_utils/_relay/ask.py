@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The glue that modules share: asks each parent's switch once in a run, and settles what depends on the answer."""
+"""Glue for modules: probes each parent's switch once per run, and resolves the modes that depend on it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def verdicts(
 ) -> dict[str, Verdict]:
     """Return what the switches behind ``parents`` do, by the parents' names.
 
-    :raises MacvtapError: this user may not ask.
+    :raises MacvtapError: this user may not send probes.
     """
     links = {link.name: link for link in parents}
-    why = {name: judge.obstacle(link, method) for name, link in links.items()}
+    why = {name: judge.blocker(link, method) for name, link in links.items()}
     asked = probe.ask(
         [link for name, link in links.items() if why[name] is None], method=method, timeout=timeout, count=count
     )
@@ -34,11 +34,11 @@ def verdicts(
 def settle(
     cases: t.Sequence[choice.Case], links: Links, answers: dict[str, Verdict], *, always: bool, check: bool
 ) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return the modes that ``auto`` stands for, by path, and warnings.
+    """Return the modes that ``auto`` resolves to, by path, and warnings.
 
-    ``answers`` are those of this run, and get what had to be asked beside.
+    ``answers`` are those of this run; new ones are added to them.
     """
     needed = choice.to_ask(cases, always=always, check=check) - answers.keys()
     answers.update(verdicts([links[name] for name in sorted(needed) if name in links]))
-    told = choice.warnings(cases, answers, always=always, check=check)
-    return choice.modes(cases, answers, always=always), told
+    warnings = choice.warnings(cases, answers, always=always, check=check)
+    return choice.modes(cases, answers, always=always), warnings

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which mode ``auto`` stands for, and which vepa will not work: one decision for links and for domains' NICs. Pure."""
+"""Resolves mode ``auto``, and finds vepa that will not work, for links and for domains' NICs. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 AUTO = "auto"
-# Whose mode auto decides: the option's words.
+# Choices of the option auto: whose mode it resolves.
 SCOPES = ("new", "always")
 _REFLECTED, _SAFE = _OF_THE_SWITCH = ("vepa", "bridge")
-_NO_LINKS = "the links of its host cannot be looked at from here"
+_NO_LINKS = "the links of its host cannot be read from here"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A link or a NIC that is declared in the option ``path``.
+    """A desired link or NIC of the option ``path``.
 
-    ``parent`` is the name of the host's link, None where none is known. ``declared`` is a mode, AUTO, or None where
-    none is said; ``had`` is the mode that it has, None where it does not exist yet, as kept() returns it.
+    ``parent`` is the name of the host's link, None if unknown. ``declared`` is the desired mode, AUTO, or None if not
+    set. ``had`` is the current mode as kept() returns it, None for a new link or NIC.
     """
 
     path: str
@@ -33,15 +33,15 @@ class Case:
 
 
 def kept(mode: str | None, *, moves: bool) -> str | None:
-    """Return the ``mode`` that a link has, None where what was found of its switch is not true of that which it gets.
+    """Return the current ``mode`` of a link, None where it moves to another switch, so that the mode is open again.
 
-    Modes other than vepa and bridge do not depend on the switch: somebody has chosen them for another reason.
+    Modes other than vepa and bridge do not depend on the switch: they were chosen for another reason.
     """
     return None if moves and mode in _OF_THE_SWITCH else mode
 
 
 def to_ask(cases: t.Sequence[Case], *, always: bool, check: bool) -> set[str]:
-    """Return the parents whose switch must be known: for what ``auto`` is to decide and, to ``check``, for vepa."""
+    """Return the parents whose switch must be probed: to resolve ``auto`` and, to ``check``, for vepa."""
     return {
         case.parent
         for case in cases
@@ -50,9 +50,9 @@ def to_ask(cases: t.Sequence[Case], *, always: bool, check: bool) -> set[str]:
 
 
 def modes(cases: t.Sequence[Case], answers: Answers, *, always: bool) -> dict[str, str | None]:
-    """Return what ``auto`` stands for by the path of each case that says it; None leaves the mode as it is.
+    """Return what ``auto`` resolves to by the path of each case that sets it; None keeps the mode.
 
-    What is unknown is no reason to change what exists.
+    An unknown switch is no reason to change an existing mode.
     """
     found: dict[str, str | None] = {}
     for case in cases:
@@ -65,12 +65,12 @@ def modes(cases: t.Sequence[Case], answers: Answers, *, always: bool) -> dict[st
 
 
 def left(case: Case, *, always: bool) -> str | None:
-    """Return the mode that is left as it is where ``case`` says auto, None where the switch decides."""
+    """Return the mode that ``case`` with auto keeps, None where the switch decides."""
     return None if _open(case, always) else case.had
 
 
 def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: bool) -> tuple[str, ...]:
-    """Say where nothing is known, and where mode vepa will not do what it is for."""
+    """Warn where a switch is unknown, and where mode vepa will not work."""
     made: dict[str, list[str]] = {}
     kept: dict[str, list[str]] = {}
     unchecked: dict[str, list[str]] = {}
@@ -88,13 +88,13 @@ def warnings(cases: t.Sequence[Case], answers: Answers, *, always: bool, check: 
         elif reflects is False and vepa:
             cut.setdefault(case.parent or "", []).append(case.name)
     return (
-        *(f"{w}. Mode auto is {_SAFE} then, which works with every switch: {join_names(n)}" for w, n in made.items()),
-        *(f"{what}. What exists keeps its mode then: {join_names(names)}" for what, names in kept.items()),
+        *(f"{w}. Mode auto becomes {_SAFE}, which works with every switch: {join_names(n)}" for w, n in made.items()),
+        *(f"{what}. Existing ones keep their mode: {join_names(names)}" for what, names in kept.items()),
         *(f"{what}. In mode {_REFLECTED} on it: {join_names(names)}" for what, names in unchecked.items()),
         *(
-            f"{parent}: its switch port does not reflect frames (reflective relay, hairpin), so that guests of this "
-            f"host in mode {_REFLECTED} on it will not reach each other: {join_names(names)}. Say mode: {_SAFE}, or "
-            "let the switch port reflect"
+            f"{parent}: its switch port does not reflect frames (reflective relay, hairpin), so guests of this host in "
+            f"mode {_REFLECTED} on it cannot reach each other: {join_names(names)}. Set mode: {_SAFE}, or enable "
+            "reflective relay on the switch port"
             for parent, names in cut.items()
         ),
     )
@@ -105,7 +105,7 @@ def _open(case: Case, always: bool) -> bool:
 
 
 def _mode(case: Case, answers: Answers, *, always: bool) -> str:
-    """Return the mode that it will have. The kernel and libvirt make vepa of what says none."""
+    """Return the resulting mode. The kernel and libvirt default to vepa."""
     if case.declared not in (None, AUTO):
         return str(case.declared)
     if not _open(case, always):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The frames that ask, written and read. Pure."""
+"""Encodes and decodes probe frames. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _INSTRUCTION = struct.Struct("=HBBI")
 
 
 def write(source: str, destination: str, cookie: bytes, number: int) -> bytes:
-    """Return a whole frame; ``cookie`` is the asker's own, so that two that ask at once tell their frames apart."""
+    """Return a whole frame; the ``cookie`` is random, so that concurrent runs tell their frames apart."""
     addresses = (bytes.fromhex(mac.replace(":", "")) for mac in (destination, source))
     return (_HEAD.pack(*addresses, ETHERTYPE) + _BODY.pack(cookie, _MAGIC, number)).ljust(_MINIMUM, b"\0")
 
 
 def read(frame: bytes, cookie: bytes) -> int | None:
-    """Return the number of the frame, None if it is not one that was written with this ``cookie``."""
+    """Return the number of the frame, None if it does not carry this ``cookie``."""
     if len(frame) < _HEAD.size + _BODY.size:
         return None
     _destination, _source, ethertype = _HEAD.unpack_from(frame)
@@ -35,7 +35,7 @@ def read(frame: bytes, cookie: bytes) -> int | None:
 
 
 def socket_filter(cookie: bytes) -> bytes:
-    """Return a classic BPF program that lets a socket have the frames with this ``cookie`` and next to no others."""
+    """Return a classic BPF program that accepts frames with this ``cookie`` and next to no others."""
     word = struct.unpack("!I", cookie[:4])[0]
     program = (
         (_LD_HALF, 0, 0, 12),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Declared links as cases of which mode suits the switch, and the answer put into them. Pure."""
+"""Turns desired links into cases of mode auto, and applies the resolved modes. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
 
 
-def cases(wanted: t.Sequence[Wanted], links: Links, *, check: bool) -> list[Case]:
-    """Return the declared links that will exist, none where nobody asks: not to ``check``, and no mode is auto.
+def cases(desired: t.Sequence[Wanted], links: Links, *, check: bool) -> list[Case]:
+    """Return the links that will exist; none if no mode is auto and there is nothing to ``check``.
 
-    :raises MacvtapError: there is no such parent.
+    :raises MacvtapError: a parent does not exist.
     """
-    if not check and all(want.mode != AUTO for want in wanted):
+    if not check and all(entry.mode != AUTO for entry in desired):
         return []
-    return [_case(want, links) for want in wanted if want.state != "absent"]
+    return [_case(entry, links) for entry in desired if entry.state != "absent"]
 
 
-def settled(wanted: t.Sequence[Wanted], modes: t.Mapping[str, str | None]) -> list[Wanted]:
-    """Return ``wanted`` with the ``modes`` that auto stands for, by path."""
-    return [replace(want, mode=modes.get(want.path)) if want.mode == AUTO else want for want in wanted]
+def settled(desired: t.Sequence[Wanted], modes: t.Mapping[str, str | None]) -> list[Wanted]:
+    """Return ``desired`` with mode auto replaced by ``modes``, by path."""
+    return [replace(entry, mode=modes.get(entry.path)) if entry.mode == AUTO else entry for entry in desired]
 
 
-def _case(want: Wanted, links: Links) -> Case:
-    had = links.get(want.key)
-    parent = resolve(want, links).name if want.parent is not None else had.parent if had else None
+def _case(entry: Wanted, links: Links) -> Case:
+    had = links.get(entry.key)
+    parent = resolve(entry, links).name if entry.parent is not None else had.parent if had else None
     mode = kept(had.mode, moves=parent != had.parent) if had else None
-    return Case(want.path, want.key, parent, want.mode, mode)
+    return Case(entry.path, entry.key, parent, entry.mode, mode)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter: sends frames on parents, and waits for what the switches send back."""
+"""Sends probe frames on parents, and waits for the frames that switches reflect. Adapter."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import me
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ADDRGENMODES, MODES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import frames
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import Echoes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import ProbeReplies
 
-# All protocols: these sockets are served before the driver of the links on the parent takes frames for itself, as one
-# in mode passthru takes all. For one ethertype they would come after it.
+# All protocols: these sockets receive frames before the macvlan driver consumes them (all of them in mode passthru).
+# Sockets for one ethertype would come after it.
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER = 26
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_OUTGOING = 263, 23, 4
-# Of the two endpoints, in a namespace in which nothing else is.
+# Of the two endpoints, in an otherwise empty namespace.
 _FIRST_INDEX, _GROUP = 1000, 1
 
 
@@ -34,8 +34,8 @@ class _RefusedError(Exception):
 
 
 @dataclass
-class _Line:
-    """Where a parent's frames go out and come in, and what has gone and come so far (seconds by frame number)."""
+class _ProbePath:
+    """The sockets that send and receive a parent's frames, and the times so far (seconds by frame number)."""
 
     source: str
     destination: str
@@ -56,84 +56,84 @@ class _Line:
             self.failure = f"no frame could be sent: {exc.strerror}"
 
     def receive(self) -> None:
-        with contextlib.suppress(OSError):  # the parent has gone or down
+        with contextlib.suppress(OSError):  # the parent was removed or set down
             data, address = self.receiving.recvfrom(2048)
             number = frames.read(data, self.cookie)
             if number in self.sent and address[2] != _PACKET_OUTGOING:
                 self.back.setdefault(number, time.perf_counter() - self.sent[number])
 
-    def echoes(self) -> Echoes:
+    def replies(self) -> ProbeReplies:
         trips = tuple(round(seconds * 1000, 3) for _number, seconds in sorted(self.back.items()))
         failure = None if self.sent else self.failure
-        return Echoes(self.source, self.destination, len(self.sent), trips, failure)
+        return ProbeReplies(self.source, self.destination, len(self.sent), trips, failure)
 
 
-def ask(parents: t.Iterable[Link], *, method: str, timeout: float, count: int) -> dict[str, Echoes]:
+def ask(parents: t.Iterable[Link], *, method: str, timeout: float, count: int) -> dict[str, ProbeReplies]:
     """Send ``count`` frames on each of ``parents``, all of them at once, and wait ``timeout`` ms for each frame.
 
-    Nothing that is made for it outlives this process, however it ends.
+    Nothing created here outlives this process, however it ends.
 
-    :raises MacvtapError: this user may not.
+    :raises MacvtapError: this user may not send frames.
     """
-    lines: dict[str, _Line] = {}
-    failed: dict[str, Echoes] = {}
+    paths: dict[str, _ProbePath] = {}
+    failed: dict[str, ProbeReplies] = {}
     with contextlib.ExitStack() as stack:
         for parent in parents:
             opened = _endpoints(parent) if method == "endpoints" else _lower(parent)
             try:
-                lines[parent.name] = stack.enter_context(opened)
+                paths[parent.name] = stack.enter_context(opened)
             except PermissionError as exc:
                 raise MacvtapError(
-                    f"asking the switch behind {parent.name} whether it reflects frames needs root, since it sends "
-                    f"some ({exc.strerror}). Say become: true"
+                    f"probing the switch behind {parent.name} sends frames, which requires root ({exc.strerror}). "
+                    "Set become: true"
                 ) from exc
             except OSError as exc:
-                failed[parent.name] = Echoes(failure=f"no frame could be sent on {parent.name}: {exc.strerror}")
+                failed[parent.name] = ProbeReplies(failure=f"no frame could be sent on {parent.name}: {exc.strerror}")
             except _RefusedError as exc:
-                failed[parent.name] = Echoes(
-                    failure=f"the kernel refused two links on {parent.name}: {exc}. A port of a bridge can have none, "
-                    "and neither can the parent of one in mode passthru"
+                failed[parent.name] = ProbeReplies(
+                    failure=f"the kernel refused two temporary links on {parent.name}: {exc}. They are impossible on a "
+                    "port of a bridge, and beside a link in mode passthru"
                 )
         for number in range(count):
-            for line in lines.values():
-                line.send(number)
-            _wait(list(lines.values()), number, time.monotonic() + timeout / 1000)
-        return {**failed, **{name: line.echoes() for name, line in lines.items()}}
+            for path in paths.values():
+                path.send(number)
+            _wait(list(paths.values()), number, time.monotonic() + timeout / 1000)
+        return {**failed, **{name: path.replies() for name, path in paths.items()}}
 
 
-def _wait(lines: t.Sequence[_Line], number: int, deadline: float) -> None:
+def _wait(paths: t.Sequence[_ProbePath], number: int, deadline: float) -> None:
     poll = select.poll()
-    by_fd = {line.receiving.fileno(): line for line in lines if number in line.sent}
+    by_fd = {path.receiving.fileno(): path for path in paths if number in path.sent}
     for fd in by_fd:
         poll.register(fd, select.POLLIN)
     while by_fd:
-        left = deadline - time.monotonic()
-        ready = poll.poll(max(0, left) * 1000)
+        remaining = deadline - time.monotonic()
+        ready = poll.poll(max(0, remaining) * 1000)
         for fd, _events in ready:
-            line = by_fd[fd]
-            line.receive()
-            if number in line.back:
+            path = by_fd[fd]
+            path.receive()
+            if number in path.back:
                 poll.unregister(fd)
                 del by_fd[fd]
-        if left <= 0:
+        if remaining <= 0:
             return
 
 
 @contextlib.contextmanager
-def _lower(parent: Link) -> t.Iterator[_Line]:
-    """From the parent's own address to the same: no switch learns a new one, and none but a reflecting one answers."""
+def _lower(parent: Link) -> t.Iterator[_ProbePath]:
+    """Send from the parent's own address to itself: no switch learns a new one, and only a reflecting one replies."""
     cookie = os.urandom(frames.COOKIE_BYTES)
     with _packet_socket() as sock:
         _listen(sock, parent.name, cookie)
-        yield _Line(parent.mac or "", parent.mac or "", sock, sock, cookie)
+        yield _ProbePath(parent.mac or "", parent.mac or "", sock, sock, cookie)
 
 
 @contextlib.contextmanager
-def _endpoints(parent: Link) -> t.Iterator[_Line]:
-    """From one temporary link in mode vepa to another.
+def _endpoints(parent: Link) -> t.Iterator[_ProbePath]:
+    """Send from one temporary link in mode vepa to another.
 
-    They are macvlan links, which have no tap, in a network namespace of their own, which has no address to answer for
-    and ends with this process.
+    They are macvlan links, which have no tap, in a network namespace of their own. It has no addresses, and ends with
+    this process.
     """
     cookie = os.urandom(frames.COOKIE_BYTES)
     macs = ["02:" + os.urandom(5).hex(":") for _number in range(2)]
@@ -143,17 +143,17 @@ def _endpoints(parent: Link) -> t.Iterator[_Line]:
             there = stack.enter_context(rtnetlink.open_socket())
             sending, receiving = (stack.enter_context(_packet_socket()) for _number in range(2))
             _transact(here, [_create(parent, namespace, number, mac) for number, mac in enumerate(macs)])
-        # At once, where the end of the namespace would do it a moment later.
+        # Immediately: the end of the namespace would do it a moment later.
         stack.callback(rtnetlink.transact, there, [messages.delete_group(_GROUP)])
         indexes = range(_FIRST_INDEX, _FIRST_INDEX + len(macs))
-        # Or each would tell the LAN of an IPv6 address.
+        # Otherwise each would announce an IPv6 address on the LAN.
         silent = (messages.addrgenmode(ADDRGENMODES["none"]),)
         _transact(there, [messages.change(index, silent) for index in indexes])
         up = rtnetlink.IFF_UP
         _transact(there, [messages.change(index, (), up, up) for index in indexes])
         sending.bind((_name(0), 0))
         _listen(receiving, _name(1), cookie)
-        yield _Line(macs[0], macs[1], sending, receiving, cookie)
+        yield _ProbePath(macs[0], macs[1], sending, receiving, cookie)
 
 
 def _create(parent: Link, namespace: int, number: int, mac: str) -> bytes:
@@ -179,13 +179,13 @@ def _transact(sock: socket.socket, requests: t.Sequence[bytes]) -> None:
 
 
 def _packet_socket() -> socket.socket:
-    # Of no protocol: it hears nothing until it is bound to one.
+    # No protocol: it receives nothing until it is bound to one.
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
 
 
 def _listen(sock: socket.socket, link: str, cookie: bytes) -> None:
     _attach(sock, frames.socket_filter(cookie))
-    with contextlib.suppress(OSError):  # before Linux 4.20: receive() sorts them out
+    with contextlib.suppress(OSError):  # before Linux 4.20: receive() filters them
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     sock.bind((link, _ETH_P_ALL))
 

@@ -25,7 +25,7 @@ from companions import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
     DHCP,
-    HALF_MADE,
+    INCOMPLETE_GROUP,
     MARK,
     SCOPE_LINK,
     SETTINGS,
@@ -111,7 +111,7 @@ def test_what_is_not_declared_goes(more: Address | Route, field: str) -> None:
 def test_an_address_that_somebody_else_has_turned_out_to_have_is_given_anew() -> None:
     failed = tuple(replace(one, failed=one.address == "2001:db8::250") for one in WITH.addresses)
     ((field, before, after),) = changes(want(), replace(WITH, addresses=failed))
-    assert (field, set(before) - set(after)) == ("addresses", {"2001:db8::250/128 (somebody else has it)"})
+    assert (field, set(before) - set(after)) == ("addresses", {"2001:db8::250/128 (duplicate)"})
 
 
 def test_settings_are_put_right() -> None:
@@ -125,7 +125,7 @@ def test_without_ipv6_there_is_nothing_of_it() -> None:
     (step,) = plan(wanted, host).steps
     assert step.after is not None
     assert set(step.after.settings) == {"ipv4/arp_filter", "ipv4/arp_announce"}
-    assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel has not" in refused(want(), host)
+    assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel does not support" in refused(want(), host)
 
 
 V4 = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
@@ -143,7 +143,7 @@ def test_a_companion_with_less_than_ipv6_needs_has_none_of_it() -> None:
     for parent in (1200, 1500):
         assert not plan(V4, clamped(1200, parent)).changed
         said = refused(want(), clamped(1200, parent))
-        assert "addresses[1]: 2001:db8::250 is IPv6, which needs an MTU of 1280 bytes, and host0 has 1200" in said
+        assert "addresses[1]: 2001:db8::250 is IPv6, which requires an MTU of 1280; host0 has 1200" in said
     # Its settings come with the MTU.
     found = changes(replace(V4, mtu=1500), clamped(1200, 1500))
     assert found == [("mtu", 1200, 1500), ("accept_ra", None, 0), ("autoconf", None, 0)]
@@ -152,7 +152,7 @@ def test_a_companion_with_less_than_ipv6_needs_has_none_of_it() -> None:
     (step,) = plan(V4, low).steps
     assert step.after is not None
     assert step.after.settings == SETTINGS4
-    assert "addresses[1]: 2001:db8::250 is IPv6, which needs" in refused(want(), low)
+    assert "addresses[1]: 2001:db8::250 is IPv6, which requires" in refused(want(), low)
     # Without IPv6 there is nothing to lose.
     assert plan(replace(V4, mtu=1000), replace(BARE, ipv6=False)).changed
 
@@ -183,7 +183,7 @@ def test_what_was_static_is_no_lease() -> None:
         ("guests", ["192.0.2.77/32", "2001:db8::77/128"]),
     ]
     said = refused(wanted, also(WITH, Connection("192.0.2.250", "203.0.113.5")))
-    assert "goes over host0, and taking away 192.0.2.250 would cut it off" in said
+    assert "goes over host0, and removing 192.0.2.250 would cut it off" in said
 
 
 def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:
@@ -197,7 +197,7 @@ def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:
 
 
 def test_one_that_a_killed_run_left_is_ours() -> None:
-    half = replace(HOST0, alias="", group=HALF_MADE, up=False)
+    half = replace(HOST0, alias="", group=INCOMPLETE_GROUP, up=False)
     host = replace(BARE, links={**BARE.links, "host0": half}, settings={"host0": SETTINGS})
     assert ("state", "down", "up") in changes(want(), host)
     assert plan(want(), host).steps[0].after.link.group == 0  # type: ignore[union-attr]
@@ -208,7 +208,7 @@ def test_one_that_a_killed_run_left_is_ours() -> None:
     "theirs",
     [
         replace(HOST0, alias=""),
-        replace(HOST0, alias="", group=HALF_MADE),
+        replace(HOST0, alias="", group=INCOMPLETE_GROUP),
         replace(HOST0, kind="macvtap"),
         replace(HOST0, kind="", alias=MARK),
     ],
@@ -216,29 +216,29 @@ def test_one_that_a_killed_run_left_is_ours() -> None:
 def test_what_is_not_ours_is_left_alone(theirs: Link) -> None:
     host = replace(WITH, links={**WITH.links, "host0": theirs})
     for wanted in (want(), ABSENT):
-        assert "companions[3].name: host0 exists and is no companion but" in refused(wanted, host)
+        assert "companions[3].name: host0 already exists and is" in refused(wanted, host)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"addresses": ("192.0.2.1",)}, "addresses[0]: 192.0.2.1 is an address of the host already, of eth0"),
-        ({"addresses": ("192.0.2.254",)}, "addresses[0]: 192.0.2.254 is a router's"),
-        ({"addresses": ("192.0.2.0",)}, "addresses[0]: 192.0.2.0 is the first of 192.0.2.0/24, and means all of"),
-        ({"addresses": ("192.0.2.255",)}, "addresses[0]: 192.0.2.255 is the last of 192.0.2.0/24, and means all of"),
-        ({"addresses": ("203.0.113.5",)}, "addresses[0]: 203.0.113.5 is whom Ansible connects from"),
+        ({"addresses": ("192.0.2.1",)}, "addresses[0]: 192.0.2.1 is already an address of the host, on eth0"),
+        ({"addresses": ("192.0.2.254",)}, "addresses[0]: 192.0.2.254 is the address of a router"),
+        ({"addresses": ("192.0.2.0",)}, "addresses[0]: 192.0.2.0 is the network address of 192.0.2.0/24. Use a host"),
+        ({"addresses": ("192.0.2.255",)}, "addresses[0]: 192.0.2.255 is the broadcast address of 192.0.2.0/24."),
+        ({"addresses": ("203.0.113.5",)}, "addresses[0]: 203.0.113.5 is the address that Ansible connects from"),
         ({"guests": ("192.0.2.0/30",)}, "guests[0]: 192.0.2.0/30 contains an address of the host itself, 192.0.2.1 of"),
-        ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router by which this host reaches"),
-        ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, whom Ansible connects from"),
-        ({"guests": ("198.51.100.0/24",)}, "guests[0]: 198.51.100.0/24 is routed over eth1 already"),
-        ({"guests": ("100.64.0.0/10",)}, "guests[0]: there is a route of type blackhole to 100.64.0.0/10 already"),
-        ({"mtu": 1279}, "mtu: 1279 is less than the 1280 bytes that IPv6 needs"),
-        ({"mtu": 9000}, "mtu: 9000 exceeds the mtu of its parent"),
-        ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the address of eth0, the parent"),
-        ({"mac": ETH1.mac}, "mac: 02:00:00:00:00:03 is the address of the link eth1"),
-        ({"mac": "02:00:00:00:00:fe"}, "mac: 02:00:00:00:00:fe is the address of 192.0.2.254, and what is for that"),
+        ({"guests": ("192.0.2.252/30",)}, "guests[0]: 192.0.2.252/30 contains a router that this host uses"),
+        ({"guests": ("203.0.113.0/24",)}, "guests[0]: 203.0.113.0/24 contains 203.0.113.5, which Ansible connects"),
+        ({"guests": ("198.51.100.0/24",)}, "guests[0]: there already is a route to 198.51.100.0/24 over eth1"),
+        ({"guests": ("100.64.0.0/10",)}, "guests[0]: there already is a route of type blackhole to 100.64.0.0/10"),
+        ({"mtu": 1279}, "mtu: 1279 is below 1280, "),
+        ({"mtu": 9000}, "mtu: 9000 exceeds the MTU of the parent"),
+        ({"mac": ETH0.mac}, "mac: 02:00:00:00:00:02 is the MAC address of eth0, the parent"),
+        ({"mac": ETH1.mac}, "mac: 02:00:00:00:00:03 is the MAC address of the link eth1"),
+        ({"mac": "02:00:00:00:00:fe"}, "mac: 02:00:00:00:00:fe is the MAC address of 192.0.2.254, whose frames would"),
         ({"parent": "lo"}, "parent: lo is the loopback link"),
-        ({"parent": None}, "parent: the link host0 does not exist"),
+        ({"parent": None}, "parent: is required, since the link host0 does not exist"),
     ],
 )
 def test_what_would_harm_the_host_is_refused(given: dict[str, t.Any], message: str) -> None:
@@ -263,9 +263,7 @@ OVER_IT = [
 @pytest.mark.parametrize("wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")], ids=str)
 def test_what_ansible_runs_over_stays(connection: Connection, wanted: Wanted) -> None:
     said = refused(wanted, also(WITH, connection))
-    assert (
-        f"the connection from {connection.peer} to {connection.local}, by which Ansible runs, goes over host0" in said
-    )
+    assert f"Ansible's connection from {connection.peer} to {connection.local} goes over host0" in said
 
 
 @pytest.mark.parametrize(
@@ -280,10 +278,10 @@ def test_what_ansible_does_not_run_over_may_go(connection: Connection, wanted: W
 
 def test_the_way_to_the_peer_stays() -> None:
     peer = Connection("192.0.2.1", "192.0.2.77")
-    assert "192.0.2.77, which is routed over host0, and would be cut off" in refused(want(guests=()), also(WITH, peer))
+    assert "192.0.2.77 over host0; removing that route would cut it off" in refused(want(guests=()), also(WITH, peer))
     # A wider route that has it too takes its place.
     assert plan(want(guests=("192.0.2.64/27",)), also(WITH, peer)).changed
-    assert "and taking away 192.0.2.250 would" in refused(
+    assert "and removing 192.0.2.250 would" in refused(
         want(addresses=("192.0.2.251", "2001:db8::250")), also(WITH, Connection("192.0.2.250", "203.0.113.5"))
     )
 
@@ -292,9 +290,7 @@ def test_the_way_is_the_one_that_the_kernel_takes() -> None:
     # By another table, or a rule: the main table leads elsewhere.
     over = Connection("192.0.2.1", "203.0.113.5", index=10, gateway="192.0.2.77")
     for wanted in (ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")):
-        assert "the connection from 203.0.113.5 to 192.0.2.1, by which Ansible runs, goes over host0" in refused(
-            wanted, also(WITH, over)
-        )
+        assert "Ansible's connection from 203.0.113.5 to 192.0.2.1 goes over host0" in refused(wanted, also(WITH, over))
     # And the other way round.
     beside = Connection("192.0.2.1", "192.0.2.77", index=2)
     assert plan(ABSENT, also(WITH, replace(beside, peer="203.0.113.5"))).changed
@@ -305,7 +301,7 @@ def test_a_route_of_the_kernels_goes_with_its_address() -> None:
     assert plan(want(), also(WITH, *undeclared)).changed
     connection = Connection("192.0.2.1", "10.1.1.9", index=10)
     said = refused(want(), also(WITH, *undeclared, connection))
-    assert "guests: Ansible connects from 10.1.1.9, which is routed over host0, and would be cut off" in said
+    assert "guests: Ansible connects from 10.1.1.9 over host0; removing that route would cut it off" in said
     # Of two addresses the other one keeps it.
     kept = want(addresses=("192.0.2.250", "2001:db8::250", "10.1.1.6"))
     two = (*undeclared, Address("10.1.1.6", 32, index=10))
@@ -323,7 +319,7 @@ def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
         (want(addresses=("192.0.2.251", "2001:db8::250")), "companions[3].addresses"),
     ):
         said = refused(wanted, host)
-        assert said.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has 192.0.2.250 of host0 as its source")
+        assert said.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0")
     assert plan(want(guests=()), host).changed
     # Of IPv6 they lose no more than that.
     six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
@@ -337,25 +333,25 @@ def test_of_a_network_of_two_both_may_be_had() -> None:
 
 def test_no_address_where_ipv6_is_switched_off() -> None:
     off = replace(BARE, without_ipv6=frozenset({"default"}))
-    said = "companions[3].addresses[1]: 2001:db8::250 is IPv6, which is switched off on"
-    assert refused(want(), off).startswith(f"{said} new links (net.ipv6.conf.default.disable_ipv6). Switch it on")
+    said = "companions[3].addresses[1]: 2001:db8::250 is IPv6, which is disabled on"
+    assert refused(want(), off).startswith(f"{said} new links (net.ipv6.conf.default.disable_ipv6). Enable it")
     assert plan(V4, off).changed
     # One that is there has a setting of its own, and one that is made anew has not.
     more = want(addresses=("192.0.2.250", "2001:db8::251"))
     assert plan(more, replace(WITH, without_ipv6=off.without_ipv6)).changed
     own = replace(WITH, without_ipv6=frozenset({"host0"}))
-    assert "which is switched off on host0 (net.ipv6.conf.host0.disable_ipv6)" in refused(more, own)
+    assert "which is disabled on host0 (net.ipv6.conf.host0.disable_ipv6)" in refused(more, own)
     assert "on new links" in refused(want(parent="eth1"), replace(WITH, without_ipv6=off.without_ipv6))
 
 
 def test_a_route_that_would_not_go_alone_is_left() -> None:
-    apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="goes by several next hops")
+    apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="has several next hops")
     for wanted, path in ((want(), "companions[3].guests"), (ABSENT, "companions[3]")):
         said = refused(wanted, also(WITH, apart))
-        assert said.startswith(f"{path}: the route to 198.51.100.0/24 over host0 goes by several next hops, so that it")
+        assert said.startswith(f"{path}: the route to 198.51.100.0/24 over host0 has several next hops, so it")
     other = replace(WITH, elsewhere=(replace(apart, table=100),))
     assert not plan(want(), other).changed
-    assert refused(ABSENT, other).startswith("companions[3]: the route to 198.51.100.0/24 over host0 goes by several")
+    assert refused(ABSENT, other).startswith("companions[3]: the route to 198.51.100.0/24 over host0 has several")
     # Nor is one taken for what was declared.
     tos = replace(OVER_HOST0[0], apart="has the type of service 0x10")
     host = replace(WITH, routes=(*WAYS, tos, *OVER_HOST0[1:]))
@@ -380,7 +376,7 @@ def test_a_parent_without_carrier_is_told() -> None:
 def test_guests_that_a_companion_does_not_reach_are_told(mode: str) -> None:
     guest = Link("macvtap0", 20, "macvtap", "eth0", 2, mode, "52:54:00:00:00:01", 1500, up=True)
     host = replace(WITH, links={**WITH.links, "macvtap0": guest})
-    told = f"host0: macvtap0 ({mode}) on eth0 are not reached over it."
+    told = f"host0: macvtap0 ({mode}) on eth0 cannot be reached over it."
     for wanted in (want(), want(mtu=1400)):
         assert any(one.startswith(told) for one in plan(wanted, host).warnings) == (mode != "bridge")
     assert not plan(ABSENT, host).warnings
@@ -392,7 +388,7 @@ def test_guests_that_a_companion_does_not_reach_are_told(mode: str) -> None:
 
 def test_an_address_of_no_network_of_the_parents_needs_a_route_in_the_guests() -> None:
     (told,) = plan(want(addresses=("10.9.9.1",), guests=("192.0.2.77/32",)), BARE).warnings
-    assert told.startswith("host0: 10.9.9.1 is in no network that this host has on eth0 (192.0.2.0/24), so each guest")
+    assert told.startswith("host0: 10.9.9.1 is outside of the networks on eth0 (192.0.2.0/24), so each guest")
     assert "ip route add 10.9.9.1 dev LINK" in told
     for wanted, host in ((want(), BARE), (want(), WITH), (want(addresses=("10.9.9.1",), parent="eth1"), BARE)):
         assert not any("needs a route" in one for one in plan(replace(wanted, guests=()), host).warnings)

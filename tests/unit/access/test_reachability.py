@@ -74,7 +74,7 @@ def with_address(index: int, address: str = "192.0.2.1", **how: t.Any) -> Reach:
         (Reach(routes=(Route("203.0.113.0/24", 2, table=100),)), "eth0 has routes to 203.0.113.0/24, and"),
         (
             Reach(connections=(replace(PEER, index=2),)),
-            "the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over eth0, and",
+            "Ansible's connection from 192.0.2.9 to 192.0.2.1 goes over eth0, and",
         ),
     ],
 )
@@ -121,8 +121,8 @@ def test_a_guests_link_has_advertised_addresses_by_accident() -> None:
 def test_what_needs_the_link_goes_with_it(loss: Loss) -> None:
     words = loss.value[0]
     said = refused(Disruption("eth0", loss), with_address(4))
-    assert said.startswith(f"host0 has addresses of the host (192.0.2.1/24), which needs eth0, and {words}")
-    assert "goes over eth0.20, which needs eth0, and" in refused(
+    assert said.startswith(f"host0 has addresses of the host (192.0.2.1/24), which depends on eth0, and {words}")
+    assert "goes over eth0.20, which depends on eth0, and" in refused(
         Disruption("eth0", loss), Reach(connections=(replace(PEER, index=3),))
     )
     # As the only port of a bridge, or one of several: by which of them it is reached nobody knows.
@@ -143,7 +143,7 @@ def test_a_tunnel_goes_with_the_link_that_it_is_bound_to(loss: Loss) -> None:
     """Which IFLA_LINK does not say."""
     tunnel = Link("vxlan5", 6, "vxlan", under=3, up=True)
     said = refused(Disruption("eth0.20", loss), with_address(6), tunnel)
-    assert said.startswith("vxlan5 has addresses of the host (192.0.2.1/24), which needs eth0.20, and")
+    assert said.startswith("vxlan5 has addresses of the host (192.0.2.1/24), which depends on eth0.20, and")
 
 
 def test_addresses_of_a_vrf_need_one_of_its_ports() -> None:
@@ -188,12 +188,12 @@ BY_ROUTER = Reach(routes=(Route("0.0.0.0/0", 2, ROUTER),), neighbours={ROUTER: R
 def test_a_link_that_takes_what_the_host_needs_to_hear(wanted: Wanted, there: dict[str, Link]) -> None:
     """All frames from its addresses, be they to it or to the host itself."""
     said = cut_off(wanted, BY_ROUTER, **there)
-    assert said.startswith("eth0 has routes to 0.0.0.0/0 by a router there, and a link in mode source on it, which")
+    assert said.startswith("eth0 has routes to 0.0.0.0/0 through a router there, and a link in mode source on it")
     assert said.endswith("source_macs, set nodst: false, or set allow_host_disconnect: true")
     connected = replace(BY_ROUTER, routes=(), connections=(replace(PEER, index=2, gateway=ROUTER),))
-    assert cut_off(wanted, connected, **there).startswith("the connection from 192.0.2.9 to 192.0.2.1")
+    assert cut_off(wanted, connected, **there).startswith("Ansible's connection from 192.0.2.9 to 192.0.2.1")
     direct = replace(connected, connections=(replace(PEER, index=2),), neighbours={PEER.peer: ROUTER_MAC})
-    assert cut_off(wanted, direct, **there).startswith("the connection from 192.0.2.9 to 192.0.2.1")
+    assert cut_off(wanted, direct, **there).startswith("Ansible's connection from 192.0.2.9 to 192.0.2.1")
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def vlan_cut_off(wanted: WantedVlan, reach: Reach, *links: Link) -> str:
 def test_a_vlan_link_that_takes_the_frames_of_one_on_a_bridge(state: str) -> None:
     """A port's own VLAN links get tagged frames before its bridge does."""
     port, wanted = replace(ETH0, master="br0"), WantedVlan("eth0", 20, state=state, path="vlans[0]")
-    said = "vlans[0]: br0.20 has addresses of the host (192.0.2.1/24), which needs eth0, and a VLAN link of this ID on"
+    said = "vlans[0]: br0.20 has addresses of the host (192.0.2.1/24), which depends on eth0, and a VLAN link with this"
     assert vlan_cut_off(wanted, with_address(8), port, BR0, IN_BRIDGE).startswith(said)
     # What is on it, in a VLAN of its own or not.
     above = Link("c0", 9, "macvlan", "br0.20", 8, up=True)
     assert "c0 has addresses" in vlan_cut_off(wanted, with_address(9), port, BR0, IN_BRIDGE, above)
     connected = Reach(connections=(replace(PEER, index=8),))
-    assert "goes over br0.20, which needs eth0" in vlan_cut_off(wanted, connected, port, BR0, IN_BRIDGE)
+    assert "goes over br0.20, which depends on eth0" in vlan_cut_off(wanted, connected, port, BR0, IN_BRIDGE)
 
 
 def test_a_vlan_link_that_takes_the_frames_of_one_on_a_macvlan_link() -> None:
@@ -274,7 +274,9 @@ def test_what_is_on_it_works_on(loss: Loss) -> None:
 def test_an_mtu_that_ipv6_cannot_live_with_takes_it_from_what_is_on_it() -> None:
     passes(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4))
     said = refused(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4, "2001:db8::1"))
-    assert said.startswith("host0 has addresses of the host (2001:db8::1/64), which needs eth0, and changing its MTU")
+    assert said.startswith(
+        "host0 has addresses of the host (2001:db8::1/64), which depends on eth0, and changing its MTU"
+    )
 
 
 def test_what_is_declared_along_with_the_link_may_go() -> None:
@@ -336,7 +338,7 @@ def cut_off(wanted: Wanted, reach: Reach, **links: Link) -> str:
     ],
 )
 def test_passthru_on_a_parent_that_the_host_has_addresses_on(wanted: Wanted, there: dict[str, Link]) -> None:
-    said = "eth0 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it, which takes all of its"
+    said = "eth0 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it, which receives all its"
     assert cut_off(wanted, ADDRESSED, **there).startswith(said)
     assert not cut_off(wanted, with_address(7), **there)
 
@@ -349,10 +351,10 @@ def test_passthru_that_is_there_already_takes_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("change", "action"),
     [
-        ({"state": "absent"}, "removing it would take them away"),
-        ({"parent": "eth1"}, "recreating it would take them away"),
-        ({"tx_queues": 2}, "recreating it would take them away"),
-        ({"mode": "passthru", "parent": "eth1"}, "recreating it would take them away"),
+        ({"state": "absent"}, "removing it would remove them"),
+        ({"parent": "eth1"}, "recreating it would remove them"),
+        ({"tx_queues": 2}, "recreating it would remove them"),
+        ({"mode": "passthru", "parent": "eth1"}, "recreating it would remove them"),
         ({"state": "down"}, "setting it down would cut them off"),
         ({"mac": "02:00:00:00:00:55"}, "changing its MAC address would cut them off"),
         ({"mtu": 1400}, "changing its MTU could cut them off"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import (
-    HALF_MADE,
+    INCOMPLETE_GROUP,
     MARK,
     SETTINGS,
     Address,
@@ -95,7 +95,7 @@ class Kernel:
                     self.remove(step.target)
                 yield
                 if after is not None:
-                    half = replace(after.link, up=False, alias=None, group=HALF_MADE)
+                    half = replace(after.link, up=False, alias=None, group=INCOMPLETE_GROUP)
                     self.made.add(self.make(half).index)
             if after is None:
                 continue
@@ -280,12 +280,12 @@ def test_what_was_not_begun_is_not_put_back() -> None:
 @pytest.mark.parametrize(
     ("there", "said"),
     [
-        (None, "host0 has been removed by something else while this ran"),
-        (replace(HOST0, index=77), "host0 is not the link any more that this run has changed, and is left as it is"),
-        (replace(HOST0, alias=""), "host0 is not the link any more that this run has changed, and is left as it is"),
+        (None, "host0 was removed by something else while this task ran"),
+        (replace(HOST0, index=77), "host0 is no longer the link that this run changed, and is left alone"),
+        (replace(HOST0, alias=""), "host0 is no longer the link that this run changed, and is left alone"),
         (
             replace(HOST0, kind="dummy"),
-            "host0 is not the link any more that this run has changed, and is left as it is",
+            "host0 is no longer the link that this run changed, and is left alone",
         ),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_link_that_something_else_has_made_in_its_place_is_left_alone() -> Non
         journal = journal_of(wanted, before, Done.LINK)
         back = undo(journal, host)
         assert back.steps == ()
-        assert "is left as it is" in back.warnings[0]
+        assert "is left alone" in back.warnings[0]
         # The run's own goes, or is made what there was.
         assert undo(journal, replace(host, made=frozenset({77}))).warnings == ()
 
@@ -317,7 +317,7 @@ def test_one_that_others_have_made_a_port_since_stays() -> None:
 
 
 def test_one_that_is_not_whole_yet_goes() -> None:
-    half = replace(HOST0, index=77, alias=None, up=False, group=HALF_MADE)
+    half = replace(HOST0, index=77, alias=None, up=False, group=INCOMPLETE_GROUP)
     host = replace(BARE, links={**BARE.links, "host0": half})
     (step,) = undo(journal_of(want(), BARE, Done.LINK), host).steps
     assert step.removes

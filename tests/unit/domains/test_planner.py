@@ -406,7 +406,7 @@ def test_an_address_that_another_domain_has_is_refused_for_a_new_interface() -> 
     [
         ({"source": "eth7"}, r"interfaces\[2\]\.source: there is no link eth7 on this host; did you mean eth1 or eth0"),
         ({"source": "port0"}, r"interfaces\[2\]\.source: port0 is a port of the bridge br0.*Use br0 instead"),
-        ({"source": "macvtap0"}, r"interfaces\[2\]\.source: macvtap0 is itself a macvtap link"),
+        ({"source": "macvtap0"}, r"interfaces\[2\]\.source: macvtap0 is a macvtap link"),
         ({"vlan": "20"}, r"interfaces\[2\]\.vlan: .*Only an SR-IOV virtual function.*eth0\.20 type vlan id 20"),
         (
             {"vlan": "20", "mode": "passthrough", "source": "br0"},

@@ -106,7 +106,7 @@ class FakeKernel:
         made = [(step, t.cast("Link", step.after)) for step in coming]
         yield from ((step, MADE, partial(self._create, link)) for step, link in made)
         for step, link in made:
-            if adapter.hears_later(link):
+            if adapter.allmulticast_after_up(link):
                 yield step, MADE, partial(self._set_allmulticast, link.name, on=True)
             yield step, MADE, partial(self._add_altnames, link.name, link.altnames)
 
@@ -143,7 +143,7 @@ class FakeKernel:
         fields["mac"] = parent.mac if wanted.mode == "passthru" else wanted.mac or self._new_mac()
         fields["mtu"] = parent.mtu if wanted.mtu is None else wanted.mtu
         fields["bclim"] = siblings[0].bclim if siblings else 1
-        if adapter.hears_later(wanted):
+        if adapter.allmulticast_after_up(wanted):
             fields["allmulticast"] = False
         link = replace(
             wanted,
@@ -169,7 +169,7 @@ class FakeKernel:
         if after.mode != before.mode and "passthru" in (before.mode, after.mode):
             raise RefusedError("EINVAL")
         passing = before.mode == "passthru"
-        first, last = adapter.apart(before, after) if passing else (False, after.allmulticast)
+        first, last = adapter.passthru_allmulticast(before, after) if passing else (False, after.allmulticast)
         if first:
             self._set_allmulticast(name, on=False)
         if before.up:

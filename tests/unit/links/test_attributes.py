@@ -47,7 +47,7 @@ def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -
     base = replace(MT0, mode="source") if row.field == "source_macs" else MT0
     after = replace(base, **{row.field: value})
     step = planner.step_between(None, after)
-    sent = [requests.create(step, None)] if row.made_with else list(requests.finish(step, 10))
+    sent = [requests.create(step, None)] if row.made_with else list(requests.post_create(step, 10))
     assert getattr(read(sent[0]), row.field) == value
 
 

@@ -45,10 +45,10 @@ def wanted(**given: t.Any) -> t.Any:
         ({"mac": "01:00:5e:00:00:01"}, r"links\[2\]\.mac: 01:00:5e:00:00:01 is a multicast address"),
         ({"mac": "00:00:00:00:00:00"}, r"links\[2\]\.mac: .* all zero"),
         ({"mac": "eth0"}, r"links\[2\]\.mac: 'eth0' is not a MAC address"),
-        ({"tap": {"owner": "nobody-here"}}, r"links\[2\]\.tap\.owner: there is no user 'nobody-here' on this host"),
-        ({"tap": {"group": "nobody-here"}}, r"links\[2\]\.tap\.group: there is no group 'nobody-here' on this host"),
-        ({"tap": {"mode": "0999"}}, r"links\[2\]\.tap\.mode: '0999' is no permission in octal digits"),
-        ({"tap": {"mode": "u=rw"}}, r"links\[2\]\.tap\.mode: 'u=rw' is no permission in octal digits"),
+        ({"tap": {"owner": "nobody-here"}}, r"links\[2\]\.tap\.owner: no user 'nobody-here' on this host"),
+        ({"tap": {"group": "nobody-here"}}, r"links\[2\]\.tap\.group: no group 'nobody-here' on this host"),
+        ({"tap": {"mode": "0999"}}, r"links\[2\]\.tap\.mode: '0999' is not an octal permission"),
+        ({"tap": {"mode": "u=rw"}}, r"links\[2\]\.tap\.mode: 'u=rw' is not an octal permission"),
     ],
 )
 def test_bad_value(given: dict[str, t.Any], message: str) -> None:

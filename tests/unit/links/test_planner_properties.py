@@ -247,7 +247,7 @@ def test_the_next_run_converges_from_wherever_one_was_killed(data: st.DataObject
         # A link that was to be recreated is gone, and the declaration does not say on what to make it, or in which
         # mode.
         said = exc.message
-        assert "does not exist" in said or "only a link in mode source" in said
+        assert "does not exist" in said or "requires mode source" in said
         return
     kernel.apply(again.steps)
     for want in wanted:

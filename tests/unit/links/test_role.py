@@ -67,6 +67,4 @@ def test_vlans_that_are_to_go_are_removed_after_the_links_on_them(
         values[name] = environment.from_string(text).render(values)
     assert [vlan["id"] for vlan in values["macvtap_links_vlans_last"]] == last
     tasks = [task["name"] for task in yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())]
-    assert tasks.index("Remove the VLAN links that are to go") > tasks.index(
-        "Make the macvtap links what they should be"
-    )
+    assert tasks.index("Remove VLAN links that are declared absent") > tasks.index("Manage macvtap links")

@@ -21,12 +21,12 @@ def wanted(**given: t.Any) -> WantedVlan:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"parent": None}, r"vlans\[2\]\.parent: say the link"),
-        ({"id": None}, r"vlans\[2\]\.id: say the number of the VLAN, from 1 to 4094"),
+        ({"parent": None}, r"vlans\[2\]\.parent: is required"),
+        ({"id": None}, r"vlans\[2\]\.id: is required; set it to the VLAN ID, from 1 to 4094"),
         ({"id": True}, r"vlans\[2\]\.id: True is not a whole number$"),
-        ({"id": 0}, r"vlans\[2\]\.id: 0 is no number of a VLAN, which is from 1 to 4094 \(0 marks frames"),
-        ({"id": 4095}, r"vlans\[2\]\.id: 4095 is no number .* \(4095 is reserved\)"),
-        ({"id": -1}, r"vlans\[2\]\.id: -1 is no number of a VLAN, which is from 1 to 4094$"),
+        ({"id": 0}, r"vlans\[2\]\.id: 0 is not a VLAN ID; use one from 1 to 4094 \(0 marks frames"),
+        ({"id": 4095}, r"vlans\[2\]\.id: 4095 is not a VLAN ID.* \(4095 is reserved\)"),
+        ({"id": -1}, r"vlans\[2\]\.id: -1 is not a VLAN ID; use one from 1 to 4094$"),
         ({"name": "a" * 16}, r"vlans\[2\]\.name: 'a{16}' has 16 bytes and the kernel allows 15"),
         ({"name": "v%d"}, r"vlans\[2\]\.name: 'v%d' is not a valid link name"),
         ({"name": ""}, r"vlans\[2\]\.name: '' is not a valid link name"),
@@ -58,7 +58,7 @@ def test_the_name_is_that_of_the_link_that_was_meant() -> None:
 def test_a_name_that_would_be_too_long_has_to_be_given() -> None:
     parent = Link("enx0123456789ab")
     with pytest.raises(
-        MacvtapError, match=r"^vlans\[2\]\.name: 'enx0123456789ab\.20' would have 18 bytes .* give a name"
+        MacvtapError, match=r"^vlans\[2\]\.name: 'enx0123456789ab\.20' has 18 bytes.* Set a shorter name"
     ):
         vlans.name_of(wanted(), parent)
     assert vlans.name_of(wanted(name="v20"), parent) == "v20"

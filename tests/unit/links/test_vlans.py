@@ -23,7 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Links,
     Wanted,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import foreseen
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
 
@@ -65,7 +65,7 @@ def refused(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.A
 def test_a_new_link_is_one_change(parent: str) -> None:
     planned = plan(vlan(parent=parent))
     assert [(c.target, c.before, c.after) for c in planned.changes] == [("eth0.20", "absent", "up")]
-    assert report(foreseen(planned, host())["eth0.20"]) == {
+    assert report(predicted(planned, host())["eth0.20"]) == {
         "name": "eth0.20",
         "ifindex": None,
         "parent": "eth0",
@@ -122,9 +122,9 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
 @pytest.mark.parametrize(
     ("more", "use"),
     [
-        ([OURS, ON_IT], r"eth0.20 is the parent of mt0, and"),
-        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], r"eth0.20 is the parent of eth0.20.7, and"),
-        ([replace(OURS, master="br0")], r"eth0.20 is a port of br0, and"),
+        ([OURS, ON_IT], r"eth0.20 is the parent of mt0;"),
+        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], r"eth0.20 is the parent of eth0.20.7;"),
+        ([replace(OURS, master="br0")], r"eth0.20 is a port of br0;"),
     ],
 )
 def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], use: str) -> None:
@@ -143,7 +143,7 @@ IN_IT = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10,
     ("more", "held", "use"),
     [
         ([ON_IT], Held((GUEST,)), "pid 77 (qemu-system-x86_64, libvirt domain web1) holds the tap of mt0 open"),
-        ([ON_IT], Held(doubt="no /proc"), "whether a process holds the tap of mt0 open cannot be told: no /proc"),
+        ([ON_IT], Held(doubt="no /proc"), "whether a process holds the tap of mt0 open is unknown: no /proc"),
         # On a VLAN on it.
         ([IN_IT, replace(ON_IT, parent="inner", parent_index=12)], Held((GUEST,)), "pid 77 (qemu"),
         # Whose other ports have guests that nobody sees here.
@@ -162,8 +162,8 @@ def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Held, use: s
     with pytest.raises(MacvtapError) as caught:
         vlan_refusals.check_guests(planned, links, {"mt0": held}, force=False)
     said = str(caught.value)
-    assert said.startswith(f"vlans[3]: setting eth0.20 down would cut off what is on it: {use}")
-    assert said.endswith("See to that first, or set force: true")
+    assert said.startswith(f"vlans[3]: setting eth0.20 down would disconnect what is on it: {use}")
+    assert said.endswith("Fix that first, or set force: true")
 
 
 def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> None:
@@ -172,7 +172,7 @@ def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> No
     assert vlan_refusals.arrived(planned.steps, host(OURS, ON_IT)) == {}
     new = replace(ON_IT, name="mt1", index=21)
     refused = vlan_refusals.arrived(planned.steps, host(OURS, ON_IT, new))
-    assert str(refused["eth0.20"]) == "vlans[3]: eth0.20 is the parent of mt1 since this run began, and stays"
+    assert str(refused["eth0.20"]) == "vlans[3]: eth0.20 became the parent of mt1 after this task started; left alone"
     made = Journal[Link]()
     (step,) = plan(vlan()).steps
     made.record(step, MADE)
@@ -209,34 +209,34 @@ def test_what_something_else_has_made_is_used_as_it_is() -> None:
     planned = plan(vlan(id=15, mtu=1400, state="down"), THEIRS)
     assert not planned.changed
     assert planned.warnings == (
-        "mgmt: its mtu is 1500 and not 1400, its state is up and not down; it is not this module's own (its alias is "
-        "not linuxvirt.macvtap) and is left as it is",
+        "mgmt: its mtu is 1500, not 1400, its state is up, not down; it is not managed by this collection (its alias "
+        "is not linuxvirt.macvtap) and is left unchanged",
     )
 
 
 def test_what_something_else_has_made_is_not_removed() -> None:
     planned = plan(vlan(id=15, state="absent"), THEIRS, force=True)
     assert not planned.changed
-    assert planned.warnings[0].startswith("mgmt: not removed, ")
+    assert planned.warnings[0].startswith("mgmt: not removed; ")
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
         (vlan(parent="eth9"), "vlans[3].parent: there is no link eth9 on this host"),
-        (vlan(parent="lo"), "vlans[3].parent: lo is the loopback link; a VLAN needs an Ethernet link"),
+        (vlan(parent="lo"), "vlans[3].parent: lo is the loopback link; a VLAN requires an Ethernet link"),
         (vlan(parent="port0"), "vlans[3].parent: port0 is a port of the bond bond0"),
         (
             vlan(parent="mt0"),
             "vlans[3].parent: mt0 is a macvtap link, whose frames go to the process that",
         ),
-        (vlan(parent="eth2"), "vlans[3].state: its parent eth2 is down"),
-        (vlan(parent="eth1", mtu=1500), "vlans[3].mtu: 1500 exceeds the mtu of its parent eth1 (1400)"),
-        (vlan(name="office"), "vlans[3].name: VLAN 20 of eth0 is eth0.20 already"),
-        (vlan(id=15, name="eth0.15"), "vlans[3].name: VLAN 15 of eth0 is mgmt already"),
-        (vlan(id=21, name="mgmt"), "vlans[3].name: mgmt exists and is VLAN 15 of eth0, which something else has made"),
-        (vlan(id=21, name="mt0"), "vlans[3].name: mt0 exists and is no VLAN link but a macvtap link"),
-        (vlan(id=21, name="trunk"), "vlans[3].name: trunk is a name of the link eth0 already"),
+        (vlan(parent="eth2"), "vlans[3].state: the parent eth2 is down"),
+        (vlan(parent="eth1", mtu=1500), "vlans[3].mtu: 1500 exceeds the MTU of the parent eth1 (1400)"),
+        (vlan(name="office"), "vlans[3].name: VLAN 20 of eth0 already exists as eth0.20"),
+        (vlan(id=15, name="eth0.15"), "vlans[3].name: VLAN 15 of eth0 already exists as mgmt"),
+        (vlan(id=21, name="mgmt"), "vlans[3].name: mgmt already exists and is VLAN 15 of eth0, which is not"),
+        (vlan(id=21, name="mt0"), "vlans[3].name: mt0 already exists and is a macvtap link, not a VLAN link"),
+        (vlan(id=21, name="trunk"), "vlans[3].name: trunk is already a name of the link eth0"),
     ],
 )
 def test_what_the_kernel_would_refuse(wanted: WantedVlan, message: str) -> None:
@@ -262,7 +262,7 @@ def test_on_a_link_that_is_down_it_may_wait() -> None:
         ),
         (
             vlan(parent="eth0.20", path="vlans[4]"),
-            "vlans[4].parent: eth0.20 is still to be made, by vlans[3]; make it in a task before this one",
+            "vlans[4].parent: eth0.20 is only created by vlans[3]. Create it in an earlier task",
         ),
     ],
 )
@@ -298,7 +298,7 @@ def test_the_way_back() -> None:
     brought = recorded((back.steps[1], MADE), (back.steps[1], INDEX + "99"))
     again = vlans.undo(journal, host(replace(OURS, index=99)), {}, brought)
     assert not again.changed
-    assert again.warnings == ("eth0.20: recreated on the way back, with another index",)
+    assert again.warnings == ("eth0.20: recreated during the rollback, with another index",)
     # Whoever has made it meanwhile, it is not this run's without its mark.
     assert not vlans.undo(recorded((made, MADE)), host(replace(new, alias="")), {}, Journal()).changed
     half_made = replace(new, alias="", group=INCOMPLETE_GROUP)
@@ -329,7 +329,7 @@ def test_what_is_declared_on_a_vlan_that_is_recreated_is_recreated_with_it() -> 
 
 def test_a_vlan_on_one_that_is_declared_absent() -> None:
     said = refused([vlan(state="absent"), vlan(parent="eth0.20", id=5, path="vlans[4]")], OURS)
-    assert said.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], and what is on it goes along")
+    assert said.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], which would remove")
 
 
 def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
@@ -351,7 +351,7 @@ def test_on_a_port_of_a_bridge_a_vlan_has_its_frames_first() -> None:
     port = replace(ETH1, master="br0")
     planned = plan(vlan(parent="eth1"), bridge, port)
     assert planned.changed
-    said = "eth1.20: eth1 is a port of br0. What arrives there in VLAN 20 goes to eth1.20, and to br0 no more"
+    said = "eth1.20: eth1 is a port of br0. Frames of VLAN 20 that arrive there go to eth1.20, no longer to br0"
     assert planned.warnings == (said,)
     made = replace(OURS, name="eth1.20", parent="eth1", parent_index=3)
     assert plan(vlan(parent="eth1"), bridge, port, made).warnings == ()

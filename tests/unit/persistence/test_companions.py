@@ -430,12 +430,12 @@ REACHED = AccessHost(
         (
             {"addresses": ("192.0.2.1",), "guests": ()},
             "addresses[0]",
-            "192.0.2.1 is an address of the host already, of eth0",
+            "192.0.2.1 is already an address of the host, on eth0",
         ),
-        ({"guests": ("192.0.2.96/29",)}, "guests[0]", "contains 192.0.2.99, whom Ansible connects from"),
+        ({"guests": ("192.0.2.96/29",)}, "guests[0]", "contains 192.0.2.99, which Ansible connects from"),
         ({"guests": ("192.0.2.240/28",)}, "guests[0]", "contains a router"),
         ({"guests": ("2001:db8::/125",)}, "guests[0]", "contains an address of the host itself"),
-        ({"guests": ("10.0.0.0/8",)}, "guests[0]", "routed over eth1 already"),
+        ({"guests": ("10.0.0.0/8",)}, "guests[0]", "there already is a route to 10.0.0.0/8 over eth1"),
     ],
 )
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
@@ -457,13 +457,13 @@ def test_a_companion_that_ansible_runs_over_stays_written() -> None:
     )
     host = replace(after(HOST, companion()), links=access.links, access=access)
     refused("companions[0]", "removing it would cut it off", host, companion(state="absent"))
-    refused("companions[0].guests", "192.0.2.77.*would be cut off", host, companion(guests=()))
-    refused("companions[0].addresses", "taking away 192.0.2.250", host, companion(addresses=("192.0.2.251",)))
+    refused("companions[0].guests", "192.0.2.77.*would cut it off", host, companion(guests=()))
+    refused("companions[0].addresses", "removing 192.0.2.250", host, companion(addresses=("192.0.2.251",)))
     assert not planner.plan([companion()], host).changed
 
 
 @pytest.mark.parametrize(
-    ("parent", "why"), [("mt9", "itself a macvtap"), ("lo", "loopback"), ("eth7", "there is no link eth7")]
+    ("parent", "why"), [("mt9", "is a macvtap link"), ("lo", "loopback"), ("eth7", "there is no link eth7")]
 )
 def test_a_parent_that_can_carry_none_is_an_error(parent: str, why: str) -> None:
     links = {**LINKS, "lo": Link("lo", 1, loopback=True), "mt9": Link("mt9", 9, "macvtap", "eth0", 2)}

@@ -512,7 +512,7 @@ def test_nothing_is_written_on_a_parent_that_the_kernel_would_refuse(backend: st
         "br0": Link("br0", 11, "bridge"),
     }
     host = replace(on, links=links)
-    for parent, why in (("lo", "loopback"), ("mt9", "itself a macvtap"), ("port", "port of the bridge br0")):
+    for parent, why in (("lo", "loopback"), ("mt9", "is a macvtap link"), ("port", "port of the bridge br0")):
         refused("links[0].parent", why, host, link(parent=parent, backend=backend))
         # What arrives tagged on a port of a bridge goes to the VLAN first.
         if parent != "port":

@@ -86,4 +86,4 @@ def test_guests_that_a_shim_does_not_reach_are_noted_and_stop_nothing(
     gaps = compare.gaps({"hv1": {"declared": variables, "found": there}})
     assert [gap["host"] for gap in gaps] == ["hv1"] * reported
     for gap in gaps:
-        assert gap["reason"].startswith(f"host0: web1 {A} ({mode}) on eth0 are not reached over it.")
+        assert gap["reason"].startswith(f"host0: web1 {A} ({mode}) on eth0 cannot be reached over it.")

@@ -87,7 +87,7 @@ def test_a_shim_may_lose_its_declared_addresses_but_not_a_connection() -> None:
     variables = declared(host_access_companions=[{"name": "host0", "parent": "eth0", "state": "absent"}])
     assert conflicts((variables, found(*ALL, reach=reach_of(6)))) == []
     conflict = only((variables, found(*ALL, reach=reach_of(6, "connection"))))
-    assert conflict.message.startswith("the connection from 192.0.2.9 to 192.0.2.1, by which Ansible runs, goes over")
+    assert conflict.message.startswith("Ansible's connection from 192.0.2.9 to 192.0.2.1 goes over")
     assert "macvtap_host_access_allow_host_disconnect" in conflict.remedy
 
 

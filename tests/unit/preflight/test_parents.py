@@ -27,7 +27,7 @@ def test_a_missing_parent_is_one_conflict_for_all_its_links() -> None:
         (uplink(3, "port0", kind="veth", master="br0"), "port0 is a port of the bridge br0"),
         (Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, hardware=772, loopback=True), "lo is the loopback link"),
         (uplink(3, "wlan0", wireless=True), "wlan0 is a wireless link"),
-        (macvtap("mt0", mac(9)), "mt0 is itself a macvtap link"),
+        (macvtap("mt0", mac(9)), "mt0 is a macvtap link"),
     ],
 )
 @pytest.mark.parametrize("role", ["links", "domains"])
@@ -164,16 +164,16 @@ def test_the_mtu_of_a_vlan_link_is_its_final_one(vlans: list[Values], there: lis
     ("vlans", "there", "kind", "message"),
     [
         ([{**LAN10, "state": "absent"}], [vlan(10, **OURS)], "parent", "there is no link eth0.10 on this host"),
-        ([LAN10], [vlan(10, name="lan10", **OURS)], "declaration", "VLAN 10 of eth0 is lan10 already"),
-        ([LAN10], [Link("eth0.10", 30, "dummy", mtu=1500)], "declaration", "eth0.10 exists and is no VLAN link"),
+        ([LAN10], [vlan(10, name="lan10", **OURS)], "declaration", "VLAN 10 of eth0 already exists as lan10"),
+        ([LAN10], [Link("eth0.10", 30, "dummy", mtu=1500)], "declaration", "eth0.10 already exists and is a dummy"),
         ([LAN10, {**LAN10, "name": "b0"}], [], "declaration", "VLAN 10 of eth0 is declared twice, here and in"),
         (
             [LAN10, {"parent": "eth0.10", "id": 5}],
             [],
             "declaration",
-            "eth0.10 is still to be made, by macvtap_links_vlans",
+            "eth0.10 is only created by macvtap_links_vlans",
         ),
-        ([LAN10], [uplink(1, up=False)], "declaration", "its parent eth0 is down, and the kernel sets no VLAN up then"),
+        ([LAN10], [uplink(1, up=False)], "declaration", "the parent eth0 is down, so the kernel does not"),
     ],
 )
 def test_an_impossible_vlan_link(vlans: list[Values], there: list[Link], kind: str, message: str) -> None:
@@ -259,7 +259,7 @@ def test_a_removed_vlan_link_with_links_on_it() -> None:
     there = found(trunked, Link("mt0", 4, "macvtap", "eth0.20", 3, "bridge", mac(8), 1500))
     vlans = [{"parent": "eth0", "id": 20, "state": "absent"}]
     conflict = only((declared(links_vlans=vlans), there))
-    assert conflict.message.startswith("macvtap_links_vlans[0]: eth0.20 is the parent of mt0, and removing it")
+    assert conflict.message.startswith("macvtap_links_vlans[0]: eth0.20 is the parent of mt0; removing it")
     assert conflicts((declared(links_vlans=vlans, links_force="yes"), there)) == []
     # The role removes the links on it first.
     gone = [{"name": "mt0", "parent": "eth0.20", "state": "absent"}]

@@ -80,11 +80,11 @@ def test_whose_switch_is_asked(one: Case, always: bool, check: bool, asked: set[
     [
         (case(), YES, {}, None),
         (case(), NO, {}, None),
-        (case(), UNKNOWN, {}, "eth0: .* unknown (eth0 is down). Mode auto is bridge then, .* every switch: mt0"),
-        (case(parent=None), {}, {}, "mt0: .* unknown (the links of its host cannot be looked at from here). Mode auto"),
-        (case(had="vepa"), UNKNOWN, {"always": True}, "What exists keeps its mode then: mt0"),
-        (case("vepa"), NO, {}, "eth0: its switch port does not reflect .* will not reach each other: mt0. Say mode"),
-        (case(None, "vepa"), NO, {}, "will not reach each other: mt0"),
+        (case(), UNKNOWN, {}, "eth0: .* unknown (eth0 is down). Mode auto becomes bridge, .* every switch: mt0"),
+        (case(parent=None), {}, {}, "mt0: .* unknown (the links of its host cannot be read from here). Mode auto"),
+        (case(had="vepa"), UNKNOWN, {"always": True}, "Existing ones keep their mode: mt0"),
+        (case("vepa"), NO, {}, "eth0: its switch port does not reflect .* cannot reach each other: mt0. Set mode"),
+        (case(None, "vepa"), NO, {}, "cannot reach each other: mt0"),
         (case("vepa"), UNKNOWN, {}, None),
         (case("vepa"), UNKNOWN, {"check": True}, "unknown (eth0 is down). In mode vepa on it: mt0"),
         (case("vepa"), YES, {"check": True}, None),
@@ -198,4 +198,4 @@ def test_interfaces_of_another_host_get_bridge_and_a_warning() -> None:
     assert choice.to_ask(cases, always=False, check=False) == set()
     assert list(choice.modes(cases, {}, always=False).values()) == ["bridge", None]
     (told,) = choice.warnings(cases, {}, always=False, check=False)
-    assert "cannot be looked at from here" in told
+    assert "cannot be read from here" in told

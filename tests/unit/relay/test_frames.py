@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import frames, judge
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import Echoes, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import ProbeReplies, report
 
 MINE, OTHERS = b"a" * 16, b"a" * 15 + b"b"
 MAC = "02:00:00:00:00:02"
@@ -46,12 +46,12 @@ def test_the_sockets_filter_jumps_within_itself() -> None:
         (replace(ETH0, carrier=False), "endpoints", "eth0 has no carrier"),
         (replace(ETH0, kind="bridge"), "lower", "is a bridge"),
         (replace(ETH0, kind="bridge"), "endpoints", None),
-        (replace(ETH0, loopback=True, hardware=772), "lower", "no Ethernet link"),
-        (replace(ETH0, kind="macvtap", parent="eth1"), "lower", "ask on the link below it, eth1"),
+        (replace(ETH0, loopback=True, hardware=772), "lower", "not an Ethernet link"),
+        (replace(ETH0, kind="macvtap", parent="eth1"), "lower", "probe eth1 instead"),
     ],
 )
 def test_where_no_switch_can_be_asked(link: Link, method: str, why: str | None) -> None:
-    found = judge.obstacle(link, method)
+    found = judge.blocker(link, method)
     assert (found is None) == (why is None)
     assert (why or "") in (found or "")
 
@@ -59,13 +59,13 @@ def test_where_no_switch_can_be_asked(link: Link, method: str, why: str | None) 
 @pytest.mark.parametrize(
     ("echoes", "reflects", "reason"),
     [
-        (Echoes(MAC, MAC, 3, (0.1,)), True, None),
-        (Echoes(MAC, MAC, 3), False, "none of 3 frames came back within 25 ms"),
-        (Echoes(MAC, MAC, 1), False, "the frame that was sent did not come back within 25 ms"),
-        (Echoes(failure="the network is down"), None, "the network is down"),
+        (ProbeReplies(MAC, MAC, 3, (0.1,)), True, None),
+        (ProbeReplies(MAC, MAC, 3), False, "none of 3 frames came back within 25 ms"),
+        (ProbeReplies(MAC, MAC, 1), False, "the frame did not come back within 25 ms"),
+        (ProbeReplies(failure="the network is down"), None, "the network is down"),
     ],
 )
-def test_what_an_answer_means(echoes: Echoes, reflects: bool | None, reason: str | None) -> None:
+def test_what_an_answer_means(echoes: ProbeReplies, reflects: bool | None, reason: str | None) -> None:
     told = report(judge.verdict(ETH0, "lower", echoes, 25))
     assert (told["parent"], told["reflective_relay"], told["reason"]) == ("eth0", reflects, reason)
     assert told["sent"]["frames"] == echoes.sent

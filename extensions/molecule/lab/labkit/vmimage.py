@@ -131,7 +131,7 @@ def _build(work: Path) -> None:
     sources = debian_sources()
     say(f"virtual machine: installing Debian {SUITE} into a directory (a minute or two)")
     root, image = work / "root", work / "image"
-    # In a PID namespace of its own, whose end is the end of all that mmdebstrap has started, and of its mounts.
+    # In its own PID namespace, whose end is the end of all that mmdebstrap has started, and of its mounts.
     alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     run([*alone, *mmdebstrap(root)], stdin="".join(f"{line}\n" for line in sources), timeout=1800)
     _settle(root)
