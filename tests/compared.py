@@ -11,9 +11,9 @@ from dataclasses import replace
 from fleet import Values, declared, found, mac, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare, report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight.model import Conflict
 
 A, B = mac(1), mac(2)
 U1, U2 = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
@@ -68,9 +68,9 @@ def macvtap(name: str, address: str, mode: str = "bridge", parent: str = "eth0",
     return Link(name, 10, "macvtap", parent, 2, mode, address, 1500, **values)
 
 
-def companion(*addresses: str, name: str = "host0", parent: str = "eth0", **more: t.Any) -> Values:
+def shim(*addresses: str, name: str = "host0", parent: str = "eth0", **more: t.Any) -> Values:
     entry = {"name": name, "addresses": list(addresses), **more}
-    return declared(host_access_companions=[entry], host_access_parent=parent)
+    return declared(host_access_shims=[entry], host_access_parent=parent)
 
 
 def vlan(number: int, parent: str = "eth0", own: str | None = None, **values: t.Any) -> Link:

@@ -21,14 +21,14 @@ from labkit import indexes
 
 TOOL = str(Path(__file__).with_name("nettool.py"))
 # The MAC address of each machine, and the last part of its IP addresses.
-HOST, GUEST, PEER, COMPANION = ("52:54:00:00:00:01", "1"), ("52:54:00:00:00:77", "77"), ("52:54:00:00:00:09", "9"), (
+HOST, GUEST, PEER, SHIM = ("52:54:00:00:00:01", "1"), ("52:54:00:00:00:77", "77"), ("52:54:00:00:00:09", "9"), (
     "52:54:00:00:00:fa",
     "250",
 )  # fmt: skip
 ACCESS = {
     "name": "host0",
     "parent": "eth0",
-    "mac": COMPANION[0],
+    "mac": SHIM[0],
     "addresses": ["192.0.2.250", "2001:db8::250"],
     "guests": ["192.0.2.77", "2001:db8::77"],
 }

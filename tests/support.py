@@ -57,7 +57,7 @@ class Meanwhile(t.NamedTuple):
     """A command that somebody else runs while the module does: once, right before or after a function of ours."""
 
     when: str  # "before" or "after"
-    function: str  # such as _access.reachability.checked
+    function: str  # such as _host_access.reachability.checked
     command: t.Sequence[str]
 
     def code(self) -> str:

@@ -44,7 +44,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import table
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import table
 
 
 def conflict_table(conflicts: t.Any, gaps: t.Sequence[t.Any] = ()) -> str:

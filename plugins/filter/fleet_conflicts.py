@@ -134,7 +134,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
 
 
 def fleet_conflicts(fleet: t.Any) -> list[dict[str, t.Any]]:

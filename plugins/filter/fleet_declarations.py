@@ -47,7 +47,7 @@ import typing as t
 from ansible.errors import AnsibleError, AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import names
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names
 
 
 def fleet_declarations(hostvars: t.Any, hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:

@@ -54,7 +54,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
 
 
 def fleet_gaps(fleet: t.Any) -> list[dict[str, str]]:

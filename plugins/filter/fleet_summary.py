@@ -47,8 +47,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import fleet as fleets
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import summary
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import summary
 
 
 def fleet_summary(fleet: t.Any, conflicts: t.Sequence[t.Any] = ()) -> list[str]:

@@ -42,7 +42,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import undeclared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
 
 
 def fleet_undeclared(fleet: t.Any) -> list[str]:

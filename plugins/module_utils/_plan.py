@@ -139,7 +139,7 @@ class Journal(t.Generic[ThingT]):
         """Every step that was begun, once each, in the order in which they were begun."""
         return tuple({id(entry.step): entry.step for entry in self._entries}.values())
 
-    def has(self, step: Step[ThingT], action: str = "") -> bool:
+    def contains(self, step: Step[ThingT], action: str = "") -> bool:
         """Whether ``action`` of this very step was begun."""
         return any(entry.step is step and entry.action == action for entry in self._entries)
 

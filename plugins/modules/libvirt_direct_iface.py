@@ -687,10 +687,6 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     declare,
@@ -717,9 +713,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
@@ -736,7 +736,7 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
         declared = declare.declare(entries, only_domain=only_domain)
-        answers: dict[str, relay.Verdict] = {}
+        answers: dict[str, relay.RelayResult] = {}
         kept: list[_plan.Step[Nic]] = []
         attempts = 0
         while True:
@@ -793,7 +793,7 @@ def _converge(
     module: _glue.Module,
     declared: t.Sequence[Desired],
     hv: Domains,
-    answers: dict[str, relay.Verdict],
+    answers: dict[str, relay.RelayResult],
     journals: list[_plan.Journal[Nic]],
 ) -> dict[str, t.Any]:
     sources = {source for desired in declared if (source := desired.given.get("source"))}
@@ -804,7 +804,7 @@ def _converge(
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.settled(declared, modes), relay_warnings, _reach(host)
+        return auto.resolve_modes(declared, modes), relay_warnings, _reach(host)
 
     def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
         with_modes, relay_warnings, reach = answers
@@ -910,7 +910,7 @@ def _reach(host: Host) -> Reach:
     if host.links is None:
         return Reach()
     with rtnetlink.open_socket() as sock:
-        return Ways(sock).observe()
+        return RouteMonitor(sock).observe()
 
 
 def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:

@@ -15,7 +15,7 @@ description:
   - On the uplink of macvtap links, host and guests cannot reach each other, unless the switch reflects frames. This
     module creates a host interface for that, also known as a macvlan shim. It is a macvlan link in mode bridge on the
     same uplink, with its own addresses, and the host reaches the guests over it. Manage one by O(name), or many in one
-    task by O(companions).
+    task by O(shims).
   - Only O(guests) are routed over the host interface. Other routes of the host stay, and the uplink is not changed.
   - Ansible's connection is never cut off, unless O(allow_host_disconnect=true). An interface, address or route that the
     connection uses is not removed or changed, and no route may redirect it. The module checks the kernel's route before
@@ -49,7 +49,7 @@ attributes:
   idempotent:
     support: full
 options:
-  companions:
+  shims:
     description:
       - The host interfaces, each with the options of the module itself.
       - The module's own options are the defaults of the entries.
@@ -87,7 +87,7 @@ options:
   name:
     description:
       - Name of the host interface, at most 15 bytes.
-      - Set either this or O(companions).
+      - Set either this or O(shims).
     type: str
   state:
     description:
@@ -141,7 +141,7 @@ options:
     default: false
   purge:
     description:
-      - Remove host interfaces of this module that are not declared in this task. An empty list of O(companions) removes
+      - Remove host interfaces of this module that are not declared in this task. An empty list of O(shims) removes
         all.
     type: bool
     default: false
@@ -174,7 +174,7 @@ EXAMPLES = r"""
 
 - name: Manage host interfaces on two uplinks
   linuxvirt.macvtap.macvtap_host_access:
-    companions:
+    shims:
       - name: host0
         parent: eth0
         addresses: [192.0.2.250]
@@ -223,7 +223,7 @@ changes:
       before: [192.0.2.77/32 src 192.0.2.250]
       after: [192.0.2.77/32 src 192.0.2.250, 192.0.2.78/32 src 192.0.2.250]
       impact: in_place
-companions:
+shims:
   description:
     - The declared host interfaces that exist, after the changes. In check mode, the predicted ones, with V(null) for
       values that the kernel would choose.
@@ -280,10 +280,10 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options, planner, undo
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, Host, report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options, planner, undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.host import Access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Host, Shim, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
@@ -291,12 +291,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Pla
 
 def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
-    desired = [
-        options.wanted(path, given) for path, given in _glue.entries(params, "companions", options.COMPANION_OPTIONS)
-    ]
+    desired = [options.desired(path, given) for path, given in _glue.entries(params, "shims", options.SHIM_OPTIONS)]
     parents = {name for entry in desired if entry.parent for name in spellings(entry.parent)}
 
-    def plan(host: Host, _answers: None) -> Plan[Companion]:
+    def plan(host: Host, _answers: None) -> Plan[Shim]:
         others = planner.purged(desired, host) if params["purge"] else []
         return planner.plan([*desired, *others], host, allowed=params[ALLOW])
 
@@ -312,13 +310,13 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
         )
     planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}
-    companions: list[Companion | None] = [
-        planned[entry.name] if entry.name in planned else planner.found(entry.name, outcome.host, dhcp4=entry.dhcp4)
+    shims: list[Shim | None] = [
+        planned[entry.name] if entry.name in planned else planner.current(entry.name, outcome.host, dhcp4=entry.dhcp4)
         for entry in desired
     ]
     return {
         **outcome.plan.result(diff=module._diff),
-        "companions": [report(companion) for companion in companions if companion is not None],
+        "shims": [report(shim) for shim in shims if shim is not None],
         "warnings": outcome.plan.warnings,
     }
 
@@ -327,17 +325,17 @@ def main() -> None:
     defaults = {"state": "present", "dhcp4": False}
     module = _glue.Module(
         argument_spec={
-            "companions": {"type": "list", "elements": "dict", "options": options.COMPANION_OPTIONS},
+            "shims": {"type": "list", "elements": "dict", "options": options.SHIM_OPTIONS},
             **{
                 name: {**spec, "default": defaults[name]} if name in defaults else spec
-                for name, spec in options.COMPANION_OPTIONS.items()
+                for name, spec in options.SHIM_OPTIONS.items()
             },
             "purge": {"type": "bool", "default": False},
             ALLOW: {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 60},
         },
-        mutually_exclusive=[("name", "companions")],
-        required_one_of=[("name", "companions")],
+        mutually_exclusive=[("name", "shims")],
+        required_one_of=[("name", "shims")],
         supports_check_mode=True,
     )
     _glue.run(module, macvtap_host_access)

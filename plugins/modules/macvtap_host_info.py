@@ -345,17 +345,17 @@ domains:
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 
 
 def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
@@ -363,7 +363,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=tuple(session.observe(())))
-        reach = Ways(sock).observe()
+        reach = RouteMonitor(sock).observe()
     libvirt, domains = _libvirt(module.params["uri"])
     relay = module.params["relay"]
     if module.params["relay_vepa"]:

@@ -322,13 +322,12 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
-    caveats,
     holders,
     netlink,
     netns,
@@ -338,12 +337,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     steps,
     tap,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    warnings as link_warnings,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holders, Link, Links, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import ask, choice, link_modes
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
 
 class _Answers(t.NamedTuple):
@@ -351,7 +353,7 @@ class _Answers(t.NamedTuple):
 
     modes: dict[str, str | None]
     warnings: tuple[str, ...]
-    holders: dict[str, Held]
+    holders: dict[str, Holders]
     reach: Reach
 
 
@@ -360,14 +362,14 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     purge_group = options.purge_group(params)
     desired, files = netns.located(
         [
-            options.wanted(path, given, tap.ACCOUNTS)
+            options.desired(path, given, tap.ACCOUNTS)
             for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))
         ]
     )
     names = {entry.name for entry in desired}
     parents = {name for entry in desired if entry.parent for name in spellings(entry.parent)}
 
-    answers: dict[str, relay.Verdict] = {}
+    answers: dict[str, relay.RelayResult] = {}
     how = {"always": params["auto"] == "always", "check": params["check_relay"]}
 
     def inquire(links: Links) -> _Answers:
@@ -375,10 +377,10 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             link_modes.cases(desired, links, check=params["check_relay"]), links, answers, **how
         )
         # Holders of all links, before it is known which are removed: one scan of the processes.
-        return _Answers(modes, warnings, holders.of(links), ways.observe())
+        return _Answers(modes, warnings, holders.of(links), monitor.observe())
 
     def plan(links: Links, known: _Answers) -> Plan[Link]:
-        planned = planner.plan(link_modes.settled(desired, known.modes), links, purge_group=purge_group)
+        planned = planner.plan(link_modes.resolve_modes(desired, known.modes), links, purge_group=purge_group)
         planner.check_holders(planned, known.holders, force=params["force"])
         planned = reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *known.warnings))
@@ -392,9 +394,9 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
         On the way ``back``, in a rollback, a new link that a guest uses meanwhile always stays.
         """
-        first = ways.first if back else None
+        first = monitor.first if back else None
         now = session.observe(())
-        refused = {} if params[ALLOW] else reachability.cuts(some, ways.observe(), now, since=first)
+        refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), now, since=first)
         if back or not params["force"]:
             held = holders.of({step.target: step.before for step in some if step.before})
             refused.update(planner.cuts(some, held, doubts=not back))
@@ -402,7 +404,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
-        ways = Ways(sock)
+        monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
             session.apply(steps, journal, cut)
@@ -412,7 +414,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             observe=lambda: session.observe(None if purge_group else names, parents=parents),
             inquire=inquire,
             plan=plan,
-            apply=apply if params[ALLOW] else ways.kept(apply),
+            apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
             revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
@@ -426,8 +428,8 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "warnings": (
             *outcome.plan.warnings,
-            *caveats.of_taps(desired, links),
-            *caveats.of_parents((entry.key for entry in desired if entry.state == "up"), links),
+            *link_warnings.of_taps(desired, links),
+            *link_warnings.of_parents((entry.key for entry in desired if entry.state == "up"), links),
         ),
     }
 

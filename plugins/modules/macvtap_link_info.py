@@ -176,7 +176,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    Held,
+    Holders,
     Link,
     attributes,
     report,
@@ -203,7 +203,7 @@ def macvtap_link_info(module: _glue.Module) -> dict[str, t.Any]:
     }
 
 
-def _held(held: Held) -> list[dict[str, t.Any]] | None:
+def _held(held: Holders) -> list[dict[str, t.Any]] | None:
     # An empty list would claim that there is no holder.
     return [vars(one) for one in held.by] or (None if held.doubt else [])
 

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write macvtap and VLAN links and companions down, so that they are there after a reboot."""
+"""Write macvtap and VLAN links and shims down, so that they are there after a reboot."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_persistence
-short_description: Write macvtap and VLAN links and companions down, so that they are there after a reboot
+short_description: Write macvtap and VLAN links and shims down, so that they are there after a reboot
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
@@ -23,16 +23,16 @@ description:
   - Uplinks that do not come cost libvirt 10 seconds at boot, and nothing else.
   - A link without a declared MAC address keeps the one that it has now, and one with an MTU above 1500 that MTU. The
     unit waits a few seconds for an uplink that gets its MTU later.
-  - With a companion go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
+  - With a shim go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
     C(autoconf)). An address by DHCP is got by systemd-networkd or NetworkManager, on the link that the unit makes.
   - What cannot be kept fails the task, or is warned of where it does no harm. Links that could not be there together
     (mode V(passthru) must be alone on its parent) are refused, also where one of them was written earlier.
-  - Addresses and routes of companions that would cut the host off after the next boot are refused, as
+  - Addresses and routes of shims that would cut the host off after the next boot are refused, as
     M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
   - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
-    M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the companions.
+    M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the shims.
     systemd reads its units again, and networkd its files if none but those for these links can have changed.
-  - Companions with O(companions[].dhcp4) that are there and have no IPv4 address yet get one now, and it is waited for,
+  - Shims with O(shims[].dhcp4) that are there and have no IPv4 address yet get one now, and it is waited for,
     a minute at most. One that has an address is left alone.
   - Files of earlier versions, by which a network manager made the links, go once the new ones are there.
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
@@ -55,7 +55,7 @@ options:
   name:
     description:
       - Name of the macvtap link.
-      - Give at least one of this, O(links), O(vlans), O(companions) and O(purge).
+      - Give at least one of this, O(links), O(vlans), O(shims) and O(purge).
     type: str
   vlans:
     description:
@@ -96,17 +96,17 @@ options:
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
         aliases: [persistence]
-  companions:
+  shims:
     description:
-      - The host's companions of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
+      - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
         module's own options O(parent) and O(backend) are the entries' defaults.
-      - O(purge) removes nothing that is written for companions; O(companions[].state=absent) does.
-      - Nothing waits for companions at boot.
+      - O(purge) removes nothing that is written for shims; O(shims[].state=absent) does.
+      - Nothing waits for shims at boot.
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name of the companion.
+        description: Name of the shim.
         type: str
         required: true
       state:
@@ -119,7 +119,7 @@ options:
         type: str
         aliases: [link, lower, base_iface]
       mac:
-        description: MAC address. Left out, it is the one that the companion has now.
+        description: MAC address. Left out, it is the one that the shim has now.
         type: str
       mtu:
         description: MTU. Left out, it is the parent's.
@@ -136,13 +136,13 @@ options:
         description:
           - Whether the manager gets it an IPv4 address by DHCP. Of the lease only the address is taken, no route, name
             server, domain, time server, MTU or name of the host; and the host does not say its name.
-          - NetworkManager is told of the companion alone, so that it gets its address at once.
+          - NetworkManager is told of the shim alone, so that it gets its address at once.
           - networkd can only be told to read all its files again, and would then take away for a moment the addresses
             of each link whose files have changed since it read them. So it is told only if no other file of its own has
             changed since it started, before the other files are written. Else the address comes with the next boot, or
             with C(networkctl reload), which is warned of and returned in RV(leases).
           - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
-          - A companion that is there, and that no longer has this, keeps its client until the next boot where the
+          - A shim that is there, and that no longer has this, keeps its client until the next boot where the
             manager cannot be told of it alone. A warning says so.
         type: bool
       backend:
@@ -213,7 +213,7 @@ options:
       - V(ifupdown), the program that the unit runs, run by ifupdown from a stanza in C(/etc/network/interfaces.d), on
         hosts without systemd. It is refused where systemd runs, and with ifupdown2, which sets links down that leave
         its files.
-      - V(networkd) and V(networkmanager) give a companion its addresses; the unit makes it. They are refused for all
+      - V(networkd) and V(networkmanager) give a shim its addresses; the unit makes it. They are refused for all
         other links. networkd leaves the uplink without addresses when it cannot make a link on it. NetworkManager
         removes a link together with its profile.
       - V(none), nobody. What has been written for the link goes.
@@ -225,14 +225,14 @@ options:
     description:
       - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
         their group.
-      - A VLAN link stays written while something else that is written, such as a companion, is on it, with a warning.
+      - A VLAN link stays written while something else that is written, such as a shim, is on it, with a warning.
     type: bool
     default: false
   allow_host_disconnect:
     description:
       - Write down what takes away IP addresses or routes of the host at the next boot, or may cut off whoever Ansible
         connects from. What that is, is shown as a warning.
-      - Otherwise a link in mode V(passthru) on a parent that has such addresses or routes is refused, and companions
+      - Otherwise a link in mode V(passthru) on a parent that has such addresses or routes is refused, and shims
         with which the host could not be reached.
     type: bool
     default: false
@@ -273,9 +273,9 @@ EXAMPLES = r"""
           group: kvm
           mode: "0660"
 
-- name: The host's companion on eth0, for two guests
+- name: The host's shim on eth0, for two guests
   linuxvirt.macvtap.macvtap_persistence:
-    companions:
+    shims:
       - name: host0
         parent: eth0
         addresses: [192.0.2.250, "2001:db8::250"]
@@ -288,17 +288,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, file by file, and which companions got an address.
+  description: What was changed, or in check mode would be, file by file, and which shims got an address.
   returned: success
   type: list
   elements: dict
   contains:
     target:
-      description: Path of the file, or name of the companion.
+      description: Path of the file, or name of the shim.
       type: str
       returned: always
     field:
-      description: V(state) for a file that comes or goes, V(content) or V(mode). V(address) of a companion.
+      description: V(state) for a file that comes or goes, V(content) or V(mode). V(address) of a shim.
       type: str
       returned: always
     before:
@@ -310,7 +310,7 @@ changes:
       type: str
       returned: always
     impact:
-      description: V(none) of a file, V(in_place) of a companion.
+      description: V(none) of a file, V(in_place) of a shim.
       type: str
       returned: always
   sample:
@@ -320,7 +320,7 @@ changes:
       after: file
       impact: none
 links:
-  description: The declared links, companions among them.
+  description: The declared links, shims among them.
   returned: success
   type: list
   elements: dict
@@ -337,13 +337,13 @@ links:
     - name: macvtap0
       backend: systemd
 leases:
-  description: The declared companions with O(companions[].dhcp4) that a manager keeps.
+  description: The declared shims with O(shims[].dhcp4) that a manager keeps.
   returned: success
   type: list
   elements: dict
   contains:
     name:
-      description: Name of the companion.
+      description: Name of the shim.
       type: str
       returned: always
     address:
@@ -381,15 +381,15 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _lock, _managed_files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import options as access_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.host import Access
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import activate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.host import Access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     netlink,
     options,
@@ -414,9 +414,9 @@ _BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases
 
 def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
-    if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "companions")):
-        raise MacvtapError("there is nothing to do: set name, links, vlans, companions or purge")
-    declared = [*_vlans(params), *_links(params), *_companions(params)]
+    if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
+        raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
+    declared = [*_vlans(params), *_links(params), *_shims(params)]
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
@@ -428,7 +428,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         planned = planner.plan(declared, there, purge=params["purge"])
         resolved = planner.resolved_of(declared, there)
         cut_off = reachability.check(
-            validate.disruptions(resolved.links, there.links), ways.observe(), there.links, allowed=params[ALLOW]
+            validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
         )
         notes = host.check(planned.steps, run, module.tmpdir)
         unread = activate.unread(run) if there.networkd else ()
@@ -441,11 +441,11 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         doing = "writing the files that links are made by at boot"
         lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
-        access, ways = Access(session, sock, parents), Ways(sock)
+        access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents))
-            if not params["companions"]:
+            if not params["shims"]:
                 return there
             seen = access.observe()
             # What may be cut off is not looked at.
@@ -467,7 +467,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
         if not module.check_mode:
             units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
-            warnings += activate.tell(told, run, units=units)
+            warnings += activate.activate(told, run, units=units)
             addresses = activate.wait(told.leases, access.addresses)
     resolved = planner.resolved_of(declared, outcome.host)
     files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
@@ -494,17 +494,17 @@ def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
     for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
-        yield Declared(options.wanted(path, given, tap.ACCOUNTS), given["backend"])
+        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["backend"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _beside(params, "vlans"):
-        yield Declared(vlan_options.wanted(path, given), given["backend"])
+        yield Declared(vlan_options.desired(path, given), given["backend"])
 
 
-def _companions(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for path, given in _beside(params, "companions"):
-        yield Declared(access_options.wanted(path, given), given["backend"])
+def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
+    for path, given in _beside(params, "shims"):
+        yield Declared(access_options.desired(path, given), given["backend"])
 
 
 def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
@@ -516,7 +516,7 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
 
 def main() -> None:
     links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
-    companions = {**access_options.COMPANION_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
+    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
     own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
@@ -527,7 +527,7 @@ def main() -> None:
                 "elements": "dict",
                 "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
             },
-            "companions": {"type": "list", "elements": "dict", "options": companions},
+            "shims": {"type": "list", "elements": "dict", "options": shims},
             **own,
             "backend": {**_BACKEND, "default": "auto"},
             "purge": {"type": "bool", "default": False},

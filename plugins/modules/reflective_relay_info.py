@@ -169,8 +169,13 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.ask import verdicts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.model import COUNT, METHODS, TIMEOUT, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.ask import verdicts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import (
+    COUNT,
+    METHODS,
+    TIMEOUT,
+    report,
+)
 
 # Limits of the timeout in ms, and of the number of frames.
 _RANGES = {"timeout": (1, 10_000), "count": (1, 100)}

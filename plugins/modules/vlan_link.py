@@ -271,21 +271,21 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reach import Ways
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     holders,
     netlink,
     rtnetlink,
     steps,
     vlan_options,
-    vlan_refusals,
+    vlan_validate,
     vlans,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Held, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holders, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings, standing_on
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
@@ -295,13 +295,13 @@ class _Answers(t.NamedTuple):
     """Answers from before the plan: how the host is reached, and holders of taps on VLAN links to set down."""
 
     reach: Reach
-    holders: dict[str, Held]
+    holders: dict[str, Holders]
 
 
 def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     desired = [
-        vlan_options.wanted(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
+        vlan_options.desired(path, given) for path, given in _glue.entries(params, "vlans", vlan_options.VLAN_OPTIONS)
     ]
     parents = {name for entry in desired for name in spellings(entry.parent)}
 
@@ -310,10 +310,10 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
         for entry in desired:
             # The plan reports errors about the parent.
             with contextlib.suppress(MacvtapError):
-                down += [vlans.found(entry, links)] if entry.state == "down" else []
-        return _Answers(ways.observe(), held_on([link for link in down if link is not None], links))
+                down += [vlans.current(entry, links)] if entry.state == "down" else []
+        return _Answers(monitor.observe(), held_on([link for link in down if link is not None], links))
 
-    def held_on(below: t.Sequence[Link], links: Links) -> dict[str, Held]:
+    def held_on(below: t.Sequence[Link], links: Links) -> dict[str, Holders]:
         """Return the holders of the taps of links on those ``below``."""
         on_it = {one.key: one for link in below for one in standing_on(link, links) if one.kind == "macvtap"}
         taps = session.taps(list(on_it.values())) if on_it else {}
@@ -321,7 +321,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
 
     def plan(links: Links, known: _Answers) -> Plan[Link]:
         planned = vlans.plan(desired, links, force=params["force"])
-        vlan_refusals.check_guests(planned, links, known.holders, force=params["force"])
+        vlan_validate.check_guests(planned, links, known.holders, force=params["force"])
         return reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
 
     def verify(planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
@@ -334,16 +334,16 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
         On the way ``back``, in a rollback, a link that a guest uses meanwhile always stays.
         """
         links = session.observe(())
-        first = ways.first if back else None
-        refused = {} if params[ALLOW] else reachability.cuts(some, ways.observe(), links, since=first)
+        first = monitor.first if back else None
+        refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), links, since=first)
         if back or not params["force"]:
             falling = [step.before for step in some if step.before and step.after and not step.after.up]
-            refused.update(vlan_refusals.cuts(some, links, held_on(falling, links)))
-        return {**refused, **vlan_refusals.arrived(some, links)}
+            refused.update(vlan_validate.cuts(some, links, held_on(falling, links)))
+        return {**refused, **vlan_validate.arrived(some, links)}
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
-        ways = Ways(sock)
+        monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
             session.apply(steps, journal, cut)
@@ -352,7 +352,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             observe=lambda: session.observe((), parents=parents),
             inquire=inquire,
             plan=plan,
-            apply=apply if params[ALLOW] else ways.kept(apply),
+            apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: vlans.undo(journal, links, session.lost, session.brought),
             revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
@@ -360,7 +360,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             roll_back=params["on_error"] == "rollback",
         )
     links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
-    found = [vlans.found(entry, links) for entry in desired]
+    found = [vlans.current(entry, links) for entry in desired]
     return {
         **outcome.plan.result(diff=module._diff),
         "vlans": [report(link) for link in found if link is not None],

@@ -10,7 +10,7 @@ import time
 
 from fleet import many
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._preflight import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
 
 
 def main() -> None:

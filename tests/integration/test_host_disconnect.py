@@ -140,7 +140,7 @@ def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
 
 
 GIVEN = ("ip", "address", "add", "198.51.100.1/24", "dev", "mt0")
-LOOKED = Meanwhile("after", "_access.reachability.checked", GIVEN)
+LOOKED = Meanwhile("after", "_host_access.reachability.checked", GIVEN)
 
 
 @pytest.mark.parametrize("change", [{"state": "absent"}, {"parent": "eth1"}, {"state": "down"}, {"mtu": 1400}])

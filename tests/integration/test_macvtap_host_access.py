@@ -13,7 +13,7 @@ import typing as t
 
 import lan as lans
 import pytest
-from lan import ACCESS, COMPANION, Lan
+from lan import ACCESS, SHIM, Lan
 from support import PYTHONS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
@@ -84,27 +84,27 @@ def test_host_and_guest_reach_each_other(lan: Lan, kind: str, python: str) -> No
 
 def test_what_is_returned(lan: Lan) -> None:
     told = lan.done(check=True, diff=True)
-    companion = {
+    shim = {
         "name": "host0",
         "ifindex": None,
         "parent": "eth0",
-        "mac": COMPANION[0],
+        "mac": SHIM[0],
         "mtu": None,
         "state": "up",
         "addresses": ["192.0.2.250", "2001:db8::250"],
         "guests": ["192.0.2.77/32", "2001:db8::77/128"],
     }
-    assert told["companions"] == [companion]
+    assert told["shims"] == [shim]
     assert "addresses: ['192.0.2.250/32', '2001:db8::250/128']\n" in told["diff"][0]["after"]
-    (found,) = lan.done()["companions"]
-    assert found == {**companion, "ifindex": found["ifindex"], "mtu": 1500}
+    (found,) = lan.done()["shims"]
+    assert found == {**shim, "ifindex": found["ifindex"], "mtu": 1500}
     assert found["ifindex"]
-    assert lan.done({"name": "host0", "state": "absent"})["companions"] == []
+    assert lan.done({"name": "host0", "state": "absent"})["shims"] == []
 
 
 def test_what_is_declared_is_whole(lan: Lan) -> None:
     lan.done()
-    index = lan.done()["companions"][0]["ifindex"]
+    index = lan.done()["shims"][0]["ifindex"]
     lan.host.ip("address", "add", "192.0.2.251/32", "dev", "host0")
     lan.host.ip("address", "add", "2001:db8::251/128", "dev", "host0")
     lan.host.ip("route", "add", "192.0.2.78", "dev", "host0")
@@ -117,7 +117,7 @@ def test_what_is_declared_is_whole(lan: Lan) -> None:
     assert {change["field"] for change in done["changes"]} == {
         "mode", "mtu", "addresses", "guests", "arp_filter", "accept_ra",
     }  # fmt: skip
-    (found,) = done["companions"]
+    (found,) = done["shims"]
     assert (found["ifindex"], found["mtu"], found["addresses"]) == (index, 1300, ACCESS["addresses"])
     assert "host0" not in lan.host.ip("-6", "route", "show", "2001:db8:5::/48")
     assert lan.host.sysctl("host0", "ipv4/arp_filter") == 1
@@ -125,7 +125,7 @@ def test_what_is_declared_is_whole(lan: Lan) -> None:
     assert "fe80::" in lan.host.ip("address", "show", "host0")
 
     other = {**ACCESS, "addresses": ["192.0.2.249"], "guests": ["192.0.2.16/28", "192.0.2.77"]}
-    assert lan.done(other)["companions"][0]["ifindex"] == index
+    assert lan.done(other)["shims"][0]["ifindex"] == index
     routes = lan.host.ip("route", "show", "dev", "host0").splitlines()
     assert sorted(line.strip() for line in routes) == [
         "192.0.2.16/28 proto static scope link src 192.0.2.249",
@@ -150,7 +150,7 @@ def test_another_parent_makes_it_anew(lan: Lan) -> None:
         lan.host.ip("link", "set", link, "up")
     done = lan.done({**ACCESS, "parent": "eth1"})
     assert ("parent", "recreate") in {(change["field"], change["impact"]) for change in done["changes"]}
-    assert done["companions"][0]["parent"] == "eth1"
+    assert done["shims"][0]["parent"] == "eth1"
     assert not lan.done({**ACCESS, "parent": "eth1"})["changed"]
     # Without the parent it stays where it is.
     assert not lan.done({name: value for name, value in ACCESS.items() if name != "parent"})["changed"]
@@ -159,7 +159,7 @@ def test_another_parent_makes_it_anew(lan: Lan) -> None:
 def test_an_ipv6_address_that_is_written_in_two_ways(lan: Lan) -> None:
     # As ip shows the one, ::192.0.2.1.
     odd = {**ACCESS, "addresses": ["::c000:201"], "guests": ["::c000:200/120"]}
-    assert lan.done(odd)["companions"][0]["addresses"] == ["::c000:201"]
+    assert lan.done(odd)["shims"][0]["addresses"] == ["::c000:201"]
     assert not lan.done(odd)["changed"]
 
 
@@ -168,15 +168,15 @@ def test_several_at_once(lan: Lan) -> None:
         {"name": "host0", "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]},
         {"name": "host1", "addresses": ["192.0.2.251"], "guests": ["192.0.2.78"]},
     ]
-    assert len(lan.done({"parent": "eth0", "companions": two})["companions"]) == 2
+    assert len(lan.done({"parent": "eth0", "shims": two})["shims"]) == 2
     # An address and a guest move from one to the other.
     swapped = [{**two[0], "addresses": ["192.0.2.251"]}, {**two[1], "addresses": ["192.0.2.250"]}]
-    assert lan.done({"companions": swapped})["changed"]
+    assert lan.done({"shims": swapped})["changed"]
     swapped = [{**swapped[0], "guests": ["192.0.2.78"]}, {**swapped[1], "guests": ["192.0.2.77"]}]
-    assert lan.done({"companions": swapped})["changed"]
-    assert not lan.done({"companions": swapped})["changed"]
+    assert lan.done({"shims": swapped})["changed"]
+    assert not lan.done({"shims": swapped})["changed"]
     gone = [{"name": "host0", "state": "absent"}, {"name": "host1", "state": "absent"}, {"name": "nosuch0"}]
-    assert lan.done({"state": "absent", "companions": gone})["companions"] == []
+    assert lan.done({"state": "absent", "shims": gone})["shims"] == []
 
 
 @pytest.mark.parametrize("kind", ["macvlan", "macvtap", "bridge"])
@@ -189,7 +189,7 @@ def test_what_is_not_ours_is_left_alone(lan: Lan, kind: str) -> None:
         )
 
 
-def test_a_companion_is_no_macvtap_link(lan: Lan) -> None:
+def test_a_shim_is_no_macvtap_link(lan: Lan) -> None:
     from support import run_module
 
     lan.done()
@@ -233,7 +233,7 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
     assert lan.host.sysctl("host0", "ipv4/arp_announce") == 1
     assert reached(lan) == {True}
     # Also what was removed, by a task of which something else fails.
-    both = {"companions": [{"name": "host0", "state": "absent"}, {**other, "name": "host1", "mtu": 1500}]}
+    both = {"shims": [{"name": "host0", "state": "absent"}, {**other, "name": "host1", "mtu": 1500}]}
     said = lan.access(both)["msg"]
     assert "The host is as it was before" in said, said
     assert reached(lan) == {True}
@@ -350,7 +350,7 @@ def test_what_a_lease_brought_stays(lan: Lan) -> None:
     assert "192.0.2.133" not in lan.host.ip("address", "show", "host0")
 
 
-def test_a_companion_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) -> None:
+def test_a_shim_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) -> None:
     lan.done()
     wanted = {**ACCESS, "addresses": ["2001:db8::250"], "dhcp4": True}
     changes = lan.done(wanted)["changes"]
@@ -389,8 +389,8 @@ def test_a_companion_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) 
         ({"guests": ["198.51.100.0/24"]}, r"^guests\[0\]: there already is a route to 198.51.100.0/24 over eth0"),
         ({"guests": ["203.0.113.0/24"]}, r"^guests\[0\]: there already is a route of type blackhole to 203.0.113.0"),
         ({"addresses": [], "guests": ["192.0.2.77"]}, r"^guests\[0\]: 192.0.2.77/32 is IPv4, but the host interface"),
-        ({"name": None}, r"one of the following is required: name, companions"),
-        ({"companions": []}, r"mutually exclusive: name\|companions"),
+        ({"name": None}, r"one of the following is required: name, shims"),
+        ({"shims": []}, r"mutually exclusive: name\|shims"),
     ],
 )  # fmt: skip
 def test_odd_input_is_refused_with_the_option(lan: Lan, given: dict[str, t.Any], message: str) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Who answers whom on the LAN of a companion, counted in frames; and that each of its settings is needed."""
+"""Who answers whom on the LAN of a shim, counted in frames; and that each of its settings is needed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import typing as t
 
 import lan as lans
 import pytest
-from lan import COMPANION, GUEST, HOST, Lan
+from lan import GUEST, HOST, SHIM, Lan
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
 ORDINARY, OWN = "192.0.2.1", "192.0.2.250"
-UPLINK, COMPANIONS = HOST[0], COMPANION[0]
+UPLINK, SHIMS = HOST[0], SHIM[0]
 
 
 @pytest.fixture(scope="module")
 def lan() -> t.Iterator[Lan]:
-    """With a guest, and the companion that the module has made."""
+    """With a guest, and the shim that the module has made."""
     with lans.made() as made:
         made.start_guest()
         made.done()
@@ -63,22 +63,22 @@ def strictly(lan: Lan) -> t.Iterator[None]:
 
 def test_each_gets_one_answer_and_the_right_one(lan: Lan) -> None:
     for address in (ORDINARY, OWN):
-        assert lan.guest.asks(address, "192.0.2.77") == [COMPANIONS]
+        assert lan.guest.asks(address, "192.0.2.77") == [SHIMS]
         assert lan.peer.asks(address, "192.0.2.9") == [UPLINK]
-        # A guest that is not declared gets none: it would not be answered over the companion either.
+        # A guest that is not declared gets none: it would not be answered over the shim either.
         assert lan.guest.asks(address, "192.0.2.78") == []
 
 
 def test_without_arp_filter_everybody_gets_two_answers(lan: Lan, without: t.Callable[[str], None]) -> None:
     without("ipv4/arp_filter")
     for address in (ORDINARY, OWN):
-        assert lan.peer.asks(address, "192.0.2.9") == sorted([UPLINK, COMPANIONS])
+        assert lan.peer.asks(address, "192.0.2.9") == sorted([UPLINK, SHIMS])
 
 
 @pytest.mark.usefixtures("reflecting")
 def test_on_a_reflecting_switch_a_guest_gets_a_second_answer(lan: Lan) -> None:
     for address in (ORDINARY, OWN):
-        assert lan.guest.asks(address, "192.0.2.77") == sorted([UPLINK, COMPANIONS])
+        assert lan.guest.asks(address, "192.0.2.77") == sorted([UPLINK, SHIMS])
         assert lan.peer.asks(address, "192.0.2.9") == [UPLINK]
     assert reach_each_other(lan)
 
@@ -111,7 +111,7 @@ def ask_for_the_guest(lan: Lan) -> None:
     time.sleep(0.2)
 
 
-def test_the_lan_never_learns_the_ordinary_address_at_the_companion(lan: Lan) -> None:
+def test_the_lan_never_learns_the_ordinary_address_at_the_shim(lan: Lan) -> None:
     lan.peer.forget()
     assert lan.peer.pings(ORDINARY)
     assert lan.peer.knows(ORDINARY) == UPLINK
@@ -124,16 +124,16 @@ def test_without_arp_announce_it_does(lan: Lan, without: t.Callable[[str], None]
     lan.peer.forget()
     assert lan.peer.pings(ORDINARY)
     ask_for_the_guest(lan)
-    assert lan.peer.knows(ORDINARY) == COMPANIONS
+    assert lan.peer.knows(ORDINARY) == SHIMS
 
 
-def test_the_lan_reaches_the_companions_address(lan: Lan) -> None:
+def test_the_lan_reaches_the_shims_address(lan: Lan) -> None:
     lan.peer.forget()
     assert lan.peer.pings(OWN)
     assert lan.peer.knows(OWN) == UPLINK
     ask_for_the_guest(lan)
-    # It has seen who asked, and sends to the companion from then on.
-    assert lan.peer.knows(OWN) == COMPANIONS
+    # It has seen who asked, and sends to the shim from then on.
+    assert lan.peer.knows(OWN) == SHIMS
     assert lan.peer.pings(OWN)
     assert lan.peer.pings("2001:db8::250")
 
@@ -143,7 +143,7 @@ def test_with_strict_filters_the_lan_loses_it(lan: Lan) -> None:
     lan.peer.forget()
     assert lan.peer.pings(OWN)
     ask_for_the_guest(lan)
-    assert lan.peer.knows(OWN) == COMPANIONS
+    assert lan.peer.knows(OWN) == SHIMS
     assert not lan.peer.pings(OWN)
     assert lan.peer.pings(ORDINARY)
 
@@ -154,7 +154,7 @@ def test_the_ordinary_ipv6_address_is_for_the_lan_alone(lan: Lan) -> None:
     assert not lan.guest.pings("2001:db8::1")
 
 
-def test_a_router_on_the_lan_gives_the_companion_nothing(lan: Lan) -> None:
+def test_a_router_on_the_lan_gives_the_shim_nothing(lan: Lan) -> None:
     def routes() -> list[str]:
         return [line for line in lan.host.ip("-6", "route").splitlines() if "proto ra" in line or "expires" in line]
 

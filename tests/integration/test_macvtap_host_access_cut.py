@@ -34,7 +34,7 @@ def _lan() -> t.Iterator[Lan]:
 
 @pytest.fixture
 def lan(_lan: Lan) -> Lan:
-    """And with a companion, brought back where a test has taken it away."""
+    """And with a shim, brought back where a test has taken it away."""
     _lan.done({**ACCESS, "mtu": 1500})
     return _lan
 
@@ -44,7 +44,7 @@ def connected(lan: Lan, tmp_path: Path) -> t.Callable[[Machine, str], Connected]
     return lambda machine, address: Connected(lan, machine, address, tmp_path)
 
 
-# Who connects, to which address; the first over the parent, the others over the companion, or by its address.
+# Who connects, to which address; the first over the parent, the others over the shim, or by its address.
 OVER_IT = [
     ("guest", "192.0.2.250"),
     ("guest", "2001:db8::250"),
@@ -55,7 +55,7 @@ OVER_IT = [
 
 
 @pytest.mark.parametrize(("who", "address"), OVER_IT)
-def test_a_companion_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: str, address: str) -> None:
+def test_a_shim_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: str, address: str) -> None:
     session = connected(getattr(lan, who), address)
     peer = {"guest": "77", "peer": "9"}[who]
     source = f"2001:db8::{peer}" if ":" in address else f"192.0.2.{peer}"
@@ -67,7 +67,7 @@ def test_a_companion_that_it_runs_over_stays(lan: Lan, connected: t.Any, who: st
     session.refused({**ACCESS, "mac": "52:54:00:00:00:fb"}, f"^{runs}changing its MAC address {mend}")
     # In a list, beside another that would be fine.
     both = [{"name": "host1", "addresses": ["192.0.2.240"]}, ABSENT]
-    session.refused({"parent": "eth0", "companions": both}, rf"^companions\[1\]: {runs}removing it {mend}")
+    session.refused({"parent": "eth0", "shims": both}, rf"^shims\[1\]: {runs}removing it {mend}")
     # And what does not cut it off is done.
     more = {**ACCESS, "guests": [*ACCESS["guests"], "192.0.2.88"], "mtu": 1400}
     assert session.access(more)["changed"]
@@ -112,7 +112,7 @@ def test_no_route_takes_it_elsewhere(lan: Lan, connected: t.Any, address: str) -
     session.refused(
         {**ACCESS, "addresses": [*ACCESS["addresses"], peer]}, r"^addresses\[2\]: \S+ is the address that Ansible"
     )
-    # What is not about it goes on, the companion's end included.
+    # What is not about it goes on, the shim's end included.
     assert session.access(ABSENT)["changed"]
     assert session.access(ACCESS)["changed"]
 
@@ -171,7 +171,7 @@ def test_by_a_route_that_an_undeclared_address_has_brought(lan: Lan, connected: 
     assert lan.done(V4)["changed"]
 
 
-def test_by_a_route_whose_source_is_the_companions_address(lan: Lan, connected: t.Any) -> None:
+def test_by_a_route_whose_source_is_the_shims_address(lan: Lan, connected: t.Any) -> None:
     lan.done(V4)
     lan.host.ip("route", "add", "203.0.113.0/24", "via", "192.0.2.9", "dev", "eth0", "src", "192.0.2.250")
     try:
@@ -258,7 +258,7 @@ def test_over_link_local_addresses(lan: Lan) -> None:
 
 @contextlib.contextmanager
 def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
-    """Let a process called ``name`` hold a connection from the guest to the companion, which is to live to the end."""
+    """Let a process called ``name`` hold a connection from the guest to the shim, which is to live to the end."""
     port, ready = another_port(), str(directory / "session")
     with contextlib.ExitStack() as stack:
         client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""A hypervisor and its real guests reach each other through a companion, and not without."""
+"""A hypervisor and its real guests reach each other through a shim, and not without."""
 
 from __future__ import annotations
 

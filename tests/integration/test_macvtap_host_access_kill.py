@@ -41,7 +41,7 @@ def lan() -> t.Iterator[Lan]:
 
 
 def task(side: str) -> dict[str, t.Any]:
-    return {"companions": SIDES[side], "lock_timeout": 1}
+    return {"shims": SIDES[side], "lock_timeout": 1}
 
 
 def ordinary(lan: Lan) -> list[str]:
@@ -54,7 +54,7 @@ def ordinary(lan: Lan) -> list[str]:
 
 
 def shown(lan: Lan) -> list[str]:
-    """What the companions are, but for what the kernel chooses."""
+    """What the shims are, but for what the kernel chooses."""
     links = [
         line.split()[0] + line.split()[1] for line in lan.host.ip("-br", "link", "show", "type", "macvlan").splitlines()
     ]
@@ -94,7 +94,7 @@ def test_a_run_killed_at_any_moment(lan: Lan) -> None:
     # Else it would not have shown anything.
     assert killed >= KILLS // 2
     assert halfway >= 3
-    lan.done({"state": "absent", "companions": [{"name": name} for name in ("host0", "host1", "host2")]})
+    lan.done({"state": "absent", "shims": [{"name": name} for name in ("host0", "host1", "host2")]})
     assert "host" not in lan.host.ip("link", "show")
 
 
@@ -135,7 +135,7 @@ REMADE = STOPPED.replace(
 
 
 def settled(lan: Lan) -> list[str]:
-    """What the companions are; that one is up the kernel says a moment after it has come up."""
+    """What the shims are; that one is up the kernel says a moment after it has come up."""
     return [line.replace("UNKNOWN", "UP") for line in shown(lan)]
 
 
@@ -159,7 +159,7 @@ def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None
         assert result["msg"] == "stopped by SIGTERM. The host is as it was before", number
         assert (settled(lan), ordinary(lan)) == (before, uplink), number
     assert number > 5
-    lan.done({"state": "absent", "companions": [{"name": name} for name in ("host0", "host1", "host2")]})
+    lan.done({"state": "absent", "shims": [{"name": name} for name in ("host0", "host1", "host2")]})
 
 
 def test_a_link_that_others_have_made_of_the_same_name_meanwhile_stays_theirs(lan: Lan) -> None:
@@ -167,7 +167,7 @@ def test_a_link_that_others_have_made_of_the_same_name_meanwhile_stays_theirs(la
         code = REMADE.format(path=ansible_path(), number=number, module=f"{MODULES}.macvtap_host_access")
         done = subprocess.run(
             [*lan.host.prefix, PYTHON, "-c", code],
-            input=module_input({"companions": SIDES["a"][:1]}),
+            input=module_input({"shims": SIDES["a"][:1]}),
             capture_output=True,
             text=True,
             check=False,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink, netns, planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Plan, Step, converge
 
 if t.TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Interrupted:
         return getattr(self._sock, name)
 
 
-def run(session: netlink.Session, wanted: t.Sequence[Wanted], other: Other) -> str:
+def run(session: netlink.Session, wanted: t.Sequence[DesiredLink], other: Other) -> str:
     """Do what macvtap_link does, and return its error, "" if there is none."""
     names = {want.name for want in wanted}
 
@@ -145,7 +145,7 @@ def test_whatever_something_else_does_meanwhile(
     wanted = []
     for number, (name, change) in enumerate(declared.items()):
         base = {"parent": "eth0", "mode": "bridge"} if name in NEW else {}
-        wanted.append(Wanted(name, f"links[{number}]", **{**base, **change}))
+        wanted.append(DesiredLink(name, f"links[{number}]", **{**base, **change}))
     other = Other(namespace, *deed)
     with contextlib.closing(other), netns.entered(f"/run/netns/{namespace.name}"), netlink.session() as session:
         failed = run(session, wanted, other)

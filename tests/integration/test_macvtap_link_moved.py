@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, netns, planner, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 if t.TYPE_CHECKING:
@@ -54,17 +54,17 @@ def recreate_with_that_index(namespace: Namespace) -> None:
 
 
 DEEDS = (
-    Wanted("mt0", state="absent"),
-    Wanted("mt0", parent="eth1"),
-    Wanted("mt0", mtu=1400),
-    Wanted("mt0", mac=OTHER, state="down"),
+    DesiredLink("mt0", state="absent"),
+    DesiredLink("mt0", parent="eth1"),
+    DesiredLink("mt0", mtu=1400),
+    DesiredLink("mt0", mac=OTHER, state="down"),
 )
 
 
 @pytest.mark.parametrize("wanted", DEEDS, ids=lambda wanted: f"{wanted.state}-{wanted.parent}-{wanted.mtu}")
 @pytest.mark.parametrize("meanwhile", [rename, remove, recreate, recreate_with_that_index])
 def test_what_is_another_link_by_now_is_left_alone(
-    netns: Namespace, wanted: Wanted, meanwhile: t.Callable[[Namespace], None]
+    netns: Namespace, wanted: DesiredLink, meanwhile: t.Callable[[Namespace], None]
 ) -> None:
     netns.run(MT0)
     with session_in(netns) as session:
@@ -79,7 +79,7 @@ def test_what_is_another_link_by_now_is_left_alone(
 
 def test_a_parent_that_is_another_link_by_now_gets_none(netns: Namespace, lower: str) -> None:
     with session_in(netns) as session:
-        steps = planner.plan([Wanted("mt0", parent=lower, mode="bridge")], session.observe()).steps
+        steps = planner.plan([DesiredLink("mt0", parent=lower, mode="bridge")], session.observe()).steps
         netns.ip("link", "set", lower, "name", "elsewhere0")
         journal = Journal[Link]()
         with pytest.raises(MacvtapError, match=rf"^mt0 has the parent {lower}, which no longer exists"):
@@ -90,7 +90,7 @@ def test_a_parent_that_is_another_link_by_now_gets_none(netns: Namespace, lower:
 
 def test_what_somebody_makes_under_our_name_is_not_removed_on_the_way_back(netns: Namespace) -> None:
     with session_in(netns) as session:
-        steps = planner.plan([Wanted("mt0", parent="eth0", mode="bridge", mac=MAC)], session.observe()).steps
+        steps = planner.plan([DesiredLink("mt0", parent="eth0", mode="bridge", mac=MAC)], session.observe()).steps
         netns.ip("link", "add", "link", "eth0", "name", "mt0", "address", MAC, "type", "macvtap", "mode", "bridge")
         before, journal = netns.links(), Journal[Link]()
         with pytest.raises(MacvtapError, match=r"the kernel refused to create mt0 on eth0: File exists"):
@@ -102,7 +102,7 @@ def test_what_somebody_makes_under_our_name_is_not_removed_on_the_way_back(netns
 @pytest.mark.parametrize("renamed", ["mt0", "theirs0"])
 def test_what_this_run_has_made_or_changed_is_put_back_under_any_name(netns: Namespace, renamed: str) -> None:
     netns.run({**MT0, "name": "mt1", "mac": OTHER})
-    wanted = [Wanted("mt0", parent="eth0", mode="bridge"), Wanted("mt1", mtu=1400, altnames=frozenset({"a"}))]
+    wanted = [DesiredLink("mt0", parent="eth0", mode="bridge"), DesiredLink("mt1", mtu=1400, altnames=frozenset({"a"}))]
     with session_in(netns) as session:
         before, journal = netns.link("mt1"), Journal[Link]()
         session.apply(planner.plan(wanted, session.observe()).steps, journal)
@@ -183,7 +183,7 @@ def test_links_elsewhere_take_one_look_however_many_they_are(netns: Namespace, m
     seen = []
     with _another(netns) as name, session_in(netns, **{name: f"/run/netns/{name}"}) as session:
         for numbers in (range(2), range(2, 32)):
-            wanted = [Wanted(f"mt{n}", parent="eth0", mode="bridge", netns=name, tap_mode=0o660) for n in numbers]
+            wanted = [DesiredLink(f"mt{n}", parent="eth0", mode="bridge", netns=name, tap_mode=0o660) for n in numbers]
             looks.update(dump=0, child=0)
             session.apply(planner.plan(wanted, session.observe(())).steps)
             seen.append(dict(looks))

@@ -238,9 +238,9 @@ def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host
 def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
     host.systemd()
     # Below 1280 bytes the kernel has none on a link.
-    companion = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
+    shim = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
     small = {**LINK, "mtu": 1200}
-    ok(host.run(links=[small], companions=[{**companion, "mtu": 1280}]))
+    ok(host.run(links=[small], shims=[{**shim, "mtu": 1280}]))
     host.sh(f"sed -i 's/mtu 1280/mtu 1200/' {LINKS}/eth0")
     try:
         assert host.boot() == ""
@@ -412,7 +412,7 @@ def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) ->
 
 def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
     host.systemd()
-    assert "set name, links, vlans, companions or purge" in host.run()["msg"]
+    assert "set name, links, vlans, shims or purge" in host.run()["msg"]
     bad = {**LINK, "alias": 'a "b"'}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Companions whose address a manager gets by DHCP: who is told, and when.
+"""Shims whose address a manager gets by DHCP: who is told, and when.
 
-There is no manager here but what it would leave in /run, and in place of its tool a script that gives the companion an
+There is no manager here but what it would leave in /run, and in place of its tool a script that gives the shim an
 address; the real ones are in the virtual machine (extensions/molecule/vm).
 """
 
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-COMPANION: dict[str, t.Any] = {"name": "host-0", "parent": "eth0", "dhcp4": True, "guests": ["192.0.2.20/31"]}
+SHIM: dict[str, t.Any] = {"name": "host-0", "parent": "eth0", "dhcp4": True, "guests": ["192.0.2.20/31"]}
 OWN = f"{ETC}/05-macvtap-host-0.network"
 # What has been told, and which files were there then.
 TOLD = "/run/fake/told"
@@ -35,7 +35,7 @@ def host(hv: Hypervisor) -> t.Iterator[Host]:
         yield made
 
 
-def make_companion(host: Host) -> None:
+def make_shim(host: Host) -> None:
     host.sh(
         "ip link add host-0 link eth0 address 52:54:00:00:00:07 type macvlan mode bridge; "
         "ip link set host-0 alias 'linuxvirt.macvtap host access' up"
@@ -54,16 +54,16 @@ def networkctl(host: Host, *, started: str, script: str = LEASE) -> None:
 
 def persist(host: Host, *, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
     prefix = [*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"]
-    return run_module("macvtap_persistence", {"companions": [{**COMPANION, **params}]}, prefix=prefix, check=check)
+    return run_module("macvtap_persistence", {"shims": [{**SHIM, **params}]}, prefix=prefix, check=check)
 
 
 def told(host: Host) -> list[str]:
     return host.sh(f"cat {TOLD} 2>/dev/null || true").split()
 
 
-def test_networkd_is_told_of_the_companions_file_where_it_has_read_all_others(host: Host) -> None:
+def test_networkd_is_told_of_the_shims_file_where_it_has_read_all_others(host: Host) -> None:
     host.networkd()
-    make_companion(host)
+    make_shim(host)
     networkctl(host, started="@$(( $(date +%s) + 1000 ))")
     foreseen = persist(host, check=True)
     assert (foreseen["changed"], told(host)) == (True, [])
@@ -87,7 +87,7 @@ def test_networkd_is_told_of_the_companions_file_where_it_has_read_all_others(ho
 @pytest.mark.parametrize("started", ["@1", "Mon 2026-11-23 08:41:14 UTC", ""])
 def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Host, started: str) -> None:
     host.networkd()
-    make_companion(host)
+    make_shim(host)
     networkctl(host, started=started)
     done = persist(host)
     assert (done["rc"], told(host)) == (0, [])
@@ -102,10 +102,10 @@ def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Hos
 def test_where_a_manager_fails_its_words_are_said_and_the_files_stay(host: Host) -> None:
     host.sh("mkdir -p /run/NetworkManager/devices")
     host.sh("printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$(cat /sys/class/net/eth0/ifindex)")
-    make_companion(host)
+    make_shim(host)
     tool(host, "nmcli", 'case "$*" in *" up "*) echo "No suitable device found" >&2; exit 4;; esac')
     failed = persist(host)
     said = "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "
-    assert failed["msg"].startswith(f"companions[0]: {said}All changes were completed before that, and stay")
+    assert failed["msg"].startswith(f"shims[0]: {said}All changes were completed before that, and stay")
     assert failed["changed"] is True
     assert "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection" in host.files()

@@ -29,7 +29,7 @@ DECLARED: dict[str, t.Any] = {
     "macvtap_host_access_parent": "eth0",
     "macvtap_host_access_addresses": ["198.51.100.250"],
     "macvtap_host_access_guests": ["198.51.100.77"],
-    "macvtap_host_access_companions": [{"name": "host0"}],
+    "macvtap_host_access_shims": [{"name": "host0"}],
 }
 
 

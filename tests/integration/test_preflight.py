@@ -219,14 +219,14 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
     spoilt["hosts"]["hv1"] |= {
         "macvtap_links_links": 5,
         "macvtap_links_mtu": "big",
-        "macvtap_host_access_companions": "x",
+        "macvtap_host_access_shims": "x",
     }
     spoilt["hosts"]["hv1"]["macvtap_domains_interfaces"] += ["web1", {"domain": "web1", "mode": ["vepa"], "source": {}}]
     said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
     for message in (
         "macvtap_links_links: must be a list, not 5",
         "macvtap_links_mtu: 'big' is not a whole number",
-        "macvtap_host_access_companions: must be a list, not 'x'",
+        "macvtap_host_access_shims: must be a list, not 'x'",
         "macvtap_domains_interfaces[1]: must be a dictionary, not 'web1'",
         "macvtap_domains_interfaces[2].mode: must be a text, not ['vepa']",
         f"{A} is used twice on one network",
@@ -244,7 +244,7 @@ LEFT: dict[str, t.Any] = {
     "hosts": {
         "hv1": {
             "macvtap_links_links": [{"name": "left0", "mac": "52:54:00:00:03:01"}],
-            "macvtap_host_access_companions": [{"name": "host0", "addresses": ["10.77.0.250"]}],
+            "macvtap_host_access_shims": [{"name": "host0", "addresses": ["10.77.0.250"]}],
         }
     },
 }

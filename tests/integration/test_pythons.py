@@ -63,7 +63,7 @@ def test_a_link_comes_and_goes(netns: Namespace, python: str) -> None:
     assert netns.run({"name": "mt0", "state": "absent"}, python=python)["changed"]
 
 
-def test_a_companion_comes_and_goes(netns: Namespace, python: str) -> None:
+def test_a_shim_comes_and_goes(netns: Namespace, python: str) -> None:
     wanted = {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250", "2001:db8::250"]}
     wanted["guests"] = ["192.0.2.77", "2001:db8::/120"]
     assert netns.run(wanted, module="macvtap_host_access", python=python)["changed"]

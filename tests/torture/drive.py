@@ -206,7 +206,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             stack.enter_context(mock.patch.object(target, name, value))
         if hasattr(module, "_reach"):
             # How the host itself is reached is not part of this model.
-            reach = importlib.import_module(f"{_UTILS}._access.model").Reach()
+            reach = importlib.import_module(f"{_UTILS}._host_access.model").Reach()
             stack.enter_context(mock.patch.object(module, "_reach", return_value=reach))
         signals = sys.modules.get(f"{_UTILS}._signals")
         if signals is not None:

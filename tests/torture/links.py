@@ -13,7 +13,7 @@ from unit.links.test_planner_properties import NAMES, declarations, hosts
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, converge
 from torture.kernel import OTHERS, Event, Kernel
 from torture.stage import ViolationError
@@ -54,7 +54,7 @@ class MacvtapLinks(RuleBasedStateMachine):
             raise kernel.found
         self._check(wanted, before, message)
 
-    def _check(self, wanted: t.Sequence[Wanted], before: Links, message: str) -> None:
+    def _check(self, wanted: t.Sequence[DesiredLink], before: Links, message: str) -> None:
         kernel = self.kernel
         declared = {want.name for want in wanted}
         there = {link.index: link for link in kernel.links.values()}
@@ -79,7 +79,7 @@ class MacvtapLinks(RuleBasedStateMachine):
                 raise ViolationError("not-as-declared", f"{want}: {kernel.links.get(want.name)}", kernel.trace)
 
 
-def _run(kernel: Kernel, wanted: t.Sequence[Wanted]) -> str:
+def _run(kernel: Kernel, wanted: t.Sequence[DesiredLink]) -> str:
     """Run, and return the error's text, or "" on success."""
     brought: Journal[Link] = Journal()
     try:

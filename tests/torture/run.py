@@ -13,9 +13,9 @@ import typing as t
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from torture.access import HostAccess
 from torture.examples import depend_on_the_seed_alone
 from torture.files import PersistenceFiles
+from torture.host_access import HostAccess
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.stage import ViolationError

@@ -24,17 +24,27 @@ OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "
 
 # Planners, as patterns of file names.
 PLANNERS = (
-    "*.planner *.refusals *.caveats *.impacts *.parents _domains.identity *.steps *.way_back *.vlans *.vlan_refusals",
-    "*.vlan_caveats *.undo *.reachability *.ways *.validate *.desired *.choose_backend *.link_modes *.choice *.judge",
-    "*.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast *.states",
-    "*.rollback *.impact *.merging *.declare *.auto *.disruptions *.inspection _preflight.* _plan",
+    "*.planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
+    "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
+    "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
+    "*.states *.impact *.merging *.declare *.auto *.disruptions *.inspection _fleet.* _plan",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = frozenset(("_relay.ask",))
+GLUE = frozenset(("_reflective_relay.ask",))
 
 # From top to bottom. A package imports only packages below it and the core, which is all files outside of packages.
-LAYERS = ("_preflight", "_domains", "_keeper", "_dhcp", "_persistence", "_access", "_relay", "_kernel", "_links")
+LAYERS = (
+    "_fleet",
+    "_domains",
+    "_keeper",
+    "_dhcp",
+    "_persistence",
+    "_host_access",
+    "_reflective_relay",
+    "_kernel",
+    "_links",
+)
 
 
 def name_of(file: pathlib.Path) -> str:

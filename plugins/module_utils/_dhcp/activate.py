@@ -11,7 +11,6 @@ import time
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Address, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import (
     RELOAD,
     Command,
@@ -19,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model impo
     Leases,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
@@ -50,7 +50,7 @@ def _ctime(path: str) -> float:
         return 0.0
 
 
-def tell(leases: Leases, run: Run, *, units: bool) -> t.Iterator[str]:
+def activate(leases: Leases, run: Run, *, units: bool) -> t.Iterator[str]:
     """Reload systemd if there are new ``units``, and run the commands of ``leases``; yield warnings.
 
     :raises MacvtapError: a network manager refused to configure a shim. The files stay.

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkd, networkmanager
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
     NETWORKD,
+    SHIM,
     Desired,
     Host,
 )
@@ -32,7 +32,7 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     own = [path for path in touched if _is_of_a_link(path)]
     # Changes of the uplink's files take effect at the next boot.
     others = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager and one.companion.dhcp4)
+    leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager and one.shim.dhcp4)
     reload = bool(own or any(RELOAD in lease.commands for lease in leases)) and not others and bool(host.networkd)
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
@@ -40,7 +40,7 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     for step in steps:
         for name, kind in links_of(step.before).items() if step.removes and step.before else ():
             keyfile = networkmanager.keyfile(name)
-            if step.target == keyfile and kind == COMPANION and (name not in host.links or name in absent):
+            if step.target == keyfile and kind == SHIM and (name not in host.links or name in absent):
                 # NetworkManager must forget the profile; otherwise it might create the shim again.
                 commands.append(_load(name))
             if name in host.links and (step.target == keyfile or others) and _uses_dhcp(step.before):
@@ -62,7 +62,7 @@ def _is_of_a_link(path: str) -> bool:
 def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
     link = host.links.get(one.name)
     manager = str(one.manager)
-    if link is None or link.kind != COMPANION or link.alias != MARK:
+    if link is None or link.kind != SHIM or link.alias != OWNER_ALIAS:
         # There is no shim to configure yet.
         return Lease(one.name, manager, one.path)
     address = lease_of(link.index, host.access.addresses if host.access else ())

@@ -11,7 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO, Case, kept
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO, Case, kept
 
 
 def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Case]:
@@ -27,7 +27,7 @@ def cases(declared: t.Sequence[Desired], host: Host, *, check: bool) -> list[Cas
     ]
 
 
-def settled(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) -> list[Desired]:
+def resolve_modes(declared: t.Sequence[Desired], modes: t.Mapping[str, str | None]) -> list[Desired]:
     """Return ``declared`` with auto replaced by its mode in ``modes``, by path."""
     return [
         replace(desired, given=_with_mode(desired.given, modes.get(desired.path)))

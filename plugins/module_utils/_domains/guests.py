@@ -87,7 +87,7 @@ class Guests:
             held = {task.key: task for task in leaving if attempt(self._detach, task)}
         finally:
             for task in leaving:
-                if not journal.has(task.step, DETACHED):
+                if not journal.contains(task.step, DETACHED):
                     self._requests.withdraw(task.before)
         self._wait_and_attach(
             held, [task for task in tasks if task.attaches and (not task.detaches or task.key in held)], attempt

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 
 _ALL, _TRUST = "allmulticast", "trust_guest_rx_filters"
@@ -137,7 +137,7 @@ def _validate_mode(desired: Desired, stored: Iface, changed: t.Collection[str]) 
 def _validate_source(desired: Desired, stored: Iface, changed: t.Collection[str], host: Host) -> None:
     link = link_of(stored.get("source"), host.links or {})
     if link is not None and _ALL in changed and desired.given.get(_ALL) == "yes":
-        refusals.check_counts(_path(desired, _ALL), link)
+        links_validate.check_counts(_path(desired, _ALL), link)
 
 
 def _validate_both(desired: Desired, stored: Iface) -> None:

@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, link_of
 
 Case = t.Tuple[Desired, Nic, Nic]
@@ -55,7 +55,7 @@ def validate(cases: t.Sequence[Case], host: Host) -> list[str]:
         source = _name(stored.get("source") if stored else None, host)
         own = _Use("", after.domain, after.mac, stored.get("mode") if stored else None, False)
         others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
-        if refusals.crowded([own.mode, *(use.mode for use in others)]):
+        if links_validate.crowded([own.mode, *(use.mode for use in others)]):
             warnings += _validate_one(desired, own, others, source, host)
     return warnings
 
@@ -79,15 +79,15 @@ def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source:
     running = host.domains[own.domain].running
     clashing = [use for use in others if (use.active and running) or use.domain == own.domain]
     whose = f"{own.domain} {own.mac}"
-    if refusals.crowded([own.mode, *(use.mode for use in clashing)]):
+    if links_validate.crowded([own.mode, *(use.mode for use in clashing)]):
         path = join_path(desired.path, "mode" if "mode" in desired.given else "source")
         raise MacvtapError(
-            f"{refusals.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in clashing])}. libvirt "
+            f"{links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in clashing])}. libvirt "
             "would fail, and some versions leave the guest's address on the source. Use another source, or mode: "
             "bridge for all of them",
             path=path,
         )
-    text = refusals.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in others])
+    text = links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in others])
     return [f"{whose}: {text}. The second of these guests or links does not start"]
 
 

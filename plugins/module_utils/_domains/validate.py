@@ -10,7 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import VIRTIO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, link_of
 
 _Case = t.Tuple[Desired, Nic, Nic]
@@ -163,7 +163,7 @@ def _validate_target(
     if link is not None and not own:
         on = f" on {link.parent}" if link.parent else ""
         raise MacvtapError(
-            f"{name} is already a link of this host, {refusals.kind_of(link)}{on}. libvirt would fail to create "
+            f"{name} is already a link of this host, {validate.kind_of(link)}{on}. libvirt would fail to create "
             "its own, and some versions remove the existing one. Use another name",
             path=path,
         )
@@ -183,8 +183,8 @@ def _validate_others_targets(desired: Desired, name: str, host: Host) -> None:
 def _validate_source(path: str, link: Link | None, name: str, links: Links) -> Link:
     path = join_path(path, "source")
     if link is None:
-        raise MacvtapError(f"there is no link {name} on this host{parents.near(name, links)}", path=path)
-    refusals.check_parent(path, link, links)
+        raise MacvtapError(f"there is no link {name} on this host{parents.candidates(name, links)}", path=path)
+    validate.check_parent(path, link, links)
     return link
 
 

@@ -9,7 +9,7 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Held, Holder, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder, Holders, Links
 
 # PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the initial PID namespace, which has every process of the machine.
 _WHOLE = "pid:[4026531836]"
@@ -26,12 +26,12 @@ _NO_NUMBER = (
 )
 
 
-def of(links: Links) -> dict[str, Held]:
+def of(links: Links) -> dict[str, Holders]:
     """Return the holders of the taps of ``links``, by the links' keys."""
     devices = {key: link.tap.device for key, link in links.items() if link.tap}
     held, doubt = survey({device for device in devices.values() if device})
     return {
-        key: Held(tuple(held.get(device, ())), doubt) if device else Held(doubt=_NO_NUMBER)
+        key: Holders(tuple(held.get(device, ())), doubt) if device else Holders(doubt=_NO_NUMBER)
         for key, device in devices.items()
     }
 

@@ -12,7 +12,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import identity as vlan_identity
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_ours
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed
 
 if t.TYPE_CHECKING:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
@@ -63,7 +63,7 @@ def _is_made(link: Link, after: Link, above: Link | None, *, known: bool) -> boo
     if (link.netns, link.kind) != (after.netns, after.kind) or not _is_on(link, after, above):
         return False
     if link.kind == "vlan":
-        return vlan_identity(link) == vlan_identity(after) and is_ours(link)
+        return vlan_identity(link) == vlan_identity(after) and is_managed(link)
     return known or after.mode == "passthru" == link.mode or (after.mac is not None and link.mac == after.mac)
 
 

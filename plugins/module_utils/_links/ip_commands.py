@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # A request of iproute2 has room for 1024 bytes.
@@ -21,7 +21,7 @@ _WITH_ADD = [one for one in ROWS.values() if one.kept and one.with_add and one.f
 _PLAIN = [one for one in ROWS.values() if one.kept and not one.with_add and one.type in ("int", "str")]
 
 
-def create(link: Wanted, parent: str, vlan: tuple[str, int] | None = None) -> str:
+def create(link: DesiredLink, parent: str, vlan: tuple[str, int] | None = None) -> str:
     """Return the command that creates the link on ``parent``; ``vlan`` is protocol and ID of a VLAN link."""
     words = [f"link add link {parent} name {link.name}"]
     # ``words`` for every kind of link, ``data`` for macvlan and macvtap links.
@@ -44,7 +44,7 @@ def create(link: Wanted, parent: str, vlan: tuple[str, int] | None = None) -> st
     return " ".join([*words, f"type {link.kind} mode {link.mode}", *data, *(["macaddr set", *macs] if macs else [])])
 
 
-def settings(link: Wanted) -> t.Iterator[str]:
+def settings(link: DesiredLink) -> t.Iterator[str]:
     """Yield the commands for an existing link: one setting each, so that a failure affects nothing else."""
     dev = f"link set dev {link.name}"
     for one in _PLAIN:

@@ -150,7 +150,7 @@ class _Named:
 
 
 @dataclass(frozen=True)
-class Wanted(Attributes, _Named):
+class DesiredLink(Attributes, _Named):
     """One desired link; None means "keep" (for a new link: the kernel's default).
 
     ``kind`` is macvtap or macvlan: in the kernel, macvtap is macvlan with a tap.
@@ -182,7 +182,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Held:
+class Holders:
     """The processes that hold a link's tap open; ``doubt`` is why there may be more, "" if the list is complete."""
 
     by: tuple[Holder, ...] = ()

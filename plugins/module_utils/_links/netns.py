@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Device
 
 OWN = "/proc/self/ns/net"
 _DIRECTORY = "/run/netns"  # of `ip netns`
@@ -34,7 +34,7 @@ def path_of(netns: str, *, path: str) -> str:
     return file
 
 
-def located(desired: t.Sequence[Wanted]) -> tuple[list[Wanted], dict[str, str]]:
+def located(desired: t.Sequence[DesiredLink]) -> tuple[list[DesiredLink], dict[str, str]]:
     """Return ``desired`` with one spelling for each namespace (None for ours), and the files of the others.
 
     :raises MacvtapError: there is no such namespace, or it cannot be entered.

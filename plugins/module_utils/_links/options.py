@@ -10,10 +10,10 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Accounts, DesiredLink
 
 
-def wanted(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> Wanted:
+def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None = None) -> DesiredLink:
     """Return the desired link of the options at ``path``; without the host's ``accounts`` owners are not resolved.
 
     :raises MacvtapError: a value is invalid.
@@ -24,7 +24,7 @@ def wanted(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None 
     _check_altnames(options["altnames"] or (), name, join_path(path, "altnames"))
     own_tap = options["tap"] or {}
     tap_path = join_path(path, "tap")
-    return Wanted(
+    return DesiredLink(
         name=name,
         path=path,
         state=options["state"],

@@ -8,8 +8,13 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    MACVLAN_KINDS,
+    DesiredLink,
+    Link,
+    Links,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
 
 
@@ -26,16 +31,16 @@ def spellings(parent: str) -> set[str]:
     return {parent, _mac.canonical(parent) or parent}
 
 
-def resolve(entry: Wanted | WantedVlan, links: Links) -> Link:
+def resolve(entry: DesiredLink | DesiredVlan, links: Links) -> Link:
     """Return the link that ``entry.parent`` names.
 
     :raises NoSuchLinkError: no link matches.
     :raises MacvtapError: several links match.
     """
-    return find(entry.parent or "", links, path=join_path(entry.path, "parent"), but=entry.name or "")
+    return find(entry.parent or "", links, path=join_path(entry.path, "parent"), exclude=entry.name or "")
 
 
-def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
+def find(asked: str, links: Links, *, path: str, exclude: str = "") -> Link:
     """Return the link that the option ``path`` asks for; ``but`` is not suggested.
 
     :raises NoSuchLinkError: no link matches.
@@ -57,7 +62,7 @@ def find(asked: str, links: Links, *, path: str, but: str = "") -> Link:
         having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]
         return _only([link for link in having if not link.kind] or having, asked, "MAC address", path)
     if named is None:
-        raise NoSuchLinkError(f"there is no link {asked} on this host{near(asked, links, but)}", path=path)
+        raise NoSuchLinkError(f"there is no link {asked} on this host{candidates(asked, links, exclude)}", path=path)
     return named
 
 
@@ -91,9 +96,9 @@ def _only(found: t.Sequence[Link], asked: str, what: str, path: str) -> Link:
     raise MacvtapError(f"several links have the {what} {asked}: {names}. Use the name of one instead", path=path)
 
 
-def near(asked: str, links: Links, but: str = "") -> str:
+def candidates(asked: str, links: Links, exclude: str = "") -> str:
     """Return the end of a message: links with a name like ``asked``, or those that exist."""
-    names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {but})
+    names = sorted({name for link in links.values() for name in (link.name, *link.altnames)} - {exclude})
     alike = suggest(asked, names)
     if alike:
         return did_you_mean(alike)

@@ -3,7 +3,7 @@
 """Plans the steps from current to desired links, and the impact of each change. Pure.
 
 Which attribute can change on an existing link, and what each error of the kernel means, was measured on Linux 6.18 and
-read in drivers/net/macvlan.c and macvtap.c. refusals.py validates what the kernel would refuse.
+read in drivers/net/macvlan.c and macvtap.c. validate.py validates what the kernel would refuse.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, way_back
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.caveats import warnings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rollback, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     AS_DECLARED,
     IPV6_MTU,
     MACVLAN_KINDS,
-    Held,
+    DesiredLink,
+    Holders,
     Link,
     Links,
     Tap,
-    Wanted,
     fields,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.warnings import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 
-def plan(desired: t.Sequence[Wanted], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
+def plan(desired: t.Sequence[DesiredLink], links: Links, *, purge_group: int | None = None) -> Plan[Link]:
     """Plan the steps from ``links`` (all of the host's) to ``desired``.
 
     With ``purge_group`` every macvtap link of that link group that is not in ``desired`` is removed.
 
     :raises MacvtapError: the kernel would refuse it, or it would change a link of another kind.
     """
-    refusals.check_declared_once(desired)
+    validate.check_declared_once(desired)
     steps = []
     final = dict(links)
     for entry in desired:
         before = links.get(entry.key)
         if before is not None and before.kind != entry.kind:
             raise MacvtapError(
-                f"{entry.name} already exists and is {refusals.kind_of(before)}, not a {entry.kind} link; it is left "
+                f"{entry.name} already exists and is {validate.kind_of(before)}, not a {entry.kind} link; it is left "
                 "alone. Choose another name",
                 path=join_path(entry.path, "name"),
             )
@@ -58,11 +58,11 @@ def plan(desired: t.Sequence[Wanted], links: Links, *, purge_group: int | None =
         if after is not before:
             steps.append(step_between(before, after, path=entry.path))
     steps += _purge(desired, links, final, purge_group)
-    limits = refusals.limits(desired, final)
+    limits = validate.limits(desired, final)
     steps = [_within(step, limits) for step in steps]
     touched = {step.target for step in steps if step.changes and step.after}
     if touched:
-        refusals.check([entry for entry in desired if entry.key in touched], final)
+        validate.check([entry for entry in desired if entry.key in touched], final)
     return in_order(steps, warnings(desired, links, steps))
 
 
@@ -75,12 +75,12 @@ def _within(step: Step[Link], limits: t.Mapping[int, int]) -> Step[Link]:
     return step if limit == after.bclim else step_between(step.before, replace(after, bclim=limit), path=step.path)
 
 
-def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
+def undo(journal: Journal[Link], links: Links, lost: rollback.Losses, brought: Journal[Link]) -> Plan[Link]:
     """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
 
     ``lost`` is what was removed together with links, ``brought`` what the rollback itself has done so far.
     """
-    return way_back.undo(journal, links, lost, brought, between=step_between)
+    return rollback.undo(journal, links, lost, brought, between=step_between)
 
 
 def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
@@ -88,7 +88,7 @@ def cut_off(planned: Plan[Link]) -> tuple[Link, ...]:
     return tuple(step.before for step in planned.steps if step.before and (step.removes or step.recreates))
 
 
-def check_holders(planned: Plan[Link], held: t.Mapping[str, Held], *, force: bool) -> None:
+def check_holders(planned: Plan[Link], held: t.Mapping[str, Holders], *, force: bool) -> None:
     """Refuse a plan that would disconnect a process; ``held`` is keyed by the link.
 
     :raises MacvtapError: unless ``force``.
@@ -98,12 +98,14 @@ def check_holders(planned: Plan[Link], held: t.Mapping[str, Held], *, force: boo
         raise error
 
 
-def cuts(steps: t.Sequence[Step[Link]], held: t.Mapping[str, Held], *, doubts: bool = True) -> dict[str, MacvtapError]:
+def cuts(
+    steps: t.Sequence[Step[Link]], held: t.Mapping[str, Holders], *, doubts: bool = True
+) -> dict[str, MacvtapError]:
     """Return why steps would disconnect a process, by target; with ``doubts`` also where that is unknown."""
     found = {}
     for step in steps:
         action = _disconnecting_action(step)
-        who = held.get(step.target, Held())
+        who = held.get(step.target, Holders())
         if action and who.by:
             message = (
                 f"{action} would disconnect {', '.join(map(str, who.by))}, which holds its tap open. "
@@ -149,7 +151,7 @@ def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
     return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
 
 
-def _after(entry: Wanted, before: Link | None, links: Links) -> Link | None:
+def _after(entry: DesiredLink, before: Link | None, links: Links) -> Link | None:
     """Return the desired state of the link: ``before`` itself where nothing changes."""
     if entry.state == "absent":
         return None
@@ -162,14 +164,14 @@ def _after(entry: Wanted, before: Link | None, links: Links) -> Link | None:
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent and not _is_on(base, parent):
-        refusals.check_movable(entry, base)
-        refusals.check_parent(join_path(entry.path, "parent"), parent, links)
+        validate.check_movable(entry, base)
+        validate.check_parent(join_path(entry.path, "parent"), parent, links)
         differs.update(parent=parent.name, parent_index=parent.index)
     mode = entry.mode or base.mode
     up = {"up": True, "down": False}.get(entry.state, base.up)
     values = {"mode": mode, "up": up, "mac": _mac(entry, base, mode, parent), **_given(entry, before)}
     differs.update((name, value) for name, value in values.items() if value != getattr(base, name))
-    refusals.check_allmulticast(entry, mode, up=up, parent=parent)
+    validate.check_allmulticast(entry, mode, up=up, parent=parent)
     loses = mode == "passthru" and not up and entry.allmulticast is None and base.allmulticast
     if loses and (base.mode != mode or base.up):
         # It would have no effect once the link comes up, and clearing it then would underflow the parent's count.
@@ -185,23 +187,23 @@ def _after(entry: Wanted, before: Link | None, links: Links) -> Link | None:
         differs["tap"] = tap
     if before is not None and not differs:
         return before
-    refusals.check_addrgenmode(entry, before, differs, parent)
+    validate.check_addrgenmode(entry, before, differs, parent)
     return _with_known_parent(entry, before, replace(base, **differs), parent)
 
 
-def _given(entry: Wanted, before: Link | None) -> dict[str, t.Any]:
+def _given(entry: DesiredLink, before: Link | None) -> dict[str, t.Any]:
     given = {name: getattr(entry, name) for name in AS_DECLARED}
     if _is_moot(entry, before):
         given["addrgenmode"] = None
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _with_known_parent(entry: Wanted, before: Link | None, after: Link, parent: Link | None) -> Link:
+def _with_known_parent(entry: DesiredLink, before: Link | None, after: Link, parent: Link | None) -> Link:
     """Return ``after`` with a parent to create it on, where it is recreated and its own is in another namespace."""
     if before is None or not before.elsewhere or not step_between(before, after).recreates:
         return after
     if parent is None or not _is_on(before, parent):
-        refusals.check_movable(entry, before)
+        validate.check_movable(entry, before)
         return after
     return replace(after, parent=parent.name, parent_index=parent.index)
 
@@ -213,7 +215,7 @@ def _is_on(link: Link, parent: Link) -> bool:
     return (link.lower_netns, link.lower) == (parent.lower_netns, parent.lower)
 
 
-def _is_moot(entry: Wanted, before: Link | None) -> bool:
+def _is_moot(entry: DesiredLink, before: Link | None) -> bool:
     """Whether addrgenmode: none needs no change: the link has no IPv6, and gets none."""
     if entry.addrgenmode != "none" or before is None or before.addrgenmode is not None:
         return False
@@ -221,7 +223,7 @@ def _is_moot(entry: Wanted, before: Link | None) -> bool:
     return not gets_it
 
 
-def _mac(entry: Wanted, base: Link, mode: str | None, parent: Link | None) -> str | None:
+def _mac(entry: DesiredLink, base: Link, mode: str | None, parent: Link | None) -> str | None:
     if mode == "passthru" and parent is not None:
         if entry.mac is not None and entry.mac != parent.mac:
             raise MacvtapError(
@@ -236,7 +238,7 @@ def _mac(entry: Wanted, base: Link, mode: str | None, parent: Link | None) -> st
     return entry.mac or base.mac
 
 
-def _source_macs(entry: Wanted, base: Link, mode: str | None) -> frozenset[str]:
+def _source_macs(entry: DesiredLink, base: Link, mode: str | None) -> frozenset[str]:
     if mode == "source":
         return base.source_macs if entry.source_macs is None else entry.source_macs
     if entry.source_macs:
@@ -248,7 +250,7 @@ def _source_macs(entry: Wanted, base: Link, mode: str | None) -> frozenset[str]:
     return frozenset()
 
 
-def _tap(entry: Wanted, base: Link) -> Tap | None:
+def _tap(entry: DesiredLink, base: Link) -> Tap | None:
     permissions = (entry.tap_owner, entry.tap_group, entry.tap_mode)
     if not entry.tap_repair and permissions == (None, None, None):
         return base.tap
@@ -272,7 +274,7 @@ def _tap(entry: Wanted, base: Link) -> Tap | None:
 
 
 def _purge(
-    desired: t.Sequence[Wanted], links: Links, final: dict[str, Link], group: int | None
+    desired: t.Sequence[DesiredLink], links: Links, final: dict[str, Link], group: int | None
 ) -> t.Iterator[Step[Link]]:
     if group is None:
         return

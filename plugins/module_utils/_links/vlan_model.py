@@ -11,11 +11,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, Link
 
 # The alias that marks links created by vlan_link.
-MARK = "linuxvirt.macvtap"
+OWNER_ALIAS = "linuxvirt.macvtap"
 
 
 @dataclass(frozen=True)
-class WantedVlan:
+class DesiredVlan:
     """One VLAN link as a user declared it; None means "leave it as it is" (a new link: the kernel's default).
 
     ``name`` None is that of the parent, a dot and the id: see :func:`vlans.name_of`. ``path`` is where the user
@@ -32,17 +32,17 @@ class WantedVlan:
     path: str = ""
 
     @property
-    def said_name(self) -> str:
+    def default_name(self) -> str:
         """The name, assuming that ``parent`` is a name, and not an alternative name or an address."""
         return self.name or f"{self.parent}.{self.id}"
 
 
 # The desired VLAN, the current link, and the link afterwards: the same object where nothing changes.
-Case = t.Tuple[WantedVlan, t.Optional[Link], t.Optional[Link]]
+Case = t.Tuple[DesiredVlan, t.Optional[Link], t.Optional[Link]]
 
 
-def is_ours(link: Link) -> bool:
-    return link.kind == "vlan" and (link.alias == MARK or is_incomplete(link))
+def is_managed(link: Link) -> bool:
+    return link.kind == "vlan" and (link.alias == OWNER_ALIAS or is_incomplete(link))
 
 
 def is_incomplete(link: Link) -> bool:
@@ -74,4 +74,4 @@ def fields(link: Link) -> dict[str, t.Any]:
 
 def report(link: Link) -> dict[str, t.Any]:
     """Return the link as modules return it."""
-    return {"name": link.name, "ifindex": link.index or None, **fields(link), "ours": is_ours(link)}
+    return {"name": link.name, "ifindex": link.index or None, **fields(link), "ours": is_managed(link)}

@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
 VLAN_OPTIONS: dict[str, t.Any] = {
     **specification("state", "parent", "id"),
@@ -18,7 +18,7 @@ VLAN_OPTIONS: dict[str, t.Any] = {
 }
 
 
-def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
+def desired(path: str, given: t.Mapping[str, t.Any]) -> DesiredVlan:
     """Return the desired VLAN of the options at ``path``; omitted and None mean "not set".
 
     :raises MacvtapError: a value is invalid, or a required one is missing.
@@ -30,7 +30,7 @@ def wanted(path: str, given: t.Mapping[str, t.Any]) -> WantedVlan:
         )
     if values["name"] is not None:
         _values.check_link_name(values["name"], join_path(path, "name"))
-    return WantedVlan(
+    return DesiredVlan(
         parent=values["parent"],
         id=_id(values["id"], join_path(path, "id")),
         name=values["name"],

@@ -13,29 +13,29 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
-    refusals,
-    vlan_caveats,
-    vlan_refusals,
-    way_back,
+    rollback,
+    validate,
+    vlan_validate,
+    vlan_warnings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import NoSuchLinkError, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
-    MARK,
+    OWNER_ALIAS,
     Case,
-    WantedVlan,
+    DesiredVlan,
     fields,
     identity,
     is_incomplete,
-    is_ours,
+    is_managed,
     stays,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 
-def name_of(entry: WantedVlan, parent: Link) -> str:
+def name_of(entry: DesiredVlan, parent: Link) -> str:
     """Return the name of the VLAN link on ``parent``.
 
     :raises MacvtapError: it is not set, and PARENT.ID is longer than the kernel allows.
@@ -50,7 +50,7 @@ def name_of(entry: WantedVlan, parent: Link) -> str:
     return name
 
 
-def found(entry: WantedVlan, links: Links) -> Link | None:
+def current(entry: DesiredVlan, links: Links) -> Link | None:
     """Return the current link of the desired VLAN, whatever created it.
 
     :raises MacvtapError: the parent is ambiguous, or missing while the VLAN is to exist.
@@ -68,21 +68,21 @@ def found(entry: WantedVlan, links: Links) -> Link | None:
     return link
 
 
-def plan(desired: t.Sequence[WantedVlan], links: Links, *, force: bool = False) -> Plan[Link]:
+def plan(desired: t.Sequence[DesiredVlan], links: Links, *, force: bool = False) -> Plan[Link]:
     """Plan the steps from ``links`` (all of the host's) to ``desired``.
 
     :raises MacvtapError: the kernel would refuse it, it would change a link that is not ours, or (unless ``force``)
         remove a link in use.
     """
-    vlan_refusals.check_parents_exist(desired, links)
+    vlan_validate.check_parents_exist(desired, links)
     pairs = [(entry, *_states(entry, links)) for entry in desired]
-    vlan_refusals.check_declared_once(pairs)
+    vlan_validate.check_declared_once(pairs)
     final = dict(links)
     for _entry, before, after in pairs:
         if before is not None and after is not before:
             final.pop(before.name, None)
     final.update((after.name, after) for _entry, _before, after in pairs if after is not None)
-    vlan_refusals.check_parents_stay(pairs, final)
+    vlan_validate.check_parents_stay(pairs, final)
     leaving = _leaving(pairs)
     steps = []
     for entry, before, after in pairs:
@@ -90,13 +90,13 @@ def plan(desired: t.Sequence[WantedVlan], links: Links, *, force: bool = False) 
         if after is before and not dragged and not (before and is_incomplete(before)):
             continue
         if after is not None:
-            vlan_refusals.check(entry, before, after, final)
+            vlan_validate.check(entry, before, after, final)
         also: t.Sequence[Change] = ()
         if before is not None and before.index in leaving:
             also = _on(before, links, leaving)
-            vlan_refusals.check_unused(entry, before, after, also, force=force)
+            vlan_validate.check_unused(entry, before, after, also, force=force)
         steps.append(_recreated(before, after, also, entry) if dragged else _step(before, after, also, entry))
-    return in_order(steps, (*_warnings(pairs), *vlan_caveats.warnings(pairs, links)))
+    return in_order(steps, (*_warnings(pairs), *vlan_warnings.warnings(pairs, links)))
 
 
 def _leaving(pairs: t.Sequence[Case]) -> frozenset[int]:
@@ -110,27 +110,27 @@ def _leaving(pairs: t.Sequence[Case]) -> frozenset[int]:
     return frozenset(leaving)
 
 
-def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: WantedVlan) -> Step[Link]:
+def _step(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: DesiredVlan) -> Step[Link]:
     if before is not None and after is not None and is_incomplete(before):
         # A killed run left it without its alias.
-        after = replace(after, alias=MARK, group=0)
-        also = (*also, Change(before.name, "alias", None, MARK, Impact.IN_PLACE))
+        after = replace(after, alias=OWNER_ALIAS, group=0)
+        also = (*also, Change(before.name, "alias", None, OWNER_ALIAS, Impact.IN_PLACE))
     return step_between(before, after, also=also, path=entry.path)
 
 
-def _recreated(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: WantedVlan) -> Step[Link]:
+def _recreated(before: Link | None, after: Link | None, also: t.Sequence[Change], entry: DesiredVlan) -> Step[Link]:
     """Return the step that recreates an unchanged link, because its parent is recreated."""
     link = t.cast("Link", after)
     change = Change(link.name, "parent", link.parent, link.parent, Impact.RECREATE)
-    return step_between(before, replace(link, alias=MARK), also=(*also, change), path=entry.path)
+    return step_between(before, replace(link, alias=OWNER_ALIAS), also=(*also, change), path=entry.path)
 
 
-def undo(journal: Journal[Link], links: Links, lost: way_back.Losses, brought: Journal[Link]) -> Plan[Link]:
+def undo(journal: Journal[Link], links: Links, lost: rollback.Losses, brought: Journal[Link]) -> Plan[Link]:
     """Plan the inverse of what ``journal`` has, against ``links`` as they are now.
 
     ``lost`` is what was removed together with links, ``brought`` what the rollback itself has done so far.
     """
-    return way_back.undo(journal, links, lost, brought, between=step_between, as_request=_as_request)
+    return rollback.undo(journal, links, lost, brought, between=step_between, as_request=_as_request)
 
 
 def step_between(
@@ -143,17 +143,17 @@ def _impact(_before: Link, field: str, _value: t.Any) -> Impact:
     return Impact.RECREATE if field in RECREATES else Impact.IN_PLACE
 
 
-def _states(entry: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
+def _states(entry: DesiredVlan, links: Links) -> tuple[Link | None, Link | None]:
     """Return the link before and after; the same object where nothing changes."""
-    there = found(entry, links)
+    there = current(entry, links)
     if entry.state == "absent":
-        return there, there if there and not is_ours(there) else None
+        return there, there if there and not is_managed(there) else None
     parent = resolve(entry, links)
-    if there is not None and not is_ours(there) and entry.name in (None, there.name):
+    if there is not None and not is_managed(there) and entry.name in (None, there.name):
         return there, there
     name = name_of(entry, parent)
     before = links.get(name)
-    if before is not None and not is_ours(before):
+    if before is not None and not is_managed(before):
         raise MacvtapError(
             f"{name} already exists and is {_described(before)}; it is left alone. Choose another name",
             path=join_path(entry.path, "name"),
@@ -161,9 +161,9 @@ def _states(entry: WantedVlan, links: Links) -> tuple[Link | None, Link | None]:
     return before, _after(entry, name, parent, before, links)
 
 
-def _after(entry: WantedVlan, name: str, parent: Link, before: Link | None, links: Links) -> Link:
+def _after(entry: DesiredVlan, name: str, parent: Link, before: Link | None, links: Links) -> Link:
     """Return the desired state of the link: ``before`` itself where nothing changes."""
-    base = before or Link(name, kind="vlan", alias=MARK)
+    base = before or Link(name, kind="vlan", alias=OWNER_ALIAS)
     differs: dict[str, t.Any] = {}
     if identity(base) != (parent.index, entry.id, entry.protocol):
         base = _as_request(base, links)
@@ -204,10 +204,10 @@ def _on(link: Link, links: Links, leaving: t.Collection[int]) -> list[Change]:
 def _warnings(pairs: t.Sequence[Case]) -> tuple[str, ...]:
     messages = []
     for entry, before, after in pairs:
-        if before is None or after is not before or is_ours(before):
+        if before is None or after is not before or is_managed(before):
             continue
         differing = _differing(entry, before)
-        why = f"it is not managed by this collection (its alias is not {MARK}) and is left unchanged"
+        why = f"it is not managed by this collection (its alias is not {OWNER_ALIAS}) and is left unchanged"
         if entry.state == "absent":
             messages.append(f"{before.name}: not removed; {why}")
         elif differing:
@@ -215,7 +215,7 @@ def _warnings(pairs: t.Sequence[Case]) -> tuple[str, ...]:
     return tuple(messages)
 
 
-def _differing(entry: WantedVlan, link: Link) -> list[str]:
+def _differing(entry: DesiredVlan, link: Link) -> list[str]:
     state = entry.state if entry.state in ("up", "down") else None
     declared = {"mac": entry.mac, "mtu": entry.mtu, "state": state}
     return [
@@ -227,6 +227,6 @@ def _differing(entry: WantedVlan, link: Link) -> list[str]:
 
 def _described(link: Link) -> str:
     if link.kind != "vlan":
-        return f"{refusals.kind_of(link)}, not a VLAN link"
+        return f"{validate.kind_of(link)}, not a VLAN link"
     on = f" of {link.parent}" if link.parent else ""
     return f"VLAN {link.vlan_id}{on}, which is not managed by this collection"

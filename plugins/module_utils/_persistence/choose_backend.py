@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Who makes a link at the next boot, and who gives a companion its addresses. Pure."""
+"""Who makes a link at the next boot, and who gives a shim its addresses. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
     systemd_unit,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
     IFUPDOWN,
     NETWORKD,
     NETWORKMANAGER,
+    SHIM,
     SYSTEMD,
     Host,
 )
@@ -38,7 +38,7 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
 
 
 def _unsupported(asked: str, kind: str, host: Host) -> str | None:
-    if asked in _WHY_NOT and kind != COMPANION:
+    if asked in _WHY_NOT and kind != SHIM:
         return f"{_WHY_NOT[asked]}. {_UNIT_INSTEAD}"
     if asked != IFUPDOWN:
         return (
@@ -57,7 +57,7 @@ def _unsupported(asked: str, kind: str, host: Host) -> str | None:
 
 
 def addresses_by(asked: str, parent: Link, host: Host, path: str, *, dhcp4: bool) -> str | None:
-    """Return the manager that gives a companion its addresses, None where who makes it does.
+    """Return the manager that gives a shim its addresses, None where who makes it does.
 
     :raises MacvtapError: it is to have one by DHCP, and nobody can get it that.
     """

@@ -8,23 +8,23 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
+    SHIM,
     Decision,
     Declared,
     Desired,
     Host,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._relay.choice import AUTO
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
 _ORDINARY_MTU = 1500
@@ -54,13 +54,13 @@ def resolve(declared: t.Sequence[Declared], host: Host, written: t.Mapping[str, 
     """
     resolver = _Resolver(host, written)
     # Links may be on VLANs that are declared with them.
-    for one in sorted(declared, key=lambda one: not isinstance(one.want, WantedVlan)):
-        if isinstance(one.want, WantedVlan):
+    for one in sorted(declared, key=lambda one: not isinstance(one.want, DesiredVlan)):
+        if isinstance(one.want, DesiredVlan):
             resolver.vlan(one.want, one.backend)
-        elif isinstance(one.want, Wanted):
+        elif isinstance(one.want, DesiredLink):
             resolver.macvtap(one.want, one.backend)
         else:
-            resolver.companion(one.want, one.backend)
+            resolver.shim(one.want, one.backend)
     return resolver.resolved()
 
 
@@ -75,37 +75,39 @@ class _Resolver:
         self.not_made: list[str] = []
         self.warnings: list[str] = []
 
-    def vlan(self, want: WantedVlan, asked: str) -> None:
+    def vlan(self, want: DesiredVlan, asked: str) -> None:
         if want.state == "absent":
             self._absent_vlan(want)
             return
         parent = parents.resolve(want, self.links)
         self._once(f"VLAN {want.id} ({want.protocol}) of {parent.name}", want.path, "id")
-        link = vlans.found(want, self.links)
+        link = vlans.current(want, self.links)
         ours = self.written.get(link.name) if link else None
-        if link is not None and not vlan_model.is_ours(link) and (ours is None or ours.kind == COMPANION):
+        if link is not None and not vlan_model.is_managed(link) and (ours is None or ours.kind == SHIM):
             # Another manager has made it, and will at the next boot.
             self._once(link.name, want.path)
             self.decisions[link.name] = Decision(want)
             return
         name = vlans.name_of(want, parent)
         self._once(name, want.path)
-        made = Wanted(name, want.path, want.state, mac=want.mac, mtu=_mtu(want.mtu, link), alias=vlan_model.MARK)
+        made = DesiredLink(
+            name, want.path, want.state, mac=want.mac, mtu=_mtu(want.mtu, link), alias=vlan_model.OWNER_ALIAS
+        )
         self._add(asked, want, replace(made, kind="vlan"), parent, vlan=(want.protocol, want.id))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=want.id))
 
-    def _absent_vlan(self, want: WantedVlan) -> None:
+    def _absent_vlan(self, want: DesiredVlan) -> None:
         """Whatever its name is: a VLAN link is known by its parent and id."""
         parent = parents.lookup(want.parent, self.links)
         names = {name for name, one in self.written.items() if _is_vlan(want, one, parent)}
-        link = vlans.found(want, self.links)
+        link = vlans.current(want, self.links)
         if link is not None:
             names.add(link.name)
-        for name in sorted(names) or [want.said_name if parent is None else vlans.name_of(want, parent)]:
+        for name in sorted(names) or [want.default_name if parent is None else vlans.name_of(want, parent)]:
             self._once(name, want.path)
             self.decisions[name] = Decision(want)
 
-    def macvtap(self, want: Wanted, asked: str) -> None:
+    def macvtap(self, want: DesiredLink, asked: str) -> None:
         self._once(want.key, want.path)
         if want.state == "absent":
             self.decisions.setdefault(want.name, Decision(want))
@@ -128,24 +130,24 @@ class _Resolver:
         self.warnings += _not_kept(link)
         self._add(asked, want, link, parent)
 
-    def companion(self, want: access.Wanted, asked: str) -> None:
+    def shim(self, want: access.DesiredShim, asked: str) -> None:
         self._once(want.name, want.path)
         if want.state == "absent":
             self.decisions.setdefault(want.name, Decision(want))
             return
         now = self.links.get(want.name)
         parent = self._parent(want, now)
-        link = Wanted(want.name, want.path, mode="bridge", mac=_mac_of(want.mac, now), mtu=_mtu(want.mtu, now))
-        link = replace(link, alias=access.MARK, kind=COMPANION)
+        link = DesiredLink(want.name, want.path, mode="bridge", mac=_mac_of(want.mac, now), mtu=_mtu(want.mtu, now))
+        link = replace(link, alias=access.OWNER_ALIAS, kind=SHIM)
         lease_mtu = (now or parent).mtu if want.dhcp4 else None
-        self._add(asked, want, link, parent, companion=as_declared(want), lease_mtu=lease_mtu)
+        self._add(asked, want, link, parent, shim=as_declared(want), lease_mtu=lease_mtu)
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
         if what in self.declared:
             raise declared_twice(what, join_path(path, option), self.declared[what])
         self.declared[what] = path
 
-    def _refuse_netns(self, want: Wanted, asked: str) -> None:
+    def _refuse_netns(self, want: DesiredLink, asked: str) -> None:
         message = f"no link is made at boot in the network namespace {want.netns}"
         if asked not in ("auto", "none"):
             raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
@@ -156,16 +158,16 @@ class _Resolver:
                 f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
             )
 
-    def _parent(self, want: Wanted | access.Wanted, link: Link | None) -> Link:
+    def _parent(self, want: DesiredLink | access.DesiredShim, link: Link | None) -> Link:
         path = join_path(want.path, "parent")
         if want.parent is None:
             parent = self.links.get((link.parent if link else None) or "")
             if parent is None:
                 raise MacvtapError(f"parent is required: the link {want.name} does not exist yet", path=path)
             return parent
-        parent = parents.find(want.parent, self.links, path=path, but=want.name)
+        parent = parents.find(want.parent, self.links, path=path, exclude=want.name)
         decided = self.decisions.get(parent.name)
-        if decided is not None and decided.absent and vlan_model.is_ours(parent):
+        if decided is not None and decided.absent and vlan_model.is_managed(parent):
             raise MacvtapError(
                 f"{parent.name} is declared absent in {decided.want.path}. Use another link, or set state: "
                 "absent here too",
@@ -186,13 +188,18 @@ class _Resolver:
         return parent.name if parent.kind else _mac.canonical(asked) or asked
 
     def _add(
-        self, asked: str, want: Wanted | WantedVlan | access.Wanted, link: Wanted, parent: Link, **more: t.Any
+        self,
+        asked: str,
+        want: DesiredLink | DesiredVlan | access.DesiredShim,
+        link: DesiredLink,
+        parent: Link,
+        **more: t.Any,
     ) -> None:
         """Have the link there after a reboot, if whoever is ``asked`` for makes it."""
         name, path, written = link.name, link.path, self.written.get(link.name)
         backend = choose_backend.choose(asked, link.kind, self.host, path)
         if backend is None:
-            left = asked == "auto" and written is not None and (written.kind == COMPANION) == (link.kind == COMPANION)
+            left = asked == "auto" and written is not None and (written.kind == SHIM) == (link.kind == SHIM)
             if left and written and written.key:
                 # Where systemd does not run now, as in an image that is being built, it may have been written before.
                 backend = model.SYSTEMD if systemd_unit.TEMPLATE in self.host.files else model.IFUPDOWN
@@ -201,8 +208,8 @@ class _Resolver:
             return
         desired = Desired(link, parent, self._key(want.parent, parent, path), **more)
         validate.check_link(desired, self.host, written=written)
-        if link.kind == COMPANION:
-            manager = choose_backend.addresses_by(asked, parent, self.host, path, dhcp4=desired.companion.dhcp4)
+        if link.kind == SHIM:
+            manager = choose_backend.addresses_by(asked, parent, self.host, path, dhcp4=desired.shim.dhcp4)
             desired = replace(desired, manager=manager)
         self.decisions[name] = Decision(want, backend, desired)
         self.warnings += self._grabbed(name, desired.manager)
@@ -234,7 +241,7 @@ class _Resolver:
         return Resolved(self.decisions, tuple(self.warnings))
 
 
-def _is_vlan(want: WantedVlan, one: Entry, parent: Link | None) -> bool:
+def _is_vlan(want: DesiredVlan, one: Entry, parent: Link | None) -> bool:
     names = {want.parent, _mac.canonical(want.parent) or ""}
     if parent is not None:
         names |= {parent.name, parent.mac or "", parent.pci or "", *(f"altname:{name}" for name in parent.altnames)}
@@ -252,7 +259,7 @@ def _mtu(mtu: int | None, link: Link | None) -> int | None:
     return mtu or (link.mtu if link and link.mtu and link.mtu > _ORDINARY_MTU else None)
 
 
-def _not_kept(link: Wanted) -> t.Iterator[str]:
+def _not_kept(link: DesiredLink) -> t.Iterator[str]:
     if link.bclim is not None:
         yield f"{link.name}: bclim is the parent's, and is not kept over a reboot; the next run sets it"
     if link.promiscuous is False and link.mode != "passthru":

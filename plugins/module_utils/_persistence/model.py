@@ -7,10 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access_model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Shim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 
 SYSTEMD, NETWORKD, NETWORKMANAGER, IFUPDOWN = "systemd", "networkd", "networkmanager", "ifupdown"
@@ -20,12 +20,12 @@ UDEV_FILE = "/etc/udev/rules.d/90-macvtap.rules"
 SYSCTL_FILE = "/etc/sysctl.d/90-macvtap.conf"
 UNIT_DIR = "/etc/systemd/system"
 
-# The kind of link that a companion is.
-COMPANION = "macvlan"
-# Where no rule leads: the routing table for what else a lease would route over a companion.
+# The kind of link that a shim is.
+SHIM = "macvlan"
+# Where no rule leads: the routing table for what else a lease would route over a shim.
 LEASE_TABLE = 1836479600
 
-_NO_COMPANION = Companion(Link(""), {})
+_NO_SHIM = Shim(Link(""), {})
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Block:
 class Declared:
     """A link as the user declared it, and which of the backends is to make it at boot."""
 
-    want: t.Union[Wanted, WantedVlan, access_model.Wanted]
+    want: t.Union[DesiredLink, DesiredVlan, access_model.DesiredShim]
     backend: str
 
 
@@ -48,17 +48,17 @@ class Declared:
 class Desired:
     """A link as it is to be after a reboot.
 
-    ``link`` has its options, with what the kernel would choose otherwise; its kind is macvtap, vlan or (a companion)
+    ``link`` has its options, with what the kernel would choose otherwise; its kind is macvtap, vlan or (a shim)
     macvlan. ``key`` is what the parent is found by at boot: its name, MAC address or PCI address, or ``altname:NAME``.
-    ``companion`` has the addresses and routes of one, and ``lease_mtu`` is the MTU that it keeps whatever a lease says.
+    ``shim`` has the addresses and routes of one, and ``lease_mtu`` is the MTU that it keeps whatever a lease says.
     ``manager`` gives it its addresses, None where the program does.
     """
 
-    link: Wanted
+    link: DesiredLink
     parent: Link
     key: str
     vlan: tuple[str, int] | None = None
-    companion: Companion = _NO_COMPANION
+    shim: Shim = _NO_SHIM
     lease_mtu: int | None = None
     manager: str | None = None
 
@@ -82,14 +82,14 @@ class Decision:
     ``left``: it is as it is written already, and that stays.
     """
 
-    want: t.Union[Wanted, WantedVlan, access_model.Wanted]
+    want: t.Union[DesiredLink, DesiredVlan, access_model.DesiredShim]
     backend: str | None = None
     desired: Desired | None = None
     left: bool = False
 
     @property
-    def companion(self) -> bool:
-        return isinstance(self.want, access_model.Wanted)
+    def shim(self) -> bool:
+        return isinstance(self.want, access_model.DesiredShim)
 
     @property
     def absent(self) -> bool:
@@ -116,5 +116,5 @@ class Host:
     ifupdown2: bool = False
     interfaces_sourced: bool = False
     systemd: bool = False
-    # What companions are judged by, where any are declared.
+    # What shims are judged by, where any are declared.
     access: access_model.Host | None = None

@@ -21,10 +21,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
     IFUPDOWN,
     NETWORKD,
     NETWORKMANAGER,
+    SHIM,
     Block,
     Declared,
     Desired,
@@ -176,9 +176,9 @@ class _Files:
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written of a link stays as it is."""
         decided = self.resolved.decisions.get(name)
-        if decided is not None and decided.companion == (kind == COMPANION):
+        if decided is not None and decided.shim == (kind == SHIM):
             return decided.left
-        return kind == COMPANION or not self.purge or name in self.needed
+        return kind == SHIM or not self.purge or name in self.needed
 
     def _needed(self) -> dict[str, list[str]]:
         """Return the links that others are on which will be written, with those."""
@@ -201,7 +201,7 @@ class _Files:
         for name in sorted(self.before.keys() & self.needed.keys()):
             on = join_names(sorted(self.needed[name]))
             decided = self.resolved.decisions.get(name)
-            if decided is not None and decided.absent and not decided.companion:
+            if decided is not None and decided.absent and not decided.shim:
                 raise MacvtapError(
                     f"{name} is the parent of {on}, and without it that would not be made at the next boot. Remove "
                     "what is written for that first",

@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import model as access_model
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import planner as access_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access import refusals as access_refusals
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import refusals, vlan_model, vlan_refusals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access_model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner as access_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import validate as access_validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_model, vlan_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
+    SHIM,
     Decision,
     Desired,
     Host,
@@ -32,7 +32,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
 _ENDS_A_VALUE = re.compile(r"[\x00-\x1f\x7f\"'\\`\u2028\u2029\ud800-\udfff]")
 # By its alias. A macvtap link has none of ours.
-_IS_OURS = {"vlan": vlan_model.is_ours, COMPANION: access_model.is_ours}
+_IS_OURS = {"vlan": vlan_model.is_managed, SHIM: access_model.is_managed}
 
 
 def check_link(desired: Desired, host: Host, *, written: Entry | None) -> None:
@@ -47,8 +47,8 @@ def check_link(desired: Desired, host: Host, *, written: Entry | None) -> None:
         check_name(altname, join_path(path, f"altnames[{index}]"))
     for option, text in (("alias", link.alias), ("tap.owner", link.tap_owner), ("tap.group", link.tap_group)):
         check_text(text or "", join_path(path, option))
-    if written is not None and (written.kind == COMPANION) != (desired.kind == COMPANION):
-        what, options = ("a companion", "companions") if written.kind == COMPANION else ("a link", "links or vlans")
+    if written is not None and (written.kind == SHIM) != (desired.kind == SHIM):
+        what, options = ("a shim", "shims") if written.kind == SHIM else ("a link", "links or vlans")
         raise MacvtapError(
             f"what is written for {link.name} is {what}'s. Choose another name, or set state: absent for it in "
             f"{options} first",
@@ -57,7 +57,7 @@ def check_link(desired: Desired, host: Host, *, written: Entry | None) -> None:
     _check_name_is_free(desired, host.links, ours=written is not None)
     # One that is still to be made is as it was declared.
     if parent.index:
-        check_parent = vlan_refusals.check_parent if desired.kind == "vlan" else refusals.check_parent
+        check_parent = vlan_validate.check_parent if desired.kind == "vlan" else validate.check_parent
         check_parent(join_path(path, "parent"), parent, host.links)
 
 
@@ -89,7 +89,7 @@ def _check_name_is_free(desired: Desired, links: Links, *, ours: bool) -> None:
         return
     if other is not None:
         raise MacvtapError(
-            f"{name} is a name of {other.name}, {refusals.kind_of(other)} that something else makes. Choose another "
+            f"{name} is a name of {other.name}, {validate.kind_of(other)} that something else makes. Choose another "
             "name",
             path=join_path(desired.path, "name"),
         )
@@ -118,19 +118,19 @@ def check_text(text: str, path: str) -> None:
 
 
 def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) -> None:
-    """Refuse companions that ``host``, as it is now, could not be reached with, or not by whoever runs this.
+    """Refuse shims that ``host``, as it is now, could not be reached with, or not by whoever runs this.
 
     :raises MacvtapError: at the option.
     """
     steps = []
     for one in decisions:
         want = one.want
-        if isinstance(want, access_model.Wanted) and (one.absent or one.desired is not None):
-            before = access_planner.found(want.name, host, dhcp4=want.dhcp4)
-            after = None if one.desired is None else one.desired.companion
+        if isinstance(want, access_model.DesiredShim) and (one.absent or one.desired is not None):
+            before = access_planner.current(want.name, host, dhcp4=want.dhcp4)
+            after = None if one.desired is None else one.desired.shim
             steps.append((want, Step(want.name, before, after, (), path=want.path)))
-    access_refusals.check_declared_once([want for want, _step in steps])
-    access_refusals.check(steps, host)
+    access_validate.check_declared_once([want for want, _step in steps])
+    access_validate.check(steps, host)
 
 
 def disruptions(desired: t.Iterable[Desired], links: Links) -> t.Iterator[Disruption]:

@@ -10,19 +10,22 @@ from dataclasses import replace
 import pytest
 from unit.persistence import earlier
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import MARK, Address, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Host as AccessHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted as WantedLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
+    OWNER_ALIAS,
+    Address,
+    DesiredShim,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Host as AccessHost
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 MAC = "52:54:00:00:00:07"
-THERE = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=MARK)
+THERE = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=OWNER_ALIAS)
 LINKS = {"eth0": Link("eth0", 2, mtu=1500), "eth1": Link("eth1", 3, mtu=1500)}
 HOST = Host(
     LINKS,
@@ -36,12 +39,12 @@ LOAD = ("nmcli", "connection", "load", "/etc/NetworkManager/system-connections/m
 UP = ("nmcli", "--wait", "60", "connection", "up", "id", "macvtap-host0")
 
 
-def companion(parent: str = "eth0", **fields: t.Any) -> Declared:
-    return Declared(Wanted("host0", parent=parent, mac=MAC, path="companions[0]", **{"dhcp4": True, **fields}), "auto")
+def shim(parent: str = "eth0", **fields: t.Any) -> Declared:
+    return Declared(DesiredShim("host0", parent=parent, mac=MAC, path="shims[0]", **{"dhcp4": True, **fields}), "auto")
 
 
 def link(backend: str = "auto") -> Declared:
-    return Declared(WantedLink("mt0", parent="eth0", mode="bridge", mac="52:54:00:00:00:01"), backend)
+    return Declared(DesiredLink("mt0", parent="eth0", mode="bridge", mac="52:54:00:00:00:01"), backend)
 
 
 def plan(host: Host, *declared: Declared, unread: t.Sequence[str] = ()) -> model.Leases:
@@ -62,9 +65,9 @@ def test_networkd_is_reloaded_if_only_managed_files_have_changed() -> None:
 @pytest.mark.parametrize("path", [f"{ETC}/20-eth0.network", ETC, f"{ETC}/20-eth0.network.d/more.conf"])
 def test_networkd_is_not_reloaded_if_another_file_may_have_changed(path: str) -> None:
     assert plan(HOST, link(), unread=[path]).commands == ()
-    (lease,) = plan(BOTH, companion(), unread=[path]).leases
+    (lease,) = plan(BOTH, shim(), unread=[path]).leases
     assert (lease.unread, lease.commands, lease.asked) == ((path,), (), False)
-    assert path in dhcp_planner.plan_of(plan(BOTH, companion(), unread=[path])).warnings[0]
+    assert path in dhcp_planner.plan_of(plan(BOTH, shim(), unread=[path])).warnings[0]
     # A managed link's file disturbs only that link.
     assert plan(HOST, link(), unread=[f"{ETC}/00-macvtap-mt9.network"]).commands == (model.RELOAD,)
 
@@ -72,34 +75,34 @@ def test_networkd_is_not_reloaded_if_another_file_may_have_changed(path: str) ->
 def test_networkd_is_not_reloaded_if_the_run_changes_the_uplinks_files() -> None:
     # By the drop-in of an earlier version.
     old = replace(HOST, files={file.path: file for file in earlier.FILES["networkd"]})
-    gone = Declared(WantedLink("mt1", state="absent"), "auto")
+    gone = Declared(DesiredLink("mt1", state="absent"), "auto")
     assert "20-eth0.network.d" in "".join(step.target for step in planner.plan([gone], old).steps)
     assert plan(old, gone).commands == ()
 
 
 def test_an_existing_shim_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
-    (lease,) = plan(BOTH, companion()).leases
+    (lease,) = plan(BOTH, shim()).leases
     assert (lease.manager, lease.commands, lease.asked) == ("networkd", (model.RELOAD,), True)
     there = replace(THERE, parent="eth1", parent_index=3)
     host = replace(BOTH, links={**LINKS, "host0": there})
-    (lease,) = plan(host, companion("eth1")).leases
+    (lease,) = plan(host, shim("eth1")).leases
     assert (lease.manager, lease.commands, lease.asked) == ("networkmanager", (LOAD, UP), True)
     leased = replace(host, access=AccessHost(host.links, (Address("192.0.2.130", 32, index=9, leased=True),)))
-    (lease,) = plan(leased, companion("eth1")).leases
+    (lease,) = plan(leased, shim("eth1")).leases
     assert (lease.address, lease.commands, lease.asked) == ("192.0.2.130", (), False)
 
 
 def test_a_shim_that_does_not_exist_yet_is_not_waited_for() -> None:
-    (lease,) = plan(HOST, companion()).leases
+    (lease,) = plan(HOST, shim()).leases
     assert (lease.commands, lease.asked) == ((), False)
 
 
 def test_networkmanager_forgets_the_profile_of_a_removed_shim() -> None:
-    host = after(HOST, companion("eth1"))
-    gone = Declared(Wanted("host0", state="absent", path="companions[0]"), "auto")
+    host = after(HOST, shim("eth1"))
+    gone = Declared(DesiredShim("host0", state="absent", path="shims[0]"), "auto")
     assert LOAD in plan(host, gone).commands
     # While the shim exists, NetworkManager might remove it together with its profile.
     there = replace(host, links={**LINKS, "host0": replace(THERE, parent="eth1", parent_index=3)})
-    static = plan(there, companion("eth1", dhcp4=False, addresses=("192.0.2.9",)))
+    static = plan(there, shim("eth1", dhcp4=False, addresses=("192.0.2.9",)))
     assert LOAD not in static.commands
     assert "the DHCP client of" in static.warnings[0]

@@ -81,7 +81,7 @@ class FakeKernel:
                     journal.record(step, action + REFUSED)
                 raise
             fulfilled.add((step.target, action))
-            if action == MADE and step.after and not journal.has(step, f"{INDEX}{self.links[step.target].index}"):
+            if action == MADE and step.after and not journal.contains(step, f"{INDEX}{self.links[step.target].index}"):
                 journal.record(step, f"{INDEX}{self.links[step.target].index}")
 
     def _requests(self, steps: t.Sequence[Step[Link]]) -> t.Iterator[tuple[Step[Link], str, t.Callable[[], None]]]:

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     wire,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted, fields, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, fields, report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
@@ -72,7 +72,7 @@ def read(request: bytes) -> Link:
 def test_what_is_declared_is_one_change_and_is_shown(row: Row) -> None:
     value = value_of(row)
     before = replace(MT0, mode="source") if row.field == "source_macs" else MT0
-    wanted = Wanted("mt0", "links[0]", **{row.field: value})
+    wanted = DesiredLink("mt0", "links[0]", **{row.field: value})
     (step,) = planner.plan([wanted], {"eth0": ETH0, "mt0": before}).steps
     (change,) = (change for change in step.changes if change.field == row.option)
     shown = sorted(value) if row.elements else value
@@ -94,7 +94,7 @@ def test_what_is_declared_is_made_at_the_next_boot(row: Row) -> None:
     value = value_of(row)
     # What has an effect in one mode only is written for that one.
     mode = {"source_macs": "source", "promiscuous": "passthru"}.get(row.field, "bridge")
-    wanted = Wanted("mt0", **{"mode": mode, row.field: value})
+    wanted = DesiredLink("mt0", **{"mode": mode, row.field: value})
     commands = [ip_commands.create(wanted, "eth0"), *ip_commands.settings(wanted)]
     # The first ones of a list are set at once with the others.
     words = " ".join(commands if row.elements else commands[:1] if row.with_add else commands[1:])

@@ -8,7 +8,7 @@ import socket
 import struct
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, fields, is_ours
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS, fields, is_managed
 
 # include/uapi/linux/if_link.h
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_LINK_NETNSID = 1, 3, 4, 5, 18, 20, 37
@@ -38,14 +38,14 @@ def vlan(vid: int, protocol: int, *more: bytes) -> bytes:
 def test_vlan_links() -> None:
     bodies = [
         message(2, "eth0", 1),
-        message(10, "eth0.20", 1, vlan(20, 0x8100, attr(IFLA_IFALIAS, MARK.encode()))),
+        message(10, "eth0.20", 1, vlan(20, 0x8100, attr(IFLA_IFALIAS, OWNER_ALIAS.encode()))),
         message(11, "outer", 0, vlan(4094, 0x88A8)),
     ]
     found = decode.links(bodies, ())
     common = {"parent": "eth0", "mac": "02:00:00:00:00:02", "mtu": 1500}
     assert fields(found["eth0.20"]) == {**common, "id": 20, "protocol": "802.1Q", "state": "up"}
     assert fields(found["outer"]) == {**common, "id": 4094, "protocol": "802.1ad", "state": "down"}
-    assert (is_ours(found["eth0.20"]), is_ours(found["outer"])) == (True, False)
+    assert (is_managed(found["eth0.20"]), is_managed(found["outer"])) == (True, False)
     assert found["eth0"].vlan_id is None
 
 

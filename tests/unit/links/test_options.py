@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 
 def wanted(**given: t.Any) -> t.Any:
     empty = dict.fromkeys(LINK_OPTIONS)
-    return options.wanted("links[2]", {**empty, "name": "mt0", "state": "up", **given}, tap.ACCOUNTS)
+    return options.desired("links[2]", {**empty, "name": "mt0", "state": "up", **given}, tap.ACCOUNTS)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_what_is_white_space_in_a_name_is_none_in_an_alternative_one() -> None:
 
 def test_who_owns_a_tap_is_looked_up_where_the_host_is_known_alone() -> None:
     given = {**dict.fromkeys(LINK_OPTIONS), "name": "mt0", "state": "up", "tap": {"owner": "nobody-here"}}
-    assert options.wanted("links[2]", given).tap_owner == "nobody-here"
+    assert options.desired("links[2]", given).tap_owner == "nobody-here"

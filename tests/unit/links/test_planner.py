@@ -11,20 +11,20 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import caveats, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INDEX,
     MADE,
     REFUSED,
     REMOVED,
-    Held,
+    DesiredLink,
     Holder,
+    Holders,
     Link,
     Links,
     Lost,
     Tap,
-    Wanted,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal
 
@@ -69,15 +69,15 @@ def host(*more: Link) -> Links:
     return {link.name: link for link in (LO, ETH0, ETH1, BR0, PORT, TUN, *more)}
 
 
-def new(**fields: t.Any) -> Wanted:
-    return Wanted(**{"name": "new0", "path": "links[3]", "parent": "eth0", "mode": "bridge", **fields})
+def new(**fields: t.Any) -> DesiredLink:
+    return DesiredLink(**{"name": "new0", "path": "links[3]", "parent": "eth0", "mode": "bridge", **fields})
 
 
-def mt0(**fields: t.Any) -> Wanted:
-    return Wanted("mt0", "links[3]", **fields)
+def mt0(**fields: t.Any) -> DesiredLink:
+    return DesiredLink("mt0", "links[3]", **fields)
 
 
-def changes(wanted: Wanted, *more: Link) -> list[tuple[str, t.Any, t.Any, Impact]]:
+def changes(wanted: DesiredLink, *more: Link) -> list[tuple[str, t.Any, t.Any, Impact]]:
     return [(c.field, c.before, c.after, c.impact) for c in planner.plan([wanted], host(*more)).changes]
 
 
@@ -87,7 +87,7 @@ def test_a_new_link_is_one_change() -> None:
 
 
 @pytest.mark.parametrize("wanted", [new(state="absent"), mt0(state="absent")])
-def test_what_is_not_there_need_not_be_removed(wanted: Wanted) -> None:
+def test_what_is_not_there_need_not_be_removed(wanted: DesiredLink) -> None:
     assert changes(wanted) == []
 
 
@@ -104,7 +104,7 @@ def test_removal() -> None:
         mt0(tap_owner="root", tap_group="root", tap_mode=0o600),
     ],
 )
-def test_what_is_as_declared_is_left_alone(wanted: Wanted) -> None:
+def test_what_is_as_declared_is_left_alone(wanted: DesiredLink) -> None:
     assert changes(wanted, MT0) == []
 
 
@@ -121,7 +121,7 @@ def test_what_is_as_declared_is_left_alone(wanted: Wanted) -> None:
         (mt0(parent="eth1"), ("parent", "eth0", "eth1", Impact.RECREATE)),
     ],
 )
-def test_each_field_says_what_its_change_costs(wanted: Wanted, change: t.Any) -> None:
+def test_each_field_says_what_its_change_costs(wanted: DesiredLink, change: t.Any) -> None:
     assert changes(wanted, MT0) == [change]
 
 
@@ -133,7 +133,7 @@ def test_into_passthru_needs_a_new_link_with_the_parents_address() -> None:
 
 
 def test_out_of_passthru_the_parents_address_is_given_up() -> None:
-    (step,) = planner.plan([Wanted("pt0", mode="bridge")], host(PASS)).steps
+    (step,) = planner.plan([DesiredLink("pt0", mode="bridge")], host(PASS)).steps
     assert step.recreates
     assert step.after is not None
     assert step.after.mac is None
@@ -146,12 +146,12 @@ def test_a_recreated_link_keeps_what_is_not_declared() -> None:
 
 def test_removals_come_first_and_new_links_last() -> None:
     old = replace(MT0, name="old0", index=12, mac="02:00:00:00:00:12")
-    wanted = [new(mac=old.mac), mt0(mode="vepa"), Wanted("old0", state="absent")]
+    wanted = [new(mac=old.mac), mt0(mode="vepa"), DesiredLink("old0", state="absent")]
     assert [step.target for step in planner.plan(wanted, host(MT0, old)).steps] == ["old0", "mt0", "new0"]
 
 
 def test_new_links_without_a_mode_get_one_warning() -> None:
-    wanted = [Wanted(f"new{n}", parent="eth0") for n in range(8)]
+    wanted = [DesiredLink(f"new{n}", parent="eth0") for n in range(8)]
     (warning,) = planner.plan(wanted, host()).warnings
     assert "new0, new1, new2, new3, new4 and 3 more" in warning
     assert "vepa" in warning
@@ -185,7 +185,7 @@ def test_new_links_without_a_mode_get_one_warning() -> None:
         (mt0(tap_mode=0o660, parent="eth1"), r"links\[3\]\.mode|links\[3\]\.parent: a link in mode passthru"),
     ],
 )
-def test_what_the_kernel_would_refuse_is_refused_first(wanted: Wanted, message: str) -> None:
+def test_what_the_kernel_would_refuse_is_refused_first(wanted: DesiredLink, message: str) -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([wanted], host(MT0, PASS))
     assert re.match(message, str(caught.value)), str(caught.value)
@@ -214,7 +214,7 @@ def test_the_same_address_is_fine_on_two_parents() -> None:
         (new(path="links[4]", name="b", mac="02:00:00:00:00:77"), r"links\[4\]\.mac: .* declared twice, .* links\[3\]"),
     ],
 )
-def test_two_entries_with_one_name_or_address(second: Wanted, message: str) -> None:
+def test_two_entries_with_one_name_or_address(second: DesiredLink, message: str) -> None:
     with pytest.raises(MacvtapError, match=message):
         planner.plan([new(mac="02:00:00:00:00:77"), second], host())
 
@@ -232,10 +232,10 @@ def test_permissions_of_a_node_that_is_not_the_links_own_are_left_alone(tap: Tap
 
 
 @pytest.mark.parametrize("wanted", [mt0(state="absent"), mt0(parent="eth1")])
-def test_a_held_link_is_not_cut_off_unless_forced(wanted: Wanted) -> None:
+def test_a_held_link_is_not_cut_off_unless_forced(wanted: DesiredLink) -> None:
     planned = planner.plan([wanted], host(MT0))
     assert planner.cut_off(planned) == (MT0,)
-    held = {"mt0": Held((Holder(42, "qemu-system-x86_64", "web1"),))}
+    held = {"mt0": Holders((Holder(42, "qemu-system-x86_64", "web1"),))}
     with pytest.raises(MacvtapError, match=r"links\[3\]: re.*ing mt0 would disconnect pid 42 \(qemu.*domain web1\)"):
         planner.check_holders(planned, held, force=False)
     planner.check_holders(planned, held, force=True)
@@ -284,7 +284,7 @@ def test_undo_goes_back_from_whatever_is_there() -> None:
         (mt0(rx_queues=4), ("queues.rx", 1, 4, Impact.RECREATE)),
     ],
 )
-def test_each_attribute_says_what_its_change_costs(wanted: Wanted, change: t.Any) -> None:
+def test_each_attribute_says_what_its_change_costs(wanted: DesiredLink, change: t.Any) -> None:
     assert changes(wanted, FULL) == [change]
     same = replace(wanted, **{field: getattr(FULL, field) for field in ATTRIBUTES})
     assert changes(replace(same, mode=None), FULL) == []
@@ -292,10 +292,10 @@ def test_each_attribute_says_what_its_change_costs(wanted: Wanted, change: t.Any
 
 def test_the_flag_that_breaks_the_parent_of_a_passthru_link_that_is_down() -> None:
     passing = replace(PASS, promiscuous=True)
-    (up,) = changes(Wanted("pt0", promiscuous=False), passing)
+    (up,) = changes(DesiredLink("pt0", promiscuous=False), passing)
     assert up == ("promiscuous", True, False, Impact.IN_PLACE)
     down = replace(passing, up=False)
-    assert changes(Wanted("pt0", state="down", promiscuous=False), down) == [
+    assert changes(DesiredLink("pt0", state="down", promiscuous=False), down) == [
         ("promiscuous", True, False, Impact.RECREATE)
     ]
     # In another mode the kernel counts nothing.
@@ -321,11 +321,11 @@ def test_a_source_list_goes_with_the_mode() -> None:
 
 def test_the_limit_of_a_parent_is_no_links_own() -> None:
     one, two = replace(FULL, altnames=frozenset()), replace(FULL, name="mt1", index=12, mac="02:00:00:00:00:12")
-    declared = [mt0(bclim=5), Wanted("mt1", "links[4]", bclim=6)]
+    declared = [mt0(bclim=5), DesiredLink("mt1", "links[4]", bclim=6)]
     with pytest.raises(MacvtapError, match=r"links\[4\]\.bclim: 6 differs from 5 in links\[3\]\.bclim"):
         planner.plan(declared, host(one, two))
     # One that is made anew comes back with the limit that another entry declares, and brings none to another parent.
-    steps = planner.plan([mt0(bclim=5), Wanted("mt1", tx_queues=4)], host(one, two)).steps
+    steps = planner.plan([mt0(bclim=5), DesiredLink("mt1", tx_queues=4)], host(one, two)).steps
     assert [step.after.bclim for step in steps if step.after] == [5, 5]
     (step,) = planner.plan([mt0(parent="eth1")], host(one)).steps
     assert step.after is not None
@@ -430,16 +430,16 @@ def test_a_parent_on_which_a_link_is_already_is_not_judged_anew() -> None:
         ([new(altnames=frozenset({"eth1"}))], r"links\[3\]\.altnames: eth1 is already a name of the link eth1"),
         ([mt0(altnames=frozenset({"lan"}))], r"links\[3\]\.altnames: lan is already a name of the link enp1s0"),
         (
-            [mt0(altnames=frozenset({"x"})), Wanted("new0", "links[4]", parent="eth0", altnames=frozenset({"x"}))],
+            [mt0(altnames=frozenset({"x"})), DesiredLink("new0", "links[4]", parent="eth0", altnames=frozenset({"x"}))],
             r"links\[3\]\.altnames: x is already a name of the link new0",
         ),
         (
-            [mt0(altnames=frozenset({"new0"})), Wanted("new0", "links[4]", parent="eth0")],
+            [mt0(altnames=frozenset({"new0"})), DesiredLink("new0", "links[4]", parent="eth0")],
             r"links\[3\]\.altnames: new0 is already a name of the link new0",
         ),
     ],
 )
-def test_each_name_is_once_on_a_host(wanted: list[Wanted], message: str) -> None:
+def test_each_name_is_once_on_a_host(wanted: list[DesiredLink], message: str) -> None:
     with pytest.raises(MacvtapError, match=f"^{message}"):
         planner.plan(wanted, host(PHYSICAL, MT0))
 
@@ -453,7 +453,7 @@ def test_a_name_that_another_entry_gives_up_may_be_taken() -> None:
 
 def test_the_same_address_on_the_links_of_two_parents_is_no_conflict() -> None:
     twin = replace(MT0, name="mt1", index=12, parent="eth1", parent_index=3)
-    wanted = [mt0(mac=MT0.mac, mtu=1400), Wanted("mt1", "links[4]", mac=MT0.mac)]
+    wanted = [mt0(mac=MT0.mac, mtu=1400), DesiredLink("mt1", "links[4]", mac=MT0.mac)]
     assert [step.target for step in planner.plan(wanted, host(MT0, twin)).steps] == ["mt0"]
 
 
@@ -473,7 +473,7 @@ def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_
     assert not planner.plan([mt0()], host(MT0, *OTHERS)).changed
     assert planner.cut_off(planned) == OTHERS[:1]
     with pytest.raises(MacvtapError, match=r"^purge: removing old7 would disconnect pid 42"):
-        planner.check_holders(planned, {"old7": Held((Holder(42, "qemu"),))}, force=False)
+        planner.check_holders(planned, {"old7": Holders((Holder(42, "qemu"),))}, force=False)
 
 
 def test_what_is_purged_makes_room() -> None:
@@ -492,7 +492,7 @@ def test_what_is_purged_makes_room() -> None:
         (mt0(tap_mode=0o606), MT0, "mt0: every user of the host can read and send"),
     ],
 )
-def test_warnings(wanted: Wanted, link: Link, message: str) -> None:
+def test_warnings(wanted: DesiredLink, link: Link, message: str) -> None:
     (warning,) = planner.plan([wanted], host(link)).warnings
     assert re.match(message, warning), warning
 
@@ -508,7 +508,7 @@ def test_warnings(wanted: Wanted, link: Link, message: str) -> None:
         (mt0(state="absent", tap_mode=0o666), MT0),
     ],
 )
-def test_no_warnings(wanted: Wanted, link: Link) -> None:
+def test_no_warnings(wanted: DesiredLink, link: Link) -> None:
     assert planner.plan([wanted], host(link)).warnings == ()
 
 
@@ -533,8 +533,8 @@ def test_a_diff_shows_that_a_link_leaves_its_parent_as_promiscuous_as_it_is() ->
 HEARING = replace(PASS, allmulticast=True, parent_allmulti=1)
 
 
-def pt0(**fields: t.Any) -> Wanted:
-    return Wanted("pt0", "links[3]", **fields)
+def pt0(**fields: t.Any) -> DesiredLink:
+    return DesiredLink("pt0", "links[3]", **fields)
 
 
 @pytest.mark.parametrize("count", [0, None])
@@ -566,7 +566,9 @@ def test_a_passthru_link_that_is_set_down_is_without_allmulticast(count: int | N
         (pt0(allmulticast=True, state="present"), (replace(HEARING, up=False),)),
     ],
 )
-def test_allmulticast_of_a_passthru_link_that_is_to_be_down_is_refused(wanted: Wanted, more: tuple[Link, ...]) -> None:
+def test_allmulticast_of_a_passthru_link_that_is_to_be_down_is_refused(
+    wanted: DesiredLink, more: tuple[Link, ...]
+) -> None:
     with pytest.raises(MacvtapError, match=r"mode passthru that is down.* Set state: up") as caught:
         planner.plan([wanted], host(*more))
     assert caught.value.path == "links[3].allmulticast"
@@ -600,9 +602,9 @@ def test_a_parent_whose_count_is_broken_is_refused() -> None:
     ],
 )
 def test_a_tap_that_is_not_the_links_own_is_told_by_what_there_is_in_the_end(tap: Tap, fault: str) -> None:
-    (said,) = caveats.of_taps([mt0()], host(replace(MT0, tap=tap)))
+    (said,) = warnings.of_taps([mt0()], host(replace(MT0, tap=tap)))
     assert re.match(rf"/dev/tap10 of mt0 {fault}.*: .* tap.repair: true", said)
-    assert caveats.of_taps([mt0()], host(MT0)) == ()
+    assert warnings.of_taps([mt0()], host(MT0)) == ()
 
 
 @pytest.mark.parametrize(
@@ -615,15 +617,18 @@ def test_a_tap_that_is_not_the_links_own_is_told_by_what_there_is_in_the_end(tap
         (mt0(mode="source"), "leaving mt0 in mode source with no source_macs"),
     ],
 )
-def test_whoever_may_be_there_is_not_cut_off(wanted: Wanted, deed: str) -> None:
+def test_whoever_may_be_there_is_not_cut_off(wanted: DesiredLink, deed: str) -> None:
     planned = planner.plan([wanted], host(MT0))
-    for held, why in ((Held((Holder(42, "qemu"),)), r"pid 42 \(qemu\)"), (Held(doubt="it is dark"), "it is dark")):
+    for held, why in (
+        (Holders((Holder(42, "qemu"),)), r"pid 42 \(qemu\)"),
+        (Holders(doubt="it is dark"), "it is dark"),
+    ):
         with pytest.raises(MacvtapError, match=rf"^links\[3\]: {deed} would disconnect .*{why}.*, or set force: true$"):
             planner.check_holders(planned, {"mt0": held}, force=False)
         planner.check_holders(planned, {"mt0": held}, force=True)
-    planner.check_holders(planned, {"mt0": Held()}, force=False)
+    planner.check_holders(planned, {"mt0": Holders()}, force=False)
     # On the way back from what this run has itself made only who is seen counts.
-    assert not planner.cuts(planned.steps, {"mt0": Held(doubt="it is dark")}, doubts=False)
+    assert not planner.cuts(planned.steps, {"mt0": Holders(doubt="it is dark")}, doubts=False)
 
 
 def test_what_others_do_meanwhile_is_not_put_back() -> None:
@@ -796,5 +801,5 @@ def test_a_link_that_is_up_on_an_uplink_that_is_down_is_said() -> None:
         )
     }
     links["x/e"] = links.pop("e")
-    (said,) = caveats.of_parents(["a", "b", "c", "d", "x/e", "gone"], links)
+    (said,) = warnings.of_parents(["a", "b", "c", "d", "x/e", "gone"], links)
     assert said.startswith("a, b: the uplink eth1 is down, ")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
 from .kernel_model import DEFAULTS, CutShortError, FakeKernel, RefusedError
@@ -106,7 +106,7 @@ def counted(links: Links, lower: str) -> int:
 
 
 @st.composite
-def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[Wanted]:
+def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[DesiredLink]:
     """What a user may declare, mostly within the kernel's rules."""
     wanted = []
     for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))):
@@ -114,7 +114,7 @@ def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[
         mode = draw(st.sampled_from((None,) * 4 + (*other_modes, "passthru")))
         now = mode or (links[name].mode if name in links else "vepa")
         wanted.append(
-            Wanted(
+            DesiredLink(
                 name,
                 f"links[{number}]",
                 draw(st.sampled_from(("up", "up", "present", "down", "absent"))),
@@ -131,7 +131,7 @@ def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[
     return wanted
 
 
-def plan_or_assume(wanted: t.Sequence[Wanted], links: Links) -> Plan[Link]:
+def plan_or_assume(wanted: t.Sequence[DesiredLink], links: Links) -> Plan[Link]:
     try:
         planned = planner.plan(wanted, links)
     except MacvtapError:
@@ -177,7 +177,7 @@ def test_a_plan_leads_to_what_was_declared_and_touches_nothing_else(data: st.Dat
             )
 
 
-def assert_as_declared(want: Wanted, links: Links) -> None:
+def assert_as_declared(want: DesiredLink, links: Links) -> None:
     if want.state == "absent":
         assert want.name not in links
         return
@@ -191,7 +191,7 @@ def assert_as_declared(want: Wanted, links: Links) -> None:
         assert value is None or getattr(link, field) == value, field
 
 
-def assert_kept(want: Wanted, before: Link, after: Link) -> None:
+def assert_kept(want: DesiredLink, before: Link, after: Link) -> None:
     # One in mode passthru that is set down, or made so, is without all multicast.
     loses = after.mode == "passthru" and not after.up and (before.mode != "passthru" or before.up)
     for field in KEPT:

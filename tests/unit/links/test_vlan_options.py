@@ -11,11 +11,11 @@ import pytest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
 
-def wanted(**given: t.Any) -> WantedVlan:
-    return vlan_options.wanted("vlans[2]", {"parent": "eth0", "id": 20, **given})
+def wanted(**given: t.Any) -> DesiredVlan:
+    return vlan_options.desired("vlans[2]", {"parent": "eth0", "id": 20, **given})
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_bad_value(given: dict[str, t.Any], message: str) -> None:
 
 
 def test_what_is_left_out() -> None:
-    assert wanted() == WantedVlan("eth0", 20, None, "802.1Q", None, None, "up", "vlans[2]")
+    assert wanted() == DesiredVlan("eth0", 20, None, "802.1Q", None, None, "up", "vlans[2]")
     assert wanted(state=None, protocol=None) == wanted()
 
 
 def test_values_take_their_canonical_form() -> None:
     found = wanted(mac="52-54-00-AB-CD-EF", protocol="802.1ad", name="guests", state="absent", mtu=1400, id=4094)
-    assert found == WantedVlan("eth0", 4094, "guests", "802.1ad", "52:54:00:ab:cd:ef", 1400, "absent", "vlans[2]")
+    assert found == DesiredVlan("eth0", 4094, "guests", "802.1ad", "52:54:00:ab:cd:ef", 1400, "absent", "vlans[2]")
 
 
 def test_the_name_is_that_of_the_link_that_was_meant() -> None:

@@ -10,21 +10,25 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlan_refusals, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlan_validate, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INCOMPLETE_GROUP,
     INDEX,
     MADE,
     REMOVED,
-    Held,
+    DesiredLink,
     Holder,
+    Holders,
     Link,
     Links,
-    Wanted,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import predicted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
+    OWNER_ALIAS,
+    DesiredVlan,
+    report,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
 
 LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
@@ -33,7 +37,7 @@ ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1400, up=True)
 BOND = Link("bond0", 4, "bond", mac="02:00:00:00:00:04", mtu=1500, up=True)
 PORT = Link("port0", 5, mac="02:00:00:00:00:04", mtu=1500, up=True, master="bond0")
 DOWN = Link("eth2", 6, mac="02:00:00:00:00:06", mtu=1500)
-OURS = Link("eth0.20", 10, "vlan", "eth0", 2, mac=ETH0.mac, mtu=1500, up=True, alias=MARK, vlan_id=20)
+OURS = Link("eth0.20", 10, "vlan", "eth0", 2, mac=ETH0.mac, mtu=1500, up=True, alias=OWNER_ALIAS, vlan_id=20)
 OURS = replace(OURS, vlan_protocol="802.1Q")
 THEIRS = replace(OURS, name="mgmt", index=11, vlan_id=15, alias="")
 ON_IT = Link("mt0", 20, "macvtap", "eth0.20", 10, "bridge", "02:00:00:00:00:20", 1500, up=True)
@@ -43,19 +47,19 @@ def host(*more: Link) -> Links:
     return {link.name: link for link in (LO, ETH0, ETH1, BOND, PORT, DOWN, *more)}
 
 
-def vlan(**fields: t.Any) -> WantedVlan:
-    return WantedVlan(**{"parent": "eth0", "id": 20, "path": "vlans[3]", **fields})
+def vlan(**fields: t.Any) -> DesiredVlan:
+    return DesiredVlan(**{"parent": "eth0", "id": 20, "path": "vlans[3]", **fields})
 
 
-def plan(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> Plan[Link]:
-    return vlans.plan([wanted] if isinstance(wanted, WantedVlan) else wanted, host(*more), **how)
+def plan(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> Plan[Link]:
+    return vlans.plan([wanted] if isinstance(wanted, DesiredVlan) else wanted, host(*more), **how)
 
 
-def changes(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> list[t.Any]:
+def changes(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> list[t.Any]:
     return [(c.target, c.field, c.before, c.after, c.impact) for c in plan(wanted, *more, **how).changes]
 
 
-def refused(wanted: WantedVlan | t.Sequence[WantedVlan], *more: Link, **how: t.Any) -> str:
+def refused(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> str:
     with pytest.raises(MacvtapError) as caught:
         plan(wanted, *more, **how)
     return str(caught.value)
@@ -90,7 +94,7 @@ def test_a_new_link_is_one_change(parent: str) -> None:
         vlan(name="office", state="absent"),
     ],
 )
-def test_what_is_as_declared_is_left_alone(wanted: WantedVlan) -> None:
+def test_what_is_as_declared_is_left_alone(wanted: DesiredVlan) -> None:
     assert changes(wanted, OURS, ON_IT) == []
 
 
@@ -106,7 +110,7 @@ def test_what_is_as_declared_is_left_alone(wanted: WantedVlan) -> None:
         (vlan(protocol="802.1ad"), ("eth0.20", "protocol", "802.1Q", "802.1ad", Impact.RECREATE)),
     ],
 )
-def test_each_field_says_what_its_change_costs(wanted: WantedVlan, change: t.Any) -> None:
+def test_each_field_says_what_its_change_costs(wanted: DesiredVlan, change: t.Any) -> None:
     assert changes(wanted, OURS) == [change]
 
 
@@ -127,7 +131,7 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
         ([replace(OURS, master="br0")], r"eth0.20 is a port of br0;"),
     ],
 )
-def test_what_is_in_use_stays(wanted: WantedVlan, more: list[Link], use: str) -> None:
+def test_what_is_in_use_stays(wanted: DesiredVlan, more: list[Link], use: str) -> None:
     said = refused(wanted, *more)
     assert said.startswith(f"vlans[3]: {use}")
     assert said.endswith("Remove that first, or set force: true")
@@ -142,25 +146,25 @@ IN_IT = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10,
 @pytest.mark.parametrize(
     ("more", "held", "use"),
     [
-        ([ON_IT], Held((GUEST,)), "pid 77 (qemu-system-x86_64, libvirt domain web1) holds the tap of mt0 open"),
-        ([ON_IT], Held(doubt="no /proc"), "whether a process holds the tap of mt0 open is unknown: no /proc"),
+        ([ON_IT], Holders((GUEST,)), "pid 77 (qemu-system-x86_64, libvirt domain web1) holds the tap of mt0 open"),
+        ([ON_IT], Holders(doubt="no /proc"), "whether a process holds the tap of mt0 open is unknown: no /proc"),
         # On a VLAN on it.
-        ([IN_IT, replace(ON_IT, parent="inner", parent_index=12)], Held((GUEST,)), "pid 77 (qemu"),
+        ([IN_IT, replace(ON_IT, parent="inner", parent_index=12)], Holders((GUEST,)), "pid 77 (qemu"),
         # Whose other ports have guests that nobody sees here.
-        ([replace(OURS, master="br0")], Held(), "it is a port of br0"),
-        ([ON_IT], Held(), ""),
-        ([replace(ON_IT, parent="eth0", parent_index=2)], Held((GUEST,)), ""),
+        ([replace(OURS, master="br0")], Holders(), "it is a port of br0"),
+        ([ON_IT], Holders(), ""),
+        ([replace(ON_IT, parent="eth0", parent_index=2)], Holders((GUEST,)), ""),
     ],
 )
-def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Held, use: str, force: bool) -> None:
+def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Holders, use: str, force: bool) -> None:
     links = host(OURS, *more)
     planned = vlans.plan([vlan(state="down")], links)
     assert planned.changed
     if force or not use:
-        vlan_refusals.check_guests(planned, links, {"mt0": held}, force=force)
+        vlan_validate.check_guests(planned, links, {"mt0": held}, force=force)
         return
     with pytest.raises(MacvtapError) as caught:
-        vlan_refusals.check_guests(planned, links, {"mt0": held}, force=False)
+        vlan_validate.check_guests(planned, links, {"mt0": held}, force=False)
     said = str(caught.value)
     assert said.startswith(f"vlans[3]: setting eth0.20 down would disconnect what is on it: {use}")
     assert said.endswith("Fix that first, or set force: true")
@@ -169,22 +173,22 @@ def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Held, use: s
 def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> None:
     """In the run itself, even by force, and on the way back."""
     planned = plan(vlan(state="absent"), OURS, ON_IT, force=True)
-    assert vlan_refusals.arrived(planned.steps, host(OURS, ON_IT)) == {}
+    assert vlan_validate.arrived(planned.steps, host(OURS, ON_IT)) == {}
     new = replace(ON_IT, name="mt1", index=21)
-    refused = vlan_refusals.arrived(planned.steps, host(OURS, ON_IT, new))
+    refused = vlan_validate.arrived(planned.steps, host(OURS, ON_IT, new))
     assert str(refused["eth0.20"]) == "vlans[3]: eth0.20 became the parent of mt1 after this task started; left alone"
     made = Journal[Link]()
     (step,) = plan(vlan()).steps
     made.record(step, MADE)
     made.record(step, f"{INDEX}10")
     back = vlans.undo(made, host(OURS, ON_IT), {}, Journal()).steps
-    assert set(vlan_refusals.arrived(back, host(OURS, ON_IT))) == {"eth0.20"}
+    assert set(vlan_validate.arrived(back, host(OURS, ON_IT))) == {"eth0.20"}
     # What goes back along with it, as this run has made both.
     (inner,) = vlans.plan([vlan(parent="eth0.20", id=7, name="inner")], host(OURS)).steps
     made.record(inner, MADE)
     made.record(inner, f"{INDEX}12")
-    back = vlans.undo(made, host(OURS, replace(IN_IT, alias=MARK)), {}, Journal()).steps
-    assert vlan_refusals.arrived(back, host(OURS, IN_IT)) == {}
+    back = vlans.undo(made, host(OURS, replace(IN_IT, alias=OWNER_ALIAS)), {}, Journal()).steps
+    assert vlan_validate.arrived(back, host(OURS, IN_IT)) == {}
 
 
 def test_by_force_what_is_on_it_is_said_to_go() -> None:
@@ -204,7 +208,7 @@ def test_what_something_else_has_made_is_used_as_it_is() -> None:
     links = host(THEIRS)
     for wanted in (vlan(id=15), vlan(id=15, name="mgmt"), vlan(id=15, state="present")):
         assert plan(wanted, THEIRS) == Plan()
-        assert vlans.found(wanted, links) == THEIRS
+        assert vlans.current(wanted, links) == THEIRS
     assert report(THEIRS)["ours"] is False
     planned = plan(vlan(id=15, mtu=1400, state="down"), THEIRS)
     assert not planned.changed
@@ -239,7 +243,7 @@ def test_what_something_else_has_made_is_not_removed() -> None:
         (vlan(id=21, name="trunk"), "vlans[3].name: trunk is already a name of the link eth0"),
     ],
 )
-def test_what_the_kernel_would_refuse(wanted: WantedVlan, message: str) -> None:
+def test_what_the_kernel_would_refuse(wanted: DesiredVlan, message: str) -> None:
     assert refused(wanted, OURS, THEIRS, ON_IT).startswith(message)
 
 
@@ -266,7 +270,7 @@ def test_on_a_link_that_is_down_it_may_wait() -> None:
         ),
     ],
 )
-def test_declarations_that_do_not_go_together(other: WantedVlan, message: str) -> None:
+def test_declarations_that_do_not_go_together(other: DesiredVlan, message: str) -> None:
     assert refused([vlan(), other]) == message
 
 
@@ -336,7 +340,7 @@ def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
     half_made = replace(OURS, alias="", group=INCOMPLETE_GROUP)
     (step,) = plan(vlan(), half_made).steps
     assert step.after is not None
-    assert (step.after.alias, step.after.group) == (MARK, 0)
+    assert (step.after.alias, step.after.group) == (OWNER_ALIAS, 0)
     assert plan(vlan(state="absent"), half_made).steps[0].removes
     assert not plan(vlan(), replace(OURS, group=INCOMPLETE_GROUP)).changed
 
@@ -367,10 +371,10 @@ def test_a_bridge_that_filters_vlans_is_a_member_of_its_own(has: frozenset[int] 
 
 def test_a_macvtap_link_may_be_on_a_vlan_and_its_parent_still_be_said_by_its_address() -> None:
     links = host(OURS)
-    on_vlan = planner.plan([Wanted("mt1", parent="eth0.20", mode="bridge")], links).steps[0].after
-    on_parent = planner.plan([Wanted("mt1", parent=str(ETH0.mac), mode="bridge")], links).steps[0].after
+    on_vlan = planner.plan([DesiredLink("mt1", parent="eth0.20", mode="bridge")], links).steps[0].after
+    on_parent = planner.plan([DesiredLink("mt1", parent=str(ETH0.mac), mode="bridge")], links).steps[0].after
     assert on_vlan is not None
     assert on_parent is not None
     assert (on_vlan.parent, on_parent.parent) == ("eth0.20", "eth0")
     veth = {**links, "eth0": replace(ETH0, kind="veth")}
-    assert planner.plan([Wanted("mt1", parent=str(ETH0.mac), mode="bridge")], veth).steps[0].after == on_parent
+    assert planner.plan([DesiredLink("mt1", parent=str(ETH0.mac), mode="bridge")], veth).steps[0].after == on_parent

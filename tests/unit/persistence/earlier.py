@@ -2,7 +2,7 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Files as earlier versions wrote them, by which network managers made the links themselves.
 
-They are for the VLAN 20 of the uplink (PARENT.20), the macvtap link mt0 on it, mt1 on the uplink and the companion
+They are for the VLAN 20 of the uplink (PARENT.20), the macvtap link mt0 on it, mt1 on the uplink and the shim
 host0 on it.
 """
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
@@ -39,7 +39,7 @@ ETH0 = Link("eth0", 2)
 
 def desired(name: str = "mt0", *, vlan: tuple[str, int] | None = None, **fields: t.Any) -> Desired:
     base: dict[str, t.Any] = {"path": "links[0]", "mode": "bridge", "mac": MAC}
-    return Desired(Wanted(name, **{**base, **fields}), ETH0, "eth0", vlan)
+    return Desired(DesiredLink(name, **{**base, **fields}), ETH0, "eth0", vlan)
 
 
 def lines(one: Desired) -> list[str]:
@@ -171,10 +171,10 @@ def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
     ],
 )
 def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: str) -> None:
-    one = Desired(Wanted("host0", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
+    one = Desired(DesiredLink("host0", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
     text = next(networkmanager.blocks(one)).text
     assert said in text
-    other = Desired(Wanted("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
+    other = Desired(DesiredLink("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
     uuids = {re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, next(networkmanager.blocks(other)).text)}
     assert len(uuids) == 2
 
@@ -190,8 +190,8 @@ def test_udev_sets_the_permissions_of_the_tap() -> None:
     assert list(systemd_unit.blocks(desired(alias="a", group=7))) == []
 
 
-def test_udev_has_a_companion_of_networkmanager_known_and_managed() -> None:
-    one = Desired(Wanted("h", kind="macvlan", alias="mark"), ETH0, "eth0", manager=NETWORKMANAGER)
+def test_udev_has_a_shim_of_networkmanager_known_and_managed() -> None:
+    one = Desired(DesiredLink("h", kind="macvlan", alias="mark"), ETH0, "eth0", manager=NETWORKMANAGER)
     _profile, block = networkmanager.blocks(one)
     assert block.text == (
         'ACTION=="add", SUBSYSTEM=="net", KERNEL=="h", ATTR{ifalias}="mark"\n'

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from unit.persistence import earlier
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Wanted
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import MARK, WantedVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS, DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
@@ -64,11 +64,11 @@ WANTS = "/etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap
 
 def link(name: str = "mt0", parent: str | None = "eth0", backend: str = "auto", **fields: t.Any) -> Declared:
     given: dict[str, t.Any] = {"mode": "bridge", "mac": MAC, "path": f"links[{name[-1:]}]", **fields}
-    return Declared(Wanted(name, parent=parent, **given), backend)
+    return Declared(DesiredLink(name, parent=parent, **given), backend)
 
 
 def vlan(parent: str = "eth0", id: int = 20, backend: str = "auto", **fields: t.Any) -> Declared:  # noqa: A002
-    return Declared(WantedVlan(parent, id, path="vlans[0]", **fields), backend)
+    return Declared(DesiredVlan(parent, id, path="vlans[0]", **fields), backend)
 
 
 def after(host: Host, *declared: Declared, purge: bool = False) -> Host:
@@ -132,7 +132,9 @@ def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
 @pytest.mark.parametrize("purge", [False, True])
 def test_what_was_written_stays_where_systemd_does_not_run_now(purge: bool) -> None:
     declared = [vlan(), link("mt0", "eth0.20"), link("mt1", "eth0")]
-    made = Link("eth0.20", 9, "vlan", parent="eth0", parent_index=2, alias=MARK, vlan_id=20, vlan_protocol="802.1Q")
+    made = Link(
+        "eth0.20", 9, "vlan", parent="eth0", parent_index=2, alias=OWNER_ALIAS, vlan_id=20, vlan_protocol="802.1Q"
+    )
     image = replace(after(HOST, *declared), systemd=False, links={**LINKS, "eth0.20": made})
     planned = planner.plan([*declared[:2], link("mt1", "eth0", mac="52:54:00:00:00:99")], image, purge=purge)
     assert not planned.changed
@@ -153,7 +155,7 @@ def test_a_vlan_of_another_manager_is_an_uplink_like_others() -> None:
     host = replace(HOST, links={**LINKS, "eth0.20": foreign}, networkmanager={9: "theirs"})
     assert backends(host, vlan(), link("mt0", "eth0.20")) == {"eth0.20": None, "mt0": "systemd"}
     assert block(after(host, vlan(), link("mt0", "eth0.20")), "mt0", "eth0.20").startswith("link add link % name mt0 ")
-    host = replace(host, links={**LINKS, "eth0.20": replace(foreign, alias=MARK)})
+    host = replace(host, links={**LINKS, "eth0.20": replace(foreign, alias=OWNER_ALIAS)})
     assert block(after(host, vlan(), link("mt0", "eth0.20")), "mt0").startswith("link add link eth0.20 name mt0 ")
 
 
@@ -288,7 +290,9 @@ def test_a_vlan_that_is_absent_is_known_by_its_id_whatever_its_name(backend: str
     parent = "eth0"
     host = after(on, vlan(parent, name="prod", backend=backend), vlan(parent, 30, backend))
     if there:
-        made = Link("prod", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
+        made = Link(
+            "prod", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=OWNER_ALIAS
+        )
         host = replace(host, links={**LINKS, "prod": made})
     left = after(host, vlan(parent, state="absent")).files
     assert left == after(on, vlan(parent, 30, backend)).files
@@ -309,7 +313,7 @@ def old(parent: str) -> list[Declared]:
 def test_an_upgrade_writes_all_that_is_new_before_it_takes_what_is_old(manager: str, parent: str) -> None:
     was = before(manager)
     planned = planner.plan([*old(parent), link("mt2", parent, state="absent")], was)
-    # The companion is another task's.
+    # The shim is another task's.
     host0 = {path for path, file in was.files.items() if "host0" in file.text + path}
     assert {*predicted(planned, was.files)} == {*after(HOST, *old(parent)).files} | host0
     new = [step.before is None for step in planned.steps]
@@ -531,7 +535,7 @@ def test_what_is_declared_twice_is_an_error() -> None:
 
 
 def test_no_link_is_kept_on_a_vlan_that_goes() -> None:
-    there = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
+    there = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias=OWNER_ALIAS)
     going = vlan(name="lan20", state="absent")
     host = replace(HOST, links={**LINKS, "lan20": there})
     refused("links[0].parent", "absent in vlans", host, going, link("mt0", "lan20"))
@@ -543,7 +547,7 @@ def test_no_link_is_kept_on_a_vlan_that_goes() -> None:
 @pytest.mark.parametrize(("backend", "on"), STARTERS)
 def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(backend: str, on: Host) -> None:
     parent = "eth0"
-    ours = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=MARK)
+    ours = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=OWNER_ALIAS)
     declared = vlan(parent, name="lan20", backend=backend), link("mt0", "lan20", backend)
     first = replace(
         after(on, declared[0]),

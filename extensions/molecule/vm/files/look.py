@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""On the virtual machine: what there is of links and companions, and of what should bring them back, as JSON."""
+"""On the virtual machine: what there is of links and shims, and of what should bring them back, as JSON."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def links() -> dict[str, t.Any]:
     return found
 
 
-def companions() -> dict[str, t.Any]:
+def shims() -> dict[str, t.Any]:
     found = {}
     for link in json.loads(said("ip", "-d", "-j", "address", "show")):
         if link.get("linkinfo", {}).get("info_kind") != "macvlan":
@@ -117,7 +117,7 @@ print(
             "system": said("systemctl", "is-system-running"),
             "modules": modules(),
             "links": links(),
-            "companions": companions(),
+            "shims": shims(),
             "having_ipv4": having_ipv4(),
             "guests": {link["address"]: "ALLMULTI" in link["flags"] for link in shown() if of_guest(link)},
             "files": sorted(path for place in PLACES for path in glob.glob(place)),

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""systemd-networkd: how it leaves links alone, and gives companions their addresses. Pure.
+"""systemd-networkd: how it leaves links alone, and gives shims their addresses. Pure.
 
 Measured with systemd 252 over a reboot; it is lenient with what it does not know, so that nothing newer is written.
 """
 
 from __future__ import annotations
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     LEASE_TABLE,
@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
     Desired,
 )
 
-# What of a lease a companion does not take; the host's name on the LAN stays that of its ordinary address, too.
+# What of a lease a shim does not take; the host's name on the LAN stays that of its ordinary address, too.
 _NOT_TAKEN = ("DNS", "NTP", "SIP", "Domains", "Hostname", "MTU", "Timezone", "Routes", "Gateway")
 DIRECTORY = "/etc/systemd/network"
 # Of earlier versions, in which networkd made links: what was added to others' files.
@@ -51,18 +51,18 @@ def leave_alone(name: str, *, extended: bool) -> Block:
 
 
 def addresses(desired: Desired) -> Block:
-    """Return the file by which networkd gives a companion, which it does not make, its addresses and routes."""
-    name, companion = desired.name, desired.companion
-    network = [("DHCP", "ipv4" if companion.dhcp4 else "no")]
+    """Return the file by which networkd gives a shim, which it does not make, its addresses and routes."""
+    name, shim = desired.name, desired.shim
+    network = [("DHCP", "ipv4" if shim.dhcp4 else "no")]
     network += [("LinkLocalAddressing", "ipv6"), ("IPv6AcceptRA", "no")]
-    network += [("Address", f"{one.address}/{one.prefix}") for one in companion.addresses]
+    network += [("Address", f"{one.address}/{one.prefix}") for one in shim.addresses]
     sections = [*_head(name, ("RequiredForOnline", "no")), ("Network", network)]
-    if companion.dhcp4:
+    if shim.dhcp4:
         # With a table of its own the kernel routes nothing for the address; UseRoutes alone would leave it the
         # LAN's.
         not_taken = [(f"Use{what}", "no") for what in _NOT_TAKEN]
         sections.append(("DHCPv4", [*not_taken, ("SendHostname", "no"), ("RouteTable", LEASE_TABLE)]))
-    for route in companion.routes:
+    for route in shim.routes:
         # IPv6 has none.
         scope = "link" if family(route.destination) == 4 else None
         keys = [("Destination", route.destination), ("Protocol", "static"), ("PreferredSource", route.source)]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""NetworkManager: how it leaves links alone, and gives companions their addresses. Pure."""
+"""NetworkManager: how it leaves links alone, and gives shims their addresses. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 import uuid
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import Companion, family
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Shim, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import ini
@@ -61,7 +61,7 @@ def leave_alone(names: t.Collection[str]) -> t.Iterator[File]:
 
 
 def blocks(desired: Desired) -> t.Iterator[Block]:
-    """Yield the profile by which NetworkManager gives a companion its addresses, and what it needs for that."""
+    """Yield the profile by which NetworkManager gives a shim its addresses, and what it needs for that."""
     link, key = desired.link, desired.key
     by_mac = key.count(":") == 5
     parent = key[len("altname:") :] if key.startswith("altname:") else key
@@ -78,7 +78,7 @@ def blocks(desired: Desired) -> t.Iterator[Block]:
         ("mtu", link.mtu or desired.lease_mtu),
     ]
     macvlan = [("parent", None if by_mac else desired.parent.name), ("mode", _BRIDGE)]
-    addresses = [(f"ipv{version}", _family(desired.companion, version)) for version in (4, 6)]
+    addresses = [(f"ipv{version}", _family(desired.shim, version)) for version in (4, 6)]
     sections: ini.Ini = [("connection", connection), ("ethernet", ethernet), ("macvlan", macvlan)]
     yield Block(keyfile(link.name), ini.render([*sections, *addresses]))
     # It may be there before the unit is, and makes the link then. Of a link that is there when it starts it (1.42)
@@ -108,9 +108,9 @@ def retire(file: File) -> File:
     return File(file.path, file.text.replace("[connection]\n", f"[connection]\n{_RETIRED}", 1), file.mode)
 
 
-def _family(companion: Companion, version: int) -> list[tuple[str, t.Any]]:
-    leased = version == 4 and companion.dhcp4
-    addresses = [one for one in companion.addresses if family(one.address) == version]
+def _family(shim: Shim, version: int) -> list[tuple[str, t.Any]]:
+    leased = version == 4 and shim.dhcp4
+    addresses = [one for one in shim.addresses if family(one.address) == version]
     # The link-local address is what neighbours are found by.
     method = "manual" if addresses else {4: "disabled", 6: "link-local"}[version]
     keys: list[tuple[str, t.Any]] = list(_LEASE) if leased else [("method", method)]
@@ -118,7 +118,7 @@ def _family(companion: Companion, version: int) -> list[tuple[str, t.Any]]:
     if not addresses and not leased:
         return keys
     keys += [(f"address{number}", f"{one.address}/{one.prefix}") for number, one in enumerate(addresses, 1)]
-    for number, route in enumerate((one for one in companion.routes if family(one.destination) == version), 1):
+    for number, route in enumerate((one for one in shim.routes if family(one.destination) == version), 1):
         # Of a lease the profile's other routes go to another table.
         options = [f"src={route.source}"] * bool(route.source) + ["table=254"] * leased
         keys.append((f"route{number}", f"{route.destination},{_DIRECTLY[version]}"))

@@ -13,9 +13,9 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._access.model import SETTINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import SETTINGS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ip_commands
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Wanted, permissions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, permissions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import make_links
@@ -26,7 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.man
     UPLINK,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    COMPANION,
+    SHIM,
     SYSCTL_FILE,
     UDEV_FILE,
     UNIT_DIR,
@@ -103,7 +103,7 @@ def blocks(desired: Desired) -> t.Iterator[Block]:
     if given:
         rule = f'SUBSYSTEM=="macvtap", KERNELS=="{name}", SUBSYSTEMS=="net", {", ".join(given)}\n'
         yield Block(UDEV_FILE, rule)
-    if desired.kind == COMPANION:
+    if desired.kind == SHIM:
         # systemd sets it when udev has the link. In udev's rule it would lose to a file that has it for all links.
         yield Block(SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in _settings(name).items()))
 
@@ -197,14 +197,14 @@ def _rules(key: str) -> t.Iterator[str]:
 def entry(desired: Desired, parent: str, key: str) -> Entry:
     """Return what makes the link on ``parent``, an entry's name or ``UPLINK``."""
     lines = [ip_commands.create(desired.link, parent, desired.vlan), *ip_commands.settings(desired.link)]
-    if desired.kind == COMPANION:
+    if desired.kind == SHIM:
         lines += [f"sysctl {path} {value}" for path, value in _settings(desired.name).items()]
     lines += _tap(desired.link)
     if desired.link.state == "up":
         lines.append(f"link set dev {desired.name} up")
-    if desired.kind == COMPANION and desired.manager is None:
-        lines += [f"address replace {one} dev {desired.name}" for one in desired.companion.addresses]
-        for route in desired.companion.routes:
+    if desired.kind == SHIM and desired.manager is None:
+        lines += [f"address replace {one} dev {desired.name}" for one in desired.shim.addresses]
+        for route in desired.shim.routes:
             source = f" src {route.source}" if route.source else ""
             lines.append(f"route replace {route.destination} dev {desired.name} proto static{source}")
     text = "".join(f"{line}\n" for line in lines)
@@ -212,11 +212,11 @@ def entry(desired: Desired, parent: str, key: str) -> Entry:
 
 
 def _settings(name: str) -> dict[str, int]:
-    """Return the kernel's settings of a companion by their paths below /proc/sys."""
+    """Return the kernel's settings of a shim by their paths below /proc/sys."""
     return {f"net/{setting.replace('/', f'/conf/{name}/')}": value for setting, value in SETTINGS.items()}
 
 
-def _tap(link: Wanted) -> t.Iterator[str]:
+def _tap(link: DesiredLink) -> t.Iterator[str]:
     """Yield the permissions of the tap; udev sets them too, but from systemd 258 on no owner who is no system user."""
     owner = f"{link.tap_owner or ''}{'' if link.tap_group is None else f':{link.tap_group}'}"
     if (owner or link.tap_mode is not None) and " " not in owner:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A host's role variables as declarations, with the same defaults as the roles. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import allowed, options, segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
+    DEFECT,
+    DeclaredLink,
+    Place,
+    Problem,
+    defect,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
+
+Values = t.Mapping[str, t.Any]
+
+# A playbook that does not include the roles does not have their defaults.
+DEFAULTS: Values = {
+    "macvtap_preflight_allow": [],
+    "macvtap_kernel_required": True,
+    "macvtap_links_links": [],
+    "macvtap_links_state": "up",
+    "macvtap_links_mode": "bridge",
+    "macvtap_links_auto": "new",
+    "macvtap_links_purge": False,
+    "macvtap_links_force": False,
+    "macvtap_links_vlans": [],
+    "macvtap_links_allow_host_disconnect": False,
+    "macvtap_domains_interfaces": [],
+    "macvtap_domains_state": "present",
+    "macvtap_domains_mode": "bridge",
+    "macvtap_domains_auto": "new",
+    "macvtap_domains_live": "update",
+    "macvtap_domains_purge": False,
+    "macvtap_domains_allow_host_disconnect": False,
+    "macvtap_host_access_shims": [],
+    "macvtap_host_access_state": "present",
+    "macvtap_host_access_guests": [],
+    "macvtap_host_access_dhcp4": False,
+    "macvtap_host_access_purge": False,
+    "macvtap_host_access_allow_host_disconnect": False,
+}
+_LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
+_SHIM_LISTS = ("addresses", "guests")
+
+
+class Variables:
+    """The variables of one host, and the problems with reading them."""
+
+    def __init__(self, host: str, values: Values) -> None:
+        self._host = host
+        self._values = {}
+        self.problems: list[Problem] = []
+        for name, value in values.items():
+            # ansible-core before 2.19 passes an omitted value as an empty text.
+            if value is not None and value != "":
+                with self._noted(Place(host)):
+                    option = options.VARIABLES.get(name)
+                    self._values[name] = value if option is None else options.convert(value, option, name, [])
+
+    def get(self, name: str) -> t.Any:
+        return self._values.get(name, DEFAULTS.get(name))
+
+    def segments(self) -> tuple[str, dict[str, str]]:
+        """Return the host's segment, and the segments of its links if it declares any."""
+        with self._noted(Place(self._host)):
+            return segments.read(self.get(segments.VARIABLE))
+        return segments.read(None)
+
+    def allowed(self) -> tuple[str, ...]:
+        """Return which conflicts are allowed."""
+        with self._noted(Place(self._host)):
+            return allowed.read(self.get(allowed.VARIABLE) or ())
+        return ()
+
+    def links(self) -> tuple[DeclaredLink, ...]:
+        """Return the links of macvtap_links."""
+        top = {name: self.get(f"macvtap_links_{name}") for name in ("state", "parent", "mode", "mtu")}
+        result = []
+        for path, values in self._entries("macvtap_links_links", top, options.LINK, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
+                _require(values, path, "name")
+                # Only the host knows whether the owners of a tap exist.
+                result.append(link_options.desired(path, {**dict.fromkeys(LINK_OPTIONS), **values}))
+        self._note_duplicates(result)
+        return tuple(
+            DeclaredLink(
+                link.name,
+                link.parent,
+                link.mode,
+                link.mac,
+                link.mtu,
+                link.state == "absent",
+                link.path,
+                link.state == "down",
+                link.netns,
+            )
+            for link in result
+        )
+
+    def vlans(self) -> tuple[DesiredVlan, ...]:
+        """Return the VLAN links of macvtap_links."""
+        result = []
+        for path, values in self._entries("macvtap_links_vlans", {}, options.VLAN, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
+                result.append(vlan_options.desired(path, values))
+        return tuple(result)
+
+    def shims(self) -> tuple[DesiredShim, ...]:
+        """Return the macvlan shims of macvtap_host_access."""
+        names = ("state", "parent", "mtu", "dhcp4", *_SHIM_LISTS)
+        top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
+        result = []
+        for path, values in self._entries("macvtap_host_access_shims", top, options.SHIM, _LINK):
+            with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
+                for name in _SHIM_LISTS:
+                    if values.get(name) is not None:
+                        values[name] = options.convert(values[name], options.SHIM[name], join_path(path, name), [])
+                result.append(access_options.desired(path, values))
+        self._note_duplicates([DesiredLink(link.name, link.path) for link in result])
+        return tuple(result)
+
+    def interfaces(self) -> tuple[Desired, ...]:
+        """Return the interfaces of macvtap_domains."""
+        names = ("state", "source", "mode", *options.NIC_DEFAULTS)
+        top = {name: self.get(f"macvtap_domains_{name}") for name in names}
+        result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
+        for path, values in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+            with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
+                (desired,) = declare.declare([(path, values)])
+                key = (desired.domain, desired.by, desired.key)
+                if key in result:
+                    # Raises a clear error about the two of them.
+                    declare.declare([(result[key][0].path, result[key][1]), (path, values)])
+                result[key] = (desired, values)
+        return tuple(desired for desired, _values in result.values())
+
+    def _entries(
+        self, variable: str, top: Values, spec: options.Spec, naming: t.Mapping[str, str]
+    ) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+        """Yield the valid entries of ``variable`` with their paths. ``naming`` maps options to fields of a Place."""
+        entries = self.get(variable)
+        if isinstance(entries, (str, bytes)) or not isinstance(entries, t.Sequence):
+            self.problems.append(Problem(Place(self._host), f"{variable}: must be a list, not {entries!r}"))
+            return
+        for index, entry in enumerate(entries):
+            path = f"{variable}[{index}]"
+            if not isinstance(entry, t.Mapping):
+                self.problems.append(Problem(Place(self._host), f"{path}: must be a dictionary, not {entry!r}"))
+                continue
+            unknown: list[str] = []
+            values: dict[str, t.Any] | None = None
+            place = Place(
+                self._host,
+                **{field: None if entry.get(name) is None else str(entry[name]) for name, field in naming.items()},
+                seen="declared",
+            )
+            with self._noted(place):
+                values = {**top, **options.read(path, entry, spec, unknown)}
+            self.problems += [Problem(place, message) for message in unknown]
+            if values is not None:
+                yield path, values
+
+    def _note_duplicates(self, links: t.Iterable[DesiredLink]) -> None:
+        seen: dict[str, DesiredLink] = {}
+        for link in links:
+            if link.key in seen:
+                with self._noted(Place(self._host, link=link.key, seen="declared")):
+                    validate.check_declared_once([seen[link.key], link])
+            seen[link.key] = link
+
+    def _noted(self, place: Place) -> _Noted:
+        return _Noted(self.problems, place)
+
+
+class _Noted:
+    """Records the error of a declaration, so that the others are still compared."""
+
+    def __init__(self, problems: list[Problem], place: Place) -> None:
+        self._problems = problems
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> bool:
+        if isinstance(error, MacvtapError):
+            self._problems.append(Problem(self._place, str(error)))
+        elif isinstance(error, Exception):
+            self._problems.append(Problem(self._place, defect(error), DEFECT))
+        return isinstance(error, Exception)
+
+
+def _require(values: Values, path: str, name: str) -> None:
+    if not values.get(name):
+        raise MacvtapError("a value is required", path=join_path(path, name))

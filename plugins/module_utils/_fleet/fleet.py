@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Hosts to compare, made from the declarations and current states of a fleet. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
+    disconnect,
+    names,
+    nics,
+    report,
+    segments,
+    vlans,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.declared import Values, Variables
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
+    DEFECT,
+    DeclaredLink,
+    Host,
+    Place,
+    Problem,
+    defect,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, DesiredShim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
+
+# The prefix of failures since ansible-core 2.19. It names the task and its argument, which are preflight's own.
+_ANSIBLE_PREFIX = re.compile(
+    r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
+)
+_COMPARED = "its declarations were compared"
+# Raised if a host's result has an unexpected form.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+_Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
+
+
+def hosts(fleet: t.Any) -> tuple[Host, ...]:
+    """Return the hosts of ``fleet``, which has ``declared`` and ``found`` for each host name.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    entries = [_read(name, data) for name, data in plain(fleet).items()]
+    identity = nics.Identities([host for host, _declared, _purge in entries])
+    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in entries)
+
+
+def gaps(fleet: t.Any) -> list[dict[str, str]]:
+    """Return which hosts and domains could not be checked, and why.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    result = []
+    for name, data in plain(fleet).items():
+        # A result of an unexpected form is reported as a conflict.
+        with contextlib.suppress(*_MALFORMED):
+            result += _gaps(name, data)
+    return result
+
+
+def declaring(fleet: t.Any, variable: str) -> dict[str, Values]:
+    """Return the part of ``fleet`` in which a variable is declared."""
+    return {name: data for name, data in plain(fleet).items() if (data.get("declared") or {}).get(variable)}
+
+
+def plain(fleet: t.Any) -> dict[str, Values]:
+    """Return ``fleet`` with each host's data, which may be JSON text, as a dictionary.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    expected = "the fleet must be a dictionary of hosts, each a dictionary with declared and found"
+    if not isinstance(fleet, t.Mapping):
+        raise MacvtapError(expected)
+    plain = {}
+    for name, text in fleet.items():
+        data = text
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                data = json.loads(text)
+        parts = (data.get("declared"), data.get("found")) if isinstance(data, t.Mapping) else (data or "nothing",)
+        for part in parts:
+            if part is not None and not isinstance(part, t.Mapping):
+                raise MacvtapError(f"{expected}; {name} has {part!r}")
+        plain[str(name)] = data
+    return plain
+
+
+def _gaps(name: str, data: Values) -> list[dict[str, str]]:
+    if data.get("outside"):
+        unreadable = data.get("unreadable")
+        error = f"not compared, because a variable cannot be read: {_first_line(unreadable)}"
+        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {error if unreadable else _COMPARED}"}]
+    if data.get("unreadable"):
+        # Reported as a conflict, which implies the rest.
+        return []
+    found = data.get("found") or {}
+    # A host without libvirt may be no hypervisor, or not yet.
+    declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
+    reasons = [("host", _host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
+    reasons += [("domain", reason) for reason in _of_domains(found, declares)]
+    return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
+
+
+def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
+    """Return why valid declarations of some domains do not take effect, or not yet."""
+    entries = declares if isinstance(declares, (list, tuple)) else ()
+    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
+    for domain in found.get("domains") or ():
+        name = domain["name"]
+        if name not in names:
+            continue
+        if not domain.get("persistent", True):
+            yield (
+                f"domain {name} is transient: libvirt stores no configuration of it, so the role will fail on this "
+                "host. Define it first (virsh define)"
+            )
+        if domain.get("saved"):
+            yield (
+                f"domain {name} has a managed save: its next start restores the NICs that it was saved with. The "
+                "declaration takes effect when the domain is stopped and started after that, or after virsh "
+                f"managedsave-remove {name}"
+            )
+
+
+def _read(name: str, data: Values) -> _Read:
+    """Return the declarations and current state of one host. Errors in either become problems of this host."""
+    variables = Variables(name, data.get("declared") or {})
+    declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
+    permitted = variables.allowed()
+    shims, (segment, of_links) = variables.shims(), variables.segments()
+    if data.get("unreadable"):
+        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(data['unreadable'])}"))
+    variables.problems += [
+        Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(data.get("names") or ())
+    ]
+    host = Host(
+        name=name,
+        segment=segment,
+        segments=of_links,
+        kernel_required=variables.get("macvtap_kernel_required"),
+        guests_keep=variables.get("macvtap_domains_live") == "none",
+        nics_follow=variables.get("macvtap_domains_auto") == "always",
+        vlans=declared_vlans,
+        declared_links=(*declared_links, *map(_as_link, shims)),
+        shims=shims,
+        problems=tuple(variables.problems),
+        may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
+        allowed=permitted,
+        outside=bool(data.get("outside")),
+    )
+    found = data.get("found") or {}
+    if not _host_error(found):
+        try:
+            host = _with_found(host, found, variables)
+        except _MALFORMED as exc:
+            problem = f"its data is not what macvtap_host_info returns ({type(exc).__name__}: {exc})"
+            host = with_problem(host, problem, "Run macvtap_host_info of the same version on it")
+        else:
+            host = guarded(host, lambda: _with_vlans(host, variables))
+    return host, interfaces, variables.get("macvtap_domains_purge")
+
+
+def _with_found(host: Host, found: Values, variables: Variables) -> Host:
+    return replace(
+        host,
+        inspected=True,
+        uri=(found.get("libvirt") or {}).get("uri") or "",
+        kernel=found.get("kernel") or {},
+        version=_version((found.get("libvirt") or {}).get("version")),
+        links=report.read_links(found["links"]),
+        unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
+        unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
+        reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
+        domains=report.read_domains(found.get("domains") or ()),
+        purged_links=_purged(found["links"], variables),
+        reach=report.read_reach(found["links"], found.get("connections") or ()),
+    )
+
+
+def _with_vlans(host: Host, variables: Variables) -> Host:
+    """Return the host with its links as they will be after its VLAN links are created."""
+    # Macvlan shims are removed only after the VLAN links.
+    shims = {shim.name for shim in host.shims}
+    absent = {link.key for link in host.declared_links if link.absent and link.key in host.links}
+    removed = absent - shims | host.purged_links
+    force = bool(variables.get("macvtap_links_force"))
+    links, problems = vlans.made(host.name, host.vlans, host.links, removed=removed, force=force)
+    # Removed links stay known, so that they can be checked.
+    links = {**{name: host.links[name] for name in removed}, **links}
+    follow = variables.get("macvtap_links_auto") == "always"
+    return replace(
+        host,
+        links=links,
+        segments=segments.by_links(host.segments, links),
+        declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
+        problems=(*host.problems, *problems),
+        lost_by_vlans=tuple(disconnect.by_vlans(host.vlans, host.links, host.reach)),
+    )
+
+
+def _with_nics(host: Host, declared: t.Sequence[Desired], identity: nics.Identities, *, purge: bool) -> Host:
+    return guarded(host, lambda: nics.with_nics(host, declared, identity, purge=purge))
+
+
+def guarded(host: Host, update: t.Callable[[], Host]) -> Host:
+    """Return the result of ``update``, or the host with a problem if it fails.
+
+    Not even a defect of this collection may prevent comparing the other hosts.
+    """
+    try:
+        return update()
+    except MacvtapError as exc:
+        return with_problem(host, str(exc), "Correct the variable")
+    except Exception as exc:  # pylint: disable=broad-except  # whatever it is
+        return with_problem(host, defect(exc), DEFECT)
+
+
+def with_problem(host: Host, message: str, remedy: str) -> Host:
+    return replace(host, problems=(*host.problems, Problem(Place(host.name), message, remedy)))
+
+
+def _as_link(shim: DesiredShim) -> DeclaredLink:
+    absent = shim.state == "absent"
+    return DeclaredLink(shim.name, shim.parent, "bridge", shim.mac, shim.mtu, absent, shim.path)
+
+
+def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
+    """Return the declared link with its current mode, if mode auto leaves that alone."""
+    if link.mode != choice.AUTO or link.absent:
+        return link
+    # checks.py reports problems with its parent.
+    with contextlib.suppress(MacvtapError):
+        (case,) = link_modes.cases([DesiredLink(link.name, parent=link.parent, mode=link.mode)], links, check=False)
+        return replace(link, mode=choice.left(case, always=always) or link.mode)
+    return link
+
+
+def _host_error(found: Values) -> str:
+    if "links" in found:
+        return ""
+    error = "cannot be reached" if found.get("unreachable") else "could not be checked"
+    message = _first_line(found.get("msg"))
+    return f"{error}: {message}" if message else error
+
+
+def _first_line(message: t.Any) -> str:
+    return (_ANSIBLE_PREFIX.sub("", str(message or "").strip()).splitlines() or [""])[0]
+
+
+def _libvirt_error(found: Values) -> str:
+    libvirt = found.get("libvirt") or {}
+    if _host_error(found) or libvirt.get("available"):
+        return ""
+    return str(libvirt.get("reason") or "libvirt was not queried")
+
+
+def _version(text: str | None) -> int | None:
+    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
+    parts = re.findall(r"\d+", text or "")[:3]
+    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _purged(links: t.Iterable[Values], variables: Variables) -> frozenset[str]:
+    group = variables.get("macvtap_links_group")
+    in_group = str(group) if group and variables.get("macvtap_links_purge") else None
+    shims = variables.get("macvtap_host_access_purge")
+    return frozenset(
+        link["name"]
+        for link in links
+        if (link.get("kind") == "macvtap" and str(link.get("group")) == in_group)
+        or (shims and link.get("kind") == "macvlan" and link.get("alias") == OWNER_ALIAS)
+    )

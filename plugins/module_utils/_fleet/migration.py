@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Domains of several hosts that could not migrate from one to another. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, Host, Nic, Place
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+# One NIC of a domain as each host has it.
+_Sides = t.List[t.Tuple[Host, Nic]]
+_Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
+_HINT = "Declare the same source and mode on every host. An alternative name can give links the same name"
+
+
+def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+    """Find domains of several hosts whose NICs are connected differently on them, or missing."""
+    domains: dict[str, dict[str, tuple[Host, list[Nic]]]] = {}
+    for host in fleet:
+        for nic in host.nics:
+            domains.setdefault(nic.identity, {}).setdefault(host.name, (host, []))[1].append(nic)
+    for of_hosts in domains.values():
+        if len(of_hosts) > 1:
+            for sides in _matched(of_hosts.values()):
+                yield from _conflicts(sides, [host for host, nics in of_hosts.values() if _is_complete(host, nics)])
+
+
+def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
+    """Whether the domain is declared on ``host``, and all its NICs there are known."""
+    return host.version is not None and any(nic.desired is not None for nic in nics)
+
+
+def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict]:
+    connections: dict[_Connected, list[str]] = {}
+    for host, nic in sides:
+        connections.setdefault(_connected(nic), []).append(host.name)
+    # Mode auto may become the mode that another host has.
+    for connection in [connection for connection in connections if connection[2] == AUTO]:
+        if any((*connection[:2], mode) in connections for mode in ("vepa", "bridge")):
+            del connections[connection]
+    missing: list[Host] = []
+    if any(nic.desired is not None for _host, nic in sides):
+        present = {host.name for host, _nic in sides}
+        missing = [host for host in complete if host.name not in present]
+    if len(connections) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in connections):
+        return
+    parts = [f"{_describe(connection)} on {join_names(names)}" for connection, names in connections.items()]
+    if missing:
+        parts.append(f"missing on {join_names([host.name for host in missing])}")
+    domain = sides[0][1].domain
+    yield Conflict(
+        "migration",
+        f"{domain} could not migrate: {_label([nic for _host, nic in sides])} is {'; '.join(parts)}",
+        _HINT,
+        (*(nic.place(host.name) for host, nic in sides), *(Place(host.name, domain) for host in missing)),
+        sides[0][0].segment,
+    )
+
+
+def _matched(hosts: t.Iterable[tuple[Host, t.Sequence[Nic]]]) -> list[_Sides]:
+    """Return a domain's NICs, each with its counterparts on the other hosts.
+
+    The counterpart has the same address. For NICs not declared by address, which may differ, it has the same alias or
+    target, or else the same source, or else is the first that remains.
+    """
+    matched: list[_Sides] = []
+    for host, nics in hosts:
+        candidates, remaining = list(matched), list(nics)
+        for same in (_same_address, _same_name, _same_source, _may_differ_in_mac):
+            unmatched = []
+            for nic in remaining:
+                sides = next((one for one in candidates if any(same(nic, other) for _host, other in one)), None)
+                if sides is None:
+                    unmatched.append(nic)
+                else:
+                    sides.append((host, nic))
+                    candidates.remove(sides)
+            remaining = unmatched
+        matched += [[(host, nic)] for nic in remaining]
+    return matched
+
+
+def _same_address(one: Nic, other: Nic) -> bool:
+    return bool(one.mac) and (one.mac, one.number) == (other.mac, other.number)
+
+
+def _same_name(one: Nic, other: Nic) -> bool:
+    if not _may_differ_in_mac(one, other):
+        return False
+    return any(name == _name(other, option) for option in _NAME_OPTIONS if (name := _name(one, option)))
+
+
+def _same_source(one: Nic, other: Nic) -> bool:
+    return _may_differ_in_mac(one, other) and one.final("source") == other.final("source")
+
+
+def _may_differ_in_mac(one: Nic, other: Nic) -> bool:
+    return one.type == other.type == "direct" and not (one.by_mac and other.by_mac)
+
+
+_NAME_OPTIONS = ("alias", "target")
+
+
+def _name(nic: Nic, option: str) -> str | None:
+    """Return the alias or target, unless libvirt has generated it."""
+    name = nic.final(option)
+    return None if name is None or fields.is_libvirts(option, name) else name
+
+
+def _label(nics: t.Sequence[Nic]) -> str:
+    """Return an address or name that the NIC has on all hosts."""
+    names = [(nic.mac, *(_name(nic, option) for option in _NAME_OPTIONS)) for nic in nics]
+    common = [name for name, *others in zip(*names) if name and all(other == name for other in others)]
+    return common[0] if common else "an interface that is not declared by its address"
+
+
+def _connected(nic: Nic) -> _Connected:
+    if nic.type == "direct":
+        return "direct", nic.final("source"), nic.final("mode")
+    return nic.type, nic.current.origin if nic.current else None, None
+
+
+def _describe(connection: _Connected) -> str:
+    kind, where, mode = connection
+    return f"on {where} in mode {mode}" if kind == "direct" else f"of type {kind} ({where})"

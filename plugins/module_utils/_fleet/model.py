@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A fleet to compare, and its conflicts. Plain values only."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim as Shim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
+
+# In the order of the table: kinds that affect a whole host come first.
+KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a conflict: a ``nic`` (its MAC address) of a ``domain``, a ``link``, or the ``host`` itself.
+
+    ``seen`` is in which way it is there: declared, stored, live, saved, found, parent.
+    """
+
+    host: str
+    domain: str | None = None
+    nic: str | None = None
+    link: str | None = None
+    seen: str = ""
+
+
+# The remedy for an unexpected exception.
+DEFECT = (
+    "This is a defect of this collection. Exclude this host from preflight (macvtap_preflight: false) until it is fixed"
+)
+
+
+def defect(exc: Exception) -> str:
+    return f"this host could not be compared: {type(exc).__name__}: {exc}"
+
+
+class Problem(t.NamedTuple):
+    """A declaration that is invalid or cannot be carried out."""
+
+    place: Place
+    message: str
+    remedy: str = "Correct the variable"
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Declarations or current states that are impossible, alone or together."""
+
+    kind: str
+    message: str
+    remedy: str
+    where: tuple[Place, ...]
+    segment: str
+    allowed: bool = False
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {**asdict(self), "where": [asdict(place) for place in self.where]}
+
+
+@dataclass(frozen=True)
+class DeclaredLink:
+    """A macvtap link of the role macvtap_links, or a macvlan shim of macvtap_host_access."""
+
+    name: str
+    parent: str | None = None
+    mode: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    absent: bool = False
+    path: str = ""
+    down: bool = False
+    netns: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key that identifies it, as for links."""
+        return f"{self.netns}/{self.name}" if self.netns else self.name
+
+    def place(self, host: str) -> Place:
+        return Place(host, link=self.key, seen="declared")
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One NIC of a domain on one host: stored, live, and ``desired`` (None: not declared).
+
+    ``identity`` is the domain's, the same on every host that can run it. ``mac`` is "" if it is not known yet.
+    ``number`` distinguishes NICs of one domain with the same address. A NIC that is declared by alias, target or source
+    instead of ``by_mac`` has its current address, or gets one. Mode auto depends on the switch.
+    """
+
+    domain: str
+    identity: str
+    mac: str
+    number: int = 0
+    stored: Iface | None = None
+    live: Iface | None = None
+    desired: t.Mapping[str, str | None] | None = None
+    by_mac: bool = True
+
+    @property
+    def current(self) -> Iface | None:
+        return self.stored or self.live
+
+    @property
+    def type(self) -> str:
+        return "direct" if self.desired is not None or self.current is None else self.current.type
+
+    def final(self, name: str) -> str | None:
+        """Return the final source, mode, alias or target: the declared value, or else the current one."""
+        value = (self.desired or {}).get(name)
+        if value is not None:
+            return value
+        current = self.current
+        return current.get(name) if current is not None and current.type == "direct" else None
+
+    def place(self, host: str) -> Place:
+        seen = (("declared", self.desired is not None), ("stored", self.stored), ("live", self.live))
+        return Place(host, self.domain, self.mac or None, seen=", ".join(word for word, is_so in seen if is_so))
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host: its current state, if it was ``inspected``, and its declarations.
+
+    ``segment`` applies to all links except those in ``segments``. ``version`` is libvirt's, None if libvirt was not
+    queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are by link name.
+    ``links`` are the links after the VLAN links are created. With ``nics_follow``, mode auto also applies to existing
+    NICs. With ``guests_keep``, running guests keep removed NICs. Macvlan shims are also in ``declared_links``.
+    ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints. ``may_disconnect`` has the
+    roles that may do that. ``reach`` is how the host is reached.
+    """
+
+    name: str
+    segment: str
+    segments: t.Mapping[str, str] = field(default_factory=dict)
+    inspected: bool = False
+    kernel: t.Mapping[str, t.Any] = field(default_factory=dict)
+    kernel_required: bool = True
+    uri: str = ""
+    version: int | None = None
+    links: Links = field(default_factory=dict)
+    unfit: t.Mapping[str, str] = field(default_factory=dict)
+    unfit_vlan: t.Mapping[str, str] = field(default_factory=dict)
+    reflects: t.Mapping[str, bool | None] = field(default_factory=dict)
+    domains: t.Mapping[str, Domain] = field(default_factory=dict)
+    nics_follow: bool = False
+    guests_keep: bool = False
+    declared_links: tuple[DeclaredLink, ...] = ()
+    purged_links: frozenset[str] = frozenset()
+    vlans: tuple[DesiredVlan, ...] = ()
+    shims: tuple[Shim, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    # NICs in managed saves, as if they were stored.
+    saved: tuple[Nic, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    reach: Reach = field(default_factory=Reach)
+    lost_by_vlans: tuple[tuple[DesiredVlan, tuple[str, str]], ...] = ()
+    may_disconnect: frozenset[str] = frozenset()
+    # Allowed conflicts: a kind, or a kind and its subject. See allowed.py.
+    allowed: tuple[str, ...] = ()
+    # Excluded by --limit, and so not inspected. Its declarations count if they concern other hosts.
+    outside: bool = False
+
+    def unmanaged_links(self) -> t.Iterator[Link]:
+        """Yield the macvlan and macvtap links that are neither declared, nor purged, nor a running guest's."""
+        excluded = {link.key for link in self.declared_links} | self.purged_links
+        # Links of running guests are their NICs, including NICs to be removed.
+        guests = {iface.get("target") for domain in self.domains.values() for iface in domain.live}
+        for link in self.links.values():
+            if link.kind in MACVLAN_KINDS and link.name not in excluded and link.name not in guests:
+                yield link
+
+    def link_of(self, declared: DeclaredLink) -> Link | None:
+        """Return the existing link of a declared one; None also if its namespace was not inspected."""
+        return self.links.get(declared.key)
+
+    def parent_of(self, declared: DeclaredLink) -> str | None:
+        """Return the final parent of a declared link: the declared one, or else the current one."""
+        existing = self.link_of(declared)
+        return declared.parent or (existing.parent if existing is not None else None)

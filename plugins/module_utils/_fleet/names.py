@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Misspelt variables. Pure.
+
+Ansible accepts any variable name. A misspelt variable is ignored, without an error.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import VARIABLES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+
+PREFIX = "macvtap_"
+# Other variables of the roles and playbooks.
+_OTHER_VARIABLES = frozenset(
+    {
+        "macvtap_hosts",
+        "macvtap_preflight",
+        "macvtap_preflight_json",
+        "macvtap_segment",
+        *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
+        *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
+        *(f"macvtap_domains_{name}" for name in ("interfaces", "check_relay", "timeout", "uri")),
+        *(f"macvtap_host_access_{name}" for name in ("shims", "addresses", "guests", "persistence")),
+    }
+)
+KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
+# Variables that the roles and the playbook preflight set themselves.
+_INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent")
+_INTERNAL = frozenset(
+    f"macvtap_preflight_{name}"
+    for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
+)
+_SIMILARITY = 0.85
+
+
+def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    """Return a message for each name that is most likely a misspelt variable."""
+    for name in _unknown_names(names):
+        suggestion = _suggestion(name)
+        if suggestion:
+            yield f"{name}: no role reads this variable{did_you_mean(suggestion)}"
+
+
+def _suggestion(name: str) -> list[str]:
+    return suggest(name.lower(), KNOWN, most=1, cutoff=_SIMILARITY)
+
+
+def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    """Return the names with this collection's prefix that are not similar to any variable."""
+    yield from (name for name in _unknown_names(names) if name.startswith(PREFIX) and not _suggestion(name))
+
+
+def _unknown_names(names: t.Iterable[t.Any]) -> t.Iterator[str]:
+    for name in sorted({str(one) for one in names} - KNOWN - _INTERNAL):
+        if not (name.startswith(PREFIX) and name.endswith(_INTERNAL_SUFFIXES)):
+            yield name
+
+
+def is_known(name: t.Any) -> bool:
+    """Whether this collection has a variable of this name."""
+    return str(name) in KNOWN

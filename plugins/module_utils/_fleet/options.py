@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The options in the roles' variables and their entries, converted like module options. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_list
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import SCOPES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+
+Spec = t.Mapping[str, t.Mapping[str, t.Any]]
+Values = t.Mapping[str, t.Any]
+
+_TEXT: dict[str, t.Any] = {"type": "str"}
+_FLAG: dict[str, t.Any] = {"type": "bool"}
+_NUMBER: dict[str, t.Any] = {"type": "int"}
+_PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
+_SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
+# Names of the uplink. The modules accept all of them, the roles one of the first two.
+_UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
+# The options of each list's entries. The roles have no aliases.
+LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
+VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
+SHIM: Spec = {**access_options.SHIM_OPTIONS, "persistence": _PERSISTENCE}
+INTERFACE: Spec = {
+    "domain": _TEXT,
+    "mac": _TEXT,
+    "state": _PRESENCE,
+    **fields.specification(),
+    "mtu": _NUMBER,
+    "convert": _FLAG,
+    "mac_prefix": _TEXT,
+}
+# Options of an interface whose default is a role variable that is unset by default.
+NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
+# The variables other than lists of entries and defaults of an entry's lists.
+VARIABLES: Spec = {
+    "macvtap_preflight_allow": {"type": "list"},
+    "macvtap_kernel_required": _FLAG,
+    "macvtap_links_state": LINK_OPTIONS["state"],
+    "macvtap_links_parent": _TEXT,
+    "macvtap_links_mode": LINK_OPTIONS["mode"],
+    "macvtap_links_auto": _SCOPE,
+    "macvtap_links_mtu": _NUMBER,
+    "macvtap_links_group": _NUMBER,
+    "macvtap_links_purge": _FLAG,
+    "macvtap_links_force": _FLAG,
+    "macvtap_links_allow_host_disconnect": _FLAG,
+    "macvtap_domains_state": _PRESENCE,
+    "macvtap_domains_source": _TEXT,
+    "macvtap_domains_mode": fields.specification()["mode"],
+    "macvtap_domains_auto": _SCOPE,
+    **{f"macvtap_domains_{name}": fields.specification()[name] for name in NIC_DEFAULTS},
+    "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
+    "macvtap_domains_purge": _FLAG,
+    "macvtap_domains_allow_host_disconnect": _FLAG,
+    "macvtap_host_access_state": _PRESENCE,
+    "macvtap_host_access_parent": _TEXT,
+    "macvtap_host_access_mtu": _NUMBER,
+    "macvtap_host_access_dhcp4": _FLAG,
+    "macvtap_host_access_purge": _FLAG,
+    "macvtap_host_access_allow_host_disconnect": _FLAG,
+}
+
+
+def read(path: str, values: Values, spec: Spec, unknown: list[str]) -> dict[str, t.Any]:
+    """Return the ``values`` of the options in ``spec`` that are not None. Errors for others are added to ``unknown``.
+
+    :raises MacvtapError: a value is invalid.
+    """
+    result = {}
+    for name, value in values.items():
+        option = spec.get(name)
+        if option is None:
+            hint = did_you_mean(_suggestion(str(name), spec))
+            unknown.append(str(MacvtapError(f"unknown option{hint}", path=join_path(path, str(name)))))
+        elif value is not None:
+            result[name] = convert(value, option, join_path(path, name), unknown)
+    return result
+
+
+def _suggestion(name: str, spec: Spec) -> list[str]:
+    """Return the option that an unknown name most likely stands for."""
+    words = {**{uplink: option for uplink in _UPLINK for option in _UPLINK if option in spec}, **{n: n for n in spec}}
+    words.update((word, "id") for word in ("vlan_id", "vlanid", "vid") if "id" in spec)
+    return [words[match] for match in suggest(name, words, most=1)]
+
+
+def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: list[str]) -> t.Any:
+    """Return ``value`` converted to the option's type, as Ansible does.
+
+    :raises MacvtapError: it cannot be converted.
+    """
+    kind = option["type"]
+    converted: t.Any = value
+    if kind == "str":
+        if isinstance(value, (t.Mapping, list, tuple)):
+            raise MacvtapError(f"must be a text, not {value!r}", path=path)
+        converted = str(value)
+    elif kind == "int":
+        converted = _values.whole(value, path)
+    elif kind == "bool":
+        converted = _checked(check_type_bool, value, "is neither true nor false", path)
+    elif kind == "list":
+        converted = [str(one) for one in _checked(check_type_list, value, "", path)]
+    elif kind == "dict":
+        converted = read(path, _checked(check_type_dict, value, "", path), option["options"], unknown)
+    if "choices" in option and converted not in option["choices"]:
+        raise MacvtapError(f"{value!r} is not one of {', '.join(option['choices'])}", path=path)
+    return converted
+
+
+def _checked(check: t.Callable[[t.Any], t.Any], value: t.Any, message: str, path: str) -> t.Any:
+    try:
+        return check(value)
+    except (ArithmeticError, TypeError, ValueError) as exc:
+        what = {check_type_list: "list", check_type_dict: "dictionary"}.get(check)
+        raise MacvtapError(f"must be a {what}, not {value!r}" if what else f"{value!r} {message}", path=path) from exc

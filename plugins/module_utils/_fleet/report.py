@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""One host's links and domains as return values of macvtap_host_info, and their inverse. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
+    Address,
+    Connection,
+    Reach,
+    Route,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+
+# Attributes with the same name in Link and in the report.
+_LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "alias", "vlan_id", "vlan_protocol", "pci")
+Values = t.Mapping[str, t.Any]
+NO_REACH = Reach()
+
+
+def links(current: Links, reflects: t.Mapping[str, bool | None], reach: Reach = NO_REACH) -> list[dict[str, t.Any]]:
+    """Return the host's links by ifindex. ``reflects`` has which links' switches reflect; ``reach`` is the host's."""
+    return [
+        {
+            **{name: getattr(link, name) for name in _LINK},
+            "ifindex": link.index,
+            "parent_ifindex": link.parent_index if link.parent else None,
+            "altnames": sorted(link.altnames),
+            "state": link.state,
+            "carrier": link.carrier,
+            "unfit": _refusal(validate.check_parent, link, current),
+            "unfit_vlan": _refusal(vlan_validate.check_parent, link, current),
+            "reflective_relay": reflects.get(link.name),
+            "addresses": reachability.own_addresses(link, reach),
+            "routes": reachability.own_routes(link, reach),
+        }
+        for link in sorted(current.values(), key=lambda link: link.index)
+    ]
+
+
+def connections(current: Links, reach: Reach) -> list[dict[str, t.Any]]:
+    """Return the connections that Ansible runs over."""
+    names = {link.index: link.name for link in current.values()}
+    return [{"local": one.local, "peer": one.peer, "link": names.get(one.index)} for one in reach.connections]
+
+
+def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, current: Links) -> str | None:
+    """Return why the kernel would refuse such a link on ``link``, or None."""
+    try:
+        check("", link, current)
+    except MacvtapError as exc:
+        return exc.message
+    return None
+
+
+def below_vepa(current: Links, domains: t.Iterable[Domain]) -> list[str]:
+    """Return the names of links that have macvtap or macvlan links in mode vepa."""
+    on = [link.parent for link in current.values() if link.mode == "vepa" and link.kind in MACVLAN_KINDS]
+    for domain in domains:
+        ifaces = (iface for iface in (*domain.stored, *domain.live) if iface.type == "direct")
+        # libvirt's default is vepa.
+        on += [iface.get("source") for iface in ifaces if iface.get("mode") in ("vepa", None)]
+    return list(dict.fromkeys(name for name in on if name))
+
+
+def domains(current: t.Iterable[Domain]) -> list[dict[str, t.Any]]:
+    """Return the domains with all their interfaces, of every type."""
+    return [
+        {
+            "name": domain.name,
+            "uuid": domain.uuid,
+            "running": domain.running,
+            "persistent": domain.persistent,
+            "saved": domain.saved is not None,
+            "saved_interfaces": [{"mac": one.mac, **_iface(one)} for one in domain.saved or ()],
+            "interfaces": [
+                {"mac": _mac_of(stored, live), "stored": stored and _iface(stored), "live": live and _iface(live)}
+                for stored, live in selection.pairs(domain)
+            ],
+        }
+        for domain in current
+    ]
+
+
+def _mac_of(stored: Iface | None, live: Iface | None) -> str:
+    return (stored or live or Iface("")).mac
+
+
+def _iface(iface: Iface) -> dict[str, t.Any]:
+    return {"type": iface.type, "origin": iface.origin, **fields.nested(iface.values)}
+
+
+def read_links(data: t.Iterable[Values]) -> Links:
+    """Return the reported links, without the attributes that a report does not have."""
+    result: dict[str, Link] = {}
+    for link in data:
+        values: dict[str, t.Any] = {name: link.get(name) for name in _LINK}
+        values["kind"] = values["kind"] or ""
+        result[link["name"]] = Link(
+            **values,
+            index=link.get("ifindex") or 0,
+            parent_index=link.get("parent_ifindex") or 0,
+            altnames=frozenset(link.get("altnames") or ()),
+            up=link.get("state") == "up",
+        )
+    return result
+
+
+def read_reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Reach:
+    """Return how a host is reached, by its reported links and Ansible's ``connections``."""
+    addresses, routes, indexes = [], [], {}
+    for link in data:
+        index = indexes[link["name"]] = link.get("ifindex") or 0
+        for text in link.get("addresses") or ():
+            address, _slash, prefix = text.partition("/")
+            addresses.append(Address(address, int(prefix), index=index))
+        routes += [Route(destination, index) for destination in link.get("routes") or ()]
+    result = (Connection(one["local"], one["peer"], indexes.get(one.get("link"), 0)) for one in connections)
+    return Reach(tuple(addresses), tuple(routes), tuple(result))
+
+
+def read_domains(data: t.Iterable[Values]) -> dict[str, Domain]:
+    """Return the reported domains. Their interfaces have only identifying values and the mode."""
+    result = {}
+    for domain in data:
+        interfaces = domain.get("interfaces") or ()
+        result[domain["name"]] = Domain(
+            name=domain["name"],
+            uuid=domain.get("uuid") or "",
+            running=bool(domain.get("running")),
+            persistent=domain.get("persistent", True),
+            stored=tuple(_read_iface(one["mac"], one["stored"]) for one in interfaces if one.get("stored")),
+            live=tuple(_read_iface(one["mac"], one["live"]) for one in interfaces if one.get("live")),
+            saved=tuple(_read_iface(one["mac"], one) for one in domain.get("saved_interfaces") or ())
+            if domain.get("saved")
+            else None,
+        )
+    return result
+
+
+def _read_iface(mac: str, data: Values) -> Iface:
+    # Reading all values would take longer than the whole comparison.
+    values = {name: data[name] for name in ("source", "mode", "target", "alias", "model") if data.get(name)}
+    values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if data.get(name) is True)
+    return Iface(mac, data.get("type") or "", values, data.get("origin"))

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Undeclared links and NICs of the kinds that the roles manage. Only purge removes them. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import hosts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import is_managed as is_shim
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed as is_managed_vlan
+
+
+def lines(fleet: t.Any) -> list[str]:
+    """Return a line for each host with undeclared links or NICs.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    undeclared = ((host.name, list(_of(host))) for host in hosts(fleet))
+    return [f"{name}: {', '.join(parts)}" for name, parts in undeclared if parts]
+
+
+def _of(host: Host) -> t.Iterator[str]:
+    for nic in host.nics:
+        if nic.desired is None and nic.type == "direct":
+            yield f"NIC {nic.mac} of {nic.domain} on {nic.final('source')}"
+    declared = {link.key for link in host.declared_links}
+    vlans = {(vlan.parent, vlan.id) for vlan in host.vlans} | {(None, vlan.default_name) for vlan in host.vlans}
+    for link in host.unmanaged_links():
+        if link.key in declared or not (link.kind == "macvtap" or is_shim(link)):
+            continue
+        yield f"{'link' if link.kind == 'macvtap' else 'host interface'} {link.name} on {link.parent}"
+    for link in host.links.values():
+        if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
+            yield f"VLAN link {link.name}"

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Finds changes that would remove the host's own addresses and routes, or cut off Ansible's connection. Pure.
+
+All callers use this one check: for macvtap links, VLAN links, interfaces of domains, and declarations.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
+    IPV6_MTU,
+    KERNEL_ROUTES,
+    RA,
+    UNICAST,
+    Connection,
+    Reach,
+    family,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import stays
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+# The option of all modules by which a user allows this.
+ALLOW = "allow_host_disconnect"
+
+# Masters that receive through their ports; those of the second kind need only one port.
+_BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
+
+
+class Loss(enum.Enum):
+    """What happens to a link, in the words of the message: the cause, and its effect on addresses and routes."""
+
+    REMOVED = ("removing it", "would remove them")
+    RECREATED = ("recreating it", "would remove them")
+    DOWN = ("setting it down", "would cut them off")
+    MAC = ("changing its MAC address", "would cut them off until the LAN has learned the new one")
+    MTU = ("changing its MTU", "could cut them off if the LAN uses another one")
+    # macvlan_handle_frame(): the link in mode passthru receives all frames, even while it is down. A VLAN on the same
+    # parent comes first.
+    PASSTHRU = ("a link in mode passthru on it, which receives all its frames,", "would cut them off")
+    # The same function: with nodst the parent receives no frame from these addresses, whatever the destination.
+    SOURCE = ("a link in mode source on it, which with nodst receives all frames from there,", "would cut them off")
+    # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and consumes tagged frames
+    # even if the VLAN link is down.
+    VLAN = ("a VLAN link with this ID on it, which receives the frames first,", "would cut them off")
+
+
+_WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
+
+
+@dataclass(frozen=True)
+class Disruption:
+    """A change that disrupts the link of this name in this network namespace; ``path`` is the option that causes it.
+
+    ``mtu`` is the new one in bytes, if it changes. ``macs`` are the source addresses of a link in mode source. ``vlan``
+    is the ID and the protocol of a new VLAN link. ``declared``: the addresses and routes of the link are declared with
+    it, so only connections are checked there.
+    """
+
+    link: str
+    loss: Loss
+    path: str = ""
+    mtu: int | None = None
+    declared: bool = False
+    macs: frozenset[str] = frozenset()
+    vlan: tuple[int | None, str | None] = (None, None)
+
+
+def of_steps(steps: t.Iterable[Step[Link]]) -> tuple[Disruption, ...]:
+    """Return the disruptions of links in this network namespace by steps of macvtap or VLAN links."""
+    return tuple(disruption for step in steps for disruption in _of_step(step))
+
+
+def _of_step(step: Step[Link]) -> t.Iterator[Disruption]:
+    before, after = step.before, step.after
+    if before is not None and before.netns is None:
+        if after is None:
+            yield Disruption(before.name, Loss.REMOVED, step.path)
+        elif step.recreates:
+            yield Disruption(before.name, Loss.RECREATED, step.path)
+        else:
+            yield from _in_place(before, after, step.path)
+    if after is not None and after.parent is not None and after.mode == "passthru":
+        had = before is not None and before.mode == "passthru" and before.parent_index == after.parent_index
+        if not had:
+            yield Disruption(after.parent, Loss.PASSTHRU, step.path)
+    if after is not None and after.parent is not None:
+        stayed = before if before is not None and before.parent_index == after.parent_index else None
+        macs = _swallows(after) - _swallows(stayed)
+        if macs:
+            yield Disruption(after.parent, Loss.SOURCE, step.path, macs=macs)
+        if after.kind == "vlan" and not stays(before, after):
+            yield Disruption(after.parent, Loss.VLAN, step.path, vlan=(after.vlan_id, after.vlan_protocol))
+
+
+def _swallows(link: Link | None) -> frozenset[str]:
+    """Return the addresses whose frames no longer reach the link's parent."""
+    return link.source_macs if link is not None and link.mode == "source" and link.nodst and link.up else frozenset()
+
+
+def _in_place(before: Link, after: Link, path: str) -> t.Iterator[Disruption]:
+    if before.up and not after.up:
+        yield Disruption(before.name, Loss.DOWN, path)
+    if after.mac not in (None, before.mac):
+        yield Disruption(before.name, Loss.MAC, path)
+    if after.mtu not in (None, before.mtu):
+        yield Disruption(before.name, Loss.MTU, path, after.mtu)
+
+
+def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, allowed: bool = False) -> tuple[str, ...]:
+    """Refuse what would cut off the host, or (``allowed``) return it as warnings.
+
+    :raises MacvtapError: the first disruption, with the path of its option.
+    """
+    warnings = []
+    for disruption in disruptions:
+        found = cut_off(disruption, reach, links)
+        if found is None:
+            continue
+        message, hint = found
+        if not allowed:
+            raise MacvtapError(f"{message}. {hint}, or set {ALLOW}: true", path=disruption.path)
+        warnings.append(f"{message}. It is done, since {ALLOW} is true")
+    return tuple(dict.fromkeys(warnings))
+
+
+def checked(planned: Plan[Link], reach: Reach, links: Links, *, allowed: bool) -> Plan[Link]:
+    """Return the plan of macvtap or VLAN links, with warnings of what it cuts off if ``allowed``.
+
+    :raises MacvtapError: it would cut off the host.
+    """
+    warnings = check(of_steps(planned.steps), reach, links, allowed=allowed)
+    return replace(planned, warnings=(*planned.warnings, *warnings))
+
+
+def cuts(
+    steps: t.Iterable[Step[Link]], reach: Reach, links: Links, *, since: Reach | None = None
+) -> dict[str, MacvtapError]:
+    """Return why steps must not be carried out in the current state, by target.
+
+    A rollback only checks what the host got ``since`` the beginning: the rest worked with the state it restores.
+    """
+    if since is not None:
+        had = {(one.address, one.index) for one in since.addresses}
+        addresses = tuple(one for one in reach.addresses if (one.address, one.index) not in had)
+        reach = Reach(addresses, tuple(route for route in reach.routes if route not in since.routes))
+    refused = {}
+    for step in steps:
+        try:
+            check(of_steps([step]), reach, links)
+        except MacvtapError as exc:
+            refused[step.target] = exc
+    return refused
+
+
+def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, str] | None:
+    """Return what the host loses, and a hint for the user; None if it loses nothing."""
+    target = links.get(disruption.link)
+    if target is None:
+        return None
+    if disruption.loss is Loss.SOURCE:
+        return _cut_off_by_source(disruption, target, reach)
+    cause, effect = disruption.loss.value
+    concerned = list(_concerned(disruption, target, links))
+    names = {link.index: link for link in concerned}
+    for connection in reach.connections:
+        link = next((names[i] for i in _indexes_of(connection, reach) if i in names), None)
+        if link is not None:
+            text = f"{connection_text(connection, link.name)}, {_through(link, target)}and {cause} "
+            could = "could" if disruption.loss is Loss.MTU else "would"
+            return f"{text}{could} cut it off", "Connect to another address of the host"
+    for link in concerned[1:] if disruption.declared else concerned:
+        addresses, routes = own_addresses(link, reach), own_routes(link, reach)
+        if disruption.loss is Loss.MTU and link is not target:
+            addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
+        if addresses or routes:
+            own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
+            return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", "Remove them first"
+    return None
+
+
+def _cut_off_by_source(disruption: Disruption, target: Link, reach: Reach) -> tuple[str, str] | None:
+    """As :func:`cut_off`, for a link in mode source that receives the frames of certain senders."""
+    cause, effect = disruption.loss.value
+    there = {address for address, mac in reach.neighbours.items() if mac in disruption.macs}
+    hint = "Remove their addresses from source_macs, set nodst: false"
+    for connection in reach.connections:
+        if target.index in _indexes_of(connection, reach) and (connection.gateway or connection.peer) in there:
+            return f"{connection_text(connection, target.name)}, and {cause} would cut it off", hint
+    over = (route for route in reach.routes if route.index == target.index and route.kind == UNICAST)
+    routes = [route.destination for route in over if route.gateway in there]
+    if routes:
+        return f"{target.name} has routes to {join_names(routes)} through a router there, and {cause} {effect}", hint
+    return None
+
+
+def connection_text(connection: Connection, link: str) -> str:
+    return f"Ansible's connection from {connection.peer} to {connection.local} goes over {link}"
+
+
+def _indexes_of(connection: Connection, reach: Reach) -> t.Iterator[int]:
+    """Yield the links that a connection needs: the outgoing one, and the one with its local address."""
+    if connection.index:
+        yield connection.index
+    yield from (one.index for one in reach.addresses if one.address == connection.local)
+
+
+def own_addresses(link: Link, reach: Reach) -> list[str]:
+    """Return the addresses of the host on a link, with their prefixes, without link-local ones."""
+    on_it = (one for one in reach.addresses if one.index == link.index and not one.link_local)
+    # The kernel gives a guest's link more of them by accident, from any router advertisement.
+    return [f"{one.address}/{one.prefix}" for one in on_it if not (one.advertised and link.kind == "macvtap")]
+
+
+def own_routes(link: Link, reach: Reach) -> list[str]:
+    """Return the destinations of the routes over a link that the kernel did not create itself."""
+    kernel = (*KERNEL_ROUTES, RA) if link.kind == "macvtap" else KERNEL_ROUTES
+    on_it = (one for one in reach.routes if one.index == link.index and one.kind == UNICAST)
+    return [one.destination for one in on_it if one.protocol not in kernel]
+
+
+def _through(link: Link, target: Link) -> str:
+    return "" if link.name == target.name else f"which depends on {target.name}, "
+
+
+def _concerned(disruption: Disruption, target: Link, links: Links) -> t.Iterator[Link]:
+    """Yield the disrupted links, ``target`` first."""
+    if disruption.loss in _WITH_ALL_ON_IT:
+        yield from _needing(target, links)
+        return
+    if disruption.loss is Loss.VLAN:
+        yield from _tagged(target, disruption.vlan, links)
+        return
+    yield target
+    if disruption.mtu is not None and disruption.mtu < IPV6_MTU:
+        # The kernel lowers the MTU of the links on it too, and disables IPv6 below its minimum.
+        yield from (link for link in _needing(target, links) if link is not target)
+
+
+def _tagged(target: Link, vlan: tuple[int | None, str | None], links: Links) -> t.Iterator[Link]:
+    """Yield what receives frames of a VLAN through ``target``, which a VLAN link on ``target`` would consume."""
+    here = [link for link in links.values() if link.netns is None]
+    passing, new = {target.name: target}, [target]
+    while new:
+        one = new.pop(0)
+        for link in here:
+            if link.kind == "vlan" and link.parent_index == one.index and one is not target:
+                if (link.vlan_id, link.vlan_protocol) == vlan:
+                    yield from _needing(link, links)
+            elif link.parent_index == one.index and link.kind in MACVLAN_KINDS:
+                new.append(link)
+        bridge = links.get(one.master or "")
+        if bridge is not None and bridge.kind in _BRIDGES and bridge.name not in passing:
+            passing[bridge.name] = bridge
+            new.append(bridge)
+            if vlan == (bridge.bridge_pvid, "802.1Q"):
+                # The PVID, whose frames it receives untagged.
+                yield bridge
+
+
+def _needing(target: Link, links: Links) -> t.Iterator[Link]:
+    """Yield ``target`` and what depends on it: links on it, bridges that it is a port of, and so on."""
+    here = [link for link in links.values() if link.netns is None]
+    needing, new = {target.name: target}, [target]
+    while new:
+        one = new.pop(0)
+        yield one
+        above = [link for link in here if one.index in (link.under, link.parent_index if link.parent else 0)]
+        master = links.get(one.master or "")
+        if master is not None and (master.kind in _BRIDGES or _is_last_port(one, master, needing, here)):
+            above.append(master)
+        for link in above:
+            if link.name not in needing:
+                needing[link.name] = link
+                new.append(link)
+
+
+def _is_last_port(port: Link, master: Link, needing: t.Container[str], here: t.Iterable[Link]) -> bool:
+    others = (link for link in here if link.master == master.name and link.up and link.name not in needing)
+    return master.kind in _BONDS and port.master == master.name and next(others, None) is None

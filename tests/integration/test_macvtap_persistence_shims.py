@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Shims really written down, and what makes them at boot really run, on a hypervisor of the lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+import pytest
+from managed import ETC, LINKS, PROGRAM, Host, lent
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+INTERFACES = "/etc/network/interfaces.d/macvtap"
+SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
+SHIM: dict[str, t.Any] = {
+    "name": "host-0",
+    "parent": "eth0",
+    "mac": "52:54:00:00:00:07",
+    "addresses": ["192.0.2.41", "2001:db8:1::41"],
+    "guests": ["192.0.2.20/31", "2001:db8:1::21", "192.0.2.22"],
+}
+SETTINGS = ("ipv4/conf/host-0/arp_filter", "ipv4/conf/host-0/arp_announce", "ipv6/conf/host-0/accept_ra")
+
+
+@pytest.fixture
+def host(hv: Hypervisor) -> t.Iterator[Host]:
+    with lent(hv) as made:
+        yield made
+
+
+def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> None:
+    host.systemd()
+    foreseen = host.run(check=True, diff=True, shims=[SHIM])
+    assert host.files() == {}
+    done = host.run(diff=True, shims=[SHIM])
+    assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
+    assert done["links"] == [{"name": "host-0", "backend": "systemd"}]
+    written = host.files()
+    assert {path for path, mode in written.items() if mode == "644"} == {
+        "/etc/NetworkManager/conf.d/90-macvtap.conf",
+        f"{ETC}/00-macvtap-host-0.network",
+        "/etc/systemd/system/macvtap-links@.service",
+        "/etc/systemd/system/macvtap-links.service",
+        f"{LINKS}/eth0",
+        PROGRAM,
+        SYSCTL,
+    }
+    assert sum("/macvtap-links@eth0.service" in path for path in written) == 1
+    assert sorted(host.files()) == done["files"]
+    again = host.run(shims=[SHIM])
+    assert (again["changed"], again["changes"]) == (False, [])
+
+
+def test_links_and_shims_come_and_go_each_by_its_own_calls(host: Host) -> None:
+    host.systemd()
+    link = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
+    host.run(shims=[SHIM])
+    alone = host.files(), host.sh(f"cat {' '.join(host.files())}")
+    host.run(links=[link], purge=True)
+    beside = host.files()
+    assert len(beside) > len(alone[0])
+    host.run(purge=True)
+    assert (host.files(), host.sh(f"cat {' '.join(host.files())}")) == alone
+    host.run(links=[link], purge=True)
+    host.run(shims=[{"name": "host-0", "state": "absent"}])
+    assert set(host.files()) == {path for path in beside if "host-0" not in path} - {SYSCTL}
+    host.run(purge=True)
+    assert host.files() == {}
+
+
+def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
+    host.systemd()
+    host.run(backend="networkmanager", shims=[SHIM])
+    path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
+    assert host.files()[path] == "600"
+    host.sh(f"chmod 644 {path}")
+    (change,) = host.run(backend="networkmanager", shims=[SHIM])["changes"]
+    assert (change["field"], host.files()[path]) == ("mode", "600")
+
+
+@pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
+def test_what_runs_at_boot_makes_the_shim_as_declared(host: Host, backend: str) -> None:
+    host.systemd() if backend == "systemd" else host.ifupdown()
+    host.run(shims=[SHIM], backend=backend)
+    # With the shim there, as after a run of the role, the same again harms nothing.
+    for _time in range(2):
+        if backend == "systemd":
+            assert host.boot() == ""
+        else:
+            for command in re.findall(r"^    (?:pre|post)-up (.*)$", host.sh(f"cat {INTERFACES}"), re.MULTILINE):
+                host.sh(command)
+        (link,) = json.loads(host.sh("ip -d -j address show dev host-0"))
+        data = link["linkinfo"]
+        assert (data["info_kind"], data["info_data"]["mode"], link["link"]) == ("macvlan", "bridge", "eth0")
+        assert (link["address"], link["ifalias"]) == (SHIM["mac"], "linuxvirt.macvtap host access")
+        assert "UP" in link["flags"]
+        own = [one for one in link["addr_info"] if one["scope"] == "global"]
+        assert [(one["local"], one["prefixlen"]) for one in own] == [("192.0.2.41", 32), ("2001:db8:1::41", 128)]
+        assert host.sh(f"cd /proc/sys/net; cat {' '.join(SETTINGS)}").split() == ["1", "2", "0"]
+        routes = [
+            one
+            for family in ("-4", "-6")
+            for one in json.loads(host.sh(f"ip {family} -j route show dev host-0"))
+            # Of the shim's own addresses the kernel makes some.
+            if one["protocol"] != "kernel"
+        ]
+        assert [(one["dst"], one.get("prefsrc")) for one in routes] == [
+            ("192.0.2.20/31", "192.0.2.41"),
+            ("192.0.2.22", "192.0.2.41"),
+            ("2001:db8:1::21", None),
+        ]
+        assert {one["protocol"] for one in routes} == {"static"}
+
+
+def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
+    host.systemd()
+    for bad, path in (
+        ({"addresses": ["192.0.2.41/24"]}, "shims[0].addresses[0]"),
+        ({"guests": ["0.0.0.0/0"]}, "shims[0].guests[0]"),
+        ({"name": "host*"}, "shims[0].name"),
+        ({"parent": "lo", "backend": "networkd"}, "shims[0].parent"),
+    ):
+        failed = run_module("macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix)
+        assert failed["msg"].startswith(f"{path}: "), failed["msg"]
+    assert host.files() == {}
+
+
+def test_nothing_is_written_that_would_lead_the_hosts_own_address_away(host: Host) -> None:
+    host.systemd()
+    host.sh("ip addr add 192.0.2.1/24 dev up1")
+    try:
+        for check in (True, False):
+            for bad, why in (
+                ({"guests": ["192.0.2.0/30"]}, "guests[0]: 192.0.2.0/30 contains an address of the host itself"),
+                (
+                    {"addresses": ["192.0.2.1"], "guests": []},
+                    "addresses[0]: 192.0.2.1 is already an address of the host",
+                ),
+            ):
+                failed = run_module(
+                    "macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix, check=check
+                )
+                assert failed["msg"].startswith(f"shims[0].{why}, "), failed["msg"]
+        assert host.files() == {}
+    finally:
+        host.sh("ip addr flush dev up1")

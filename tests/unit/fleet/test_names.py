@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Misspelt variables, which have no effect."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from compared import H1, NOTHING
+from support import ROOT
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, names
+
+
+def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
+    roles = set()
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        roles |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
+        roles |= set(yaml.safe_load((path.parents[1] / "defaults/main.yml").read_text()))
+    others = {"macvtap_hosts", "macvtap_preflight", "macvtap_preflight_allow"}
+    others |= {"macvtap_preflight_json", "macvtap_segment"}
+    assert roles | others == names.KNOWN
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("macvtap_domain_interfaces", "macvtap_domains_interfaces"),
+        ("macvtap_domains_interface", "macvtap_domains_interfaces"),
+        ("macvtap_link_links", "macvtap_links_links"),
+        ("macvtap_hostaccess_shims", "macvtap_host_access_shims"),
+        ("macvtap_domains_sorce", "macvtap_domains_source"),
+        ("macvtap_segmnet", "macvtap_segment"),
+        ("macvtap_preflight_alow", "macvtap_preflight_allow"),
+        ("mactap_links_links", "macvtap_links_links"),
+        ("MACVTAP_LINKS_LINKS", "macvtap_links_links"),
+    ],
+)
+def test_a_misspelt_variable_is_a_conflict(name: str, meant: str) -> None:
+    (conflict,) = compare.conflicts({"hv1": {"declared": NOTHING, "found": H1, "names": [name, meant]}})
+    assert conflict.kind == "declaration"
+    assert conflict.message.startswith(f"{name}: no role reads this variable")
+    assert conflict.message.endswith(f"did you mean {meant}?")
+
+
+def test_variables_of_the_user_are_left_alone() -> None:
+    for own in ("macvtap_uplink_of_the_rack", "macvtap_links_result", "macvtap_preflight_hosts", "mac", "macvtap_"):
+        assert list(names.misspelt([own])) == []
+    assert list(names.misspelt(names.KNOWN)) == []
+    assert list(names.unknown(["macvtap_uplink_of_the_rack", "mac", "macvtap_links_result", *names.KNOWN])) == [
+        "macvtap_uplink_of_the_rack"
+    ]

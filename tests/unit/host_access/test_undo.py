@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A run that stops anywhere is put back, and what others do to shims stays: over a model of the kernel."""
+
+from __future__ import annotations
+
+import itertools
+import typing as t
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shims import ABSENT, BARE, ETH0, HOST0, WITH, want
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
+    INCOMPLETE_GROUP,
+    OWNER_ALIAS,
+    SETTINGS,
+    Address,
+    DesiredShim,
+    Done,
+    Host,
+    Route,
+    Shim,
+    fields,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.undo import undo
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
+
+# What is left out, the kernel chooses.
+THEIRS = Address("192.0.2.222", 32)
+FOREIGN = Route("198.51.100.0/24", protocol=3)
+Shims = t.Dict[str, t.Dict[str, t.Any]]
+
+
+class Kernel:
+    """Links, with what is on them, as far as shims go; requests as the adapter makes them, one after the other."""
+
+    def __init__(self, host: Host) -> None:
+        self.links = dict(host.links)
+        self.settings = {name: dict(values) for name, values in host.settings.items()}
+        self.addresses, self.routes = list(host.addresses), list(host.routes)
+        self.made: set[int] = set()
+        self._indexes = itertools.count(100)
+
+    def host(self) -> Host:
+        return replace(
+            WITH,
+            links=dict(self.links),
+            settings={name: dict(values) for name, values in self.settings.items()},
+            addresses=tuple(self.addresses),
+            routes=tuple(self.routes),
+            made=frozenset(self.made),
+        )
+
+    def remove(self, name: str) -> None:
+        link = self.links.pop(name, None)
+        if link is not None:
+            self.settings.pop(name, None)
+            self.addresses = [one for one in self.addresses if one.index != link.index]
+            self.routes = [one for one in self.routes if one.index != link.index]
+
+    def make(self, link: Link) -> Link:
+        made = replace(link, index=next(self._indexes), mac=link.mac or "02:00:00:00:01:00", mtu=link.mtu or 1500)
+        self.links[link.name] = made
+        self.settings[link.name] = dict.fromkeys(SETTINGS, 0)
+        return made
+
+    def add(self, name: str, part: Address | Route) -> None:
+        index = self.links[name].index
+        if isinstance(part, Address):
+            self.addresses.append(replace(part, index=index))
+        else:
+            metric = part.metric or (1024 if ":" in part.destination else 0)
+            self.routes.append(replace(part, index=index, metric=metric))
+
+    def drop(self, name: str, part: Address | Route) -> None:
+        index = self.links[name].index
+        # Addresses are equal whatever link they are on.
+        self.addresses = [one for one in self.addresses if (one, one.index) != (part, index)]
+        self.routes = [one for one in self.routes if one != replace(part, index=index)]
+
+    def requests(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> t.Iterator[None]:
+        """Yield before each request, when it is in the journal already."""
+        for step in steps:
+            before, after = step.before, step.after
+            comes = before is None or step.recreates
+            if after is None or comes:
+                journal.record(step, Done.LINK)
+                yield
+                if before is not None:
+                    self.remove(step.target)
+                yield
+                if after is not None:
+                    half = replace(after.link, up=False, alias=None, group=INCOMPLETE_GROUP)
+                    self.made.add(self.make(half).index)
+            if after is None:
+                continue
+            for name, value in after.settings.items():
+                if self.settings.get(step.target, {}).get(name) != value:
+                    journal.record(step, Done.setting(name))
+                    yield
+                    if step.target in self.settings:
+                        self.settings[step.target][name] = value
+            if not comes:
+                journal.record(step, Done.IN_PLACE)
+            yield
+            there = self.links.get(step.target)
+            if there is None:
+                raise ConnectionError
+            wanted = replace(after.link, index=there.index, group=after.link.group or 0)
+            self.links[step.target] = replace(wanted, mac=wanted.mac or there.mac, mtu=wanted.mtu or there.mtu)
+            yield from self._parts(step, journal, comes=comes)
+
+    def _parts(self, step: Step[Shim], journal: Journal[Shim], *, comes: bool) -> t.Iterator[None]:
+        after = t.cast("Shim", step.after)
+        having: list[Address | Route] = [*after.addresses, *after.routes]
+        had: list[Address | Route] = []
+        if step.before is not None and not comes:
+            had = [*step.before.routes, *step.before.addresses]
+        for part in had:
+            if part not in having:
+                journal.record(step, Done.takes(part))
+                yield
+                self._alive(step)
+                self.drop(step.target, part)
+        for part in having:
+            if part not in had:
+                journal.record(step, Done.gives(part))
+                yield
+                self._alive(step)
+                self.add(step.target, part)
+
+    def _alive(self, step: Step[Shim]) -> None:
+        if step.target not in self.links:
+            raise ConnectionError
+
+
+def shown(kernel: Kernel) -> Shims:
+    """Return all that there is, less indexes."""
+    host = kernel.host()
+    shims = {name: planner.current(name, host) for name in host.links}
+    found = {name: fields(one) for name, one in shims.items() if one is not None}
+    for name, link in host.links.items():
+        found.setdefault(name, {"mac": link.mac, "mtu": link.mtu})["kind"] = link.kind
+    return {name: {k: sorted(v) if isinstance(v, list) else v for k, v in one.items()} for name, one in found.items()}
+
+
+def run(
+    kernel: Kernel, wanted: DesiredShim, stop: int, other: t.Callable[[Kernel], None] | None = None, at: int = 0
+) -> bool:
+    """Let a run stop before a request of it, with somebody else acting before another, and put it back."""
+    journal: Journal[Shim] = Journal()
+    planned = planner.plan([wanted], kernel.host())
+    stopped = False
+    try:
+        for number, _request in enumerate(kernel.requests(planned.steps, journal)):
+            if other is not None and number == at:
+                other(kernel)
+            if number == stop:
+                stopped = True
+                break
+    except ConnectionError:
+        stopped = True
+    back = undo(journal, kernel.host())
+    for step in back.steps:
+        for _request in kernel.requests([step], Journal()):
+            pass
+    assert not undo(journal, kernel.host()).changes
+    return stopped
+
+
+WANTED = [
+    want(),
+    ABSENT,
+    want(parent="eth1"),
+    want(mac="02:00:00:00:00:99", mtu=1400),
+    want(addresses=("192.0.2.250",), guests=("192.0.2.80/32",)),
+    want(addresses=("192.0.2.240", "2001:db8::240")),
+    want(guests=("192.0.2.77/32", "2001:db8::70/124")),
+]
+HOSTS = [WITH, BARE, replace(WITH, settings={"host0": dict.fromkeys(SETTINGS, 0)})]
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=["there", "new", "unset"])
+@pytest.mark.parametrize("wanted", WANTED)
+def test_a_run_that_stops_anywhere_is_put_back(wanted: DesiredShim, host: Host) -> None:
+    for stop in range(40):
+        kernel = Kernel(host)
+        before = shown(kernel)
+        stopped = run(kernel, wanted, stop)
+        assert shown(kernel) == before, stop
+        if not stopped:
+            break
+    else:
+        pytest.fail("it never came to its end")
+
+
+def _adds(kernel: Kernel) -> None:
+    if "host0" in kernel.links:
+        kernel.add("host0", THEIRS)
+        kernel.add("host0", FOREIGN)
+
+
+def _removes(kernel: Kernel) -> None:
+    kernel.remove("host0")
+
+
+def _remakes(kernel: Kernel) -> None:
+    kernel.remove("host0")
+    kernel.make(replace(HOST0, mtu=1300))
+
+
+def _takes_over(kernel: Kernel) -> None:
+    kernel.remove("host0")
+    kernel.make(Link("host0", kind="dummy", mac="02:00:00:00:00:55"))
+
+
+def _sets(kernel: Kernel) -> None:
+    if "host0" in kernel.links:
+        kernel.links["host0"] = replace(kernel.links["host0"], mtu=1333)
+
+
+@given(
+    wanted=st.sampled_from(WANTED),
+    host=st.sampled_from(HOSTS),
+    stop=st.integers(0, 20),
+    at=st.integers(0, 20),
+    other=st.sampled_from([_adds, _removes, _remakes, _takes_over, _sets]),
+)
+def test_what_others_do_meanwhile_stays(
+    wanted: DesiredShim, host: Host, stop: int, at: int, other: t.Callable[[Kernel], None]
+) -> None:
+    kernel = Kernel(host)
+    seen: dict[str, t.Any] = {}
+
+    def act(acting: Kernel) -> None:
+        index = acting.links["host0"].index if "host0" in acting.links else 0
+        other(acting)
+        seen.update(index=index, link=acting.links.get("host0"))
+
+    run(kernel, wanted, stop, act, at)
+    now = kernel.links.get("host0")
+    assert kernel.links["eth0"] == ETH0
+    if not seen:
+        return
+    if other is _takes_over:
+        # It is none of ours, whatever the run was to do.
+        assert seen["link"].index not in kernel.made
+        survived = now is not None and now.index == seen["link"].index
+        # Unless the run itself was to remove or make a link of that name after that, as the kernel lets it.
+        assert survived or at < stop or wanted is ABSENT
+    if other is _adds and now is not None and now.index == HOST0.index == seen["index"]:
+        shim = planner.current("host0", kernel.host())
+        assert shim is not None
+        assert THEIRS in shim.addresses
+        assert FOREIGN in shim.routes
+
+
+def journal_of(wanted: DesiredShim, host: Host, *done: str) -> Journal[Shim]:
+    (step,) = planner.plan([wanted], host).steps
+    journal: Journal[Shim] = Journal()
+    for action in done:
+        journal.record(step, action)
+    return journal
+
+
+def test_what_was_not_begun_is_not_put_back() -> None:
+    """It is as the run would have left it, but others have done that."""
+    gone = replace(WITH, addresses=WITH.addresses[:-2], routes=WITH.routes[:4])
+    assert not undo(journal_of(want(addresses=("192.0.2.250",), guests=()), WITH), gone).changed
+    taken = Done.takes(Address("2001:db8::250", 128))
+    (step,) = undo(journal_of(want(addresses=("192.0.2.250",), guests=()), WITH, taken), gone).steps
+    assert [change.field for change in step.changes] == ["addresses"]
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (None, "host0 was removed by something else while this task ran"),
+        (replace(HOST0, index=77), "host0 is no longer the link that this run changed, and is left alone"),
+        (replace(HOST0, alias=""), "host0 is no longer the link that this run changed, and is left alone"),
+        (
+            replace(HOST0, kind="dummy"),
+            "host0 is no longer the link that this run changed, and is left alone",
+        ),
+    ],
+)
+def test_a_shim_that_is_another_now_is_left_alone(there: Link | None, said: str) -> None:
+    links = {name: link for name, link in WITH.links.items() if name != "host0"}
+    host = replace(WITH, links=links if there is None else {**links, "host0": there})
+    back = undo(journal_of(want(mtu=1400), WITH, Done.IN_PLACE), host)
+    assert (back.steps, back.warnings) == ((), (said,))
+
+
+def test_a_link_that_something_else_has_made_in_its_place_is_left_alone() -> None:
+    other = replace(HOST0, index=77, alias=OWNER_ALIAS)
+    host = replace(WITH, links={**WITH.links, "host0": other})
+    for wanted, before in ((want(), BARE), (ABSENT, WITH), (want(parent="eth1"), WITH)):
+        journal = journal_of(wanted, before, Done.LINK)
+        back = undo(journal, host)
+        assert back.steps == ()
+        assert "is left alone" in back.warnings[0]
+        # The run's own goes, or is made what there was.
+        assert undo(journal, replace(host, made=frozenset({77}))).warnings == ()
+
+
+def test_one_that_others_have_made_a_port_since_stays() -> None:
+    journal = journal_of(want(), BARE, Done.LINK)
+    there = replace(HOST0, index=77, master="br0")
+    back = undo(journal, replace(BARE, links={**BARE.links, "host0": there}, made=frozenset({77})))
+    assert back.changes == ()
+    assert back.warnings == ("host0: made by this run, and made a port of br0 since then, so that it stays",)
+
+
+def test_one_that_is_not_whole_yet_goes() -> None:
+    half = replace(HOST0, index=77, alias=None, up=False, group=INCOMPLETE_GROUP)
+    host = replace(BARE, links={**BARE.links, "host0": half})
+    (step,) = undo(journal_of(want(), BARE, Done.LINK), host).steps
+    assert step.removes
