@@ -17,7 +17,6 @@ description:
   - Changes nothing and opens no tap. Root is required to see other users' processes.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full

@@ -38,10 +38,11 @@ description:
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm)), where it is installed and
-    can, before any is put in place. All files are written or none.
+    can, before any is put in place. All files are written or none, unless O(on_error=keep).
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
@@ -459,6 +460,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
         )
         (answer,) = answers
         told = answer.leases
@@ -532,6 +534,7 @@ def main() -> None:
             "backend": {**_BACKEND, "default": "auto"},
             "purge": {"type": "bool", "default": False},
             ALLOW: {"type": "bool", "default": False},
+            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "lock_timeout": {"type": "int", "default": 60},
         },
         mutually_exclusive=[("name", "links")],
