@@ -101,7 +101,6 @@ options:
     description:
       - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
         module's own options O(parent) and O(backend) are the entries' defaults.
-      - O(purge) removes nothing that is written for shims; O(shims[].state=absent) does.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -224,8 +223,9 @@ options:
     aliases: [persistence]
   purge:
     description:
-      - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
-        their group.
+      - Remove what this module has written and this task does not declare. With O(name), O(links) or O(vlans), or
+        without any list, these are macvtap and VLAN links of any group. With O(shims), these are shims.
+      - An empty list declares nothing, so everything of its kind is removed.
       - A VLAN link stays written while something else that is written, such as a shim, is on it, with a warning.
     type: bool
     default: false
@@ -418,16 +418,22 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    purges_links = params["purge"] and (lists_links or params["shims"] is None)
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
+    def entries(there: Host) -> list[Declared]:
+        purges_shims = params["purge"] and params["shims"] is not None
+        return [*declared, *(planner.purged_shims(declared, there) if purges_shims else ())]
+
     def plan(there: Host, _answers: _Answers) -> Plan[File]:
-        return planner.plan(declared, there, purge=params["purge"])
+        return planner.plan(entries(there), there, purge=purges_links)
 
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = planner.plan(declared, there, purge=params["purge"])
-        resolved = planner.resolved_of(declared, there)
+        planned = planner.plan(entries(there), there, purge=purges_links)
+        resolved = planner.resolved_of(entries(there), there)
         cut_off = reachability.check(
             validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
         )
@@ -446,7 +452,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents))
-            if not params["shims"]:
+            if params["shims"] is None:
                 return there
             seen = access.observe()
             # What may be cut off is not looked at.

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
@@ -58,6 +59,14 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
             )
         steps.append(step_between(ours.get(path), desired.get(path)))
     return Plan(tuple(sorted(steps, key=_in_order)), (*resolved.warnings, *files.warnings))
+
+
+def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
+    """Return entries that remove what is written for shims that are not ``declared``."""
+    names = {one.want.name for one in declared if isinstance(one.want, DesiredShim)}
+    written = _written(file for file in host.files.values() if file.ours).values()
+    undeclared = sorted(one.name for one in written if one.kind == SHIM and one.name not in names)
+    return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in undeclared]
 
 
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
