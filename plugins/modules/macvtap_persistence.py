@@ -337,6 +337,23 @@ links:
   sample:
     - name: macvtap0
       backend: systemd
+written:
+  description: All links for the next boot that are written after the task, declared or not.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(vlan) or V(macvlan), a shim. V(null) if an earlier version has written it without.
+      type: str
+      returned: always
+  sample:
+    - name: macvtap0
+      kind: macvtap
 leases:
   description: The declared shims with O(shims[].dhcp4) that a manager keeps.
   returned: success
@@ -483,6 +500,9 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
         "links": [{"name": name, "backend": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
+        "written": [
+            {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
+        ],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in told.leases

@@ -64,13 +64,13 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
 def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
     """Return entries that remove what is written for shims that are not ``declared``."""
     names = {one.want.name for one in declared if isinstance(one.want, DesiredShim)}
-    written = _written(file for file in host.files.values() if file.ours).values()
+    written = written_of(host.files.values()).values()
     undeclared = sorted(one.name for one in written if one.kind == SHIM and one.name not in names)
     return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in undeclared]
 
 
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
-    return resolve(declared, host, _written(file for file in host.files.values() if file.ours))
+    return resolve(declared, host, written_of(host.files.values()))
 
 
 def links_of(file: File) -> dict[str, str]:
@@ -81,9 +81,9 @@ def links_of(file: File) -> dict[str, str]:
     return {own[1]: ""} if own else {name: kind for name, (kind, _text) in blocks.items()}
 
 
-def _written(files: t.Iterable[File]) -> dict[str, Entry]:
-    """Return what is written of each link, by its name; of earlier versions only its kind, where that is known."""
-    files = list(files)
+def written_of(files: t.Iterable[File]) -> dict[str, Entry]:
+    """Return what our files have of each link, by its name; of earlier versions only its kind, where that is known."""
+    files = [file for file in files if file.ours]
     found: dict[str, Entry] = {}
     for file in files:
         for name, kind in links_of(file).items():
