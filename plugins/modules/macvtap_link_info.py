@@ -139,10 +139,12 @@ links:
       state: up
       carrier: true
       attributes:
+        accept_ra: false
         addrgenmode: eui64
         alias: ""
         allmulticast: false
         altnames: []
+        arp: false
         bclim: 1
         bcqueuelen: 1000
         group: 0

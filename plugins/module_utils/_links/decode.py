@@ -37,7 +37,10 @@ _COUNTERS = (
     "rx_dropped",
     "tx_dropped",
 )
-_FLAGS = tuple((row.field, row.wire.bit) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS)
+# Field, bit, and whether the value is true without it.
+_FLAGS = tuple(
+    (row.field, row.wire.bit, row.wire.inverted) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS
+)
 # Field, attribute number and reader, by place.
 _READERS: dict[Place, tuple[tuple[str, int, wire.Reader], ...]] = {
     place: tuple(
@@ -168,7 +171,7 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
     parent_index = 0 if _LINK_NETNSID in attrs else ifla_link
     data = info.get(_INFO_DATA, b"")
     values = _read(Place.LINK, attrs)
-    values.update((field, bool(flags & bit)) for field, bit in _FLAGS)
+    values.update((field, bool(flags & bit) is not inverted) for field, bit, inverted in _FLAGS)
     if kind in MACVLAN_KINDS:
         values.update(_read(Place.MACVLAN, rtnetlink.attributes(data, 0, len(data))))
         values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
