@@ -40,12 +40,13 @@ def connect(
 
 
 class _Listed(t.NamedTuple):
-    """A domain as libvirt lists it."""
+    """A domain as libvirt lists it. ``may_be_saved`` is false if it has no managed save."""
 
     handle: t.Any
     active: bool
     persistent: bool
     paused: bool
+    may_be_saved: bool = True
 
 
 class Hypervisor:
@@ -143,7 +144,7 @@ class Hypervisor:
                 if listed.active:
                     return stored, xml.interfaces(listed.handle.XMLDesc(0))
                 # A saved guest is restored with these.
-                return stored, self._connection.saved(listed.handle) or ()
+                return stored, self._saved(listed) or ()
             except self._connection.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -238,7 +239,7 @@ class Hypervisor:
             self._rules.require(*rules_of(tasks))
 
     def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name. Four calls in all, where asking each domain takes three each."""
+        """Return all domains by name. Five calls in all, where asking each domain takes four each."""
         with self._connection.translate_errors("cannot list the domains"):
             handles = self._connection.handle.listAllDomains()
             active, persistent, executing = (
@@ -249,12 +250,24 @@ class Hypervisor:
                     self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
+            saved = self._connection.names_of_saved()
         # A domain that is neither disappeared between the calls. It is not a transient domain.
         return {
-            name: _Listed(h, name in active, name in persistent, name in active - executing)
+            name: _Listed(
+                h,
+                name in active,
+                name in persistent,
+                name in active - executing,
+                # A guest that ran a moment ago may have been saved since then.
+                saved is None or name in saved or name in active,
+            )
             for h in handles
             if (name := h.name()) in active | persistent
         }
+
+    def _saved(self, listed: _Listed) -> tuple[Iface, ...] | None:
+        """As Connection.saved(), which is not asked for a domain that has no managed save."""
+        return self._connection.saved(listed.handle) if listed.may_be_saved else None
 
     def _read(
         self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, with_state: bool = False
@@ -271,7 +284,7 @@ class Hypervisor:
                 state, job = (
                     (self._connection.state(handle), self._connection.job(handle)) if with_state and live else ("", "")
                 )
-                saved = self._connection.saved(handle) if with_state and listed.persistent and not live else None
+                saved = self._saved(listed) if with_state and listed.persistent and not live else None
             except self._connection.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -280,6 +293,7 @@ class Hypervisor:
         requested = (pending or {}).get(uuid)
         live_ifaces = xml.interfaces(live) if live else ()
         defined = self._definitions.defined_xml(handle.name())
+        stored = xml.interfaces(document) if document else ()
         return Domain(
             name=handle.name(),
             uuid=uuid,
@@ -287,13 +301,13 @@ class Hypervisor:
             persistent=listed.persistent,
             paused=listed.paused,
             document=document,
-            stored=xml.interfaces(document) if document else (),
+            stored=stored,
             live=live_ifaces,
             instance=instance,
             state=state,
             job=job,
             saved=saved,
-            defined=xml.interfaces(defined) if defined else None,
+            defined=(stored if defined == document else xml.interfaces(defined)) if defined else None,
             overwritten=handle.name() in self._definitions.overwritten,
             pending=frozenset(requested["nics"]) & {iface.mac for iface in live_ifaces}
             if requested and requested["instance"] == instance

@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     rollback,
     xml,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     Desired,
     Host,
@@ -134,6 +135,31 @@ def test_a_driver_that_assigns_no_alias_is_reported(connection: t.Any, hv: hyper
         assert stored(connection) == before
     finally:
         connection.lookupByName("web1").destroy()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_managed_save_is_known_whether_or_not_the_driver_can_list_them(
+    connection: t.Any, hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    if not listed:
+        monkeypatch.setattr(Connection, "names_of_saved", lambda _self: None)
+    hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
+    assert hv.observe(["web1"]).domains["web1"].saved is None
+    domain = connection.lookupByName("web1")
+    domain.create()
+    domain.managedSave()
+    try:
+        assert hv.observe(["web1"]).domains["web1"].saved is not None
+    finally:
+        domain.managedSaveRemove()
+    assert hv.observe(["web1"]).domains["web1"].saved is None
+
+
+def test_domains_without_a_managed_save_are_not_asked_for_it(
+    hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "saved", lambda *_: pytest.fail("it was asked"))
+    assert hv.observe(["web1"]).domains["web1"].saved is None
 
 
 def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
