@@ -39,8 +39,15 @@ options:
     type: str
   source: &source
     description:
-      - The uplink, a link of the host such as V(eth0). It must exist, and support macvtap links. An alternative name of
-        up to 15 bytes is accepted too.
+      - The uplink, by its name such as V(eth0), alternative name, MAC address, or the PCI address of its device
+        (V(0000:01:00.0), V(01:00.0)). It must exist, and support macvtap links.
+      - libvirt knows a source only by its name, or by an alternative name of up to 15 bytes, and these are stored as
+        they are set. In all other cases the link's current name is stored. An interface that is on the link already, by
+        whichever name, stays as it is. If the link is renamed, run the module again before the guest's next start, or
+        use a short alternative name.
+      - While a guest has a NIC in mode V(passthrough), the NIC has the guest's MAC address. It is then found by its
+        permanent address.
+      - With O(xml_file) or a remote O(uri) the links are unknown, so only names of up to 15 bytes are accepted.
       - Required for an interface that does not exist yet.
     type: str
     aliases: [parent, dev]
@@ -701,6 +708,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     rollback,
     schema,
+    sources,
     states,
     udev_rules,
     xmlfile,
@@ -717,7 +725,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
@@ -796,15 +804,16 @@ def _converge(
     answers: dict[str, relay.RelayResult],
     journals: list[_plan.Journal[Nic]],
 ) -> dict[str, t.Any]:
-    sources = {source for desired in declared if (source := desired.given.get("source"))}
+    uplinks = {name for one in declared if (source := one.given.get("source")) for name in parents.spellings(source)}
     level, purge = module.params["live"], module.params["purge"]
     resolved: list[resolution.Resolved] = []
 
     def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
-        cases = auto.cases(declared, host, check=check)
+        named = sources.validated(declared, host)
+        cases = auto.cases(named, host, check=check)
         modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.resolve_modes(declared, modes), relay_warnings, _reach(host)
+        return auto.resolve_modes(named, modes), relay_warnings, _reach(host)
 
     def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
         with_modes, relay_warnings, reach = answers
@@ -813,7 +822,7 @@ def _converge(
         planned = planner.plan(with_modes, host, untouched, level=level, purge=purge)
         states.validate(planned, host)
         disconnect_warnings = reachability.check(
-            disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
+            disruptions.of_steps(planned.steps, host.links or {}), reach, host.links or {}, allowed=module.params[ALLOW]
         )
         planned = states.with_state_warnings(
             replace(planned, warnings=(*planned.warnings, *relay_warnings, *disconnect_warnings)), host
@@ -832,12 +841,10 @@ def _converge(
             frozenset(hv.unanswered), identity.restarted(before[0], host) | states.ending(before[0])
         )
 
-    def complete(host: Host) -> Host:
-        needed = host.macs is None and resolution.needs_all_macs(declared, host, purge=purge)
-        return hv.with_macs(host) if needed else host
-
     def observe() -> Host:
-        host = complete(hv.observe((desired.domain for desired in declared), sources))
+        host = hv.observe((desired.domain for desired in declared), uplinks)
+        if host.macs is None and resolution.needs_all_macs(sources.named(declared, host), host, purge=purge):
+            host = hv.with_macs(host)
         before.append(host)
         return host
 
@@ -860,7 +867,7 @@ def _converge(
         )
         if module.check_mode:
             hv.require(outcome.plan.steps)
-        if not module.check_mode:
+        else:
             hv.ensure_keeper()
     except MacvtapError as exc:
         with contextlib.suppress(MacvtapError):
@@ -887,10 +894,9 @@ def _converge(
         due,
         [step for journal in journals for step in journal.steps],
     )
-    backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
     return {
         **done.result(diff=module._diff),
-        **backup,
+        **({"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}),
         **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
         "interfaces": [_returned(r) for r in final[: len(declared)]],
         "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],

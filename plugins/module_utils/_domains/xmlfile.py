@@ -109,7 +109,7 @@ class DomainFile:
             uri=f"file {self._shown}",
             domains={domain.name: domain} if selected else {},
             known=(domain.name,),
-            links=None,
+            links_unknown="no host's links are read with xml_file",
             macs={},
         )
 
