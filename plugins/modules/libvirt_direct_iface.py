@@ -707,7 +707,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     planner,
     resolution,
     rollback,
-    schema,
     sources,
     states,
     udev_rules,
@@ -829,7 +828,7 @@ def _converge(
         )
         if module._diff:
             planned = _with_views(planned)
-        return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
+        return planned
 
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
         identity.validate_defined(resolved, before[0], host)
@@ -940,28 +939,6 @@ def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
 
 def _outside_view(name: str, value: bool | None) -> str:
     return "" if value is None else f"\n{name}: {'yes' if value else 'no'}"
-
-
-def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Validate what is written to a file against libvirt's schema, because libvirt itself does not check it."""
-    for step in plan.steps:
-        before, after = (nic.stored if nic else None for nic in (step.before, step.after))
-        known_problems = schema.problems(element.render(before)) if before else []
-        # Errors from before are not this task's.
-        problems = (
-            [
-                problem
-                for problem in schema.problems(element.render(after)) or ()
-                if problem not in (known_problems or ())
-            ]
-            if after
-            else []
-        )
-        if problems:
-            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(problems)}", path=step.path)
-    missing = schema.missing() if plan.changed else None
-    warning = (f"not validated against libvirt's schema: {missing}",) if missing else ()
-    return replace(plan, warnings=(*plan.warnings, *warning))
 
 
 def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:

@@ -39,6 +39,8 @@ _RANGES = {
         for what in ("average", "peak", "burst")
     },
 }
+# LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
+_PROFILE_BYTES = 39
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
@@ -119,6 +121,8 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         _validate_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
+    if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
+        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):

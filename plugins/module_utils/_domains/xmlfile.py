@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
     Domain,
@@ -170,7 +170,7 @@ class DomainFile:
         self._replace(self._before)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Check whether the file can be edited and written, before anything is changed.
+        """Check whether libvirt could read what is written, and whether the file can be edited and written.
 
         :raises MacvtapError: it cannot.
         """
@@ -178,6 +178,7 @@ class DomainFile:
             return
         if changing := _changing(steps):
             self._edited(changing)
+        self._validate(steps)
         folder = os.path.dirname(self._path)
         for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
             if not os.access(place, allowed):
@@ -188,6 +189,15 @@ class DomainFile:
                 "replaced. Set unsafe_writes: true to write into it, which is not atomic",
                 path=_OPTION,
             )
+
+    def _validate(self, steps: t.Sequence[Step[Nic]]) -> None:
+        # libvirt itself never sees the file.
+        for step in steps:
+            before, after = (nic.stored if nic is not None else None for nic in (step.before, step.after))
+            schema.validate(before, after, step.path)
+        warning = f"not validated against libvirt's schema: {schema.missing()}"
+        if schema.missing() is not None and warning not in self.warnings:
+            self.warnings.append(warning)
 
     def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
         """Return the edited document."""
