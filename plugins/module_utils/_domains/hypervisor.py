@@ -51,6 +51,10 @@ class _Listed(t.NamedTuple):
 class Hypervisor:
     """A connection, and what this run has done over it so far."""
 
+    only_domain = ""
+    # libvirt keeps no copy.
+    backup_file: str | None = None
+
     def __init__(self, connection: Connection, timeout: float, rules: RuleStore) -> None:
         self._connection = connection
         self._rules = rules

@@ -78,7 +78,7 @@ def writer(module: t.Any) -> Write:
 
 
 class DomainFile:
-    """A domain XML file, and what this run has done to it. It has the interface of hypervisor.Hypervisor."""
+    """A domain XML file, and what this run has done to it: an adapter.Domains."""
 
     def __init__(self, path: str, shown: str, write: Write, backup: Backup | None, *, in_place: bool = False) -> None:
         self._path = path
@@ -94,7 +94,7 @@ class DomainFile:
         # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
-        self._name = self._domain().name
+        self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
                 f"{shown} belongs to a libvirt daemon, which reads it only when it starts and may overwrite it. Use "
@@ -124,10 +124,6 @@ class DomainFile:
 
     def ensure_keeper(self) -> None:
         """Do nothing: a file has no guest."""
-
-    def names(self) -> tuple[str, ...]:
-        """Return the name of the file's domain."""
-        return (self._name,)
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host``: the file says nothing of other domains."""

@@ -67,7 +67,7 @@ def converge(
     file: xmlfile.DomainFile, *options: dict[str, t.Any], check_mode: bool = False, **more: t.Any
 ) -> _plan.Outcome[Nic, Host]:
     declared = declare.declare(
-        [(f"interfaces[{n}]", one) for n, one in enumerate(options)], only_domain=file.names()[0]
+        [(f"interfaces[{n}]", one) for n, one in enumerate(options)], only_domain=file.only_domain
     )
     return _plan.converge(
         lambda: file.with_macs(file.observe({one.domain for one in declared})),
@@ -86,7 +86,7 @@ def test_what_is_in_the_file(path: pathlib.Path) -> None:
     assert (domain.uuid, domain.running, domain.live) == ("01234567-89ab-cdef-0123-456789abcdef", False, ())
     assert [(iface.mac, iface.type, iface.origin) for iface in domain.stored] == [(MAC, "bridge", "br0")]
     assert (host.links, host.macs, host.uri, domain.document) == (None, {}, f"file {path}", DOMAIN)
-    assert file.names() == ("web1",)
+    assert file.only_domain == "web1"
     with pytest.raises(MacvtapError, match=r"no domain 'web2' on file .*web1\.xml \(known: web1\)"):
         converge(file, {"domain": "web2", **TO_DIRECT})
 
