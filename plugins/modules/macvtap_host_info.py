@@ -368,7 +368,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
-        links = session.observe((), parents=tuple(session.observe(())))
+        links = session.observe((), parents=frozenset(session.observe(())))
         reach = RouteMonitor(sock).observe()
     libvirt, domains = _libvirt(module.params["uri"])
     relay = module.params["relay"]

@@ -218,6 +218,6 @@ def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
         parts = os.path.realpath(f"/sys/class/net/{link.name}/device").split("/")
         pci = [part for part in parts if _values.pci_address(part)]
         link = replace(link, pci=pci[-1] if pci else None)
-    if {link.name, link.mac, link.pci, *link.altnames} & set(parents):
+    if any(name in parents for name in (link.name, link.mac, link.pci, *link.altnames)):
         link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     return link
