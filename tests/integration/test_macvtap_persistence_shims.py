@@ -59,6 +59,20 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> Non
     assert (again["changed"], again["changes"]) == (False, [])
 
 
+def test_purge_takes_what_is_written_of_shims_that_are_not_listed_and_no_link(host: Host) -> None:
+    host.systemd()
+    host.run(links=[{"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}])
+    host.run(shims=[SHIM])
+
+    def written(**options: t.Any) -> set[str | None]:
+        return {one["kind"] for one in host.run(**options)["written"]}
+
+    assert written(shims=[SHIM], purge=True) == {"macvtap", "macvlan"}
+    assert written(shims=[], purge=True) == {"macvtap"}
+    host.run(shims=[SHIM])
+    assert written(links=[], purge=True) == {"macvlan"}
+
+
 def test_links_and_shims_come_and_go_each_by_its_own_calls(host: Host) -> None:
     host.systemd()
     link = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
