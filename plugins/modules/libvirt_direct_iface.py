@@ -60,7 +60,7 @@ options:
       - For a running guest the mode is changed on the macvtap link itself, and the guest does not notice. Changes to
         and from V(passthrough) need a replug. libvirt shows the old mode until the guest is stopped and started.
     type: str
-    choices: [vepa, bridge, private, passthrough, passthru, auto]
+    choices: [bridge, vepa, private, passthrough, passthru, auto]
   model: &model
     description:
       - NIC model that the guest sees, such as V(virtio) or V(e1000e).

@@ -122,7 +122,7 @@ def _bandwidth(direction: str) -> tuple[Field, ...]:
     )
 
 
-_MODES = ("vepa", "bridge", "private", "passthrough", "passthru", "auto")
+_MODES = ("bridge", "vepa", "private", "passthrough", "passthru", "auto")
 _PARAMETERS = ("virtualport", "parameters")
 
 # In libvirt's order within the element.

@@ -150,12 +150,12 @@ class _Resolver:
     def _refuse_netns(self, want: DesiredLink, asked: str) -> None:
         message = f"no link is made at boot in the network namespace {want.netns}"
         if asked not in ("auto", "none"):
-            raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
+            raise MacvtapError(f"{message}. Set persistence: none for this link", path=join_path(want.path, "netns"))
         # Here there may be another link of this name.
         self.decisions.setdefault(want.name, Decision(want))
         if asked == "auto":
             self.warnings.append(
-                f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
+                f"{want.name} will not be there after a reboot: {message}. Set persistence: none for it to silence this"
             )
 
     def _parent(self, want: DesiredLink | access.DesiredShim, link: Link | None) -> Link:
@@ -229,14 +229,14 @@ class _Resolver:
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
-                "does not run here. Set backend (in the roles macvtap_links_persistence and "
+                "does not run here. Set persistence (in the roles macvtap_links_persistence and "
                 "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
             )
         left = sorted(name for name, one in self.decisions.items() if one.left)
         if left:
             self.warnings.append(
                 f"{join_names(left)}: systemd does not run here, so what has been written before stays as it is. Set "
-                "backend to change it"
+                "persistence to change it"
             )
         return Resolved(self.decisions, tuple(self.warnings))
 

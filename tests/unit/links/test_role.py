@@ -34,16 +34,14 @@ def test_a_vlan_has_every_option_of_the_module() -> None:
     assert shape(declared) == shape(documented["vlans"]["suboptions"])
     written = documentation_of(macvtap_persistence)
     for option in ("vlans", "links"):
-        backend = written[option]["suboptions"]["backend"]
-        assert "persistence" in backend["aliases"]
-        assert kept["choices"] == backend["choices"]
+        assert kept["choices"] == written[option]["suboptions"]["persistence"]["choices"]
 
 
 def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_make_it() -> None:
     written = documentation_of(macvtap_persistence)
     for module, option in ((vlan_link, "vlans"), (macvtap_link, "links")):
         made = documentation_of(module)[option]["suboptions"]
-        own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "backend"}
+        own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "persistence"}
         assert shape(own) == shape(made)
 
 
