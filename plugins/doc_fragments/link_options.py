@@ -46,7 +46,7 @@ options:
         switch of each parent is probed once per task, as by M(linuxvirt.macvtap.reflective_relay_info). If the result
         is unknown, for example because the parent is down, the mode is V(bridge), with a warning. See O(auto) for
         existing links.
-      - If not set, an existing link keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
+      - If not set, an existing link keeps its mode, and a new one is in mode V(bridge).
     type: str
     choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:

@@ -56,7 +56,7 @@ options:
         switch is probed once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. If the probe is impossible,
         it is V(bridge), with a warning. That is so on a source that is down, with a remote O(uri) and with O(xml_file).
         See O(auto) for existing interfaces.
-      - If this is not set, a new interface gets libvirt's default V(vepa), with a warning.
+      - If this is not set, an existing interface keeps its mode, and a new one is in mode V(bridge).
       - For a running guest the mode is changed on the macvtap link itself, and the guest does not notice. Changes to
         and from V(passthrough) need a replug. libvirt shows the old mode until the guest is stopped and started.
     type: str

@@ -164,7 +164,7 @@ options:
     aliases: [source, link, lower, base_iface]
   mode:
     description:
-      - Mode. Left out, it is the one that the link has now, or V(vepa).
+      - Mode. If not set, it is the one that the link has now, or V(bridge).
       - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
         switch is not asked at boot.
     type: str
@@ -506,7 +506,7 @@ def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
 def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
     """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
     for index, given in enumerate(params[option] or ()):
-        defaults = {one: given[one] or params[one] for one in ("parent", "persistence")}
+        defaults = {one: params[one] if given[one] is None else given[one] for one in ("parent", "persistence")}
         yield f"{option}[{index}]", {**given, **defaults}
 
 

@@ -154,7 +154,9 @@ def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, ma
 
 def test_a_mode_that_only_the_kernel_knows_is_refused_with_those_there_are(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    assert re.search("mode must be one of: bridge, vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"])
+    assert re.search(
+        "mode must be one of: bridge, vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"]
+    )
 
 
 def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Module) -> None:

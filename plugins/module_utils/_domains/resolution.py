@@ -37,10 +37,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
     unknown_domain,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-DEFAULT_MODE = "vepa"
 # libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
 DEFAULT_MODEL = "virtio"
 # Fields that mean something else for another interface type.
@@ -291,11 +291,6 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
         others = ("address", _ALLMULTICAST)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
     warnings = []
-    if desired_values.get("mode") is None and "mode" not in base:
-        warnings.append(
-            f"{target(before)}: mode is not set, so it is {DEFAULT_MODE}, libvirt's default. That needs a "
-            "switch port with reflective relay; bridge works with every switch"
-        )
     if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
         base[_ALLMULTICAST] = "yes"
         warnings.append(

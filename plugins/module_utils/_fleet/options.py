@@ -47,6 +47,7 @@ NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables other than lists of entries and defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},
+    "macvtap_uplink": _TEXT,
     "macvtap_kernel_required": _FLAG,
     "macvtap_links_state": LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,

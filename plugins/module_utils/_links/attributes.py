@@ -21,6 +21,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 # include/uapi/linux/if_link.h
 MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+# Of new links and NICs whose mode is not set; existing ones keep theirs. It works with every switch, unlike vepa, the
+# default of the kernel and of libvirt.
+DEFAULT_MODE = "bridge"
 ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}

@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
@@ -119,7 +120,7 @@ class _Resolver:
         parent = self._parent(want, now)
         has = now.mode if now else None
         # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
-        mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
+        mode = has or DEFAULT_MODE if want.mode in (None, AUTO) else want.mode
         link = replace(
             want,
             mode=mode,

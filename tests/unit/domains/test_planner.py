@@ -231,10 +231,10 @@ def test_a_missing_interface_is_added_with_virtio() -> None:
     assert plan.warnings == ()
 
 
-def test_a_new_interface_with_no_mode_is_vepa_with_a_warning() -> None:
+def test_a_new_interface_with_no_mode_is_in_mode_bridge() -> None:
     plan = planner.plan([want(source="eth0")], host(stopped()))
-    assert ("mode", None, "vepa", "config") in changes(plan)
-    assert "reflective relay" in plan.warnings[0]
+    assert ("mode", None, "bridge", "config") in changes(plan)
+    assert plan.warnings == ()
 
 
 def test_a_missing_interface_is_attached_to_a_running_guest() -> None:

@@ -37,4 +37,6 @@ def test_what_a_shim_leaves_out_can_be_said_for_all() -> None:
         # Of the task, not of a shim.
         "macvtap_host_access_allow_host_disconnect",
         "macvtap_host_access_purge",
+        # Of all roles.
+        "macvtap_uplink",
     }

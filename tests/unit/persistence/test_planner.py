@@ -394,10 +394,11 @@ def test_a_link_keeps_the_address_and_the_mode_that_it_has() -> None:
 
 
 @pytest.mark.parametrize(("has", "kept"), [("vepa", "vepa"), ("private", "private"), (None, "bridge")])
-def test_auto_is_the_mode_that_was_chosen_for_the_link(has: str | None, kept: str) -> None:
+def test_auto_and_no_mode_are_the_mode_that_the_link_has(has: str | None, kept: str) -> None:
     there = {"mt0": Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode=has)} if has else {}
     host = replace(HOST, links={**LINKS, **there})
     assert f" mode {kept}\n" in block(after(host, link(mode="auto")), "mt0")
+    assert f" mode {kept}\n" in block(after(host, link(mode=None)), "mt0")
 
 
 def test_a_link_in_mode_passthru_has_no_address_of_its_own() -> None:
