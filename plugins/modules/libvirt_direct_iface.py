@@ -155,6 +155,9 @@ options:
         with O(trust_guest_rx_filters), because libvirt removes it again. Refused in mode V(passthrough), where it has
         no effect before the link is up. There V(false) removes the rule, and the running guest's link keeps it until a
         restart.
+      - As the default of O(interfaces), V(true) is V(false) for an entry in mode V(passthrough) or with
+        O(trust_guest_rx_filters), also if only that is stored. It is ignored with a remote O(uri) and
+        C(qemu:///session).
       - With V(false) the link of a trusted running guest keeps what the guest has set.
       - If this is not set, it stays as it is.
     type: bool
@@ -735,7 +738,8 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
     entries = _glue.entries(module.params, "interfaces", options, fields.clears_default)
     with _lock_of(module), _domains(module) as domains:
         only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
-        declared = declare.declare(entries, only_domain=only_domain)
+        defaults = _glue.defaulted(module.params, "interfaces", "allmulticast")
+        declared = declare.declare(entries, only_domain=only_domain, defaults=defaults)
         answers: dict[str, relay.RelayResult] = {}
         kept: list[_plan.Step[Nic]] = []
         attempts = 0

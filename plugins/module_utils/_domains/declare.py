@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import replace
+from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
@@ -42,14 +44,23 @@ _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
 
-def declare(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]], *, only_domain: str = "") -> tuple[Desired, ...]:
+def declare(
+    entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]],
+    *,
+    only_domain: str = "",
+    defaults: t.Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> tuple[Desired, ...]:
     """Return the desired interfaces of ``entries``, which are pairs of option path and options.
 
-    ``only_domain`` is the default for ``domain``, if there is just one domain.
+    ``only_domain`` is the default for ``domain``, if there is just one domain. ``defaults`` are the options that an
+    entry does not set itself, by path.
 
     :raises MacvtapError: with the path of the invalid option.
     """
-    declared = tuple(_declare_one(path, options, only_domain) for path, options in entries)
+    declared = tuple(
+        replace(_declare_one(path, options, only_domain), defaults=defaults.get(path, frozenset()))
+        for path, options in entries
+    )
     _validate_unique(declared)
     return declared
 

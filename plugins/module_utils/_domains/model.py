@@ -35,7 +35,8 @@ class Desired:
 
     ``given`` has the declared fields, as libvirt spells their values. None removes a field, and a field that is missing
     stays as it is. ``mac`` is None where another selector is used. ``mac_prefix`` is the prefix of a generated address.
-    ``nic`` is the NIC itself, where it is known already and shares its address with another.
+    ``nic`` is the NIC itself, where it is known already and shares its address with another. ``defaults`` are the
+    fields in ``given`` that the entry itself does not set. See multicast.with_default().
     """
 
     path: str
@@ -48,6 +49,7 @@ class Desired:
     convert: bool = False
     mac_prefix: str = "52:54:00"
     nic: Nic | None = field(default=None, repr=False, compare=False)
+    defaults: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

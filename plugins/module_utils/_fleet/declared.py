@@ -41,6 +41,7 @@ DEFAULTS: Values = {
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_auto": "new",
+    "macvtap_domains_allmulticast": True,
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
     "macvtap_domains_allow_host_disconnect": False,
@@ -136,9 +137,12 @@ class Variables:
         """Return the interfaces of macvtap_domains."""
         top = self._defaults("macvtap_domains", "state", "source", "mode", *options.NIC_DEFAULTS)
         result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
+        default = top.pop("allmulticast")
         for path, values in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+            defaults = {} if "allmulticast" in values else {path: frozenset({"allmulticast"})}
+            values.setdefault("allmulticast", default)
             with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
-                (desired,) = declare.declare([(path, values)])
+                (desired,) = declare.declare([(path, values)], defaults=defaults)
                 key = (desired.domain, desired.by, desired.key)
                 if key in result:
                     # Raises a clear error about the two of them.

@@ -73,7 +73,9 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             problems.append(Problem(place, str(current)))
             continue
         mac = current.mac if current is not None else desired.mac or ""
-        resolved = _with_final_mode(desired, current, observed, always=host.nics_follow)
+        resolved = _with_final_mode(
+            multicast.with_default(desired, current, observed), current, observed, always=host.nics_follow
+        )
         refusal = _refusal(desired, current, observed)
         if refusal and host.version is not None:
             remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
@@ -142,7 +144,7 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
-            _check_multicast(desired, stored)
+            _check_multicast(multicast.with_default(desired, current, observed), stored)
         # Faster than all checks of the module.
         # A transient domain is not an error in the variable. fleet.gaps() reports it.
         if domain is None or (domain.persistent and not is_there):

@@ -86,7 +86,6 @@ def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
             "domains_source",
             "domains_mode",
             "domains_model",
-            "domains_allmulticast",
             "domains_trust_guest_rx_filters",
             "host_access_parent",
             "host_access_mtu",
