@@ -243,7 +243,7 @@ options:
     description: ACPI index, from which a Linux guest derives the NIC's name (V(1) gives C(eno1)). V(0) removes it.
     version_added: 0.2.0
     type: int
-  address: &address
+  pci_address: &pci_address
     description:
       - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one if there is none.
       - An empty string is the same as not setting it.
@@ -294,7 +294,7 @@ options:
       rom: *rom
       alias: *alias
       acpi_index: *acpi_index
-      address: *address
+      pci_address: *pci_address
       mtu: *mtu
       convert: *convert
       mac_prefix: *mac_prefix

@@ -268,7 +268,7 @@ EVERYTHING: Result = {
     "alias": "ua-lan",
     "rom": {"bar": False},
     "acpi_index": 7,
-    "address": "0000:05:00.0",
+    "pci_address": "0000:05:00.0",
 }
 FIELDS = {
     "source",
@@ -280,7 +280,7 @@ FIELDS = {
     "alias",
     "rom.bar",
     "acpi_index",
-    "address",
+    "pci_address",
 }
 
 

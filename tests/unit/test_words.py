@@ -73,4 +73,7 @@ def test_what_creates_a_link_at_boot_is_persistence_everywhere() -> None:
 
 
 def test_an_address_without_a_word_before_it_is_an_ip_address() -> None:
-    assert not [where for where, name, option in OF_MODULES if name == "mac" and "address" in option.get("aliases", ())]
+    assert not [where for where, name, option in OF_MODULES if "address" in (name, *option.get("aliases", ()))]
+    for where, name, option in _named("addresses"):
+        assert (name, option["elements"]) == ("addresses", "str"), where
+        assert "IP address" in str(option["description"]) or "See O(addresses)" in option["description"], where

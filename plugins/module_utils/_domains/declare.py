@@ -72,9 +72,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
     flat = fields.flat(options)
-    if not flat.get("address"):
+    if not flat.get("pci_address"):
         # libvirt assigns an address where there is none, so it cannot be removed.
-        flat.pop("address", None)
+        flat.pop("pci_address", None)
     for name, value in flat.items():
         _validate_value(name, value, join_path(path, name))
     if options.get("mtu") is not None:
@@ -125,7 +125,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
             f"{value!r} is not a user alias: these begin with ua- and have only letters, digits, - and _",
             path=path,
         )
-    if name == "address" and value:
+    if name == "pci_address" and value:
         _validate_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)

@@ -290,7 +290,7 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
         others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(current.type, ()))
         base = {name: text for name, text in current.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and before.live.type == "direct":
-        others = ("address", _ALLMULTICAST)
+        others = ("pci_address", _ALLMULTICAST)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
     warnings = []
     if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
