@@ -17,8 +17,8 @@ options:
       - V(up), the link exists and is up; V(down), it exists and is down.
       - V(present), the link exists; an existing link keeps its state, and a new one is down.
       - V(absent), the link does not exist.
-      - The host's own stack receives the frames of an up link whose tap no process holds open. It then answers ARP with
-        the link's MAC address. Where that matters, keep links V(down) until their guest starts.
+      - The host's own stack receives the frames of an up link whose tap no process holds open. See O(arp) and
+        O(accept_ra).
     type: str
     choices: [up, present, down, absent]
     default: up
@@ -141,6 +141,22 @@ options:
       - In mode V(passthru) the kernel passes the flag on to the parent only while the link is up. So V(true) is refused
         for a link that is down, and a link that is set down loses the flag. V(false) recreates an up link if the
         parent's count (C(allmulti)) does not include it, or the kernel does not report the count (before Linux 6.0).
+    version_added: 0.2.0
+    type: bool
+  arp:
+    description:
+      - Whether the host answers ARP on an up link whose tap no process holds open. V(true) makes it answer for its own
+        addresses with the link's MAC address.
+      - If not set, an existing link keeps its setting, and a new one gets V(false).
+      - The guest's own ARP is not affected, because the tap receives the frames before the host's stack does.
+    version_added: 0.2.0
+    type: bool
+  accept_ra:
+    description:
+      - Whether the host accepts IPv6 router advertisements on an up link whose tap no process holds open. V(true) can
+        give the host an address and a default route on the link, which no longer work once a guest holds the tap.
+      - If not set, an existing link keeps its setting, and a new one gets V(false).
+      - The guest's own router advertisements are not affected.
     version_added: 0.2.0
     type: bool
   netns:

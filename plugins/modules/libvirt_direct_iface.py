@@ -438,7 +438,7 @@ notes:
   - The diff shows the interface's element before and after. It has no passwords of the domain.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.libvirt
 attributes:
   check_mode:
     support: full

@@ -39,7 +39,6 @@ requirements:
   - a kernel with C(CONFIG_MACVLAN), as every kernel with macvtap
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
   - linuxvirt.macvtap.link_options.lock
 attributes:
   check_mode:

@@ -17,7 +17,6 @@ description:
   - Changes nothing and opens no tap. Root is required to see other users' processes.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full
@@ -140,10 +139,12 @@ links:
       state: up
       carrier: true
       attributes:
+        accept_ra: false
         addrgenmode: eui64
         alias: ""
         allmulticast: false
         altnames: []
+        arp: false
         bclim: 1
         bcqueuelen: 1000
         group: 0

@@ -38,10 +38,11 @@ description:
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm)), where it is installed and
-    can, before any is put in place. All files are written or none.
+    can, before any is put in place. All files are written or none, unless O(on_error=keep).
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
@@ -99,7 +100,6 @@ options:
     description:
       - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
         module's own options O(parent) and O(persistence) are the entries' defaults.
-      - O(purge) removes nothing that is written for shims; O(shims[].state=absent) does.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -219,8 +219,9 @@ options:
     default: auto
   purge:
     description:
-      - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
-        their group.
+      - Remove what this module has written and this task does not declare. With O(name), O(links) or O(vlans), or
+        without any list, these are macvtap and VLAN links of any group. With O(shims), these are shims.
+      - An empty list declares nothing, so everything of its kind is removed.
       - A VLAN link stays written while something else that is written, such as a shim, is on it, with a warning.
     type: bool
     default: false
@@ -332,6 +333,23 @@ links:
   sample:
     - name: macvtap0
       persistence: systemd
+written:
+  description: All links for the next boot that are written after the task, declared or not.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(vlan) or V(macvlan), a shim. V(null) if an earlier version has written it without.
+      type: str
+      returned: always
+  sample:
+    - name: macvtap0
+      kind: macvtap
 leases:
   description: The declared shims with O(shims[].dhcp4) that a manager keeps.
   returned: success
@@ -412,16 +430,22 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    purges_links = params["purge"] and (lists_links or params["shims"] is None)
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
+    def entries(there: Host) -> list[Declared]:
+        purges_shims = params["purge"] and params["shims"] is not None
+        return [*declared, *(planner.purged_shims(declared, there) if purges_shims else ())]
+
     def plan(there: Host, _answers: _Answers) -> Plan[File]:
-        return planner.plan(declared, there, purge=params["purge"])
+        return planner.plan(entries(there), there, purge=purges_links)
 
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = planner.plan(declared, there, purge=params["purge"])
-        resolved = planner.resolved_of(declared, there)
+        planned = planner.plan(entries(there), there, purge=purges_links)
+        resolved = planner.resolved_of(entries(there), there)
         cut_off = reachability.check(
             validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
         )
@@ -437,7 +461,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents))
-            if not params["shims"]:
+            if params["shims"] is None:
                 return there
             seen = access.observe()
             # What may be cut off is not looked at.
@@ -451,6 +475,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
         )
         (answer,) = answers
         told = answer.leases
@@ -467,6 +492,9 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
         "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
+        "written": [
+            {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
+        ],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in told.leases
@@ -521,7 +549,7 @@ def main() -> None:
             "shims": {"type": "list", "elements": "dict", "options": shims},
             **_glue.with_defaults(LINK_OPTIONS, state="up"),
             "persistence": {**_PERSISTENCE, "default": "auto"},
-            **_glue.shared("purge", ALLOW, "lock_timeout"),
+            **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

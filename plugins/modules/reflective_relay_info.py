@@ -23,7 +23,6 @@ requirements:
   - pyroute2 (0.5.14 or newer), for O(method=endpoints)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full

@@ -33,7 +33,6 @@ requirements:
   - a kernel with C(CONFIG_VLAN_8021Q); it loads the module C(8021q) automatically
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
   - linuxvirt.macvtap.link_options.lock
   - linuxvirt.macvtap.link_options.rollback
 attributes:

@@ -183,6 +183,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
         domains=report.read_domains(found.get("domains") or ()),
         purged_links=_purged(found["links"], variables),
+        written=tuple(_written(found.get("written") or (), variables)),
         reach=report.read_reach(found["links"], found.get("connections") or ()),
     )
 
@@ -271,6 +272,14 @@ def _version(text: str | None) -> int | None:
     """Return a version as libvirt's number, the inverse of inspection.version_text()."""
     parts = re.findall(r"\d+", text or "")[:3]
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:
+    for link in links:
+        kind = link.get("kind") or "macvtap"
+        role = "macvtap_host_access" if kind == "macvlan" else "macvtap_links"
+        if not variables.get(f"{role}_purge"):
+            yield link["name"], kind
 
 
 def _purged(links: t.Iterable[Values], variables: Variables) -> frozenset[str]:

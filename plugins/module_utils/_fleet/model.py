@@ -158,6 +158,8 @@ class Host:
     guests_keep: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
+    # Links that are created at the next boot, and that no purge removes: name and kind.
+    written: tuple[tuple[str, str], ...] = ()
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
     nics: tuple[Nic, ...] = ()

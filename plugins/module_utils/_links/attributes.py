@@ -28,7 +28,7 @@ ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
 STATES = ("up", "present", "down", "absent")
-IFF_ALLMULTI = 0x200  # include/uapi/linux/if.h
+IFF_NOARP, IFF_ALLMULTI = 0x80, 0x200  # include/uapi/linux/if.h
 
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
 _QUEUES_MAX = 4096  # rtnl_create_link()
@@ -230,6 +230,21 @@ class Attributes:
         default=None,
         metadata=row(
             "allmulticast", "bool", wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI), ip="allmulticast"
+        ),
+    )
+    # The host's own stack gets the frames of an up link whose tap no process holds. These keep it from answering.
+    arp: bool | None = field(
+        default=None,
+        metadata=row("arp", "bool", wire=Wire(Place.FLAGS, "IFF_NOARP", bit=IFF_NOARP, inverted=True), ip="arp"),
+    )
+    accept_ra: bool | None = field(
+        default=None,
+        metadata=row(
+            "accept_ra",
+            "bool",
+            # Netlink only reports it.
+            wire=Wire(Place.INET6, "IFLA_INET6_CONF", 2, wire.ACCEPT_RA),
+            made_with=False,
         ),
     )
 

@@ -783,7 +783,7 @@ def test_no_ipv6_is_no_generated_address() -> None:
     small = replace(MT0, mtu=1200, addrgenmode=None)
     assert not planner.plan([mt0(addrgenmode="none")], host(small)).changed
     raised = planner.plan([mt0(addrgenmode="none", mtu=1500)], host(small))
-    assert [c.field for c in raised.changes] == ["mtu", "addrgenmode"]
+    assert [c.field for c in raised.changes] == ["mtu", "addrgenmode", "accept_ra"]
     # A kernel without IPv6 has none at any mtu.
     assert not planner.plan([mt0(addrgenmode="none")], host(replace(MT0, addrgenmode=None))).changed
     with pytest.raises(MacvtapError, match=r"addrgenmode: requires IPv6, which needs .* 1280; the link has 1200"):

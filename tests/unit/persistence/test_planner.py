@@ -167,6 +167,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert block(host, "mt0") == (
         f"link add link % name mt0 address {MAC} type macvtap mode bridge\n"
         "link set dev mt0 mtu 9000\nalias a #1\nlink set dev mt0 addrgenmode none\n"
+        "link set dev mt0 arp off\nsysctl net/ipv6/conf/mt0/accept_ra 0\n"
         "link property add dev mt0 altname a altname b altname c altname d\n"
         "link property add dev mt0 altname e altname f\nlink set dev mt0 up\n"
     )
