@@ -127,7 +127,8 @@ class Definitions:
         try:
             handle = self._connection.handle.lookupByUUIDString(nic.uuid)
             if handle.isPersistent() and handle.name() == nic.domain:
-                if nic.instance:
+                # The ID as of the lookup: the guest may have started, and may be migrating, since it was planned for.
+                if handle.ID() != -1:
                     jobs.validate_job(nic.domain, self._connection.job(handle), path=path, live=False)
                 return handle
         except self._connection.libvirt.libvirtError as exc:
