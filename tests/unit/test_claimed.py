@@ -12,7 +12,7 @@ import claimed
 
 def test_each_file_is_claimed_once_and_only_when_its_turn_comes(tmp_path: pathlib.Path) -> None:
     files = [f"tests/{name}.py" for name in "abcd"]
-    one, other = (claimed.claimed(files, tmp_path) for _ in range(2))
+    one, other = (claimed.claimed(files, tmp_path) for _number in range(2))
     assert [next(one), next(other), next(other)] == files[:3]
     assert [*one] == files[3:]
     assert [*other] == []
