@@ -8,8 +8,8 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO, Case, kept
 

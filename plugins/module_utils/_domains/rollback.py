@@ -27,8 +27,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
+    target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
