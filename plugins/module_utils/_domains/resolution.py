@@ -116,17 +116,7 @@ def _resolve_one(
 ) -> Resolved:
     domain = host.domains.get(desired.domain)
     if domain is None or assigned is None:
-        message = unknown_domain(desired.domain, host)
-        if desired.present:
-            raise MacvtapError(message, path=join_path(desired.path, "domain"))
-        nothing = Nic(desired.domain, desired.mac or "")
-        orphan = replace(nothing, has_orphan_rule=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
-        what = (
-            "only the rule for its address is removed"
-            if orphan.has_orphan_rule
-            else f"nothing to remove {desired.key} from"
-        )
-        return Resolved(desired, orphan, nothing, False, {}, (f"{message}: {what}",))
+        return _of_unknown(desired, host)
     if isinstance(assigned, MacvtapError):
         raise assigned
     before = assigned
@@ -138,11 +128,31 @@ def _resolve_one(
         message = f"the running guest has it as an interface of type {only_live.type!r}, which is left alone"
         return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {message}",))
     _validate_type(desired, before if only_live is None else replace(before, stored=only_live))
-    if not desired.present and before.stored is not None and before.stored.type != "direct":
+    if desired.present:
+        return _present(desired, before, host, unanswered, level)
+    if before.stored is not None and before.stored.type != "direct":
         # It was never converted, so there is no direct interface to remove.
         return Resolved(desired, before, before, domain.running, {})
-    if not desired.present:
-        return _removed(desired, before, host, unanswered, level)
+    return _removed(desired, before, host, unanswered, level)
+
+
+def _of_unknown(desired: Desired, host: Host) -> Resolved:
+    """Compare a declaration with a domain that does not exist, of which at most a rule is left."""
+    message = unknown_domain(desired.domain, host)
+    if desired.present:
+        raise MacvtapError(message, path=join_path(desired.path, "domain"))
+    nothing = Nic(desired.domain, desired.mac or "")
+    orphan = replace(nothing, has_orphan_rule=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
+    what = (
+        "only the rule for its address is removed"
+        if orphan.has_orphan_rule
+        else f"nothing to remove {desired.key} from"
+    )
+    return Resolved(desired, orphan, nothing, False, {}, (f"{message}: {what}",))
+
+
+def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+    domain = host.domains[before.domain]
     stored, warnings = stored_iface(desired, before, host)
     # A running guest's NIC is identified by its MAC address. If two share it, only the stored one is changed.
     untouchable = (domain.name, before.mac) in unanswered or before.shared
