@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sources
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     differing,
@@ -45,7 +45,7 @@ _ALLMULTICAST = "allmulticast"
 def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
     """Return the interface to store, and warnings."""
     current = before.stored
-    desired_values = dict(desired.given)
+    desired_values = sources.as_stored(desired, current, host.links)
     if current is not None and current.type == "direct":
         values = without_dropped(merged(current.values, desired_values), desired_values, current.values)
         return replace(current, values=values), []

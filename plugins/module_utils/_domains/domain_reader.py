@@ -17,12 +17,13 @@ _Ifaces = t.Tuple[Iface, ...]
 
 
 class Listed(t.NamedTuple):
-    """A domain as libvirt lists it."""
+    """A domain as libvirt lists it. ``may_be_saved`` is false if it has no managed save."""
 
     handle: t.Any
     active: bool
     persistent: bool
     paused: bool
+    may_be_saved: bool = True
 
 
 class DomainReader:
@@ -33,7 +34,7 @@ class DomainReader:
         self._definitions = definitions
 
     def list_all(self) -> dict[str, Listed]:
-        """Return all domains by name. Four calls in all, where asking each domain takes three each."""
+        """Return all domains by name. Five calls in all, where asking each domain takes four each."""
         with self._connection.translate_errors("cannot list the domains"):
             handles = self._connection.handle.listAllDomains()
             active, persistent, executing = (
@@ -44,9 +45,17 @@ class DomainReader:
                     self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
                 )
             )
+            saved = self._connection.names_of_saved()
         # A domain that is neither disappeared between the calls. It is not a transient domain.
         return {
-            name: Listed(h, name in active, name in persistent, name in active - executing)
+            name: Listed(
+                h,
+                name in active,
+                name in persistent,
+                name in active - executing,
+                # A guest that ran a moment ago may have been saved since then.
+                saved is None or name in saved or name in active,
+            )
             for h in handles
             if (name := h.name()) in active | persistent
         }
@@ -60,7 +69,7 @@ class DomainReader:
                 document = connection.stored_xml(handle) if listed.persistent else ""
                 live, instance = connection.live_xml(handle) if listed.active else ("", "")
                 state, job = (connection.state(handle), connection.job(handle)) if live else ("", "")
-                saved = connection.saved(handle) if listed.persistent and not live else None
+                saved = self._saved(listed) if listed.persistent and not live else None
             except connection.libvirt.libvirtError as exc:
                 if exc.get_error_code() != connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -68,6 +77,7 @@ class DomainReader:
         uuid = handle.UUIDString()
         live_ifaces = xml.interfaces(live) if live else ()
         defined = self._definitions.defined_xml(handle.name())
+        stored = xml.interfaces(document) if document else ()
         return Domain(
             name=handle.name(),
             uuid=uuid,
@@ -75,13 +85,13 @@ class DomainReader:
             persistent=listed.persistent,
             paused=listed.paused,
             document=document,
-            stored=xml.interfaces(document) if document else (),
+            stored=stored,
             live=live_ifaces,
             instance=instance,
             state=state,
             job=job,
             saved=saved,
-            defined=xml.interfaces(defined) if defined else None,
+            defined=(stored if defined == document else xml.interfaces(defined)) if defined else None,
             overwritten=handle.name() in self._definitions.overwritten,
             pending=_pending(pending.get(uuid), instance, live_ifaces),
         )
@@ -132,11 +142,15 @@ class DomainReader:
                 if listed.active:
                     return stored, xml.interfaces(listed.handle.XMLDesc(0))
                 # A saved guest is restored with these.
-                return stored, self._connection.saved(listed.handle) or ()
+                return stored, self._saved(listed) or ()
             except self._connection.libvirt.libvirtError as exc:
                 if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
                 return (), ()
+
+    def _saved(self, listed: Listed) -> _Ifaces | None:
+        """As Connection.saved(), which is not asked for a domain that has no managed save."""
+        return self._connection.saved(listed.handle) if listed.may_be_saved else None
 
 
 def _pending(requested: t.Mapping[str, t.Any] | None, instance: str, live: _Ifaces) -> frozenset[str]:

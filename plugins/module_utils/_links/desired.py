@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Link,
     Links,
     Tap,
+    with_values,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import step_between
@@ -51,7 +52,7 @@ def desired_state(entry: DesiredLink, before: Link | None, links: Links) -> Link
     if before is not None and not differs:
         return before
     validate.check_addrgenmode(entry, before, differs, parent)
-    return _with_known_parent(entry, before, replace(base, **differs), parent)
+    return _with_known_parent(entry, before, with_values(base, **differs), parent)
 
 
 def _moves(entry: DesiredLink, base: Link, parent: Link, links: Links) -> bool:

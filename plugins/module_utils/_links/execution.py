@@ -39,7 +39,7 @@ _AT_ONCE = rtnetlink.BATCH_BYTES // 44
 Steps = t.Sequence[Step[Link]]
 Asked = t.Tuple[Step[Link], bytes]
 Refusals = t.Dict[str, MacvtapError]  # by the steps' targets
-Confirm = t.Callable[[Steps], Refusals]
+Confirm = t.Callable[[Steps, Links], Refusals]
 
 
 class Network(t.Protocol):
@@ -60,9 +60,9 @@ class Network(t.Protocol):
 class Execution:
     """Carries out steps: removals first, then changes, then new links.
 
-    ``confirm`` is called right before links are removed or changed. It returns the steps that must not be carried out,
-    and why, by target. With ``go_on`` the other steps continue after a failure, and one error with all failures is
-    raised at the end.
+    ``confirm`` is called right before links are removed, changed or created, with all links as they are then. It
+    returns the steps that must not be carried out, and why, by target. With ``go_on`` the other steps continue after a
+    failure, and one error with all failures is raised at the end.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Execution:
     def _remaining(self, steps: Steps) -> Steps:
         return [step for step in steps if step.target not in self._errors]
 
-    def _confirmed(self, steps: Steps, moved: t.Callable[[Step[Link]], str]) -> Steps:
-        """Return the ``steps`` whose link is still the planned one, and that are confirmed."""
+    def _confirmed(self, steps: Steps, links: Links, moved: t.Callable[[Step[Link]], str]) -> Steps:
+        """Return the ``steps`` whose link is still the planned one among ``links``, and that are confirmed."""
         failed = {}
         for step in steps:
             why = moved(step)
@@ -112,7 +112,7 @@ class Execution:
                 failed[step.target] = MacvtapError(message, path=step.path)
         self._fail(failed)
         if self._confirm:
-            self._fail(self._confirm(self._remaining(steps)))
+            self._fail(self._confirm(self._remaining(steps), links))
         return self._remaining(steps)
 
     def _parent_moved(self, step: Step[Link], links: Links) -> str:
@@ -124,7 +124,9 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._confirmed(steps, lambda step: identity.moved(step, there) or self._parent_moved(step, links))
+        steps = self._confirmed(
+            steps, links, lambda step: identity.moved(step, there) or self._parent_moved(step, links)
+        )
         self._record_losses(steps, links)
         for name, sock in self._network.sockets.items():
             theirs = [step for step in steps if netns_of(step) == name]
@@ -171,7 +173,7 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._confirmed(steps, lambda step: identity.moved(step, there))
+        steps = self._confirmed(steps, links, lambda step: identity.moved(step, there))
         self._send(list(requests.release_conflicts(steps)), CHANGED)
         steps = self._remaining(steps)
         self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
@@ -187,14 +189,15 @@ class Execution:
         while waiting:
             names = {step.after.key for step in waiting if step.after}
             wave = [step for step in waiting if step.after and step.after.parent not in names] or waiting
-            waiting = [step for step in waiting if step not in wave]
+            begun = {step.target for step in wave}
+            waiting = [step for step in waiting if step.target not in begun]
             # A link on one that this run has created gets the new index of its parent.
             links = self._create_wave([requests.on_created(step, made) for step in wave])
             made.update((link.name, link.index) for link in links)
 
     def _create_wave(self, steps: Steps) -> list[Link]:
         links = self._network.observe(())
-        steps = self._confirmed(steps, lambda step: identity.parent_moved(step, links))
+        steps = self._confirmed(steps, links, lambda step: identity.parent_moved(step, links))
         started = udev.now()
         # Sent in the parent's namespace (ours), wherever the link will be.
         create = [(step, requests.create(step, self._network.descriptors.get(netns_of(step)))) for step in steps]
@@ -251,6 +254,8 @@ class Execution:
 
     def _set_up_taps(self, steps: t.Sequence[tuple[Step[Link], Link]], made: int | None = None) -> None:
         """Set nodes and permissions of the taps of links; ``made`` is when they were created."""
+        if not steps:
+            return
         now = self._network.taps([link for _step, link in steps])
         if made is not None:
             # Otherwise udev resets what is set here.

@@ -115,6 +115,11 @@ def cuts(
     return found
 
 
+def disconnecting(steps: t.Iterable[Step[Link]]) -> dict[str, Link]:
+    """Return the links, by the steps' targets, of which a process that holds the tap would be disconnected."""
+    return {step.target: step.before for step in steps if step.before and _disconnecting_action(step)}
+
+
 def _disconnecting_action(step: Step[Link]) -> str:
     """Return what ``step`` does to disconnect a process that holds the tap, "" if nothing."""
     before, after = step.before, step.after
