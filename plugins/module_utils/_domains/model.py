@@ -178,3 +178,7 @@ class Nic:
     uuid: str = field(default="", compare=False)
     instance: str = field(default="", compare=False)
     shared: bool = field(default=False, repr=False, compare=False)
+
+
+def target(nic: Nic) -> str:
+    return f"{nic.domain} {nic.mac}"

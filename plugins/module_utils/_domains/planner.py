@@ -20,12 +20,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
+    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
     Unanswered,
     resolve,
-    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
