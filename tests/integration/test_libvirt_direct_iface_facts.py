@@ -157,7 +157,9 @@ def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, ma
 
 def test_a_mode_that_only_the_kernel_knows_is_refused_with_those_there_are(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    assert re.search("mode must be one of: vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"])
+    assert re.search(
+        "mode must be one of: bridge, vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"]
+    )
 
 
 def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Module) -> None:
@@ -302,7 +304,7 @@ EVERYTHING: Result = {
     "alias": "ua-lan",
     "rom": {"bar": False},
     "acpi_index": 7,
-    "address": "0000:05:00.0",
+    "pci_address": "0000:05:00.0",
 }
 FIELDS = {
     "source",
@@ -314,7 +316,7 @@ FIELDS = {
     "alias",
     "rom.bar",
     "acpi_index",
-    "address",
+    "pci_address",
 }
 
 

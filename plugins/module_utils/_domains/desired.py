@@ -28,9 +28,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-DEFAULT_MODE = "vepa"
 # libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
 DEFAULT_MODEL = "virtio"
 # Fields that mean something else for another interface type.
@@ -52,11 +52,6 @@ def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list
     _validate_has_source(desired, desired_values, before)
     base = _kept_values(before)
     warnings = []
-    if desired_values.get("mode") is None and "mode" not in base:
-        warnings.append(
-            f"{target(before)}: mode is not set, so it is {DEFAULT_MODE}, libvirt's default. That needs a "
-            "switch port with reflective relay; bridge works with every switch"
-        )
     if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
         base[_ALLMULTICAST] = "yes"
         warnings.append(
@@ -90,7 +85,7 @@ def _kept_values(before: Nic) -> dict[str, str]:
         others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(before.stored.type, ()))
         base = {name: text for name, text in before.stored.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and _has_direct(before.live):
-        others = ("address", _ALLMULTICAST)
+        others = ("pci_address", _ALLMULTICAST)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
     for direction in ("inbound", "outbound"):
         if f"bandwidth.{direction}.average" not in base:

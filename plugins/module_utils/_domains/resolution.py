@@ -95,7 +95,8 @@ def needs_all_macs(declared: t.Sequence[Desired], host: Host, *, purge: bool = F
         return True
     for place, one in enumerate(declared):
         mac = assigned[place].mac if place in assigned else one.mac
-        if mac in host.rules and (not one.present or one.given.get(_ALLMULTICAST) == "no"):
+        given = multicast.with_default(one, assigned.get(place), host).given
+        if mac in host.rules and (not one.present or given.get(_ALLMULTICAST) == "no"):
             return True
     named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
     return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
@@ -120,6 +121,7 @@ def _resolve_one(
     if isinstance(assigned, MacvtapError):
         raise assigned
     before = assigned
+    desired = multicast.with_default(desired, before, host)
     if not domain.persistent:
         return _of_transient(desired, before, host, unanswered, level)
     only_live = before.live if before.stored is None else None

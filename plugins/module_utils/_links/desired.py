@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     AS_DECLARED,
     IPV6_MTU,
@@ -32,7 +33,7 @@ def desired_state(entry: DesiredLink, before: Link | None, links: Links) -> Link
             f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
             path=join_path(entry.path, "parent"),
         )
-    base = before or Link(entry.name, kind=entry.kind, mode="vepa", netns=entry.netns)
+    base = before or Link(entry.name, kind=entry.kind, mode=DEFAULT_MODE, netns=entry.netns)
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     moved = parent is not None and _moves(entry, base, parent, links)
     mode = entry.mode or base.mode
