@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import replace
+from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import without_cleared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
 # XML cannot represent most of them, and reads a line break in an attribute as a space.
@@ -38,18 +41,29 @@ _RANGES = {
         for what in ("average", "peak", "burst")
     },
 }
+# LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
+_PROFILE_BYTES = 39
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
 
-def declare(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]], *, only_domain: str = "") -> tuple[Desired, ...]:
+def declare(
+    entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]],
+    *,
+    only_domain: str = "",
+    defaults: t.Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> tuple[Desired, ...]:
     """Return the desired interfaces of ``entries``, which are pairs of option path and options.
 
-    ``only_domain`` is the default for ``domain``, if there is just one domain.
+    ``only_domain`` is the default for ``domain``, if there is just one domain. ``defaults`` are the options that an
+    entry does not set itself, by path.
 
     :raises MacvtapError: with the path of the invalid option.
     """
-    declared = tuple(_declare_one(path, options, only_domain) for path, options in entries)
+    declared = tuple(
+        replace(_declare_one(path, options, only_domain), defaults=defaults.get(path, frozenset()))
+        for path, options in entries
+    )
     _validate_unique(declared)
     return declared
 
@@ -61,9 +75,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
     flat = fields.flat(options)
-    if not flat.get("address"):
+    if not flat.get("pci_address"):
         # libvirt assigns an address where there is none, so it cannot be removed.
-        flat.pop("address", None)
+        flat.pop("pci_address", None)
     for name, value in flat.items():
         _validate_value(name, value, join_path(path, name))
     if options.get("mtu") is not None:
@@ -114,10 +128,12 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
             f"{value!r} is not a user alias: these begin with ua- and have only letters, digits, - and _",
             path=path,
         )
-    if name == "address" and value:
+    if name == "pci_address" and value:
         _validate_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
+    if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
+        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
@@ -134,17 +150,14 @@ def _validate_pci_address(value: str, path: str) -> None:
 
 
 def _validate_source_name(name: str, path: str) -> None:
+    if parents.is_address(name):
+        return
     # The kernel reads % in a new link's name as a template (mt%d).
     if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
         raise MacvtapError(
             f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
         )
-    if len(name.encode()) > _values.NAME_BYTES:
-        raise MacvtapError(
-            f"{name!r} is longer than {_values.NAME_BYTES} bytes, which is the limit of a link's name. libvirt "
-            "accepts no longer alternative name",
-            path=path,
-        )
+    _values.check_bytes(name, _values.ALTNAME_BYTES, path)
 
 
 def _validate_virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:

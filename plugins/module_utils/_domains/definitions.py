@@ -91,9 +91,9 @@ class Definitions:
                 edited = xml.edit(document, [(task.before.stored, task.after.stored) for task in changing])
                 stored = counts.count(before.uuid)
                 handle = listed.get(before.uuid)
-                may_be_another = stored or counts.may_be_undefined(before.uuid)
-                # The job of a guest has no event.
-                if handle is None or handle.name() != name or before.instance or may_be_another:
+                # A guest's job has no event, so that of a running one is read.
+                known = handle is not None and handle.name() == name and handle.ID() == -1
+                if not known or stored or counts.may_differ(before.uuid):
                     handle = self._existing(before, path)
                 # Read again right before the define: what others store from here on is overwritten.
                 current = self._connection.stored_xml(handle)

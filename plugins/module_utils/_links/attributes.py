@@ -21,6 +21,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 # include/uapi/linux/if_link.h
 MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+# Of new links and NICs whose mode is not set; existing ones keep theirs. It works with every switch, unlike vepa, the
+# default of the kernel and of libvirt.
+DEFAULT_MODE = "bridge"
 ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
@@ -51,7 +54,9 @@ class Attributes:
         metadata=row(
             "mode",
             "str",
-            choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
+            # passthrough is libvirt's word for passthru.
+            choices=("bridge", "vepa", "private", "passthru", "passthrough", "source", "auto"),
+            parse=rows.mode,
             wire=_macvlan("MODE", 1, words=MODES),
             derived=True,
             reported=True,
@@ -64,7 +69,6 @@ class Attributes:
         metadata=row(
             "mac",
             "str",
-            aliases=("address",),
             parse=rows.mac_address,
             wire=_link("ADDRESS", 1, wire.MAC),
             derived=True,
@@ -237,7 +241,12 @@ class VlanAttributes:
     vlan_id: int | None = field(
         default=None,
         metadata=row(
-            "id", wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16), impact=Impact.RECREATE, ip="id", with_add=True
+            "id",
+            aliases=("vlan_id", "vlanid"),
+            wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
+            impact=Impact.RECREATE,
+            ip="id",
+            with_add=True,
         ),
     )
     vlan_protocol: str | None = field(
@@ -265,7 +274,7 @@ WITH_WIRE: tuple[Row, ...] = tuple(one for one in (*ROWS.values(), *VLAN_ROWS.va
 
 # Options without a netlink attribute: the state, the location and the tap of the link.
 _STATE = Row("state", "str", choices=STATES)
-_PARENT = Row("parent", "str", aliases=("link", "lower", "base_iface"), impact=Impact.RECREATE)
+_PARENT = Row("parent", "str", aliases=("source", "link", "lower", "base_iface"), impact=Impact.RECREATE)
 _NETNS = Row("netns", "str")
 _TAP = (Row("tap.owner", "str"), Row("tap.group", "str"), Row("tap.mode", "raw"), Row("tap.repair", "bool"))
 

@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
     udev,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.kernel_errors import refusal_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INDEX,
@@ -32,12 +33,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
-# What the kernel needs for each kind of link: configuration option and module.
-_KERNEL_OPTIONS = {
-    "macvtap": ("CONFIG_MACVTAP", "macvtap"),
-    "macvlan": ("CONFIG_MACVLAN", "macvlan"),
-    "vlan": ("CONFIG_VLAN_8021Q", "8021q"),
-}
 # How many links are removed in one send, at 40 bytes each.
 _AT_ONCE = rtnetlink.BATCH_BYTES // 44
 
@@ -158,7 +153,7 @@ class Execution:
         for n, answer in enumerate(answers):
             # A link that is gone already is fine. The last request is the removal of the whole group.
             if answer is not None and answer.code != errno.ENODEV:
-                failed.update((at, _refused(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
+                failed.update((at, refusal_of(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
         self._done.update((step.target, REMOVED) for n, step in enumerate(steps) if n not in failed)
         self._fail_some([(steps[n], failed[n]) for n in sorted(failed)], REMOVED)
         for step in self._remaining(steps):
@@ -244,7 +239,7 @@ class Execution:
                 for n, answer in zip(numbers, rtnetlink.transact_at_once(sock, batch)):
                     step, request = asked[n]
                     if answer is not None and not requests.is_fulfilled(request, answer):
-                        failed[n] = _refused(step, answer)
+                        failed[n] = refusal_of(step, answer)
                     else:
                         self._done.add((step.target, action))
         self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)
@@ -291,29 +286,3 @@ def _unused_group(links: Links) -> int:
         group = (1 << 30) | int.from_bytes(os.urandom(4), sys.byteorder) >> 2
         if group not in used:
             return group
-
-
-def _refused(step: Step[Link], answer: rtnetlink.Refusal) -> MacvtapError:
-    return MacvtapError(f"the kernel refused {_action(step)}: {answer}{_hint(step, answer)}", path=step.path)
-
-
-def _action(step: Step[Link]) -> str:
-    if step.after is None:
-        return f"to remove {step.target}"
-    if step.before is None or step.recreates:
-        return f"to create {step.target} on {step.after.parent}"
-    return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
-
-
-def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
-    if answer.code == errno.EAFNOSUPPORT:
-        return ". The link has no IPv6: its MTU is below 1280, or IPv6 is disabled in the kernel (ipv6.disable=1)"
-    # rtnl_newlink(), after it has tried to load a module.
-    if step.after is None or answer.text != "Unknown device type":
-        return ""
-    option, module = _KERNEL_OPTIONS[step.after.kind]
-    return (
-        f". It does not support {step.after.kind} links: {option} is not built in, and the module {module} cannot be "
-        f"loaded. `modprobe {module}` shows why. The module may be in a separate package, or the kernel was upgraded "
-        "and the host not rebooted since"
-    )

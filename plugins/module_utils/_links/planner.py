@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rollback, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     AS_DECLARED,
@@ -166,7 +167,7 @@ def _after(entry: DesiredLink, before: Link | None, links: Links) -> Link | None
             f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
             path=join_path(entry.path, "parent"),
         )
-    base = before or Link(entry.name, kind=entry.kind, mode="vepa", netns=entry.netns)
+    base = before or Link(entry.name, kind=entry.kind, mode=DEFAULT_MODE, netns=entry.netns)
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent and not _is_on(base, parent):
