@@ -34,11 +34,7 @@ def desired_state(entry: DesiredLink, before: Link | None, links: Links) -> Link
             f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
             path=join_path(entry.path, "parent"),
         )
-<<<<<<< HEAD
     base = before or _new(entry)
-=======
-    base = before or Link(entry.name, kind=entry.kind, mode=DEFAULT_MODE, netns=entry.netns)
->>>>>>> split
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     moved = parent is not None and _moves(entry, base, parent, links)
     mode = entry.mode or base.mode
