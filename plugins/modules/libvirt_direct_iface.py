@@ -157,7 +157,7 @@ options:
         restart.
       - As the default of O(interfaces), V(true) is V(false) for an entry in mode V(passthrough) or with
         O(trust_guest_rx_filters), also if only that is stored. It is ignored with a remote O(uri) and
-        C(qemu:///session).
+        C(qemu:///session), and on a host without udev, with a warning.
       - With V(false) the link of a trusted running guest keeps what the guest has set.
       - If this is not set, it stays as it is.
     type: bool
