@@ -146,10 +146,11 @@ class Journal(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Outcome(t.Generic[ThingT, HostT]):
-    """What a run planned, and the host as last observed (in check mode: unchanged)."""
+    """What a run planned, the host as last observed, and what of the plan was not carried out: all in check mode."""
 
     plan: Plan[ThingT]
     host: HostT = field(repr=False)
+    remaining: Plan[ThingT] = field(default_factory=lambda: Plan(), repr=False)  # noqa: PLW0108
 
 
 _recorders: list[list[Plan[t.Any]]] = []
@@ -197,7 +198,7 @@ def converge(  # noqa: PLR0913  # each argument is one stage
     answers = t.cast("AnswersT", inquire(before) if inquire else None)
     planned = plan(before, answers)
     if check_mode or not planned.changed:
-        return Outcome(planned, before)
+        return Outcome(planned, before, planned)
     journal: Journal[ThingT] = Journal()
     completed: list[Plan[t.Any]] = _recorders[-1] if _recorders else []
     try:

@@ -317,11 +317,11 @@ reflective_relay:
         destination: "52:54:00:ab:cd:ef"
 """
 
-import contextlib
+import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -341,7 +341,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     warnings as link_warnings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holders, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    DesiredLink,
+    Holders,
+    Link,
+    Links,
+    report,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
@@ -349,10 +355,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 
 
 class _Answers(t.NamedTuple):
-    """Answers from before the plan: modes that auto resolves to, by path, holders of taps, how the host is reached."""
+    """Answers from before the plan: the desired links with resolved modes, holders of taps, how the host is reached.
 
-    modes: dict[str, str | None]
+    ``first`` is what ``links``, the first observation, lack of them.
+    """
+
+    desired: list[DesiredLink]
     warnings: tuple[str, ...]
+    links: Links
+    first: Plan[Link]
     holders: dict[str, Holders]
     reach: Reach
 
@@ -376,11 +387,18 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         modes, warnings = ask.settle(
             link_modes.cases(desired, links, check=params["check_relay"]), links, answers, **how
         )
-        # Holders of all links, before it is known which are removed: one scan of the processes.
-        return _Answers(modes, warnings, holders.of(links), monitor.observe())
+        resolved = link_modes.resolve_modes(desired, modes)
+        first = planner.plan(resolved, links, purge_group=purge_group)
+        # Without a change it does not matter who holds a tap, or how the host is reached.
+        held, reach = {}, Reach()
+        if first.changed:
+            held, reach = holders.of(planner.disconnecting(first.steps)), monitor.observe()
+        return _Answers(resolved, warnings, links, first, held, reach)
 
     def plan(links: Links, known: _Answers) -> Plan[Link]:
-        planned = planner.plan(link_modes.resolve_modes(desired, known.modes), links, purge_group=purge_group)
+        planned = known.first
+        if links is not known.links:
+            planned = planner.plan(known.desired, links, purge_group=purge_group)
         planner.check_holders(planned, known.holders, force=params["force"])
         planned = reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *known.warnings))
@@ -389,21 +407,20 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, known)
 
-    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+    def cut(some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
         """Check again right before the change: a guest may have started, or an address may have been added.
 
         On the way ``back``, in a rollback, a new link that a guest uses meanwhile always stays.
         """
         first = monitor.first if back else None
-        now = session.observe(())
-        refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), now, since=first)
+        refused: dict[str, MacvtapError] = {}
+        if not params[ALLOW] and reachability.of_steps(some):
+            refused = reachability.cuts(some, monitor.observe(), links, since=first)
         if back or not params["force"]:
-            held = holders.of({step.target: step.before for step in some if step.before})
-            refused.update(planner.cuts(some, held, doubts=not back))
+            refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
         return refused
 
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
+    with _glue.locked(module, "links"), netlink.session(files) as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
@@ -417,11 +434,11 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
+            revert=lambda steps: session.revert(steps, functools.partial(cut, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.predicted(outcome.remaining, outcome.host)
     return {
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[entry.key]) for entry in desired if entry.key in links],
@@ -436,19 +453,13 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
 def main() -> None:
     entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS}
-    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},
-            **own,
-            "auto": {"type": "str", "choices": list(choice.SCOPES), "default": "new"},
-            "check_relay": {"type": "bool", "default": False},
-            "purge": {"type": "bool", "default": False},
-            "force": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.with_defaults(LINK_OPTIONS, state="up"),
+            **choice.OPTIONS,
+            **_glue.shared("purge", "force", ALLOW, "on_error", "lock_timeout"),
         },
         mutually_exclusive=[("name", "links")],
         required_one_of=[("name", "links")],

@@ -371,12 +371,11 @@ files:
     - /etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service
 """
 
-import contextlib
 import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _lock, _managed_files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _managed_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import activate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import Leases
@@ -432,10 +431,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         return answers[0]
 
     answers: list[_Answers] = []
-    lock: t.ContextManager[None] = contextlib.nullcontext()
-    if not module.check_mode:
-        doing = "writing the files that links are made by at boot"
-        lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
+    lock = _glue.locked(module, "persistence", doing="writing the files that links are made by at boot")
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
@@ -466,7 +462,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             warnings += activate.activate(told, run, units=units)
             addresses = activate.wait(told.leases, access.addresses)
     resolved = planner.resolved_of(declared, outcome.host)
-    files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
+    files = _managed_files.predicted(outcome.remaining, outcome.host.files)
     return {
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
         "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
@@ -513,7 +509,6 @@ def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str,
 def main() -> None:
     links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
     shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
-    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -524,11 +519,9 @@ def main() -> None:
                 "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
             },
             "shims": {"type": "list", "elements": "dict", "options": shims},
-            **own,
+            **_glue.with_defaults(LINK_OPTIONS, state="up"),
             "persistence": {**_PERSISTENCE, "default": "auto"},
-            "purge": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.shared("purge", ALLOW, "lock_timeout"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

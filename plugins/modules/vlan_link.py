@@ -267,10 +267,11 @@ vlans:
 """
 
 import contextlib
+import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -328,12 +329,11 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, known)
 
-    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+    def cut(some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
         """Check again right before the change: a guest may have started, or an address may have been added.
 
         On the way ``back``, in a rollback, a link that a guest uses meanwhile always stays.
         """
-        links = session.observe(())
         first = monitor.first if back else None
         refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), links, since=first)
         if back or not params["force"]:
@@ -341,8 +341,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             refused.update(vlan_validate.cuts(some, links, held_on(falling, links)))
         return {**refused, **vlan_validate.arrived(some, links)}
 
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+    with _glue.locked(module, "links"), netlink.session() as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
@@ -355,11 +354,11 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: vlans.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
+            revert=lambda steps: session.revert(steps, functools.partial(cut, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.predicted(outcome.remaining, outcome.host)
     found = [vlans.current(entry, links) for entry in desired]
     return {
         **outcome.plan.result(diff=module._diff),
@@ -369,15 +368,11 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
-            **own,
-            "force": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.with_defaults(vlan_options.VLAN_OPTIONS, state="up"),
+            **_glue.shared("force", ALLOW, "on_error", "lock_timeout"),
         },
         mutually_exclusive=[("name", "vlans")],
         required_one_of=[("id", "vlans")],
