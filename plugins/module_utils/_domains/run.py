@@ -91,9 +91,9 @@ def run(domains: Domains, declared: t.Sequence[Desired], options: Options) -> di
 
 
 class _Answers(t.NamedTuple):
-    """Answers from before the plan: the declarations with the names and modes that they resolve to, and the rest."""
+    """What the declarations lead to, with the modes that the switches allow, and how the host is reached."""
 
-    desired: t.Sequence[Desired]
+    planned: Plan[Nic]
     warnings: tuple[str, ...]
     reach: Reach
 
@@ -115,7 +115,9 @@ class _Attempt:
         given = (desired.given.get("source") for desired in declared)
         self._uplinks = {name for source in given if source for name in parents.spellings(source)}
         self._first: Host | None = None
+        # The declarations compared with the host as first and as last observed.
         self._resolved: tuple[resolution.Resolved, ...] = ()
+        self._final: tuple[resolution.Resolved, ...] = ()
         self.journal: Journal[Nic] = Journal()
 
     def converge(self) -> Outcome[Nic, Host]:
@@ -144,10 +146,7 @@ class _Attempt:
 
     def result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
         """Return what the module returns."""
-        domains, host, purge = self._domains, outcome.host, self._options.purge
-        final = resolution.resolve(
-            identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live
-        )
+        domains, host, final, purge = self._domains, outcome.host, self._final, self._options.purge
         ours = {(one.before.domain, one.before.mac) for one in final}
         outstanding = [one for one in domains.outstanding(host) if (one["domain"], one["mac"]) in ours]
         due = _due(final, host, {(one["domain"], one["mac"]) for one in outstanding if one["state"] == HELD})
@@ -192,13 +191,18 @@ class _Attempt:
         named = sources.validated(self._declared, host)
         cases = auto.cases(named, host, check=check)
         modes, warnings = ask.settle(cases, host.links or {}, self._probed, always=always, check=check)
-        return _Answers(auto.resolve_modes(named, modes), warnings, _reach(host))
+        desired = auto.resolve_modes(named, modes)
+        untouched = identity.Untouched(frozenset(), states.ending(host))
+        self._resolved = self._final = resolution.resolve(
+            desired, host, untouched, level=self._options.live, purge=self._options.purge
+        )
+        planned = planner.plan_of(self._resolved, host)
+        # Where no source is taken it does not matter how the host is reached.
+        taken = disruptions.of_steps(planned.steps, host.links or {})
+        return _Answers(planned, warnings, _reach(host) if taken else Reach())
 
     def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
-        level, purge = self._options.live, self._options.purge
-        untouched = identity.Untouched(frozenset(), states.ending(host))
-        self._resolved = resolution.resolve(answers.desired, host, untouched, level=level, purge=purge)
-        planned = planner.plan(answers.desired, host, untouched, level=level, purge=purge)
+        planned = answers.planned
         states.validate(planned, host)
         links = host.links or {}
         disconnects = reachability.check(
@@ -218,7 +222,10 @@ class _Attempt:
     def _verify(self, _planned: Plan[Nic], host: Host, _answers: _Answers) -> Plan[Nic]:
         identity.validate_defined(self._resolved, self._before, host)
         # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
-        return planner.plan(identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live)
+        self._final = resolution.resolve(
+            identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live
+        )
+        return planner.plan_of(self._final, host)
 
     def _untouched(self, host: Host) -> identity.Untouched:
         restarted = identity.restarted(self._before, host)
