@@ -170,6 +170,15 @@ def entries(
     ]
 
 
+def defaulted(params: t.Mapping[str, t.Any], many: str, option: str) -> dict[str, frozenset[str]]:
+    """Return by path the entries of ``many`` that take ``option`` from the top level: see entries()."""
+    return {
+        f"{many}[{index}]": frozenset({option})
+        for index, entry in enumerate(params[many] or ())
+        if entry.get(option) is None
+    }
+
+
 def _merge(own: t.Any, default: t.Any) -> t.Any:
     if isinstance(own, dict) and isinstance(default, dict):
         return {key: _merge(own.get(key), default.get(key)) for key in {*own, *default}}

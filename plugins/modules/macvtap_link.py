@@ -33,7 +33,7 @@ requirements:
   - pyroute2 (0.5.14 or newer), to change anything
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
   - linuxvirt.macvtap.link_options.lock
   - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options

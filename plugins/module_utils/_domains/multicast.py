@@ -49,6 +49,24 @@ def check_ways(desired: Desired, stored: Iface, changed: t.Collection[str]) -> N
     _validate_model(desired, stored, changed)
 
 
+def with_default(desired: Desired, nic: Nic | None, host: Host) -> Desired:
+    """Return ``desired`` without an allmulticast that is only the default of the entries, where it is impossible.
+
+    The default is then no: an interface that had it and becomes trusted, say, loses its rule.
+    """
+    if _ALL not in desired.defaults or desired.given.get(_ALL) != "yes":
+        return desired
+    current = (nic.stored or nic.live) if nic is not None else None
+    values = {**(current.values if current is not None and current.type == "direct" else {}), **desired.given}
+    rest = {name: text for name, text in desired.given.items() if name != _ALL}
+    if host.links is None or uris.is_session(host.uri):
+        return replace(desired, given=rest)
+    if values.get("mode") != "passthrough" and values.get(_TRUST) != "yes":
+        return desired
+    has_rule = nic is not None and nic.mac in host.rules
+    return replace(desired, given={**rest, _ALL: "no"} if has_rule else rest)
+
+
 def others(nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> list[str]:
     """Return the other domains that keep the address, and so need its rule."""
     return [name for name in selection.owners(host, nic.mac, exclude=nic.domain) if (name, nic.mac) not in leaving]

@@ -37,10 +37,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
     unknown_domain,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-DEFAULT_MODE = "vepa"
 # libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
 DEFAULT_MODEL = "virtio"
 # Fields that mean something else for another interface type.
@@ -108,7 +108,8 @@ def needs_all_macs(declared: t.Sequence[Desired], host: Host, *, purge: bool = F
         return True
     for place, one in enumerate(declared):
         mac = assigned[place].mac if place in assigned else one.mac
-        if mac in host.rules and (not one.present or one.given.get(_ALLMULTICAST) == "no"):
+        given = multicast.with_default(one, assigned.get(place), host).given
+        if mac in host.rules and (not one.present or given.get(_ALLMULTICAST) == "no"):
             return True
     named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
     return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
@@ -147,6 +148,7 @@ def _resolve_one(
     if isinstance(assigned, MacvtapError):
         raise assigned
     before = assigned
+    desired = multicast.with_default(desired, before, host)
     if not domain.persistent:
         return _of_transient(desired, before, host, unanswered, level)
     only_live = before.live if before.stored is None else None
@@ -288,14 +290,9 @@ def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]
         others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(current.type, ()))
         base = {name: text for name, text in current.values.items() if name.split(".")[0] not in others}
     elif before.live is not None and before.live.type == "direct":
-        others = ("address", _ALLMULTICAST)
+        others = ("pci_address", _ALLMULTICAST)
         base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
     warnings = []
-    if desired_values.get("mode") is None and "mode" not in base:
-        warnings.append(
-            f"{target(before)}: mode is not set, so it is {DEFAULT_MODE}, libvirt's default. That needs a "
-            "switch port with reflective relay; bridge works with every switch"
-        )
     if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
         base[_ALLMULTICAST] = "yes"
         warnings.append(

@@ -91,9 +91,9 @@ def run(domains: Domains, declared: t.Sequence[Desired], options: Options) -> di
 
 
 class _Answers(t.NamedTuple):
-    """What the declarations lead to, with the modes that the switches allow, and how the host is reached."""
+    """Answers from before the plan: what the domains lack as they were first observed, and how the host is reached."""
 
-    planned: Plan[Nic]
+    first: Plan[Nic]
     warnings: tuple[str, ...]
     reach: Reach
 
@@ -115,9 +115,9 @@ class _Attempt:
         given = (desired.given.get("source") for desired in declared)
         self._uplinks = {name for source in given if source for name in parents.spellings(source)}
         self._first: Host | None = None
-        # The declarations compared with the host as first and as last observed.
-        self._resolved: tuple[resolution.Resolved, ...] = ()
-        self._final: tuple[resolution.Resolved, ...] = ()
+        # The declarations compared with the domains: as these were first observed, and as they were last observed.
+        self._resolved: t.Sequence[resolution.Resolved] = ()
+        self._final: t.Sequence[resolution.Resolved] = ()
         self.journal: Journal[Nic] = Journal()
 
     def converge(self) -> Outcome[Nic, Host]:
@@ -146,7 +146,7 @@ class _Attempt:
 
     def result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
         """Return what the module returns."""
-        domains, host, final, purge = self._domains, outcome.host, self._final, self._options.purge
+        domains, host, purge, final = self._domains, outcome.host, self._options.purge, self._final
         ours = {(one.before.domain, one.before.mac) for one in final}
         outstanding = [one for one in domains.outstanding(host) if (one["domain"], one["mac"]) in ours]
         due = _due(final, host, {(one["domain"], one["mac"]) for one in outstanding if one["state"] == HELD})
@@ -191,18 +191,20 @@ class _Attempt:
         named = sources.validated(self._declared, host)
         cases = auto.cases(named, host, check=check)
         modes, warnings = ask.settle(cases, host.links or {}, self._probed, always=always, check=check)
-        desired = auto.resolve_modes(named, modes)
-        untouched = identity.Untouched(frozenset(), states.ending(host))
         self._resolved = self._final = resolution.resolve(
-            desired, host, untouched, level=self._options.live, purge=self._options.purge
+            auto.resolve_modes(named, modes),
+            host,
+            identity.Untouched(frozenset(), states.ending(host)),
+            level=self._options.live,
+            purge=self._options.purge,
         )
-        planned = planner.plan_of(self._resolved, host)
-        # Where no source is taken it does not matter how the host is reached.
-        taken = disruptions.of_steps(planned.steps, host.links or {})
-        return _Answers(planned, warnings, _reach(host) if taken else Reach())
+        first = planner.plan_of(self._resolved, host)
+        # How the host is reached matters only if a source is taken from it.
+        reach = _reach(host) if disruptions.of_steps(first.steps, host.links or {}) else Reach()
+        return _Answers(first, warnings, reach)
 
     def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
-        planned = answers.planned
+        planned = answers.first
         states.validate(planned, host)
         links = host.links or {}
         disconnects = reachability.check(

@@ -76,7 +76,9 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             problems.append(Problem(place, str(current)))
             continue
         mac = current.mac if current is not None else desired.mac or ""
-        resolved = _with_final_mode(desired, current, observed, always=host.nics_follow)
+        resolved = _with_final_mode(
+            multicast.with_default(desired, current, observed), current, observed, always=host.nics_follow
+        )
         desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
         refusal = _refusal(desired, current, observed)
         if refusal and host.version is not None:
@@ -146,7 +148,7 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
-            _check_multicast(desired, stored)
+            _check_multicast(multicast.with_default(desired, current, observed), stored)
         elif observed.links is not None:
             # checks.py looks at the sources of those that are present.
             sources.validated([desired], observed)

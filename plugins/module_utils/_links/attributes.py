@@ -21,11 +21,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 # include/uapi/linux/if_link.h
 MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+# Of new links and NICs whose mode is not set; existing ones keep theirs. It works with every switch, unlike vepa, the
+# default of the kernel and of libvirt.
+DEFAULT_MODE = "bridge"
 ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
 STATES = ("up", "present", "down", "absent")
-IFF_ALLMULTI = 0x200  # include/uapi/linux/if.h
+IFF_NOARP, IFF_ALLMULTI = 0x80, 0x200  # include/uapi/linux/if.h
 
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
 _QUEUES_MAX = 4096  # rtnl_create_link()
@@ -51,7 +54,9 @@ class Attributes:
         metadata=row(
             "mode",
             "str",
-            choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
+            # passthrough is libvirt's word for passthru.
+            choices=("bridge", "vepa", "private", "passthru", "passthrough", "source", "auto"),
+            parse=rows.mode,
             wire=_macvlan("MODE", 1, words=MODES),
             derived=True,
             reported=True,
@@ -64,7 +69,6 @@ class Attributes:
         metadata=row(
             "mac",
             "str",
-            aliases=("address",),
             parse=rows.mac_address,
             wire=_link("ADDRESS", 1, wire.MAC),
             derived=True,
@@ -228,6 +232,21 @@ class Attributes:
             "allmulticast", "bool", wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI), ip="allmulticast"
         ),
     )
+    # The host's own stack gets the frames of an up link whose tap no process holds. These keep it from answering.
+    arp: bool | None = field(
+        default=None,
+        metadata=row("arp", "bool", wire=Wire(Place.FLAGS, "IFF_NOARP", bit=IFF_NOARP, inverted=True), ip="arp"),
+    )
+    accept_ra: bool | None = field(
+        default=None,
+        metadata=row(
+            "accept_ra",
+            "bool",
+            # Netlink only reports it.
+            wire=Wire(Place.INET6, "IFLA_INET6_CONF", 2, wire.ACCEPT_RA),
+            made_with=False,
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -237,7 +256,12 @@ class VlanAttributes:
     vlan_id: int | None = field(
         default=None,
         metadata=row(
-            "id", wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16), impact=Impact.RECREATE, ip="id", with_add=True
+            "id",
+            aliases=("vlan_id", "vlanid"),
+            wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
+            impact=Impact.RECREATE,
+            ip="id",
+            with_add=True,
         ),
     )
     vlan_protocol: str | None = field(
@@ -265,7 +289,7 @@ WITH_WIRE: tuple[Row, ...] = tuple(one for one in (*ROWS.values(), *VLAN_ROWS.va
 
 # Options without a netlink attribute: the state, the location and the tap of the link.
 _STATE = Row("state", "str", choices=STATES)
-_PARENT = Row("parent", "str", aliases=("link", "lower", "base_iface"), impact=Impact.RECREATE)
+_PARENT = Row("parent", "str", aliases=("source", "link", "lower", "base_iface"), impact=Impact.RECREATE)
 _NETNS = Row("netns", "str")
 _TAP = (Row("tap.owner", "str"), Row("tap.group", "str"), Row("tap.mode", "raw"), Row("tap.repair", "bool"))
 

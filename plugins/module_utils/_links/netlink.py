@@ -9,6 +9,7 @@ import os
 import socket
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, netns, rtnetlink, tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.execution import Confirm, Execution
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
@@ -79,6 +80,20 @@ class Session:
             ours = {link.index: (link.name, link.mac) for link in among.values() if link.netns is None}
             found = tap.in_sysfs(ours, indexes)
         return found or {}
+
+    def write_sysctl(self, name: str | None, path: str, value: int) -> None:
+        """Write a setting below /proc/sys/net, in the network namespace ``name`` of this session.
+
+        :raises MacvtapError: the system refuses.
+        """
+        file = f"/proc/sys/net/{path}"
+        try:
+            with contextlib.nullcontext() if name is None else netns.entered(self._files[name]):
+                if value or os.path.exists(file):
+                    with open(file, "w", encoding="ascii") as setting:
+                        setting.write(str(value))
+        except OSError as exc:
+            raise MacvtapError(f"cannot set {file} to {value}: {exc.strerror}") from exc
 
     def observe_counters(self) -> dict[int, dict[str, int]]:
         """Return the counters of all links of this namespace by their index."""

@@ -14,11 +14,13 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rollback, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     AS_DECLARED,
     IPV6_MTU,
     MACVLAN_KINDS,
+    WITHOUT_IPV6,
     DesiredLink,
     Holders,
     Link,
@@ -166,7 +168,7 @@ def _after(entry: DesiredLink, before: Link | None, links: Links) -> Link | None
             f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
             path=join_path(entry.path, "parent"),
         )
-    base = before or Link(entry.name, kind=entry.kind, mode="vepa", netns=entry.netns)
+    base = before or _new(entry)
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     differs: dict[str, t.Any] = {}
     if parent is not None and parent.name != base.parent and not _is_on(base, parent):
@@ -193,14 +195,26 @@ def _after(entry: DesiredLink, before: Link | None, links: Links) -> Link | None
         differs["tap"] = tap
     if before is not None and not differs:
         return before
-    validate.check_addrgenmode(entry, before, differs, parent)
+    validate.check_ipv6(entry, before, differs, parent)
     return _with_known_parent(entry, before, with_values(base, **differs), parent)
+
+
+def _new(entry: DesiredLink) -> Link:
+    """Return a new link as it is without options."""
+    # A tap is for a guest. Until one holds it, the host's own stack must not answer on the link.
+    quiet = False if entry.kind == "macvtap" else None
+    return Link(entry.name, kind=entry.kind, mode=DEFAULT_MODE, netns=entry.netns, arp=quiet, accept_ra=quiet)
 
 
 def _given(entry: DesiredLink, before: Link | None) -> dict[str, t.Any]:
     given = {name: getattr(entry, name) for name in AS_DECLARED}
-    if _is_moot(entry, before):
-        given["addrgenmode"] = None
+    if before is not None and before.addrgenmode is None:
+        if not _gets_ipv6(entry, before):
+            # A link without IPv6 has these already.
+            given.update((option, None) for option, off in WITHOUT_IPV6.items() if given[option] == off)
+        elif given["accept_ra"] is None:
+            # The kernel sets it as on a new link.
+            given["accept_ra"] = _new(entry).accept_ra
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -221,12 +235,8 @@ def _is_on(link: Link, parent: Link) -> bool:
     return (link.lower_netns, link.lower) == (parent.lower_netns, parent.lower)
 
 
-def _is_moot(entry: DesiredLink, before: Link | None) -> bool:
-    """Whether addrgenmode: none needs no change: the link has no IPv6, and gets none."""
-    if entry.addrgenmode != "none" or before is None or before.addrgenmode is not None:
-        return False
-    gets_it = (before.mtu or 0) < IPV6_MTU <= (entry.mtu or before.mtu or 0)
-    return not gets_it
+def _gets_ipv6(entry: DesiredLink, before: Link) -> bool:
+    return (before.mtu or 0) < IPV6_MTU <= (entry.mtu or before.mtu or 0)
 
 
 def _mac(entry: DesiredLink, base: Link, mode: str | None, parent: Link | None) -> str | None:

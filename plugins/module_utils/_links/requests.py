@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import me
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import (
     ADDRGENMODES,
     IFF_ALLMULTI,
+    IFF_NOARP,
     MODES,
     ROWS,
     VLAN_ROWS,
@@ -93,8 +94,9 @@ def _linkinfo_data(link: Link) -> tuple[str, messages.Attributes]:
 
 
 def up_after_create(link: Link) -> bool:
-    # The kernel generates the address when the link comes up; and a link that changes its namespace goes down.
-    return bool(link.addrgenmode or link.netns)
+    # The kernel generates the address when the link comes up, and then accepts router advertisements; and a link that
+    # changes its namespace goes down.
+    return bool(link.addrgenmode or link.netns or link.accept_ra is not None)
 
 
 def allmulticast_after_up(link: Link) -> bool:
@@ -119,6 +121,12 @@ def post_create(step: Step[Link], index: int) -> t.Iterator[bytes]:
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
     if allmulticast_after_up(link):
         yield _allmulticast(index, on=True)
+
+
+def sysctls(before: Link, after: Link) -> t.Iterator[tuple[str, int]]:
+    """Yield the settings below /proc/sys/net that differ, with ``{}`` for the link's name, and their values."""
+    if after.accept_ra is not None and after.accept_ra != before.accept_ra:
+        yield "ipv6/conf/{}/accept_ra", int(after.accept_ra)
 
 
 def before_removal(step: Step[Link]) -> t.Iterator[bytes]:
@@ -258,6 +266,7 @@ def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
     bits = (
         (rtnetlink.IFF_UP, before.up if before else False, after.up),
         (IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
+        (IFF_NOARP, before is not None and before.arp is False, None if after.arp is None else not after.arp),
     )
     for bit, old, new in bits:
         if new is not None and new != old:

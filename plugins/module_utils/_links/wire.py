@@ -54,6 +54,8 @@ BE16 = _struct("be16", ">H")
 # Without a final NUL: the kernel counts it among the 255 bytes of an alias.
 TEXT = Codec("string", text)
 MAC = Codec("l2addr", mac)
+# DEVCONF_ACCEPT_RA of include/uapi/linux/ipv6.h, the fourth of the numbers.
+ACCEPT_RA = Codec("", lambda data: struct.unpack_from("=i", data, 12)[0] != 0)
 # Lists; the names are those of classes in messages.py.
 NAMES = Codec("names", lambda data: frozenset(map(text, attribute_list(data))))
 MACS = Codec("macs", lambda data: frozenset(one.hex(":") for one in attribute_list(data)))
