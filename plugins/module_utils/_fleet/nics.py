@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     selection,
     sources,
+    uris,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import DEFAULT_MODEL
@@ -65,7 +66,9 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     nics = _current_nics(host, identity)
     declared_keys: dict[_Key, Desired] = {}
     problems = list(host.problems)
-    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    unknown = uris.unknown_links(host.uri) if uris.names_host(host.uri) else ""
+    links = None if unknown else host.links or None
+    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=links, links_unknown=unknown)
     # Without a report of the host's links, sources are compared as they are declared.
     declared = sources.named(declared, observed)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
@@ -150,8 +153,8 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
     try:
         if desired.present:
             _check_multicast(multicast.with_default(desired, current, observed), stored)
-        elif observed.links is not None:
-            # checks.py looks at the sources of those that are present.
+        # Where the links are known, checks.py looks at the sources of those that are present.
+        if observed.links_unknown or (not desired.present and observed.links is not None):
             sources.validated([desired], observed)
         # Faster than all checks of the module.
         # A transient domain is not an error in the variable. fleet.gaps() reports it.

@@ -55,6 +55,15 @@ def test_an_interface_to_remove_from_a_missing_uplink() -> None:
     assert conflict.message.endswith("source: no link with the PCI address 02:00.0 on this host")
 
 
+def test_the_links_of_another_host_are_not_looked_up() -> None:
+    there = found(uplink(3, "eth1"), web("web1", U1))
+    remote = {**there, "libvirt": {**there["libvirt"], "uri": "qemu+ssh://hv9/system"}}
+    by_address = declared(nic(mac=A, source="02:00:00:00:00:03"))
+    assert conflicts((by_address, there)) == []
+    assert "is not a name that libvirt can use, and uri qemu+ssh://hv9/system" in only((by_address, remote)).message
+    assert conflicts((declared(nic(mac=A, source="eth1")), remote)) == []
+
+
 def test_new_vlan_links_are_parents() -> None:
     def declaring(*vlans: Values, **variables: t.Any) -> Values:
         links = [{"name": "x0", "parent": "dmz0"}]
