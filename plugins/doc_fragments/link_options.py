@@ -31,7 +31,7 @@ options:
         such as C(eth0) of some containers.
       - Required for a link that does not exist yet.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mode:
     description:
       - How the links of one parent reach each other.
@@ -39,21 +39,21 @@ options:
       - V(vepa), through the switch, which must have reflective relay.
       - V(private), not at all. This is no isolation if the switch has reflective relay, which passes unicast frames to
         a known address.
-      - V(passthru), the link is the only one on the parent, and shares its MAC address.
+      - V(passthru) (or V(passthrough), the word of libvirt), the link is the only one on the parent, and shares its MAC
+        address.
       - V(source), the link receives only frames from the addresses in O(source_macs), whatever their destination.
       - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). The
         switch of each parent is probed once per task, as by M(linuxvirt.macvtap.reflective_relay_info). If the result
         is unknown, for example because the parent is down, the mode is V(bridge), with a warning. See O(auto) for
         existing links.
-      - If not set, an existing link keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
+      - If not set, an existing link keeps its mode, and a new one is in mode V(bridge).
     type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
+    choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
       - Unicast MAC address of the link. Write it in quotes, because YAML reads some addresses as numbers.
       - If not set, an existing link keeps its address, and a new link gets a random one.
     type: str
-    aliases: [address]
   mtu:
     description: MTU of the link in bytes, from 68 to the MTU of its parent.
     type: int
@@ -218,7 +218,7 @@ def _suboption(path: str, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"description": f"See O({path}).", **rest, **inner}
 
 
-_BACKEND = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+_PERSISTENCE = {"type": "str", "choices": list(BACKENDS)}
 
 
 class ModuleDocFragment:
@@ -227,7 +227,7 @@ class ModuleDocFragment:
     DOCUMENTATION: str = _OPTIONS + _entries()
 
     # For modules that make links persistent.
-    PERSISTENT: str = _OPTIONS + _entries(backend=_BACKEND)
+    PERSISTENT: str = _OPTIONS + _entries(persistence=_PERSISTENCE)
 
     # For modules that change links.
     LOCK = r"""

@@ -34,7 +34,7 @@ options:
   parent:
     description: Return only the links on this parent, by its name.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   group:
     description: Return only the links of this link group.
     type: int
@@ -176,6 +176,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     Holders,
     Link,
@@ -222,7 +223,7 @@ def main() -> None:
     module = _glue.Module(
         argument_spec={
             "name": {"type": "list", "elements": "str"},
-            "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+            **specification("parent"),
             "group": {"type": "int"},
         },
         supports_check_mode=True,

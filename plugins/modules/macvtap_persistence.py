@@ -61,7 +61,7 @@ options:
   vlans:
     description:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
-        and O(backend) are the entries' defaults.
+        and O(persistence) are the entries' defaults.
       - For a VLAN link that something else has made nothing is written.
       - With O(vlans[].state=absent), one that something else that stays written is on is refused.
     type: list
@@ -74,10 +74,11 @@ options:
       parent:
         description: As O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface, vlandev]
       id:
         description: Number of the VLAN, from 1 to 4094.
         type: int
+        aliases: [vlan_id, vlanid]
       name:
         description: Name of the link. Left out, it is the parent's name, a dot and O(vlans[].id).
         type: str
@@ -88,19 +89,17 @@ options:
       mac:
         description: MAC address. Left out, it is the parent's.
         type: str
-        aliases: [address]
       mtu:
         description: MTU.
         type: int
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   shims:
     description:
       - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
-        module's own options O(parent) and O(backend) are the entries' defaults.
+        module's own options O(parent) and O(persistence) are the entries' defaults.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -117,7 +116,7 @@ options:
       parent:
         description: As O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface]
       mac:
         description: MAC address. Left out, it is the one that the shim has now.
         type: str
@@ -145,11 +144,10 @@ options:
           - A shim that is there, and that no longer has this, keeps its client until the next boot where the
             manager cannot be told of it alone. A warning says so.
         type: bool
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   state:
     description:
       - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
@@ -163,19 +161,18 @@ options:
         is given here.
       - Needed for a link that does not exist.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mode:
     description:
-      - Mode. Left out, it is the one that the link has now, or V(vepa).
+      - Mode. If not set, it is the one that the link has now, or V(bridge).
       - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
         switch is not asked at boot.
     type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
+    choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
       - MAC address. Left out, it is the one that the link has now.
     type: str
-    aliases: [address]
   bclim:
     description:
       - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
@@ -186,7 +183,7 @@ options:
     type: str
   netns:
     description:
-      - A link in another network namespace is not made at boot; with O(backend=auto) that is warned of.
+      - A link in another network namespace is not made at boot; with O(persistence=auto) that is warned of.
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -204,7 +201,7 @@ options:
       repair:
         description: Means nothing here; taken since M(linuxvirt.macvtap.macvtap_link) takes it.
         type: bool
-  backend:
+  persistence:
     description:
       - What makes the links at the next boot.
       - V(auto), the unit, wherever systemd runs. Where it does not, nothing, with a warning, and what has been written
@@ -220,7 +217,6 @@ options:
     type: str
     choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
     default: auto
-    aliases: [persistence]
   purge:
     description:
       - Remove what this module has written and this task does not declare. With O(name), O(links) or O(vlans), or
@@ -330,13 +326,13 @@ links:
       description: Name.
       type: str
       returned: always
-    backend:
+    persistence:
       description: Who makes it at the next boot, V(null) if nobody does or it is not known.
       type: str
       returned: always
   sample:
     - name: macvtap0
-      backend: systemd
+      persistence: systemd
 written:
   description: All links for the next boot that are written after the task, declared or not.
   returned: success
@@ -426,7 +422,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
-_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 
 
 def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
@@ -494,7 +490,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     files = _managed_files.predicted(outcome.remaining, outcome.host.files)
     return {
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
-        "links": [{"name": name, "backend": backend} for name, backend in resolved.backends.items()],
+        "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
         "written": [
             {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
@@ -517,30 +513,30 @@ class _Answers(t.NamedTuple):
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
-        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["backend"])
+    for path, given in _glue.entries(params, "links", ("name", "persistence", *LINK_OPTIONS)):
+        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["persistence"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _beside(params, "vlans"):
-        yield Declared(vlan_options.desired(path, given), given["backend"])
+        yield Declared(vlan_options.desired(path, given), given["persistence"])
 
 
 def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _beside(params, "shims"):
-        yield Declared(access_options.desired(path, given), given["backend"])
+        yield Declared(access_options.desired(path, given), given["persistence"])
 
 
 def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
     """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
     for index, given in enumerate(params[option] or ()):
-        defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
+        defaults = {one: params[one] if given[one] is None else given[one] for one in ("parent", "persistence")}
         yield f"{option}[{index}]", {**given, **defaults}
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
-    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
+    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -548,12 +544,12 @@ def main() -> None:
             "vlans": {
                 "type": "list",
                 "elements": "dict",
-                "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
+                "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
             },
             "shims": {"type": "list", "elements": "dict", "options": shims},
             **_glue.with_defaults(LINK_OPTIONS, state="up"),
-            "backend": {**_BACKEND, "default": "auto"},
-            **_glue.shared("purge", ALLOW, "on_error", "lock_timeout"),
+            "persistence": {**_PERSISTENCE, "default": "auto"},
+            **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

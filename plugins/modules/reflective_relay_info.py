@@ -38,7 +38,7 @@ options:
       - The link, by its name, alternative name, MAC address, or the PCI address of its device.
       - Set either this or O(parents).
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   parents:
     description: Several links.
     type: list
@@ -167,6 +167,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.ask import verdicts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import (
@@ -198,7 +199,7 @@ def reflective_relay_info(module: _glue.Module) -> dict[str, t.Any]:
 def main() -> None:
     module = _glue.Module(
         argument_spec={
-            "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+            **specification("parent"),
             "parents": {"type": "list", "elements": "str"},
             "method": {"type": "str", "choices": list(METHODS), "default": METHODS[0]},
             "timeout": {"type": "int", "default": TIMEOUT},

@@ -31,6 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
 
@@ -235,7 +236,10 @@ def _as_link(shim: DesiredShim) -> DeclaredLink:
 
 
 def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
-    """Return the declared link with its current mode, if mode auto leaves that alone."""
+    """Return the declared link with the mode that it keeps or gets, unless the switch decides."""
+    current = links.get(link.key)
+    if link.mode is None:
+        return replace(link, mode=current.mode if current is not None else DEFAULT_MODE)
     if link.mode != choice.AUTO or link.absent:
         return link
     # checks.py reports problems with its parent.

@@ -162,7 +162,7 @@ class _Named:
 
 @dataclass(frozen=True)
 class DesiredLink(Attributes, _Named):
-    """One desired link; None means "keep" (for a new link: the kernel's default).
+    """One desired link; None means "keep" (for a new link: the kernel's default, and DEFAULT_MODE).
 
     ``kind`` is macvtap or macvlan: in the kernel, macvtap is macvlan with a tap.
     """

@@ -11,8 +11,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
+_PLACE = specification("state", "parent", "id")
 VLAN_OPTIONS: dict[str, t.Any] = {
-    **specification("state", "parent", "id"),
+    **_PLACE,
+    # vlandev is the word of community.general.nmcli.
+    "parent": {**_PLACE["parent"], "aliases": [*_PLACE["parent"]["aliases"], "vlandev"]},
     "name": {"type": "str"},
     **specification("protocol", "mac", "mtu"),
 }

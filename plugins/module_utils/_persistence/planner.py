@@ -224,7 +224,7 @@ class _Files:
             elif decided is not None and decided.backend is None:
                 self.warnings.append(
                     f"{on} will not be there after a reboot, though that is written: nothing makes {name}, the "
-                    "parent. Set backend: none for that too, or another one here"
+                    "parent. Set persistence: none for that too, or another one here"
                 )
 
     def _entries(self) -> dict[str, Entry]:

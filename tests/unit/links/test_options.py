@@ -66,6 +66,10 @@ def test_values_take_their_canonical_form() -> None:
     )
 
 
+def test_the_word_of_libvirt_is_that_of_the_kernel() -> None:
+    assert wanted(mode="passthrough") == wanted(mode="passthru")
+
+
 def test_permissions_that_yaml_has_read_as_a_number() -> None:
     for mode in (0o660, 0o640, 0o644, 0o600, 0o400, 0o440, 0o664, 0o666, 0):
         assert wanted(tap={"mode": mode}).tap_mode == mode

@@ -150,12 +150,14 @@ def test_removals_come_first_and_new_links_last() -> None:
     assert [step.target for step in planner.plan(wanted, host(MT0, old)).steps] == ["old0", "mt0", "new0"]
 
 
-def test_new_links_without_a_mode_get_one_warning() -> None:
-    wanted = [DesiredLink(f"new{n}", parent="eth0") for n in range(8)]
-    (warning,) = planner.plan(wanted, host()).warnings
-    assert "new0, new1, new2, new3, new4 and 3 more" in warning
-    assert "vepa" in warning
-    assert planner.plan([mt0()], host(MT0)).warnings == ()
+@pytest.mark.parametrize("mode", [None, "vepa", "bridge", "private", "source", "passthru"])
+def test_without_a_mode_a_new_link_is_in_mode_bridge_and_an_existing_one_keeps_its_mode(mode: str | None) -> None:
+    there = host(*([replace(MT0, mode=mode)] if mode else []))
+    planned = planner.plan([DesiredLink("mt0", parent="eth0", alias="web1")], there)
+    (after,) = [step.after for step in planned.steps]
+    assert after
+    assert after.mode == (mode or "bridge")
+    assert planned.warnings == ()
 
 
 @pytest.mark.parametrize(
