@@ -340,7 +340,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     warnings as link_warnings,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     DesiredLink,
     Holders,
@@ -349,6 +348,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     report,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 
