@@ -430,22 +430,16 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
-    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
-    purges_links = params["purge"] and (lists_links or params["shims"] is None)
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
-    def entries(there: Host) -> list[Declared]:
-        purges_shims = params["purge"] and params["shims"] is not None
-        return [*declared, *(planner.purged_shims(declared, there) if purges_shims else ())]
-
-    def plan(there: Host, _answers: _Answers) -> Plan[File]:
-        return planner.plan(entries(there), there, purge=purges_links)
+    def plan(there: Host, _answers: _Answers | None = None) -> Plan[File]:
+        return planner.plan(_with_purged(declared, params, there), there, purge=_purges_links(params))
 
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = planner.plan(entries(there), there, purge=purges_links)
-        resolved = planner.resolved_of(entries(there), there)
+        planned = plan(there)
+        resolved = planner.resolved_of(_with_purged(declared, params, there), there)
         cut_off = reachability.check(
             validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
         )
@@ -492,15 +486,29 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
         "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
-        "written": [
-            {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
-        ],
+        "written": [{"name": one.name, "kind": one.kind or None} for one in _written(files)],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in told.leases
         ],
         "warnings": warnings,
     }
+
+
+def _purges_links(params: t.Mapping[str, t.Any]) -> bool:
+    """Whether purge covers macvtap and VLAN links: not if the task lists shims alone."""
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    return bool(params["purge"]) and (lists_links or params["shims"] is None)
+
+
+def _with_purged(declared: list[Declared], params: t.Mapping[str, t.Any], there: Host) -> list[Declared]:
+    if not params["purge"] or params["shims"] is None:
+        return declared
+    return [*declared, *planner.purged_shims(declared, there)]
+
+
+def _written(files: t.Mapping[str, File]) -> list[planner.Entry]:
+    return sorted(planner.written_of(files.values()).values(), key=lambda one: one.name)
 
 
 class _Answers(t.NamedTuple):
