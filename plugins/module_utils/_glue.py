@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock, _plan, _signals, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _lock, _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
@@ -108,7 +108,7 @@ def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    message = f"All changes were completed before that, and stay: {_plan.describe(changes)}"
+    message = f"All changes were completed before that, and stay: {_diff.describe(changes)}"
     return f". {message}"
 
 

@@ -164,7 +164,7 @@ options:
         restart.
       - As the default of O(interfaces), V(true) is V(false) for an entry in mode V(passthrough) or with
         O(trust_guest_rx_filters), also if only that is stored. It is ignored with a remote O(uri) and
-        C(qemu:///session).
+        C(qemu:///session), and on a host without udev, with a warning.
       - With V(false) the link of a trusted running guest keeps what the guest has set.
       - If this is not set, it stays as it is.
     type: bool
@@ -717,9 +717,9 @@ def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(params, "interfaces", options, fields.clears_default)
+    defaults = _glue.defaulted(params, "interfaces", "allmulticast")
     lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
     with lock, _domains(module) as domains:
-        defaults = _glue.defaulted(params, "interfaces", "allmulticast")
         declared = declare.declare(entries, only_domain=domains.only_domain, defaults=defaults)
         how = {name: params[name] for name in run.Options._fields if name in params}
         return run.run(domains, declared, run.Options(**how, check_mode=module.check_mode, diff=module._diff))

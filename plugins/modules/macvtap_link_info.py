@@ -176,13 +176,13 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, netlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     Holders,
     Link,
     attributes,
     report,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 
 
 def macvtap_link_info(module: _glue.Module) -> dict[str, t.Any]:

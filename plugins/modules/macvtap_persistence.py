@@ -410,8 +410,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
     vlan_options,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (

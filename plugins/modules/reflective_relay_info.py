@@ -167,8 +167,8 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.ask import verdicts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import (
     COUNT,

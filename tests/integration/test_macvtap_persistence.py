@@ -218,6 +218,9 @@ def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: 
     assert has_vlans or "eth0.20: ip link add link eth0 name eth0.20 type vlan protocol 802.1Q id 20: " in said
     (link,) = json.loads(host.sh("ip -d -j link show dev mt-0"))
     assert ("UP" in link["flags"], link["mtu"], link["ifalias"]) == (True, 1400, LINK["alias"])
+    # The host does not answer on it.
+    assert "NOARP" in link["flags"]
+    assert host.sh("cat /proc/sys/net/ipv6/conf/mt-0/accept_ra").strip() == "0"
     assert "mt1@" not in host.sh("ip -br link show")
     # The uplink whose MTU is too small gets its links all the same, and what it can have when it can have it.
     host.sh(f"sed -i 's/mtu 1300/mtu 1500/' {LINKS}/up1; (sleep 1; ip link set up1 mtu 1500) & sh {PROGRAM} up1; wait")

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import target
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO, Case, kept
 

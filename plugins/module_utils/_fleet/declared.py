@@ -21,8 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
 Values = t.Mapping[str, t.Any]

@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     uris,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import DEFAULT_MODEL
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic as DomainNic
@@ -167,7 +168,7 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
 def _check_multicast(desired: Desired, before: Iface | None) -> None:
     if not _MULTICAST & desired.given.keys() and (before is None or not _MULTICAST & before.values.keys()):
         return
-    values = merging.merged({"model": resolution.DEFAULT_MODEL} if before is None else before.values, desired.given)
+    values = merging.merged({"model": DEFAULT_MODEL} if before is None else before.values, desired.given)
     changed = {name for name, text in values.items() if before is None or before.get(name) != text}
     multicast.check_ways(desired, Iface(before.mac if before else desired.mac or "", "direct", values), changed)
 

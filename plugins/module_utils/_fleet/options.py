@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import SCOPES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest

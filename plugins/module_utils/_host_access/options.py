@@ -15,7 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     DesiredShim,
     family,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 SHIM_OPTIONS: dict[str, t.Any] = {

@@ -31,6 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Lost,
     Tap,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.network import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # How many links are removed in one send, at 40 bytes each.
@@ -40,23 +41,6 @@ Steps = t.Sequence[Step[Link]]
 Asked = t.Tuple[Step[Link], bytes]
 Refusals = t.Dict[str, MacvtapError]  # by the steps' targets
 Confirm = t.Callable[[Steps, Links], Refusals]
-
-
-class Network(t.Protocol):
-    """The network namespaces of links, by their names in the options; None is our own."""
-
-    sockets: dict[str | None, socket.socket]
-    descriptors: dict[str | None, int]
-    # What was removed together with links, by namespace and index.
-    lost: dict[tuple[str | None, int], Lost]
-
-    def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
-
-    def observe_on_links(self) -> dict[int, list[str]]: ...
-
-    def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]: ...
-
-    def write_sysctl(self, netns: str | None, path: str, value: int) -> None: ...
 
 
 class Execution:

@@ -8,7 +8,8 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
 _PLACE = specification("state", "parent", "id")

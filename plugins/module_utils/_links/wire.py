@@ -124,3 +124,11 @@ def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
         found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
         start += (length + 3) & ~3
     return found
+
+
+def of_link(name: str, number: int, codec: Codec = U32, **more: t.Any) -> Wire:
+    return Wire(Place.LINK, f"IFLA_{name}", number, codec, **more)
+
+
+def of_macvlan(name: str, number: int, codec: Codec = U32, **more: t.Any) -> Wire:
+    return Wire(Place.MACVLAN, f"IFLA_MACVLAN_{name}", number, codec, **more)

@@ -99,6 +99,17 @@ def test_the_default_of_the_entries_is_what_an_entry_sets_elsewhere() -> None:
             planner.plan([want(allmulticast="yes")], remote)
 
 
+def test_the_default_of_the_entries_does_not_apply_where_the_next_start_would_end_it() -> None:
+    on = host(stopped(STORED), links=LINKS, rules_unsupported="this host has no udev to set it at the next start")
+    plan = planner.plan([by_default()], on)
+    assert plan.steps == ()
+    (warning,) = plan.warnings
+    assert "because this host has no udev" in warning
+    for other in (by_default(allmulticast="no"), by_default(**PASSES), by_default(**TRUSTS), want(source="eth0")):
+        assert "has no udev" not in "".join(planner.plan([other], on).warnings)
+    assert changes(planner.plan([by_default()], replace(on, managed_rules=frozenset()))) != []
+
+
 def test_a_rule_is_removed_with_a_change_to_mode_passthrough_if_declared() -> None:
     plan = planner.plan([want(mode="passthrough", allmulticast="no")], udev_rules(stopped(STORED), MAC))
     assert changes(plan) == [

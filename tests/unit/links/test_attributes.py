@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     planner,
     requests,
     rtnetlink,
+    steps,
     wire,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
@@ -83,7 +84,7 @@ def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -
     value = value_of(row)
     base = replace(MT0, mode="source") if row.field == "source_macs" else MT0
     after = replace(base, **{row.field: value})
-    step = planner.step_between(None, after)
+    step = steps.step_between(None, after)
     sent = [requests.create(step, None)] if row.made_with else list(requests.post_create(step, 10))
     assert getattr(read(sent[0]), row.field) == value
 
@@ -92,7 +93,7 @@ def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -
 def test_what_is_asked_for_of_a_vlan_is_what_is_read(row: Row) -> None:
     after = Link("eth0.20", kind="vlan", parent="eth0", parent_index=2, vlan_id=20, vlan_protocol="802.1Q")
     after = replace(after, **{row.field: value_of(row)})
-    assert getattr(read(requests.create(planner.step_between(None, after), None)), row.field) == value_of(row)
+    assert getattr(read(requests.create(steps.step_between(None, after), None)), row.field) == value_of(row)
 
 
 def read(request: bytes) -> Link:
