@@ -13,6 +13,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+import preloaded
 from support import run_module
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "extensions" / "molecule" / "lab"))
@@ -192,8 +193,10 @@ def made() -> t.Iterator[Lan]:
             switch.ip("link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
             switch.ip("link", "set", end, "master", "br0", "up")
             machine.has(*what)
+        preloaded.allow(host.prefix)
         yield Lan(*machines)
     finally:
+        preloaded.end(host.prefix)
         for name in names:
             subprocess.run(["ip", "netns", "del", name], check=False)
         indexes.release(names)

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+import preloaded
 from support import OTHER_ROOT, ROOT, ansible_path
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
@@ -114,14 +115,19 @@ class Hypervisor:
 @contextlib.contextmanager
 def hypervisors(lab: str, names: tuple[str, ...], indexes: int = 1024) -> t.Iterator[list[Hypervisor]]:
     """Make a lab of this name with these hypervisors, and remove it afterwards."""
+    prefixes: list[list[str]] = []
     try:
         declared = model.declare(lab, names)
         lifecycle.create(declared, index_count=indexes, system=SYSTEM)
         made = [Hypervisor(declared.hypervisor(name)) for name in names]
         for one in made:
             one.add_up1()
+            prefixes.append(one.prefix)
+            preloaded.allow(one.prefix)
         yield made
     finally:
+        for prefix in prefixes:
+            preloaded.end(prefix)
         lifecycle.destroy(lab)
 
 

@@ -17,6 +17,7 @@ import sys
 import types
 import typing as t
 
+import preloaded
 import pytest
 import yaml
 
@@ -77,7 +78,9 @@ class Meanwhile(t.NamedTuple):
 
 
 def module_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / ".collections"), "LC_ALL": "C.UTF-8"}
+    # pytest's own variable has the test's name.
+    own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return {**own, "PYTHONPATH": str(ROOT / ".collections"), "LC_ALL": "C.UTF-8"}
 
 
 def run_module(
@@ -90,21 +93,29 @@ def run_module(
     prefix: t.Sequence[str] = (),
     timeout: float = 120,
     meanwhile: Meanwhile | None = None,
+    alone: bool = False,
 ) -> dict[str, t.Any]:
     """Run the module ``name`` in a process of its own and return its result, with ``rc`` added.
 
     ``prefix`` is a command to run it under (``["ip", "netns", "exec", "ns"]``), ``python`` the interpreter: a
-    foreign one finds ansible-core in this one's packages.
+    foreign one finds ansible-core in this one's packages. ``alone`` is a process that has not been forked by one
+    that has imported the module (see preloaded.py).
     """
-    done = subprocess.run(
-        [*prefix, *module_command(name, python, meanwhile)],
-        input=module_input(params, check=check, diff=diff),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-        env=module_environment(),
-    )
+    given, environment = module_input(params, check=check, diff=diff), module_environment()
+    done: preloaded.Run | subprocess.CompletedProcess[str] | None = None
+    if python == PYTHON and meanwhile is None and not alone:
+        program = preloaded.Program(python, f"{MODULES}.{name}", [ansible_path()], environment)
+        done = preloaded.run(prefix, program, given, timeout)
+    if done is None:
+        done = subprocess.run(
+            [*prefix, *module_command(name, python, meanwhile)],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            env=environment,
+        )
     assert "Traceback" not in done.stderr, done.stderr
     try:
         result: dict[str, t.Any] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -141,7 +152,7 @@ class Killed:
     def whole(self, params: t.Mapping[str, t.Any]) -> float:
         """Run the module to its end, and return how many seconds of processor time it took."""
         before = _processor_seconds()
-        result = run_module(self._name, params, prefix=self._prefix)
+        result = run_module(self._name, params, prefix=self._prefix, alone=True)
         assert not result.get("failed"), result
         return _processor_seconds() - before
 

@@ -20,6 +20,7 @@ import typing as t
 
 import direct_iface
 import libvirtd_fixture
+import preloaded
 import pytest
 from claimed import pytest_runtestloop
 from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
@@ -118,16 +119,18 @@ def _made(name: str, count: int = indexes.COUNT) -> t.Iterator[Namespace]:
     if os.geteuid() != 0:
         pytest.skip("needs root, for network namespaces")
     subprocess.run(["ip", "netns", "add", name], check=True)
+    namespace = Namespace(name)
     try:
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
         indexes.reserve(name, count)
-        namespace = Namespace(name)
         for number in (0, 1):
             namespace.ip("link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
             namespace.ip("link", "set", f"eth{number}", "up")
             namespace.ip("link", "set", f"far{number}", "up")
+        preloaded.allow(namespace.prefix)
         yield namespace
     finally:
+        preloaded.end(namespace.prefix)
         subprocess.run(["ip", "netns", "del", name], check=True)
         indexes.release([name])
 
