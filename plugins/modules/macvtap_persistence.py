@@ -400,16 +400,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    BACKENDS,
-    UNIT_DIR,
-    Declared,
-    Host,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, model, planner, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
 
-_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS), "aliases": ["persistence"]}
+
+
+class _Answers(t.NamedTuple):
+    """Warnings about what the host loses, and the leases to ask the managers for."""
+
+    warnings: list[str]
+    leases: Leases
 
 
 def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
@@ -417,77 +419,80 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
-    parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
+    parents = {name for one in declared if one.entry.parent for name in spellings(one.entry.parent)}
     run = functools.partial(_glue.command, module)
-
-    def plan(there: Host, _answers: _Answers) -> Plan[File]:
-        return planner.plan(declared, there, purge=params["purge"])
-
-    def inquire(there: Host) -> _Answers:
-        # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = planner.plan(declared, there, purge=params["purge"])
-        resolved = planner.resolved_of(declared, there)
-        cut_off = reachability.check(
-            validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
-        )
-        notes = host.check(planned.steps, run, module.tmpdir)
-        unread = activate.unread(run) if there.networkd else ()
-        answers.append(_Answers([*notes, *cut_off], dhcp_planner.plan(resolved, there, planned.steps, unread)))
-        return answers[0]
-
-    answers: list[_Answers] = []
     lock: t.ContextManager[None] = contextlib.nullcontext()
     if not module.check_mode:
-        doing = "writing the files that links are made by at boot"
+        doing = "writing the files that links are created from at boot"
         lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
         def observe() -> Host:
-            there = host.observe(session.observe((), parents=parents))
+            current = host.observe(session.observe((), parents=parents))
             if not params["shims"]:
-                return there
-            seen = access.observe()
-            # What may be cut off is not looked at.
-            return replace(there, access=replace(seen, connections=()) if params[ALLOW] else seen)
+                return current
+            reachable = access.observe()
+            # Without connections none can be cut off.
+            return replace(current, access=replace(reachable, connections=()) if params[ALLOW] else reachable)
+
+        def plan(current: Host, _answers: _Answers) -> Plan[File]:
+            return planner.plan(declared, current, purge=params["purge"])
+
+        def inquire(current: Host) -> _Answers:
+            resolved = planner.resolved_of(declared, current)
+            steps = planner.plan(declared, current, purge=params["purge"]).steps
+            lost = validate.disruptions(resolved.links, current.links)
+            warnings = reachability.check(lost, monitor.observe(), current.links, allowed=params[ALLOW])
+            unread = activate.unread(run) if current.networkd else ()
+            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, steps, unread))
 
         outcome = converge(
             observe=observe,
             inquire=inquire,
             plan=plan,
             apply=host.apply,
-            undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
+            undo=lambda journal, current: _managed_files.undo(journal.steps, current.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
         )
-        (answer,) = answers
-        told = answer.leases
-        told_plan = dhcp_planner.plan_of(told)
-        warnings = [*outcome.plan.warnings, *told_plan.warnings, *answer.notes]
-        addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
-        if not module.check_mode:
-            units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
-            warnings += activate.activate(told, run, units=units)
-            addresses = activate.wait(told.leases, access.addresses)
-    resolved = planner.resolved_of(declared, outcome.host)
+        answers: _Answers = outcome.answers
+        warnings, addresses = _activate(module, outcome, answers.leases, access)
+    result = _result(module, declared, outcome, addresses)
+    return {**result, "warnings": [*outcome.plan.warnings, *warnings, *answers.warnings]}
+
+
+def _activate(
+    module: _glue.Module, outcome: Outcome[File, Host], leases: Leases, access: Access
+) -> tuple[list[str], t.Mapping[str, str | None]]:
+    """Have systemd and the managers read the new files, and return warnings and the addresses of the shims."""
+    warnings = list(dhcp_planner.plan_of(leases).warnings)
+    if module.check_mode:
+        return warnings, {lease.name: lease.address for lease in leases.leases}
+    units = outcome.host.systemd and any(step.target.startswith(model.UNIT_DIR) for step in outcome.plan.steps)
+    warnings += activate.activate(leases, functools.partial(_glue.command, module), units=units)
+    return warnings, activate.wait(leases.leases, access.addresses)
+
+
+def _result(
+    module: _glue.Module,
+    declared: t.Sequence[Declared],
+    outcome: Outcome[File, Host],
+    addresses: t.Mapping[str, str | None],
+) -> dict[str, t.Any]:
+    leases: Leases = outcome.answers.leases
+    steps: tuple[t.Any, ...] = (*outcome.plan.steps, *dhcp_planner.plan_of(leases).steps)
     files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
+    decisions = planner.resolved_of(declared, outcome.host).decisions
     return {
-        **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
-        "links": [{"name": name, "backend": backend} for name, backend in resolved.backends.items()],
+        **Plan(steps).result(diff=module._diff),
+        "links": [{"name": name, "backend": one.backend} for name, one in decisions.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
-            for lease in told.leases
+            for lease in leases.leases
         ],
-        "warnings": warnings,
     }
-
-
-class _Answers(t.NamedTuple):
-    """What the tools say of the files, and what the managers are to be told."""
-
-    notes: list[str]
-    leases: Leases
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
@@ -498,17 +503,17 @@ def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for path, given in _beside(params, "vlans"):
+    for path, given in _entries(params, "vlans"):
         yield Declared(vlan_options.desired(path, given), given["backend"])
 
 
 def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for path, given in _beside(params, "shims"):
+    for path, given in _entries(params, "shims"):
         yield Declared(access_options.desired(path, given), given["backend"])
 
 
-def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-    """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
+def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Yield path and options of each VLAN or shim; only some of the module's own options are their defaults."""
     for index, given in enumerate(params[option] or ()):
         defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
         yield f"{option}[{index}]", {**given, **defaults}
@@ -537,8 +542,6 @@ def main() -> None:
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,
     )
-    # host.check() knows what the tools say in English.
-    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     _glue.run(module, macvtap_persistence)
 
 

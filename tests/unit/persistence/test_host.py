@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import typing as t
 
 import pytest
 
@@ -16,20 +15,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    INTERFACES_FILE,
     LINKS_DIR,
     PROGRAM,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
+    SYSCTL_FILE,
     TEMPLATE,
+    UDEV_FILE,
     UNIT,
     UNIT_LINK,
     UPLINKS_FILE,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    SYSCTL_FILE,
-    UDEV_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -125,7 +120,7 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     ours = "/etc/systemd/network/70-macvtap-parent-eth4.network"
     root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
     root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
-    root.write(systemd_unit.INTERFACES_FILE, HEADER + "\nauto eth3\n")
+    root.write(INTERFACES_FILE, HEADER + "\nauto eth3\n")
     # The file outlives its program.
     assert unmanaged() == {"eth2", "eth3", "eth4"}
     root.write("/sbin/ifup", "")
@@ -224,51 +219,9 @@ def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
     assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
 
 
-KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
-
-
-@pytest.mark.parametrize(
-    ("path", "program"),
-    [
-        (systemd_unit.INTERFACES_FILE, "ifquery"),
-        (UDEV_FILE, "udevadm"),
-        (UPLINKS_FILE, "udevadm"),
-        (KEYFILE, "nmcli"),
-    ],
-)
-def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, tmp_path: pathlib.Path) -> None:
-    asked = []
-
-    def answers(code: int, said: str) -> host.Run:
-        def run(command: t.Sequence[str], text: str | None) -> tuple[int, str]:
-            asked.append(command[0])
-            read = text if text is not None else pathlib.Path(command[-1]).read_text()
-            assert (read, pathlib.Path(command[-1]).name == pathlib.Path(path).name or text) == (
-                "content\n",
-                text or True,
-            )
-            return code, said
-
-        return run
-
-    steps = [step_between(None, File(path, "content\n"))]
-    host.check(steps, answers(0, ""), str(tmp_path))
-    with pytest.raises(MacvtapError, match=f"{program} does not take what was to be written to {path}: line 3"):
-        host.check(steps, answers(1, "line 3: bad"), str(tmp_path))
-    # One that cannot do it yet, and none at all.
-    host.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
-    host.check(steps, lambda _command, _text: None, str(tmp_path))
-    assert asked == [program] * 3
-    told = host.check(steps, answers(0, f"{tmp_path}/x:2 Support for non-system accounts is deprecated."), None)
-    assert bool(told) == (program == "udevadm")
-    assert "deprecated" in "".join(told) or not told
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_others_have_written_into_our_files_is_checked_and_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
+def test_what_others_have_written_into_our_files_is_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
     text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
     steps = [step_between(None, File(UDEV_FILE, text))]
-    host.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
     host.apply(steps, root=str(tmp_path))
     assert host.observe({}, str(tmp_path)).files[UDEV_FILE].text == text
 

@@ -18,22 +18,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, predicted, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkmanager
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    INTERFACES_FILE,
     LINKS_DIR,
     PROGRAM,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
     TEMPLATE,
     UNIT,
     UNIT_LINK,
+    UNMANAGED_FILE,
     UPLINKS_FILE,
+    Declared,
+    Host,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 
 ETC = "/etc/systemd/network"
 KEYFILES = "/etc/NetworkManager/system-connections"
-INTERFACES = "/etc/network/interfaces.d/macvtap"
 UDEV = "/etc/udev/rules.d/90-macvtap.rules"
 MAC = "52:54:00:00:00:01"
 # One parent for each manager, and one for none.
@@ -59,7 +58,6 @@ HOST = Host(
     interfaces_sourced=True,
     systemd=True,
 )
-WANTS = "/etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service"
 
 
 def link(name: str = "mt0", parent: str | None = "eth0", backend: str = "auto", **fields: t.Any) -> Declared:
@@ -77,7 +75,7 @@ def after(host: Host, *declared: Declared, purge: bool = False) -> Host:
 
 
 def backends(host: Host, *declared: Declared) -> dict[str, str | None]:
-    return dict(planner.resolved_of(declared, host).backends)
+    return {name: one.backend for name, one in planner.resolved_of(declared, host).decisions.items()}
 
 
 def warnings(host: Host, *declared: Declared) -> tuple[str, ...]:
@@ -115,7 +113,7 @@ def test_the_unit_makes_the_link_whoever_manages_its_parent() -> None:
     assert set(found.values()) == {"systemd"}
     assert backends(WITHOUT_SYSTEMD, link("mt0", "eth2", "ifupdown")) == {"mt0": "ifupdown"}
     # It would be the same program at a later time, and not again when the uplink comes back.
-    refused("links[0].backend", "only where systemd does not run.*set systemd", HOST, link(backend="ifupdown"))
+    refused("links[0].backend", "only on hosts without systemd.*set systemd", HOST, link(backend="ifupdown"))
 
 
 def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
@@ -123,9 +121,9 @@ def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
     declared = [link("mt0", "eth3"), link("mt1", "eth3", mac=None), vlan("eth3"), link("mt2", "eth3.20")]
     assert not planner.plan(declared, host).changed
     (warning,) = warnings(host, *declared)
-    assert warning.startswith("eth3.20, mt0, mt1, mt2 will not be there after a reboot: systemd")
+    assert warning.startswith("eth3.20, mt0, mt1, mt2 will not exist after a reboot: systemd")
     assert "macvtap_links_persistence" in warning
-    refused("links[0].backend", "systemd does not run here", host, link(backend="systemd"))
+    refused("links[0].backend", "systemd does not run on this host", host, link(backend="systemd"))
     assert backends(host, link(parent="eth2", backend="ifupdown")) == {"mt0": "ifupdown"}
 
 
@@ -138,7 +136,7 @@ def test_what_was_written_stays_where_systemd_does_not_run_now(purge: bool) -> N
     image = replace(after(HOST, *declared), systemd=False, links={**LINKS, "eth0.20": made})
     planned = planner.plan([*declared[:2], link("mt1", "eth0", mac="52:54:00:00:00:99")], image, purge=purge)
     assert not planned.changed
-    assert "stays as it is" in " ".join(planned.warnings)
+    assert "stays unchanged" in " ".join(planned.warnings)
     # What is undeclared goes all the same, and so does what is said to.
     assert planner.plan([link("mt1", "eth0")], image, purge=True).changed
     assert after(image, *(replace(one, backend="none") for one in declared)).files == {}
@@ -176,11 +174,11 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
         TEMPLATE,
         UNIT,
         UNIT_LINK,
-        WANTS,
+        UPLINKS_FILE,
         f"{ETC}/00-macvtap-mt0.network",
-        networkmanager.UNMANAGED_FILE,
+        UNMANAGED_FILE,
     }
-    assert (host.files[WANTS].target, host.files[UNIT_LINK].target) == (TEMPLATE, UNIT)
+    assert host.files[UNIT_LINK].target == UNIT
     # What libvirt waits for wants no device, for which systemd would wait 90 seconds.
     assert "Before=libvirtd.service" in host.files[UNIT].text
     assert "device" not in host.files[UNIT].text
@@ -190,7 +188,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert "ExecStop" not in unit
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
-    assert host.files[networkmanager.UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
+    assert host.files[UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
     assert after(host, purge=True).files == {}
 
 
@@ -210,16 +208,25 @@ def test_what_is_below_comes_before_what_is_on_it_whatever_the_names() -> None:
 @pytest.mark.parametrize(
     ("asked", "key", "rule"),
     [
-        ("lan-d", "altname:lan-d", 'ENV{ID_NET_NAME_SLOT}=="lan-d"'),
-        ("02-00-00-00-00-05", "02:00:00:00:00:05", 'ATTR{address}=="02:00:00:00:00:05", TEST=="device"'),
-        ("04:00.0", "0000:04:00.0", 'KERNELS=="0000:04:00.0", SUBSYSTEMS=="pci"'),
+        ("eth3", "eth3", '"{}/$name"'),
+        ("lan-d", "altname:lan-d", '"{}/altname:$env{{ID_NET_NAME_SLOT}}"'),
+        ("02-00-00-00-00-05", "02:00:00:00:00:05", 'TEST=="device", TEST=="{}/$attr{{address}}"'),
+        ("04:00.0", "0000:04:00.0", 'SUBSYSTEMS=="pci", TEST=="{}/$id"'),
     ],
 )
-def test_an_uplink_that_may_have_any_name_is_found_by_what_was_said(asked: str, key: str, rule: str) -> None:
+def test_udev_starts_the_unit_by_the_name_of_the_file(asked: str, key: str, rule: str) -> None:
     host = after(HOST, link(parent=asked))
     assert block(host, "mt0", key).startswith("link add link % name mt0 ")
-    assert rule in host.files[UPLINKS_FILE].text
-    assert not [path for path in host.files if path.endswith(".wants/macvtap-links@eth3.service")]
+    assert rule.format(LINKS_DIR) in host.files[UPLINKS_FILE].text
+    # It is the same for all links.
+    assert host.files[UPLINKS_FILE] == after(HOST, vlan("eth1")).files[UPLINKS_FILE]
+
+
+def test_the_symbolic_links_by_which_earlier_versions_started_the_unit_are_removed() -> None:
+    wants = "/etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service"
+    host = after(HOST, link())
+    upgraded = planner.plan([link()], replace(host, files={**host.files, wants: File(wants, target=TEMPLATE)}))
+    assert [(step.target, step.after) for step in upgraded.steps] == [(wants, None)]
 
 
 def test_a_parent_said_in_two_ways_has_a_file_for_each_and_neither_run_changes_the_others() -> None:
@@ -255,15 +262,14 @@ def test_an_mtu_that_the_uplink_gets_later_is_kept_and_no_ordinary_one() -> None
         assert block(after(host, link()), "mt0").count(f"link set dev mt0 mtu {mtu}\n") == lines
 
 
-def test_the_tap_is_given_its_permissions_by_the_unit_as_well_as_by_udev() -> None:
+def test_the_unit_sets_the_permissions_of_the_tap() -> None:
     taps: list[dict[str, t.Any]] = [
         {"tap_owner": "ops", "tap_mode": 0o660},
         {"tap_group": "kvm"},
-        {"tap_owner": "ops", "tap_group": "kvm", "tap_mode": 0o600},
+        {"tap_owner": "ops", "tap_group": "domain users", "tap_mode": 0o600},
     ]
     found = [line for tap in taps for line in block(after(HOST, link(**tap)), "mt0").splitlines() if "tap " in line[:4]]
-    assert found == ["tap ops 0660", "tap :kvm -", "tap ops:kvm 0600"]
-    assert 'OWNER="ops", GROUP="kvm", MODE="0600"' in after(HOST, link(**taps[-1])).files[UDEV].text
+    assert found == ["tap ops 0660", "tap :kvm -", "tap ops:domain users 0600"]
 
 
 def test_networkd_goes_on_with_a_vlan_of_which_it_has_been_told_more() -> None:
@@ -278,7 +284,7 @@ def test_networkd_goes_on_with_a_vlan_of_which_it_has_been_told_more() -> None:
 def test_what_is_written_does_not_contradict_itself(first: str) -> None:
     other = {"bridge": "passthru", "passthru": "bridge"}[first]
     stale = after(HOST, link("mt0", mode=first, mac=None))
-    refused("links[1].mode", "would be made there at the next boot too", stale, link("mt1", mode=other, mac=None))
+    refused("links[1].mode", "must be the only one on its parent", stale, link("mt1", mode=other, mac=None))
     assert planner.plan([link("mt1", mode=other, mac=None)], stale, purge=True).changed
     assert planner.plan([link("mt0", state="absent"), link("mt1", mode=other, mac=None)], stale).changed
     assert planner.plan([link("mt1", "eth1", mode=other, mac=None), vlan()], stale).changed
@@ -348,18 +354,18 @@ def test_a_link_that_networkmanager_has_made_keeps_its_profile_until_the_next_bo
     was = replace(was, links={**LINKS, "mt1": made}, networkmanager={3: "theirs", 9: uuid})
     between = after(was, link("mt1", "eth1"))
     assert "[connection]\nautoconnect=false\n" in between.files[path].text
-    assert networkmanager.UNMANAGED_FILE not in between.files
+    assert UNMANAGED_FILE not in between.files
     assert "the first run after that removes" in warnings(was, link("mt1", "eth1"))[0]
     assert not planner.plan([link("mt1", "eth1")], between).changed
     booted = after(replace(between, networkmanager={3: "theirs", 9: ""}), link("mt1", "eth1"))
     assert path not in booted.files
-    assert "interface-name:mt1" in booted.files[networkmanager.UNMANAGED_FILE].text
+    assert "interface-name:mt1" in booted.files[UNMANAGED_FILE].text
 
 
 def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None:
     made = Link("mt1", 9, "macvtap", "eth2", 4, mode="bridge", mac=MAC)
     was = before("ifupdown", ifupdown2=True, links={**LINKS, "mt1": made})
-    assert after(was, link("mt1", "eth2")).files[INTERFACES] == was.files[INTERFACES]
+    assert after(was, link("mt1", "eth2")).files[INTERFACES_FILE] == was.files[INTERFACES_FILE]
     assert "ifreload -a would set it down" in warnings(was, link("mt1", "eth2"))[0]
     refused("links[1].backend", "ifreload", was, link("mt1", "eth2", "ifupdown"))
 
@@ -371,14 +377,14 @@ def test_ifupdown_runs_the_same_program_on_the_same_file() -> None:
     declared = [vlan("eth2"), link("mt0", "eth2.20"), link("mt1", "eth2", mac=None)]
     by_systemd = after(HOST, *declared)
     host = after(WITHOUT_SYSTEMD, *(replace(one, backend="ifupdown") for one in declared))
-    assert host.files[INTERFACES].text == (
+    assert host.files[INTERFACES_FILE].text == (
         f"{HEADER}\n\nauto macvtap-links\niface macvtap-links inet manual\n"
         f"    pre-up for link in /sys/class/net/*; do sh {PROGRAM} ${{link##*/}}; done\n"
     )
     assert host.files[f"{LINKS_DIR}/eth2"] == by_systemd.files[f"{LINKS_DIR}/eth2"]
-    assert set(host.files) == {INTERFACES, PROGRAM, f"{LINKS_DIR}/eth2", networkmanager.UNMANAGED_FILE}
+    assert set(host.files) == {INTERFACES_FILE, PROGRAM, f"{LINKS_DIR}/eth2", UNMANAGED_FILE}
     # A task with other links leaves it, and nothing is left behind where systemd has come.
-    assert INTERFACES in after(host, link("mt1", state="absent")).files
+    assert INTERFACES_FILE in after(host, link("mt1", state="absent")).files
     assert after(replace(host, systemd=True), *declared).files == by_systemd.files
     assert after(host, purge=True).files == {}
 
@@ -407,15 +413,11 @@ def test_a_link_in_mode_passthru_has_no_address_of_its_own() -> None:
 
 
 def test_files_that_are_shared_have_a_block_for_each_link_and_go_with_the_last() -> None:
-    taps: dict[str, t.Any] = {"tap_group": "kvm", "tap_mode": 0o660}
-    host = after(HOST, link("mt1", **taps), link("mt0", mac=None, **taps), vlan())
-    rule = 'SUBSYSTEM=="macvtap", KERNELS=="{0}", SUBSYSTEMS=="net", GROUP="kvm", MODE="0660"\n'
-    assert host.files[UDEV].text == (
-        f"{HEADER}\n\n# macvtap mt0\n{rule.format('mt0')}\n# macvtap mt1\n{rule.format('mt1')}"
-    )
+    host = after(HOST, link("mt1"), link("mt0", mac=None), vlan())
+    blocks = [line for line in host.files[f"{LINKS_DIR}/eth0"].text.splitlines() if line.startswith("# ")][1:]
+    assert blocks == ["# vlan eth0.20", "# macvtap mt0", "# macvtap mt1"]
     host = after(host, link("mt1", state="absent"))
     assert "mt1" not in "".join(file.path + file.text for file in host.files.values())
-    assert "# macvtap mt0\n" in host.files[UDEV].text
     host = after(host, link("mt0", state="absent"))
     assert host.files == after(HOST, vlan()).files
     assert after(host, vlan(state="absent")).files == {}
@@ -437,7 +439,7 @@ def test_purge_takes_what_is_not_declared_and_only_that() -> None:
 # never others' files
 
 
-@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, networkmanager.UNMANAGED_FILE])
+@pytest.mark.parametrize("path", [f"{LINKS_DIR}/eth0", TEMPLATE, UNMANAGED_FILE])
 def test_a_file_that_is_not_ours_is_an_error_where_it_is_in_the_way_and_stays_elsewhere(path: str) -> None:
     host = replace(HOST, files={path: File(path, "# mine\n")})
     refused("", f"{path} is not managed by this collection", host, link())
@@ -474,7 +476,7 @@ def test_undo_leaves_a_file_that_somebody_else_has_changed_since(theirs: str) ->
 def test_what_a_manager_cannot_do_safely_is_an_error_that_says_what_can(manager: str, parent: str) -> None:
     why = {"networkd": "leaves the uplink without addresses", "networkmanager": "removes a link with its profile"}
     for declared in (link("mt0", parent, manager), vlan(parent, backend=manager)):
-        refused(f"{declared.want.path}.backend", f"{why[manager]}.*set systemd", HOST, declared)
+        refused(f"{declared.entry.path}.backend", f"{why[manager]}.*set systemd", HOST, declared)
 
 
 def test_ifupdown_is_an_error_where_it_would_not_read_the_file() -> None:
@@ -487,7 +489,6 @@ def test_what_cannot_be_written_is_an_error_at_its_option() -> None:
     refused("links[0].alias", "cannot be written", HOST, link(alias='a "b"'))
     refused("links[*].name", "Choose another name", HOST, link("mt*"))
     refused("links[0].altnames[0]", "Choose another name", HOST, link(altnames=frozenset({"a*"})))
-    refused("links[0].netns", "network namespace guests", HOST, link(netns="guests", backend="networkd"))
     refused("links[0].parent", "parent is required", HOST, link(parent=None))
     refused("links[0].parent", "there is no link eth7", HOST, link(parent="eth7"))
 
@@ -559,6 +560,7 @@ def test_a_link_on_a_vlan_that_an_earlier_task_wrote_goes_with_it(backend: str, 
 
 def test_what_does_no_harm_is_a_warning() -> None:
     assert "network namespace guests" in warnings(HOST, link(netns="guests"))[0]
+    assert "network namespace guests" in warnings(HOST, link(netns="guests", backend="systemd"))[0]
     assert warnings(HOST, link(netns="guests", backend="none")) == ()
     assert "bclim" in warnings(HOST, link(bclim=5))[0]
     assert "promiscuous" in warnings(HOST, link(promiscuous=False))[0]
@@ -582,7 +584,7 @@ DECLARED = st.lists(
         group=st.sampled_from([None, 7]),
         tap_mode=st.sampled_from([None, 0o660]),
     ),
-    unique_by=lambda declared: declared.want.name,
+    unique_by=lambda declared: declared.entry.name,
     max_size=4,
 )
 
