@@ -182,7 +182,7 @@ options:
     type: int
     aliases: [bc_cutoff]
   alias:
-    description: Alias, with no quote, backtick, backslash or control character.
+    description: Alias, with no control character.
     type: str
   netns:
     description:

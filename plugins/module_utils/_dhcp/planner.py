@@ -66,21 +66,21 @@ def _is_of_a_link(path: str) -> bool:
 
 
 def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
-    link = host.links.get(one.name)
-    manager, path = str(one.manager), one.link.path
+    name, manager, path = one.link.name, str(one.manager), one.link.path
+    link = host.links.get(name)
     if link is None or link.kind != SHIM or link.alias != OWNER_ALIAS:
         # There is no shim to configure yet.
-        return Lease(one.name, manager, path)
+        return Lease(name, manager, path)
     address = lease_of(link.index, host.access.addresses if host.access else ())
     if address is not None:
-        return Lease(one.name, manager, path, link.index, address)
+        return Lease(name, manager, path, link.index, address)
     if manager == NETWORKD:
-        if host.networkd.get(link.index) == managers.network_file(one.name):
+        if host.networkd.get(link.index) == managers.network_file(name):
             # networkd is already configuring it.
-            return Lease(one.name, manager, path, link.index)
-        return Lease(one.name, manager, path, link.index, commands=() if unread else (RELOAD,), unread=unread)
-    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.profile(one.name))
-    return Lease(one.name, manager, path, link.index, commands=(_load(one.name), up))
+            return Lease(name, manager, path, link.index)
+        return Lease(name, manager, path, link.index, commands=() if unread else (RELOAD,), unread=unread)
+    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.profile(name))
+    return Lease(name, manager, path, link.index, commands=(_load(name), up))
 
 
 def _load(name: str) -> Command:

@@ -22,8 +22,6 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
     reason = None
     if asked in managers.WHY_NOT and kind != SHIM:
         reason = f"{managers.WHY_NOT[asked]}. {_UNIT_INSTEAD}"
-    elif asked == IFUPDOWN and host.ifupdown2:
-        reason = f"ifupdown2 (ifreload -a) sets links down that leave its files, and guests' links too. {_UNIT_INSTEAD}"
     elif asked == IFUPDOWN and host.systemd:
         reason = f"ifupdown runs the program that creates links only on hosts without systemd. {_UNIT_INSTEAD}"
     elif asked == IFUPDOWN and not host.interfaces_sourced:
@@ -45,17 +43,15 @@ def lease_by(asked: str, parent: Link, host: Host, path: str) -> str:
     """
     if asked in managers.WHY_NOT:
         return asked
-    if asked != IFUPDOWN and host.networkd.get(parent.index) is not None:
-        return model.NETWORKD
-    if asked != IFUPDOWN and parent.index in host.networkmanager:
-        return model.NETWORKMANAGER
-    if asked != IFUPDOWN and len(host.enabled) == 1:
-        return host.enabled[0]
-    reason = "ifupdown gets a shim no address by DHCP"
-    if asked != IFUPDOWN:
-        enabled = " and ".join(host.enabled) or "neither networkd nor NetworkManager"
-        reason = f"DHCP requires a network manager: {enabled} would start at boot, and neither manages {parent.name}"
+    owners = [model.NETWORKD] if host.networkd.get(parent.index) is not None else []
+    owners += [model.NETWORKMANAGER] if parent.index in host.networkmanager else []
+    candidates = owners[:1] or host.enabled
+    if asked != IFUPDOWN and len(candidates) == 1:
+        return candidates[0]
+    enabled = " and ".join(host.enabled) or "neither networkd nor NetworkManager"
+    reason = f"DHCP requires a network manager: {enabled} would start at boot, and neither manages {parent.name}"
     raise MacvtapError(
-        f"{reason}. Use backend: networkd or networkmanager, or addresses instead of dhcp4",
+        f"{'ifupdown gets a shim no address by DHCP' if asked == IFUPDOWN else reason}. Use backend: networkd or "
+        "networkmanager, or addresses instead of dhcp4",
         path=join_path(path, "dhcp4"),
     )

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -16,22 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UPLINK
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    SHIM,
-    Decision,
-    Declared,
-    Desired,
-    Host,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Decision, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.systemd_unit import StoredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, join_names
 
-_ORDINARY_MTU = 1500
 
-
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(t.NamedTuple):
     """The decision for each declared link, by its name."""
 
     decisions: t.Mapping[str, Decision]
@@ -43,7 +34,7 @@ class Resolved:
         return tuple(one.desired for one in self.decisions.values() if one.desired is not None)
 
 
-def resolve(declared: t.Sequence[Declared], host: Host, stored: t.Mapping[str, StoredLink]) -> Resolved:
+def resolve(declared: t.Sequence[model.Declared], host: model.Host, stored: t.Mapping[str, StoredLink]) -> Resolved:
     """Return what is to exist of the ``declared`` links; ``stored`` are those in managed files, by name.
 
     :raises MacvtapError: a link cannot exist after a reboot.
@@ -57,17 +48,24 @@ def resolve(declared: t.Sequence[Declared], host: Host, stored: t.Mapping[str, S
             resolver.link(one.entry, one.backend)
     if host.access is not None:
         validate.check_reachable(resolver.decisions.values(), host.access)
-    return Resolved(resolver.decisions, (*resolver.warnings, *_without_systemd(resolver)))
+    if resolver.unwritten:
+        resolver.warnings.append(
+            f"no configuration is written for {join_names(resolver.unwritten)}, and what earlier runs wrote stays: "
+            "systemd does not run on this host, and its unit would create them at boot. Set backend (in the roles "
+            "macvtap_links_persistence and macvtap_host_access_persistence): ifupdown if that reads interfaces(5), or "
+            "none to silence this"
+        )
+    return Resolved(resolver.decisions, tuple(resolver.warnings))
 
 
 class _Resolver:
-    def __init__(self, host: Host, stored: t.Mapping[str, StoredLink]) -> None:
+    def __init__(self, host: model.Host, stored: t.Mapping[str, StoredLink]) -> None:
         self.host = host
         self.stored = stored
         self.links = dict(host.links)
         self.decisions: dict[str, Decision] = {}
-        # Links that nothing creates although their backend is auto.
-        self.missing: list[str] = []
+        # Links with the backend auto for which nothing is written.
+        self.unwritten: list[str] = []
         self.warnings: list[str] = []
         # Where each thing is declared.
         self.declared: dict[str, str] = {}
@@ -87,15 +85,8 @@ class _Resolver:
             return
         name = vlans.name_of(entry, parent)
         self._once(name, entry.path)
-        link = DesiredLink(
-            name,
-            entry.path,
-            entry.state,
-            mac=entry.mac,
-            mtu=_mtu(entry.mtu, current),
-            alias=vlan_model.OWNER_ALIAS,
-            kind="vlan",
-        )
+        mtu, alias = _mtu(entry.mtu, current), vlan_model.OWNER_ALIAS
+        link = DesiredLink(name, entry.path, entry.state, mac=entry.mac, mtu=mtu, alias=alias, kind="vlan")
         self._add(entry, backend, Desired(link, parent, _key(entry, parent), vlan=(entry.protocol, entry.id)))
         self.links.setdefault(name, Link(name, kind="vlan", parent=parent.name, vlan_id=entry.id))
 
@@ -115,7 +106,9 @@ class _Resolver:
         if entry.state == "absent" or netns is not None:
             # In this network namespace there may be another link of the name.
             self.decisions.setdefault(entry.name, Decision(entry))
-            self.warnings += _netns_warnings(entry, netns, backend)
+            if entry.state != "absent" and backend != "none":
+                what = f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}"
+                self.warnings.append(f"{what}. Set backend: none for it to silence this")
             return
         current = self.links.get(entry.name)
         parent = self._parent(entry, current)
@@ -125,10 +118,14 @@ class _Resolver:
             link = DesiredLink(entry.name, entry.path, mode="bridge", mac=mac, mtu=mtu, alias=OWNER_ALIAS, kind=SHIM)
             self._add(entry, backend, Desired(link, parent, _key(entry, parent), shim=as_declared(entry)))
             return
-        mode = _mode(entry.mode, current)
+        # auto was resolved when the link was created. One that does not exist (check mode) gets what works everywhere.
+        has = current.mode if current else None
+        mode = has or "bridge" if entry.mode == AUTO else entry.mode or has or "vepa"
         macs = entry.source_macs if mode == "source" else None
         link = replace(entry, mode=mode, mac=None if mode == "passthru" else mac, mtu=mtu, source_macs=macs)
-        self.warnings += _not_persistent(link)
+        if link.bclim is not None:
+            what = f"{link.name}: bclim is a setting of the parent"
+            self.warnings.append(f"{what}, and does not survive a reboot. The next run sets it")
         self._add(entry, backend, Desired(link, parent, _key(entry, parent)))
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
@@ -153,7 +150,7 @@ class _Resolver:
 
     def _add(self, entry: model.Entry, asked: str, desired: Desired) -> None:
         """Have the link created at boot, unless its backend creates nothing."""
-        name, kind, path = desired.name, desired.link.kind, desired.link.path
+        name, kind, path = desired.link.name, desired.link.kind, desired.link.path
         stored = self.stored.get(name)
         backend = choose_backend.choose(asked, kind, self.host, path)
         if backend is None:
@@ -161,50 +158,18 @@ class _Resolver:
             if unchanged and stored and stored.key:
                 # systemd may run at the next boot, as in an image that is being built.
                 backend = model.SYSTEMD if model.TEMPLATE in self.host.files else model.IFUPDOWN
-            self.missing += [name] if asked == "auto" and not unchanged else []
+            self.unwritten += [name] if asked == "auto" else []
             self.decisions[name] = Decision(entry, backend, unchanged=unchanged)
             return
-        if entry.parent and desired.key.startswith("altname:"):
-            validate.check_name(entry.parent, join_path(path, "parent"))
         validate.check_link(desired, self.host.links, stored)
         if desired.shim is not None and desired.shim.dhcp4:
             desired = replace(desired, manager=choose_backend.lease_by(asked, desired.parent, self.host, path))
         self.decisions[name] = Decision(entry, backend, desired)
-        self.warnings += self._taken_by_networkd(desired)
-
-    def _taken_by_networkd(self, desired: Desired) -> t.Iterator[str]:
-        name = desired.name
         current = self.host.links.get(name)
         file = self.host.networkd.get(current.index) if current else None
         if file and desired.manager != model.NETWORKD and not file.endswith(f"-macvtap-{name}.network"):
-            yield (
-                f"networkd configures {name}, because {file} matches it. networkd will leave it alone from the next "
-                "boot or networkctl reload on"
-            )
-
-
-def _without_systemd(resolver: _Resolver) -> t.Iterator[str]:
-    """Yield warnings of links whose backend is auto on a host where systemd does not run now."""
-    if resolver.missing:
-        yield (
-            f"{join_names(resolver.missing)} will not exist after a reboot: systemd does not run on this host, and its "
-            "unit would create them. Set backend (in the roles macvtap_links_persistence and "
-            "macvtap_host_access_persistence): ifupdown if that reads interfaces(5), or none to silence this"
-        )
-    unchanged = sorted(name for name, one in resolver.decisions.items() if one.unchanged)
-    if unchanged:
-        yield (
-            f"the persistent configuration of {join_names(unchanged)} stays unchanged, because systemd does not run on "
-            "this host. Set backend to change it"
-        )
-
-
-def _netns_warnings(entry: DesiredLink | DesiredShim, netns: str | None, backend: str) -> t.Iterator[str]:
-    if netns is not None and entry.state != "absent" and backend != "none":
-        yield (
-            f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}. Set backend: "
-            "none for it to silence this"
-        )
+            what = f"networkd configures {name}, because {file} matches it"
+            self.warnings.append(f"{what}. It will leave {name} alone from the next boot or networkctl reload on")
 
 
 def _key(entry: model.Entry, parent: Link) -> str:
@@ -225,22 +190,10 @@ def _is_vlan(entry: DesiredVlan, one: StoredLink, parent: Link | None) -> bool:
     if parent is not None:
         names |= {parent.name, parent.mac, parent.pci, *(f"altname:{name}" for name in parent.altnames)}
     on = one.key if one.parent == UPLINK else one.parent
-    return one.vlan == (entry.protocol, entry.id) and on in names and entry.name in (None, one.name)
-
-
-def _mode(mode: str | None, current: Link | None) -> str:
-    # auto was resolved when the link was created. One that does not exist (check mode) gets what works everywhere.
-    has = current.mode if current else None
-    return has or "bridge" if mode == AUTO else mode or has or "vepa"
+    same = f" type vlan protocol {entry.protocol} id {entry.id}\n" in one.text
+    return same and on in names and entry.name in (None, one.name)
 
 
 def _mtu(mtu: int | None, current: Link | None) -> int | None:
     # At boot a link may be created before the uplink's MTU is raised, and does not follow that.
-    return mtu or (current.mtu if current and current.mtu and current.mtu > _ORDINARY_MTU else None)
-
-
-def _not_persistent(link: DesiredLink) -> t.Iterator[str]:
-    if link.bclim is not None:
-        yield f"{link.name}: bclim is a setting of the parent, and does not survive a reboot. The next run sets it"
-    if link.promiscuous is False and link.mode != "passthru":
-        yield f"{link.name}: promiscuous: false has no effect in mode {link.mode}, and is not persistent. Remove it"
+    return mtu or (current.mtu if current and current.mtu and current.mtu > 1500 else None)

@@ -31,7 +31,7 @@ _UNITS = {NETWORKD: "systemd-networkd.service", NETWORKMANAGER: "NetworkManager.
 _NETWORKING = "networking.service"
 # Where the managers have what they manage, by index.
 _STATES = {NETWORKD: "/run/systemd/netif/links", NETWORKMANAGER: "/run/NetworkManager/devices"}
-_EXTENDED = re.compile(rf".*/05-macvtap-([^/]+)\.network\.d/(?!{re.escape(model.DROP_IN)}$)[^/]+\.conf")
+_EXTENDED = re.compile(r".*/05-macvtap-([^/]+)\.network\.d/(?!50-macvtap\.conf$)[^/]+\.conf")
 
 
 def observe(links: Links, root: str = "/") -> Host:
@@ -41,13 +41,14 @@ def observe(links: Links, root: str = "/") -> Host:
     """
     systemd = os.path.isdir(under(root, "/run/systemd/system"))
     masked = {name for name, unit in _UNITS.items() if systemd and _is_masked(root, unit)}
+    states = {name: {} if name in masked else dict(_states(root, name)) for name in _UNITS}
     by_networkd = {
         index: None if state.get("ADMIN_STATE", "unmanaged") == "unmanaged" else state.get("NETWORK_FILE", "")
-        for index, state in (() if NETWORKD in masked else _states(root, NETWORKD))
+        for index, state in states[NETWORKD].items()
     }
     by_networkmanager = {
         index: state.get("connection-uuid", "")
-        for index, state in (() if NETWORKMANAGER in masked else _states(root, NETWORKMANAGER))
+        for index, state in states[NETWORKMANAGER].items()
         if state.get("managed") == "true"
     }
     named, sourced = _interfaces(root, systemd=systemd)
@@ -119,9 +120,8 @@ def _interfaces(root: str, *, systemd: bool) -> tuple[set[str], bool]:
     for path in waiting:
         for line in _text(root, path).splitlines():
             word, *rest = line.split() or [""]
-            # Those of allow-hotplug udev brings up, whether or not the unit starts.
-            at_boot = starts and (word in ("auto", "iface") or word.startswith("allow-"))
-            if here and (at_boot or word == "allow-hotplug"):
+            # udev brings up those of allow-hotplug, whether or not the unit starts.
+            if here and (word == "allow-hotplug" or (starts and re.match("(auto|iface)$|allow-", word))):
                 names.update(rest[:1] if word == "iface" else rest)
             for pattern in rest if word in ("source", "source-directory") else ():
                 full = os.path.join(os.path.dirname(path), pattern) + ("/*" if word == "source-directory" else "")

@@ -34,23 +34,24 @@ TEMPLATE = _UNIT.format(
 # It requires no device unit: systemd waits 90 seconds for one that does not come.
 UNIT = _UNIT.format(on="all uplinks", order="", uplink="", install="\n[Install]\nWantedBy=multi-user.target\n")
 
-# They start the unit when an uplink with a file appears: by its name, MAC address, PCI address, or a name from udev.
-# Links that are no devices have the MAC address of the link that they are on.
-_KEYS = (
-    'TEST=="{0}/$name"',
-    'TEST=="device", TEST=="{0}/$attr{{address}}"',
-    'SUBSYSTEMS=="pci", TEST=="{0}/$id"',
-    *(f'TEST=="{{0}}/altname:$env{{{{ID_NET_NAME_{source}}}}}"' for source in ("ONBOARD", "SLOT", "PATH", "MAC")),
-)
-RULES = "".join(
-    [
-        f'{HEADER}\nSUBSYSTEM!="net", GOTO="macvtap_end"\nACTION=="remove", GOTO="macvtap_end"\n',
-        *(f'{key.format(LINKS_DIR)}, GOTO="macvtap_start"\n' for key in _KEYS),
-        'GOTO="macvtap_end"\n\nLABEL="macvtap_start"\n',
-        'PROGRAM=="/bin/systemd-escape -- $name", ENV{SYSTEMD_WANTS}+="macvtap-links@$result.service"\n',
-        '\nLABEL="macvtap_end"\n',
-    ]
-)
+# They start the unit when an uplink with a file appears. A link that is no device has the MAC address of another one.
+RULES = f"""{HEADER}
+SUBSYSTEM!="net", GOTO="macvtap_end"
+ACTION=="remove", GOTO="macvtap_end"
+TEST=="{LINKS_DIR}/$name", GOTO="macvtap_start"
+TEST=="device", TEST=="{LINKS_DIR}/$attr{{address}}", GOTO="macvtap_start"
+SUBSYSTEMS=="pci", TEST=="{LINKS_DIR}/$id", GOTO="macvtap_start"
+TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_ONBOARD}}", GOTO="macvtap_start"
+TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_SLOT}}", GOTO="macvtap_start"
+TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_PATH}}", GOTO="macvtap_start"
+TEST=="{LINKS_DIR}/altname:$env{{ID_NET_NAME_MAC}}", GOTO="macvtap_start"
+GOTO="macvtap_end"
+
+LABEL="macvtap_start"
+PROGRAM=="/bin/systemd-escape -- $name", ENV{{SYSTEMD_WANTS}}+="macvtap-links@$result.service"
+
+LABEL="macvtap_end"
+"""
 
 # By this ifupdown runs the program, on hosts without systemd. Measured with 0.8.41: a stanza needs no link of its name.
 # It has nothing for "down": a restart of networking must not disconnect guests.
@@ -102,29 +103,27 @@ tap() {{
     [ "$2" = - ] || chmod "$2" "$node"
 }}
 
+# Creates a link by the command $1, unless there is one of its name.
+add() {{
+    skip=yes
+    if [ -e "/sys/class/net/$name" ]; then
+        [ "$(ip -o link show dev "$name" type "$kind" 2>/dev/null)" ] ||
+            echo "<4>$name: this link exists and is not a $kind link; it is left as it is"
+    elif message=$(ip $1 2>&1); then
+        skip=
+    else
+        failed "$1" "$message"
+    fi
+}}
+
 make() {{
-    skip=
     while IFS= read -r line; do
         case $line in
+            '# vlan '* | '# macvtap '* | '# macvlan '*) set -- $line; kind=$2 name=$3 ;;
             '' | '#'*) ;;
             '{UP}') ip link set dev "$uplink" up ;;
-            'link add '*)
-                case $line in
-                    'link add link {UPLINK} '*) line="link add link $uplink ${{line#link add link {UPLINK} }}" ;;
-                esac
-                name=${{line#* name }}
-                name=${{name%% *}}
-                skip=
-                if [ -e "/sys/class/net/$name" ]; then
-                    skip=yes
-                    kind=${{line##* type }}
-                    kind=${{kind%% *}}
-                    [ "$(ip -o link show dev "$name" type "$kind" 2>/dev/null)" ] ||
-                        echo "<4>$name: this link exists and is not a $kind link; it is left as it is"
-                elif ! message=$(ip $line 2>&1); then
-                    failed "$line" "$message"
-                    skip=yes
-                fi ;;
+            'link add link {UPLINK} '*) add "link add link $uplink ${{line#link add link {UPLINK} }}" ;;
+            'link add '*) add "$line" ;;
             *) [ "$skip" ] || step "$line" ;;
         esac
     done

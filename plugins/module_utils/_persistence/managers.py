@@ -16,20 +16,13 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Shim, family
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    NETWORKD,
-    NETWORKD_DIR,
-    NETWORKMANAGER,
-    PROFILES_DIR,
-    UDEV_FILE,
-    UNMANAGED_FILE,
-    Desired,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import model
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import NETWORKD_DIR
 
 # Why a manager creates no links.
 WHY_NOT = {
-    NETWORKD: "networkd creates links by the uplink's own file, and leaves the uplink without addresses if it cannot",
-    NETWORKMANAGER: "NetworkManager removes a link with its profile, and the guest on it loses its NIC",
+    model.NETWORKD: "networkd creates links by the uplink's file, and leaves the uplink without addresses if it cannot",
+    model.NETWORKMANAGER: "NetworkManager removes a link with its profile, and the guest on it loses its NIC",
 }
 # NetworkManager reads no profile that others can read.
 PROFILE_MODE = 0o600
@@ -60,7 +53,7 @@ def unmanaged_file(name: str) -> str:
 
 
 def profile_file(name: str) -> str:
-    return f"{PROFILES_DIR}/{profile(name)}.nmconnection"
+    return f"{model.PROFILES_DIR}/{profile(name)}.nmconnection"
 
 
 def profile(name: str) -> str:
@@ -83,13 +76,13 @@ def unmanaged_by_networkmanager(names: t.Collection[str]) -> t.Iterator[File]:
     """Yield the file by which NetworkManager leaves the links alone, none without links."""
     if names:
         devices = ";".join(f"interface-name:{name}" for name in sorted(names))
-        yield File(UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={devices}\n")
+        yield File(model.UNMANAGED_FILE, f"{HEADER}\n[keyfile]\nunmanaged-devices+={devices}\n")
 
 
-def lease(desired: Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
+def lease(desired: model.Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
     """Yield paths and texts by which ``desired.manager`` gets the shim an address, and sets its others."""
-    name, alias = desired.name, desired.link.alias
-    if desired.manager == NETWORKD:
+    name, alias = desired.link.name, desired.link.alias
+    if desired.manager == model.NETWORKD:
         yield network_file(name), _network(name, shim)
         return
     yield profile_file(name), _profile(desired, shim)
@@ -97,7 +90,7 @@ def lease(desired: Desired, shim: Shim) -> t.Iterator[tuple[str, str]]:
     # takes for another program's, and gives no address, unless udev says otherwise.
     own = f'SUBSYSTEM=="net", KERNEL=="{name}"'
     managed = f'ACTION!="remove", {own}, ENV{{NM_UNMANAGED}}="0"\n'
-    yield UDEV_FILE, f'ACTION=="add", {own}, ATTR{{ifalias}}="{alias}"\n{managed}'
+    yield model.UDEV_FILE, f'ACTION=="add", {own}, ATTR{{ifalias}}="{alias}"\n{managed}'
 
 
 def gets_lease(file: File) -> bool:
@@ -105,16 +98,13 @@ def gets_lease(file: File) -> bool:
     return _GETS_LEASE.search(file.text) is not None
 
 
-def is_active(file: File, profiles: t.Collection[str]) -> bool:
-    """Whether the file is an active profile of NetworkManager, which has created or set up a link by it."""
-    return any(f"\nuuid={one}\n" in file.text for one in profiles if one)
-
-
-def retire(file: File) -> File:
-    """Return the profile as NetworkManager does not use it at the next boot.
+def retired(file: File, active: t.Collection[str]) -> File | None:
+    """Return a profile so that NetworkManager ignores it at the next boot, None unless it is ``active`` (UUIDs).
 
     If it were removed now, NetworkManager would remove the link with it as soon as it reads its files again.
     """
+    if not any(f"\nuuid={one}\n" in file.text for one in active if one):
+        return None
     return file if _RETIRED in file.text else replace(file, text=file.text.replace("[connection]\n", _RETIRED, 1))
 
 
@@ -130,8 +120,8 @@ def _network(name: str, shim: Shim) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _profile(desired: Desired, shim: Shim) -> str:
-    name, link = desired.name, desired.link
+def _profile(desired: model.Desired, shim: Shim) -> str:
+    name, link = desired.link.name, desired.link
     by_mac = desired.key.count(":") == 5
     parent = desired.key.removeprefix("altname:")
     lines = [f"[connection]\nid={profile(name)}\nuuid={uuid.uuid5(_NAMESPACE, f'{name} {parent}')}"]

@@ -32,8 +32,6 @@ INTERFACES_FILE = "/etc/network/interfaces.d/macvtap"
 NETWORKD_DIR = "/etc/systemd/network"
 PROFILES_DIR = "/etc/NetworkManager/system-connections"
 UNMANAGED_FILE = "/etc/NetworkManager/conf.d/90-macvtap.conf"
-# Of earlier versions, which added it to the uplink's file.
-DROP_IN = "50-macvtap.conf"
 # All paths that this version and earlier ones write to. Only files with the header are managed.
 PATTERNS = (
     f"{LINKS_DIR}/*",
@@ -42,7 +40,7 @@ PATTERNS = (
     f"{PROFILES_DIR}/macvtap-*.nmconnection",
     # Earlier versions only.
     f"{NETWORKD_DIR}/*-macvtap-*.netdev",
-    f"{NETWORKD_DIR}/*.network.d/{DROP_IN}",
+    f"{NETWORKD_DIR}/*.network.d/50-macvtap.conf",
     f"{UNIT_DIR}/*.wants/macvtap-links@*.service",
     "/etc/dhcp/dhclient-enter-hooks.d/macvtap",
 )
@@ -74,10 +72,6 @@ class Desired:
     shim: access_model.Shim | None = None
     manager: str | None = None
 
-    @property
-    def name(self) -> str:
-        return self.link.name
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -90,10 +84,6 @@ class Decision:
     backend: str | None = None
     desired: Desired | None = None
     unchanged: bool = False
-
-    @property
-    def shim(self) -> bool:
-        return isinstance(self.entry, access_model.DesiredShim)
 
     @property
     def absent(self) -> bool:

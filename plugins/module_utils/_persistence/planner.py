@@ -11,23 +11,15 @@ from __future__ import annotations
 import os
 import re
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, model, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import STANZA, UPLINK
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    INTERFACES_FILE,
-    NETWORKMANAGER,
-    SHIM,
-    Declared,
-    Desired,
-    Host,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.systemd_unit import StoredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Declared, Desired, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validate import check_alone
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -51,23 +43,17 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
     steps = []
     for path in {*managed, *after}:
         if path in host.files and path not in managed:
-            raise MacvtapError(
-                f"{path} is not managed by this collection, because its first line does not say so. Move it away"
-            )
+            raise MacvtapError(f"{path} is not managed by this collection: see its first line. Move it away")
         steps.append(step_between(managed.get(path), after.get(path)))
     return Plan(tuple(sorted(steps, key=_order)), (*resolved.warnings, *files.warnings))
 
 
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
-    """Return the decisions for the ``declared`` links.
-
-    :raises MacvtapError: a link cannot exist after a reboot.
-    """
+    """Return the decisions for the ``declared`` links. It raises what :func:`plan` raises."""
     files = [file for file in host.files.values() if file.ours]
-    stored: dict[str, StoredLink] = {}
-    for file in files:
-        for name, kind in links_of(file).items():
-            stored[name] = StoredLink(name, kind or (stored[name].kind if name in stored else ""))
+    # A kind that is known comes last.
+    kinds = sorted((kind, name) for file in files for name, kind in links_of(file).items())
+    stored = {name: systemd_unit.StoredLink(name, kind) for kind, name in kinds}
     return resolve(declared, host, {**stored, **systemd_unit.parse(files)[0]})
 
 
@@ -94,26 +80,28 @@ class _Files:
         self.host = host
         self.managed = managed
         self.purge = purge
-        self.desired = {one.name: one for one in resolved.links}
+        self.desired = {one.link.name: one for one in resolved.links}
         self.stored, self.up = systemd_unit.parse(managed.values())
-        self.remaining = self._remaining()
         self.warnings: list[str] = []
+        self.remaining = self._remaining()
 
     def after(self) -> dict[str, File]:
         """Return the files, by their paths."""
-        self._check_parents()
         links = self._links()
         files = self._kept()
         for one in self.desired.values():
             for path, text in self._parts(one):
-                mode = managers.PROFILE_MODE if path == managers.profile_file(one.name) else 0o644
-                files[path] = _with_block(files.get(path), File(path, text, mode), one)
+                mode = managers.PROFILE_MODE if path == managers.profile_file(one.link.name) else 0o644
+                head, blocks = _managed_blocks.parse(files[path].text if path in files else "")
+                blocks[one.link.name] = (one.link.kind, text)
+                files[path] = File(path, _managed_blocks.render(head, blocks), mode)
         # An image that is being built may have the unit already, although systemd does not run in it.
         by_ifupdown = any(one.backend == model.IFUPDOWN for one in self.resolved.decisions.values())
         systemd = self.host.systemd or (model.TEMPLATE in self.managed and not by_ifupdown)
         if links and not systemd:
-            blocks = _managed_blocks.parse(files[INTERFACES_FILE].text)[1] if INTERFACES_FILE in files else {}
-            files[INTERFACES_FILE] = File(INTERFACES_FILE, _managed_blocks.render(STANZA, blocks))
+            kept = files.get(model.INTERFACES_FILE, File(""))
+            text = _managed_blocks.render(STANZA, _managed_blocks.parse(kept.text)[1])
+            files[model.INTERFACES_FILE] = File(model.INTERFACES_FILE, text)
         rendered = systemd_unit.render(links, self.up, systemd=systemd)
         ignored = [name for name in links if managers.profile_file(name) not in files]
         files.update({file.path: file for file in (*rendered, *managers.unmanaged_by_networkmanager(ignored))})
@@ -125,12 +113,12 @@ class _Files:
         """Yield paths and texts of what the kernel, udev and the managers are configured with for a link."""
         if one.link.kind == SHIM:
             # systemd applies it when udev has the link: later than the program, and after what a file sets for all.
-            settings = systemd_unit.settings(one.name).items()
+            settings = systemd_unit.settings(one.link.name).items()
             yield model.SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in settings)
         if one.manager is not None and one.shim is not None:
             yield from managers.lease(one, one.shim)
         if one.manager != model.NETWORKD and self.host.systemd:
-            yield managers.unmanaged_by_networkd(one.name, extended=one.name in self.host.extended)
+            yield managers.unmanaged_by_networkd(one.link.name, extended=one.link.name in self.host.extended)
 
     def _kept(self) -> dict[str, File]:
         """Return the files as they are without the links that are declared or purged."""
@@ -139,78 +127,56 @@ class _Files:
             links = {} if path.startswith(f"{model.LINKS_DIR}/") else links_of(file)
             gone = {name for name, kind in links.items() if not self._stays(name, kind) and name not in self.remaining}
             # Those that the program creates from now on.
-            moved = {name for name in gone & self.desired.keys() if self.desired[name].manager != NETWORKMANAGER}
-            if path == INTERFACES_FILE:
-                gone -= self._of_ifupdown2(moved)
+            moved = {name for name in gone & self.desired.keys() if self.desired[name].manager != model.NETWORKMANAGER}
+            stuck = moved & self.host.links.keys() if path == model.INTERFACES_FILE and self.host.ifupdown2 else set()
+            gone -= stuck
+            if stuck:
+                self.warnings.append(
+                    f"{join_names(sorted(stuck))} was created by ifupdown2, and ifreload -a would set it down if it "
+                    f"left {path}. So it stays in that file; remove it from there right before a reboot"
+                )
+            retired = managers.retired(file, self.host.networkmanager.values()) if links and gone == moved else None
             if gone < links.keys():
                 head, blocks = _managed_blocks.parse(file.text)
                 left = {name: block for name, block in blocks.items() if name not in gone}
-                files[path] = replace(file, text=_managed_blocks.render(head, left)) if gone else file
-            elif links and gone == moved and managers.is_active(file, self.host.networkmanager.values()):
-                files[path] = managers.retire(file)
+                files[path] = File(path, _managed_blocks.render(head, left), file.mode) if gone else file
+            elif retired is not None:
+                files[path] = retired
                 self.warnings.append(
                     f"{join_names(sorted(links))} was created by NetworkManager, which would remove the link with its "
                     f"profile. The unit creates it from the next boot on; the first run after that removes {path}"
                 )
         return files
 
-    def _of_ifupdown2(self, names: t.Collection[str]) -> set[str]:
-        """Return those of the links whose stanzas stay, although the unit creates the links from now on."""
-        staying = {name for name in names if name in self.host.links and self.host.ifupdown2}
-        if staying:
-            self.warnings.append(
-                f"{join_names(sorted(staying))} was created by ifupdown2, and ifreload -a would set it down if it left "
-                f"{INTERFACES_FILE}. So it stays in that file; remove it from there right before a reboot"
-            )
-        return staying
-
     def _stays(self, name: str, kind: str) -> bool:
         """Whether what is written for a link stays as it is, apart from links on it."""
         decision = self.resolved.decisions.get(name)
-        if decision is not None and decision.shim == (kind == SHIM):
+        if decision is not None and isinstance(decision.entry, DesiredShim) == (kind == SHIM):
             return decision.unchanged
         return kind == SHIM or not self.purge
 
     def _remaining(self) -> set[str]:
-        """Return the stored links that stay. A purge leaves the parents of all that will exist."""
+        """Return the stored links that stay, and the VLANs below any link that stays.
+
+        :raises MacvtapError: such a VLAN is declared absent.
+        """
         remaining = {name for name, one in self.stored.items() if self._stays(name, one.kind)}
         while True:
-            parents = {one.parent.name for one in self.desired.values()}
-            parents |= {self.stored[name].parent for name in remaining - self.desired.keys()}
-            more = (parents & self.stored.keys()) - remaining - self.resolved.decisions.keys()
-            if not more:
+            parents = {name: one.parent.name for name, one in self.desired.items()}
+            parents.update((name, self.stored[name].parent) for name in remaining - self.desired.keys())
+            missing = (self.stored.keys() & set(parents.values())) - remaining - self.desired.keys()
+            for name in sorted(missing):
+                on = join_names(sorted(one for one, parent in parents.items() if parent == name))
+                message = f"{name} is the parent of {on}, which could not be created at the next boot without it"
+                decision = self.resolved.decisions.get(name)
+                if decision is not None and decision.absent:
+                    raise MacvtapError(f"{message}. Remove the configuration of that first", path=decision.entry.path)
+                self.warnings.append(f"the configuration of {name} stays: {message}. Remove that first")
+            if not missing:
                 return remaining
-            remaining |= more
+            remaining |= missing
 
-    def _check_parents(self) -> None:
-        """Refuse, or warn of, a parent whose configuration is removed while links on it stay.
-
-        :raises MacvtapError: a VLAN is declared absent that is the parent of such a link.
-        """
-        on: dict[str, list[str]] = {}
-        for name in sorted({*self.remaining, *self.desired}):
-            parent = self.desired[name].parent.name if name in self.desired else self.stored[name].parent
-            on.setdefault(parent, []).append(name)
-        for name in sorted(self.stored.keys() & on.keys()):
-            names, decision = join_names(on[name]), self.resolved.decisions.get(name)
-            if decision is None and self.purge:
-                self.warnings.append(
-                    f"{name} is not declared, but its configuration stays: it is the parent of {names}, which could "
-                    "not be created at the next boot without it. Remove that first, or declare this too"
-                )
-            elif decision is not None and decision.absent and not decision.shim:
-                raise MacvtapError(
-                    f"{name} is the parent of {names}, which could not be created at the next boot without it. Remove "
-                    "the configuration of that first",
-                    path=decision.entry.path,
-                )
-            elif decision is not None and decision.backend is None:
-                self.warnings.append(
-                    f"{names} will not exist after a reboot, although it is configured: nothing creates its parent "
-                    f"{name}. Set backend: none for that too, or another backend here"
-                )
-
-    def _links(self) -> dict[str, StoredLink]:
+    def _links(self) -> dict[str, systemd_unit.StoredLink]:
         """Return the links that the program creates, and note the uplinks that it sets up."""
         links = {name: one for name, one in self.stored.items() if name in self.remaining}
         for name, one in self.desired.items():
@@ -223,9 +189,3 @@ class _Files:
         for name, one in self.desired.items():
             check_alone(links[name], links.values(), one.link.path)
         return links
-
-
-def _with_block(before: File | None, file: File, one: Desired) -> File:
-    """Return the file with its text as the block of the link, beside the blocks of others."""
-    head, blocks = _managed_blocks.parse(before.text) if before is not None else ("", {})
-    return replace(file, text=_managed_blocks.render(head, {**blocks, one.name: (one.link.kind, file.text)}))

