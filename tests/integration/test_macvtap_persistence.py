@@ -400,6 +400,6 @@ def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
     bad = {**LINK, "alias": "two\nlines"}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")
-    assert "only where systemd does not run" in host.run(**LINK, backend="ifupdown")["msg"]
+    assert "only on hosts without systemd" in host.run(**LINK, backend="ifupdown")["msg"]
     host.sh("rmdir /run/systemd/system")
     assert "/etc/network/interfaces.d" in host.run(**LINK, backend="ifupdown")["msg"]

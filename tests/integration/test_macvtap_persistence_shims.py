@@ -78,7 +78,7 @@ def test_links_and_shims_come_and_go_each_by_its_own_calls(host: Host) -> None:
 
 def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
     host.systemd()
-    shim = {**SHIM, "addresses": [], "dhcp4": True}
+    shim = {**SHIM, "addresses": ["2001:db8:1::41"], "dhcp4": True}
     host.run(backend="networkmanager", shims=[shim])
     path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
     assert host.files()[path] == "600"

@@ -49,7 +49,7 @@ def lease_by(asked: str, parent: Link, host: Host, path: str) -> str:
     if asked != IFUPDOWN and len(candidates) == 1:
         return candidates[0]
     enabled = " and ".join(host.enabled) or "neither networkd nor NetworkManager"
-    reason = f"DHCP requires a network manager: {enabled} would start at boot, and neither manages {parent.name}"
+    reason = f"DHCP requires a manager: {enabled} would start at boot, and neither manages {parent.name}"
     raise MacvtapError(
         f"{'ifupdown gets a shim no address by DHCP' if asked == IFUPDOWN else reason}. Use backend: networkd or "
         "networkmanager, or addresses instead of dhcp4",
