@@ -210,8 +210,8 @@ options:
       - V(ifupdown) runs the program of the unit from a stanza in C(/etc/network/interfaces.d), on hosts without
         systemd. It is refused on hosts with systemd.
       - V(networkd) and V(networkmanager) are for shims with O(shims[].dhcp4), and name the manager that gets the
-        address. The default is the manager of the uplink. The unit creates the shim, and all other shims as well. For other
-        links they are refused. networkd leaves the uplink without addresses if it cannot create a link on it, and
+        address. The default is the manager of the uplink. In any case the unit creates the shim. For other links
+        they are refused. networkd leaves the uplink without addresses if it cannot create a link on it, and
         NetworkManager removes a link together with its profile.
       - V(none) is nothing. The configuration of the link is removed.
     type: str
