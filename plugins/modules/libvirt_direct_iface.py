@@ -798,19 +798,27 @@ def _converge(
 ) -> dict[str, t.Any]:
     sources = {source for desired in declared if (source := desired.given.get("source"))}
     level, purge = module.params["live"], module.params["purge"]
+    # The declarations compared with the host: as first observed, and as last observed.
     resolved: list[resolution.Resolved] = []
+    final: list[resolution.Resolved] = []
 
-    def inquire(host: Host) -> tuple[list[Desired], tuple[str, ...], Reach]:
+    def inquire(host: Host) -> tuple[_plan.Plan[Nic], tuple[str, ...], Reach]:
         always, check = module.params["auto"] == "always", module.params["check_relay"]
         cases = auto.cases(declared, host, check=check)
         modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        return auto.resolve_modes(declared, modes), relay_warnings, _reach(host)
+        resolved[:] = final[:] = resolution.resolve(
+            auto.resolve_modes(declared, modes),
+            host,
+            identity.Untouched(frozenset(), states.ending(host)),
+            level=level,
+            purge=purge,
+        )
+        first = planner.plan_of(resolved, host)
+        # Where no source is taken it does not matter how the host is reached.
+        return first, relay_warnings, _reach(host) if disruptions.of_steps(first.steps) else Reach()
 
-    def plan(host: Host, answers: tuple[list[Desired], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
-        with_modes, relay_warnings, reach = answers
-        untouched = identity.Untouched(frozenset(), states.ending(host))
-        resolved[:] = resolution.resolve(with_modes, host, untouched, level=level, purge=purge)
-        planned = planner.plan(with_modes, host, untouched, level=level, purge=purge)
+    def plan(host: Host, answers: tuple[_plan.Plan[Nic], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
+        planned, relay_warnings, reach = answers
         states.validate(planned, host)
         disconnect_warnings = reachability.check(
             disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
@@ -825,7 +833,8 @@ def _converge(
     def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
         identity.validate_defined(resolved, before[0], host)
         # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
-        return planner.plan(identity.pinned(resolved), host, untouched_in(host), level=level)
+        final[:] = resolution.resolve(identity.pinned(resolved), host, untouched_in(host), level=level)
+        return planner.plan_of(final, host)
 
     def untouched_in(host: Host) -> identity.Untouched:
         return identity.Untouched(
@@ -870,8 +879,7 @@ def _converge(
                 # A kept change may leave requests outstanding.
                 hv.ensure_keeper()
         raise
-    host, untouched = outcome.host, untouched_in(outcome.host)
-    final = resolution.resolve(identity.pinned(resolved), host, untouched, level=level)
+    host = outcome.host
     ours = {(r.before.domain, r.before.mac) for r in final}
     outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
     asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}

@@ -318,6 +318,7 @@ reflective_relay:
 """
 
 import contextlib
+import functools
 import typing as t
 from dataclasses import replace
 
@@ -341,7 +342,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     warnings as link_warnings,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holders, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    DesiredLink,
+    Holders,
+    Link,
+    Links,
+    report,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
@@ -349,10 +356,15 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 
 
 class _Answers(t.NamedTuple):
-    """Answers from before the plan: modes that auto resolves to, by path, holders of taps, how the host is reached."""
+    """Answers from before the plan: the desired links with resolved modes, holders of taps, how the host is reached.
 
-    modes: dict[str, str | None]
+    ``first`` is what ``links``, the first observation, lack of them.
+    """
+
+    desired: list[DesiredLink]
     warnings: tuple[str, ...]
+    links: Links
+    first: Plan[Link]
     holders: dict[str, Holders]
     reach: Reach
 
@@ -376,11 +388,18 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         modes, warnings = ask.settle(
             link_modes.cases(desired, links, check=params["check_relay"]), links, answers, **how
         )
-        # Holders of all links, before it is known which are removed: one scan of the processes.
-        return _Answers(modes, warnings, holders.of(links), monitor.observe())
+        resolved = link_modes.resolve_modes(desired, modes)
+        first = planner.plan(resolved, links, purge_group=purge_group)
+        # Without a change it does not matter who holds a tap, or how the host is reached.
+        held, reach = {}, Reach()
+        if first.changed:
+            held, reach = holders.of(planner.disconnecting(first.steps)), monitor.observe()
+        return _Answers(resolved, warnings, links, first, held, reach)
 
     def plan(links: Links, known: _Answers) -> Plan[Link]:
-        planned = planner.plan(link_modes.resolve_modes(desired, known.modes), links, purge_group=purge_group)
+        planned = known.first
+        if links is not known.links:
+            planned = planner.plan(known.desired, links, purge_group=purge_group)
         planner.check_holders(planned, known.holders, force=params["force"])
         planned = reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *known.warnings))
@@ -389,17 +408,17 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, known)
 
-    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+    def cut(some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
         """Check again right before the change: a guest may have started, or an address may have been added.
 
         On the way ``back``, in a rollback, a new link that a guest uses meanwhile always stays.
         """
         first = monitor.first if back else None
-        now = session.observe(())
-        refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), now, since=first)
+        refused: dict[str, MacvtapError] = {}
+        if not params[ALLOW] and reachability.of_steps(some):
+            refused = reachability.cuts(some, monitor.observe(), links, since=first)
         if back or not params["force"]:
-            held = holders.of({step.target: step.before for step in some if step.before})
-            refused.update(planner.cuts(some, held, doubts=not back))
+            refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
         return refused
 
     lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
@@ -417,7 +436,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
+            revert=lambda steps: session.revert(steps, functools.partial(cut, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

@@ -267,6 +267,7 @@ vlans:
 """
 
 import contextlib
+import functools
 import typing as t
 from dataclasses import replace
 
@@ -328,12 +329,11 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
         steps.check_there(planned, links)
         return plan(links, known)
 
-    def cut(some: t.Sequence[Step[Link]], *, back: bool = False) -> dict[str, MacvtapError]:
+    def cut(some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
         """Check again right before the change: a guest may have started, or an address may have been added.
 
         On the way ``back``, in a rollback, a link that a guest uses meanwhile always stays.
         """
-        links = session.observe(())
         first = monitor.first if back else None
         refused = {} if params[ALLOW] else reachability.cuts(some, monitor.observe(), links, since=first)
         if back or not params["force"]:
@@ -355,7 +355,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             apply=apply if params[ALLOW] else monitor.kept(apply),
             verify=verify,
             undo=lambda journal, links: vlans.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, back=True)),
+            revert=lambda steps: session.revert(steps, functools.partial(cut, back=True)),
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )

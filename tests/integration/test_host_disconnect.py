@@ -154,7 +154,7 @@ def test_an_address_that_it_has_got_since_the_look_at_it(lan: Lan, change: dict[
 
 def test_a_new_link_with_an_address_by_now_is_not_taken_back(lan: Lan) -> None:
     failing = {"name": "bad0", "parent": "eth1", "mode": "bridge", "addrgenmode": "stable_secret"}
-    given = Meanwhile("before", "_plan._put_back", GIVEN)
+    given = Meanwhile("before", "_plan._roll_back", GIVEN)
     result = link(lan, {"links": [MT0, failing]}, meanwhile=given)
     assert result["msg"].startswith("links[1]: the kernel refused to create bad0"), result["msg"]
     assert "failed as well: links[0]: mt0 has addresses of the host (198.51.100.1/24), and removing" in result["msg"]

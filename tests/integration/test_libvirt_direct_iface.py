@@ -230,7 +230,7 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
         ({"domain": "web1"}, r"^mac: a selector is required: set mac, alias, target or source"),
         ({"interfaces": [{"mac": A}]}, r"^interfaces\[0\]\.domain: a domain name is required"),
         ({"domain": "web1", "mac": A, "mtu": 9000}, r"^mtu: libvirt refuses an MTU .* Set it on the source"),
-        ({"domain": "web1", "mac": A, "vlan": 20}, r"^vlan: .*Use a VLAN link"),
+        ({"domain": "web1", "mac": A, "vlan": 20}, r"^vlan: .*Use a VLAN interface"),
         ({"domain": "web1", "mac": A, "source": "eth00"}, r"^source: there is no link eth00 .*did you mean eth0"),
         ({}, r"one of the following is required: domain, interfaces"),
         ({"domain": "web1", "mac": A, "interfaces": []}, r"mutually exclusive"),

@@ -139,7 +139,7 @@ def test_what_would_fail_or_get_lost_is_refused_first(
         (MULTICAST, "multicast"),
         (BROADCAST, "broadcast|multicast"),
         (ZERO, "zero"),
-        (B, f"{B} is the address of an interface of domain web2 already; .* leave mac out"),
+        (B, f"{B} is already the address of an interface of domain web2.* leave mac out"),
         (C, f"{C} is the address of mt8, another link on up1"),
     ],
 )

@@ -212,7 +212,7 @@ def test_a_nic_that_was_moved_is_not_found_where_it_was(hv: Hypervisor, module: 
     assert "<source dev='up1' mode='bridge'/>" in element(hv.dump("web1"), A)
     twice = [{"domain": "web1", "source": "eth0"}, {"domain": "web1", "mac": C, "source": "eth0", "mode": "bridge"}]
     for check in (True, False):
-        assert "is to have 2 direct interfaces" in module(interfaces=twice, check=check)["msg"]
+        assert "would have 2 direct interfaces" in module(interfaces=twice, check=check)["msg"]
     assert C not in hv.dump("web1")
 
 

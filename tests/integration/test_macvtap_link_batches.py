@@ -47,7 +47,7 @@ def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_
 
     purge = {"parent": "eth0", "mode": "bridge", "group": 7, "purge": True}
     netns.refuses({**purge, "group": 0, "links": own[:1]}, "^purge: requires a group other than 0", python=python)
-    netns.refuses({**purge, "group": None, "links": own[:1]}, "^purge: needs group", python=python)
+    netns.refuses({**purge, "group": None, "links": own[:1]}, "^purge: requires a group", python=python)
     assert not netns.run({**purge, "links": own}, python=python)["changed"]
 
     wanted = {**purge, "links": [{"name": "own1"}, {"name": "new0"}]}

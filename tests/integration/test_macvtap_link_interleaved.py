@@ -8,6 +8,7 @@ import contextlib
 import pathlib
 import subprocess
 import typing as t
+from functools import partial
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -97,10 +98,9 @@ def run(session: netlink.Session, wanted: t.Sequence[DesiredLink], other: Other)
     """Do what macvtap_link does, and return its error, "" if there is none."""
     names = {want.name for want in wanted}
 
-    def cut(steps: t.Sequence[Step[Link]], *, doubts: bool = True) -> dict[str, MacvtapError]:
+    def cut(steps: t.Sequence[Step[Link]], _links: Links, *, doubts: bool = True) -> dict[str, MacvtapError]:
         other.looked = True
-        held = holders.of({step.target: step.before for step in steps if step.before})
-        return planner.cuts(steps, held, doubts=doubts)
+        return planner.cuts(steps, holders.of(planner.disconnecting(steps)), doubts=doubts)
 
     def plan(links: Links, held: t.Mapping[str, t.Any]) -> Plan[Link]:
         planned = planner.plan(wanted, links)
@@ -118,7 +118,7 @@ def run(session: netlink.Session, wanted: t.Sequence[DesiredLink], other: Other)
             plan=plan,
             apply=apply,
             undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, lambda some: cut(some, doubts=False)),
+            revert=lambda steps: session.revert(steps, partial(cut, doubts=False)),
             check_mode=False,
         )
     except MacvtapError as exc:

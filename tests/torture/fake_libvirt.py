@@ -238,7 +238,12 @@ class Domain:
     def ID(self) -> int:  # noqa: N802
         # It changes at each start. The real one is known without a call.
         guest = self._stage.world.guests.get(self._uuid)
-        return guest.boot if guest is not None and guest.running else -1
+        if guest is not None and guest.running:
+            return guest.boot
+        if guest is not None:
+            # A domain that is off has no job.
+            self._stage.looks(guest, "job")
+        return -1
 
     def state(self, _flags: int = 0) -> list[int]:
         return t.cast("list[int]", self._do("state", _state))

@@ -161,6 +161,16 @@ class Connection:
             return jobs.INCOMING if tuple(domain.state()[:2]) == _PAUSED_TO_MIGRATE else ""
         return _JOBS.get(job.get("operation"), "unknown")
 
+    def names_of_saved(self) -> frozenset[str] | None:
+        """Return the names of the domains with a managed save, None if this driver cannot list them."""
+        try:
+            listed = self.handle.listAllDomains(self.libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        except self.libvirt.libvirtError:
+            if self.lost:
+                raise
+            return None
+        return frozenset(domain.name() for domain in listed)
+
     def saved(self, domain: t.Any) -> tuple[Iface, ...] | None:
         """Return the interfaces of a domain's managed save, () if it is unreadable, None without a save."""
         try:

@@ -7,8 +7,10 @@ Text in, text out. expat reads it without entities, and it is edited in place: s
 
 from __future__ import annotations
 
+import functools
 import textwrap
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
@@ -44,10 +46,18 @@ _Element = t.Tuple[str, ...]
 
 def read(text: str, index: int | None = None) -> Iface:
     """Parse an element; ``index`` is its position among the interfaces of its domain."""
-    return _parse(spans.locate(text.encode(), _DEPTH), text, index)
+    iface = _located(text)[1]
+    return iface if index is None else replace(iface, index=index)
 
 
-def _parse(element: spans.Element, text: str, index: int | None = None) -> Iface:
+@functools.lru_cache(maxsize=1024)
+def _located(text: str) -> tuple[spans.Element, Iface]:
+    """Return an element, parsed; it is read first, and rendered later."""
+    element = spans.locate(text.encode(), _DEPTH)
+    return element, _parse(element, text)
+
+
+def _parse(element: spans.Element, text: str) -> Iface:
     found: dict[_Element, t.Mapping[str, str]] = {(): element.attributes}
     for child in element.children:
         found.setdefault((child.name,), child.attributes)
@@ -78,7 +88,6 @@ def _parse(element: spans.Element, text: str, index: int | None = None) -> Iface
         values=values,
         origin=None if kind == "direct" else network or source.get("bridge") or source.get("dev"),
         xml=text,
-        index=index,
     )
 
 
@@ -93,20 +102,22 @@ def render(iface: Iface) -> str:
     if not iface.xml:
         return _new(iface)
     text = iface.xml.encode()
-    element = spans.locate(text, _DEPTH)
-    current = _parse(element, iface.xml)
+    element, current = _located(iface.xml)
     if current.type != iface.type:
         return _converted(text, element, iface)
     changes: dict[_Element, dict[str, str | None]] = {}
+    cleared = False
     for field in fields.IN_XML:
         value = iface.get(field.name)
         if value != current.get(field.name):
             names = field.write(value if value is not None else current.values[field.name])
             changes.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
+            cleared = cleared or value is None
     if not changes:
         return iface.xml
     # A child that loses all its fields is removed, with everything else in it.
-    remaining = {part for f in fields.IN_XML if f.name in iface.values for part in _prefixes(f.element)}
+    kept = [f.element for f in fields.IN_XML if f.name in iface.values] if cleared else changes
+    remaining = {part for path in kept for part in _prefixes(path)}
     removed = {part for path in changes for part in _prefixes(path) if part not in remaining}
     if any(not (one.get("vlan") or "0").isdigit() for one in (current, iface)) and current.get("vlan") != iface.get(
         "vlan"

@@ -7,19 +7,13 @@ from __future__ import annotations
 import contextlib
 import os
 import typing as t
-from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_reader import DomainReader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    RULE,
-    Domain,
-    Host,
-    Iface,
-    Nic,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import RULE, Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
@@ -39,15 +33,6 @@ def connect(
         yield Hypervisor(connection, timeout, rules or RuleStore())
 
 
-class _Listed(t.NamedTuple):
-    """A domain as libvirt lists it."""
-
-    handle: t.Any
-    active: bool
-    persistent: bool
-    paused: bool
-
-
 class Hypervisor:
     """A connection, and what this run has done over it so far."""
 
@@ -61,6 +46,7 @@ class Hypervisor:
         )
         self._guests = Guests(connection, timeout, self._requests)
         self._definitions = Definitions(connection)
+        self._reader = DomainReader(connection, self._definitions)
         with connection.translate_errors("cannot query libvirt"):
             self._version = int(connection.handle.getLibVersion())
         self._local = connection.local
@@ -85,10 +71,10 @@ class Hypervisor:
         return self._connection.retry(lambda: self._observe(selected, sources))
 
     def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str]) -> Host:
-        listed = self._list()
+        listed = self._reader.list_all()
         selected = sorted(listed) if names is None else names
         pending = self._requests.outstanding()
-        found = {name: self._read(listed[name], pending, with_state=True) for name in selected if name in listed}
+        found = {name: self._reader.read(listed[name], pending) for name in selected if name in listed}
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(selected) else tuple(sorted(listed))
         host = Host(self._connection.uri, domains, known, self._version)
@@ -101,53 +87,7 @@ class Hypervisor:
 
         A domain that this user may not read is listed in ``unreadable``, and is no error.
         """
-        return host if host.macs is not None else self._connection.retry(lambda: self._with_macs(host))
-
-    def _with_macs(self, host: Host) -> Host:
-        macs: dict[str, list[str]] = {}
-        targets: dict[str, list[str]] = {}
-        stored_by_source: dict[str, list[tuple[str, str, str | None]]] = {}
-        unreadable = []
-        for name, listed in self._list().items():
-            if name in host.domains:
-                continue
-            try:
-                stored, live = self._read_interfaces(listed)
-            except MacvtapError:
-                if self._connection.lost:
-                    raise
-                unreadable.append(name)
-                continue
-            for mac in {iface.mac for iface in (*stored, *live)}:
-                macs.setdefault(mac, []).append(name)
-            for target in {iface.get("target") for iface in stored} - {None}:
-                targets.setdefault(target or "", []).append(name)
-            # The NICs of a running guest show as links of the host.
-            for iface in () if listed.active else stored:
-                if iface.type == "direct" and (source := iface.get("source")):
-                    stored_by_source.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
-        return replace(
-            host,
-            macs={mac: tuple(names) for mac, names in macs.items()},
-            targets={target: tuple(names) for target, names in targets.items()},
-            stored_by_source={source: tuple(nics) for source, nics in stored_by_source.items()},
-            unreadable=tuple(unreadable),
-        )
-
-    def _read_interfaces(self, listed: _Listed) -> tuple[tuple[Iface, ...], tuple[Iface, ...]]:
-        """Return a domain's interfaces, stored and live, without reading its passwords."""
-        with self._connection.translate_errors(f"cannot read domain {listed.handle.name()!r}"):
-            try:
-                inactive = self._connection.libvirt.VIR_DOMAIN_XML_INACTIVE
-                stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
-                if listed.active:
-                    return stored, xml.interfaces(listed.handle.XMLDesc(0))
-                # A saved guest is restored with these.
-                return stored, self._connection.saved(listed.handle) or ()
-            except self._connection.libvirt.libvirtError as exc:
-                if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
-                return (), ()
+        return host if host.macs is not None else self._connection.retry(lambda: self._reader.with_macs(host))
 
     def apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic] | None = None) -> None:
         """Store, then detach, then attach: so a MAC address can move from one running guest to another.
@@ -236,69 +176,6 @@ class Hypervisor:
             hostlinks.require(changing.path)
         if self._manages_rules:
             self._rules.require(*rules_of(tasks))
-
-    def _list(self) -> dict[str, _Listed]:
-        """Return all domains by name. Four calls in all, where asking each domain takes three each."""
-        with self._connection.translate_errors("cannot list the domains"):
-            handles = self._connection.handle.listAllDomains()
-            active, persistent, executing = (
-                {handle.name() for handle in self._connection.handle.listAllDomains(flag)}
-                for flag in (
-                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
-                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
-                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
-                )
-            )
-        # A domain that is neither disappeared between the calls. It is not a transient domain.
-        return {
-            name: _Listed(h, name in active, name in persistent, name in active - executing)
-            for h in handles
-            if (name := h.name()) in active | persistent
-        }
-
-    def _read(
-        self, listed: _Listed, pending: t.Mapping[str, t.Any] | None = None, *, with_state: bool = False
-    ) -> Domain | None:
-        """Return a domain, None if it disappeared since; ``pending`` are the outstanding requests, by UUID.
-
-        ``with_state`` also reads its state, its job and its managed save.
-        """
-        handle = listed.handle
-        with self._connection.translate_errors(f"cannot read domain {handle.name()!r}"):
-            try:
-                document = self._connection.stored_xml(handle) if listed.persistent else ""
-                live, instance = self._connection.live_xml(handle) if listed.active else ("", "")
-                state, job = (
-                    (self._connection.state(handle), self._connection.job(handle)) if with_state and live else ("", "")
-                )
-                saved = self._connection.saved(handle) if with_state and listed.persistent and not live else None
-            except self._connection.libvirt.libvirtError as exc:
-                if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
-                return None
-        uuid = handle.UUIDString()
-        requested = (pending or {}).get(uuid)
-        live_ifaces = xml.interfaces(live) if live else ()
-        defined = self._definitions.defined_xml(handle.name())
-        return Domain(
-            name=handle.name(),
-            uuid=uuid,
-            running=bool(live),
-            persistent=listed.persistent,
-            paused=listed.paused,
-            document=document,
-            stored=xml.interfaces(document) if document else (),
-            live=live_ifaces,
-            instance=instance,
-            state=state,
-            job=job,
-            saved=saved,
-            defined=xml.interfaces(defined) if defined else None,
-            overwritten=handle.name() in self._definitions.overwritten,
-            pending=frozenset(requested["nics"]) & {iface.mac for iface in live_ifaces}
-            if requested and requested["instance"] == instance
-            else frozenset(),
-        )
 
     def _check_links(self, tasks: t.Sequence[Task]) -> None:
         """Check that the kernel has the links that libvirt reports."""

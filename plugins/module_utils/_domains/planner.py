@@ -54,7 +54,11 @@ def plan(
 
     :raises MacvtapError: a declaration is impossible, with the path of the option.
     """
-    resolved = resolve(declared, host, unanswered, level=level, purge=purge)
+    return plan_of(resolve(declared, host, unanswered, level=level, purge=purge), host)
+
+
+def plan_of(resolved: t.Sequence[Resolved], host: Host) -> Plan[Nic]:
+    """As :func:`plan`, of declarations that are compared with ``host`` already."""
     cases = [_case(r) for r in resolved]
     validate.validate_nics(cases, host)
     sharing_warnings = sharing.validate(cases, host)

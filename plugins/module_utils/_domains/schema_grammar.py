@@ -8,7 +8,6 @@ import copy
 import functools
 import os
 import typing as t
-from xml.sax.saxutils import quoteattr
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema_text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.schema_text import NS, children, kind_of
@@ -71,6 +70,9 @@ class Grammar:
 
     def validator(self, start: t.Any) -> t.Any:
         """Return lxml's validator of the pattern ``start``, which may refer to the schema's named patterns."""
+        # Imported here: it imports urllib.request, and only a file is validated.
+        from xml.sax.saxutils import quoteattr
+
         text = self._etree.tostring(start, with_tail=False)
         if text not in self._validators:
             grammar = self._etree.fromstring(_GRAMMAR.format(quoteattr(self._path)))

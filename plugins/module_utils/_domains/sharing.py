@@ -49,11 +49,14 @@ def validate(cases: t.Sequence[Case], host: Host) -> list[str]:
     if not placed:
         return []
     uses = _uses(cases, host)
+    alone = {source for source, those in uses.items() if any(use.mode in links_validate.PASSTHRU for use in those)}
     warnings = []
     for desired, _before, after in placed:
         stored = after.stored or after.live
         source = _name(stored.get("source") if stored else None, host)
         own = _Use("", after.domain, after.mac, stored.get("mode") if stored else None, False)
+        if own.mode not in links_validate.PASSTHRU and source not in alone:
+            continue
         others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
         if links_validate.crowded([own.mode, *(use.mode for use in others)]):
             warnings += _validate_one(desired, own, others, source, host)

@@ -12,7 +12,6 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -21,6 +20,10 @@ _START_TAG = re.compile(rb"""<[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
 # Matched only from where white space begins; from each position in it would take quadratic time.
 _ATTRIBUTE = re.compile(rb"""(?<!\s)(\s+)([^\s=/>]+)\s*=\s*("[^"]*"|'[^']*')""")
 _TAG_END = re.compile(rb"(?<!\s)\s*/?>\Z")
+# xml.sax.saxutils has the first three as well, and imports urllib.request: 15 ms.
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}
+)
 # The limit of libxml2, and so of libvirt.
 _DEEPEST = 257
 
@@ -199,7 +202,7 @@ def content(text: bytes, element: Element) -> str:
 
 def quote(value: str) -> bytes:
     """Return ``value`` as an attribute's value in libvirt's own single quotes."""
-    return b"'" + escape(value, {"'": "&apos;", "\n": "&#10;", "\t": "&#9;", "\r": "&#13;"}).encode() + b"'"
+    return b"'" + value.translate(_ESCAPES).encode() + b"'"
 
 
 def indent_of(text: bytes, element: Element) -> bytes:

@@ -33,6 +33,7 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
     }
     final = _final(cases, host)
     targets = _targets(final)
+    of_domain = _by_domain(final)
     for desired, before, after in cases:
         current, stored = before.stored, after.stored
         if stored is None:
@@ -44,7 +45,7 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
         }
         if changed:
             _validate_values(desired, stored, changed)
-            _validate_once(desired, after, changed, final)
+            _validate_once(desired, after, changed, of_domain[after.domain])
         multicast.validate(desired, before, stored, changed=changed, host=host, leaving=leaving)
         name = stored.get("target")
         if name and "target" in changed:
@@ -120,6 +121,14 @@ def _final(cases: t.Sequence[_Case], host: Host) -> dict[tuple[str, str], Iface]
     return {key: iface for key, iface in final.items() if iface is not None}
 
 
+def _by_domain(final: t.Mapping[tuple[str, str], Iface]) -> dict[str, dict[str, Iface]]:
+    """Return the interfaces of each domain, by MAC address."""
+    found: dict[str, dict[str, Iface]] = {}
+    for (domain, mac), iface in final.items():
+        found.setdefault(domain, {})[mac] = iface
+    return found
+
+
 def _targets(final: t.Mapping[tuple[str, str], Iface]) -> dict[str, list[tuple[str, str]]]:
     """Return the interfaces (domain, MAC address) of each target name."""
     found: dict[str, list[tuple[str, str]]] = {}
@@ -128,16 +137,11 @@ def _targets(final: t.Mapping[tuple[str, str], Iface]) -> dict[str, list[tuple[s
     return found
 
 
-def _validate_once(
-    desired: Desired, nic: Nic, changed: t.Collection[str], final: t.Mapping[tuple[str, str], Iface]
-) -> None:
+def _validate_once(desired: Desired, nic: Nic, changed: t.Collection[str], ifaces: t.Mapping[str, Iface]) -> None:
+    """``ifaces`` are those of the domain after the run, by MAC address."""
     for name in _ONCE:
         value = nic.stored.get(name) if nic.stored and name in changed else None
-        others = [
-            mac
-            for (domain, mac), iface in final.items()
-            if value and domain == nic.domain and mac != nic.mac and iface.get(name) == value
-        ]
+        others = [mac for mac, iface in ifaces.items() if value and mac != nic.mac and iface.get(name) == value]
         if others:
             raise MacvtapError(
                 f"{value} is also used by interface {others[0]} of the same domain, and must be unique in a domain. "

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Counts how often domains are defined during a run, by libvirt's events, to detect another editor.
+"""Counts by libvirt's events how often domains are defined during a run, and notices what else happens to them.
 
 libvirt has no compare-and-swap. A define between a run's last read and its own define is lost, and no later read shows
 that. But each define has an event. Other edits have none, such as attach-device --config, and go unnoticed.
@@ -26,6 +26,7 @@ class Writes:
         self._handle = handle
         self._lock = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
+        self._others: set[str] = set()
 
     def count(self, uuid: str) -> int:
         """Return how often the domain was defined since this began.
@@ -45,6 +46,11 @@ class Writes:
                 return 0
             return self._counts[uuid]
 
+    def may_differ(self, uuid: str) -> bool:
+        """Whether the domain was undefined, renamed, started or stopped before the last count, or may have been."""
+        with self._lock:
+            return self._handle is None or uuid in self._others
+
     def _dispatch(self) -> None:
         # Without an expired timer it would block until the next event.
         timer = self._libvirt.virEventAddTimeout(0, lambda *_of: None, None)
@@ -56,6 +62,8 @@ class Writes:
     def on_event(self, _connection: t.Any, domain: t.Any, event: int, *_more: t.Any) -> None:
         if event == self._libvirt.VIR_DOMAIN_EVENT_DEFINED:
             self._counts[domain.UUIDString()] += 1
+        else:
+            self._others.add(domain.UUIDString())
 
 
 @contextlib.contextmanager

@@ -69,10 +69,10 @@ def _address(body: bytes) -> Address:
 
 def _routes(body: bytes) -> t.Iterator[Route]:
     family, length, from_length, tos, table, protocol, scope, kind, flags = rtnetlink.RTMSG.unpack_from(body)
-    attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
-    table = _U32(attrs[_RTA_TABLE])[0] if _RTA_TABLE in attrs else table
     if table == _LOCAL or flags & _CLONED:
         return
+    attrs = rtnetlink.attributes(body, rtnetlink.RTMSG.size, len(body))
+    table = _U32(attrs[_RTA_TABLE])[0] if _RTA_TABLE in attrs else table
     nothing = bytes(4 if family == socket.AF_INET else 16)
     source = attrs.get(_RTA_PREFSRC)
     for index, gateway in _next_hops(attrs):
@@ -122,5 +122,6 @@ def _gateway(attrs: t.Mapping[int, bytes]) -> str | None:
 
 
 def _text(data: bytes) -> str:
+    text = socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
     # As the options' canonical form is: inet_ntop() writes the last 32 bits of some IPv6 addresses as IPv4.
-    return str(ipaddress.ip_address(data))
+    return str(ipaddress.ip_address(data)) if ":" in text and "." in text else text

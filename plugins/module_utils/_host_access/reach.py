@@ -49,8 +49,9 @@ class RouteMonitor:
 
         :raises MacvtapError: it does not.
         """
-        addresses = self._addresses()
-        for before in self.first.connections if self.first else ():
+        connections = self.first.connections if self.first else ()
+        addresses = self._addresses() if connections else ()
+        for before in connections:
             if before.index and self._with_route(before, addresses) != before:
                 raise MacvtapError(
                     f"Ansible's connection from {before.peer} to {before.local} would be cut off: the kernel now uses "

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import typing as t
-import zipfile
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -94,6 +93,9 @@ def start(command: t.Sequence[str], *, unit: bool, is_running: t.Callable[[], bo
 
 def _program() -> bytes:
     """Return the program as one zip file with its modules of this package, under their own names."""
+    # Imported here: most runs start no keeper.
+    import zipfile
+
     made = io.BytesIO()
     package = _PACKAGE.split(".")
     sources = {"/".join([*package[:depth], "__init__.py"]): "" for depth in range(1, len(package) + 1)}

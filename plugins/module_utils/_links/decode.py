@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
@@ -13,7 +14,7 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink, wire
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import WITH_WIRE
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, with_values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place
 
 # include/uapi/linux/if_link.h
@@ -51,15 +52,30 @@ _S32 = struct.Struct("=i").unpack_from
 _ZERO = b"\0\0\0\0"
 
 
-def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = ()) -> dict[str, Link]:
-    """Return the links of a dump by name, without their taps; see :func:`netlink.observe`."""
-    split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
-    names = {head[2]: wire.text(attrs[_IFNAME]) for head, attrs in split}
+class Known(t.NamedTuple):
+    """What was decoded from a message: the link without the names of others, and the index of its master."""
+
+    link: Link
+    master: int
+
+
+# By the whole message: a link that is the same in the next dump need not be decoded again.
+Memory = t.Dict[bytes, Known]
+
+
+def links(bodies: t.Sequence[bytes], parents: t.Collection[str] = (), memory: Memory | None = None) -> dict[str, Link]:
+    """Return the links of a dump by name, without their taps; see :func:`netlink.observe`.
+
+    ``memory`` is of the dump before, and becomes that of this one.
+    """
+    known = _decoded(bodies, {} if memory is None else memory)
+    names = {link.index: link.name for link, _master in known}
     found = {}
-    for (_family, hardware, index, flags, _change), attrs in split:
-        link = _link(names, index, hardware, flags, attrs)
+    for link, master in known:
+        if link.parent_index or master:
+            link = with_values(link, parent=names.get(link.parent_index), master=names.get(master))  # noqa: PLW2901
         if parents and link.kind != "macvtap":
-            link = _with_sysfs(link, parents)
+            link = _with_sysfs(link, parents)  # noqa: PLW2901
         found[link.name] = link
     return found
 
@@ -70,15 +86,18 @@ def foreign_links(bodies: t.Sequence[bytes], netns: str, own: t.Mapping[int, str
     ``own`` are the names of our links by index. ``nsid`` is that namespace's ID of ours: an index of a parent with
     this ID is one of ours.
     """
-    split = [(rtnetlink.IFINFO.unpack_from(body), rtnetlink.attributes(body, 16, len(body))) for body in bodies]
-    names = {head[2]: wire.text(attrs[_IFNAME]) for head, attrs in split}
     found = []
-    for (_family, hardware, index, flags, _change), attrs in split:
-        link = _link(names, index, hardware, flags, attrs)
-        parent_nsid = attrs.get(_LINK_NETNSID)
-        ours = parent_nsid is not None and nsid is not None and _S32(parent_nsid)[0] == nsid
-        lower = _U32(attrs.get(_LINK, _ZERO))[0] if ours else 0
-        found.append(replace(link, netns=netns, parent=own.get(lower), parent_index=lower, master=None))
+    for link, _master in _decoded(bodies, {}):
+        ours = link.lower_netns is not None and nsid is not None and link.lower_netns == nsid
+        lower = link.lower if ours else 0
+        found.append(with_values(link, netns=netns, parent=own.get(lower), parent_index=lower))
+    return found
+
+
+def _decoded(bodies: t.Sequence[bytes], memory: Memory) -> list[Known]:
+    found = [memory.get(body) or _known(body) for body in bodies]
+    memory.clear()
+    memory.update(zip(bodies, found))
     return found
 
 
@@ -159,36 +178,26 @@ def index_of(body: bytes) -> int:
     return int(rtnetlink.IFINFO.unpack_from(body)[2])
 
 
-def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, attrs: dict[int, bytes]) -> Link:
+def _known(body: bytes) -> Known:
+    _family, hardware, index, flags, _change = rtnetlink.IFINFO.unpack_from(body)
+    attrs = rtnetlink.attributes(body, 16, len(body))
     get = attrs.get
-    info = rtnetlink.attributes(get(_LINKINFO, b""), 0, len(get(_LINKINFO, b"")))
-    kind = wire.text(info.get(_INFO_KIND, b""))
     # With IFLA_LINK_NETNSID the index belongs to another namespace.
     ifla_link = _U32(get(_LINK, _ZERO))[0]
-    parent_index = 0 if _LINK_NETNSID in attrs else ifla_link
-    data = info.get(_INFO_DATA, b"")
-    values = _read(Place.LINK, attrs)
-    values.update((field, bool(flags & bit)) for field, bit in _FLAGS)
+    kind, of_kind = _of_kind(get(_LINKINFO, b""))
+    values = {**_read(Place.LINK, attrs), **of_kind}
+    for field, bit in _FLAGS:
+        values[field] = bool(flags & bit)
     if kind in MACVLAN_KINDS:
-        values.update(_read(Place.MACVLAN, rtnetlink.attributes(data, 0, len(data))))
         values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
-    elif kind == "vlan":
-        values.update(_read(Place.VLAN, rtnetlink.attributes(data, 0, len(data))))
-    elif kind == "vxlan":
-        # vxlan_handle_lowerdev_unregister(); the kernel does not report it as IFLA_LINK.
-        values["under"] = _U32(rtnetlink.attributes(data, 0, len(data)).get(_VXLAN_LINK, _ZERO))[0]
-    elif kind == "bridge" and rtnetlink.attributes(data, 0, len(data)).get(_BR_VLAN_FILTERING) == b"\1":
-        values["bridge_vlans"] = frozenset()
-    return Link(
-        name=names[index],
+    link = Link(
+        name=wire.text(attrs[_IFNAME]),
         index=index,
         kind=kind,
-        parent=names.get(parent_index),
-        parent_index=parent_index,
+        parent_index=0 if _LINK_NETNSID in attrs else ifla_link,
         lower=ifla_link,
         lower_netns=_S32(attrs[_LINK_NETNSID])[0] if _LINK_NETNSID in attrs else None,
         up=bool(flags & rtnetlink.IFF_UP),
-        master=names.get(_U32(get(_MASTER, _ZERO))[0]),
         hardware=hardware,
         loopback=bool(flags & rtnetlink.IFF_LOOPBACK),
         # The kernel keeps the carrier flag of a link that is down.
@@ -198,6 +207,26 @@ def _link(names: t.Mapping[int, str], index: int, hardware: int, flags: int, att
         pci=wire.text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
         **values,
     )
+    return Known(link, _U32(get(_MASTER, _ZERO))[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _of_kind(info: bytes) -> tuple[str, dict[str, t.Any]]:
+    """Return the kind of a link and the values of its kind, which many links have in common."""
+    attrs = rtnetlink.attributes(info, 0, len(info))
+    kind = wire.text(attrs.get(_INFO_KIND, b""))
+    data = attrs.get(_INFO_DATA, b"")
+    values = rtnetlink.attributes(data, 0, len(data))
+    if kind in MACVLAN_KINDS:
+        return kind, _read(Place.MACVLAN, values)
+    if kind == "vlan":
+        return kind, _read(Place.VLAN, values)
+    if kind == "vxlan":
+        # vxlan_handle_lowerdev_unregister(); the kernel does not report it as IFLA_LINK.
+        return kind, {"under": _U32(values.get(_VXLAN_LINK, _ZERO))[0]}
+    if kind == "bridge" and values.get(_BR_VLAN_FILTERING) == b"\1":
+        return kind, {"bridge_vlans": frozenset[int]()}
+    return kind, {}
 
 
 def _read(place: Place, attrs: t.Mapping[int, bytes]) -> dict[str, t.Any]:

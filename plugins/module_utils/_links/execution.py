@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
     udev,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.kernel_errors import refusal_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     CHANGED,
     INDEX,
@@ -32,19 +33,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
-# What the kernel needs for each kind of link: configuration option and module.
-_KERNEL_OPTIONS = {
-    "macvtap": ("CONFIG_MACVTAP", "macvtap"),
-    "macvlan": ("CONFIG_MACVLAN", "macvlan"),
-    "vlan": ("CONFIG_VLAN_8021Q", "8021q"),
-}
 # How many links are removed in one send, at 40 bytes each.
 _AT_ONCE = rtnetlink.BATCH_BYTES // 44
 
 Steps = t.Sequence[Step[Link]]
 Asked = t.Tuple[Step[Link], bytes]
 Refusals = t.Dict[str, MacvtapError]  # by the steps' targets
-Confirm = t.Callable[[Steps], Refusals]
+Confirm = t.Callable[[Steps, Links], Refusals]
 
 
 class Network(t.Protocol):
@@ -65,9 +60,9 @@ class Network(t.Protocol):
 class Execution:
     """Carries out steps: removals first, then changes, then new links.
 
-    ``confirm`` is called right before links are removed or changed. It returns the steps that must not be carried out,
-    and why, by target. With ``go_on`` the other steps continue after a failure, and one error with all failures is
-    raised at the end.
+    ``confirm`` is called right before links are removed, changed or created, with all links as they are then. It
+    returns the steps that must not be carried out, and why, by target. With ``go_on`` the other steps continue after a
+    failure, and one error with all failures is raised at the end.
     """
 
     def __init__(
@@ -104,8 +99,8 @@ class Execution:
     def _remaining(self, steps: Steps) -> Steps:
         return [step for step in steps if step.target not in self._errors]
 
-    def _confirmed(self, steps: Steps, moved: t.Callable[[Step[Link]], str]) -> Steps:
-        """Return the ``steps`` whose link is still the planned one, and that are confirmed."""
+    def _confirmed(self, steps: Steps, links: Links, moved: t.Callable[[Step[Link]], str]) -> Steps:
+        """Return the ``steps`` whose link is still the planned one among ``links``, and that are confirmed."""
         failed = {}
         for step in steps:
             why = moved(step)
@@ -117,7 +112,7 @@ class Execution:
                 failed[step.target] = MacvtapError(message, path=step.path)
         self._fail(failed)
         if self._confirm:
-            self._fail(self._confirm(self._remaining(steps)))
+            self._fail(self._confirm(self._remaining(steps), links))
         return self._remaining(steps)
 
     def _parent_moved(self, step: Step[Link], links: Links) -> str:
@@ -129,7 +124,9 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._confirmed(steps, lambda step: identity.moved(step, there) or self._parent_moved(step, links))
+        steps = self._confirmed(
+            steps, links, lambda step: identity.moved(step, there) or self._parent_moved(step, links)
+        )
         self._record_losses(steps, links)
         for name, sock in self._network.sockets.items():
             theirs = [step for step in steps if netns_of(step) == name]
@@ -156,7 +153,7 @@ class Execution:
         for n, answer in enumerate(answers):
             # A link that is gone already is fine. The last request is the removal of the whole group.
             if answer is not None and answer.code != errno.ENODEV:
-                failed.update((at, _refused(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
+                failed.update((at, refusal_of(steps[at], answer)) for at in ([n] if n < len(steps) else range(n)))
         self._done.update((step.target, REMOVED) for n, step in enumerate(steps) if n not in failed)
         self._fail_some([(steps[n], failed[n]) for n in sorted(failed)], REMOVED)
         for step in self._remaining(steps):
@@ -176,7 +173,7 @@ class Execution:
             return
         links = self._network.observe(())
         there = identity.by_index(links)
-        steps = self._confirmed(steps, lambda step: identity.moved(step, there))
+        steps = self._confirmed(steps, links, lambda step: identity.moved(step, there))
         self._send(list(requests.release_conflicts(steps)), CHANGED)
         steps = self._remaining(steps)
         self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
@@ -192,14 +189,15 @@ class Execution:
         while waiting:
             names = {step.after.key for step in waiting if step.after}
             wave = [step for step in waiting if step.after and step.after.parent not in names] or waiting
-            waiting = [step for step in waiting if step not in wave]
+            begun = {step.target for step in wave}
+            waiting = [step for step in waiting if step.target not in begun]
             # A link on one that this run has created gets the new index of its parent.
             links = self._create_wave([requests.on_created(step, made) for step in wave])
             made.update((link.name, link.index) for link in links)
 
     def _create_wave(self, steps: Steps) -> list[Link]:
         links = self._network.observe(())
-        steps = self._confirmed(steps, lambda step: identity.parent_moved(step, links))
+        steps = self._confirmed(steps, links, lambda step: identity.parent_moved(step, links))
         started = udev.now()
         # Sent in the parent's namespace (ours), wherever the link will be.
         create = [(step, requests.create(step, self._network.descriptors.get(netns_of(step)))) for step in steps]
@@ -241,7 +239,7 @@ class Execution:
                 for n, answer in zip(numbers, rtnetlink.transact_at_once(sock, batch)):
                     step, request = asked[n]
                     if answer is not None and not requests.is_fulfilled(request, answer):
-                        failed[n] = _refused(step, answer)
+                        failed[n] = refusal_of(step, answer)
                     else:
                         self._done.add((step.target, action))
         self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)
@@ -256,6 +254,8 @@ class Execution:
 
     def _set_up_taps(self, steps: t.Sequence[tuple[Step[Link], Link]], made: int | None = None) -> None:
         """Set nodes and permissions of the taps of links; ``made`` is when they were created."""
+        if not steps:
+            return
         now = self._network.taps([link for _step, link in steps])
         if made is not None:
             # Otherwise udev resets what is set here.
@@ -286,29 +286,3 @@ def _unused_group(links: Links) -> int:
         group = (1 << 30) | int.from_bytes(os.urandom(4), sys.byteorder) >> 2
         if group not in used:
             return group
-
-
-def _refused(step: Step[Link], answer: rtnetlink.Refusal) -> MacvtapError:
-    return MacvtapError(f"the kernel refused {_action(step)}: {answer}{_hint(step, answer)}", path=step.path)
-
-
-def _action(step: Step[Link]) -> str:
-    if step.after is None:
-        return f"to remove {step.target}"
-    if step.before is None or step.recreates:
-        return f"to create {step.target} on {step.after.parent}"
-    return f"to change {step.target} ({', '.join(change.field for change in step.changes)})"
-
-
-def _hint(step: Step[Link], answer: rtnetlink.Refusal) -> str:
-    if answer.code == errno.EAFNOSUPPORT:
-        return ". The link has no IPv6: its MTU is below 1280, or IPv6 is disabled in the kernel (ipv6.disable=1)"
-    # rtnl_newlink(), after it has tried to load a module.
-    if step.after is None or answer.text != "Unknown device type":
-        return ""
-    option, module = _KERNEL_OPTIONS[step.after.kind]
-    return (
-        f". It does not support {step.after.kind} links: {option} is not built in, and the module {module} cannot be "
-        f"loaded. `modprobe {module}` shows why. The module may be in a separate package, or the kernel was upgraded "
-        "and the host not rebooted since"
-    )

@@ -8,11 +8,17 @@ import contextlib
 import os
 import socket
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, netns, rtnetlink, tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.execution import Confirm, Execution
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Link, Links, Lost, Tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
+    Device,
+    Link,
+    Links,
+    Lost,
+    Tap,
+    with_values,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -27,6 +33,7 @@ class Session:
         self.lost: dict[tuple[str | None, int], Lost] = {}
         # What this session has done during a rollback.
         self.brought: Journal[Link] = Journal()
+        self._memory: decode.Memory = {}
         for name, file in files.items():
             with netns.entered(file) as descriptor:
                 self.sockets[name] = stack.enter_context(rtnetlink.open_socket())
@@ -39,7 +46,7 @@ class Session:
         The macvtap links among ``taps`` (None: all) have their taps. The links that match ``parents`` have the facts
         that only sysfs has.
         """
-        found = decode.links(rtnetlink.dump_links(self.sockets[None]), parents)
+        found = decode.links(rtnetlink.dump_links(self.sockets[None]), parents, self._memory)
         if any(link.bridge_vlans is not None for link in found.values()):
             decode.with_bridge_vlans(found, rtnetlink.dump_bridges(self.sockets[None]))
         own = {link.index: link.name for link in found.values()}
@@ -49,13 +56,13 @@ class Session:
             found.update((link.key, link) for link in decode.foreign_links(rtnetlink.dump_links(sock), name, own, nsid))
         desired = [link for link in found.values() if link.kind == "macvtap" and (taps is None or link.name in taps)]
         for key, its_tap in self._taps(desired, found).items():
-            found[key] = replace(found[key], tap=its_tap)
+            found[key] = with_values(found[key], tap=its_tap)
         decode.with_parents_counts(found)
         return found
 
     def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]:
         """Return the taps of ``links`` as they are now, by the links' keys."""
-        return self._taps(links, self.observe(()))
+        return self._taps(links, self.observe(())) if links else {}
 
     def _taps(self, links: t.Sequence[Link], among: Links) -> dict[str, Tap]:
         found: dict[str, Tap] = {}
@@ -95,7 +102,8 @@ class Session:
     ) -> None:
         """Carry out ``steps``: removals first, then changes, then new links.
 
-        ``confirm`` returns, right before links are removed or changed, which steps must not be carried out, and why.
+        ``confirm`` returns which steps must not be carried out, and why. It is called right before links are removed,
+        changed or created, with all links as they are then.
 
         :raises MacvtapError: the first failure in the steps' order. Other steps may have been carried out.
         :raises MissingLibraryError: pyroute2 is not installed.

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Device
 
 OWN = "/proc/self/ns/net"
@@ -135,9 +136,9 @@ def _read_in(file: str, indexes: t.Mapping[str, int]) -> dict[str, Device]:
         _child.check(libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
         _child.check(libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
         for name, index in indexes.items():
-            with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{name}/tap{index}/dev", "rb") as dev:
-                major, minor = dev.read().split(b":")
-                found[name] = (int(major), int(minor))
+            device = tap.device_in_sysfs(name, index)
+            if device is not None:
+                found[name] = device
     return found
 
 

@@ -20,7 +20,12 @@ def desired(path: str, options: t.Mapping[str, t.Any], accounts: Accounts | None
     """
     name = options["name"]
     _values.check_link_name(name, join_path(path, "name"))
-    values = {field: row.value(_given(options, row.option), join_path(path, row.option)) for field, row in ROWS.items()}
+    given = {field: _given(options, row.option) for field, row in ROWS.items()}
+    values = {
+        field: ROWS[field].value(value, join_path(path, ROWS[field].option))
+        for field, value in given.items()
+        if value is not None
+    }
     _check_altnames(options["altnames"] or (), name, join_path(path, "altnames"))
     own_tap = options["tap"] or {}
     tap_path = join_path(path, "tap")

@@ -25,6 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Links,
     Tap,
     fields,
+    with_values,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
@@ -122,6 +123,11 @@ def cuts(
     return found
 
 
+def disconnecting(steps: t.Iterable[Step[Link]]) -> dict[str, Link]:
+    """Return the links, by the steps' targets, of which a process that holds the tap would be disconnected."""
+    return {step.target: step.before for step in steps if step.before and _disconnecting_action(step)}
+
+
 def _disconnecting_action(step: Step[Link]) -> str:
     """Return what ``step`` does to disconnect a process that holds the tap, "" if nothing."""
     before, after = step.before, step.after
@@ -188,7 +194,7 @@ def _after(entry: DesiredLink, before: Link | None, links: Links) -> Link | None
     if before is not None and not differs:
         return before
     validate.check_addrgenmode(entry, before, differs, parent)
-    return _with_known_parent(entry, before, replace(base, **differs), parent)
+    return _with_known_parent(entry, before, with_values(base, **differs), parent)
 
 
 def _given(entry: DesiredLink, before: Link | None) -> dict[str, t.Any]:

@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     INCOMPLETE_GROUP,
     MACVLAN_KINDS,
     Link,
+    with_values,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire import Place, Wire
@@ -51,7 +52,7 @@ def create(step: Step[Link], descriptor: int | None) -> bytes:
     ]
     # The alias marks a VLAN link as ours, but can only be set on an existing link: until then the group marks it. A
     # link in mode passthru gets the parent's address.
-    asked = replace(
+    asked = with_values(
         link,
         group=INCOMPLETE_GROUP if link.kind == "vlan" else link.group or None,
         mac=None if link.mode == "passthru" else link.mac,
@@ -105,7 +106,7 @@ def post_create(step: Step[Link], index: int) -> t.Iterator[bytes]:
     """Yield the requests that only work on an existing link."""
     link = t.cast("Link", step.after)
     # An empty alias is no alias.
-    attrs = _values(_OF_LINK, replace(link, alias=link.alias or None), made_with=False)
+    attrs = _values(_OF_LINK, with_values(link, alias=link.alias or None), made_with=False)
     if link.kind == "vlan":
         attrs.append(("IFLA_GROUP", link.group or 0))
     if attrs:

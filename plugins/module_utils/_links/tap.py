@@ -143,34 +143,31 @@ def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[s
         return {}
     found = {}
     for name, index in indexes.items():
-        device = _device_in_sysfs(name, index)
-        if device is None or _read(f"/sys/class/net/{name}/address") != links[index][1]:
+        device = device_in_sysfs(name, index)
+        if device is None or _read(f"/sys/class/net/{name}/address").decode("ascii", "replace") != links[index][1]:
             return {}
         found[name] = device
     return found
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, ValueError):
-        return ""
+def device_in_sysfs(name: str, index: int) -> Device | None:
+    """Return the device number of a link's tap, None if /sys does not show it."""
+    major, _colon, minor = _read(f"/sys/class/net/{name}/tap{index}/dev").partition(b":")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
 
 
-def _device_in_sysfs(name: str, index: int) -> Device | None:
+def _read(path: str) -> bytes:
     # Not open(): for a thousand links its buffers and decoder take three times as long.
     try:
-        file = os.open(f"/sys/class/net/{name}/tap{index}/dev", os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return b""
     try:
-        major, minor = os.read(file, 32).split(b":")
-    except (OSError, ValueError):
-        return None
+        return os.read(file, 64).strip()
+    except OSError:
+        return b""
     finally:
         os.close(file)
-    return int(major), int(minor)
 
 
 @functools.cache

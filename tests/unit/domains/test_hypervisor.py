@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     rollback,
     xml,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     Desired,
     Host,
@@ -23,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
     StaleError,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.writes import Writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
@@ -136,6 +140,31 @@ def test_a_driver_that_assigns_no_alias_is_reported(connection: t.Any, hv: hyper
         connection.lookupByName("web1").destroy()
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_managed_save_is_known_whether_or_not_the_driver_can_list_them(
+    connection: t.Any, hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    if not listed:
+        monkeypatch.setattr(Connection, "names_of_saved", lambda _self: None)
+    hv.apply(planner.plan([ADD], hv.observe(["web1"])).steps)
+    assert hv.observe(["web1"]).domains["web1"].saved is None
+    domain = connection.lookupByName("web1")
+    domain.create()
+    domain.managedSave()
+    try:
+        assert hv.observe(["web1"]).domains["web1"].saved is not None
+    finally:
+        domain.managedSaveRemove()
+    assert hv.observe(["web1"]).domains["web1"].saved is None
+
+
+def test_domains_without_a_managed_save_are_not_asked_for_it(
+    hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "saved", lambda *_: pytest.fail("it was asked"))
+    assert hv.observe(["web1"]).domains["web1"].saved is None
+
+
 def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: hypervisor.Hypervisor) -> None:
     connection.defineXML("<domain type='test'><name>web3</name><memory>8192</memory><os><type>hvm</type></os></domain>")
     steps = planner.plan([replace(ADD, domain="web3")], hv.observe(["web3"])).steps
@@ -145,6 +174,36 @@ def test_a_domain_that_was_undefined_does_not_come_back(connection: t.Any, hv: h
         hv.apply(steps, journal)
     assert journal.entries == ()
     assert "web3" not in [domain.name() for domain in connection.listAllDomains()]
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_a_domain_that_is_undefined_while_others_are_stored_does_not_come_back(
+    connection: t.Any, hv: hypervisor.Hypervisor, monkeypatch: pytest.MonkeyPatch, events: bool
+) -> None:
+    steps = planner.plan([ADD], hv.observe(["web1"])).steps
+    listed = Definitions._persistent
+
+    def undefined_since(self: Definitions, path: str) -> dict[str, t.Any]:
+        found = listed(self, path)
+        # As a guest that runs, it does not disappear.
+        domain = connection.lookupByName("web1")
+        domain.create()
+        domain.undefine()
+        return found
+
+    monkeypatch.setattr(Definitions, "_persistent", undefined_since)
+    if not events:
+        monkeypatch.setattr(Definitions, "_counted", lambda _self: contextlib.nullcontext(Writes(libvirt, None)))
+    document = stored(connection)
+    journal: Journal[Nic] = Journal()
+    try:
+        with pytest.raises(MacvtapError, match="domain 'web1' was undefined or renamed while this ran"):
+            hv.apply(steps, journal)
+        assert journal.entries == ()
+        assert not connection.lookupByName("web1").isPersistent()
+    finally:
+        connection.lookupByName("web1").destroy()
+        connection.defineXML(document)
 
 
 @pytest.mark.parametrize(("everybody", "held"), [(True, True), (False, True), (False, False)])

@@ -491,6 +491,21 @@ def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence.run({"domain": "web1", "mac": A, "source": "eth1"})
 
 
+def test_a_domain_that_starts_and_migrates_before_it_is_stored_is_not_stored() -> None:
+    sequence = host(web1=False)
+    outcome = sequence.run(
+        {"domain": "web1", "mac": A, "source": "eth1"},
+        events=[during("lookup", "start", "web1", side="after"), during("lookup", "begin_job", "web1", side="after")],
+    )
+    assert (outcome.rc, "is migrating" in outcome.result["msg"]) == (1, True)
+
+
+def test_a_domain_that_starts_and_migrates_right_before_the_define_cannot_be_noticed() -> None:
+    sequence = host(web1=False)
+    begun = [during("define", *action) for action in (("start", "web1"), ("begin_job", "web1"))]
+    sequence.run({"domain": "web1", "mac": A, "source": "eth1"}, events=begun)
+
+
 def test_a_run_that_changed_something_reports_it_after_a_second_attempt() -> None:
     sequence = host(web1=False, web2=False)
     sequence.run(

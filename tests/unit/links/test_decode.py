@@ -49,6 +49,17 @@ def test_vlan_links() -> None:
     assert found["eth0"].vlan_id is None
 
 
+def test_a_link_whose_own_message_is_the_same_has_the_present_name_of_its_parent() -> None:
+    memory: decode.Memory = {}
+    tagged = message(10, "v20", 1, vlan(20, 0x8100))
+    assert decode.links([message(2, "eth0", 1), tagged], (), memory)["v20"].parent == "eth0"
+    found = decode.links([message(2, "lan0", 1), tagged], (), memory)
+    assert (set(found), found["v20"].parent) == ({"lan0", "v20"}, "lan0")
+    # The parent was moved to another namespace.
+    assert decode.links([tagged], (), memory)["v20"].parent is None
+    assert set(memory) == {tagged}
+
+
 def test_a_vlan_whose_parent_is_in_another_namespace_is_on_no_link_of_this_one() -> None:
     bodies = [message(2, "eth0", 1), message(10, "v20", 1, vlan(20, 0x8100, attr(IFLA_LINK_NETNSID, b"\0\0\0\0")))]
     assert decode.links(bodies, ())["v20"].parent is None

@@ -256,6 +256,12 @@ def test_a_change_in_place_cuts_nobody_off() -> None:
     assert planner.cut_off(planner.plan([mt0(mode="vepa")], host(MT0))) == ()
 
 
+def test_holders_are_looked_for_of_links_that_are_cut_off_alone() -> None:
+    steps = [planner.step_between(MT0, after) for after in (None, replace(MT0, up=False), replace(MT0, mtu=1400))]
+    assert [planner.disconnecting([step]) for step in steps] == [{"mt0": MT0}, {"mt0": MT0}, {}]
+    assert planner.disconnecting([planner.step_between(None, NEW0)]) == {}
+
+
 def test_undo_goes_back_from_whatever_is_there() -> None:
     new_step, change_step = planner.plan([new(mac=MAC), mt0(mode="vepa", mtu=1400)], host(MT0)).steps[::-1]
     journal = recorded((change_step, CHANGED), (new_step, MADE))

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Lists the domains of a connection, and reads what is stored and what runs of each."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+_Ifaces = t.Tuple[Iface, ...]
+
+
+class Listed(t.NamedTuple):
+    """A domain as libvirt lists it. ``may_be_saved`` is false if it has no managed save."""
+
+    handle: t.Any
+    active: bool
+    persistent: bool
+    paused: bool
+    may_be_saved: bool = True
+
+
+class DomainReader:
+    """Reads the domains of a connection; ``definitions`` has what this run has stored of them."""
+
+    def __init__(self, connection: Connection, definitions: Definitions) -> None:
+        self._connection = connection
+        self._definitions = definitions
+
+    def list_all(self) -> dict[str, Listed]:
+        """Return all domains by name. Five calls in all, where asking each domain takes four each."""
+        with self._connection.translate_errors("cannot list the domains"):
+            handles = self._connection.handle.listAllDomains()
+            active, persistent, executing = (
+                {handle.name() for handle in self._connection.handle.listAllDomains(flag)}
+                for flag in (
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE,
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT,
+                    self._connection.libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING,
+                )
+            )
+            saved = self._connection.names_of_saved()
+        # A domain that is neither disappeared between the calls. It is not a transient domain.
+        return {
+            name: Listed(
+                h,
+                name in active,
+                name in persistent,
+                name in active - executing,
+                # A guest that ran a moment ago may have been saved since then.
+                saved is None or name in saved or name in active,
+            )
+            for h in handles
+            if (name := h.name()) in active | persistent
+        }
+
+    def read(self, listed: Listed, pending: t.Mapping[str, t.Any]) -> Domain | None:
+        """Return a domain, None if it disappeared since; ``pending`` are the outstanding requests, by UUID."""
+        handle = listed.handle
+        connection = self._connection
+        with connection.translate_errors(f"cannot read domain {handle.name()!r}"):
+            try:
+                document = connection.stored_xml(handle) if listed.persistent else ""
+                live, instance = connection.live_xml(handle) if listed.active else ("", "")
+                state, job = (connection.state(handle), connection.job(handle)) if live else ("", "")
+                saved = self._saved(listed) if listed.persistent and not live else None
+            except connection.libvirt.libvirtError as exc:
+                if exc.get_error_code() != connection.libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return None
+        uuid = handle.UUIDString()
+        live_ifaces = xml.interfaces(live) if live else ()
+        defined = self._definitions.defined_xml(handle.name())
+        stored = xml.interfaces(document) if document else ()
+        return Domain(
+            name=handle.name(),
+            uuid=uuid,
+            running=bool(live),
+            persistent=listed.persistent,
+            paused=listed.paused,
+            document=document,
+            stored=stored,
+            live=live_ifaces,
+            instance=instance,
+            state=state,
+            job=job,
+            saved=saved,
+            defined=(stored if defined == document else xml.interfaces(defined)) if defined else None,
+            overwritten=handle.name() in self._definitions.overwritten,
+            pending=_pending(pending.get(uuid), instance, live_ifaces),
+        )
+
+    def with_macs(self, host: Host) -> Host:
+        """Return ``host`` with the MAC addresses and link names of its other domains."""
+        others, unreadable = self._others(host)
+        macs: dict[str, list[str]] = {}
+        targets: dict[str, list[str]] = {}
+        stored_by_source: dict[str, list[tuple[str, str, str | None]]] = {}
+        for listed, name, stored, live in others:
+            for mac in {iface.mac for iface in (*stored, *live)}:
+                macs.setdefault(mac, []).append(name)
+            for target in {iface.get("target") for iface in stored} - {None}:
+                targets.setdefault(target or "", []).append(name)
+            # The NICs of a running guest show as links of the host.
+            for iface in () if listed.active else stored:
+                if iface.type == "direct" and (source := iface.get("source")):
+                    stored_by_source.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
+        return replace(
+            host,
+            macs={mac: tuple(names) for mac, names in macs.items()},
+            targets={target: tuple(names) for target, names in targets.items()},
+            stored_by_source={source: tuple(nics) for source, nics in stored_by_source.items()},
+            unreadable=tuple(unreadable),
+        )
+
+    def _others(self, host: Host) -> tuple[list[tuple[Listed, str, _Ifaces, _Ifaces]], list[str]]:
+        """Return the domains that ``host`` lacks, with their interfaces, and the names of those that are unreadable."""
+        others, unreadable = [], []
+        for name, listed in self.list_all().items():
+            if name in host.domains:
+                continue
+            try:
+                others.append((listed, name, *self._interfaces(listed)))
+            except MacvtapError:
+                if self._connection.lost:
+                    raise
+                unreadable.append(name)
+        return others, unreadable
+
+    def _interfaces(self, listed: Listed) -> tuple[_Ifaces, _Ifaces]:
+        """Return a domain's interfaces, stored and live, without reading its passwords."""
+        with self._connection.translate_errors(f"cannot read domain {listed.handle.name()!r}"):
+            try:
+                inactive = self._connection.libvirt.VIR_DOMAIN_XML_INACTIVE
+                stored = xml.interfaces(listed.handle.XMLDesc(inactive)) if listed.persistent else ()
+                if listed.active:
+                    return stored, xml.interfaces(listed.handle.XMLDesc(0))
+                # A saved guest is restored with these.
+                return stored, self._saved(listed) or ()
+            except self._connection.libvirt.libvirtError as exc:
+                if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return (), ()
+
+    def _saved(self, listed: Listed) -> _Ifaces | None:
+        """As Connection.saved(), which is not asked for a domain that has no managed save."""
+        return self._connection.saved(listed.handle) if listed.may_be_saved else None
+
+
+def _pending(requested: t.Mapping[str, t.Any] | None, instance: str, live: _Ifaces) -> frozenset[str]:
+    """Return the MAC addresses of ``live`` that this instance of the guest was asked to release."""
+    if not requested or requested["instance"] != instance:
+        return frozenset()
+    return frozenset(requested["nics"]) & {iface.mac for iface in live}
