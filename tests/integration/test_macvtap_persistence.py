@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Files really written, on a hypervisor of the lab; of network managers it has only what they would leave in /run."""
+"""Files of links on a hypervisor of the lab, and the program run on them. Managers exist only as state in /run."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def as_declared(host: Host, **more: t.Any) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
+def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
     host.systemd()
     before = host.files()
     foreseen = ok(host.run(check=True, diff=True, python=python, **LINK))
@@ -145,7 +145,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
     assert (again["changed"], again["changes"]) == (False, [])
 
 
-def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> None:
+def test_only_the_files_of_an_absent_link_are_removed(host: Host) -> None:
     host.systemd()
     host.sh(f"echo '# mine' > {ETC}/50-macvtap-mine.netdev")
     before = host.files()
@@ -172,7 +172,7 @@ def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> N
     ],
 )
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
-def test_what_runs_at_boot_makes_the_link_as_declared(host: Host, backend: str, more: dict[str, t.Any]) -> None:
+def test_the_program_creates_the_link_as_declared(host: Host, backend: str, more: dict[str, t.Any]) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()
     parent = more.get("parent", "eth0")
     # Of a link in mode passthru that has gone the kernel keeps the count.
@@ -195,7 +195,7 @@ def allmulti(host: Host, name: str) -> int:
     return int(re.findall(r" allmulti (\d+) ", host.sh(f"ip -d link show {name}"))[0])
 
 
-def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: Host) -> None:
+def test_the_program_logs_what_it_cannot_create_and_creates_the_rest(host: Host) -> None:
     host.systemd()
     host.sh("ip link set up1 mtu 1400")
     declared: dict[str, t.Any] = {
@@ -222,7 +222,7 @@ def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: 
     assert json.loads(host.sh("ip -j link show dev mt1"))[0]["mtu"] == 1500
 
 
-def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host) -> None:
+def test_the_program_leaves_existing_links_alone(host: Host) -> None:
     host.systemd()
     ok(host.run(**LINK, state="up"))
     host.sh("ip link add link up1 name mt-0 type macvlan mode private; ip link set mt-0 mtu 1300 up")
@@ -233,7 +233,7 @@ def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host
     assert [host.boot(), host.boot()] == ["", ""]
 
 
-def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
+def test_the_program_works_without_ipv6(host: Host) -> None:
     host.systemd()
     # Below 1280 bytes the kernel has none on a link.
     shim = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
@@ -250,7 +250,7 @@ def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
 
 
 @pytest.mark.parametrize("by", ["mac", "altname", "name"])
-def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Host, by: str) -> None:
+def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) -> None:
     host.systemd()
     said = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
     host.sh("ip link property add dev up1 altname lan-b")
@@ -266,7 +266,7 @@ def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Ho
         host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
 
 
-def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(host: Host) -> None:
+def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None:
     host.systemd()
     host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")
     # There is no systemd here: what it is asked to start is what was found.
@@ -289,7 +289,7 @@ def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(ho
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
 
 
-def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:
+def test_a_link_keeps_its_address(host: Host) -> None:
     host.systemd()
     made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
     (mac,) = (link["mac"] for link in made["links"])
@@ -297,7 +297,7 @@ def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None
     assert f"\nlink add link % name mt1 address {mac} type macvtap mode private\n" in host.sh(f"cat {LINKS}/eth0")
 
 
-def test_a_file_of_somebody_else_is_left_alone(host: Host) -> None:
+def test_an_unmanaged_file_is_left_alone(host: Host) -> None:
     host.systemd()
     host.sh(f"echo '# mine' > {RULES}")
     before = host.files()
@@ -327,7 +327,7 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
         host.sh("ip addr flush dev up1")
 
 
-def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
+def test_if_one_file_cannot_be_written_none_is(host: Host) -> None:
     host.systemd()
     ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
     before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")
@@ -339,7 +339,7 @@ def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
     assert (host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")) == (before, texts)
 
 
-def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: Host) -> None:
+def test_a_killed_run_leaves_complete_files_and_the_next_run_finishes(host: Host) -> None:
     host.systemd()
     # Each file of the one differs from the other's, and one is there in one of them alone.
     both: list[dict[str, t.Any]] = [
@@ -382,7 +382,7 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: 
     assert "/.macvtap-" not in host.sh("find /etc -name '.macvtap-*'")
 
 
-def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:
+def test_without_systemd_a_warning_shows_the_choices(host: Host) -> None:
     before = host.files()
     done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
     (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
@@ -394,7 +394,7 @@ def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) ->
     assert host.files() == before
 
 
-def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
+def test_bad_input_is_one_clear_error(host: Host) -> None:
     host.systemd()
     assert "set name, links, vlans, shims or purge" in host.run()["msg"]
     bad = {**LINK, "alias": "two\nlines"}

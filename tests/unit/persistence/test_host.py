@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the network managers leave of themselves, in a directory that stands for the host's root."""
+"""Reads managed files and the managers' state from a directory that stands for the host's root."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def root(tmp_path: pathlib.Path) -> Root:
 
 @pytest.mark.parametrize("theirs", ["theirs\n", HEADER + "\ntheirs\n", ""])
 @pytest.mark.parametrize("text", [HEADER + "\nmine\n", ""])
-def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
+def test_a_file_that_something_else_has_changed_is_neither_replaced_nor_removed(
     root: Root, theirs: str, text: str
 ) -> None:
     steps = [
@@ -74,7 +74,7 @@ def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
     assert (seen[UDEV_FILE].text if UDEV_FILE in seen else "") == theirs
 
 
-def test_the_way_back_goes_on_where_one_file_cannot_be_put_back(root: Root) -> None:
+def test_rollback_continues_if_one_file_cannot_be_restored(root: Root) -> None:
     root.write(UDEV_FILE, "theirs\n")
     steps = [step_between(None, File(path, HEADER + "\n")) for path in (UDEV_FILE, UPLINKS_FILE)]
     with pytest.raises(MacvtapError, match=f"^{UDEV_FILE} was changed"):
@@ -88,20 +88,20 @@ def test_a_host_with_nothing_has_nothing(root: Root) -> None:
     assert (seen.enabled, seen.interfaces_sourced, seen.systemd) == ((), False, False)
 
 
-def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
+def test_the_links_of_networkd_and_their_files_are_read(root: Root) -> None:
     file = "/etc/systemd/network/20-eth0.network"
     root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
     root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
     assert root.observe().networkd == {2: file, 3: None}
 
 
-def test_networkmanager_says_what_it_manages(root: Root) -> None:
+def test_the_links_of_networkmanager_are_read(root: Root) -> None:
     root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\nconnection-uuid=x\n")
     root.write("/run/NetworkManager/devices/3", "[device]\nmanaged=false\n")
     assert root.observe().networkmanager == {2: "x"}
 
 
-def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked(root: Root) -> None:
+def test_an_uplink_is_unmanaged_only_if_all_managers_are_known_not_to_have_it(root: Root) -> None:
     links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1", "eth2", "eth3", "eth4"), 2)}
     links["br0"] = Link("br0", 9, "bridge")
 
@@ -127,7 +127,7 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     assert unmanaged() == {"eth3", "eth4"}
 
 
-def test_interfaces_5_counts_where_anything_will_act_on_it_at_boot(root: Root) -> None:
+def test_interfaces_5_counts_if_something_reads_it_at_boot(root: Root) -> None:
     links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1"), 2)}
     root.write("/etc/network/interfaces", "auto eth0\niface eth0 inet manual\nallow-hotplug eth1\n")
     root.write("/usr/sbin/ifup", "")
@@ -151,7 +151,7 @@ def test_a_manager_may_be_enabled_by_the_distribution_or_by_a_generator(root: Ro
     assert root.observe().enabled == ("networkd",)
 
 
-def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:
+def test_a_users_drop_in_for_a_managed_file_is_found(root: Root) -> None:
     root.write("/etc/systemd/network/05-macvtap-eth0.15.network.d/address.conf", "")
     root.write("/etc/systemd/network/05-macvtap-eth0.20.network.d/50-macvtap.conf", "")
     assert root.observe().extended == {"eth0.15"}
@@ -166,12 +166,12 @@ def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:
         ("# source /etc/network/interfaces.d/*", False),
     ],
 )
-def test_whether_ifupdown_would_read_our_file_is_known_before_there_is_one(root: Root, line: str, read: bool) -> None:
+def test_whether_ifupdown_reads_our_file_is_known_before_it_exists(root: Root, line: str, read: bool) -> None:
     root.write("/etc/network/interfaces", line + "\n")
     assert root.observe().interfaces_sourced is read
 
 
-def test_a_manager_that_is_masked_is_none(root: Root) -> None:
+def test_a_masked_manager_does_not_count(root: Root) -> None:
     (root.path / "run/systemd/system").mkdir(parents=True)
     wants = "/etc/systemd/system/multi-user.target.wants"
     for unit in ("NetworkManager.service", "systemd-networkd.service"):
@@ -183,7 +183,7 @@ def test_a_manager_that_is_masked_is_none(root: Root) -> None:
     assert (seen.enabled, seen.networkmanager, seen.systemd) == (("networkd",), {}, True)
 
 
-def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) -> None:
+def test_files_are_read_as_written_and_removed_without_a_trace(root: Root) -> None:
     (root.path / "etc").mkdir()
     files = [
         File("/etc/systemd/network/50-macvtap-mt0.netdev", HEADER + "\nx\n"),
@@ -212,21 +212,21 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
     assert os.listdir(root.path / "etc/systemd/system") == ["multi-user.target.wants"]
 
 
-def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
+def test_a_directory_with_a_users_drop_in_stays(root: Root) -> None:
     root.write("/etc/systemd/network/20-eth0.network.d/mine.conf", "")
     file = File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n")
     host.apply([step_between(None, file), step_between(file, None)], root=str(root.path))
     assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
 
 
-def test_what_others_have_written_into_our_files_is_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
+def test_bytes_that_are_not_utf_8_are_kept(tmp_path: pathlib.Path) -> None:
     text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
     steps = [step_between(None, File(UDEV_FILE, text))]
     host.apply(steps, root=str(tmp_path))
     assert host.observe({}, str(tmp_path)).files[UDEV_FILE].text == text
 
 
-def test_networkd_may_read_what_is_written_whatever_the_umask(root: Root) -> None:
+def test_networkd_can_read_the_files_regardless_of_the_umask(root: Root) -> None:
     paths = ["/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", "/etc/systemd/network/50-macvtap-mt0.netdev"]
     before = os.umask(0o077)
     try:

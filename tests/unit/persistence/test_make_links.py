@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""How the program that runs at boot finds the uplinks that a file is for, in a directory that stands for /sys."""
+"""How the program finds the uplinks of a file, in a directory that stands for /sys."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def sys(tmp_path: pathlib.Path) -> pathlib.Path:
         ("altname:lan-d", ""),
     ],
 )
-def test_an_uplink_is_found_by_what_the_file_is_named_by(sys: pathlib.Path, key: str, found: str) -> None:
+def test_an_uplink_is_found_by_the_name_of_its_file(sys: pathlib.Path, key: str, found: str) -> None:
     assert uplinks(sys, key) == (found + "\n", "")
 
 

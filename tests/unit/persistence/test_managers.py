@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What each manager is told, and that what it is told is read again as it was."""
+"""The files of links and of network managers, and how files of links are read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def lines(one: Desired) -> list[str]:
 # what the program is told
 
 
-def test_the_program_is_told_all_that_ip_can_set() -> None:
+def test_the_file_has_all_that_ip_can_set() -> None:
     assert lines(
         desired(
             mode="source",
@@ -75,7 +75,7 @@ def test_the_program_is_told_all_that_ip_can_set() -> None:
 
 
 @pytest.mark.parametrize("row", [one for one in ROWS.values() if one.kept], ids=lambda one: one.field)
-def test_what_the_table_has_is_there_after_a_reboot(row: Row) -> None:
+def test_every_persistent_attribute_of_the_table_is_in_the_file(row: Row) -> None:
     values: dict[str, t.Any] = {
         "bool": row.field != "promiscuous",
         "int": 500,
@@ -88,14 +88,14 @@ def test_what_the_table_has_is_there_after_a_reboot(row: Row) -> None:
     assert f" {row.ip}" in f" {told}"
 
 
-def test_of_many_source_addresses_each_request_has_room() -> None:
+def test_many_source_addresses_are_split_into_requests() -> None:
     macs = frozenset(f"02:00:00:00:00:{n:02x}" for n in range(42))
     told = lines(desired(mode="source", source_macs=macs, state="present"))
     assert [line.count(":") // 5 for line in told] == [41, 1, 1]
 
 
 @pytest.mark.parametrize(("state", "told"), [("present", True), ("up", True), ("down", False)])
-def test_a_link_in_mode_passthru_is_up_before_it_is_to_receive_all_multicast(state: str, told: bool) -> None:
+def test_a_passthru_link_is_up_before_allmulticast_is_set(state: str, told: bool) -> None:
     found = lines(desired(mode="passthru", mac=None, allmulticast=True, state=state))[1:]
     assert found[:2] == (["link set dev mt0 up", "link set dev mt0 allmulticast on"] if told else [])
 
@@ -130,7 +130,7 @@ def entries(draw: st.DrawFn) -> dict[str, StoredLink]:
 
 
 @given(entries(), st.data())
-def test_the_unit_reads_what_was_written(found: dict[str, StoredLink], data: st.DataObject) -> None:
+def test_parse_is_the_inverse_of_render(found: dict[str, StoredLink], data: st.DataObject) -> None:
     whole = systemd_unit.by_uplink(found)
     keys = sorted({one.key for one in whole.values()})
     up = set(data.draw(st.lists(st.sampled_from(keys)))) if keys else set()
@@ -146,7 +146,7 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join))
-def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
+def test_an_edited_file_is_no_error(text: str) -> None:
     found, _up = systemd_unit.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found)
     list(systemd_unit.render(whole, (), systemd=True))
@@ -193,7 +193,7 @@ def profile(name: str, key: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
 )
-def test_names_that_some_file_would_read_otherwise_are_refused(name: str) -> None:
+def test_names_that_some_file_would_misread_are_refused(name: str) -> None:
     with pytest.raises(MacvtapError, match="Choose another name") as caught:
         validate.check_name(name, "links[2].name")
     assert caught.value.path == "links[2].name"
