@@ -122,14 +122,14 @@ def _network(name: str, shim: Shim) -> str:
 
 def _profile(desired: model.Desired, shim: Shim) -> str:
     name, link = desired.link.name, desired.link
-    by_mac = desired.key.count(":") == 5
+    by_mac, mtu = desired.key.count(":") == 5, link.mtu or desired.parent.mtu
     parent = desired.key.removeprefix("altname:")
     lines = [f"[connection]\nid={profile(name)}\nuuid={uuid.uuid5(_NAMESPACE, f'{name} {parent}')}"]
     lines += [f"type=macvlan\ninterface-name={name}", "\n[ethernet]"]
     lines += [f"mac-address={desired.key.upper()}"] if by_mac else []
     lines += [f"cloned-mac-address={link.mac.upper()}"] if link.mac else []
-    # Without one it would take the lease's.
-    lines += [f"mtu={link.mtu or desired.parent.mtu}"]
+    # Without one it would take the lease's. A parent that is still to be created has none.
+    lines += [f"mtu={mtu}"] if mtu else []
     lines += ["\n[macvlan]", *([] if by_mac else [f"parent={desired.parent.name}"]), "mode=2"]
     return "\n".join([*lines, *_family(shim, 4), *_family(shim, 6)]) + "\n"
 

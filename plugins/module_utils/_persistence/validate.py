@@ -39,16 +39,12 @@ def check_link(desired: Desired, links: Links, stored: systemd_unit.StoredLink |
         check_name(name, join_path(path, "parent"))
     for index, altname in enumerate(sorted(link.altnames or ())):
         check_name(altname, join_path(path, f"altnames[{index}]"))
-    if not (link.alias or "").isprintable():
-        raise MacvtapError(
-            "contains a character that is not printable, such as a line break", path=join_path(path, "alias")
-        )
+    if any(char < " " for char in link.alias or ""):
+        raise MacvtapError("contains a control character, such as a line break", path=join_path(path, "alias"))
     if stored is not None and (stored.kind == SHIM) != (link.kind == SHIM):
         what, options = ("shim", "shims") if stored.kind == SHIM else ("link", "links or vlans")
-        message = (
-            f"{link.name} is configured as a {what}. Choose another name, or set state: absent for it in {options}"
-        )
-        raise MacvtapError(f"{message} first", path=join_path(path, "name"))
+        message = f"{link.name} is configured as a {what}. Choose another name, or set state: absent in {options} first"
+        raise MacvtapError(message, path=join_path(path, "name"))
     _check_name_is_free(desired, links, managed=stored is not None)
     # A parent that does not exist yet is as it was declared.
     if parent.index:

@@ -488,7 +488,7 @@ def test_ifupdown_is_refused_if_it_would_not_read_the_file() -> None:
 
 
 def test_errors_name_the_option() -> None:
-    refused("links[0].alias", "not printable", HOST, link(alias="two\nlines"))
+    refused("links[0].alias", "control character", HOST, link(alias="two\nlines"))
     refused("links[*].name", "Choose another name", HOST, link("mt*"))
     refused("links[0].altnames[0]", "Choose another name", HOST, link(altnames=frozenset({"a*"})))
     refused("links[0].parent", "parent is required", HOST, link(parent=None))

@@ -247,6 +247,8 @@ never-default=true
     )
     only4 = text(after(HOST, shim("eth1", dhcp4=True, addresses=(), guests=("192.0.2.77/32",))), KEYFILE)
     assert only4.endswith("[ipv6]\nmethod=link-local\naddr-gen-mode=0\n")
+    on_vlan = after(HOST, vlan("eth1"), shim("eth1.20", dhcp4=True, addresses=(), backend=NM))
+    assert "mtu" not in text(on_vlan, KEYFILE)
 
 
 def test_by_ifupdown_the_program_creates_the_shim_with_addresses_and_routes() -> None:
