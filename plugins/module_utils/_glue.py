@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Shared by every module's main(): ending the module, and defaults that list entries take from the top level."""
+"""Shared by every module's main(): options, the lock, ending the module, and the defaults of list entries."""
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan, _signals, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock, _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
@@ -30,6 +31,39 @@ class Module(AnsibleModule):
     def _load_params(self) -> None:
         super()._load_params()
         self._invalid = _values.replace_invalid(self.params, self.argument_spec)
+
+
+# The options that modules share, with one meaning each.
+_SHARED: t.Mapping[str, t.Mapping[str, t.Any]] = {
+    "allow_host_disconnect": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "lock_timeout": {"type": "int", "default": 60},
+    "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
+    "purge": {"type": "bool", "default": False},
+}
+
+
+def shared(*options: str) -> dict[str, t.Any]:
+    """Return the argument specification of options that modules share."""
+    return {option: dict(_SHARED[option]) for option in options}
+
+
+def with_defaults(options: t.Mapping[str, t.Mapping[str, t.Any]], **defaults: t.Any) -> dict[str, t.Any]:
+    """Return an argument specification with these defaults: those of list entries come from the top level."""
+    return {**options, **{option: {**options[option], "default": value} for option, value in defaults.items()}}
+
+
+def locked(
+    module: Module, name: str, *, doing: str = "changing links", per_user: bool = False
+) -> t.ContextManager[None]:
+    """Hold the lock ``name`` of the host, or of this user's runs. Check mode changes nothing and holds none.
+
+    :raises MacvtapError: another run still holds the lock after ``lock_timeout`` seconds.
+    """
+    if module.check_mode:
+        return contextlib.nullcontext()
+    directory = _lock.directory() if per_user else _lock.OF_THE_HOST
+    return _lock.held(name, timeout=module.params["lock_timeout"], directory=directory, doing=doing)
 
 
 def run(module: Module, body: t.Callable[[Module], dict[str, t.Any]]) -> None:

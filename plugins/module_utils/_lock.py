@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 _POLL_SECONDS = 0.05
+OF_THE_HOST = "/run"
 
 
 def directory() -> str:
@@ -22,7 +23,7 @@ def directory() -> str:
     :raises MacvtapError: no such directory belongs to this user alone.
     """
     if os.geteuid() == 0:
-        return "/run"
+        return OF_THE_HOST
     own = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     if not os.access(own, os.W_OK | os.X_OK):
         own = f"/tmp/linuxvirt.macvtap-{os.geteuid()}"  # noqa: S108  # its owner is checked below
@@ -39,7 +40,7 @@ def held(
     name: str,
     *,
     timeout: float,
-    directory: str = "/run",
+    directory: str = OF_THE_HOST,
     doing: str = "changing links",
     option: str = "lock_timeout",
 ) -> t.Iterator[None]:

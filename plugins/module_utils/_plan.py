@@ -146,10 +146,11 @@ class Journal(t.Generic[ThingT]):
 
 @dataclass(frozen=True)
 class Outcome(t.Generic[ThingT, HostT]):
-    """What a run planned, and the host as last observed (in check mode: unchanged)."""
+    """What a run planned, the host as last observed, and what of the plan was not carried out: all in check mode."""
 
     plan: Plan[ThingT]
     host: HostT = field(repr=False)
+    remaining: Plan[ThingT] = field(default_factory=lambda: Plan(), repr=False)  # noqa: PLW0108
     # What ``inquire`` returned.
     answers: t.Any = field(default=None, repr=False)
 
@@ -199,7 +200,7 @@ def converge(  # noqa: PLR0913  # each argument is one stage
     answers = t.cast("AnswersT", inquire(before) if inquire else None)
     planned = plan(before, answers)
     if check_mode or not planned.changed:
-        return Outcome(planned, before, answers)
+        return Outcome(planned, before, planned, answers)
     journal: Journal[ThingT] = Journal()
     completed: list[Plan[t.Any]] = _recorders[-1] if _recorders else []
     try:
@@ -230,7 +231,7 @@ def converge(  # noqa: PLR0913  # each argument is one stage
             state = recover()
         _add_state(exc, state)
         raise
-    return Outcome(planned, after, answers)
+    return Outcome(planned, after, answers=answers)
 
 
 def _add_state(exc: BaseException, state: str) -> None:

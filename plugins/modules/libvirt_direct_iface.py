@@ -39,8 +39,15 @@ options:
     type: str
   source: &source
     description:
-      - The uplink, a link of the host such as V(eth0). It must exist, and support macvtap links. An alternative name of
-        up to 15 bytes is accepted too.
+      - The uplink, by its name such as V(eth0), alternative name, MAC address, or the PCI address of its device
+        (V(0000:01:00.0), V(01:00.0)). It must exist, and support macvtap links.
+      - libvirt knows a source only by its name, or by an alternative name of up to 15 bytes, and these are stored as
+        they are set. In all other cases the link's current name is stored. An interface that is on the link already, by
+        whichever name, stays as it is. If the link is renamed, run the module again before the guest's next start, or
+        use a short alternative name.
+      - While a guest has a NIC in mode V(passthrough), the NIC has the guest's MAC address. It is then found by its
+        permanent address.
+      - With O(xml_file) or a remote O(uri) the links are unknown, so only names of up to 15 bytes are accepted.
       - Required for an interface that does not exist yet.
     type: str
     aliases: [parent, dev]
@@ -684,314 +691,47 @@ backup_file:
 
 import contextlib
 import typing as t
-from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
-    auto,
     declare,
-    disruptions,
-    element,
     fields,
     hypervisor,
-    identity,
     impact,
-    inspection,
-    planner,
-    resolution,
-    rollback,
-    schema,
-    states,
+    run,
     udev_rules,
     xmlfile,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    HELD,
-    Desired,
-    Host,
-    Nic,
-    StaleError,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.adapter import Domains
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
-
-Domains = t.Union[hypervisor.Hypervisor, xmlfile.DomainFile]
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
 _STATES = ["present", "absent"]
 _ALIASES = {"source": ["parent", "dev"]}
-# How often a run starts over because another editor has changed a domain meanwhile.
-_ATTEMPTS = 3
 
 
-def execute(module: _glue.Module) -> dict[str, t.Any]:
+def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
+    params = module.params
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(module.params, "interfaces", options, fields.clears_default)
-    with _lock_of(module), _domains(module) as domains:
-        only_domain = domains.names()[0] if isinstance(domains, xmlfile.DomainFile) else ""
-        declared = declare.declare(entries, only_domain=only_domain)
-        answers: dict[str, relay.RelayResult] = {}
-        kept: list[_plan.Step[Nic]] = []
-        attempts = 0
-        while True:
-            attempts += 1
-            journals: list[_plan.Journal[Nic]] = []
-            try:
-                return _merged(_converge(module, declared, domains, answers, journals), kept, diff=module._diff)
-            except (MacvtapError, Interrupted) as exc:
-                # This run's changes are rolled back, or kept on request. The next attempt reads the other editor's.
-                again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
-                if module.params["on_error"] == "keep":
-                    kept += [step for journal in journals for step in journal.steps]
-                    if kept:
-                        # Kept by this attempt or an earlier one.
-                        exc.state = _plan.KEPT
-                elif exc.state != _plan.UNCHANGED:
-                    raise
-                if not again:
-                    raise
-
-
-def _merged(result: dict[str, t.Any], kept: t.Sequence[_plan.Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
-    """Return the result with the changes that earlier attempts of the same run have kept."""
-    earlier = _plan.Plan(tuple(kept)).result(diff=diff)
-    return {**result, **{name: earlier[name] + result[name] for name in earlier if name != "changed"},
-            "changed": earlier["changed"] or result["changed"]}  # fmt: skip
-
-
-def _lock_of(module: _glue.Module) -> t.ContextManager[None]:
-    if module.check_mode:
-        return contextlib.nullcontext()
-    return _lock.held(
-        "domains",
-        timeout=module.params["lock_timeout"],
-        directory=_lock.directory(),
-        doing="changing domains",
-    )
+    entries = _glue.entries(params, "interfaces", options, fields.clears_default)
+    lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
+    with lock, _domains(module) as domains:
+        declared = declare.declare(entries, only_domain=domains.only_domain)
+        how = {name: params[name] for name in run.Options._fields if name in params}
+        return run.run(domains, declared, run.Options(**how, check_mode=module.check_mode, diff=module._diff))
 
 
 @contextlib.contextmanager
 def _domains(module: _glue.Module) -> t.Iterator[Domains]:
-    path = module.params["xml_file"]
-    if path is None:
-        rules = udev_rules.RuleStore(lambda command: _glue.command(module, command))
-        with hypervisor.connect(module.params["uri"], timeout=module.params["timeout"], rules=rules) as hv:
-            yield hv
-    else:
-        backup = module.backup_local if module.params["backup"] else None
-        in_place = module.params["unsafe_writes"]
-        yield xmlfile.open_file(path, write=xmlfile.writer(module), backup=backup, in_place=in_place)
-
-
-def _converge(
-    module: _glue.Module,
-    declared: t.Sequence[Desired],
-    hv: Domains,
-    answers: dict[str, relay.RelayResult],
-    journals: list[_plan.Journal[Nic]],
-) -> dict[str, t.Any]:
-    sources = {source for desired in declared if (source := desired.given.get("source"))}
-    level, purge = module.params["live"], module.params["purge"]
-    # The declarations compared with the host: as first observed, and as last observed.
-    resolved: list[resolution.Resolved] = []
-    final: list[resolution.Resolved] = []
-
-    def inquire(host: Host) -> tuple[_plan.Plan[Nic], tuple[str, ...], Reach]:
-        always, check = module.params["auto"] == "always", module.params["check_relay"]
-        cases = auto.cases(declared, host, check=check)
-        modes, relay_warnings = ask.settle(cases, host.links or {}, answers, always=always, check=check)
-        resolved[:] = final[:] = resolution.resolve(
-            auto.resolve_modes(declared, modes),
-            host,
-            identity.Untouched(frozenset(), states.ending(host)),
-            level=level,
-            purge=purge,
-        )
-        first = planner.plan_of(resolved, host)
-        # Where no source is taken it does not matter how the host is reached.
-        return first, relay_warnings, _reach(host) if disruptions.of_steps(first.steps) else Reach()
-
-    def plan(host: Host, answers: tuple[_plan.Plan[Nic], tuple[str, ...], Reach]) -> _plan.Plan[Nic]:
-        planned, relay_warnings, reach = answers
-        states.validate(planned, host)
-        disconnect_warnings = reachability.check(
-            disruptions.of_steps(planned.steps), reach, host.links or {}, allowed=module.params[ALLOW]
-        )
-        planned = states.with_state_warnings(
-            replace(planned, warnings=(*planned.warnings, *relay_warnings, *disconnect_warnings)), host
-        )
-        if module._diff:
-            planned = _with_views(planned)
-        return _checked(planned) if isinstance(hv, xmlfile.DomainFile) else planned
-
-    def verify(_planned: _plan.Plan[Nic], host: Host, _answers: t.Any) -> _plan.Plan[Nic]:
-        identity.validate_defined(resolved, before[0], host)
-        # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
-        final[:] = resolution.resolve(identity.pinned(resolved), host, untouched_in(host), level=level)
-        return planner.plan_of(final, host)
-
-    def untouched_in(host: Host) -> identity.Untouched:
-        return identity.Untouched(
-            frozenset(hv.unanswered), identity.restarted(before[0], host) | states.ending(before[0])
-        )
-
-    def complete(host: Host) -> Host:
-        needed = host.macs is None and resolution.needs_all_macs(declared, host, purge=purge)
-        return hv.with_macs(host) if needed else host
-
-    def observe() -> Host:
-        host = complete(hv.observe((desired.domain for desired in declared), sources))
-        before.append(host)
-        return host
-
-    def apply(steps: t.Sequence[_plan.Step[Nic]], journal: _plan.Journal[Nic]) -> None:
-        journals.append(journal)
-        hv.apply(steps, journal)
-
-    before: list[Host] = []
-    try:
-        outcome = _plan.converge(
-            observe,
-            plan,
-            apply,
-            rollback.undo,
-            inquire=inquire,
-            verify=verify,
-            revert=hv.revert,
-            check_mode=module.check_mode,
-            roll_back=module.params["on_error"] == "rollback",
-        )
-        if module.check_mode:
-            hv.require(outcome.plan.steps)
-        if not module.check_mode:
-            hv.ensure_keeper()
-    except MacvtapError as exc:
-        with contextlib.suppress(MacvtapError):
-            exc.details["pending"] = [_asked(one) for one in hv.outstanding(observe())]
-        if not module.check_mode:
-            with contextlib.suppress(MacvtapError):
-                # A kept change may leave requests outstanding.
-                hv.ensure_keeper()
-        raise
-    host = outcome.host
-    ours = {(r.before.domain, r.before.mac) for r in final}
-    outstanding = [one for one in hv.outstanding(host) if (one["domain"], one["mac"]) in ours]
-    asked = {(str(one["domain"]), str(one["mac"])) for one in outstanding if one["state"] == HELD}
-    due = {
-        (r.desired.domain, r.before.mac): changed
-        for r, changed in ((r, states.restart_fields(r, host)) for r in final)
-        if changed and (r.desired.domain, r.before.mac) not in asked
-    }
-    done = identity.with_actual_impacts(
-        outcome.plan,
-        host,
-        identity.restarted(before[0], host),
-        due,
-        [step for journal in journals for step in journal.steps],
-    )
-    backup = {"backup_file": hv.backup_file} if isinstance(hv, xmlfile.DomainFile) and hv.backup_file else {}
-    return {
-        **done.result(diff=module._diff),
-        **backup,
-        **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "interfaces": [_returned(r) for r in final[: len(declared)]],
-        "restart_required": [{"domain": name, "mac": mac, "fields": due[name, mac]} for name, mac in due],
-        "pending": [_asked(one) for one in outstanding],
-        "warnings": [
-            *(["purge: this task names no domain, so nothing is removed"] if purge and not declared else []),
-            *done.warnings,
-            *_conversion_warnings(outcome.plan),
-            *hv.warnings,
-            *(inspection.pending_warning(one, host, outlives_boot=hv.outlives_boot) for one in outstanding),
-        ],
-    }
-
-
-def _reach(host: Host) -> Reach:
-    """Return how this host is reached, an empty Reach if the domains are on another host or in a file."""
-    if host.links is None:
-        return Reach()
-    with rtnetlink.open_socket() as sock:
-        return RouteMonitor(sock).observe()
-
-
-def _with_views(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Add to the plan's steps what a diff shows: the stored element or, if that stays, the live one."""
-    steps = []
-    for step in plan.steps:
-        before, after = step.before, step.after
-        if before is None or after is None:
-            continue
-        shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
-        outside = {
-            change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE_XML
-        }
-        views = [
-            element.view(one) + "".join(_outside_view(name, values[side]) for name, values in outside.items())
-            for side, one in enumerate(shown)
-        ]
-        steps.append(replace(step, before_view=views[0], after_view=views[1]))
-    return replace(plan, steps=tuple(steps))
-
-
-def _outside_view(name: str, value: bool | None) -> str:
-    return "" if value is None else f"\n{name}: {'yes' if value else 'no'}"
-
-
-def _checked(plan: _plan.Plan[Nic]) -> _plan.Plan[Nic]:
-    """Validate what is written to a file against libvirt's schema, because libvirt itself does not check it."""
-    for step in plan.steps:
-        before, after = (nic.stored if nic else None for nic in (step.before, step.after))
-        known_problems = schema.problems(element.render(before)) if before else []
-        # Errors from before are not this task's.
-        problems = (
-            [
-                problem
-                for problem in schema.problems(element.render(after)) or ()
-                if problem not in (known_problems or ())
-            ]
-            if after
-            else []
-        )
-        if problems:
-            raise MacvtapError(f"libvirt's schema does not allow this: {'; '.join(problems)}", path=step.path)
-    missing = schema.missing() if plan.changed else None
-    warning = (f"not validated against libvirt's schema: {missing}",) if missing else ()
-    return replace(plan, warnings=(*plan.warnings, *warning))
-
-
-def _returned(resolved: resolution.Resolved) -> dict[str, t.Any]:
-    stored, live = resolved.after.stored, resolved.before.live
-    there = stored or (resolved.transient and resolved.after.live)
-    return {
-        "domain": resolved.desired.domain,
-        "mac": resolved.before.mac,
-        "state": "present" if there else "absent",
-        "stored": stored and fields.nested(stored.values),
-        "live": live and fields.nested(live.values),
-    }
-
-
-def _conversion_warnings(plan: _plan.Plan[Nic]) -> t.Iterator[str]:
-    for step in plan.steps:
-        before, after = step.before, step.after
-        if before and after and before.stored and after.stored and before.stored.type != after.stored.type:
-            lost = element.lost_by_conversion(before.stored)
-            if lost:
-                yield (
-                    f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "
-                    "shows what it was"
-                )
-
-
-def _asked(outstanding: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {name: value for name, value in outstanding.items() if name != "returns"}
+    params = module.params
+    if params["xml_file"] is not None:
+        backup = module.backup_local if params["backup"] else None
+        write, in_place = xmlfile.writer(module), params["unsafe_writes"]
+        yield xmlfile.open_file(params["xml_file"], write=write, backup=backup, in_place=in_place)
+        return
+    rules = udev_rules.RuleStore(lambda command: _glue.command(module, command))
+    with hypervisor.connect(params["uri"], timeout=params["timeout"], rules=rules) as connected:
+        yield connected
 
 
 def _interface_options() -> dict[str, t.Any]:
@@ -1018,25 +758,21 @@ def main() -> None:
                 },
             },
             "state": {"type": "str", "choices": _STATES, "default": "present"},
-            "auto": {"type": "str", "choices": list(choice.SCOPES), "default": "new"},
-            "check_relay": {"type": "bool", "default": False},
-            "purge": {"type": "bool", "default": False},
+            **choice.OPTIONS,
+            **_glue.shared("purge", ALLOW, "on_error", "lock_timeout"),
             "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
-            ALLOW: {"type": "bool", "default": False},
-            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},
             "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
-            "lock_timeout": {"type": "int", "default": 60},
             **what,
         },
         required_one_of=[("domain", "interfaces", "xml_file")],
         mutually_exclusive=[("domain", "interfaces"), ("mac", "interfaces")],
         supports_check_mode=True,
     )
-    _glue.run(module, execute)
+    _glue.run(module, libvirt_direct_iface)
 
 
 if __name__ == "__main__":

@@ -276,10 +276,9 @@ shims:
       guests: [192.0.2.77/32]
 """
 
-import contextlib
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options, planner, undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.host import Access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Host, Shim, report
@@ -298,8 +297,7 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
         others = planner.purged(desired, host) if params["purge"] else []
         return planner.plan([*desired, *others], host, allowed=params[ALLOW])
 
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+    with _glue.locked(module, "links"), netlink.session() as session, rtnetlink.open_socket() as sock:
         access = Access(session, sock, parents, allowed=params[ALLOW])
         outcome = converge(
             observe=access.observe,
@@ -309,7 +307,7 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
             revert=access.revert,
             check_mode=module.check_mode,
         )
-    planned = {step.target: step.after for step in outcome.plan.steps} if module.check_mode else {}
+    planned = {step.target: step.after for step in outcome.remaining.steps}
     shims: list[Shim | None] = [
         planned[entry.name] if entry.name in planned else planner.current(entry.name, outcome.host, dhcp4=entry.dhcp4)
         for entry in desired
@@ -322,17 +320,11 @@ def macvtap_host_access(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    defaults = {"state": "present", "dhcp4": False}
     module = _glue.Module(
         argument_spec={
             "shims": {"type": "list", "elements": "dict", "options": options.SHIM_OPTIONS},
-            **{
-                name: {**spec, "default": defaults[name]} if name in defaults else spec
-                for name, spec in options.SHIM_OPTIONS.items()
-            },
-            "purge": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.with_defaults(options.SHIM_OPTIONS, state="present", dhcp4=False),
+            **_glue.shared("purge", ALLOW, "lock_timeout"),
         },
         mutually_exclusive=[("name", "shims")],
         required_one_of=[("name", "shims")],

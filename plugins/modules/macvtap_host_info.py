@@ -160,6 +160,11 @@ links:
       description: MAC address.
       type: str
       returned: always
+    permanent_mac:
+      description: The device's own MAC address, V(null) if it has none or the kernel does not report it.
+      version_added: 0.2.0
+      type: str
+      returned: always
     mtu:
       description: MTU in bytes.
       type: int
@@ -226,6 +231,7 @@ links:
       master:
       mode:
       mac: "52:54:00:aa:00:01"
+      permanent_mac: "52:54:00:aa:00:01"
       mtu: 1500
       group: 0
       alias:
@@ -362,7 +368,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
-        links = session.observe((), parents=tuple(session.observe(())))
+        links = session.observe((), parents=frozenset(session.observe(())))
         reach = RouteMonitor(sock).observe()
     libvirt, domains = _libvirt(module.params["uri"])
     relay = module.params["relay"]

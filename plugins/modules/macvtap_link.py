@@ -317,12 +317,11 @@ reflective_relay:
         destination: "52:54:00:ab:cd:ef"
 """
 
-import contextlib
 import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -421,8 +420,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
         return refused
 
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session(files) as session, rtnetlink.open_socket() as sock:
+    with _glue.locked(module, "links"), netlink.session(files) as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
@@ -440,7 +438,7 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.predicted(outcome.remaining, outcome.host)
     return {
         **outcome.plan.result(diff=module._diff),
         "links": [report(links[entry.key]) for entry in desired if entry.key in links],
@@ -455,19 +453,13 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
 def main() -> None:
     entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS}
-    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},
-            **own,
-            "auto": {"type": "str", "choices": list(choice.SCOPES), "default": "new"},
-            "check_relay": {"type": "bool", "default": False},
-            "purge": {"type": "bool", "default": False},
-            "force": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.with_defaults(LINK_OPTIONS, state="up"),
+            **choice.OPTIONS,
+            **_glue.shared("purge", "force", ALLOW, "on_error", "lock_timeout"),
         },
         mutually_exclusive=[("name", "links")],
         required_one_of=[("name", "links")],

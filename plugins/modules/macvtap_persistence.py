@@ -371,12 +371,11 @@ files:
     - /etc/udev/rules.d/90-macvtap-uplinks.rules
 """
 
-import contextlib
 import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _lock, _managed_files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _file_store, _glue, _managed_files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import activate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp import planner as dhcp_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import Leases
@@ -417,10 +416,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     declared = [*_vlans(params), *_links(params), *_shims(params)]
     parents = {name for one in declared if one.entry.parent for name in spellings(one.entry.parent)}
     run = functools.partial(_glue.command, module)
-    lock: t.ContextManager[None] = contextlib.nullcontext()
-    if not module.check_mode:
-        doing = "writing the files that links are created from at boot"
-        lock = _lock.held("persistence", timeout=params["lock_timeout"], doing=doing)
+    lock = _glue.locked(module, "persistence", doing="writing the files that links are created from at boot")
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
@@ -478,7 +474,7 @@ def _result(
 ) -> dict[str, t.Any]:
     leases: Leases = outcome.answers.leases
     steps: tuple[t.Any, ...] = (*outcome.plan.steps, *dhcp_planner.plan_of(leases).steps)
-    files = _managed_files.predicted(outcome.plan, outcome.host.files) if module.check_mode else outcome.host.files
+    files = _managed_files.predicted(outcome.remaining, outcome.host.files)
     decisions = planner.resolved_of(declared, outcome.host).decisions
     return {
         **Plan(steps).result(diff=module._diff),
@@ -518,7 +514,6 @@ def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str
 def main() -> None:
     links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
     shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
-    own = {**LINK_OPTIONS, "state": {**LINK_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -529,11 +524,9 @@ def main() -> None:
                 "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
             },
             "shims": {"type": "list", "elements": "dict", "options": shims},
-            **own,
+            **_glue.with_defaults(LINK_OPTIONS, state="up"),
             "backend": {**_BACKEND, "default": "auto"},
-            "purge": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.shared("purge", ALLOW, "lock_timeout"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

@@ -271,7 +271,7 @@ import functools
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -341,8 +341,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             refused.update(vlan_validate.cuts(some, links, held_on(falling, links)))
         return {**refused, **vlan_validate.arrived(some, links)}
 
-    lock = contextlib.nullcontext() if module.check_mode else _lock.held("links", timeout=params["lock_timeout"])
-    with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
+    with _glue.locked(module, "links"), netlink.session() as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
 
         def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
@@ -359,7 +358,7 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.predicted(outcome.plan, outcome.host) if module.check_mode else outcome.host
+    links = steps.predicted(outcome.remaining, outcome.host)
     found = [vlans.current(entry, links) for entry in desired]
     return {
         **outcome.plan.result(diff=module._diff),
@@ -369,15 +368,11 @@ def vlan_link(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    own = {**vlan_options.VLAN_OPTIONS, "state": {**vlan_options.VLAN_OPTIONS["state"], "default": "up"}}
     module = _glue.Module(
         argument_spec={
             "vlans": {"type": "list", "elements": "dict", "options": vlan_options.VLAN_OPTIONS},
-            **own,
-            "force": {"type": "bool", "default": False},
-            ALLOW: {"type": "bool", "default": False},
-            "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
-            "lock_timeout": {"type": "int", "default": 60},
+            **_glue.with_defaults(vlan_options.VLAN_OPTIONS, state="up"),
+            **_glue.shared("force", ALLOW, "on_error", "lock_timeout"),
         },
         mutually_exclusive=[("name", "vlans")],
         required_one_of=[("id", "vlans")],

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 import subprocess
 import typing as t
@@ -108,7 +109,9 @@ WHAT_TO_DO = [
     ({"vlan": 5}, "vlan", "ip link add link eth0 name eth0.5 type vlan id 5"),
     ({"vlan": 5, "mode": "passthrough"}, "vlan", "eth0 is not an SR-IOV virtual function"),
     ({"source": "none0"}, "source", "there is no link none0"),
-    ({"source": "wire-with-a-long-name"}, "source", "libvirt accepts no longer alternative name"),
+    ({"source": "wire-without-such-a-name"}, "source", "there is no link wire-without-such-a-name on this host"),
+    ({"source": "02:00:00:00:00:99"}, "source", "no link with the MAC address 02:00:00:00:00:99 on this host"),
+    ({"source": "0000:99:00.0"}, "source", r"no link with the PCI address 0000:99:00\.0 on this host"),
     ({"source": "lo"}, "source", "the loopback link; macvtap requires an Ethernet link"),
     ({"source": "port8"}, "source", "a port of the bridge br8, .* Use br8 instead"),
     ({"source": "mt8"}, "source", r"is a macvtap link.* Use up1 instead"),
@@ -255,6 +258,39 @@ def test_a_source_is_its_alternative_name_too(hv: Hypervisor, module: Module) ->
     assert renamed["restart_required"] == []
     again = ok(module(domain="web1", source="up1"))
     assert (again["changed"], again["restart_required"], len(again["interfaces"])) == (False, [], 1)
+
+
+@pytest.mark.parametrize("spelling", ["colons", "dashes", "long name"])
+def test_a_source_by_its_address_is_stored_by_name(hv: Hypervisor, module: Module, spelling: str) -> None:
+    mac = next(mac for name, mac, _mode in links(hv) if name.partition("@")[0] == "up1")
+    source = {"colons": mac, "dashes": mac.upper().replace(":", "-"), "long name": "wire-with-a-long-name"}[spelling]
+    hv.define(domain("web1", nic(A)))
+    predicted = ok(module(check=True, domain="web1", mac=B, source=source, mode="bridge"))
+    done = ok(module(domain="web1", mac=B, source=source, mode="bridge"))
+    assert predicted["changes"] == done["changes"]
+    assert "<source dev='up1' mode='bridge'/>" in element(hv.dump("web1"), B)
+    assert "dev='up1'" in done["diff"][0]["after"]
+    hv.virsh("start", "web1")
+    # It selects the interface, too, and stays if the interface is on this link by another name.
+    again = ok(module(domain="web1", source=source))
+    assert (again["changed"], again["restart_required"], again["interfaces"][0]["mac"]) == (False, [], B)
+    hv.define(hv.dump("web1").replace("dev='up1'", "dev='wire1'"))
+    assert not ok(module(domain="web1", mac=B, source=source))["changed"]
+    gone = ok(module(domain="web1", source=source, state="absent"))
+    assert gone["changes"][0]["after"] == "absent"
+    assert B not in hv.dump("web1")
+
+
+def test_links_of_another_host_are_not_looked_up(module: Module, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "web1.xml"
+    file.write_text(domain("web1", nic(A)))
+    places: list[Result] = [{"xml_file": str(file)}, {"uri": "test:///default", "domain": "test"}]
+    for where in places:
+        failed = module(mac=B, source="02:00:00:00:00:99", mode="bridge", **where)
+        assert (failed["rc"], "exception" in failed) == (1, False)
+        assert failed["msg"].startswith("source: '02:00:00:00:00:99' is not a name that libvirt can use, and ")
+        assert next(iter(where)) in failed["msg"]
+        assert failed["msg"].endswith("Set the name that the link has there")
 
 
 EVERYTHING: Result = {

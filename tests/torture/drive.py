@@ -175,6 +175,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             "_links.netlink",
             "_links.holders",
             "_links.messages",
+            "_domains.run",
             "_domains.udev_rules",
         )
     }
@@ -204,10 +205,9 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             (utils["_domains.udev_rules"].RuleStore, "_unsupported_reason", lambda _self: "this host has no udev"),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
-        if hasattr(module, "_reach"):
-            # How the host itself is reached is not part of this model.
-            reach = importlib.import_module(f"{_UTILS}._host_access.model").Reach()
-            stack.enter_context(mock.patch.object(module, "_reach", return_value=reach))
+        # How the host itself is reached is not part of this model.
+        reach = importlib.import_module(f"{_UTILS}._host_access.model").Reach()
+        stack.enter_context(mock.patch.object(utils["_domains.run"], "_reach", return_value=reach))
         signals = sys.modules.get(f"{_UTILS}._signals")
         if signals is not None:
             stack.enter_context(mock.patch.object(signals, "SIGNALS", (SIGNAL,)))

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _lock, _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step, converge
 
@@ -37,6 +37,41 @@ def test_dictionaries_are_merged_key_by_key() -> None:
 
 def test_an_empty_list_declares_nothing() -> None:
     assert _glue.entries({"links": [], "name": None}, "links", ["name"]) == []
+
+
+def test_an_argument_specification_is_not_changed_by_its_defaults() -> None:
+    options = {"state": {"type": "str"}, "name": {"type": "str"}}
+    assert _glue.with_defaults(options, state="up") == {
+        "state": {"type": "str", "default": "up"},
+        "name": {"type": "str"},
+    }
+    assert options["state"] == {"type": "str"}
+    assert _glue.shared("purge", "force").keys() == {"purge", "force"}
+
+
+class _Locking:
+    """The part of a module that takes a lock."""
+
+    params: t.ClassVar[dict[str, t.Any]] = {"lock_timeout": 7}
+
+    def __init__(self, *, check_mode: bool) -> None:
+        self.check_mode = check_mode
+
+
+def test_check_mode_holds_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[t.Any] = []
+    monkeypatch.setattr(_lock, "directory", lambda: "/of/the/user")
+    monkeypatch.setattr(_lock, "held", lambda name, **how: held.append((name, how)))
+    with _glue.locked(t.cast("_glue.Module", _Locking(check_mode=True)), "domains", per_user=True):
+        pass
+    assert held == []
+    module = t.cast("_glue.Module", _Locking(check_mode=False))
+    _glue.locked(module, "domains", per_user=True, doing="changing domains")
+    _glue.locked(module, "links")
+    assert held == [
+        ("domains", {"timeout": 7, "directory": "/of/the/user", "doing": "changing domains"}),
+        ("links", {"timeout": 7, "directory": "/run", "doing": "changing links"}),
+    ]
 
 
 class Module:

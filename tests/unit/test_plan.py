@@ -71,6 +71,23 @@ def test_a_run_reaches_the_desired_state_and_a_second_changes_nothing() -> None:
     assert not host.run({"a": "new", "b": "new"}).changed
 
 
+def test_all_of_the_plan_remains_in_check_mode() -> None:
+    host = Host({"a": "old"})
+
+    def remaining(*, check_mode: bool) -> tuple[Change, ...]:
+        return converge(
+            host.observe,
+            lambda seen, _answers: Plan((step("a", seen["a"], "new"),)),
+            host.apply,
+            lambda _journal, _seen: Plan(),
+            check_mode=check_mode,
+        ).remaining.changes
+
+    assert [change.after for change in remaining(check_mode=True)] == ["new"]
+    # The plan is carried out, or has nothing to do.
+    assert [remaining(check_mode=False) for _run in range(2)] == [(), ()]
+
+
 def test_check_mode_plans_and_leaves_the_host_alone() -> None:
     host = Host({"a": "old"})
     assert host.run({"a": "new"}, check_mode=True).changed

@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import without_cleared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
 # XML cannot represent most of them, and reads a line break in an attribute as a space.
@@ -38,6 +39,8 @@ _RANGES = {
         for what in ("average", "peak", "burst")
     },
 }
+# LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
+_PROFILE_BYTES = 39
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
@@ -118,6 +121,8 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         _validate_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
+    if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
+        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
@@ -134,17 +139,14 @@ def _validate_pci_address(value: str, path: str) -> None:
 
 
 def _validate_source_name(name: str, path: str) -> None:
+    if parents.is_address(name):
+        return
     # The kernel reads % in a new link's name as a template (mt%d).
     if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
         raise MacvtapError(
             f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
         )
-    if len(name.encode()) > _values.NAME_BYTES:
-        raise MacvtapError(
-            f"{name!r} is longer than {_values.NAME_BYTES} bytes, which is the limit of a link's name. libvirt "
-            "accepts no longer alternative name",
-            path=path,
-        )
+    _values.check_bytes(name, _values.ALTNAME_BYTES, path)
 
 
 def _validate_virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:

@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
 # libvirt's names of the kernel's modes, where they differ.
@@ -48,8 +48,7 @@ def with_host_links(host: Host, sources: t.Collection[str], rules: Rules) -> Hos
         )
         for name, domain in host.domains.items()
     }
-    named = (link for source in {*sources, *stored} if (link := link_of(source, links)) is not None)
-    non_vfs = frozenset(link.name for link in named if link.pci and _is_non_vf(link.pci))
+    non_vfs = frozenset(link.name for link in links.values() if link.pci and _is_non_vf(link.pci))
     return replace(
         host,
         domains=domains,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
@@ -35,6 +36,10 @@ def connect(
 
 class Hypervisor:
     """A connection, and what this run has done over it so far."""
+
+    only_domain = ""
+    # libvirt keeps no copy.
+    backup_file: str | None = None
 
     def __init__(self, connection: Connection, timeout: float, rules: RuleStore) -> None:
         self._connection = connection
@@ -79,7 +84,8 @@ class Hypervisor:
         known = () if len(domains) == len(selected) else tuple(sorted(listed))
         host = Host(self._connection.uri, domains, known, self._version)
         if not self._local:
-            return host
+            where = f"uri {self._connection.uri} may lead to another host, whose links cannot be read"
+            return replace(host, links_unknown=where)
         return hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
 
     def with_macs(self, host: Host) -> Host:

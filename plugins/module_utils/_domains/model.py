@@ -35,7 +35,8 @@ class Desired:
 
     ``given`` has the declared fields, as libvirt spells their values. None removes a field, and a field that is missing
     stays as it is. ``mac`` is None where another selector is used. ``mac_prefix`` is the prefix of a generated address.
-    ``nic`` is the NIC itself, where it is known already and shares its address with another.
+    ``looked_up`` is whether the source was declared in a way that libvirt does not know, and ``given`` has the link's
+    name (sources.py). ``nic`` is the NIC itself, where it is known already and shares its address with another.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Desired:
     given: t.Mapping[str, str | None] = field(default_factory=dict)
     convert: bool = False
     mac_prefix: str = "52:54:00"
+    looked_up: bool = False
     nic: Nic | None = field(default=None, repr=False, compare=False)
 
 
@@ -106,15 +108,15 @@ class Host:
     """The requested domains, by name, and what else the plan depends on.
 
     ``known`` lists all domains of the host, if a requested one does not exist. ``version`` is libvirt's. ``links`` are
-    the host's links, None where libvirt runs on another host. ``holders`` are the processes that hold the taps of
-    running guests open, by link. ``all_holders`` is whether every process could be inspected. ``macs`` has the MAC
-    addresses of the host's other domains with the domains' names, None until they are needed. ``targets`` has the link
-    names that those domains store. ``managed_rules`` are the MAC addresses with a udev rule that sets allmulticast,
-    None where rules are not supported; ``rules_unsupported`` is the reason. ``modified_rules`` are the addresses whose
-    rule was edited by hand. ``non_vfs`` are the sources that are known not to be SR-IOV virtual functions.
-    ``stored_by_source`` has the interfaces that the host's other domains store and that do not run, by source, as
-    (domain, MAC address, mode); it is known where ``macs`` are. ``unreadable`` are domains that this user may not read:
-    their addresses are not in ``macs``.
+    the host's links, None where they are not known; ``links_unknown`` is the reason. ``holders`` are the processes that
+    hold the taps of running guests open, by link. ``all_holders`` is whether every process could be inspected. ``macs``
+    has the MAC addresses of the host's other domains with the domains' names, None until they are needed. ``targets``
+    has the link names that those domains store. ``managed_rules`` are the MAC addresses with a udev rule that sets
+    allmulticast, None where rules are not supported; ``rules_unsupported`` is the reason. ``modified_rules`` are the
+    addresses whose rule was edited by hand. ``non_vfs`` are the links that are known not to be SR-IOV virtual
+    functions. ``stored_by_source`` has the interfaces that the host's other domains store and that do not run, by
+    source, as (domain, MAC address, mode); it is known where ``macs`` are. ``unreadable`` are domains that this user
+    may not read: their addresses are not in ``macs``.
     """
 
     uri: str
@@ -122,6 +124,7 @@ class Host:
     known: tuple[str, ...] = ()
     version: int = 0
     links: Links | None = None
+    links_unknown: str = ""
     holders: t.Mapping[str, tuple[Holder, ...]] = field(default_factory=dict)
     all_holders: bool = False
     macs: t.Mapping[str, tuple[str, ...]] | None = None

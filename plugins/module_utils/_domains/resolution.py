@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sources
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import Assigned, assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
@@ -271,7 +271,7 @@ def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, lev
 def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
     """Return the interface to store, and warnings."""
     current = before.stored
-    desired_values = dict(desired.given)
+    desired_values = sources.as_stored(desired, current, host.links)
     if current is not None and current.type == "direct":
         return replace(
             current, values=without_dropped(merged(current.values, desired_values), desired_values, current.values)

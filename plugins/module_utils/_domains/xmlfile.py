@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
     Domain,
@@ -78,7 +78,7 @@ def writer(module: t.Any) -> Write:
 
 
 class DomainFile:
-    """A domain XML file, and what this run has done to it. It has the interface of hypervisor.Hypervisor."""
+    """A domain XML file, and what this run has done to it: an adapter.Domains."""
 
     def __init__(self, path: str, shown: str, write: Write, backup: Backup | None, *, in_place: bool = False) -> None:
         self._path = path
@@ -94,7 +94,7 @@ class DomainFile:
         # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
-        self._name = self._domain().name
+        self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
                 f"{shown} belongs to a libvirt daemon, which reads it only when it starts and may overwrite it. Use "
@@ -109,7 +109,7 @@ class DomainFile:
             uri=f"file {self._shown}",
             domains={domain.name: domain} if selected else {},
             known=(domain.name,),
-            links=None,
+            links_unknown="no host's links are read with xml_file",
             macs={},
         )
 
@@ -124,10 +124,6 @@ class DomainFile:
 
     def ensure_keeper(self) -> None:
         """Do nothing: a file has no guest."""
-
-    def names(self) -> tuple[str, ...]:
-        """Return the name of the file's domain."""
-        return (self._name,)
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host``: the file says nothing of other domains."""
@@ -170,7 +166,7 @@ class DomainFile:
         self._replace(self._before)
 
     def require(self, steps: t.Sequence[Step[Nic]]) -> None:
-        """Check whether the file can be edited and written, before anything is changed.
+        """Check whether libvirt could read what is written, and whether the file can be edited and written.
 
         :raises MacvtapError: it cannot.
         """
@@ -178,6 +174,7 @@ class DomainFile:
             return
         if changing := _changing(steps):
             self._edited(changing)
+        self._validate(steps)
         folder = os.path.dirname(self._path)
         for place, allowed in ((self._path, os.W_OK), (folder, os.W_OK | os.X_OK)):
             if not os.access(place, allowed):
@@ -188,6 +185,15 @@ class DomainFile:
                 "replaced. Set unsafe_writes: true to write into it, which is not atomic",
                 path=_OPTION,
             )
+
+    def _validate(self, steps: t.Sequence[Step[Nic]]) -> None:
+        # libvirt itself never sees the file.
+        for step in steps:
+            before, after = (nic.stored if nic is not None else None for nic in (step.before, step.after))
+            schema.validate(before, after, step.path)
+        warning = f"not validated against libvirt's schema: {schema.missing()}"
+        if schema.missing() is not None and warning not in self.warnings:
+            self.warnings.append(warning)
 
     def _edited(self, changing: t.Sequence[tuple[Nic, Nic]]) -> str:
         """Return the edited document."""

@@ -20,9 +20,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     MACVLAN_KINDS,
-    DesiredLink,
-    Link,
-    link_of,
 )
 
 # Kind, message and remedy. Places with the same finding are one conflict of their host.
@@ -138,7 +135,7 @@ def _on_parent(  # noqa: PLR0913  # all of them decide
     if not named:
         return
     try:
-        parent = _parent(host, named, word)
+        parent = parents.find(named, host.links, path=word)
     except MacvtapError as exc:
         yield "parent", exc.message, f"Declare an existing {word}, or create that link on the host"
         return
@@ -156,16 +153,6 @@ def _on_parent(  # noqa: PLR0913  # all of them decide
             "reach each other",
             "Enable reflective relay (hairpin) on the port, or declare mode bridge",
         )
-
-
-def _parent(host: Host, named: str, word: str) -> Link:
-    if word == "parent":
-        return parents.resolve(DesiredLink("", parent=named), host.links)
-    # libvirt accepts names only.
-    link = link_of(named, host.links)
-    if link is None:
-        raise MacvtapError(f"there is no link {named} on this host{parents.candidates(named, host.links)}")
-    return link
 
 
 def _mtu(nic: Nic, host: Host) -> int | None:

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW, Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import PASSTHRU
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
@@ -67,15 +67,16 @@ def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
         for disruption in _of_link(desired, host, declared=shim):
             yield "macvtap_host_access" if shim else "macvtap_links", disruption, desired.place(host.name)
     for nic in host.nics:
-        source = nic.final("source")
-        if nic.desired is not None and source and nic.final("mode") in PASSTHRU and not _has(nic, source):
-            yield "macvtap_domains", Disruption(source, Loss.PASSTHRU), nic.place(host.name)
+        source = parents.lookup(nic.final("source") or "", host.links)
+        if nic.desired is not None and source and nic.final("mode") in PASSTHRU and not _has(nic, source, host.links):
+            yield "macvtap_domains", Disruption(source.name, Loss.PASSTHRU), nic.place(host.name)
 
 
-def _has(nic: Nic, source: str) -> bool:
+def _has(nic: Nic, source: Link, links: Links) -> bool:
     current = nic.current
-    direct = current is not None and current.type == "direct"
-    return current is not None and direct and (current.get("source"), current.get("mode")) == (source, PASSTHRU[1])
+    if current is None or current.type != "direct" or current.get("mode") != PASSTHRU[1]:
+        return False
+    return link_of(current.get("source"), links) is source
 
 
 def _of_link(desired: DeclaredLink, host: Host, *, declared: bool) -> t.Iterator[Disruption]:

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     multicast,
     resolution,
     selection,
+    sources,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Iface
@@ -64,6 +65,8 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     declared_keys: dict[_Key, Desired] = {}
     problems = list(host.problems)
     observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    # Without a report of the host's links, sources are compared as they are declared.
+    declared = sources.named(declared, observed)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
     assigned = assign(declared, observed, _with_declared(host, declared, identity), purge=purge)
     for index, desired in enumerate(declared):
@@ -74,6 +77,7 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             continue
         mac = current.mac if current is not None else desired.mac or ""
         resolved = _with_final_mode(desired, current, observed, always=host.nics_follow)
+        desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
         refusal = _refusal(desired, current, observed)
         if refusal and host.version is not None:
             remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
@@ -87,7 +91,7 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         existing = nics.get(key)
         stored, live = (existing.stored, existing.live) if existing is not None else (None, None)
         identity_of_domain = identity.of(host, desired.domain)
-        nics[key] = Nic(desired.domain, identity_of_domain, mac, 0, stored, live, resolved.given, desired.by == "mac")
+        nics[key] = Nic(desired.domain, identity_of_domain, mac, 0, stored, live, desired_values, desired.by == "mac")
     if purge:
         named = {domain for domain, _mac, _number in declared_keys}
         duplicates = [(domain, mac) for domain, mac, number in nics if number]
@@ -143,6 +147,9 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
     try:
         if desired.present:
             _check_multicast(desired, stored)
+        elif observed.links is not None:
+            # checks.py looks at the sources of those that are present.
+            sources.validated([desired], observed)
         # Faster than all checks of the module.
         # A transient domain is not an error in the variable. fleet.gaps() reports it.
         if domain is None or (domain.persistent and not is_there):

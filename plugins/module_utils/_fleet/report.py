@@ -20,7 +20,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import va
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 
 # Attributes with the same name in Link and in the report.
-_LINK = ("name", "kind", "parent", "master", "mode", "mac", "mtu", "group", "alias", "vlan_id", "vlan_protocol", "pci")
+_LINK = (
+    *("name", "kind", "parent", "master", "mode", "mac", "permanent_mac", "mtu", "group", "alias"),
+    *("vlan_id", "vlan_protocol", "pci"),
+)
 Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
 

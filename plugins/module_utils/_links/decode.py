@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.wire impo
 # include/uapi/linux/if_link.h
 _IFNAME, _LINK, _MASTER, _LINKINFO, _STATS64, _AF_SPEC, _GROUP = 3, 5, 10, 18, 23, 26, 27
 _PROMISCUITY, _CARRIER, _LINK_NETNSID, _PARENT_DEV_NAME, _PARENT_DEV_BUS, _ALLMULTI = 30, 33, 37, 56, 57, 61
+_PERM_ADDRESS = 54
 _INFO_KIND, _INFO_DATA = 1, 2
 _VXLAN_LINK, _BR_VLAN_FILTERING = 3, 7
 _RTA_DST, _RTA_OIF, _RTPROT_KERNEL, _RTN_UNICAST = 1, 4, 2, 1  # include/uapi/linux/rtnetlink.h
@@ -204,6 +205,7 @@ def _known(body: bytes) -> Known:
         carrier=bool(flags & rtnetlink.IFF_UP) and get(_CARRIER, b"\0") != b"\0",
         promiscuity=_U32(get(_PROMISCUITY, _ZERO))[0],
         allmulti=_U32(attrs[_ALLMULTI])[0] if _ALLMULTI in attrs else None,
+        permanent_mac=wire.mac(get(_PERM_ADDRESS, b"")),
         pci=wire.text(get(_PARENT_DEV_NAME, b"")) if get(_PARENT_DEV_BUS) == b"pci\0" else None,
         **values,
     )
@@ -240,11 +242,11 @@ def _inet6(af_spec: bytes) -> dict[int, bytes]:
 
 
 def _with_sysfs(link: Link, parents: t.Collection[str]) -> Link:
-    if link.name in parents or link.altnames & set(parents) or link.mac in parents:
-        link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     if link.pci is None and not link.kind:
         # Before 5.14 the kernel does not report it; and a virtio device has a PCI device of its own.
         parts = os.path.realpath(f"/sys/class/net/{link.name}/device").split("/")
         pci = [part for part in parts if _values.pci_address(part)]
         link = replace(link, pci=pci[-1] if pci else None)
+    if any(name in parents for name in (link.name, link.mac, link.pci, *link.altnames)):
+        link = replace(link, wireless=os.path.exists(f"/sys/class/net/{link.name}/phy80211"))
     return link

@@ -89,11 +89,12 @@ class Link(VlanAttributes, Attributes, _Placed):
     The attributes are those of attributes.py. In a link to create, ``index`` 0 and None elsewhere mean "chosen by the
     kernel". ``parent`` is the name of the lower link, None if there is none or it is in another network namespace.
     ``mtu`` is in bytes, ``bcqueuelen`` and ``txqueuelen`` in packets. ``pci`` is the address of a physical link's
-    device. ``allmulti`` is the kernel's reference count, None before Linux 6.0, and ``parent_allmulti`` that of the
-    parent of a link in mode passthru. ``lower`` is IFLA_LINK, and ``lower_netns`` is IFLA_LINK_NETNSID, None for the
-    link's own namespace. ``under`` is the index of a link whose removal removes this one, if IFLA_LINK does not have
-    it. ``bridge_vlans`` are a filtering bridge's own VLANs, None for a bridge that does not filter, and ``bridge_pvid``
-    is the VLAN whose frames the bridge itself receives untagged.
+    device, and ``permanent_mac`` is that device's own MAC address, whatever ``mac`` is now. ``allmulti`` is the
+    kernel's reference count, None before Linux 6.0, and ``parent_allmulti`` that of the parent of a link in mode
+    passthru. ``lower`` is IFLA_LINK, and ``lower_netns`` is IFLA_LINK_NETNSID, None for the link's own namespace.
+    ``under`` is the index of a link whose removal removes this one, if IFLA_LINK does not have it. ``bridge_vlans`` are
+    a filtering bridge's own VLANs, None for a bridge that does not filter, and ``bridge_pvid`` is the VLAN whose frames
+    the bridge itself receives untagged.
     """
 
     source_macs: frozenset[str] = frozenset()
@@ -110,6 +111,7 @@ class Link(VlanAttributes, Attributes, _Placed):
     allmulti: int | None = None
     parent_allmulti: int | None = field(default=None, compare=False)
     pci: str | None = None
+    permanent_mac: str | None = field(default=None, compare=False)
     netns: str | None = None
     lower: int = field(default=0, compare=False)
     lower_netns: int | None = field(default=None, compare=False)

@@ -26,9 +26,14 @@ def is_pci(parent: str) -> bool:
     return _values.pci_address(parent) is not None
 
 
+def is_address(parent: str) -> bool:
+    """Whether ``parent`` can be a MAC address or a PCI address. A link's name can consist of 12 digits too."""
+    return is_pci(parent) or _mac.canonical(parent) is not None
+
+
 def spellings(parent: str) -> set[str]:
     """Return the names and addresses that a link meant by ``parent`` may have."""
-    return {parent, _mac.canonical(parent) or parent}
+    return {parent, _mac.canonical(parent) or parent, _values.pci_address(parent) or parent}
 
 
 def resolve(entry: DesiredLink | DesiredVlan, links: Links) -> Link:
@@ -41,7 +46,7 @@ def resolve(entry: DesiredLink | DesiredVlan, links: Links) -> Link:
 
 
 def find(asked: str, links: Links, *, path: str, exclude: str = "") -> Link:
-    """Return the link that the option ``path`` asks for; ``but`` is not suggested.
+    """Return the link that the option ``path`` asks for; ``exclude`` is not suggested.
 
     :raises NoSuchLinkError: no link matches.
     :raises MacvtapError: several links match.
@@ -57,6 +62,8 @@ def find(asked: str, links: Links, *, path: str, exclude: str = "") -> Link:
     mac = _mac.canonical(asked)
     if named is None and mac is not None:
         having = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
+        # A guest on a link in mode passthrough gives its own address to the NIC below.
+        having = having or [link for link in links.values() if link.permanent_mac == mac]
         # A VLAN link or a bridge takes over the address of the link that it is on.
         indexes = {link.index for link in having}
         having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]

@@ -13,6 +13,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 AUTO = "auto"
 # Choices of the option auto: whose mode it resolves.
 SCOPES = ("new", "always")
+# The module options about switches.
+OPTIONS: t.Mapping[str, t.Mapping[str, t.Any]] = {
+    "auto": {"type": "str", "choices": list(SCOPES), "default": SCOPES[0]},
+    "check_relay": {"type": "bool", "default": False},
+}
 _REFLECTED, _SAFE = _OF_THE_SWITCH = ("vepa", "bridge")
 _NO_LINKS = "the links of its host cannot be read from here"
 

@@ -78,7 +78,7 @@ def converted(what: str, **given: t.Any) -> str:
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_becomes_of_it_is_valid(what: str, given: dict[str, t.Any]) -> None:
     made = converted(what, **given)
-    assert schema.problems(made) == []
+    assert schema.violation(made) is None
     for gone in ("managed", "floor", "portForward", "vfio", "script", "passt", "backenddomain", "transient", "vlan"):
         assert gone not in made
     # Of a limit in which nothing is left libvirt says that something mandatory is missing.

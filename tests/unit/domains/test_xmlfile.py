@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import sys
 import time
 import typing as t
 
@@ -18,7 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, rollback, xml, xmlfile
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    declare,
+    planner,
+    rollback,
+    schema,
+    xml,
+    xmlfile,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
@@ -59,7 +67,7 @@ def converge(
     file: xmlfile.DomainFile, *options: dict[str, t.Any], check_mode: bool = False, **more: t.Any
 ) -> _plan.Outcome[Nic, Host]:
     declared = declare.declare(
-        [(f"interfaces[{n}]", one) for n, one in enumerate(options)], only_domain=file.names()[0]
+        [(f"interfaces[{n}]", one) for n, one in enumerate(options)], only_domain=file.only_domain
     )
     return _plan.converge(
         lambda: file.with_macs(file.observe({one.domain for one in declared})),
@@ -78,7 +86,7 @@ def test_what_is_in_the_file(path: pathlib.Path) -> None:
     assert (domain.uuid, domain.running, domain.live) == ("01234567-89ab-cdef-0123-456789abcdef", False, ())
     assert [(iface.mac, iface.type, iface.origin) for iface in domain.stored] == [(MAC, "bridge", "br0")]
     assert (host.links, host.macs, host.uri, domain.document) == (None, {}, f"file {path}", DOMAIN)
-    assert file.names() == ("web1",)
+    assert file.only_domain == "web1"
     with pytest.raises(MacvtapError, match=r"no domain 'web2' on file .*web1\.xml \(known: web1\)"):
         converge(file, {"domain": "web2", **TO_DIRECT})
 
@@ -117,6 +125,32 @@ def test_check_mode_refuses_what_the_run_could_not_edit(path: pathlib.Path) -> N
     planned = converge(file, {**TO_DIRECT, "model": "virtio"}, check_mode=True).plan
     with pytest.raises(MacvtapError, match=r"has no <devices>$"):
         file.require(planned.steps)
+
+
+@pytest.mark.skipif(schema.missing() is not None, reason=f"{schema.missing()}")
+def test_what_libvirts_schema_does_not_allow_is_not_written(path: pathlib.Path) -> None:
+    file = xmlfile.open_file(str(path), write=never)
+    options = {**TO_DIRECT, "source": "a+b"}
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]\.source: libvirt's schema does not allow 'a\+b': "):
+        converge(file, options)
+    steps = converge(file, options, check_mode=True).plan.steps
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]\.source: libvirt's schema"):
+        file.require(steps)
+    # What others have written may be changed.
+    path.write_text(DOMAIN.replace("bridge='br0'", "bridge='br+0'"))
+    converge(xmlfile.open_file(str(path), write=put), TO_DIRECT)
+    path.write_text(path.read_text().replace("dev='eth0'", "dev='a+b'"))
+    assert converge(xmlfile.open_file(str(path), write=put), {"mac": MAC, "boot_order": 1}).plan.changed
+
+
+def test_a_file_that_cannot_be_validated_is_written_with_a_warning(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lxml", None)
+    file = xmlfile.open_file(str(path), write=put)
+    converge(file, TO_DIRECT)
+    (warning,) = file.warnings
+    assert warning.startswith("not validated against libvirt's schema: ")
 
 
 def test_several_at_once_are_one_write(path: pathlib.Path) -> None:

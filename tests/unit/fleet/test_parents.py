@@ -43,9 +43,16 @@ def test_a_parent_that_is_unfit(role: str, parent: Link, message: str) -> None:
 def test_a_parent_by_its_other_names() -> None:
     there = found(uplink(3, "eth1", altnames=frozenset({"lan0"}), pci="0000:01:00.0"))
     links = [{"name": f"x{n}", "parent": p} for n, p in enumerate(("lan0", "01:00.0", "02:00:00:00:00:03"))]
-    assert conflicts((declared(nic(mac=A, source="lan0"), links=links), there)) == []
-    # libvirt accepts names only.
-    assert only((declared(nic(mac=A, source="01:00.0"), links=links), there)).kind in {"declaration", "parent"}
+    for source in ("lan0", "01:00.0", "02-00-00-00-00-03"):
+        assert conflicts((declared(nic(mac=A, source=source), links=links), there)) == []
+    conflict = only((declared(nic(mac=A, source="02:00.0"), links=links), there))
+    assert (conflict.kind, conflict.message) == ("parent", "no link with the PCI address 02:00.0 on this host")
+
+
+def test_an_interface_to_remove_from_a_missing_uplink() -> None:
+    there = found(web("web1", U1, iface(A)))
+    conflict = only((declared({"domain": "web1", "source": "02:00.0", "state": "absent"}), there))
+    assert conflict.message.endswith("source: no link with the PCI address 02:00.0 on this host")
 
 
 def test_new_vlan_links_are_parents() -> None:

@@ -297,6 +297,10 @@ def test_what_is_declared_along_with_the_link_may_go() -> None:
         (("eth0", "passthrough", True), None, set()),
         # It is stored already, and taken now that it is plugged in.
         (("eth0", "passthrough", False), ("eth0", "passthrough", True), {"eth0"}),
+        # By an alternative name.
+        (None, ("lan0", "passthrough", False), {"eth0"}),
+        (("lan0", "passthrough", True), ("eth0", "passthrough", True), set()),
+        (None, ("eth9", "passthrough", True), set()),
     ],
 )
 def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, sources: set[str]) -> None:
@@ -307,7 +311,8 @@ def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, s
         return Nic("web1", "52:54:00:00:00:01", iface, iface if said[2] else None)
 
     change = Change("web1", "mode", None, None, Impact.CONFIG)
-    found = disruptions.of_steps([Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")])
+    links = {"eth0": replace(ETH0, altnames=frozenset({"lan0"})), "eth1": Link("eth1", 9)}
+    found = disruptions.of_steps([Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")], links)
     assert {one.link for one in found} == sources
     assert {(one.loss, one.path) for one in found} <= {(Loss.PASSTHRU, "interfaces[1]")}
     for disruption in found:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a run over domains shows and returns: diffs, interfaces, outstanding requests, warnings. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+
+
+def with_views(plan: Plan[Nic]) -> Plan[Nic]:
+    """Add to the plan's steps what a diff shows: the stored element or, if that stays, the live one."""
+    return replace(plan, steps=tuple(_with_views(step) for step in plan.steps))
+
+
+def interface(resolved: Resolved) -> dict[str, t.Any]:
+    """Return a declared interface after the run."""
+    stored, live = resolved.after.stored, resolved.before.live
+    there = stored or (resolved.transient and resolved.after.live)
+    return {
+        "domain": resolved.desired.domain,
+        "mac": resolved.before.mac,
+        "state": "present" if there else "absent",
+        "stored": stored and fields.nested(stored.values),
+        "live": live and fields.nested(live.values),
+    }
+
+
+def requests(outstanding: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return the outstanding requests, without the interfaces that are attached afterwards."""
+    return [{name: value for name, value in one.items() if name != "returns"} for one in outstanding]
+
+
+def conversion_warnings(plan: Plan[Nic]) -> t.Iterator[str]:
+    """Return what converted interfaces lose."""
+    for step in plan.steps:
+        before, after = (nic.stored if nic is not None else None for nic in (step.before, step.after))
+        if before is None or after is None or before.type == after.type:
+            continue
+        lost = element.lost_by_conversion(before)
+        if lost:
+            yield (
+                f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "
+                "shows what it was"
+            )
+
+
+def with_kept(result: dict[str, t.Any], kept: t.Sequence[Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
+    """Return the result with the changes that earlier attempts of the same run have kept."""
+    earlier = Plan(tuple(kept)).result(diff=diff)
+    lists = {name: earlier[name] + result[name] for name in earlier if name != "changed"}
+    return {**result, **lists, "changed": earlier["changed"] or result["changed"]}
+
+
+def _with_views(step: Step[Nic]) -> Step[Nic]:
+    before, after = step.before, step.after
+    if before is None or after is None:
+        return step
+    shown = (before.stored, after.stored) if before.stored != after.stored else (before.live, after.live)
+    outside = {
+        change.field: (change.before, change.after) for change in step.changes if change.field in fields.OUTSIDE_XML
+    }
+    views = [
+        element.view(one) + "".join(_outside_view(name, values[side]) for name, values in outside.items())
+        for side, one in enumerate(shown)
+    ]
+    return replace(step, before_view=views[0], after_view=views[1])
+
+
+def _outside_view(name: str, value: bool | None) -> str:
+    return "" if value is None else f"\n{name}: {'yes' if value else 'no'}"

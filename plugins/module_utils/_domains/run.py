@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Glue for libvirt_direct_iface: the stages of a run over domains, and its result."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    auto,
+    disruptions,
+    identity,
+    inspection,
+    planner,
+    report,
+    resolution,
+    rollback,
+    sources,
+    states,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.adapter import Domains
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    HELD,
+    Desired,
+    Host,
+    Nic,
+    StaleError,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
+    KEPT,
+    UNCHANGED,
+    Journal,
+    Outcome,
+    Plan,
+    Step,
+    converge,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
+
+# How often a run starts over because another editor has changed a domain meanwhile.
+_ATTEMPTS = 3
+
+
+class Options(t.NamedTuple):
+    """How a run is made. The names are those of the module's options, where there is one."""
+
+    live: str
+    purge: bool
+    auto: str
+    check_relay: bool
+    allow_host_disconnect: bool
+    on_error: str
+    check_mode: bool
+    diff: bool
+
+
+def run(domains: Domains, declared: t.Sequence[Desired], options: Options) -> dict[str, t.Any]:
+    """Bring ``domains`` to what is ``declared``, and return the module's result.
+
+    :raises MacvtapError: as :func:`converge`.
+    """
+    probed: dict[str, relay.RelayResult] = {}
+    kept: list[Step[Nic]] = []
+    attempts = 0
+    while True:
+        attempts += 1
+        attempt = _Attempt(domains, declared, options, probed)
+        try:
+            return report.with_kept(attempt.result(attempt.converge()), kept, diff=options.diff)
+        except (MacvtapError, Interrupted) as exc:
+            # This run's changes are rolled back, or kept on request. The next attempt reads the other editor's.
+            again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
+            if options.on_error == "keep":
+                kept += attempt.journal.steps
+                if kept:
+                    # Kept by this attempt or an earlier one.
+                    exc.state = KEPT
+            elif exc.state != UNCHANGED:
+                raise
+            if not again:
+                raise
+
+
+class _Answers(t.NamedTuple):
+    """Answers from before the plan: what the domains lack as they were first observed, and how the host is reached."""
+
+    first: Plan[Nic]
+    warnings: tuple[str, ...]
+    reach: Reach
+
+
+class _Attempt:
+    """One attempt at a run. ``probed`` are the switches that any attempt has probed; ``journal`` is what it began."""
+
+    def __init__(
+        self,
+        domains: Domains,
+        declared: t.Sequence[Desired],
+        options: Options,
+        probed: dict[str, relay.RelayResult],
+    ) -> None:
+        self._domains = domains
+        self._declared = declared
+        self._options = options
+        self._probed = probed
+        given = (desired.given.get("source") for desired in declared)
+        self._uplinks = {name for source in given if source for name in parents.spellings(source)}
+        self._first: Host | None = None
+        # The declarations compared with the domains: as these were first observed, and as they were last observed.
+        self._resolved: t.Sequence[resolution.Resolved] = ()
+        self._final: t.Sequence[resolution.Resolved] = ()
+        self.journal: Journal[Nic] = Journal()
+
+    def converge(self) -> Outcome[Nic, Host]:
+        try:
+            outcome = converge(
+                self._observe,
+                self._plan,
+                self._apply,
+                rollback.undo,
+                inquire=self._inquire,
+                verify=self._verify,
+                revert=self._domains.revert,
+                check_mode=self._options.check_mode,
+                roll_back=self._options.on_error == "rollback",
+            )
+            self._domains.require(outcome.remaining.steps)
+            self._ensure_keeper()
+        except MacvtapError as exc:
+            with contextlib.suppress(MacvtapError):
+                exc.details["pending"] = report.requests(self._domains.outstanding(self._observe()))
+            with contextlib.suppress(MacvtapError):
+                # A kept change may leave requests outstanding.
+                self._ensure_keeper()
+            raise
+        return outcome
+
+    def result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
+        """Return what the module returns."""
+        domains, host, purge, final = self._domains, outcome.host, self._options.purge, self._final
+        ours = {(one.before.domain, one.before.mac) for one in final}
+        outstanding = [one for one in domains.outstanding(host) if (one["domain"], one["mac"]) in ours]
+        due = _due(final, host, {(one["domain"], one["mac"]) for one in outstanding if one["state"] == HELD})
+        done = identity.with_actual_impacts(
+            outcome.plan, host, identity.restarted(self._before, host), due, self.journal.steps
+        )
+        return {
+            **done.result(diff=self._options.diff),
+            **({"backup_file": domains.backup_file} if domains.backup_file else {}),
+            **({"reflective_relay": [relay.report(one) for one in self._probed.values()]} if self._probed else {}),
+            "interfaces": [report.interface(one) for one in final[: len(self._declared)]],
+            "restart_required": [
+                {"domain": name, "mac": mac, "fields": changed} for (name, mac), changed in due.items()
+            ],
+            "pending": report.requests(outstanding),
+            "warnings": [
+                *(["purge: this task names no domain, so nothing is removed"] if purge and not self._declared else []),
+                *done.warnings,
+                *report.conversion_warnings(outcome.plan),
+                *domains.warnings,
+                *(inspection.pending_warning(one, host, outlives_boot=domains.outlives_boot) for one in outstanding),
+            ],
+        }
+
+    def _observe(self) -> Host:
+        host = self._domains.observe((desired.domain for desired in self._declared), self._uplinks)
+        named = sources.named(self._declared, host)
+        if host.macs is None and resolution.needs_all_macs(named, host, purge=self._options.purge):
+            host = self._domains.with_macs(host)
+        self._first = self._first or host
+        return host
+
+    @property
+    def _before(self) -> Host:
+        """The domains as they were first observed."""
+        if self._first is None:
+            raise ValueError("nothing was observed yet")
+        return self._first
+
+    def _inquire(self, host: Host) -> _Answers:
+        always, check = self._options.auto == "always", self._options.check_relay
+        named = sources.validated(self._declared, host)
+        cases = auto.cases(named, host, check=check)
+        modes, warnings = ask.settle(cases, host.links or {}, self._probed, always=always, check=check)
+        self._resolved = self._final = resolution.resolve(
+            auto.resolve_modes(named, modes),
+            host,
+            identity.Untouched(frozenset(), states.ending(host)),
+            level=self._options.live,
+            purge=self._options.purge,
+        )
+        first = planner.plan_of(self._resolved, host)
+        # How the host is reached matters only if a source is taken from it.
+        reach = _reach(host) if disruptions.of_steps(first.steps, host.links or {}) else Reach()
+        return _Answers(first, warnings, reach)
+
+    def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
+        planned = answers.first
+        states.validate(planned, host)
+        links = host.links or {}
+        disconnects = reachability.check(
+            disruptions.of_steps(planned.steps, links),
+            answers.reach,
+            links,
+            allowed=self._options.allow_host_disconnect,
+        )
+        warnings = (*planned.warnings, *answers.warnings, *disconnects)
+        planned = states.with_state_warnings(replace(planned, warnings=warnings), host)
+        return report.with_views(planned) if self._options.diff else planned
+
+    def _apply(self, steps: t.Sequence[Step[Nic]], journal: Journal[Nic]) -> None:
+        self.journal = journal
+        self._domains.apply(steps, journal)
+
+    def _verify(self, _planned: Plan[Nic], host: Host, _answers: _Answers) -> Plan[Nic]:
+        identity.validate_defined(self._resolved, self._before, host)
+        # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
+        self._final = resolution.resolve(
+            identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live
+        )
+        return planner.plan_of(self._final, host)
+
+    def _untouched(self, host: Host) -> identity.Untouched:
+        restarted = identity.restarted(self._before, host)
+        return identity.Untouched(frozenset(self._domains.unanswered), restarted | states.ending(self._before))
+
+    def _ensure_keeper(self) -> None:
+        if not self._options.check_mode:
+            self._domains.ensure_keeper()
+
+
+def _due(
+    final: t.Sequence[resolution.Resolved], host: Host, held: t.Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[str]]:
+    """Return the fields in which running guests will differ until they restart, by domain and MAC address.
+
+    The guests keep the NICs ``held`` only until they release them.
+    """
+    found = {(one.desired.domain, one.before.mac): states.restart_fields(one, host) for one in final}
+    return {nic: changed for nic, changed in found.items() if changed and nic not in held}
+
+
+def _reach(host: Host) -> Reach:
+    """Return how this host is reached, an empty Reach if the domains are on another host or in a file."""
+    if host.links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return RouteMonitor(sock).observe()
