@@ -150,7 +150,7 @@ class Outcome(t.Generic[ThingT, HostT]):
 
     plan: Plan[ThingT]
     host: HostT = field(repr=False)
-    remaining: Plan[ThingT] = field(default_factory=lambda: Plan(), repr=False)  # noqa: PLW0108
+    remaining: Plan[ThingT] = field(default_factory=Plan, repr=False)
     # What ``inquire`` returned.
     answers: t.Any = field(default=None, repr=False)
 
