@@ -27,10 +27,9 @@ RemainAfterExit=yes
 ExecStart=/bin/sh {model.PROGRAM}{{uplink}}
 {{install}}"""
 _DEVICE = "sys-subsystem-net-devices-%i.device"
-# udev starts it, by RULES.
-TEMPLATE = _UNIT.format(
-    on="%I", order=f" network-online.target\nBindsTo={_DEVICE}\nAfter={_DEVICE}", uplink=" %I", install=""
-)
+# udev starts it, by RULES. If the uplink disappears meanwhile, systemd ends the program, which is not a failure.
+_ORDER = f" network-online.target\nBindsTo={_DEVICE}\nAfter={_DEVICE}"
+TEMPLATE = _UNIT.format(on="%I", order=_ORDER, uplink=" %I\nSuccessExitStatus=SIGTERM", install="")
 # It requires no device unit: systemd waits 90 seconds for one that does not come.
 UNIT = _UNIT.format(on="all uplinks", order="", uplink="", install="\n[Install]\nWantedBy=multi-user.target\n")
 

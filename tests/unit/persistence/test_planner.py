@@ -188,6 +188,7 @@ def test_the_files_of_one_link() -> None:
     assert "\nBindsTo=sys-subsystem-net-devices-%i.device\nAfter=sys-subsystem-net-devices-%i.device\n" in unit
     assert "\nBefore=libvirtd.service virtqemud.service libvirt-guests.service " in unit
     assert "ExecStop" not in unit
+    assert unit.endswith("make-links %I\nSuccessExitStatus=SIGTERM\n")
     assert " down" not in host.files[PROGRAM].text.replace("is down", "")
     assert "Name=mt0\n\n[Link]\nUnmanaged=yes\n" in host.files[f"{ETC}/00-macvtap-mt0.network"].text
     assert host.files[UNMANAGED_FILE].text.endswith("[keyfile]\nunmanaged-devices+=interface-name:mt0\n")
