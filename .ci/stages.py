@@ -34,27 +34,19 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
-# The longest jobs start first, because otherwise they would run alone at the end. So do quick ones that fail early. All
-# others follow in the order of the stages. A job is named after its first check.
-FIRST = (
-    "molecule, vm",
-    "ruff check",
-    "unit tests",
-    "integration, collection",
-    "integration, unprivileged",
-    "integration, multicast",
-    "integration, macvtap_host_access",
-    "integration, macvtap_host_access_cut",
-    "integration, pythons",
-    "integration, benchmark",
-    "integration, readme",
-)
+# The longest job starts first, because otherwise it would run alone at the end. So do quick ones that fail early. All
+# others follow in the order of the stages, but for those that share what is left of the integration tests: they end
+# at the same time. A job is named after its first check.
+WORKER = "integration, worker {}"
+FIRST = ("molecule, vm", "ruff check", "unit tests", WORKER.format(1))
 # Seconds for an interrupted check to clean up.
 PATIENCE = 180
 POLL_SECONDS = 0.1
-# pytest's report of each check, to find the slowest tests.
+# pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
 SLOWEST = 10
+# Which files the workers of the integration tests have begun: see tests/claimed.py.
+CLAIMS = ROOT / ".cache" / "claims"
 
 
 @dataclass(frozen=True)
@@ -111,6 +103,12 @@ def lint(plan: Plan) -> None:
     )
 
 
+def lanes() -> int:
+    """Return how many jobs may run at once."""
+    given = os.environ.get("MACVTAP_TEST_LANES", "")
+    return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1)
+
+
 def pytest(path: str, name: str) -> list[str]:
     # pytest's cache is one file, so each check has its own.
     return ["pytest", path, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
@@ -123,9 +121,9 @@ def unit(plan: Plan) -> None:
 def integration(plan: Plan) -> None:
     if not plan.needs_root("integration tests"):
         return
-    for path in sorted((ROOT / "tests/integration").glob("test_*.py")):
-        name = path.stem.replace("test_", "", 1)
-        plan.jobs.append([Check(f"integration, {name}", pytest(f"tests/integration/{path.name}", name))])
+    for number in range(1, lanes() + 1):
+        check = pytest("tests/integration", f"integration-{number}")
+        plan.jobs.append([Check(WORKER.format(number), check, {"MACVTAP_TEST_CLAIMS": str(CLAIMS)})])
 
 
 def sanity(plan: Plan) -> None:
@@ -176,9 +174,10 @@ def planned(names: t.Iterable[str]) -> Plan:
 
 
 def in_order(jobs: t.Sequence[Job]) -> list[Job]:
-    """Return the jobs of FIRST, then the others in the order of the stages."""
+    """Return the jobs of FIRST, then the others in the order of the stages, then the other workers."""
     ranks = {name: rank for rank, name in enumerate(FIRST)}
-    return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks)))
+    worker = WORKER.format("")
+    return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks) + job[0].name.startswith(worker)))
 
 
 @dataclass
@@ -197,6 +196,8 @@ class Runner:
         self.lanes = lanes
         # A single check's output need not be buffered.
         self.live = len(plan.jobs) == 1
+        # A copy of standard output, to which checks that take long write a line now and then.
+        self.progress = -1
         self.running: list[Running] = []
         self.passed = 0
         self.failed: list[str] = []
@@ -208,6 +209,7 @@ class Runner:
     def run(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupt)
+        self.progress = os.dup(sys.stdout.fileno())
         while (self.waiting or self.running) and self.signal is None:
             while self.waiting and len(self.running) < self.lanes:
                 first, *rest = self.waiting.pop(0)
@@ -217,6 +219,7 @@ class Runner:
                 self._ended(one)
         if self.signal is not None:
             self._end_all()
+        os.close(self.progress)
 
     def _interrupt(self, number: int, _frame: object) -> None:
         self.signal = self.signal or number
@@ -228,10 +231,11 @@ class Runner:
         process = subprocess.Popen(
             check.argv,
             cwd=ROOT / check.directory,
-            env={**ENVIRONMENT, **check.environment},
+            env={**ENVIRONMENT, "MACVTAP_TEST_PROGRESS": str(self.progress), **check.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
+            pass_fds=[self.progress],
             start_new_session=True,
         )
         self.running.append(Running(check, rest, process, output, time.monotonic()))
@@ -291,16 +295,17 @@ def show(one: Running) -> None:
             sys.stdout.buffer.flush()
 
 
-def slowest(reports: pathlib.Path) -> list[tuple[float, str]]:
-    """Return the seconds and names of the slowest tests, including set-up, slowest first."""
-    tests = []
+def tests(reports: pathlib.Path) -> list[tuple[float, str, bool]]:
+    """Return each test of all reports: its seconds with its set-up, its name, and whether it failed; slowest first."""
+    found = []
     for path in reports.glob("*.xml"):
         # A killed run leaves an incomplete report.
         with contextlib.suppress(ET.ParseError):
             for case in ET.parse(path).iter("testcase"):  # noqa: S314
                 name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
-                tests.append((float(case.get("time", "0")), name))
-    return sorted(tests, reverse=True)[:SLOWEST]
+                failed = any(case.find(tag) is not None for tag in ("failure", "error"))
+                found.append((float(case.get("time", "0")), name, failed))
+    return sorted(found, reverse=True)
 
 
 def say(text: str) -> None:
@@ -315,16 +320,19 @@ def main(names: t.Sequence[str]) -> int:
         stages = ", ".join(STAGES)
         print(f"test: no stage or check is named {error.args[0]}; the stages are {stages}", file=sys.stderr)
         return 2
-    shutil.rmtree(REPORTS, ignore_errors=True)
-    lanes = os.environ.get("MACVTAP_TEST_LANES", "")
-    runner = Runner(plan, int(lanes) if lanes.isdigit() and int(lanes) else min(2, os.cpu_count() or 1))
+    for directory in (REPORTS, CLAIMS):
+        shutil.rmtree(directory, ignore_errors=True)
+    CLAIMS.mkdir(parents=True)
+    runner = Runner(plan, lanes())
     runner.run()
-    for seconds, test in slowest(REPORTS):
+    found = tests(REPORTS)
+    for seconds, test, _failed in found[:SLOWEST]:
         say(f"slow: {seconds:6.1f} s  {test}")
     # The sum over checks that ran in parallel.
     for stage, seconds in runner.seconds.items():
         say(f"stage: {seconds:5.0f} s  {stage}")
-    for word, those in (("skipped", plan.skipped), ("failed", runner.failed)):
+    failed = [test for _seconds, test, has_failed in found if has_failed]
+    for word, those in (("skipped", plan.skipped), ("failed", [*failed, *runner.failed])):
         for one in those:
             say(f"{word}: {one}")
     if runner.unrun:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -95,25 +96,37 @@ class Hypervisor:
         for name in self.virsh("list", "--all", "--name").split():
             self.virsh("undefine", "--managed-save", name)
 
+    def reset(self) -> None:
+        """Remove all domains, and all links but eth0 and a new up1."""
+        self.clear()
+        self.hairpin(False)
+        names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - {"lo", model.UPLINK}
+        # Some go with another, and the kernel's own stay.
+        self.run("sh", "-c", 'for name; do ip link del "$name" 2>/dev/null; done; true', "sh", *sorted(names))
+        self.add_up1()
+
+    def add_up1(self) -> None:
+        self.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
+        for link in ("up1", "far1"):
+            self.run("ip", "link", "set", link, "up")
+
 
 @contextlib.contextmanager
-def hypervisors(lab: str, names: tuple[str, ...]) -> t.Iterator[list[Hypervisor]]:
+def hypervisors(lab: str, names: tuple[str, ...], indexes: int = 1024) -> t.Iterator[list[Hypervisor]]:
     """Make a lab of this name with these hypervisors, and remove it afterwards."""
     try:
         declared = model.declare(lab, names)
-        lifecycle.create(declared, index_count=1024, system=SYSTEM)
+        lifecycle.create(declared, index_count=indexes, system=SYSTEM)
         made = [Hypervisor(declared.hypervisor(name)) for name in names]
         for one in made:
-            one.run("ip", "link", "add", "up1", "type", "veth", "peer", "name", "far1")
-            for link in ("up1", "far1"):
-                one.run("ip", "link", "set", link, "up")
+            one.add_up1()
         yield made
     finally:
         lifecycle.destroy(lab)
 
 
 @contextlib.contextmanager
-def hypervisor(lab: str) -> t.Iterator[Hypervisor]:
+def hypervisor(lab: str, indexes: int = 1024) -> t.Iterator[Hypervisor]:
     """Make a lab of this name with one hypervisor, and remove it afterwards."""
-    with hypervisors(lab, ("hv1",)) as (made,):
+    with hypervisors(lab, ("hv1",), indexes) as (made,):
         yield made

@@ -17,7 +17,7 @@ from support import MODULES, ROOT, module_input
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
-NAME = "vmuser"
+NAME = "anybody"
 _HOME = f"/var/lib/{NAME}"
 
 
@@ -25,11 +25,15 @@ class OtherUser:
     """Runs modules from a copy in the user's home: a checkout may be where nobody else can read it."""
 
     def __init__(self, hv: Hypervisor) -> None:
-        # /etc and /var are the hypervisor's own.
-        hv.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", _HOME, NAME)
         self._hv = hv
         self._prefix = ["setpriv", "--reuid", NAME, "--regid", NAME, "--init-groups", "--reset-env", "--"]
         home = pathlib.Path(f"{cells.root_of(hv.cell)}{_HOME}")
+        if not home.exists():  # files share a hypervisor
+            self._make(home)
+
+    def _make(self, home: pathlib.Path) -> None:
+        # /etc and /var are the hypervisor's own.
+        self._hv.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", _HOME, NAME)
         # Other tests may be writing those at this moment.
         sources = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "plugins", home / "ansible_collections/linuxvirt/macvtap/plugins", ignore=sources)

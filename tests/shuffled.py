@@ -3,7 +3,7 @@
 """The order of tests: shuffled, and the same each time for the same tests.
 
 The seed is a digest of the tests' names, so that no run depends on chance and each new test changes the order.
-MACVTAP_TEST_SEED sets another one. The integration tests are shuffled only if it is set.
+MACVTAP_TEST_SEED sets another one.
 """
 
 from __future__ import annotations
@@ -35,12 +35,18 @@ def shuffle(items: t.Sequence[T], file_of: t.Callable[[T], str], seed: int) -> l
     return [item for group in files for item in group]
 
 
+def file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+# First: pytest itself then brings together what shares a parameter of its file's fixtures, so that no fixture is set up
+# again and again.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     given = os.environ.get(VARIABLE, "")
-    if given or all(item.nodeid.startswith("tests/unit/") for item in items):
-        seed = int(given) if given.isdigit() else seed_of(item.nodeid for item in items)
-        items[:] = shuffle(items, lambda item: item.nodeid.partition("::")[0], seed)
-        config.stash[SEED] = seed
+    seed = int(given) if given.isdigit() else seed_of(item.nodeid for item in items)
+    items[:] = shuffle(items, file_of, seed)
+    config.stash[SEED] = seed
 
 
 def pytest_terminal_summary(terminalreporter: t.Any, config: pytest.Config) -> None:

@@ -40,7 +40,8 @@ description:
   - All files are written, or none.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
@@ -59,7 +60,7 @@ options:
   vlans:
     description:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). The module's own O(parent) and
-        O(backend) are the entries' defaults.
+        O(persistence) are the entries' defaults.
       - Nothing is written for a VLAN link that is not managed by this collection.
       - O(vlans[].state=absent) is refused while a configured link is on the VLAN.
     type: list
@@ -72,10 +73,11 @@ options:
       parent:
         description: See O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface, vlandev]
       id:
         description: VLAN ID, from 1 to 4094.
         type: int
+        aliases: [vlan_id, vlanid]
       name:
         description: Name of the link. The default is the parent's name, a dot and O(vlans[].id).
         type: str
@@ -86,20 +88,17 @@ options:
       mac:
         description: MAC address. The default is the parent's.
         type: str
-        aliases: [address]
       mtu:
         description: MTU.
         type: int
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   shims:
     description:
       - The macvlan shims, each with the options of M(linuxvirt.macvtap.macvtap_host_access). The module's own O(parent)
-        and O(backend) are the entries' defaults.
-      - O(purge) does not remove the configuration of shims. O(shims[].state=absent) does.
+        and O(persistence) are the entries' defaults.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -116,7 +115,7 @@ options:
       parent:
         description: See O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface]
       mac:
         description: MAC address. The default is the shim's current one.
         type: str
@@ -142,11 +141,10 @@ options:
           - If no address comes, the task fails. The files stay, and the manager continues to ask.
           - If this is removed from an existing shim, its client may run until the next boot. A warning shows that.
         type: bool
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   state:
     description:
       - With V(up), V(down) and V(present), the link exists after a reboot, and is up, down, or not set up by the unit
@@ -159,19 +157,18 @@ options:
       - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
       - Required for a link that does not exist.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mode:
     description:
-      - Mode. The default is the link's current mode, or V(vepa).
+      - Mode. The default is the link's current mode, or V(bridge).
       - V(auto) is the link's current mode, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The switch
         is not asked at boot.
     type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
+    choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
       - MAC address. The default is the link's current one.
     type: str
-    aliases: [address]
   bclim:
     description:
       - A setting of the parent, which does not survive a reboot. The next run of M(linuxvirt.macvtap.macvtap_link) sets
@@ -183,7 +180,7 @@ options:
     type: str
   netns:
     description:
-      - A link in another network namespace is not created at boot. A warning says so unless O(backend=none).
+      - A link in another network namespace is not created at boot. A warning says so unless O(persistence=none).
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -201,7 +198,7 @@ options:
       repair:
         description: Has no effect here. It is accepted because M(linuxvirt.macvtap.macvtap_link) has it.
         type: bool
-  backend:
+  persistence:
     description:
       - What creates the links at the next boot.
       - V(auto) is the unit on hosts where systemd runs. On others nothing is written, with a warning, and earlier
@@ -217,10 +214,11 @@ options:
     type: str
     choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
     default: auto
-    aliases: [persistence]
   purge:
     description:
-      - Remove the configuration of macvtap and VLAN links that are not declared in this task, in any group.
+      - Remove the configuration of links that this task does not declare. With O(name), O(links) or O(vlans), or
+        without any list, these are macvtap and VLAN links of any group. With O(shims), these are shims.
+      - An empty list declares nothing, so the configuration of everything of its kind is removed.
       - The configuration of a VLAN link stays while a configured link, such as a shim, is on it. A warning says so.
     type: bool
     default: false
@@ -325,13 +323,30 @@ links:
       description: Name.
       type: str
       returned: always
-    backend:
+    persistence:
       description: What creates it at the next boot, V(null) if nothing does or it is not known.
       type: str
       returned: always
   sample:
     - name: macvtap0
-      backend: systemd
+      persistence: systemd
+written:
+  description: All links for the next boot that are written after the task, declared or not.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(vlan) or V(macvlan), a shim. V(null) if an earlier version has written it without.
+      type: str
+      returned: always
+  sample:
+    - name: macvtap0
+      kind: macvtap
 leases:
   description: The declared shims with O(shims[].dhcp4).
   returned: success
@@ -392,14 +407,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
     vlan_options,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, model, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
 
-_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS), "aliases": ["persistence"]}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS)}
 
 
 class _Answers(t.NamedTuple):
@@ -414,6 +429,8 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    purges_links = params["purge"] and (lists_links or params["shims"] is None)
     parents = {name for one in declared if one.entry.parent for name in spellings(one.entry.parent)}
     run = functools.partial(_glue.command, module)
     lock = _glue.locked(module, "persistence", doing="writing the files that links are created from at boot")
@@ -422,22 +439,25 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
 
         def observe() -> Host:
             current = host.observe(session.observe((), parents=parents))
-            if not params["shims"]:
+            if params["shims"] is None:
                 return current
             reachable = access.observe()
             # Without connections none can be cut off.
             return replace(current, access=replace(reachable, connections=()) if params[ALLOW] else reachable)
 
-        def plan(current: Host, _answers: _Answers) -> Plan[File]:
-            return planner.plan(declared, current, purge=params["purge"])
+        def entries(current: Host) -> list[Declared]:
+            purges_shims = params["purge"] and params["shims"] is not None
+            return [*declared, *(planner.purged_shims(declared, current) if purges_shims else ())]
+
+        def plan(current: Host, _answers: _Answers | None = None) -> Plan[File]:
+            return planner.plan(entries(current), current, purge=purges_links)
 
         def inquire(current: Host) -> _Answers:
-            resolved = planner.resolved_of(declared, current)
-            steps = planner.plan(declared, current, purge=params["purge"]).steps
+            resolved = planner.resolved_of(entries(current), current)
             lost = validate.disruptions(resolved.links, current.links)
             warnings = reachability.check(lost, monitor.observe(), current.links, allowed=params[ALLOW])
             unread = activate.unread(run) if current.networkd else ()
-            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, steps, unread))
+            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, plan(current).steps, unread))
 
         outcome = converge(
             observe=observe,
@@ -447,6 +467,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             undo=lambda journal, current: _managed_files.undo(journal.steps, current.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
         )
         answers: _Answers = outcome.answers
         warnings, addresses = _activate(module, outcome, answers.leases, access)
@@ -478,8 +499,11 @@ def _result(
     decisions = planner.resolved_of(declared, outcome.host).decisions
     return {
         **Plan(steps).result(diff=module._diff),
-        "links": [{"name": name, "backend": one.backend} for name, one in decisions.items()],
+        "links": [{"name": name, "persistence": one.backend} for name, one in decisions.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
+        "written": [
+            {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
+        ],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in leases.leases
@@ -490,30 +514,30 @@ def _result(
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
-        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["backend"])
+    for path, given in _glue.entries(params, "links", ("name", "persistence", *LINK_OPTIONS)):
+        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["persistence"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _entries(params, "vlans"):
-        yield Declared(vlan_options.desired(path, given), given["backend"])
+        yield Declared(vlan_options.desired(path, given), given["persistence"])
 
 
 def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _entries(params, "shims"):
-        yield Declared(access_options.desired(path, given), given["backend"])
+        yield Declared(access_options.desired(path, given), given["persistence"])
 
 
 def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
     """Yield path and options of each VLAN or shim; only some of the module's own options are their defaults."""
     for index, given in enumerate(params[option] or ()):
-        defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
+        defaults = {one: params[one] if given[one] is None else given[one] for one in ("parent", "persistence")}
         yield f"{option}[{index}]", {**given, **defaults}
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
-    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
+    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -521,12 +545,12 @@ def main() -> None:
             "vlans": {
                 "type": "list",
                 "elements": "dict",
-                "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
+                "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
             },
             "shims": {"type": "list", "elements": "dict", "options": shims},
             **_glue.with_defaults(LINK_OPTIONS, state="up"),
-            "backend": {**_BACKEND, "default": "auto"},
-            **_glue.shared("purge", ALLOW, "lock_timeout"),
+            "persistence": {**_PERSISTENCE, "default": "auto"},
+            **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

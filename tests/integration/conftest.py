@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Real network namespaces for the tests, gone when they are over."""
+"""Real network namespaces and hypervisors for the tests, gone when they are over.
+
+All files of a process share them: what is made once costs one file nothing. Each file finds them as if they were new.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import pathlib
@@ -17,6 +21,7 @@ import typing as t
 import direct_iface
 import libvirtd_fixture
 import pytest
+from claimed import pytest_runtestloop
 from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
 from support import ROOT, run_module
 
@@ -24,8 +29,11 @@ sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
 from labkit import indexes
 
-__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_runtestloop", "pytest_terminal_summary"]
 
+T = t.TypeVar("T")
+# As many interface indexes as the tests of one file use, at most.
+OF_A_FILE = indexes.COUNT
 CLONE_NEWNS = 0x20000
 LOCK = pathlib.Path("/run/linuxvirt.macvtap.links.lock")
 
@@ -124,10 +132,40 @@ def _made(name: str, count: int = indexes.COUNT) -> t.Iterator[Namespace]:
         indexes.release([name])
 
 
+class Shared(t.Generic[T]):
+    """What is made when a file first needs it, and made again when too few interface indexes are left for another.
+
+    ``make`` gets a number, another one each time.
+    """
+
+    def __init__(self, make: t.Callable[[int], t.ContextManager[T]], netns_of: t.Callable[[T], str]) -> None:
+        self._make, self._netns_of = make, netns_of
+        self._numbers = itertools.count()
+        self._stack = contextlib.ExitStack()
+        self._made: list[T] = []
+
+    def get(self) -> T:
+        if self._made and indexes.left(self._netns_of(self._made[0])) < OF_A_FILE:
+            self.remove()
+        if not self._made:
+            self._made.append(self._stack.enter_context(self._make(next(self._numbers))))
+        return self._made[0]
+
+    def remove(self) -> None:
+        self._made.clear()
+        self._stack.close()
+
+
 @pytest.fixture(scope="session")
-def _namespace() -> t.Iterator[Namespace]:
-    with _made(f"macvtap-test-{os.getpid()}") as namespace:
-        yield namespace
+def _namespaces() -> t.Iterator[Shared[Namespace]]:
+    shared = Shared(lambda n: _made(f"macvtap-test-{os.getpid()}-{n}", 2 * OF_A_FILE), lambda made: made.name)
+    yield shared
+    shared.remove()
+
+
+@pytest.fixture(scope="module")
+def _namespace(_namespaces: Shared[Namespace]) -> Namespace:
+    return _namespaces.get()
 
 
 @pytest.fixture
@@ -155,10 +193,20 @@ def lower(netns: Namespace) -> t.Iterator[str]:
         netns.ip("link", "del", "lowfar0")
 
 
+@pytest.fixture(scope="session")
+def _hypervisors() -> t.Iterator[Shared[libvirtd_fixture.Hypervisor]]:
+    shared = Shared(
+        lambda n: libvirtd_fixture.hypervisor(f"iface{os.getpid()}-{n}", 2 * OF_A_FILE), lambda made: made.cell.netns
+    )
+    yield shared
+    shared.remove()
+
+
 @pytest.fixture(scope="module")
-def _hv() -> t.Iterator[libvirtd_fixture.Hypervisor]:
-    with libvirtd_fixture.hypervisor(f"iface{os.getpid()}") as made:
-        yield made
+def _hv(_hypervisors: Shared[libvirtd_fixture.Hypervisor]) -> t.Iterator[libvirtd_fixture.Hypervisor]:
+    made = _hypervisors.get()
+    yield made
+    made.reset()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import subprocess
@@ -13,7 +12,9 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, C, Module, Result, domain, element, impacts, nic, ok
-from libvirtd_fixture import Hypervisor, hypervisor
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
 
@@ -29,18 +30,17 @@ QBG = {
 
 
 @pytest.fixture(scope="module")
-def _hv() -> t.Iterator[Hypervisor]:
-    with hypervisor(f"facts{os.getpid()}") as made:
-        # up1 has another name, and one that is longer than a link's own name can be.
-        for name in ("wire1", "wire-with-a-long-name"):
-            made.run("ip", "link", "property", "add", "dev", "up1", "altname", name)
-        made.run("ip", "link", "add", "br8", "type", "bridge")
-        made.run("ip", "link", "add", "port8", "type", "veth", "peer", "name", "far8")
-        made.run("ip", "link", "set", "port8", "master", "br8")
-        # A macvtap link that somebody else has made.
-        made.run("ip", "link", "add", "link", "up1", "name", "mt8", "address", C, "type", "macvtap", "mode", "bridge")
-        made.run("ip", "link", "set", "mt8", "up")
-        yield made
+def _hv(_hv: Hypervisor) -> Hypervisor:
+    # up1 has another name, and one that is longer than a link's own name can be.
+    for name in ("wire1", "wire-with-a-long-name"):
+        _hv.run("ip", "link", "property", "add", "dev", "up1", "altname", name)
+    _hv.run("ip", "link", "add", "br8", "type", "bridge")
+    _hv.run("ip", "link", "add", "port8", "type", "veth", "peer", "name", "far8")
+    _hv.run("ip", "link", "set", "port8", "master", "br8")
+    # A macvtap link that somebody else has made.
+    _hv.run("ip", "link", "add", "link", "up1", "name", "mt8", "address", C, "type", "macvtap", "mode", "bridge")
+    _hv.run("ip", "link", "set", "mt8", "up")
+    return _hv
 
 
 def links(hv: Hypervisor) -> list[tuple[str, str, str]]:
@@ -157,7 +157,9 @@ def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, ma
 
 def test_a_mode_that_only_the_kernel_knows_is_refused_with_those_there_are(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    assert re.search("mode must be one of: vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"])
+    assert re.search(
+        "mode must be one of: bridge, vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"]
+    )
 
 
 def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Module) -> None:
@@ -302,7 +304,7 @@ EVERYTHING: Result = {
     "alias": "ua-lan",
     "rom": {"bar": False},
     "acpi_index": 7,
-    "address": "0000:05:00.0",
+    "pci_address": "0000:05:00.0",
 }
 FIELDS = {
     "source",
@@ -314,7 +316,7 @@ FIELDS = {
     "alias",
     "rom.bar",
     "acpi_index",
-    "address",
+    "pci_address",
 }
 
 

@@ -42,7 +42,7 @@ def test_files_and_results_and_a_second_run_changes_nothing(host: Host) -> None:
     assert host.files() == {}
     done = host.run(diff=True, shims=[SHIM])
     assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
-    assert done["links"] == [{"name": "host-0", "backend": "systemd"}]
+    assert done["links"] == [{"name": "host-0", "persistence": "systemd"}]
     written = host.files()
     assert {path for path, mode in written.items() if mode == "644"} == {
         "/etc/NetworkManager/conf.d/90-macvtap.conf",
@@ -79,18 +79,18 @@ def test_links_and_shims_are_managed_by_different_calls(host: Host) -> None:
 def test_only_root_can_read_a_profile_of_networkmanager(host: Host) -> None:
     host.systemd()
     shim = {**SHIM, "addresses": ["2001:db8:1::41"], "dhcp4": True}
-    host.run(backend="networkmanager", shims=[shim])
+    host.run(persistence="networkmanager", shims=[shim])
     path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
     assert host.files()[path] == "600"
     host.sh(f"chmod 644 {path}")
-    (change,) = host.run(backend="networkmanager", shims=[shim])["changes"]
+    (change,) = host.run(persistence="networkmanager", shims=[shim])["changes"]
     assert (change["field"], host.files()[path]) == ("mode", "600")
 
 
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
 def test_the_program_creates_the_shim_as_declared(host: Host, backend: str) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()
-    host.run(shims=[SHIM], backend=backend)
+    host.run(shims=[SHIM], persistence=backend)
     # With the shim there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
         if backend == "systemd":
@@ -127,7 +127,7 @@ def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
         ({"addresses": ["192.0.2.41/24"]}, "shims[0].addresses[0]"),
         ({"guests": ["0.0.0.0/0"]}, "shims[0].guests[0]"),
         ({"name": "host*"}, "shims[0].name"),
-        ({"parent": "lo", "backend": "networkd"}, "shims[0].parent"),
+        ({"parent": "lo", "persistence": "networkd"}, "shims[0].parent"),
     ):
         failed = run_module("macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix)
         assert failed["msg"].startswith(f"{path}: "), failed["msg"]

@@ -12,11 +12,11 @@ import typing as t
 
 import pytest
 from direct_iface import A, B, domain, nic
-from libvirtd_fixture import Hypervisor, hypervisor
 from support import ROOT
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
+    from libvirtd_fixture import Hypervisor
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 # These take a kernel whose macvtap is a module, and one with VLANs, as the lab's virtual machine has them; and a user
@@ -121,12 +121,11 @@ def test_the_kernel_says_so(netns: Namespace, before: list[str], then: str, mess
 
 
 @pytest.fixture(scope="module")
-def _hv() -> t.Iterator[Hypervisor]:
-    with hypervisor(f"trouble{os.getpid()}") as made:
-        if made.release != 9:
-            pytest.skip("the page quotes libvirt 9.0")
-        made.run("ip", "link", "add", "br0", "type", "bridge")
-        yield made
+def _hv(_hv: Hypervisor) -> Hypervisor:
+    if _hv.release != 9:
+        pytest.skip("the page quotes libvirt 9.0")
+    _hv.run("ip", "link", "add", "br0", "type", "bridge")
+    return _hv
 
 
 @pytest.fixture

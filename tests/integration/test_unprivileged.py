@@ -16,9 +16,10 @@ import typing as t
 import pytest
 import yaml
 from labkit import guest, hypervisor, model
-from libvirtd_fixture import Hypervisor
-from libvirtd_fixture import hypervisor as make_hypervisor
 from support import ROOT, run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
 
 pytestmark = [
     pytest.mark.root,
@@ -120,12 +121,14 @@ def eventually(is_so: t.Callable[[], bool], seconds: float = 20) -> None:
 
 
 @pytest.fixture(scope="module")
-def _hv() -> t.Iterator[Hypervisor]:
-    with make_hypervisor(f"unpriv{os.getpid()}") as made:
-        # /etc and /var are the hypervisor's own.
-        made.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{USER}", USER)
-        made.run("chmod", "1777", hypervisor.GUEST_SOCKETS)
-        yield made
+def _hv(_hv: Hypervisor) -> t.Iterator[Hypervisor]:
+    # /etc and /var are the hypervisor's own.
+    _hv.run("useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{USER}", USER)
+    _hv.run("chmod", "1777", hypervisor.GUEST_SOCKETS)
+    yield _hv
+    _hv.run("chmod", "755", hypervisor.GUEST_SOCKETS)
+    # Its libvirtd may have a moment left.
+    _hv.run("sh", "-c", f"pkill -KILL -u {USER}; while pgrep -u {USER}; do sleep 0.05; done; userdel -r {USER}")
 
 
 @pytest.fixture

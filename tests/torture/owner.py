@@ -117,6 +117,7 @@ class Owner:
                 (self._pending.Requests, "_install", lambda _self: []),
                 (self._pending.Requests, "_start", lambda _self, _command: self._write(self._start)),
                 (self._pending, "directory", lambda: self.directory),
+                (self._pending, "_OF_ROOT", ()),
                 (importlib.import_module(_DOMAINS.replace("_domains", "_lock")), "directory", self._root),
             ):
                 stack.enter_context(mock.patch.object(target, name, value))

@@ -81,9 +81,40 @@ def test_the_slowest_tests_are_those_of_all_reports(stages: t.Any, tmp_path: pat
         )
         (tmp_path / f"{number}.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
     (tmp_path / "killed.xml").write_text("<testsuites><tests")
-    found = stages.slowest(tmp_path)
-    assert found[:2] == [(19.1, "tests/unit/test_x.py::test_1_19"), (19.0, "tests/unit/test_x.py::test_0_19")]
-    assert len(found) == stages.SLOWEST
+    found = stages.tests(tmp_path)
+    assert found[:2] == [
+        (19.1, "tests/unit/test_x.py::test_1_19", False),
+        (19.0, "tests/unit/test_x.py::test_0_19", False),
+    ]
+    assert len(found) == 40
+
+
+@pytest.mark.parametrize("what", ["failure", "error"])
+def test_a_test_that_failed_is_named_at_the_end(stages: t.Any, tmp_path: pathlib.Path, what: str) -> None:
+    cases = f'<testcase classname="tests.unit.test_x" name="test_bad" time="1"><{what}/></testcase>'
+    (tmp_path / "x.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    assert stages.tests(tmp_path) == [(1.0, "tests/unit/test_x.py::test_bad", True)]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("1", 1), ("3", 3)])
+def test_there_are_as_many_workers_as_lanes_and_all_but_one_begin_last(
+    stages: t.Any, monkeypatch: pytest.MonkeyPatch, given: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("MACVTAP_TEST_LANES", given)
+    names = [job[0].name for job in stages.in_order(stages.planned(stages.STAGES).jobs)]
+    workers = [name for name in names if name.startswith("integration")]
+    assert workers == [stages.WORKER.format(number) for number in range(1, expected + 1)]
+    assert names[len(names) - expected + 1 :] == workers[1:]
+
+
+def test_a_check_can_tell_of_its_progress_while_its_output_is_kept_back(
+    stages: t.Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tell = "import os; os.write(int(os.environ['MACVTAP_TEST_PROGRESS']), b'so far\\n')"
+    telling = script(stages, "long", f'echo whole; {sys.executable} -c "{tell}"')
+    stages.Runner(stages.Plan([[telling], [script(stages, "other", "true")]]), 1).run()
+    assert capfd.readouterr().out.startswith("== long: started\nso far\n== long\nwhole\n")
 
 
 def test_pre_commit_has_the_linters_of_ci(stages: t.Any) -> None:

@@ -25,6 +25,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import g
 
 _NAME = "linuxvirt.macvtap"
 _RUN_BY_SYSTEMD = "/run/systemd/system"
+# Where root's requests may be. Other users may not read them.
+_OF_ROOT = (f"/run/{_NAME}", f"/var/lib/{_NAME}")
 _UNWATCHED = (
     "NICs that guests were asked to release before this run were not watched: the keeper process, "
     "which attaches them again, was not running. It was started now"
@@ -57,8 +59,7 @@ class Requests:
         self._held: set[str] = set()
         # The request for a NIC before this run recorded its own (None: none), by UUID and MAC address.
         self._was: dict[tuple[str, str], records.State | None] = {}
-        # Other users may not read root's requests.
-        places = {self._directory, f"/run/{_NAME}", f"/var/lib/{_NAME}"}
+        places = {self._directory, *_OF_ROOT}
         self.warnings: list[str] = []
         # A request is outstanding, and no keeper runs.
         self._unwatched = False

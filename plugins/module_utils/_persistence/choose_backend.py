@@ -9,7 +9,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, model
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import IFUPDOWN, SHIM, Host
 
-_UNIT_INSTEAD = "Leave backend out, or set systemd: its unit creates the link under any network manager"
+_UNIT_INSTEAD = "Leave persistence out, or set systemd: its unit creates the link under any network manager"
 
 
 def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
@@ -30,7 +30,7 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
     elif asked != IFUPDOWN and not host.systemd:
         reason = "systemd does not run on this host, and its unit would create the link. Use ifupdown or none"
     if reason is not None:
-        raise MacvtapError(reason, path=join_path(path, "backend"))
+        raise MacvtapError(reason, path=join_path(path, "persistence"))
     return IFUPDOWN if asked == IFUPDOWN else model.SYSTEMD
 
 
@@ -49,7 +49,7 @@ def lease_by(asked: str, parent: Link, host: Host, path: str) -> str:
     enabled = " and ".join(host.enabled) or "neither networkd nor NetworkManager"
     reason = f"DHCP requires a manager: {enabled} would start at boot, and neither manages {parent.name}"
     raise MacvtapError(
-        f"{'ifupdown gets a shim no address by DHCP' if asked == IFUPDOWN else reason}. Use backend: networkd or "
+        f"{'ifupdown gets a shim no address by DHCP' if asked == IFUPDOWN else reason}. Use persistence: networkd or "
         "networkmanager, or addresses instead of dhcp4",
         path=join_path(path, "dhcp4"),
     )

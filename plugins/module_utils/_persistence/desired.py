@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
@@ -51,7 +52,7 @@ def resolve(declared: t.Sequence[model.Declared], host: model.Host, stored: t.Ma
     if resolver.unwritten:
         resolver.warnings.append(
             f"no configuration is written for {join_names(resolver.unwritten)}, and what earlier runs wrote stays: "
-            "systemd does not run on this host, and its unit would create them at boot. Set backend (in the roles "
+            "systemd does not run on this host, and its unit would create them at boot. Set persistence (in the roles "
             "macvtap_links_persistence and macvtap_host_access_persistence): ifupdown if that reads interfaces(5), or "
             "none to silence this"
         )
@@ -64,7 +65,7 @@ class _Resolver:
         self.stored = stored
         self.links = dict(host.links)
         self.decisions: dict[str, Decision] = {}
-        # Links with the backend auto for which nothing is written.
+        # Links with persistence auto for which nothing is written.
         self.unwritten: list[str] = []
         self.warnings: list[str] = []
         # Where each thing is declared.
@@ -108,7 +109,7 @@ class _Resolver:
             self.decisions.setdefault(entry.name, Decision(entry))
             if entry.state != "absent" and backend != "none":
                 what = f"{entry.name} will not exist after a reboot, because it is in the network namespace {netns}"
-                self.warnings.append(f"{what}. Set backend: none for it to silence this")
+                self.warnings.append(f"{what}. Set persistence: none for it to silence this")
             return
         current = self.links.get(entry.name)
         parent = self._parent(entry, current)
@@ -118,9 +119,9 @@ class _Resolver:
             link = DesiredLink(entry.name, entry.path, mode="bridge", mac=mac, mtu=mtu, alias=OWNER_ALIAS, kind=SHIM)
             self._add(entry, backend, Desired(link, parent, _key(entry, parent), shim=as_declared(entry)))
             return
-        # auto was resolved when the link was created. One that does not exist (check mode) gets what works everywhere.
+        # auto was resolved when the link was created.
         has = current.mode if current else None
-        mode = has or "bridge" if entry.mode == AUTO else entry.mode or has or "vepa"
+        mode = has or DEFAULT_MODE if entry.mode in (None, AUTO) else entry.mode
         macs = entry.source_macs if mode == "source" else None
         link = replace(entry, mode=mode, mac=None if mode == "passthru" else mac, mtu=mtu, source_macs=macs)
         if link.bclim is not None:

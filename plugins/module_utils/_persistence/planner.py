@@ -50,11 +50,22 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
 
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
     """Return the decisions for the ``declared`` links. It raises what :func:`plan` raises."""
-    files = [file for file in host.files.values() if file.ours]
+    return resolve(declared, host, written_of(host.files.values()))
+
+
+def written_of(files: t.Iterable[File]) -> dict[str, systemd_unit.StoredLink]:
+    """Return the links in managed files, by name; of earlier versions only the kind, if it is known."""
+    files = [file for file in files if file.ours]
     # A kind that is known comes last.
     kinds = sorted((kind, name) for file in files for name, kind in links_of(file).items())
-    stored = {name: systemd_unit.StoredLink(name, kind) for kind, name in kinds}
-    return resolve(declared, host, {**stored, **systemd_unit.parse(files)[0]})
+    return {**{name: systemd_unit.StoredLink(name, kind) for kind, name in kinds}, **systemd_unit.parse(files)[0]}
+
+
+def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
+    """Return entries that remove the configuration of shims that are not ``declared``."""
+    names = {one.entry.name for one in declared if isinstance(one.entry, DesiredShim)}
+    shims = {name for name, one in written_of(host.files.values()).items() if one.kind == SHIM}
+    return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in sorted(shims - names)]
 
 
 def links_of(file: File) -> dict[str, str]:

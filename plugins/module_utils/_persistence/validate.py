@@ -93,7 +93,7 @@ def check_name(name: str, path: str) -> None:
     if not _NAME.fullmatch(name) or name.isdigit():
         raise MacvtapError(
             f"'{name}' cannot be written to configuration files, which take letters, digits and _ . , + @ -, but not "
-            "digits alone. Choose another name, or set backend: none for this link",
+            "digits alone. Choose another name, or set persistence: none for this link",
             path=path,
         )
 

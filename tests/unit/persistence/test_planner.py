@@ -113,7 +113,7 @@ def test_the_unit_creates_links_under_every_manager() -> None:
     assert set(found.values()) == {"systemd"}
     assert backends(WITHOUT_SYSTEMD, link("mt0", "eth2", "ifupdown")) == {"mt0": "ifupdown"}
     # It would be the same program at a later time, and not again when the uplink comes back.
-    refused("links[0].backend", "only on hosts without systemd.*set systemd", HOST, link(backend="ifupdown"))
+    refused("links[0].persistence", "only on hosts without systemd.*set systemd", HOST, link(backend="ifupdown"))
 
 
 def test_without_systemd_nothing_is_written_with_one_warning() -> None:
@@ -125,7 +125,7 @@ def test_without_systemd_nothing_is_written_with_one_warning() -> None:
         "no configuration is written for eth3.20, mt0, mt1, mt2, and what earlier runs wrote stays: systemd"
     )
     assert "macvtap_links_persistence" in warning
-    refused("links[0].backend", "systemd does not run on this host", host, link(backend="systemd"))
+    refused("links[0].persistence", "systemd does not run on this host", host, link(backend="systemd"))
     assert backends(host, link(parent="eth2", backend="ifupdown")) == {"mt0": "ifupdown"}
 
 
@@ -167,6 +167,7 @@ def test_the_files_of_one_link() -> None:
     assert block(host, "mt0") == (
         f"link add link % name mt0 address {MAC} type macvtap mode bridge\n"
         "link set dev mt0 mtu 9000\nalias a #1\nlink set dev mt0 addrgenmode none\n"
+        "link set dev mt0 arp off\nsysctl net/ipv6/conf/mt0/accept_ra 0\n"
         "link property add dev mt0 altname a altname b altname c altname d\n"
         "link property add dev mt0 altname e altname f\nlink set dev mt0 up\n"
     )
@@ -370,7 +371,7 @@ def test_ifupdown2_keeps_the_stanzas_of_existing_links() -> None:
     was = before("ifupdown", ifupdown2=True, links={**LINKS, "mt1": made})
     assert after(was, link("mt1", "eth2")).files[INTERFACES_FILE] == was.files[INTERFACES_FILE]
     assert "ifreload -a would set it down" in warnings(was, link("mt1", "eth2"))[0]
-    refused("links[1].backend", "only on hosts without systemd", was, link("mt1", "eth2", "ifupdown"))
+    refused("links[1].persistence", "only on hosts without systemd", was, link("mt1", "eth2", "ifupdown"))
 
 
 # by ifupdown
@@ -407,6 +408,7 @@ def test_mode_auto_is_the_links_current_mode(has: str | None, kept: str) -> None
     there = {"mt0": Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode=has)} if has else {}
     host = replace(HOST, links={**LINKS, **there})
     assert f" mode {kept}\n" in block(after(host, link(mode="auto")), "mt0")
+    assert f" mode {kept}\n" in block(after(host, link(mode=None)), "mt0")
 
 
 def test_a_passthru_link_has_no_address_of_its_own() -> None:
@@ -479,12 +481,12 @@ def test_undo_leaves_a_file_that_something_else_has_changed(theirs: str) -> None
 def test_managers_are_refused_for_links(manager: str, parent: str) -> None:
     why = {"networkd": "leaves the uplink without addresses", "networkmanager": "removes a link with its profile"}
     for declared in (link("mt0", parent, manager), vlan(parent, backend=manager)):
-        refused(f"{declared.entry.path}.backend", f"{why[manager]}.*set systemd", HOST, declared)
+        refused(f"{declared.entry.path}.persistence", f"{why[manager]}.*set systemd", HOST, declared)
 
 
 def test_ifupdown_is_refused_if_it_would_not_read_the_file() -> None:
     unsourced = replace(WITHOUT_SYSTEMD, interfaces_sourced=False)
-    refused("links[0].backend", "source /etc/network/interfaces.d", unsourced, link("mt0", "eth2", "ifupdown"))
+    refused("links[0].persistence", "source /etc/network/interfaces.d", unsourced, link("mt0", "eth2", "ifupdown"))
     assert backends(replace(unsourced, systemd=True), link()) == {"mt0": "systemd"}
 
 

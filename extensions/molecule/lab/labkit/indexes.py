@@ -70,6 +70,17 @@ def reserve(netns: str, count: int = COUNT) -> Range:
     return mine
 
 
+def left(netns: str) -> int:
+    """How many indexes of its range a namespace has left. Looking uses up one or two.
+
+    Raises LabError where it has no range.
+    """
+    mine = next((r for r in reserved() if r.netns == netns), None)
+    if mine is None:
+        raise LabError(f"network namespace {netns} has no range of interface indexes")
+    return mine.end - rtnetlink.use_index(netns_path(netns)) - 1
+
+
 def release(netns: t.Collection[str]) -> None:
     """Free the ranges of these namespaces, and of all that are gone."""
     with locked(REGISTRY) as fd:

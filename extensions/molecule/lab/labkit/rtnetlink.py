@@ -22,6 +22,7 @@ FILLER_GROUP = 0x6C6162
 # A dummy costs least; where the kernel has none (it is a module on most distributions), an ifb costs little more.
 KINDS = ("dummy", "ifb", "bridge")
 CHUNK = 500
+T = t.TypeVar("T")
 
 
 def advance_index(netns: Path, start: int) -> None:
@@ -29,23 +30,35 @@ def advance_index(netns: Path, start: int) -> None:
 
     Some 0.3 ms an index. Raises OSError from the kernel.
     """
+    _inside(netns, lambda sock: _advance(sock, start))
+
+
+def use_index(netns: Path) -> int:
+    """Use up one interface index of a namespace, and return it. Raises OSError from the kernel."""
+    return _inside(netns, _use)
+
+
+def _inside(netns: Path, work: t.Callable[[socket.socket], T]) -> T:
+    """Call `work` with a socket of the namespace, and return what it returns."""
+    found: list[T] = []
     failure: list[OSError] = []
 
-    def work() -> None:
+    def call() -> None:
         # A socket belongs to the namespace of the thread that made it: only this thread moves.
         try:
             _enter(netns)
             with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
                 sock.bind((0, 0))
-                _advance(sock, start)
+                found.append(work(sock))
         except OSError as error:
             failure.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=call)
     thread.start()
     thread.join()
     if failure:
         raise failure[0]
+    return found[0]
 
 
 def _enter(netns: Path) -> None:
@@ -56,6 +69,13 @@ def _enter(netns: Path) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     finally:
         os.close(fd)
+
+
+def _use(sock: socket.socket) -> int:
+    _request(sock, [_new_link(_usable_kind(sock), 0)])
+    here = socket.if_nametoindex("idx0")
+    _request(sock, [_delete_group()])
+    return here
 
 
 def _advance(sock: socket.socket, start: int) -> None:
