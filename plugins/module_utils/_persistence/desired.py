@@ -68,8 +68,7 @@ class _Resolver:
         # Links with persistence auto for which nothing is written.
         self.unwritten: list[str] = []
         self.warnings: list[str] = []
-        # Where each thing is declared.
-        self.declared: dict[str, str] = {}
+        self.paths: dict[str, str] = {}
 
     def vlan(self, entry: DesiredVlan, backend: str) -> None:
         if entry.state == "absent":
@@ -120,8 +119,7 @@ class _Resolver:
             self._add(entry, backend, Desired(link, parent, _key(entry, parent), shim=as_declared(entry)))
             return
         # auto was resolved when the link was created.
-        has = current.mode if current else None
-        mode = has or DEFAULT_MODE if entry.mode in (None, AUTO) else entry.mode
+        mode = ((current and current.mode) or DEFAULT_MODE) if entry.mode in (None, AUTO) else entry.mode
         macs = entry.source_macs if mode == "source" else None
         link = replace(entry, mode=mode, mac=None if mode == "passthru" else mac, mtu=mtu, source_macs=macs)
         if link.bclim is not None:
@@ -130,9 +128,9 @@ class _Resolver:
         self._add(entry, backend, Desired(link, parent, _key(entry, parent)))
 
     def _once(self, what: str, path: str, option: str = "name") -> None:
-        if what in self.declared:
-            raise declared_twice(what, join_path(path, option), self.declared[what])
-        self.declared[what] = path
+        if what in self.paths:
+            raise declared_twice(what, join_path(path, option), self.paths[what])
+        self.paths[what] = path
 
     def _parent(self, entry: DesiredLink | DesiredShim, current: Link | None) -> Link:
         path = join_path(entry.path, "parent")
@@ -144,9 +142,8 @@ class _Resolver:
         parent = parents.find(entry.parent, self.links, path=path, exclude=entry.name)
         decision = self.decisions.get(parent.name)
         if decision is not None and decision.absent and vlan_model.is_managed(parent):
-            where = decision.entry.path
-            message = f"{parent.name} is declared absent in {where}. Use another link, or set state: absent here too"
-            raise MacvtapError(message, path=path)
+            where = f"{parent.name} is declared absent in {decision.entry.path}"
+            raise MacvtapError(f"{where}. Use another link, or set state: absent here too", path=path)
         return parent
 
     def _add(self, entry: model.Entry, asked: str, desired: Desired) -> None:

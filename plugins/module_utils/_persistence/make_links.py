@@ -52,8 +52,7 @@ PROGRAM=="/bin/systemd-escape -- $name", ENV{{SYSTEMD_WANTS}}+="macvtap-links@$r
 LABEL="macvtap_end"
 """
 
-# By this ifupdown runs the program, on hosts without systemd. Measured with 0.8.41: a stanza needs no link of its name.
-# It has nothing for "down": a restart of networking must not disconnect guests.
+# ifupdown runs the program by this. A stanza needs no link of its name (0.8.41). "down" must not disconnect guests.
 STANZA = f"""auto macvtap-links
 iface macvtap-links inet manual
     pre-up for link in /sys/class/net/*; do sh {model.PROGRAM} ${{link##*/}}; done"""

@@ -24,9 +24,6 @@ WHY_NOT = {
     model.NETWORKD: "networkd creates links by the uplink's file, and leaves the uplink without addresses if it cannot",
     model.NETWORKMANAGER: "NetworkManager removes a link with its profile, and the guest on it loses its NIC",
 }
-# NetworkManager reads no profile that others can read.
-PROFILE_MODE = 0o600
-
 # No rule leads to this routing table: it takes what a lease would otherwise route over the shim.
 _TABLE = 1836479600
 # What of a lease a shim does not take. The host's name on the LAN stays that of its ordinary address, too.

@@ -102,7 +102,8 @@ class _Files:
         files = self._kept()
         for one in self.desired.values():
             for path, text in self._parts(one):
-                mode = managers.PROFILE_MODE if path == managers.profile_file(one.link.name) else 0o644
+                # NetworkManager reads no profile that others can read.
+                mode = 0o600 if path == managers.profile_file(one.link.name) else 0o644
                 head, blocks = _managed_blocks.parse(files[path].text if path in files else "")
                 blocks[one.link.name] = (one.link.kind, text)
                 files[path] = File(path, _managed_blocks.render(head, blocks), mode)
@@ -113,12 +114,12 @@ class _Files:
             kept = files.get(model.INTERFACES_FILE, File(""))
             text = _managed_blocks.render(STANZA, _managed_blocks.parse(kept.text)[1])
             files[model.INTERFACES_FILE] = File(model.INTERFACES_FILE, text)
-        rendered = systemd_unit.render(links, self.up, systemd=systemd)
         ignored = [name for name in links if managers.profile_file(name) not in files]
-        files.update({file.path: file for file in (*rendered, *managers.unmanaged_by_networkmanager(ignored))})
+        files.update((file.path, file) for file in managers.unmanaged_by_networkmanager(ignored))
+        files.update((file.path, file) for file in systemd_unit.render(links, self.up, systemd=systemd))
         # Earlier versions had the unit for some links only, which may stay.
-        files.update({model.UNIT_LINK: File(model.UNIT_LINK, target=model.UNIT)} if model.UNIT in files else {})
-        return files
+        enabled = [File(model.UNIT_LINK, target=model.UNIT)] if model.UNIT in files else []
+        return {**files, **{file.path: file for file in enabled}}
 
     def _parts(self, one: Desired) -> t.Iterator[tuple[str, str]]:
         """Yield paths and texts of what the kernel, udev and the managers are configured with for a link."""
