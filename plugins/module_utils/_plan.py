@@ -151,7 +151,9 @@ class Outcome(t.Generic[ThingT, HostT]):
 
     plan: Plan[ThingT]
     host: HostT = field(repr=False)
-    remaining: Plan[ThingT] = field(default_factory=lambda: Plan(), repr=False)  # noqa: PLW0108
+    remaining: Plan[ThingT] = field(default_factory=Plan, repr=False)
+    # What ``inquire`` returned.
+    answers: t.Any = field(default=None, repr=False)
 
 
 _recorders: list[list[Plan[t.Any]]] = []
@@ -199,7 +201,7 @@ def converge(  # noqa: PLR0913  # each argument is one stage
     answers = t.cast("AnswersT", inquire(before) if inquire else None)
     planned = plan(before, answers)
     if check_mode or not planned.changed:
-        return Outcome(planned, before, planned)
+        return Outcome(planned, before, planned, answers)
     journal: Journal[ThingT] = Journal()
     completed: list[Plan[t.Any]] = _recorders[-1] if _recorders else []
     try:
@@ -230,7 +232,7 @@ def converge(  # noqa: PLR0913  # each argument is one stage
             state = recover()
         _add_state(exc, state)
         raise
-    return Outcome(planned, after)
+    return Outcome(planned, after, answers=answers)
 
 
 def _add_state(exc: BaseException, state: str) -> None:

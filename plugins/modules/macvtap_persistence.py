@@ -2,43 +2,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Write macvtap and VLAN links and shims down, so that they are there after a reboot."""
+"""Manage what creates macvtap links, VLAN links and macvlan shims at boot."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: macvtap_persistence
-short_description: Write macvtap and VLAN links and shims down, so that they are there after a reboot
+short_description: Manage what creates macvtap links, VLAN links and macvlan shims at boot
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Writes down what a systemd unit of this collection's, C(macvtap-links@UPLINK.service), makes at the next boot, as
-    M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and M(linuxvirt.macvtap.macvtap_host_access) make
-    it now, for all links in one task. It takes the same entries as these modules, and changes no link.
-  - The unit is the same whichever network manager has the uplink. It starts when the uplink appears, at boot and
-    whenever that comes back, and before libvirt. It makes each link by itself; what cannot be made is logged and takes
-    nothing else along. It leaves alone links that exist, and never removes one or sets one down.
-  - The uplink's own configuration is never touched. systemd-networkd and NetworkManager are told, in files for the
-    links alone, to leave these alone.
-  - Uplinks that do not come cost libvirt 10 seconds at boot, and nothing else.
-  - A link without a declared MAC address keeps the one that it has now, and one with an MTU above 1500 that MTU. The
-    unit waits a few seconds for an uplink that gets its MTU later.
-  - With a shim go its addresses and routes, and its settings (C(arp_filter), C(arp_announce), C(accept_ra) and
-    C(autoconf)). An address by DHCP is got by systemd-networkd or NetworkManager, on the link that the unit makes.
-  - What cannot be kept fails the task, or is warned of where it does no harm. Links that could not be there together
-    (mode V(passthru) must be alone on its parent) are refused, also where one of them was written earlier.
-  - Addresses and routes of shims that would cut the host off after the next boot are refused, as
-    M(linuxvirt.macvtap.macvtap_host_access) refuses those that would cut it off now.
-  - Nothing is reloaded that could disturb a link. The files are for the next boot; until then
-    M(linuxvirt.macvtap.macvtap_link) makes the links, and M(linuxvirt.macvtap.macvtap_host_access) the shims.
-    systemd reads its units again, and networkd its files if none but those for these links can have changed.
-  - Shims with O(shims[].dhcp4) that are there and have no IPv4 address yet get one now, and it is waited for,
-    a minute at most. One that has an address is left alone.
-  - Files of earlier versions, by which a network manager made the links, go once the new ones are there.
-  - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
-    the way the task fails.
-  - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm)), where it is installed and
-    can, before any is put in place. All files are written or none, unless O(on_error=keep).
+  - Configures a systemd unit of this collection, C(macvtap-links@UPLINK.service), which creates the declared links at
+    each boot. The entries are those of M(linuxvirt.macvtap.macvtap_link), M(linuxvirt.macvtap.vlan_link) and
+    M(linuxvirt.macvtap.macvtap_host_access), which create the links now. This module changes no link.
+  - The unit is the same for every network manager. It starts when the uplink appears, at boot and whenever it comes
+    back, before libvirt. If it cannot create a link, it logs that, and creates all others. It leaves existing links
+    alone, and never removes one or sets one down.
+  - The uplink's own configuration is never changed. systemd-networkd and NetworkManager are configured, by files for
+    these links alone, to leave them alone.
+  - At boot, libvirt waits for missing uplinks for 10 seconds at most.
+  - A link without a declared MAC address keeps its current one. A link with an MTU above 1500 keeps that. If the uplink
+    gets its MTU later, the unit waits a few seconds for it.
+  - The unit also sets addresses, routes and kernel settings (C(arp_filter), C(arp_announce), C(accept_ra), C(autoconf))
+    of macvlan shims. An address by DHCP comes from systemd-networkd or NetworkManager, on the link that the unit
+    creates.
+  - Configuration that cannot work fails the task, or is only warned about if it does no harm. Links that cannot exist
+    together are refused, even if an earlier run configured one of them. For example, a link in mode V(passthru) must be
+    alone on its parent.
+  - Addresses and routes of shims that would disconnect the host at the next boot are refused, as
+    M(linuxvirt.macvtap.macvtap_host_access) refuses those that would disconnect it now.
+  - Nothing is reloaded that could disturb a link. The files take effect at the next boot. systemd reloads its units,
+    and networkd its files if only files for these links can have changed.
+  - A shim with O(shims[].dhcp4) that exists and has no IPv4 address gets one now. The task waits for it, a minute at
+    most. A shim that has an address is left alone.
+  - Files of earlier versions, by which a network manager created the links, are removed after the new ones are written.
+  - The first line of each file marks it as managed. Other files are never changed; one in the way fails the task.
+  - All files are written, or none.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.links
@@ -56,38 +55,38 @@ options:
   name:
     description:
       - Name of the macvtap link.
-      - Give at least one of this, O(links), O(vlans), O(shims) and O(purge).
+      - At least one of this, O(links), O(vlans), O(shims) and O(purge) is required.
     type: str
   vlans:
     description:
-      - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
-        and O(persistence) are the entries' defaults.
-      - For a VLAN link that something else has made nothing is written.
-      - With O(vlans[].state=absent), one that something else that stays written is on is refused.
+      - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). The module's own O(parent) and
+        O(persistence) are the entries' defaults.
+      - Nothing is written for a VLAN link that is not managed by this collection.
+      - O(vlans[].state=absent) is refused while a configured link is on the VLAN.
     type: list
     elements: dict
     suboptions:
       state:
-        description: As O(state). Left out, it is V(up).
+        description: See O(state). The default is V(up).
         type: str
         choices: [up, present, down, absent]
       parent:
-        description: As O(parent).
+        description: See O(parent).
         type: str
         aliases: [source, link, lower, base_iface, vlandev]
       id:
-        description: Number of the VLAN, from 1 to 4094.
+        description: VLAN ID, from 1 to 4094.
         type: int
         aliases: [vlan_id, vlanid]
       name:
-        description: Name of the link. Left out, it is the parent's name, a dot and O(vlans[].id).
+        description: Name of the link. The default is the parent's name, a dot and O(vlans[].id).
         type: str
       protocol:
-        description: The tag, V(802.1Q) where it is left out.
+        description: Protocol of the tag. The default is V(802.1Q).
         type: str
         choices: [802.1Q, 802.1ad]
       mac:
-        description: MAC address. Left out, it is the parent's.
+        description: MAC address. The default is the parent's.
         type: str
       mtu:
         description: MTU.
@@ -98,8 +97,8 @@ options:
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
   shims:
     description:
-      - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
-        module's own options O(parent) and O(persistence) are the entries' defaults.
+      - The macvlan shims, each with the options of M(linuxvirt.macvtap.macvtap_host_access). The module's own O(parent)
+        and O(persistence) are the entries' defaults.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -109,40 +108,38 @@ options:
         type: str
         required: true
       state:
-        description: With V(present) it is there after a reboot, and up. With V(absent), what has been written for it
-          goes. Left out, it is V(present).
+        description: With V(present), it exists and is up after a reboot. With V(absent), its configuration is removed.
+          The default is V(present).
         type: str
         choices: [present, absent]
       parent:
-        description: As O(parent).
+        description: See O(parent).
         type: str
         aliases: [source, link, lower, base_iface]
       mac:
-        description: MAC address. Left out, it is the one that the shim has now.
+        description: MAC address. The default is the shim's current one.
         type: str
       mtu:
-        description: MTU. Left out, it is the parent's.
+        description: MTU. The default is the parent's.
         type: int
       addresses:
         description: Its IP addresses, with no prefix length or that of a single address (V(/32) or V(/128)).
         type: list
         elements: str
       guests:
-        description: Addresses and networks of guests, which are routed over it.
+        description: Addresses and networks of guests. The shim gets routes to them.
         type: list
         elements: str
       dhcp4:
         description:
-          - Whether the manager gets it an IPv4 address by DHCP. Of the lease only the address is taken, no route, name
-            server, domain, time server, MTU or name of the host; and the host does not say its name.
-          - NetworkManager is told of the shim alone, so that it gets its address at once.
-          - networkd can only be told to read all its files again, and would then take away for a moment the addresses
-            of each link whose files have changed since it read them. So it is told only if no other file of its own has
-            changed since it started, before the other files are written. Else the address comes with the next boot, or
-            with C(networkctl reload), which is warned of and returned in RV(leases).
-          - Where no address comes, the task fails. What has been written stays, and the manager goes on asking.
-          - A shim that is there, and that no longer has this, keeps its client until the next boot where the
-            manager cannot be told of it alone. A warning says so.
+          - Whether a network manager gets it an IPv4 address by DHCP. Nothing else of the lease is used, no route, name
+            server, domain, time server, MTU or host name. The request does not contain the host's name.
+          - NetworkManager can load one profile, so the shim gets its address immediately.
+          - networkd can only reload all its files. For a moment, each link whose files have changed then loses its
+            addresses. So networkd is reloaded only if no other file of its own has changed since it started. Otherwise
+            the address comes with the next boot or C(networkctl reload). A warning and RV(leases) show that.
+          - If no address comes, the task fails. The files stay, and the manager continues to ask.
+          - If this is removed from an existing shim, its client may run until the next boot. A warning shows that.
         type: bool
       persistence:
         description: See O(persistence).
@@ -150,40 +147,40 @@ options:
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
   state:
     description:
-      - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
-        brings it up. With V(absent), what has been written for it goes.
+      - With V(up), V(down) and V(present), the link exists after a reboot, and is up, down, or not set up by the unit
+        (V(present)). With V(absent), its configuration is removed.
     type: str
     choices: [up, present, down, absent]
     default: up
   parent:
     description:
-      - The link below, by its name, alternative name, MAC address or PCI address; it is found at the next boot by what
-        is given here.
-      - Needed for a link that does not exist.
+      - The uplink, by its name, alternative name, MAC address or PCI address. At boot it is found by the same.
+      - Required for a link that does not exist.
     type: str
     aliases: [source, link, lower, base_iface]
   mode:
     description:
-      - Mode. If not set, it is the one that the link has now, or V(bridge).
-      - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
-        switch is not asked at boot.
+      - Mode. The default is the link's current mode, or V(bridge).
+      - V(auto) is the link's current mode, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The switch
+        is not asked at boot.
     type: str
     choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
-      - MAC address. Left out, it is the one that the link has now.
+      - MAC address. The default is the link's current one.
     type: str
   bclim:
     description:
-      - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
+      - A setting of the parent, which does not survive a reboot. The next run of M(linuxvirt.macvtap.macvtap_link) sets
+        it.
     type: int
     aliases: [bc_cutoff]
   alias:
-    description: Alias, with no quote, backtick, backslash or control character.
+    description: Alias, with no control character.
     type: str
   netns:
     description:
-      - A link in another network namespace is not made at boot; with O(persistence=auto) that is warned of.
+      - A link in another network namespace is not created at boot. A warning says so unless O(persistence=none).
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -199,42 +196,42 @@ options:
         description: Permissions in octal digits, in quotes.
         type: raw
       repair:
-        description: Means nothing here; taken since M(linuxvirt.macvtap.macvtap_link) takes it.
+        description: Has no effect here. It is accepted because M(linuxvirt.macvtap.macvtap_link) has it.
         type: bool
   persistence:
     description:
-      - What makes the links at the next boot.
-      - V(auto), the unit, wherever systemd runs. Where it does not, nothing, with a warning, and what has been written
-        for the link before stays.
-      - V(systemd), the unit.
-      - V(ifupdown), the program that the unit runs, run by ifupdown from a stanza in C(/etc/network/interfaces.d), on
-        hosts without systemd. It is refused where systemd runs, and with ifupdown2, which sets links down that leave
-        its files.
-      - V(networkd) and V(networkmanager) give a shim its addresses; the unit makes it. They are refused for all
-        other links. networkd leaves the uplink without addresses when it cannot make a link on it. NetworkManager
-        removes a link together with its profile.
-      - V(none), nobody. What has been written for the link goes.
+      - What creates the links at the next boot.
+      - V(auto) is the unit on hosts where systemd runs. On others nothing is written, with a warning, and earlier
+        configuration of the link stays.
+      - V(systemd) is the unit.
+      - V(ifupdown) runs the program of the unit from a stanza in C(/etc/network/interfaces.d), on hosts without
+        systemd. It is refused on hosts with systemd.
+      - V(networkd) and V(networkmanager) are for shims with O(shims[].dhcp4), and name the manager that gets the
+        address. The default is the manager of the uplink. In any case the unit creates the shim. For other links
+        they are refused. networkd leaves the uplink without addresses if it cannot create a link on it, and
+        NetworkManager removes a link together with its profile.
+      - V(none) is nothing. The configuration of the link is removed.
     type: str
     choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
     default: auto
   purge:
     description:
-      - Remove what this module has written and this task does not declare. With O(name), O(links) or O(vlans), or
+      - Remove the configuration of links that this task does not declare. With O(name), O(links) or O(vlans), or
         without any list, these are macvtap and VLAN links of any group. With O(shims), these are shims.
-      - An empty list declares nothing, so everything of its kind is removed.
-      - A VLAN link stays written while something else that is written, such as a shim, is on it, with a warning.
+      - An empty list declares nothing, so the configuration of everything of its kind is removed.
+      - The configuration of a VLAN link stays while a configured link, such as a shim, is on it. A warning says so.
     type: bool
     default: false
   allow_host_disconnect:
     description:
-      - Write down what takes away IP addresses or routes of the host at the next boot, or may cut off whoever Ansible
-        connects from. What that is, is shown as a warning.
-      - Otherwise a link in mode V(passthru) on a parent that has such addresses or routes is refused, and shims
-        with which the host could not be reached.
+      - Allow configuration that removes IP addresses or routes of the host at the next boot, or may cut off Ansible's
+        connection. Warnings show what is lost.
+      - Otherwise two things are refused, a link in mode V(passthru) on a parent with such addresses or routes, and
+        shims that would make the host unreachable.
     type: bool
     default: false
   lock_timeout:
-    description: How many seconds to wait for another run of this module on the host to end.
+    description: How many seconds to wait for another run of this module on the host to finish.
     type: int
     default: 60
 seealso:
@@ -244,19 +241,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A link, now
+- name: Create a link now
   linuxvirt.macvtap.macvtap_link:
     name: macvtap0
     parent: eth0
     mode: bridge
 
-- name: And after a reboot, whoever manages eth0
+- name: Create it at each boot, with any network manager
   linuxvirt.macvtap.macvtap_persistence:
     name: macvtap0
     parent: eth0
     mode: bridge
 
-- name: A link on a VLAN of a card that may be called otherwise after the next boot
+- name: Find the uplink by its MAC address, since its name may change
   linuxvirt.macvtap.macvtap_persistence:
     vlans:
       - parent: "52:54:00:12:34:56"
@@ -270,7 +267,7 @@ EXAMPLES = r"""
           group: kvm
           mode: "0660"
 
-- name: The host's shim on eth0, for two guests
+- name: Let the host reach two guests through a shim on eth0
   linuxvirt.macvtap.macvtap_persistence:
     shims:
       - name: host0
@@ -278,14 +275,14 @@ EXAMPLES = r"""
         addresses: [192.0.2.250, "2001:db8::250"]
         guests: [192.0.2.77, "2001:db8::77"]
 
-- name: No macvtap and VLAN links any longer
+- name: Remove the configuration of all macvtap and VLAN links
   linuxvirt.macvtap.macvtap_persistence:
     purge: true
 """
 
 RETURN = r"""
 changes:
-  description: What was changed, or in check mode would be, file by file, and which shims got an address.
+  description: The changes, or in check mode the predicted ones, by file, and the shims that get an address.
   returned: success
   type: list
   elements: dict
@@ -295,11 +292,11 @@ changes:
       type: str
       returned: always
     field:
-      description: V(state) for a file that comes or goes, V(content) or V(mode). V(address) of a shim.
+      description: V(state) of a file that is added or removed, V(content) or V(mode). V(address) of a shim.
       type: str
       returned: always
     before:
-      description: The value before; of a content, a part of its SHA-256.
+      description: The value before. For V(content), the beginning of its SHA-256.
       type: str
       returned: always
     after:
@@ -327,7 +324,7 @@ links:
       type: str
       returned: always
     persistence:
-      description: Who makes it at the next boot, V(null) if nobody does or it is not known.
+      description: What creates it at the next boot, V(null) if nothing does or it is not known.
       type: str
       returned: always
   sample:
@@ -351,7 +348,7 @@ written:
     - name: macvtap0
       kind: macvtap
 leases:
-  description: The declared shims with O(shims[].dhcp4) that a manager keeps.
+  description: The declared shims with O(shims[].dhcp4).
   returned: success
   type: list
   elements: dict
@@ -365,7 +362,7 @@ leases:
       type: str
       returned: always
     unread:
-      description: The files for which networkd is not told of it now, since they may have changed since it read them.
+      description: Files because of which networkd is not reloaded now. They may have changed since networkd read them.
       type: list
       elements: str
       returned: always
@@ -374,7 +371,7 @@ leases:
       address: 192.0.2.130
       unread: []
 files:
-  description: All files of this module on the host, as they are now, or in check mode as they would be.
+  description: All files of this module on the host, in check mode the predicted ones.
   returned: success
   type: list
   elements: str
@@ -386,7 +383,7 @@ files:
     - /etc/systemd/system/macvtap-links.service
     - /etc/systemd/system/macvtap-links@.service
     - /etc/systemd/system/multi-user.target.wants/macvtap-links.service
-    - /etc/systemd/system/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service
+    - /etc/udev/rules.d/90-macvtap-uplinks.rules
 """
 
 import functools
@@ -413,16 +410,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    BACKENDS,
-    UNIT_DIR,
-    Declared,
-    Host,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, model, planner, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Outcome, Plan, converge
 
-_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(model.BACKENDS)}
+
+
+class _Answers(t.NamedTuple):
+    """Warnings about what the host loses, and the leases to ask the managers for."""
+
+    warnings: list[str]
+    leases: Leases
 
 
 def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
@@ -430,92 +429,86 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     if not params["purge"] and all(params[option] is None for option in ("name", "links", "vlans", "shims")):
         raise MacvtapError("there is nothing to do: set name, links, vlans, shims or purge")
     declared = [*_vlans(params), *_links(params), *_shims(params)]
-    parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    purges_links = params["purge"] and (lists_links or params["shims"] is None)
+    parents = {name for one in declared if one.entry.parent for name in spellings(one.entry.parent)}
     run = functools.partial(_glue.command, module)
-
-    def plan(there: Host, _answers: _Answers | None = None) -> Plan[File]:
-        return planner.plan(_with_purged(declared, params, there), there, purge=_purges_links(params))
-
-    def inquire(there: Host) -> _Answers:
-        # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = plan(there)
-        resolved = planner.resolved_of(_with_purged(declared, params, there), there)
-        cut_off = reachability.check(
-            validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
-        )
-        notes = host.check(planned.steps, run, module.tmpdir)
-        unread = activate.unread(run) if there.networkd else ()
-        answers.append(_Answers([*notes, *cut_off], dhcp_planner.plan(resolved, there, planned.steps, unread)))
-        return answers[0]
-
-    answers: list[_Answers] = []
-    lock = _glue.locked(module, "persistence", doing="writing the files that links are made by at boot")
+    lock = _glue.locked(module, "persistence", doing="writing the files that links are created from at boot")
     with lock, netlink.session() as session, rtnetlink.open_socket() as sock:
         access, monitor = Access(session, sock, parents), RouteMonitor(sock)
 
         def observe() -> Host:
-            there = host.observe(session.observe((), parents=parents))
+            current = host.observe(session.observe((), parents=parents))
             if params["shims"] is None:
-                return there
-            seen = access.observe()
-            # What may be cut off is not looked at.
-            return replace(there, access=replace(seen, connections=()) if params[ALLOW] else seen)
+                return current
+            reachable = access.observe()
+            # Without connections none can be cut off.
+            return replace(current, access=replace(reachable, connections=()) if params[ALLOW] else reachable)
+
+        def entries(current: Host) -> list[Declared]:
+            purges_shims = params["purge"] and params["shims"] is not None
+            return [*declared, *(planner.purged_shims(declared, current) if purges_shims else ())]
+
+        def plan(current: Host, _answers: _Answers | None = None) -> Plan[File]:
+            return planner.plan(entries(current), current, purge=purges_links)
+
+        def inquire(current: Host) -> _Answers:
+            resolved = planner.resolved_of(entries(current), current)
+            lost = validate.disruptions(resolved.links, current.links)
+            warnings = reachability.check(lost, monitor.observe(), current.links, allowed=params[ALLOW])
+            unread = activate.unread(run) if current.networkd else ()
+            return _Answers(list(warnings), dhcp_planner.plan(resolved, current, plan(current).steps, unread))
 
         outcome = converge(
             observe=observe,
             inquire=inquire,
             plan=plan,
             apply=host.apply,
-            undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
+            undo=lambda journal, current: _managed_files.undo(journal.steps, current.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-        (answer,) = answers
-        told = answer.leases
-        told_plan = dhcp_planner.plan_of(told)
-        warnings = [*outcome.plan.warnings, *told_plan.warnings, *answer.notes]
-        addresses: t.Mapping[str, str | None] = {lease.name: lease.address for lease in told.leases}
-        if not module.check_mode:
-            units = outcome.host.systemd and any(step.target.startswith(UNIT_DIR) for step in outcome.plan.steps)
-            warnings += activate.activate(told, run, units=units)
-            addresses = activate.wait(told.leases, access.addresses)
-    resolved = planner.resolved_of(declared, outcome.host)
+        answers: _Answers = outcome.answers
+        warnings, addresses = _activate(module, outcome, answers.leases, access)
+    result = _result(module, declared, outcome, addresses)
+    return {**result, "warnings": [*outcome.plan.warnings, *warnings, *answers.warnings]}
+
+
+def _activate(
+    module: _glue.Module, outcome: Outcome[File, Host], leases: Leases, access: Access
+) -> tuple[list[str], t.Mapping[str, str | None]]:
+    """Have systemd and the managers read the new files, and return warnings and the addresses of the shims."""
+    warnings = list(dhcp_planner.plan_of(leases).warnings)
+    if module.check_mode:
+        return warnings, {lease.name: lease.address for lease in leases.leases}
+    units = outcome.host.systemd and any(step.target.startswith(model.UNIT_DIR) for step in outcome.plan.steps)
+    warnings += activate.activate(leases, functools.partial(_glue.command, module), units=units)
+    return warnings, activate.wait(leases.leases, access.addresses)
+
+
+def _result(
+    module: _glue.Module,
+    declared: t.Sequence[Declared],
+    outcome: Outcome[File, Host],
+    addresses: t.Mapping[str, str | None],
+) -> dict[str, t.Any]:
+    leases: Leases = outcome.answers.leases
+    steps: tuple[t.Any, ...] = (*outcome.plan.steps, *dhcp_planner.plan_of(leases).steps)
     files = _managed_files.predicted(outcome.remaining, outcome.host.files)
+    decisions = planner.resolved_of(declared, outcome.host).decisions
     return {
-        **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
-        "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
+        **Plan(steps).result(diff=module._diff),
+        "links": [{"name": name, "persistence": one.backend} for name, one in decisions.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
-        "written": [{"name": one.name, "kind": one.kind or None} for one in _written(files)],
+        "written": [
+            {"name": name, "kind": one.kind or None} for name, one in sorted(planner.written_of(files.values()).items())
+        ],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
-            for lease in told.leases
+            for lease in leases.leases
         ],
-        "warnings": warnings,
     }
-
-
-def _purges_links(params: t.Mapping[str, t.Any]) -> bool:
-    """Whether purge covers macvtap and VLAN links: not if the task lists shims alone."""
-    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
-    return bool(params["purge"]) and (lists_links or params["shims"] is None)
-
-
-def _with_purged(declared: list[Declared], params: t.Mapping[str, t.Any], there: Host) -> list[Declared]:
-    if not params["purge"] or params["shims"] is None:
-        return declared
-    return [*declared, *planner.purged_shims(declared, there)]
-
-
-def _written(files: t.Mapping[str, File]) -> list[planner.Entry]:
-    return sorted(planner.written_of(files.values()).values(), key=lambda one: one.name)
-
-
-class _Answers(t.NamedTuple):
-    """What the tools say of the files, and what the managers are to be told."""
-
-    notes: list[str]
-    leases: Leases
 
 
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
@@ -526,17 +519,17 @@ def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for path, given in _beside(params, "vlans"):
+    for path, given in _entries(params, "vlans"):
         yield Declared(vlan_options.desired(path, given), given["persistence"])
 
 
 def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
-    for path, given in _beside(params, "shims"):
+    for path, given in _entries(params, "shims"):
         yield Declared(access_options.desired(path, given), given["persistence"])
 
 
-def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
-    """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
+def _entries(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
+    """Yield path and options of each VLAN or shim; only some of the module's own options are their defaults."""
     for index, given in enumerate(params[option] or ()):
         defaults = {one: params[one] if given[one] is None else given[one] for one in ("parent", "persistence")}
         yield f"{option}[{index}]", {**given, **defaults}
@@ -562,8 +555,6 @@ def main() -> None:
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,
     )
-    # host.check() knows what the tools say in English.
-    module.run_command_environ_update = {"LANGUAGE": "C", "LC_ALL": "C"}
     _glue.run(module, macvtap_persistence)
 
 

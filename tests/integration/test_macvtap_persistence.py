@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Files really written, on a hypervisor of the lab; of network managers it has only what they would leave in /run."""
+"""Files of links on a hypervisor of the lab, and the program run on them. Managers exist only as state in /run."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ ETC = "/etc/systemd/network"
 UNITS = "/etc/systemd/system"
 LINKS = "/etc/linuxvirt-macvtap/links"
 PROGRAM = "/etc/linuxvirt-macvtap/make-links"
+RULES = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
 # All that the role would say of a link.
 LINK: dict[str, t.Any] = {
     "name": "mt-0",
@@ -36,7 +37,7 @@ LINK: dict[str, t.Any] = {
     "txqueuelen": 77,
     "bcqueuelen": 500,
     "group": 7,
-    "alias": "50% of $x",
+    "alias": "50% of $x; 'a' \"b\" `c` \\d #e",
     "altnames": ["web-1", "other"],
     "gso_max_size": 30000,
     "addrgenmode": "none",
@@ -115,7 +116,7 @@ def as_declared(host: Host, **more: t.Any) -> None:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
+def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
     host.systemd()
     before = host.files()
     foreseen = ok(host.run(check=True, diff=True, python=python, **LINK))
@@ -125,10 +126,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
     assert done["diff"] == foreseen["diff"]
     assert done["links"] == [{"name": "mt-0", "persistence": "systemd"}]
     written = host.files()
-    links = {
-        f"{UNITS}/multi-user.target.wants/macvtap-links.service",
-        f"{UNITS}/sys-subsystem-net-devices-eth0.device.wants/macvtap-links@eth0.service",
-    }
+    links = {f"{UNITS}/multi-user.target.wants/macvtap-links.service"}
     assert {path: mode for path, mode in written.items() if path not in before} == {
         "/etc/NetworkManager/conf.d/90-macvtap.conf": "644",
         f"{ETC}/00-macvtap-mt-0.network": "644",
@@ -137,7 +135,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
         f"{UNITS}/macvtap-links@.service": "644",
         f"{UNITS}/macvtap-links.service": "644",
         **dict.fromkeys(links, "777"),
-        "/etc/udev/rules.d/90-macvtap.rules": "644",
+        RULES: "644",
     }
     assert sorted(set(written) - set(before)) == done["files"] == foreseen["files"]
     shown = {one["before_header"]: one["after"] for one in done["diff"]}
@@ -147,7 +145,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
     assert (again["changed"], again["changes"]) == (False, [])
 
 
-def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> None:
+def test_only_the_files_of_an_absent_link_are_removed(host: Host) -> None:
     host.systemd()
     host.sh(f"echo '# mine' > {ETC}/50-macvtap-mine.netdev")
     before = host.files()
@@ -174,7 +172,7 @@ def test_what_it_wrote_goes_with_the_link_and_nothing_else_does(host: Host) -> N
     ],
 )
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
-def test_what_runs_at_boot_makes_the_link_as_declared(host: Host, backend: str, more: dict[str, t.Any]) -> None:
+def test_the_program_creates_the_link_as_declared(host: Host, backend: str, more: dict[str, t.Any]) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()
     parent = more.get("parent", "eth0")
     # Of a link in mode passthru that has gone the kernel keeps the count.
@@ -197,7 +195,7 @@ def allmulti(host: Host, name: str) -> int:
     return int(re.findall(r" allmulti (\d+) ", host.sh(f"ip -d link show {name}"))[0])
 
 
-def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: Host) -> None:
+def test_the_program_logs_what_it_cannot_create_and_creates_the_rest(host: Host) -> None:
     host.systemd()
     host.sh("ip link set up1 mtu 1400")
     declared: dict[str, t.Any] = {
@@ -227,18 +225,18 @@ def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: 
     assert json.loads(host.sh("ip -j link show dev mt1"))[0]["mtu"] == 1500
 
 
-def test_at_boot_a_link_that_is_there_is_left_as_it_is_whatever_it_is(host: Host) -> None:
+def test_the_program_leaves_existing_links_alone(host: Host) -> None:
     host.systemd()
     ok(host.run(**LINK, state="up"))
     host.sh("ip link add link up1 name mt-0 type macvlan mode private; ip link set mt-0 mtu 1300 up")
     before = host.sh("ip -d link show")
-    assert host.boot() == "<4>mt-0: it is there already and is not a macvtap link, and is left as it is\n"
+    assert host.boot() == "<4>mt-0: this link exists and is not a macvtap link; it is left as it is\n"
     assert host.sh("ip -d link show") == before
     host.sh("ip link del mt-0")
     assert [host.boot(), host.boot()] == ["", ""]
 
 
-def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
+def test_the_program_works_without_ipv6(host: Host) -> None:
     host.systemd()
     # Below 1280 bytes the kernel has none on a link.
     shim = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
@@ -255,7 +253,7 @@ def test_at_boot_nothing_is_missing_where_there_is_no_ipv6(host: Host) -> None:
 
 
 @pytest.mark.parametrize("by", ["mac", "altname", "name"])
-def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Host, by: str) -> None:
+def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) -> None:
     host.systemd()
     said = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
     host.sh("ip link property add dev up1 altname lan-b")
@@ -271,7 +269,7 @@ def test_at_boot_the_uplink_is_found_by_what_was_said_whatever_its_name(host: Ho
         host.sh("ip link set other name up1; ip link property del dev up1 altname lan-b; ip link set up1 up")
 
 
-def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(host: Host) -> None:
+def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None:
     host.systemd()
     host.sh("ip link add gone0 type veth peer gone1; ip link property add dev up1 altname lan-b")
     # There is no systemd here: what it is asked to start is what was found.
@@ -286,7 +284,7 @@ def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(ho
         host.sh(f"ip link del gone0; mv {LINKS}/gone0 {LINKS}/{mac}; sed -i s/tries=20/tries=1/ {PROGRAM}")
         said = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
         assert sorted(said) == [
-            f"<4>{mac}: it is not there, and so its links are not; they come when it comes",
+            f"<4>{mac}: this uplink does not exist; its links are created when it appears",
             "start --no-block macvtap-links@eth0.service",
             "start --no-block macvtap-links@up1.service",
         ]
@@ -294,7 +292,7 @@ def test_at_boot_each_uplink_is_waited_for_and_one_that_does_not_come_is_said(ho
         host.sh("ip link property del dev up1 altname lan-b; ip link del gone0 2>/dev/null || true; rm -rf /run/bin")
 
 
-def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None:
+def test_a_link_keeps_its_address(host: Host) -> None:
     host.systemd()
     made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
     (mac,) = (link["mac"] for link in made["links"])
@@ -302,14 +300,14 @@ def test_a_link_without_an_address_keeps_the_one_that_it_has(host: Host) -> None
     assert f"\nlink add link % name mt1 address {mac} type macvtap mode private\n" in host.sh(f"cat {LINKS}/eth0")
 
 
-def test_a_file_of_somebody_else_is_left_alone(host: Host) -> None:
+def test_an_unmanaged_file_is_left_alone(host: Host) -> None:
     host.systemd()
-    host.sh("echo '# mine' > /etc/udev/rules.d/90-macvtap.rules")
+    host.sh(f"echo '# mine' > {RULES}")
     before = host.files()
     failed = host.run(**LINK)
-    assert "/etc/udev/rules.d/90-macvtap.rules is not managed by this collection" in failed["msg"]
+    assert f"{RULES} is not managed by this collection" in failed["msg"]
     assert host.files() == before
-    assert host.sh("cat /etc/udev/rules.d/90-macvtap.rules") == "# mine\n"
+    assert host.sh(f"cat {RULES}") == "# mine\n"
 
 
 def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) -> None:
@@ -324,7 +322,7 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
             refused = host.run(links=links, check=check)["msg"]
             assert refused.startswith("links[1].name: up1 is a name of up1, ")
             refused = host.run(links=[{**LINK, "parent": "up1"}], persistence="networkd", check=check)["msg"]
-            assert refused.startswith("links[0].persistence: networkd makes links by the uplink's own file, and ")
+            assert refused.startswith("links[0].persistence: networkd creates links by the uplink's file, and ")
             refused = host.run(vlans=[{"parent": "lo", "id": 20}], check=check)["msg"]
             assert refused.startswith("vlans[0].parent: lo is the loopback link")
         assert host.files() == before
@@ -332,35 +330,19 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
         host.sh("ip addr flush dev up1")
 
 
-def test_check_mode_asks_the_tools_that_will_read_the_files(host: Host) -> None:
-    host.ifupdown()
-    host.sh("mkdir -p /run/fake; printf '#!/bin/sh\\necho no such stanza >&2; exit 1\\n' > /run/fake/ifquery")
-    host.sh("chmod +x /run/fake/ifquery")
-    before = host.files()
-    for check in (True, False):
-        failed = run_module(
-            "macvtap_persistence",
-            {**LINK, "persistence": "ifupdown"},
-            prefix=[*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"],
-            check=check,
-        )
-        assert "ifquery does not take what was to be written to /etc/network/interfaces.d/macvtap: no" in failed["msg"]
-    assert host.files() == before
-
-
-def test_where_one_file_cannot_be_written_none_is(host: Host) -> None:
+def test_if_one_file_cannot_be_written_none_is(host: Host) -> None:
     host.systemd()
     ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
     before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")
     host.sh("mount -t tmpfs -o ro tmpfs /etc/udev/rules.d")
-    failed = host.run(**{**LINK, "mode": "private"})
-    assert "/etc/udev/rules.d/90-macvtap.rules cannot be written: Read-only file system" in failed["msg"]
+    failed = host.run(links=[{**LINK, "mode": "private"}, {"name": "mt1", "parent": "eth0", "mode": "bridge"}])
+    assert f"{RULES} cannot be written: Read-only file system" in failed["msg"]
     assert failed["msg"].endswith("The host is as it was before")
     host.sh("umount /etc/udev/rules.d")
     assert (host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")) == (before, texts)
 
 
-def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: Host) -> None:
+def test_a_killed_run_leaves_complete_files_and_the_next_run_finishes(host: Host) -> None:
     host.systemd()
     # Each file of the one differs from the other's, and one is there in one of them alone.
     both: list[dict[str, t.Any]] = [
@@ -403,22 +385,24 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(host: 
     assert "/.macvtap-" not in host.sh("find /etc -name '.macvtap-*'")
 
 
-def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) -> None:
+def test_without_systemd_a_warning_shows_the_choices(host: Host) -> None:
     before = host.files()
     done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
     (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
-    assert "mt-0, mt1 will not be there after a reboot: systemd, whose unit would make them, does not run" in warning
+    assert (
+        "no configuration is written for mt-0, mt1, and what earlier runs wrote stays: systemd does not run" in warning
+    )
     assert done["links"] == [{"name": "mt-0", "persistence": None}, {"name": "mt1", "persistence": None}]
     assert ok(host.run(parent="eth0", name="mt1", persistence="none")).get("warnings", []) == []
     assert host.files() == before
 
 
-def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
+def test_bad_input_is_one_clear_error(host: Host) -> None:
     host.systemd()
     assert "set name, links, vlans, shims or purge" in host.run()["msg"]
-    bad = {**LINK, "alias": 'a "b"'}
+    bad = {**LINK, "alias": "two\nlines"}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")
-    assert "only where systemd does not run" in host.run(**LINK, persistence="ifupdown")["msg"]
+    assert "only on hosts without systemd" in host.run(**LINK, persistence="ifupdown")["msg"]
     host.sh("rmdir /run/systemd/system")
     assert "/etc/network/interfaces.d" in host.run(**LINK, persistence="ifupdown")["msg"]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Shims whose address a manager gets by DHCP: who is told, and when.
+"""Shims with an address by DHCP: which manager is reloaded, and when.
 
-There is no manager here but what it would leave in /run, and in place of its tool a script that gives the shim an
-address; the real ones are in the virtual machine (extensions/molecule/vm).
+Managers exist only as their state in /run, with a script for their tool that gives the shim an address. The scenario
+vm has real ones.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def told(host: Host) -> list[str]:
     return host.sh(f"cat {TOLD} 2>/dev/null || true").split()
 
 
-def test_networkd_is_told_of_the_shims_file_where_it_has_read_all_others(host: Host) -> None:
+def test_networkd_is_reloaded_if_it_has_read_all_other_files(host: Host) -> None:
     host.networkd()
     make_shim(host)
     networkctl(host, started="@$(( $(date +%s) + 1000 ))")
@@ -85,7 +85,7 @@ def test_networkd_is_told_of_the_shims_file_where_it_has_read_all_others(host: H
 
 
 @pytest.mark.parametrize("started", ["@1", "Mon 2026-11-23 08:41:14 UTC", ""])
-def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Host, started: str) -> None:
+def test_networkd_is_not_reloaded_if_it_may_not_have_read_another_file(host: Host, started: str) -> None:
     host.networkd()
     make_shim(host)
     networkctl(host, started=started)
@@ -99,7 +99,7 @@ def test_networkd_is_not_told_where_it_may_not_have_read_anothers_file(host: Hos
     assert persist(host)["changed"] is False
 
 
-def test_where_a_manager_fails_its_words_are_said_and_the_files_stay(host: Host) -> None:
+def test_a_managers_error_is_shown_and_the_files_stay(host: Host) -> None:
     host.sh("mkdir -p /run/NetworkManager/devices")
     host.sh("printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$(cat /sys/class/net/eth0/ifindex)")
     make_shim(host)

@@ -19,8 +19,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model impo
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, lease_of
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.host import Run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+# Runs a program with a text as its input; None if it is not installed.
+Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Optional[t.Tuple[int, str]]]
 
 # networkd's directories. A missing one may appear later.
 _DIRECTORIES = tuple(f"{above}/systemd/network" for above in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))

@@ -13,10 +13,11 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._dhcp.model import RELOAD, Command, Lease, Leases
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, lease_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import networkd, networkmanager
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
     NETWORKD,
+    NETWORKD_DIR,
     SHIM,
     Desired,
     Host,
@@ -28,57 +29,62 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 
 def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: t.Sequence[str]) -> Leases:
     """Plan the commands that follow ``steps``. ``unread`` are other files that networkd may not have read yet."""
-    touched = [step.target for step in steps if step.target.startswith(f"{networkd.DIRECTORY}/")]
+    touched = [step.target for step in steps if step.target.startswith(f"{NETWORKD_DIR}/")]
     own = [path for path in touched if _is_of_a_link(path)]
     # Changes of the uplink's files take effect at the next boot.
     others = (*(path for path in unread if not _is_of_a_link(path)), *sorted(set(touched) - set(own)))
-    leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager and one.shim.dhcp4)
+    others += tuple(_stale(host, {step.target for step in steps if step.removes}))
+    leases = tuple(_lease(one, host, others) for one in resolved.links if one.manager)
     reload = bool(own or any(RELOAD in lease.commands for lease in leases)) and not others and bool(host.networkd)
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
     warnings = []
     for step in steps:
-        for name, kind in links_of(step.before).items() if step.removes and step.before else ():
-            keyfile = networkmanager.keyfile(name)
-            if step.target == keyfile and kind == SHIM and (name not in host.links or name in absent):
+        file = step.before if step.removes else None
+        for name, kind in links_of(file).items() if file is not None else ():
+            profile = managers.profile_file(name)
+            if step.target == profile and kind == SHIM and (name not in host.links or name in absent):
                 # NetworkManager must forget the profile; otherwise it might create the shim again.
                 commands.append(_load(name))
-            if name in host.links and (step.target == keyfile or others) and _uses_dhcp(step.before):
+            if name in host.links and file and (step.target == profile or others) and managers.gets_lease(file):
                 warnings.append(f"the DHCP client of {name} runs until the next boot, or until {name} is removed")
     return Leases(leases, tuple(commands), tuple(warnings))
 
 
-def _uses_dhcp(file: File | None) -> bool:
-    """Whether a managed file makes a network manager get an address by DHCP."""
-    return file is not None and (networkd.asks(file.text) or networkmanager.asks(file.text))
+def _stale(host: Host, gone: t.Collection[str]) -> t.Iterator[str]:
+    """Yield removed files by which networkd still manages shims: a reload would take their addresses away."""
+    for link in host.links.values():
+        file = host.networkd.get(link.index) if link.kind == SHIM else None
+        if file and _is_of_a_link(file) and (file in gone or file not in host.files):
+            yield file
 
 
 def _is_of_a_link(path: str) -> bool:
     names = links_of(File(path))
-    kinds = (networkd.network_file, networkd.unmanaged_file)
+    kinds = (managers.network_file, managers.unmanaged_file)
     return any(path == file(name) for name in names for file in kinds)
 
 
 def _lease(one: Desired, host: Host, unread: tuple[str, ...]) -> Lease:
-    link = host.links.get(one.name)
-    manager = str(one.manager)
+    name, manager, path = one.link.name, str(one.manager), one.link.path
+    link = host.links.get(name)
     if link is None or link.kind != SHIM or link.alias != OWNER_ALIAS:
         # There is no shim to configure yet.
-        return Lease(one.name, manager, one.path)
+        return Lease(name, manager, path)
     address = lease_of(link.index, host.access.addresses if host.access else ())
     if address is not None:
-        return Lease(one.name, manager, one.path, link.index, address)
+        return Lease(name, manager, path, link.index, address)
     if manager == NETWORKD:
-        if host.networkd.get(link.index) == networkd.network_file(one.name):
+        if host.networkd.get(link.index) == managers.network_file(name):
             # networkd is already configuring it.
-            return Lease(one.name, manager, one.path, link.index)
-        return Lease(one.name, manager, one.path, link.index, commands=() if unread else (RELOAD,), unread=unread)
-    up = ("nmcli", "--wait", "60", "connection", "up", "id", networkmanager.profile(one.name))
-    return Lease(one.name, manager, one.path, link.index, commands=(_load(one.name), up))
+            return Lease(name, manager, path, link.index)
+        return Lease(name, manager, path, link.index, commands=() if unread else (RELOAD,), unread=unread)
+    up = ("nmcli", "--wait", "60", "connection", "up", "id", managers.profile(name))
+    return Lease(name, manager, path, link.index, commands=(_load(name), up))
 
 
 def _load(name: str) -> Command:
-    return ("nmcli", "connection", "load", networkmanager.keyfile(name))
+    return ("nmcli", "connection", "load", managers.profile_file(name))
 
 
 def plan_of(leases: Leases) -> Plan[Lease]:

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""macvtap_persistence: what of the links is written down, so that it is there after a reboot."""
+"""What creates links at boot, and by which files network managers leave them alone."""

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Which files are to come, change and go, one step for each. Pure."""
+"""Plans which files are added, changed and removed, one step for each. Pure.
+
+The files of the uplinks have all links. Most other files follow from these. What is left of earlier versions stays
+until its links are declared.
+"""
 
 from __future__ import annotations
 
@@ -12,87 +16,67 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, model, systemd_unit
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
-    make_links,
-    networkd,
-    networkmanager,
-    systemd_unit,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    IFUPDOWN,
-    NETWORKD,
-    NETWORKMANAGER,
-    SHIM,
-    Block,
-    Declared,
-    Desired,
-    Host,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import STANZA, UPLINK
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import SHIM, Declared, Desired, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.validate import check_alone
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
-# The files that one link has for itself have its name.
+# Files for one link are named after it.
 _OWN = re.compile(r"(?:\d\d-)?macvtap-(.+)\.(?:netdev|network|nmconnection)")
 
 
 def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> Plan[File]:
-    """Plan the way from the host's files to those that make the ``declared`` links.
+    """Plan the steps from the current files to those that create the ``declared`` links at boot.
 
-    What has been written for other links stays, or goes with ``purge``. What comes is written before anything goes, so
-    that at any moment the one or the other makes a link at boot.
+    The configuration of other links stays, or is removed with ``purge``. New files are written before old ones are
+    removed, so that at any moment one of them creates a link.
 
-    :raises MacvtapError: something that cannot be there, or a file that is not ours where one of ours is to be.
+    :raises MacvtapError: a link cannot exist after a reboot, or a file is in the way that is not managed.
     """
-    ours = {path: file for path, file in host.files.items() if file.ours}
+    managed = {path: file for path, file in host.files.items() if file.ours}
     resolved = resolved_of(declared, host)
-    files = _Files(resolved, host, ours, purge=purge)
-    desired = files.desired()
+    files = _Files(resolved, host, managed, purge=purge)
+    after = files.after()
     steps = []
-    for path in {*ours, *desired}:
-        if path in host.files and path not in ours:
-            raise MacvtapError(
-                f"{path} is not managed by this collection: its first line does not say so. It is left alone; move it "
-                "away"
-            )
-        steps.append(step_between(ours.get(path), desired.get(path)))
-    return Plan(tuple(sorted(steps, key=_in_order)), (*resolved.warnings, *files.warnings))
-
-
-def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
-    """Return entries that remove what is written for shims that are not ``declared``."""
-    names = {one.want.name for one in declared if isinstance(one.want, DesiredShim)}
-    written = written_of(host.files.values()).values()
-    undeclared = sorted(one.name for one in written if one.kind == SHIM and one.name not in names)
-    return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in undeclared]
+    for path in {*managed, *after}:
+        if path in host.files and path not in managed:
+            raise MacvtapError(f"{path} is not managed by this collection: see its first line. Move it away")
+        steps.append(step_between(managed.get(path), after.get(path)))
+    return Plan(tuple(sorted(steps, key=_order)), (*resolved.warnings, *files.warnings))
 
 
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
+    """Return the decisions for the ``declared`` links. It raises what :func:`plan` raises."""
     return resolve(declared, host, written_of(host.files.values()))
 
 
+def written_of(files: t.Iterable[File]) -> dict[str, systemd_unit.StoredLink]:
+    """Return the links in managed files, by name; of earlier versions only the kind, if it is known."""
+    files = [file for file in files if file.ours]
+    # A kind that is known comes last.
+    kinds = sorted((kind, name) for file in files for name, kind in links_of(file).items())
+    return {**{name: systemd_unit.StoredLink(name, kind) for kind, name in kinds}, **systemd_unit.parse(files)[0]}
+
+
+def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
+    """Return entries that remove the configuration of shims that are not ``declared``."""
+    names = {one.entry.name for one in declared if isinstance(one.entry, DesiredShim)}
+    shims = {name for name, one in written_of(host.files.values()).items() if one.kind == SHIM}
+    return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in sorted(shims - names)]
+
+
 def links_of(file: File) -> dict[str, str]:
-    """Return the links that a file of ours is for, with their kind ("" where an earlier version did not say it)."""
+    """Return the links that a managed file is for, with their kinds ("" if an earlier version did not note it)."""
     blocks = _managed_blocks.parse(file.text)[1]
-    name = os.path.basename(file.path)
-    own = None if blocks else _OWN.fullmatch(name)
+    own = None if blocks else _OWN.fullmatch(os.path.basename(file.path))
     return {own[1]: ""} if own else {name: kind for name, (kind, _text) in blocks.items()}
 
 
-def written_of(files: t.Iterable[File]) -> dict[str, Entry]:
-    """Return what our files have of each link, by its name; of earlier versions only its kind, where that is known."""
-    files = [file for file in files if file.ours]
-    found: dict[str, Entry] = {}
-    for file in files:
-        for name, kind in links_of(file).items():
-            found[name] = Entry(name, kind or (found[name].kind if name in found else ""))
-    return {**found, **systemd_unit.parse(files)[0]}
-
-
-def _in_order(step: Step[File]) -> tuple[int, str]:
-    """What only comes first, then what changes, then where something goes."""
+def _order(step: Step[File]) -> tuple[int, str]:
+    """New files first, then changes, then files that lose a link."""
     if step.before is None:
         return 0, step.target
     loses = step.after is None or links_of(step.before).keys() - links_of(step.after).keys()
@@ -100,144 +84,120 @@ def _in_order(step: Step[File]) -> tuple[int, str]:
 
 
 class _Files:
-    """The files that are to be there."""
+    """The files after the run."""
 
-    def __init__(self, resolved: Resolved, host: Host, ours: t.Mapping[str, File], *, purge: bool) -> None:
+    def __init__(self, resolved: Resolved, host: Host, managed: t.Mapping[str, File], *, purge: bool) -> None:
         self.resolved = resolved
         self.host = host
-        self.ours = ours
+        self.managed = managed
         self.purge = purge
+        self.desired = {one.link.name: one for one in resolved.links}
+        self.stored, self.up = systemd_unit.parse(managed.values())
         self.warnings: list[str] = []
-        self.before, self.up = systemd_unit.parse(ours.values())
-        self.needed: dict[str, list[str]] = {}
-        self.needed = self._needed()
+        self.remaining = self._remaining()
 
-    def desired(self) -> dict[str, File]:
+    def after(self) -> dict[str, File]:
         """Return the files, by their paths."""
-        self._check_needed()
-        entries = self._entries()
-        files, shared = self._staying()
-        for one in self.resolved.links:
-            for block in self._blocks(one):
-                shared.setdefault(block.path, ("", {}))[1][one.name] = (one.kind, block.text)
-        # Where systemd does not run now, as in an image that is being built, its unit may be there already.
-        by_ifupdown = IFUPDOWN in self.resolved.backends.values()
-        units = self.host.systemd or (systemd_unit.TEMPLATE in self.ours and not by_ifupdown)
-        if entries and not units:
-            _head, theirs = shared.get(systemd_unit.INTERFACES_FILE, ("", {}))
-            shared[systemd_unit.INTERFACES_FILE] = (make_links.STANZA, theirs)
-        for path, content in shared.items():
-            # As it is, where that has the same in another order.
-            was = self.ours[path].text if path in self.ours else ""
-            text = was if _managed_blocks.parse(was) == content else _managed_blocks.render(*content)
-            files[path] = File(path, text, networkmanager.MODE if path.endswith(".nmconnection") else 0o644)
-        files.update((file.path, file) for file in systemd_unit.render(entries, self.up, units=units))
-        if systemd_unit.UNIT in files:
-            # Also one of an earlier version, for links that stay.
-            files[systemd_unit.UNIT_LINK] = File(systemd_unit.UNIT_LINK, target=systemd_unit.UNIT)
-        alone = {name for name in entries if networkmanager.keyfile(name) not in files}
-        files.update((file.path, file) for file in networkmanager.leave_alone(alone))
+        links = self._links()
+        files = self._kept()
+        for one in self.desired.values():
+            for path, text in self._parts(one):
+                # NetworkManager reads no profile that others can read.
+                mode = 0o600 if path == managers.profile_file(one.link.name) else 0o644
+                head, blocks = _managed_blocks.parse(files[path].text if path in files else "")
+                blocks[one.link.name] = (one.link.kind, text)
+                files[path] = File(path, _managed_blocks.render(head, blocks), mode)
+        # An image that is being built may have the unit already, although systemd does not run in it.
+        by_ifupdown = any(one.backend == model.IFUPDOWN for one in self.resolved.decisions.values())
+        systemd = self.host.systemd or (model.TEMPLATE in self.managed and not by_ifupdown)
+        if links and not systemd:
+            kept = files.get(model.INTERFACES_FILE, File(""))
+            text = _managed_blocks.render(STANZA, _managed_blocks.parse(kept.text)[1])
+            files[model.INTERFACES_FILE] = File(model.INTERFACES_FILE, text)
+        ignored = [name for name in links if managers.profile_file(name) not in files]
+        files.update((file.path, file) for file in managers.unmanaged_by_networkmanager(ignored))
+        files.update((file.path, file) for file in systemd_unit.render(links, self.up, systemd=systemd))
+        # Earlier versions had the unit for some links only, which may stay.
+        enabled = [File(model.UNIT_LINK, target=model.UNIT)] if model.UNIT in files else []
+        return {**files, **{file.path: file for file in enabled}}
+
+    def _parts(self, one: Desired) -> t.Iterator[tuple[str, str]]:
+        """Yield paths and texts of what the kernel, udev and the managers are configured with for a link."""
+        if one.link.kind == SHIM:
+            # systemd applies it when udev has the link: later than the program, and after what a file sets for all.
+            settings = systemd_unit.settings(one.link.name).items()
+            yield model.SYSCTL_FILE, "".join(f"-{path} = {value}\n" for path, value in settings)
+        if one.manager is not None and one.shim is not None:
+            yield from managers.lease(one, one.shim)
+        if one.manager != model.NETWORKD and self.host.systemd:
+            yield managers.unmanaged_by_networkd(one.link.name, extended=one.link.name in self.host.extended)
+
+    def _kept(self) -> dict[str, File]:
+        """Return the files as they are without the links that are declared or purged."""
+        files = {}
+        for path, file in self.managed.items():
+            links = {} if path.startswith(f"{model.LINKS_DIR}/") else links_of(file)
+            gone = {name for name, kind in links.items() if not self._stays(name, kind) and name not in self.remaining}
+            # Those that the program creates from now on.
+            moved = {name for name in gone & self.desired.keys() if self.desired[name].manager != model.NETWORKMANAGER}
+            stuck = moved & self.host.links.keys() if path == model.INTERFACES_FILE and self.host.ifupdown2 else set()
+            gone -= stuck
+            if stuck:
+                self.warnings.append(
+                    f"{join_names(sorted(stuck))} was created by ifupdown2, and ifreload -a would set it down if it "
+                    f"left {path}. So it stays in that file; remove it from there right before a reboot"
+                )
+            retired = managers.retired(file, self.host.networkmanager.values()) if links and gone == moved else None
+            if gone < links.keys():
+                head, blocks = _managed_blocks.parse(file.text)
+                left = {name: block for name, block in blocks.items() if name not in gone}
+                files[path] = File(path, _managed_blocks.render(head, left), file.mode) if gone else file
+            elif retired is not None:
+                files[path] = retired
+                self.warnings.append(
+                    f"{join_names(sorted(links))} was created by NetworkManager, which would remove the link with its "
+                    f"profile. The unit creates it from the next boot on; the first run after that removes {path}"
+                )
         return files
 
-    def _staying(self) -> tuple[dict[str, File], dict[str, tuple[str, _managed_blocks.Blocks]]]:
-        """Return the files that stay as they are, and of others what they begin with and the blocks that stay."""
-        files: dict[str, File] = {}
-        shared: dict[str, tuple[str, _managed_blocks.Blocks]] = {}
-        made = {one.name for one in self.resolved.links if one.manager != NETWORKMANAGER}
-        for path, file in self.ours.items():
-            head, blocks = _managed_blocks.parse(file.text)
-            links = {} if path.startswith(f"{make_links.LINKS_DIR}/") else links_of(file)
-            staying = {name for name, kind in links.items() if self._stays(name, kind)}
-            if path == systemd_unit.INTERFACES_FILE:
-                staying |= self._of_ifupdown2(links.keys() & made)
-            if staying and not blocks:
-                files[path] = file
-            elif staying:
-                shared[path] = head, {name: block for name, block in blocks.items() if name in staying}
-            elif links.keys() <= made and networkmanager.is_active(file, self.host.networkmanager.values()):
-                files[path] = networkmanager.retire(file)
-                self.warnings.append(
-                    f"{join_names(sorted(links))}: NetworkManager has made this link, and would remove it with its "
-                    f"profile. At the next boot the unit makes it; the first run after that removes {path}"
-                )
-        return files, shared
-
-    def _of_ifupdown2(self, names: t.Collection[str]) -> set[str]:
-        """Return those of the links whose stanzas stay although the unit makes the links from now on."""
-        staying = {name for name in names if name in self.host.links and self.host.ifupdown2}
-        if staying:
-            self.warnings.append(
-                f"{join_names(sorted(staying))}: ifupdown2 has made this, and ifreload -a would set it down if it left "
-                f"{systemd_unit.INTERFACES_FILE}. So it stays there; remove it from there right before a reboot"
-            )
-        return staying
-
-    def _blocks(self, one: Desired) -> t.Iterator[Block]:
-        """Yield what the managers, udev and the kernel are told of a link."""
-        yield from systemd_unit.blocks(one)
-        if one.manager == NETWORKD:
-            yield networkd.addresses(one)
-        elif self.host.systemd:
-            yield networkd.leave_alone(one.name, extended=one.name in self.host.extended)
-        if one.manager == NETWORKMANAGER:
-            yield from networkmanager.blocks(one)
-
     def _stays(self, name: str, kind: str) -> bool:
-        """Whether what is written of a link stays as it is."""
-        decided = self.resolved.decisions.get(name)
-        if decided is not None and decided.shim == (kind == SHIM):
-            return decided.left
-        return kind == SHIM or not self.purge or name in self.needed
+        """Whether what is written for a link stays as it is, apart from links on it."""
+        decision = self.resolved.decisions.get(name)
+        if decision is not None and isinstance(decision.entry, DesiredShim) == (kind == SHIM):
+            return decision.unchanged
+        return kind == SHIM or not self.purge
 
-    def _needed(self) -> dict[str, list[str]]:
-        """Return the links that others are on which will be written, with those."""
-        desired = {one.name: one.parent.name for one in self.resolved.links}
-        staying = {name for name, one in self.before.items() if name not in desired and self._stays(name, one.kind)}
-        found: dict[str, list[str]] = {}
-        waiting = [*desired.items(), *((name, self.before[name].parent) for name in staying)]
-        for name, parent in waiting:
-            if parent not in found and parent not in desired and parent not in staying and parent in self.before:
-                # A VLAN on a VLAN.
-                waiting.append((parent, self.before[parent].parent))
-            found.setdefault(parent, []).append(name)
-        return found
+    def _remaining(self) -> set[str]:
+        """Return the stored links that stay, and the VLANs below any link that stays.
 
-    def _check_needed(self) -> None:
-        """Refuse, or warn, where links are not to be written any longer that others are on which are.
-
-        :raises MacvtapError: what is written for a VLAN would go, declared absent, from under what is on it.
+        :raises MacvtapError: such a VLAN is declared absent.
         """
-        for name in sorted(self.before.keys() & self.needed.keys()):
-            on = join_names(sorted(self.needed[name]))
-            decided = self.resolved.decisions.get(name)
-            if decided is not None and decided.absent and not decided.shim:
-                raise MacvtapError(
-                    f"{name} is the parent of {on}, and without it that would not be made at the next boot. Remove "
-                    "what is written for that first",
-                    path=decided.want.path,
-                )
-            if decided is None and self.purge:
-                self.warnings.append(
-                    f"{name} is not declared, and stays written all the same: it is the parent of {on}, which would "
-                    "not be made at the next boot without it. Remove that first, or declare this too"
-                )
-            elif decided is not None and decided.backend is None:
-                self.warnings.append(
-                    f"{on} will not be there after a reboot, though that is written: nothing makes {name}, the "
-                    "parent. Set persistence: none for that too, or another one here"
-                )
+        remaining = {name for name, one in self.stored.items() if self._stays(name, one.kind)}
+        while True:
+            parents = {name: one.parent.name for name, one in self.desired.items()}
+            parents.update((name, self.stored[name].parent) for name in remaining - self.desired.keys())
+            missing = (self.stored.keys() & set(parents.values())) - remaining - self.desired.keys()
+            for name in sorted(missing):
+                on = join_names(sorted(one for one, parent in parents.items() if parent == name))
+                message = f"{name} is the parent of {on}, which could not be created at the next boot without it"
+                decision = self.resolved.decisions.get(name)
+                if decision is not None and decision.absent:
+                    raise MacvtapError(f"{message}. Remove the configuration of that first", path=decision.entry.path)
+                self.warnings.append(f"the configuration of {name} stays: {message}. Remove that first")
+            if not missing:
+                return remaining
+            remaining |= missing
 
-    def _entries(self) -> dict[str, Entry]:
-        """Return what the program makes, and note the uplinks that it sets up."""
-        entries = {name: one for name, one in self.before.items() if self._stays(name, one.kind)}
-        desired = {one.name: one for one in self.resolved.links}
-        for name, one in desired.items():
-            on_link = one.parent.name in entries or one.parent.name in desired
-            entries[name] = systemd_unit.entry(one, one.parent.name if on_link else make_links.UPLINK, one.key)
+    def _links(self) -> dict[str, systemd_unit.StoredLink]:
+        """Return the links that the program creates, and note the uplinks that it sets up."""
+        links = {name: one for name, one in self.stored.items() if name in self.remaining}
+        for name, one in self.desired.items():
+            on_link = one.parent.name in links or one.parent.name in self.desired
+            links[name] = systemd_unit.stored_link(one, one.parent.name if on_link else UPLINK)
             if not on_link:
                 self.up.discard(one.key)
                 self.up |= {one.key} if one.parent.name in self.host.unmanaged else set()
-        entries = systemd_unit.by_uplink(entries)
-        for one in desired.values():
-            validate.check_alone(entries[one.name], entries.values(), one.path)
-        return entries
+        links = systemd_unit.by_uplink(links)
+        for name, one in self.desired.items():
+            check_alone(links[name], links.values(), one.link.path)
+        return links

@@ -80,6 +80,16 @@ def test_networkd_is_not_reloaded_if_the_run_changes_the_uplinks_files() -> None
     assert plan(old, gone).commands == ()
 
 
+@pytest.mark.parametrize("declared", [shim(dhcp4=False, addresses=("192.0.2.9",)), link()])
+def test_networkd_is_not_reloaded_while_a_removed_file_gives_a_shim_its_addresses(declared: Declared) -> None:
+    """By the file of an earlier version, or of an earlier run, whether or not this run removes it."""
+    own = f"{ETC}/05-macvtap-host0.network"
+    host = replace(BOTH, networkd={**BOTH.networkd, 9: own})
+    files = after(host, shim()).files if isinstance(declared.entry, DesiredShim) else {}
+    assert plan(replace(host, files=files), declared).commands == ()
+    assert plan(replace(host, networkd={**BOTH.networkd, 9: None}, files=files), declared).commands == (model.RELOAD,)
+
+
 def test_an_existing_shim_gets_its_address_now_and_one_that_has_it_is_left_alone() -> None:
     (lease,) = plan(BOTH, shim()).leases
     assert (lease.manager, lease.commands, lease.asked) == ("networkd", (model.RELOAD,), True)

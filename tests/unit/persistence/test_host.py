@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What the network managers leave of themselves, in a directory that stands for the host's root."""
+"""Reads managed files and the managers' state from a directory that stands for the host's root."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-import typing as t
 
 import pytest
 
@@ -16,20 +15,16 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import systemd_unit
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    INTERFACES_FILE,
     LINKS_DIR,
     PROGRAM,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import (
+    SYSCTL_FILE,
     TEMPLATE,
+    UDEV_FILE,
     UNIT,
     UNIT_LINK,
     UPLINKS_FILE,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
-    SYSCTL_FILE,
-    UDEV_FILE,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -61,7 +56,7 @@ def root(tmp_path: pathlib.Path) -> Root:
 
 @pytest.mark.parametrize("theirs", ["theirs\n", HEADER + "\ntheirs\n", ""])
 @pytest.mark.parametrize("text", [HEADER + "\nmine\n", ""])
-def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
+def test_a_file_that_something_else_has_changed_is_neither_replaced_nor_removed(
     root: Root, theirs: str, text: str
 ) -> None:
     steps = [
@@ -79,7 +74,7 @@ def test_what_somebody_else_has_changed_since_is_neither_replaced_nor_removed(
     assert (seen[UDEV_FILE].text if UDEV_FILE in seen else "") == theirs
 
 
-def test_the_way_back_goes_on_where_one_file_cannot_be_put_back(root: Root) -> None:
+def test_rollback_continues_if_one_file_cannot_be_restored(root: Root) -> None:
     root.write(UDEV_FILE, "theirs\n")
     steps = [step_between(None, File(path, HEADER + "\n")) for path in (UDEV_FILE, UPLINKS_FILE)]
     with pytest.raises(MacvtapError, match=f"^{UDEV_FILE} was changed"):
@@ -93,20 +88,20 @@ def test_a_host_with_nothing_has_nothing(root: Root) -> None:
     assert (seen.enabled, seen.interfaces_sourced, seen.systemd) == ((), False, False)
 
 
-def test_networkd_says_what_it_manages_and_by_which_file(root: Root) -> None:
+def test_the_links_of_networkd_and_their_files_are_read(root: Root) -> None:
     file = "/etc/systemd/network/20-eth0.network"
     root.write("/run/systemd/netif/links/2", f"# This is private data.\nADMIN_STATE=configured\nNETWORK_FILE={file}\n")
     root.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n")
     assert root.observe().networkd == {2: file, 3: None}
 
 
-def test_networkmanager_says_what_it_manages(root: Root) -> None:
+def test_the_links_of_networkmanager_are_read(root: Root) -> None:
     root.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\nconnection-uuid=x\n")
     root.write("/run/NetworkManager/devices/3", "[device]\nmanaged=false\n")
     assert root.observe().networkmanager == {2: "x"}
 
 
-def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked(root: Root) -> None:
+def test_an_uplink_is_unmanaged_only_if_all_managers_are_known_not_to_have_it(root: Root) -> None:
     links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1", "eth2", "eth3", "eth4"), 2)}
     links["br0"] = Link("br0", 9, "bridge")
 
@@ -125,14 +120,14 @@ def test_an_uplink_that_no_manager_has_is_known_by_that_all_of_them_can_be_asked
     ours = "/etc/systemd/network/70-macvtap-parent-eth4.network"
     root.write("/run/systemd/netif/links/6", f"ADMIN_STATE=configured\nNETWORK_FILE={ours}\n")
     root.write("/etc/network/interfaces", "source interfaces.d/*\niface eth2 inet manual\n")
-    root.write(systemd_unit.INTERFACES_FILE, HEADER + "\nauto eth3\n")
+    root.write(INTERFACES_FILE, HEADER + "\nauto eth3\n")
     # The file outlives its program.
     assert unmanaged() == {"eth2", "eth3", "eth4"}
     root.write("/sbin/ifup", "")
     assert unmanaged() == {"eth3", "eth4"}
 
 
-def test_interfaces_5_counts_where_anything_will_act_on_it_at_boot(root: Root) -> None:
+def test_interfaces_5_counts_if_something_reads_it_at_boot(root: Root) -> None:
     links = {name: Link(name, index) for index, name in enumerate(("eth0", "eth1"), 2)}
     root.write("/etc/network/interfaces", "auto eth0\niface eth0 inet manual\nallow-hotplug eth1\n")
     root.write("/usr/sbin/ifup", "")
@@ -156,7 +151,7 @@ def test_a_manager_may_be_enabled_by_the_distribution_or_by_a_generator(root: Ro
     assert root.observe().enabled == ("networkd",)
 
 
-def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:
+def test_a_users_drop_in_for_a_managed_file_is_found(root: Root) -> None:
     root.write("/etc/systemd/network/05-macvtap-eth0.15.network.d/address.conf", "")
     root.write("/etc/systemd/network/05-macvtap-eth0.20.network.d/50-macvtap.conf", "")
     assert root.observe().extended == {"eth0.15"}
@@ -171,12 +166,12 @@ def test_a_drop_in_of_somebodys_for_a_file_of_ours_is_seen(root: Root) -> None:
         ("# source /etc/network/interfaces.d/*", False),
     ],
 )
-def test_whether_ifupdown_would_read_our_file_is_known_before_there_is_one(root: Root, line: str, read: bool) -> None:
+def test_whether_ifupdown_reads_our_file_is_known_before_it_exists(root: Root, line: str, read: bool) -> None:
     root.write("/etc/network/interfaces", line + "\n")
     assert root.observe().interfaces_sourced is read
 
 
-def test_a_manager_that_is_masked_is_none(root: Root) -> None:
+def test_a_masked_manager_does_not_count(root: Root) -> None:
     (root.path / "run/systemd/system").mkdir(parents=True)
     wants = "/etc/systemd/system/multi-user.target.wants"
     for unit in ("NetworkManager.service", "systemd-networkd.service"):
@@ -188,7 +183,7 @@ def test_a_manager_that_is_masked_is_none(root: Root) -> None:
     assert (seen.enabled, seen.networkmanager, seen.systemd) == (("networkd",), {}, True)
 
 
-def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) -> None:
+def test_files_are_read_as_written_and_removed_without_a_trace(root: Root) -> None:
     (root.path / "etc").mkdir()
     files = [
         File("/etc/systemd/network/50-macvtap-mt0.netdev", HEADER + "\nx\n"),
@@ -217,63 +212,21 @@ def test_files_are_seen_as_they_were_written_and_go_without_a_trace(root: Root) 
     assert os.listdir(root.path / "etc/systemd/system") == ["multi-user.target.wants"]
 
 
-def test_a_directory_with_others_drop_ins_stays(root: Root) -> None:
+def test_a_directory_with_a_users_drop_in_stays(root: Root) -> None:
     root.write("/etc/systemd/network/20-eth0.network.d/mine.conf", "")
     file = File("/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", HEADER + "\n")
     host.apply([step_between(None, file), step_between(file, None)], root=str(root.path))
     assert os.listdir(root.path / "etc/systemd/network/20-eth0.network.d") == ["mine.conf"]
 
 
-KEYFILE = "/etc/NetworkManager/system-connections/macvtap-mt0.nmconnection"
-
-
-@pytest.mark.parametrize(
-    ("path", "program"),
-    [
-        (systemd_unit.INTERFACES_FILE, "ifquery"),
-        (UDEV_FILE, "udevadm"),
-        (UPLINKS_FILE, "udevadm"),
-        (KEYFILE, "nmcli"),
-    ],
-)
-def test_the_tool_that_will_read_a_file_reads_it_first(path: str, program: str, tmp_path: pathlib.Path) -> None:
-    asked = []
-
-    def answers(code: int, said: str) -> host.Run:
-        def run(command: t.Sequence[str], text: str | None) -> tuple[int, str]:
-            asked.append(command[0])
-            read = text if text is not None else pathlib.Path(command[-1]).read_text()
-            assert (read, pathlib.Path(command[-1]).name == pathlib.Path(path).name or text) == (
-                "content\n",
-                text or True,
-            )
-            return code, said
-
-        return run
-
-    steps = [step_between(None, File(path, "content\n"))]
-    host.check(steps, answers(0, ""), str(tmp_path))
-    with pytest.raises(MacvtapError, match=f"{program} does not take what was to be written to {path}: line 3"):
-        host.check(steps, answers(1, "line 3: bad"), str(tmp_path))
-    # One that cannot do it yet, and none at all.
-    host.check(steps, answers(1, "Unknown command verb verify."), str(tmp_path))
-    host.check(steps, lambda _command, _text: None, str(tmp_path))
-    assert asked == [program] * 3
-    told = host.check(steps, answers(0, f"{tmp_path}/x:2 Support for non-system accounts is deprecated."), None)
-    assert bool(told) == (program == "udevadm")
-    assert "deprecated" in "".join(told) or not told
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_others_have_written_into_our_files_is_checked_and_kept_whatever_it_is(tmp_path: pathlib.Path) -> None:
+def test_bytes_that_are_not_utf_8_are_kept(tmp_path: pathlib.Path) -> None:
     text = HEADER + "\n# macvtap mt1\n# caf\udce9\n"
     steps = [step_between(None, File(UDEV_FILE, text))]
-    host.check(steps, lambda command, _text: (0, str(command)), str(tmp_path))
     host.apply(steps, root=str(tmp_path))
     assert host.observe({}, str(tmp_path)).files[UDEV_FILE].text == text
 
 
-def test_networkd_may_read_what_is_written_whatever_the_umask(root: Root) -> None:
+def test_networkd_can_read_the_files_regardless_of_the_umask(root: Root) -> None:
     paths = ["/etc/systemd/network/20-eth0.network.d/50-macvtap.conf", "/etc/systemd/network/50-macvtap-mt0.netdev"]
     before = os.umask(0o077)
     try:

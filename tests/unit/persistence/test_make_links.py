@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""How the program that runs at boot finds the uplinks that a file is for, in a directory that stands for /sys."""
+"""How the program finds the uplinks of a file, in a directory that stands for /sys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import TEXT
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import PROGRAM
 
 # What it says of links by their alternative names.
 IP = """\
@@ -60,13 +60,13 @@ def sys(tmp_path: pathlib.Path) -> pathlib.Path:
         ("altname:lan-d", ""),
     ],
 )
-def test_an_uplink_is_found_by_what_the_file_is_named_by(sys: pathlib.Path, key: str, found: str) -> None:
+def test_an_uplink_is_found_by_the_name_of_its_file(sys: pathlib.Path, key: str, found: str) -> None:
     assert uplinks(sys, key) == (found + "\n", "")
 
 
 def uplinks(sys: pathlib.Path, key: str) -> tuple[str, str]:
     """Return what the program's function says, and its errors."""
-    _before, start, rest = TEXT.partition("\nuplinks() {")
+    _before, start, rest = PROGRAM.partition("\nuplinks() {")
     function = (start + rest.partition("\n}\n")[0] + "\n}\n").replace("/sys/", f"{sys}/")
     script = f'set -f\n{IP}\n{function}\necho $(uplinks "$1")'
     told = subprocess.run(["sh", "-c", script, "sh", key], capture_output=True, text=True, check=True)

@@ -1,40 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""What each manager is told, and that what it is told is read again as it was."""
+"""The files of links and of network managers, and how files of links are read."""
 
 from __future__ import annotations
 
 import re
 import string
 import typing as t
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.rows import Row
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers import (
-    networkmanager,
-    systemd_unit,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import (
-    LINKS_DIR,
-    UPLINK,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.systemd_unit import Entry
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import managers, systemd_unit, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.make_links import UPLINK
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
+    LINKS_DIR,
     NETWORKMANAGER,
+    SHIM,
+    UDEV_FILE,
     Desired,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.systemd_unit import StoredLink
 
 MAC = "52:54:00:00:00:01"
-ETH0 = Link("eth0", 2)
+ETH0 = Link("eth0", 2, mtu=1500)
 
 
 def desired(name: str = "mt0", *, vlan: tuple[str, int] | None = None, **fields: t.Any) -> Desired:
@@ -43,17 +41,17 @@ def desired(name: str = "mt0", *, vlan: tuple[str, int] | None = None, **fields:
 
 
 def lines(one: Desired) -> list[str]:
-    return systemd_unit.entry(one, UPLINK, "eth0").text.splitlines()
-
-
-# what the program is told
+    return systemd_unit.stored_link(one, UPLINK).text.splitlines()
 
 
 # The host does not answer on a new link.
 QUIET = ["link set dev mt0 arp off", "sysctl net/ipv6/conf/mt0/accept_ra 0"]
 
 
-def test_the_program_is_told_all_that_ip_can_set() -> None:
+# what the program reads
+
+
+def test_the_file_has_all_that_ip_can_set() -> None:
     assert lines(
         desired(
             mode="source",
@@ -85,7 +83,7 @@ def test_the_program_is_told_all_that_ip_can_set() -> None:
 
 
 @pytest.mark.parametrize("row", [one for one in ROWS.values() if one.kept], ids=lambda one: one.field)
-def test_what_the_table_has_is_there_after_a_reboot(row: Row) -> None:
+def test_every_persistent_attribute_of_the_table_is_in_the_file(row: Row) -> None:
     values: dict[str, t.Any] = {
         "bool": row.field != "promiscuous",
         "int": 500,
@@ -98,14 +96,14 @@ def test_what_the_table_has_is_there_after_a_reboot(row: Row) -> None:
     assert f" {row.ip}" in f" {told}"
 
 
-def test_of_many_source_addresses_each_request_has_room() -> None:
+def test_many_source_addresses_are_split_into_requests() -> None:
     macs = frozenset(f"02:00:00:00:00:{n:02x}" for n in range(42))
     told = lines(desired(mode="source", source_macs=macs, state="present"))
     assert [line.count(":") // 5 for line in told if line not in QUIET] == [41, 1, 1]
 
 
 @pytest.mark.parametrize(("state", "told"), [("present", True), ("up", True), ("down", False)])
-def test_a_link_in_mode_passthru_is_up_before_it_is_to_receive_all_multicast(state: str, told: bool) -> None:
+def test_a_passthru_link_is_up_before_allmulticast_is_set(state: str, told: bool) -> None:
     found = lines(desired(mode="passthru", mac=None, allmulticast=True, state=state))[1:]
     # It is quiet before it is up.
     assert found[:2] == QUIET
@@ -121,9 +119,9 @@ NAMES = st.text(string.ascii_letters + string.digits + "_.,+@-", min_size=1, max
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> dict[str, Entry]:
+def entries(draw: st.DrawFn) -> dict[str, StoredLink]:
     """Draw links on uplinks and on each other."""
-    found: dict[str, Entry] = {}
+    found: dict[str, StoredLink] = {}
     for name in draw(st.lists(NAMES, max_size=6, unique=True)):
         lower = draw(st.sampled_from([UPLINK, *(one for one, entry in found.items() if entry.kind == "vlan")]))
         key = draw(st.sampled_from(["eth0", "altname:lan-a", "02:00:00:00:00:05", "0000:03:00.0"]))
@@ -137,17 +135,17 @@ def entries(draw: st.DrawFn) -> dict[str, Entry]:
             mtu=draw(st.sampled_from([None, 9000])),
             alias=draw(st.sampled_from([None, "50% of $x; #1", "# macvtap x"])),
         )
-        found[name] = systemd_unit.entry(one, lower, key)
-        assert (found[name].vlan, found[name].passthru) == (vlan, one.link.mode == "passthru")
+        found[name] = systemd_unit.stored_link(replace(one, key=key), lower)
+        assert found[name].words.get("mode") == one.link.mode
     return found
 
 
 @given(entries(), st.data())
-def test_the_unit_reads_what_was_written(found: dict[str, Entry], data: st.DataObject) -> None:
+def test_parse_is_the_inverse_of_render(found: dict[str, StoredLink], data: st.DataObject) -> None:
     whole = systemd_unit.by_uplink(found)
     keys = sorted({one.key for one in whole.values()})
     up = set(data.draw(st.lists(st.sampled_from(keys)))) if keys else set()
-    assert systemd_unit.parse(systemd_unit.render(whole, up)) == (whole, up)
+    assert systemd_unit.parse(systemd_unit.render(whole, up, systemd=True)) == (whole, up)
 
 
 LINES = st.sampled_from(
@@ -159,11 +157,10 @@ LINES = st.sampled_from(
 
 
 @given(st.lists(LINES, max_size=8).map("\n".join))
-def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
+def test_an_edited_file_is_no_error(text: str) -> None:
     found, _up = systemd_unit.parse([File(f"{LINKS_DIR}/eth0", f"{HEADER}\n{text}\n")])
     whole = systemd_unit.by_uplink(found)
-    assert {one.vlan for one in whole.values()} <= {None}
-    list(systemd_unit.render(whole))
+    list(systemd_unit.render(whole, (), systemd=True))
 
 
 # NetworkManager
@@ -177,61 +174,37 @@ def test_what_a_person_has_made_of_a_file_is_no_error(text: str) -> None:
         ("0000:03:00.0", "\n\n[macvlan]\nparent=eth0\nmode=2\n"),
         (
             "52:54:00:aa:bb:cc",
-            f"mac-address=52:54:00:AA:BB:CC\ncloned-mac-address={MAC}\n\n[macvlan]\nmode=2\n",
+            f"mac-address=52:54:00:AA:BB:CC\ncloned-mac-address={MAC}\nmtu=1500\n\n[macvlan]\nmode=2\n",
         ),
     ],
 )
 def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: str) -> None:
-    one = Desired(DesiredLink("host0", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    text = next(networkmanager.blocks(one)).text
+    text, other = (profile(name, key)[0][1] for name in ("host0", "host1"))
     assert said in text
-    other = Desired(DesiredLink("host1", kind="macvlan", mode="bridge", mac=MAC), ETH0, key)
-    uuids = {re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, next(networkmanager.blocks(other)).text)}
-    assert len(uuids) == 2
+    assert len({re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, other)}) == 2
 
 
-# udev
-
-
-def test_udev_sets_the_permissions_of_the_tap() -> None:
-    (block,) = systemd_unit.blocks(desired(alias="a", tap_owner="libvirt-qemu", tap_group="kvm", tap_mode=0o660))
-    assert block.text == (
-        'SUBSYSTEM=="macvtap", KERNELS=="mt0", SUBSYSTEMS=="net", OWNER="libvirt-qemu", GROUP="kvm", MODE="0660"\n'
-    )
-    assert list(systemd_unit.blocks(desired(alias="a", group=7))) == []
-
-
-def test_udev_has_a_shim_of_networkmanager_known_and_managed() -> None:
-    one = Desired(DesiredLink("h", kind="macvlan", alias="mark"), ETH0, "eth0", manager=NETWORKMANAGER)
-    _profile, block = networkmanager.blocks(one)
-    assert block.text == (
+def test_a_shim_of_networkmanager_is_managed_and_marked_as_ours() -> None:
+    _profile, (path, text) = profile("h", "eth0")
+    assert (path, text) == (
+        UDEV_FILE,
         'ACTION=="add", SUBSYSTEM=="net", KERNEL=="h", ATTR{ifalias}="mark"\n'
-        'ACTION!="remove", SUBSYSTEM=="net", KERNEL=="h", ENV{NM_UNMANAGED}="0"\n'
+        'ACTION!="remove", SUBSYSTEM=="net", KERNEL=="h", ENV{NM_UNMANAGED}="0"\n',
     )
 
 
-# order, names and texts
+def profile(name: str, key: str) -> list[tuple[str, str]]:
+    link = DesiredLink(name, kind=SHIM, mode="bridge", mac=MAC, alias="mark")
+    return list(managers.lease(Desired(link, ETH0, key, manager=NETWORKMANAGER), Shim(ETH0, {}, dhcp4=True)))
+
+
+# names and texts
 
 
 @pytest.mark.parametrize(
-    ("name", "unit"),
-    [("mt0", "mt0"), ("eth0.20", "eth0.20"), ("web-1", r"web\x2d1"), ("a@b+c", r"a\x40b\x2bc"), ("a_b", "a_b")],
+    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
 )
-def test_a_unit_is_named_as_systemd_escape_says(name: str, unit: str) -> None:
-    assert systemd_unit.escape(name) == unit
-
-
-@pytest.mark.parametrize(
-    "name", ["mt*", 'mt"', "mt'0", "mt|1", ".mt0", "-mt0", "12", "all", "mt[0]", "mt\\0", "mtü", "a;b", "a=b"]
-)
-def test_names_that_some_file_would_read_otherwise_are_refused(name: str) -> None:
+def test_names_that_some_file_would_misread_are_refused(name: str) -> None:
     with pytest.raises(MacvtapError, match="Choose another name") as caught:
         validate.check_name(name, "links[2].name")
     assert caught.value.path == "links[2].name"
-
-
-@pytest.mark.parametrize("text", ["two\nlines", 'a "quote"', "it's", "back\\slash", "tick`", "\x1b[0m", "\udcff"])
-def test_texts_that_would_end_a_value_are_refused(text: str) -> None:
-    with pytest.raises(MacvtapError, match="cannot be written into configuration files"):
-        validate.check_text(text, "links[2].alias")
-    validate.check_text("Größe: 50% of $x; #1", "links[2].alias")

@@ -8,5 +8,5 @@ from torture.examples import run_short
 from torture.files import PersistenceFiles
 
 
-def test_whatever_others_do_between_two_files_what_is_promised_holds() -> None:
+def test_concurrent_changes_between_two_files() -> None:
     run_short(PersistenceFiles, examples=40, steps=4)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Shims: what each manager is told, which has been seen to take it, and what comes, stays and goes."""
+"""The files of macvlan shims, and which are added, kept and removed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.managers.make_links import LINKS_DIR
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import LINKS_DIR, Declared, Host
 
 ETC = "/etc/systemd/network"
 KEYFILE = "/etc/NetworkManager/system-connections/macvtap-host0.nmconnection"
@@ -120,22 +119,28 @@ route replace 2001:db8::77/128 dev host0 proto static
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
-def test_the_unit_makes_the_shim_its_addresses_and_its_routes(parent: str) -> None:
+def test_the_unit_creates_the_shim_with_addresses_and_routes(parent: str) -> None:
     host = after(HOST, shim(parent, mtu=1400))
     assert block(host, parent) == BARE + STACK
     assert "\n[Link]\nUnmanaged=yes\n" in text(host, f"{ETC}/00-macvtap-host0.network")
 
 
-@pytest.mark.parametrize(("parent", "backend"), [("eth0", "auto"), ("eth0", "networkd"), ("eth1", "networkd")])
-def test_who_gets_it_a_lease_neither_makes_it_nor_touches_the_uplink(parent: str, backend: str) -> None:
-    host = after(HOST, shim(parent, mtu=1400, backend=backend, dhcp4=backend == "auto"))
-    assert block(host, parent) == BARE
+@pytest.mark.parametrize("backend", ["auto", "networkd"])
+def test_the_manager_that_gets_the_lease_neither_creates_the_shim_nor_touches_the_uplink(backend: str) -> None:
+    host = after(HOST, shim(mtu=1400, backend=backend, dhcp4=True))
+    assert block(host) == BARE
     assert [path for path in host.files if path.startswith(ETC)] == [f"{ETC}/05-macvtap-host0.network"]
 
 
-def test_networkd_gives_the_shim_its_addresses_and_its_routes() -> None:
+@pytest.mark.parametrize("backend", ["networkd", NM])
+def test_without_dhcp_no_manager_sets_addresses_whatever_the_backend(backend: str) -> None:
+    assert after(HOST, shim(backend=backend)).files == after(HOST, shim()).files
+
+
+def test_networkd_gets_the_lease_and_sets_the_other_addresses_and_routes() -> None:
+    leased = shim(dhcp4=True, addresses=("2001:db8::250",), guests=("192.0.2.77/32", "2001:db8::77/128"))
     assert (
-        text(after(HOST, shim(backend="networkd")), f"{ETC}/05-macvtap-host0.network")
+        text(after(HOST, leased), f"{ETC}/05-macvtap-host0.network")
         == f"""\
 {HEADER}
 
@@ -147,22 +152,27 @@ Name=host0
 RequiredForOnline=no
 
 [Network]
-DHCP=no
+DHCP=ipv4
 LinkLocalAddressing=ipv6
 IPv6AcceptRA=no
-Address=192.0.2.250/32
 Address=2001:db8::250/128
 
-[Route]
-Destination=192.0.2.16/28
-Protocol=static
-PreferredSource=192.0.2.250
-Scope=link
+[DHCPv4]
+UseDNS=no
+UseNTP=no
+UseSIP=no
+UseDomains=no
+UseHostname=no
+UseMTU=no
+UseTimezone=no
+UseRoutes=no
+UseGateway=no
+SendHostname=no
+RouteTable=1836479600
 
 [Route]
 Destination=192.0.2.77/32
 Protocol=static
-PreferredSource=192.0.2.250
 Scope=link
 
 [Route]
@@ -172,7 +182,7 @@ Protocol=static
     )
 
 
-def test_a_lease_gives_a_shim_its_address_and_nothing_else() -> None:
+def test_only_the_address_of_a_lease_is_used() -> None:
     said = text(after(HOST, shim(addresses=(), dhcp4=True)), f"{ETC}/05-macvtap-host0.network")
     assert "\nDHCP=ipv4\n" in said
     assert said.count("=no\n") == 12
@@ -181,24 +191,24 @@ def test_a_lease_gives_a_shim_its_address_and_nothing_else() -> None:
     assert "[ipv4]\nmethod=auto\nignore-auto-routes=true\nignore-auto-dns=true\n" in said
 
 
-def test_a_lease_is_the_managers_of_the_uplink_or_of_the_only_one_that_starts() -> None:
+def test_the_lease_comes_from_the_uplinks_manager_or_the_only_enabled_one() -> None:
     leased = shim("eth2", dhcp4=True)
-    refused("shims[0].dhcp4", "networkd and networkmanager would start", HOST, leased)
+    refused("shims[0].dhcp4", "networkd and networkmanager would start at boot, and neither manages eth2", HOST, leased)
     refused("shims[0].dhcp4", "neither networkd nor", replace(HOST, enabled=()), leased)
     without = replace(HOST, systemd=False)
-    refused("shims[0].dhcp4", "ifupdown gets it no", without, shim("eth2", backend="ifupdown", dhcp4=True))
+    refused("shims[0].dhcp4", "ifupdown gets a shim no", without, shim("eth2", backend="ifupdown", dhcp4=True))
     assert KEYFILE in after(replace(HOST, enabled=("networkmanager",)), leased).files
     assert KEYFILE in after(HOST, shim("eth2", dhcp4=True, backend="networkmanager")).files
     assert KEYFILE in after(HOST, shim("eth1", dhcp4=True)).files
 
 
-def test_networkmanager_gives_the_shim_its_addresses_and_its_routes() -> None:
-    host = after(HOST, shim("eth1", mtu=1400, backend="networkmanager"))
+def test_networkmanager_gets_the_lease_and_sets_the_other_addresses_and_routes() -> None:
+    leased = shim("eth1", dhcp4=True, addresses=("2001:db8::250",), guests=("192.0.2.77/32", "2001:db8::77/128"))
+    host = after(HOST, leased)
     assert host.files[KEYFILE].mode == 0o600
-    said = text(host, KEYFILE)
-    uuid = said.split("uuid=")[1].split("\n")[0]
+    uuid = text(host, KEYFILE).split("uuid=")[1].split("\n")[0]
     assert (
-        said
+        text(host, KEYFILE)
         == f"""\
 {HEADER}
 
@@ -211,19 +221,20 @@ interface-name=host0
 
 [ethernet]
 cloned-mac-address={MAC}
-mtu=1400
+mtu=1500
 
 [macvlan]
 parent=eth1
 mode=2
 
 [ipv4]
-method=manual
-address1=192.0.2.250/32
-route1=192.0.2.16/28,0.0.0.0,0
-route1_options=src=192.0.2.250
-route2=192.0.2.77/32,0.0.0.0,0
-route2_options=src=192.0.2.250
+method=auto
+ignore-auto-routes=true
+ignore-auto-dns=true
+dhcp-send-hostname=false
+route-table=1836479600
+route1=192.0.2.77/32,0.0.0.0,0
+route1_options=table=254
 never-default=true
 
 [ipv6]
@@ -234,32 +245,29 @@ route1=2001:db8::77/128,::,1024
 never-default=true
 """
     )
-
-
-def test_networkmanager_gives_a_shim_no_more_than_was_declared() -> None:
-    only4 = text(after(HOST, shim("eth1", backend=NM, addresses=("192.0.2.250",), guests=("192.0.2.77/32",))), KEYFILE)
+    only4 = text(after(HOST, shim("eth1", dhcp4=True, addresses=(), guests=("192.0.2.77/32",))), KEYFILE)
     assert only4.endswith("[ipv6]\nmethod=link-local\naddr-gen-mode=0\n")
-    only6 = text(after(HOST, shim("eth1", backend=NM, addresses=("2001:db8::250",), guests=())), KEYFILE)
-    assert "[ipv4]\nmethod=disabled\n" in only6
-    assert "route" not in only6
+    on_vlan = after(HOST, vlan("eth1"), shim("eth1.20", dhcp4=True, addresses=(), backend=NM))
+    assert "mtu" not in text(on_vlan, KEYFILE)
 
 
-def test_by_ifupdown_the_program_makes_the_shim_its_addresses_and_its_routes() -> None:
+def test_by_ifupdown_the_program_creates_the_shim_with_addresses_and_routes() -> None:
     host = after(replace(HOST, systemd=False), shim("eth2", backend="ifupdown", mtu=1400))
     assert block(host, "eth2") == BARE + STACK
     assert "make-links ${link##*/}" in text(host, INTERFACES)
 
 
-def test_a_profile_with_another_mode_is_mended() -> None:
-    host = after(HOST, shim("eth1", backend=NM))
+def test_a_profile_with_another_mode_is_corrected() -> None:
+    leased = shim("eth1", dhcp4=True)
+    host = after(HOST, leased)
     files = {**host.files, KEYFILE: replace(host.files[KEYFILE], mode=0o644)}
-    (change,) = planner.plan([shim("eth1", backend=NM)], replace(host, files=files)).changes
+    (change,) = planner.plan([leased], replace(host, files=files)).changes
     assert (change.field, change.before, change.after) == ("mode", "0644", "0600")
 
 
 @pytest.mark.parametrize(("manager", "parent"), earlier.UPLINKS.items())
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_of_what_an_earlier_version_wrote_what_is_new_comes_first(manager: str, parent: str, state: str) -> None:
+def test_an_upgrade_of_a_shim_writes_new_files_first(manager: str, parent: str, state: str) -> None:
     was = replace(HOST, files={file.path: file for file in earlier.FILES[manager]})
     alone = after(replace(HOST, files=was.files), purge=True)
     planned = planner.plan([shim(parent, state=state)], alone)
@@ -271,22 +279,22 @@ def test_of_what_an_earlier_version_wrote_what_is_new_comes_first(manager: str, 
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
-def test_the_kernel_is_told_what_a_shim_answers_and_hears_whoever_makes_it(parent: str) -> None:
+def test_sysctl_settings_of_a_shim(parent: str) -> None:
     assert text(after(HOST, shim(parent, name="host.a")), SYSCTL) == (
         f"{HEADER}\n\n# macvlan host.a\n-net/ipv4/conf/host.a/arp_filter = 1\n-net/ipv4/conf/host.a/arp_announce = 2\n"
         "-net/ipv6/conf/host.a/accept_ra = 0\n-net/ipv6/conf/host.a/autoconf = 0\n"
     )
 
 
-def test_a_shim_that_networkmanager_may_make_has_its_mark_too() -> None:
-    assert f'KERNEL=="host0", ATTR{{ifalias}}="{OWNER_ALIAS}"\n' in text(after(HOST, shim("eth1", backend=NM)), UDEV)
+def test_a_shim_that_networkmanager_may_create_gets_the_alias() -> None:
+    assert f'KERNEL=="host0", ATTR{{ifalias}}="{OWNER_ALIAS}"\n' in text(after(HOST, shim("eth1", dhcp4=True)), UDEV)
 
 
-def test_networkmanager_manages_a_shim_that_is_there_when_it_starts() -> None:
+def test_networkmanager_manages_a_shim_that_exists_when_it_starts() -> None:
     """Or it would take it for somebody else's, and the shim would have no address after a boot."""
     managed = 'KERNEL=="host0", ENV{NM_UNMANAGED}="0"'
     assert managed in text(after(HOST, shim("eth1", addresses=(), dhcp4=True)), UDEV)
-    assert managed in text(after(HOST, shim("eth1", backend=NM)), UDEV)
+    assert managed in text(after(HOST, shim("eth1", dhcp4=True)), UDEV)
     # Whose addresses the unit sets, or networkd.
     for one in (shim("eth1"), shim(addresses=(), dhcp4=True)):
         assert "NM_UNMANAGED" not in "".join(file.text for file in after(HOST, one).files.values())
@@ -298,13 +306,13 @@ def test_each_ipv4_route_has_the_first_ipv4_address_as_its_source() -> None:
     assert [line.split()[-1] for line in said.splitlines() if " src " in line] == ["192.0.2.9", "192.0.2.9"]
 
 
-def test_a_shim_keeps_the_mac_address_that_it_has() -> None:
+def test_a_shim_keeps_its_mac_address() -> None:
     there = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac="02:00:00:00:00:99", alias=OWNER_ALIAS)
     host = after(replace(HOST, links={**LINKS, "host0": there}), shim(parent=None, mac=None))
     assert " address 02:00:00:00:00:99 " in block(host)
 
 
-def test_a_shim_may_be_on_a_vlan_whether_that_is_declared_with_it_or_was_before() -> None:
+def test_a_shim_may_be_on_a_vlan_of_this_task_or_an_earlier_one() -> None:
     together = after(HOST, vlan(), shim("eth0.20"))
     assert block(together).startswith("link add link eth0.20 name host0 ")
     made = Link("eth0.20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias="linuxvirt.macvtap")
@@ -316,7 +324,7 @@ def test_a_shim_may_be_on_a_vlan_whether_that_is_declared_with_it_or_was_before(
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2", "eth3"])
-def test_purging_links_leaves_shims_and_absent_takes_them(parent: str) -> None:
+def test_purge_leaves_shims_and_absent_removes_them(parent: str) -> None:
     alone = after(HOST, shim(parent))
     beside = after(alone, link("mt0", parent), vlan())
     assert set(alone.files) < set(beside.files)
@@ -330,7 +338,7 @@ def test_purging_links_leaves_shims_and_absent_takes_them(parent: str) -> None:
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
-def test_a_vlan_stays_while_a_shim_is_written_on_it(parent: str) -> None:
+def test_a_vlan_stays_while_a_shim_is_on_it(parent: str) -> None:
     lan = vlan(parent, name="lan20")
     made = Link("lan20", 9, "vlan", parent, LINKS[parent].index, vlan_id=20, vlan_protocol="802.1Q", alias=VLAN_MARK)
     host = replace(after(HOST, lan, shim("lan20"), link("mt0", parent)), links={**LINKS, "lan20": made})
@@ -339,21 +347,21 @@ def test_a_vlan_stays_while_a_shim_is_written_on_it(parent: str) -> None:
     purged = planner.plan([], host, purge=True)
     assert predicted(purged, host.files) == alone
     (warning,) = purged.warnings
-    assert warning.startswith("lan20 is not declared, and stays written all the same: it is the parent of host0, which")
+    assert warning.startswith("the configuration of lan20 stays: lan20 is the parent of host0, which")
     assert planner.plan([], after(HOST, lan), purge=True).warnings == ()
     # Nor does it go alone, but with the shim.
     going = vlan(parent, name="lan20", state="absent")
-    refused("vlans[0]", "lan20 is the parent of host0, and without it that would not be made", host, going)
+    refused("vlans[0]", "lan20 is the parent of host0, which could not be created", host, going)
     refused("vlans[0]", "lan20 is the parent of host0", host, going, shim(state="present", parent=parent, name="b"))
     assert after(host, going, shim(state="absent")).files == after(HOST, link("mt0", parent)).files
     assert after(after(host, shim(parent)), going).files == after(HOST, link("mt0", parent), shim(parent)).files
     # Who keeps it no longer is told of the shim.
     (warning,) = planner.plan([replace(lan, backend="none")], host).warnings
-    assert warning.startswith("host0 will not be there after a reboot, though that is written: nothing makes lan20")
+    assert warning.startswith("the configuration of lan20 stays: lan20 is the parent of host0")
 
 
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
-def test_a_vlan_of_vlans_stays_while_something_is_written_on_it(parent: str) -> None:
+def test_a_vlan_of_vlans_stays_while_a_link_is_on_it(parent: str) -> None:
     outer, inner = vlan(parent, name="lan20"), Declared(DesiredVlan("lan20", 30, path="vlans[1]", name="lan30"), "auto")
     host = after(HOST, outer, inner, shim("lan30"))
     assert not planner.plan([], host, purge=True).changed
@@ -365,15 +373,15 @@ def test_a_vlan_of_vlans_stays_while_something_is_written_on_it(parent: str) -> 
     assert after(host, link("mt0", "lan20"), purge=True).files == after(HOST, outer, link("mt0", "lan20")).files
 
 
-def test_a_shim_that_is_absent_does_not_take_the_link_of_that_name() -> None:
+def test_an_absent_shim_does_not_remove_the_link_of_that_name() -> None:
     links = after(HOST, link("host0"))
     assert not planner.plan([shim(state="absent")], links).changed
 
 
-@pytest.mark.parametrize("backend", ["auto", "networkd", NM])
-def test_a_shim_that_moves_leaves_nothing_behind(backend: str) -> None:
-    moved = after(after(HOST, shim()), shim("eth1", backend=backend))
-    assert moved.files == after(HOST, shim("eth1", backend=backend)).files
+@pytest.mark.parametrize("dhcp4", [False, True])
+def test_a_shim_that_moves_leaves_nothing_behind(dhcp4: bool) -> None:
+    moved = after(after(HOST, shim(dhcp4=dhcp4)), shim("eth1", dhcp4=dhcp4))
+    assert moved.files == after(HOST, shim("eth1", dhcp4=dhcp4)).files
     assert after(moved, shim()).files == after(HOST, shim()).files
 
 
@@ -383,7 +391,7 @@ def test_a_shim_that_moves_leaves_nothing_behind(backend: str) -> None:
     st.sampled_from(["present", "absent"]),
     st.booleans(),
 )
-def test_what_is_written_is_found_as_declared_again(first: str, second: str, state: str, purge: bool) -> None:
+def test_a_second_run_changes_nothing(first: str, second: str, state: str, purge: bool) -> None:
     others = [link("mt0", first), vlan(second)]
     host = after(after(HOST, shim(first)), *others, purge=purge)
     once = after(host, shim(second, state=state))
@@ -394,18 +402,18 @@ def test_what_is_written_is_found_as_declared_again(first: str, second: str, sta
 # what cannot be
 
 
-def test_nothing_is_written_for_a_link_that_something_else_makes() -> None:
+def test_names_of_unmanaged_links_are_refused() -> None:
     refused("shims[0].name", "a name of eth3, a physical", HOST, shim(name="eth3"))
     for kind, alias in (("macvlan", None), ("macvlan", "mine"), ("macvtap", OWNER_ALIAS)):
         theirs = Link("host0", 9, kind, "eth0", 2, mode="bridge", alias=alias)
         host = replace(HOST, links={**LINKS, "host0": theirs})
-        refused("shims[0].name", f"a name of host0, a {kind} link that something else", host, shim())
+        refused("shims[0].name", f"a name of host0, a {kind} link that is not managed", host, shim())
 
 
-def test_what_is_written_for_a_link_is_no_shims_nor_the_other_way_round() -> None:
-    refused("shims[0].name", "written for mt0 is a link's", after(HOST, link()), shim(name="mt0"))
-    refused("links[0].name", "written for host0 is a shim's", after(HOST, shim()), link("host0"))
-    refused("vlans[0].name", "written for host0 is a shim's", after(HOST, shim()), vlan(name="host0"))
+def test_a_link_and_a_shim_cannot_share_a_name() -> None:
+    refused("shims[0].name", "mt0 is configured as a link", after(HOST, link()), shim(name="mt0"))
+    refused("links[0].name", "host0 is configured as a shim", after(HOST, shim()), link("host0"))
+    refused("vlans[0].name", "host0 is configured as a shim", after(HOST, shim()), vlan(name="host0"))
     refused("shims[0].name", "declared twice, here and in links", HOST, link("host0"), shim())
 
 
@@ -432,14 +440,14 @@ REACHED = AccessHost(
     ],
 )
 @pytest.mark.parametrize("parent", ["eth0", "eth1", "eth2"])
-def test_nothing_is_written_that_would_cut_the_host_off(
+def test_shims_that_would_disconnect_the_host_are_refused(
     parent: str, fields: dict[str, t.Any], path: str, why: str
 ) -> None:
     refused(f"shims[0].{path}", why, replace(HOST, access=REACHED), shim(parent, **fields))
     assert planner.plan([shim(parent)], replace(HOST, access=REACHED)).changed
 
 
-def test_a_shim_that_ansible_runs_over_stays_written() -> None:
+def test_a_shim_that_carries_ansibles_connection_stays() -> None:
     there = Link("host0", 9, "macvlan", "eth0", 2, mode="bridge", mac=MAC, alias=OWNER_ALIAS)
     access = replace(
         REACHED,
@@ -458,7 +466,7 @@ def test_a_shim_that_ansible_runs_over_stays_written() -> None:
 @pytest.mark.parametrize(
     ("parent", "why"), [("mt9", "is a macvtap link"), ("lo", "loopback"), ("eth7", "there is no link eth7")]
 )
-def test_a_parent_that_can_carry_none_is_an_error(parent: str, why: str) -> None:
+def test_a_parent_that_can_carry_no_shim_is_refused(parent: str, why: str) -> None:
     links = {**LINKS, "lo": Link("lo", 1, loopback=True), "mt9": Link("mt9", 9, "macvtap", "eth0", 2)}
     refused("shims[0].parent", why, replace(HOST, links=links), shim(parent))
 
@@ -476,7 +484,7 @@ def test_purge_of_shims_takes_what_is_written_of_undeclared_ones_and_only_that()
     host = after(HOST, kept, gone, link())
     assert planner.purged_shims([kept, gone], host) == []
     purged = planner.purged_shims([kept], host)
-    assert [(one.want.name, one.want.state) for one in purged] == [("host1", "absent")]
+    assert [(one.entry.name, one.entry.state) for one in purged] == [("host1", "absent")]
     assert after(host, kept, *purged).files == after(HOST, kept, link()).files
     # An empty list declares none.
     assert after(host, *planner.purged_shims([], host)).files == after(HOST, link()).files

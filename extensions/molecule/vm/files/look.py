@@ -115,6 +115,7 @@ print(
         {
             "boot_id": said("cat", "/proc/sys/kernel/random/boot_id"),
             "system": said("systemctl", "is-system-running"),
+            "failed": said("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines(),
             "modules": modules(),
             "links": links(),
             "shims": shims(),
