@@ -48,7 +48,7 @@ _TEXT = st.sampled_from(["eth0", "it's", 'a "b"', "<&gt;>", "\r", "\n\t", " "]) 
     max_size=12,
 )
 # Most of what can go wrong in writing goes wrong with these.
-_FREE = [field for field in IN_XML if field.kind == "str" and not field.choices and field.name != "address"]
+_FREE = [field for field in IN_XML if field.kind == "str" and not field.choices and field.name != "pci_address"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Odd:
 
 def value_of(field: Field) -> st.SearchStrategy[str]:
     """Values of a field in libvirt's words; texts are any that XML can hold."""
-    if field.name == "address":
+    if field.name == "pci_address":
         return st.from_regex(r"\A[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z")
     if field.kind == "bool":
         return st.sampled_from(field.bool_words)
@@ -125,7 +125,7 @@ def write(rng: random.Random, nics: t.Sequence[tuple[str, t.Mapping[str, str]]])
 def _values(rng: random.Random) -> dict[str, str]:
     found = {}
     for field in rng.sample(IN_XML, rng.randint(0, 12)):
-        if field.name == "address":
+        if field.name == "pci_address":
             found[field.name] = f"0000:{rng.randrange(256):02x}:{rng.randrange(32):02x}.{rng.randrange(8)}"
         elif field.kind == "int":
             found[field.name] = str(rng.randrange(1 << rng.randint(1, 32)))

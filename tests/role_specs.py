@@ -12,7 +12,7 @@ import typing as t
 
 from support import ROOT, documented
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link
 
 LINKS = ROOT / "roles/macvtap_links/meta/argument_specs.yml"

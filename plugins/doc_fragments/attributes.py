@@ -22,12 +22,24 @@ attributes:
     details: Linux only.
 """
 
-    ACTIONGROUP = r"""
+    LIBVIRT = r"""
 options: {}
 attributes:
   action_group:
-    description: Use C(group/linuxvirt.macvtap.macvtap) in C(module_defaults) to set defaults for this module.
+    description: Use C(group/linuxvirt.macvtap.libvirt) in C(module_defaults) to set O(uri) and O(timeout).
     support: full
     membership:
-      - linuxvirt.macvtap.macvtap
+      - linuxvirt.macvtap.libvirt
+"""
+
+    LINKS = r"""
+options: {}
+attributes:
+  action_group:
+    description: >-
+      Use C(group/linuxvirt.macvtap.links) in C(module_defaults) to set O(parent), O(mode), O(lock_timeout) and
+      O(on_error).
+    support: full
+    membership:
+      - linuxvirt.macvtap.links
 """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 
 _OPTIONS = r"""
@@ -17,8 +17,8 @@ options:
       - V(up), the link exists and is up; V(down), it exists and is down.
       - V(present), the link exists; an existing link keeps its state, and a new one is down.
       - V(absent), the link does not exist.
-      - The host's own stack receives the frames of an up link whose tap no process holds open. It then answers ARP with
-        the link's MAC address. Where that matters, keep links V(down) until their guest starts.
+      - The host's own stack receives the frames of an up link whose tap no process holds open. See O(arp) and
+        O(accept_ra).
     type: str
     choices: [up, present, down, absent]
     default: up
@@ -31,7 +31,7 @@ options:
         such as C(eth0) of some containers.
       - Required for a link that does not exist yet.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mode:
     description:
       - How the links of one parent reach each other.
@@ -39,21 +39,21 @@ options:
       - V(vepa), through the switch, which must have reflective relay.
       - V(private), not at all. This is no isolation if the switch has reflective relay, which passes unicast frames to
         a known address.
-      - V(passthru), the link is the only one on the parent, and shares its MAC address.
+      - V(passthru) (or V(passthrough), the word of libvirt), the link is the only one on the parent, and shares its MAC
+        address.
       - V(source), the link receives only frames from the addresses in O(source_macs), whatever their destination.
       - V(auto), a new link gets V(vepa) if the switch behind its parent has reflective relay, else V(bridge). The
         switch of each parent is probed once per task, as by M(linuxvirt.macvtap.reflective_relay_info). If the result
         is unknown, for example because the parent is down, the mode is V(bridge), with a warning. See O(auto) for
         existing links.
-      - If not set, an existing link keeps its mode, and a new one gets the kernel's default, V(vepa), with a warning.
+      - If not set, an existing link keeps its mode, and a new one is in mode V(bridge).
     type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
+    choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
       - Unicast MAC address of the link. Write it in quotes, because YAML reads some addresses as numbers.
       - If not set, an existing link keeps its address, and a new link gets a random one.
     type: str
-    aliases: [address]
   mtu:
     description: MTU of the link in bytes, from 68 to the MTU of its parent.
     type: int
@@ -143,6 +143,22 @@ options:
         parent's count (C(allmulti)) does not include it, or the kernel does not report the count (before Linux 6.0).
     version_added: 0.2.0
     type: bool
+  arp:
+    description:
+      - Whether the host answers ARP on an up link whose tap no process holds open. V(true) makes it answer for its own
+        addresses with the link's MAC address.
+      - If not set, an existing link keeps its setting, and a new one gets V(false).
+      - The guest's own ARP is not affected, because the tap receives the frames before the host's stack does.
+    version_added: 0.2.0
+    type: bool
+  accept_ra:
+    description:
+      - Whether the host accepts IPv6 router advertisements on an up link whose tap no process holds open. V(true) can
+        give the host an address and a default route on the link, which no longer work once a guest holds the tap.
+      - If not set, an existing link keeps its setting, and a new one gets V(false).
+      - The guest's own router advertisements are not affected.
+    version_added: 0.2.0
+    type: bool
   netns:
     description:
       - Network namespace of the link, by its name in C(ip netns) or the path of its file. The parent is in the module's
@@ -202,7 +218,7 @@ def _suboption(path: str, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {"description": f"See O({path}).", **rest, **inner}
 
 
-_BACKEND = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+_PERSISTENCE = {"type": "str", "choices": list(BACKENDS)}
 
 
 class ModuleDocFragment:
@@ -211,7 +227,7 @@ class ModuleDocFragment:
     DOCUMENTATION: str = _OPTIONS + _entries()
 
     # For modules that make links persistent.
-    PERSISTENT: str = _OPTIONS + _entries(backend=_BACKEND)
+    PERSISTENT: str = _OPTIONS + _entries(persistence=_PERSISTENCE)
 
     # For modules that change links.
     LOCK = r"""

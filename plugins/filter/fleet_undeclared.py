@@ -13,6 +13,8 @@ description:
   - Lists direct interfaces of domains, macvtap links that do not belong to a running guest, and VLAN links and host
     interfaces created by this collection, if the host does not declare them. That includes entries that were deleted
     from the variables.
+  - If C(found) has C(written), as M(linuxvirt.macvtap.macvtap_persistence) returns it, also lists what does not exist
+    now and is created at the next boot.
   - The playbook C(linuxvirt.macvtap.verify) shows the result.
 options:
   _input:

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock, _plan, _signals, _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _lock, _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 
@@ -108,7 +108,7 @@ def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:
     changes = [change for plan in plans for change in plan.changes]
     if not changes:
         return ""
-    message = f"All changes were completed before that, and stay: {_plan.describe(changes)}"
+    message = f"All changes were completed before that, and stay: {_diff.describe(changes)}"
     return f". {message}"
 
 
@@ -168,6 +168,15 @@ def entries(
         )
         for index, entry in enumerate(params[many])
     ]
+
+
+def defaulted(params: t.Mapping[str, t.Any], many: str, option: str) -> dict[str, frozenset[str]]:
+    """Return by path the entries of ``many`` that take ``option`` from the top level: see entries()."""
+    return {
+        f"{many}[{index}]": frozenset({option})
+        for index, entry in enumerate(params[many] or ())
+        if entry.get(option) is None
+    }
 
 
 def _merge(own: t.Any, default: t.Any) -> t.Any:

@@ -13,6 +13,7 @@ import enum
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._diff import describe, diff_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, defer, resume
 
@@ -105,7 +106,7 @@ class Plan(t.Generic[ThingT]):
         """Return ``changed``, ``changes`` and, on request, ``diff`` as a module returns them."""
         result: dict[str, t.Any] = {"changed": self.changed, "changes": [c.as_dict() for c in self.changes]}
         if diff:
-            result["diff"] = [_diff_of(step) for step in self.steps]
+            result["diff"] = [diff_of(step) for step in self.steps]
         return result
 
 
@@ -271,31 +272,3 @@ def _roll_back(
     elif remaining.warnings and not failed:
         sentences.append("The run was rolled back as far as possible")
     return ". ".join([*sentences, *remaining.warnings])
-
-
-def describe(changes: t.Sequence[Change]) -> str:
-    """Return the first five ``changes`` in one line: ``mt0 mode: vepa → bridge, …``."""
-    parts = [f"{c.target} {c.field}: {_plain(c.before)} → {_plain(c.after)}" for c in changes[:5]]
-    if len(changes) > 5:
-        parts.append(f"and {len(changes) - 5} more")
-    return ", ".join(parts)
-
-
-def _plain(value: t.Any) -> str:
-    return "none" if value is None else str(value)
-
-
-def _diff_of(step: Step[t.Any]) -> dict[str, t.Any]:
-    summary = ", ".join(f"{c.field}: {_plain(c.before)} → {_plain(c.after)} ({c.impact.value})" for c in step.changes)
-    return {
-        "before_header": step.target,
-        "after_header": f"{step.target} {summary}",
-        "before": _view_text(step.before_view),
-        "after": _view_text(step.after_view),
-    }
-
-
-def _view_text(view: t.Mapping[str, t.Any] | str) -> str:
-    if isinstance(view, str):
-        return view if not view or view.endswith("\n") else view + "\n"
-    return "".join(f"{name}: {_plain(value)}\n" for name, value in view.items())

@@ -21,7 +21,6 @@ author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full

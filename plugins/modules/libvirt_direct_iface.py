@@ -63,11 +63,11 @@ options:
         switch is probed once in a task, as M(linuxvirt.macvtap.reflective_relay_info) does. If the probe is impossible,
         it is V(bridge), with a warning. That is so on a source that is down, with a remote O(uri) and with O(xml_file).
         See O(auto) for existing interfaces.
-      - If this is not set, a new interface gets libvirt's default V(vepa), with a warning.
+      - If this is not set, an existing interface keeps its mode, and a new one is in mode V(bridge).
       - For a running guest the mode is changed on the macvtap link itself, and the guest does not notice. Changes to
         and from V(passthrough) need a replug. libvirt shows the old mode until the guest is stopped and started.
     type: str
-    choices: [vepa, bridge, private, passthrough, passthru, auto]
+    choices: [bridge, vepa, private, passthrough, passthru, auto]
   model: &model
     description:
       - NIC model that the guest sees, such as V(virtio) or V(e1000e).
@@ -162,6 +162,9 @@ options:
         with O(trust_guest_rx_filters), because libvirt removes it again. Refused in mode V(passthrough), where it has
         no effect before the link is up. There V(false) removes the rule, and the running guest's link keeps it until a
         restart.
+      - As the default of O(interfaces), V(true) is V(false) for an entry in mode V(passthrough) or with
+        O(trust_guest_rx_filters), also if only that is stored. It is ignored with a remote O(uri) and
+        C(qemu:///session), and on a host without udev, with a warning.
       - With V(false) the link of a trusted running guest keeps what the guest has set.
       - If this is not set, it stays as it is.
     type: bool
@@ -247,7 +250,7 @@ options:
     description: ACPI index, from which a Linux guest derives the NIC's name (V(1) gives C(eno1)). V(0) removes it.
     version_added: 0.2.0
     type: int
-  address: &address
+  pci_address: &pci_address
     description:
       - PCI address in the guest, such as V(0000:01:00.0). libvirt chooses one if there is none.
       - An empty string is the same as not setting it.
@@ -298,7 +301,7 @@ options:
       rom: *rom
       alias: *alias
       acpi_index: *acpi_index
-      address: *address
+      pci_address: *pci_address
       mtu: *mtu
       convert: *convert
       mac_prefix: *mac_prefix
@@ -435,7 +438,7 @@ notes:
   - The diff shows the interface's element before and after. It has no passwords of the domain.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.libvirt
 attributes:
   check_mode:
     support: full
@@ -714,9 +717,10 @@ def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(params, "interfaces", options, fields.clears_default)
+    defaults = _glue.defaulted(params, "interfaces", "allmulticast")
     lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
     with lock, _domains(module) as domains:
-        declared = declare.declare(entries, only_domain=domains.only_domain)
+        declared = declare.declare(entries, only_domain=domains.only_domain, defaults=defaults)
         how = {name: params[name] for name in run.Options._fields if name in params}
         return run.run(domains, declared, run.Options(**how, check_mode=module.check_mode, diff=module._diff))
 

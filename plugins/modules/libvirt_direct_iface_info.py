@@ -19,7 +19,8 @@ description:
   - Changes nothing, and connects to libvirt read-only.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.libvirt
+  - linuxvirt.macvtap.libvirt_options
 attributes:
   check_mode:
     support: full
@@ -366,7 +367,7 @@ pending:
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import unknown_domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
@@ -374,8 +375,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
     asked: list[str] | None = module.params["domains"]
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
-        host = hv.observe(asked)
-        outstanding = hv.outstanding(host)
+        host, outstanding = settled.observe(hv, asked, module.params["timeout"])
         pending = inspection.pending(outstanding) if hv.sees_requests else None
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
@@ -394,6 +394,7 @@ def main() -> None:
         argument_spec={
             "domains": {"type": "list", "elements": "str"},
             "uri": {"type": "str", "default": "qemu:///system"},
+            "timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

@@ -39,7 +39,6 @@ requirements:
   - a kernel with C(CONFIG_MACVLAN), as every kernel with macvtap
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
   - linuxvirt.macvtap.link_options.lock
 attributes:
   check_mode:
@@ -66,7 +65,7 @@ options:
       parent:
         description: See O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface]
       mac:
         description: See O(mac).
         type: str
@@ -102,7 +101,7 @@ options:
         device (V(0000:03:00.0)).
       - Required for a host interface that does not exist yet. Another parent recreates the interface.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mac:
     description: Unicast MAC address. If not set, an existing interface keeps its address, and a new one gets a random
       one.

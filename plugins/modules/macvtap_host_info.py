@@ -18,7 +18,8 @@ description:
   - Changes nothing. Does not fail on a host without libvirt, or whose libvirt daemon does not run.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.libvirt
+  - linuxvirt.macvtap.libvirt_options
 attributes:
   check_mode:
     support: full
@@ -351,7 +352,7 @@ domains:
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
@@ -366,11 +367,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 
 def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
+    # First, because it may wait: the links of released NICs are gone then.
+    libvirt, domains = _libvirt(module.params["uri"], module.params["timeout"])
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=frozenset(session.observe(())))
         reach = RouteMonitor(sock).observe()
-    libvirt, domains = _libvirt(module.params["uri"])
     relay = module.params["relay"]
     if module.params["relay_vepa"]:
         relay = [*relay, *report.below_vepa(links, domains)]
@@ -390,10 +392,10 @@ def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
     return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
 
 
-def _libvirt(uri: str) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:
+def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
-            host = hv.observe(None)
+            host, _outstanding = settled.observe(hv, None, timeout)
     except MacvtapError as exc:
         return {"uri": uri, "available": False, "version": None, "reason": exc.message}, ()
     version = inspection.version_text(host.version)
@@ -404,6 +406,7 @@ def main() -> None:
     module = _glue.Module(
         argument_spec={
             "uri": {"type": "str", "default": "qemu:///system"},
+            "timeout": {"type": "int", "default": 0},
             "relay": {"type": "list", "elements": "str", "default": []},
             "relay_vepa": {"type": "bool", "default": False},
         },

@@ -33,7 +33,7 @@ requirements:
   - pyroute2 (0.5.14 or newer), to change anything
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
   - linuxvirt.macvtap.link_options.lock
   - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options
@@ -340,7 +340,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     warnings as link_warnings,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     DesiredLink,
     Holders,
@@ -349,7 +348,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     report,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
@@ -368,87 +368,107 @@ class _Answers(t.NamedTuple):
     reach: Reach
 
 
-def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
-    params = module.params
-    purge_group = options.purge_group(params)
-    desired, files = netns.located(
-        [
-            options.desired(path, given, tap.ACCOUNTS)
-            for path, given in _glue.entries(params, "links", ("name", *LINK_OPTIONS))
-        ]
-    )
-    names = {entry.name for entry in desired}
-    parents = {name for entry in desired if entry.parent for name in spellings(entry.parent)}
+class _Stages:
+    """The stages of one run, from options to result."""
 
-    answers: dict[str, relay.RelayResult] = {}
-    how = {"always": params["auto"] == "always", "check": params["check_relay"]}
+    def __init__(
+        self, module: _glue.Module, desired: list[DesiredLink], session: netlink.Session, monitor: RouteMonitor
+    ) -> None:
+        self._params = module.params
+        self._desired = desired
+        self._session = session
+        self._monitor = monitor
+        self._purge_group = options.purge_group(module.params)
+        self._relay: dict[str, relay.RelayResult] = {}
 
-    def inquire(links: Links) -> _Answers:
-        modes, warnings = ask.settle(
-            link_modes.cases(desired, links, check=params["check_relay"]), links, answers, **how
-        )
-        resolved = link_modes.resolve_modes(desired, modes)
-        first = planner.plan(resolved, links, purge_group=purge_group)
+    def observe(self) -> Links:
+        # The names of links to purge are not known yet.
+        names = None if self._purge_group else {entry.name for entry in self._desired}
+        parents = {name for entry in self._desired if entry.parent for name in spellings(entry.parent)}
+        return self._session.observe(names, parents=parents)
+
+    def inquire(self, links: Links) -> _Answers:
+        always, check = self._params["auto"] == "always", self._params["check_relay"]
+        cases = link_modes.cases(self._desired, links, check=check)
+        modes, warnings = ask.settle(cases, links, self._relay, always=always, check=check)
+        resolved = link_modes.resolve_modes(self._desired, modes)
+        first = planner.plan(resolved, links, purge_group=self._purge_group)
         # Without a change it does not matter who holds a tap, or how the host is reached.
         held, reach = {}, Reach()
         if first.changed:
-            held, reach = holders.of(planner.disconnecting(first.steps)), monitor.observe()
+            held, reach = holders.of(planner.disconnecting(first.steps)), self._monitor.observe()
         return _Answers(resolved, warnings, links, first, held, reach)
 
-    def plan(links: Links, known: _Answers) -> Plan[Link]:
+    def plan(self, links: Links, known: _Answers) -> Plan[Link]:
         planned = known.first
         if links is not known.links:
-            planned = planner.plan(known.desired, links, purge_group=purge_group)
-        planner.check_holders(planned, known.holders, force=params["force"])
-        planned = reachability.checked(planned, known.reach, links, allowed=params[ALLOW])
+            planned = planner.plan(known.desired, links, purge_group=self._purge_group)
+        planner.check_holders(planned, known.holders, force=self._params["force"])
+        planned = reachability.checked(planned, known.reach, links, allowed=self._params[ALLOW])
         return replace(planned, warnings=(*planned.warnings, *known.warnings))
 
-    def verify(planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
-        steps.check_there(planned, links)
-        return plan(links, known)
+    def apply(self, steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
+        self._session.apply(steps, journal, self._cut)
 
-    def cut(some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
+    def verify(self, planned: Plan[Link], links: Links, known: _Answers) -> Plan[Link]:
+        steps.check_there(planned, links)
+        return self.plan(links, known)
+
+    def undo(self, journal: Journal[Link], links: Links) -> Plan[Link]:
+        return planner.undo(journal, links, self._session.lost, self._session.brought)
+
+    def revert(self, steps: t.Sequence[Step[Link]]) -> None:
+        self._session.revert(steps, functools.partial(self._cut, back=True))
+
+    def _cut(self, some: t.Sequence[Step[Link]], links: Links, *, back: bool = False) -> dict[str, MacvtapError]:
         """Check again right before the change: a guest may have started, or an address may have been added.
 
         On the way ``back``, in a rollback, a new link that a guest uses meanwhile always stays.
         """
-        first = monitor.first if back else None
+        first = self._monitor.first if back else None
         refused: dict[str, MacvtapError] = {}
-        if not params[ALLOW] and reachability.of_steps(some):
-            refused = reachability.cuts(some, monitor.observe(), links, since=first)
-        if back or not params["force"]:
+        if not self._params[ALLOW] and reachability.of_steps(some):
+            refused = reachability.cuts(some, self._monitor.observe(), links, since=first)
+        if back or not self._params["force"]:
             refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
         return refused
 
+    def result(self, outcome: Outcome[Link, Links], *, diff: bool) -> dict[str, t.Any]:
+        desired, answers = self._desired, self._relay.values()
+        links = steps.predicted(outcome.remaining, outcome.host)
+        return {
+            **outcome.plan.result(diff=diff),
+            "links": [report(links[entry.key]) for entry in desired if entry.key in links],
+            **({"reflective_relay": [relay.report(answer) for answer in answers]} if answers else {}),
+            "warnings": (
+                *outcome.plan.warnings,
+                *link_warnings.of_taps(desired, links),
+                *link_warnings.of_parents((entry.key for entry in desired if entry.state == "up"), links),
+            ),
+        }
+
+
+def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
+    params = module.params
+    entries = _glue.entries(params, "links", ("name", *LINK_OPTIONS))
+    # Errors of options come before the lock.
+    options.purge_group(params)
+    desired, files = netns.located([options.desired(path, given, tap.ACCOUNTS) for path, given in entries])
     with _glue.locked(module, "links"), netlink.session(files) as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
-
-        def apply(steps: t.Sequence[Step[Link]], journal: Journal[Link]) -> None:
-            session.apply(steps, journal, cut)
-
+        stages = _Stages(module, desired, session, monitor)
         outcome = converge(
-            # The names of links to purge are not known yet.
-            observe=lambda: session.observe(None if purge_group else names, parents=parents),
-            inquire=inquire,
-            plan=plan,
-            apply=apply if params[ALLOW] else monitor.kept(apply),
-            verify=verify,
-            undo=lambda journal, links: planner.undo(journal, links, session.lost, session.brought),
-            revert=lambda steps: session.revert(steps, functools.partial(cut, back=True)),
+            observe=stages.observe,
+            inquire=stages.inquire,
+            plan=stages.plan,
+            apply=stages.apply if params[ALLOW] else monitor.kept(stages.apply),
+            verify=stages.verify,
+            undo=stages.undo,
+            revert=stages.revert,
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
-    links = steps.predicted(outcome.remaining, outcome.host)
-    return {
-        **outcome.plan.result(diff=module._diff),
-        "links": [report(links[entry.key]) for entry in desired if entry.key in links],
-        **({"reflective_relay": [relay.report(answer) for answer in answers.values()]} if answers else {}),
-        "warnings": (
-            *outcome.plan.warnings,
-            *link_warnings.of_taps(desired, links),
-            *link_warnings.of_parents((entry.key for entry in desired if entry.state == "up"), links),
-        ),
-    }
+    return stages.result(outcome, diff=module._diff)
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ description:
   - Changes nothing and opens no tap. Root is required to see other users' processes.
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full
@@ -35,7 +34,7 @@ options:
   parent:
     description: Return only the links on this parent, by its name.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   group:
     description: Return only the links of this link group.
     type: int
@@ -140,10 +139,12 @@ links:
       state: up
       carrier: true
       attributes:
+        accept_ra: false
         addrgenmode: eui64
         alias: ""
         allmulticast: false
         altnames: []
+        arp: false
         bclim: 1
         bcqueuelen: 1000
         group: 0
@@ -181,6 +182,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     attributes,
     report,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 
 
 def macvtap_link_info(module: _glue.Module) -> dict[str, t.Any]:
@@ -221,7 +223,7 @@ def main() -> None:
     module = _glue.Module(
         argument_spec={
             "name": {"type": "list", "elements": "str"},
-            "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+            **specification("parent"),
             "group": {"type": "int"},
         },
         supports_check_mode=True,

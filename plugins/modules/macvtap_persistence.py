@@ -38,10 +38,11 @@ description:
   - Each file has a first line that says that it is managed, and files that have not are never touched. Where one is in
     the way the task fails.
   - Each file is checked by the tool that will read it (C(nmcli), C(ifquery), C(udevadm)), where it is installed and
-    can, before any is put in place. All files are written or none.
+    can, before any is put in place. All files are written or none, unless O(on_error=keep).
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
+  - linuxvirt.macvtap.attributes.links
+  - linuxvirt.macvtap.link_options.rollback
   - linuxvirt.macvtap.link_options.persistent
 attributes:
   check_mode:
@@ -60,7 +61,7 @@ options:
   vlans:
     description:
       - The VLAN links, each with the options of M(linuxvirt.macvtap.vlan_link). Of the module's own options O(parent)
-        and O(backend) are the entries' defaults.
+        and O(persistence) are the entries' defaults.
       - For a VLAN link that something else has made nothing is written.
       - With O(vlans[].state=absent), one that something else that stays written is on is refused.
     type: list
@@ -73,10 +74,11 @@ options:
       parent:
         description: As O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface, vlandev]
       id:
         description: Number of the VLAN, from 1 to 4094.
         type: int
+        aliases: [vlan_id, vlanid]
       name:
         description: Name of the link. Left out, it is the parent's name, a dot and O(vlans[].id).
         type: str
@@ -87,20 +89,17 @@ options:
       mac:
         description: MAC address. Left out, it is the parent's.
         type: str
-        aliases: [address]
       mtu:
         description: MTU.
         type: int
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   shims:
     description:
       - The host's shims of guests, each with the options of M(linuxvirt.macvtap.macvtap_host_access). Of the
-        module's own options O(parent) and O(backend) are the entries' defaults.
-      - O(purge) removes nothing that is written for shims; O(shims[].state=absent) does.
+        module's own options O(parent) and O(persistence) are the entries' defaults.
       - Nothing waits for shims at boot.
     type: list
     elements: dict
@@ -117,7 +116,7 @@ options:
       parent:
         description: As O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface]
       mac:
         description: MAC address. Left out, it is the one that the shim has now.
         type: str
@@ -145,11 +144,10 @@ options:
           - A shim that is there, and that no longer has this, keeps its client until the next boot where the
             manager cannot be told of it alone. A warning says so.
         type: bool
-      backend:
-        description: See O(backend).
+      persistence:
+        description: See O(persistence).
         type: str
         choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
-        aliases: [persistence]
   state:
     description:
       - With V(up), V(down) and V(present) the link is there after a reboot, and it is up, down, or (V(present)) nobody
@@ -163,19 +161,18 @@ options:
         is given here.
       - Needed for a link that does not exist.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   mode:
     description:
-      - Mode. Left out, it is the one that the link has now, or V(vepa).
+      - Mode. If not set, it is the one that the link has now, or V(bridge).
       - V(auto) is the one that the link has now, which M(linuxvirt.macvtap.macvtap_link) has chosen, or V(bridge). The
         switch is not asked at boot.
     type: str
-    choices: [vepa, bridge, private, passthru, source, auto]
+    choices: [bridge, vepa, private, passthru, passthrough, source, auto]
   mac:
     description:
       - MAC address. Left out, it is the one that the link has now.
     type: str
-    aliases: [address]
   bclim:
     description:
       - It is the parent's and not kept; the next run of M(linuxvirt.macvtap.macvtap_link) sets it.
@@ -186,7 +183,7 @@ options:
     type: str
   netns:
     description:
-      - A link in another network namespace is not made at boot; with O(backend=auto) that is warned of.
+      - A link in another network namespace is not made at boot; with O(persistence=auto) that is warned of.
     type: str
   tap:
     description: Owner, group and permissions of the link's character device.
@@ -204,7 +201,7 @@ options:
       repair:
         description: Means nothing here; taken since M(linuxvirt.macvtap.macvtap_link) takes it.
         type: bool
-  backend:
+  persistence:
     description:
       - What makes the links at the next boot.
       - V(auto), the unit, wherever systemd runs. Where it does not, nothing, with a warning, and what has been written
@@ -220,11 +217,11 @@ options:
     type: str
     choices: [auto, systemd, networkd, networkmanager, ifupdown, none]
     default: auto
-    aliases: [persistence]
   purge:
     description:
-      - Remove what this module has written for macvtap and VLAN links that are not declared in this task, whatever
-        their group.
+      - Remove what this module has written and this task does not declare. With O(name), O(links) or O(vlans), or
+        without any list, these are macvtap and VLAN links of any group. With O(shims), these are shims.
+      - An empty list declares nothing, so everything of its kind is removed.
       - A VLAN link stays written while something else that is written, such as a shim, is on it, with a warning.
     type: bool
     default: false
@@ -329,13 +326,30 @@ links:
       description: Name.
       type: str
       returned: always
-    backend:
+    persistence:
       description: Who makes it at the next boot, V(null) if nobody does or it is not known.
       type: str
       returned: always
   sample:
     - name: macvtap0
-      backend: systemd
+      persistence: systemd
+written:
+  description: All links for the next boot that are written after the task, declared or not.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(vlan) or V(macvlan), a shim. V(null) if an earlier version has written it without.
+      type: str
+      returned: always
+  sample:
+    - name: macvtap0
+      kind: macvtap
 leases:
   description: The declared shims with O(shims[].dhcp4) that a manager keeps.
   returned: success
@@ -396,8 +410,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     tap,
     vlan_options,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import (
@@ -408,7 +422,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, converge
 
-_BACKEND: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS), "aliases": ["persistence"]}
+_PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 
 
 def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
@@ -419,13 +433,13 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     parents = {said for one in declared if one.want.parent for said in spellings(one.want.parent)}
     run = functools.partial(_glue.command, module)
 
-    def plan(there: Host, _answers: _Answers) -> Plan[File]:
-        return planner.plan(declared, there, purge=params["purge"])
+    def plan(there: Host, _answers: _Answers | None = None) -> Plan[File]:
+        return planner.plan(_with_purged(declared, params, there), there, purge=_purges_links(params))
 
     def inquire(there: Host) -> _Answers:
         # Here, so that check mode asks too, and the way back does not: that goes on whatever a tool says of it.
-        planned = planner.plan(declared, there, purge=params["purge"])
-        resolved = planner.resolved_of(declared, there)
+        planned = plan(there)
+        resolved = planner.resolved_of(_with_purged(declared, params, there), there)
         cut_off = reachability.check(
             validate.disruptions(resolved.links, there.links), monitor.observe(), there.links, allowed=params[ALLOW]
         )
@@ -441,7 +455,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
 
         def observe() -> Host:
             there = host.observe(session.observe((), parents=parents))
-            if not params["shims"]:
+            if params["shims"] is None:
                 return there
             seen = access.observe()
             # What may be cut off is not looked at.
@@ -455,6 +469,7 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
             undo=lambda journal, there: _managed_files.undo(journal.steps, there.files),
             revert=_file_store.revert,
             check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
         )
         (answer,) = answers
         told = answer.leases
@@ -469,14 +484,31 @@ def macvtap_persistence(module: _glue.Module) -> dict[str, t.Any]:
     files = _managed_files.predicted(outcome.remaining, outcome.host.files)
     return {
         **Plan((*outcome.plan.steps, *t.cast("Plan[t.Any]", told_plan).steps)).result(diff=module._diff),
-        "links": [{"name": name, "backend": backend} for name, backend in resolved.backends.items()],
+        "links": [{"name": name, "persistence": backend} for name, backend in resolved.backends.items()],
         "files": sorted(path for path, file in files.items() if file.ours),
+        "written": [{"name": one.name, "kind": one.kind or None} for one in _written(files)],
         "leases": [
             {"name": lease.name, "address": addresses[lease.name], "unread": list(lease.unread)}
             for lease in told.leases
         ],
         "warnings": warnings,
     }
+
+
+def _purges_links(params: t.Mapping[str, t.Any]) -> bool:
+    """Whether purge covers macvtap and VLAN links: not if the task lists shims alone."""
+    lists_links = any(params[option] is not None for option in ("name", "links", "vlans"))
+    return bool(params["purge"]) and (lists_links or params["shims"] is None)
+
+
+def _with_purged(declared: list[Declared], params: t.Mapping[str, t.Any], there: Host) -> list[Declared]:
+    if not params["purge"] or params["shims"] is None:
+        return declared
+    return [*declared, *planner.purged_shims(declared, there)]
+
+
+def _written(files: t.Mapping[str, File]) -> list[planner.Entry]:
+    return sorted(planner.written_of(files.values()).values(), key=lambda one: one.name)
 
 
 class _Answers(t.NamedTuple):
@@ -489,30 +521,30 @@ class _Answers(t.NamedTuple):
 def _links(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     if params["links"] is None and params["name"] is None:
         return
-    for path, given in _glue.entries(params, "links", ("name", "backend", *LINK_OPTIONS)):
-        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["backend"])
+    for path, given in _glue.entries(params, "links", ("name", "persistence", *LINK_OPTIONS)):
+        yield Declared(options.desired(path, given, tap.ACCOUNTS), given["persistence"])
 
 
 def _vlans(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _beside(params, "vlans"):
-        yield Declared(vlan_options.desired(path, given), given["backend"])
+        yield Declared(vlan_options.desired(path, given), given["persistence"])
 
 
 def _shims(params: t.Mapping[str, t.Any]) -> t.Iterator[Declared]:
     for path, given in _beside(params, "shims"):
-        yield Declared(access_options.desired(path, given), given["backend"])
+        yield Declared(access_options.desired(path, given), given["persistence"])
 
 
 def _beside(params: t.Mapping[str, t.Any], option: str) -> t.Iterator[tuple[str, dict[str, t.Any]]]:
     """Yield the path and the options of each entry that is no macvtap link, to which not all defaults apply."""
     for index, given in enumerate(params[option] or ()):
-        defaults = {one: given[one] or params[one] for one in ("parent", "backend")}
+        defaults = {one: params[one] if given[one] is None else given[one] for one in ("parent", "persistence")}
         yield f"{option}[{index}]", {**given, **defaults}
 
 
 def main() -> None:
-    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "backend": _BACKEND}
-    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "backend": _BACKEND}
+    links = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "persistence": _PERSISTENCE}
+    shims = {**access_options.SHIM_OPTIONS, "name": {"type": "str", "required": True}, "persistence": _PERSISTENCE}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
@@ -520,12 +552,12 @@ def main() -> None:
             "vlans": {
                 "type": "list",
                 "elements": "dict",
-                "options": {**vlan_options.VLAN_OPTIONS, "backend": _BACKEND},
+                "options": {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE},
             },
             "shims": {"type": "list", "elements": "dict", "options": shims},
             **_glue.with_defaults(LINK_OPTIONS, state="up"),
-            "backend": {**_BACKEND, "default": "auto"},
-            **_glue.shared("purge", ALLOW, "lock_timeout"),
+            "persistence": {**_PERSISTENCE, "default": "auto"},
+            **_glue.shared("purge", ALLOW, "lock_timeout", "on_error"),
         },
         mutually_exclusive=[("name", "links")],
         supports_check_mode=True,

@@ -23,7 +23,6 @@ requirements:
   - pyroute2 (0.5.14 or newer), for O(method=endpoints)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
 attributes:
   check_mode:
     support: full
@@ -39,7 +38,7 @@ options:
       - The link, by its name, alternative name, MAC address, or the PCI address of its device.
       - Set either this or O(parents).
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface]
   parents:
     description: Several links.
     type: list
@@ -169,6 +168,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import find, spellings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.ask import verdicts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import (
     COUNT,
@@ -199,7 +199,7 @@ def reflective_relay_info(module: _glue.Module) -> dict[str, t.Any]:
 def main() -> None:
     module = _glue.Module(
         argument_spec={
-            "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+            **specification("parent"),
             "parents": {"type": "list", "elements": "str"},
             "method": {"type": "str", "choices": list(METHODS), "default": METHODS[0]},
             "timeout": {"type": "int", "default": TIMEOUT},

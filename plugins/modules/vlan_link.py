@@ -33,7 +33,6 @@ requirements:
   - a kernel with C(CONFIG_VLAN_8021Q); it loads the module C(8021q) automatically
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
-  - linuxvirt.macvtap.attributes.actiongroup
   - linuxvirt.macvtap.link_options.lock
   - linuxvirt.macvtap.link_options.rollback
 attributes:
@@ -54,10 +53,11 @@ options:
       parent:
         description: See O(parent).
         type: str
-        aliases: [link, lower, base_iface]
+        aliases: [source, link, lower, base_iface, vlandev]
       id:
         description: See O(id).
         type: int
+        aliases: [vlan_id, vlanid]
       name:
         description: See O(name).
         type: str
@@ -68,7 +68,6 @@ options:
       mac:
         description: See O(mac).
         type: str
-        aliases: [address]
       mtu:
         description: See O(mtu).
         type: int
@@ -83,12 +82,13 @@ options:
       - It must be a wired Ethernet link that is not the port of a bond. It can be a bridge or bond, or another VLAN
         link that exists before the task.
     type: str
-    aliases: [link, lower, base_iface]
+    aliases: [source, link, lower, base_iface, vlandev]
   id:
     description:
       - VLAN ID, from 1 to 4094.
       - Set this or O(vlans). With both, it is the default of the entries.
     type: int
+    aliases: [vlan_id, vlanid]
   name:
     description:
       - Name of the link, at most 15 bytes.
@@ -104,7 +104,6 @@ options:
       - Unicast MAC address of the link. If not set, an existing link keeps its address. A new one has the address of
         its parent, and follows its changes.
     type: str
-    aliases: [address]
   mtu:
     description:
       - MTU of the link in bytes, from 68 to the MTU of its parent. If not set, an existing link keeps its MTU, and a

@@ -40,7 +40,7 @@ def test_a_stopped_domain_gets_its_interface_and_keeps_everything_else(hv: Hyper
                 "mode": "passthrough",
                 "model": "virtio",
                 "link_state": "up",
-                "address": "0000:02:00.0",
+                "pci_address": "0000:02:00.0",
             },
             "live": None,
         }

@@ -12,6 +12,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, C, Module, Result, domain, element, impacts, nic, ok
+from support import run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -157,7 +158,9 @@ def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, ma
 
 def test_a_mode_that_only_the_kernel_knows_is_refused_with_those_there_are(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1", nic(A)))
-    assert re.search("mode must be one of: vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"])
+    assert re.search(
+        "mode must be one of: bridge, vepa, .* got: source", module(domain="web1", mac=A, mode="source")["msg"]
+    )
 
 
 def test_a_link_that_has_the_targets_name_survives(hv: Hypervisor, module: Module) -> None:
@@ -284,12 +287,15 @@ def test_a_source_by_its_address_is_stored_by_name(hv: Hypervisor, module: Modul
 def test_links_of_another_host_are_not_looked_up(module: Module, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "web1.xml"
     file.write_text(domain("web1", nic(A)))
-    places: list[Result] = [{"xml_file": str(file)}, {"uri": "test:///default", "domain": "test"}]
-    for where in places:
-        failed = module(mac=B, source="02:00:00:00:00:99", mode="bridge", **where)
+    options: Result = {"mac": B, "source": "02:00:00:00:00:99", "mode": "bridge"}
+    results = {
+        "xml_file": run_module("libvirt_direct_iface", {"xml_file": str(file), **options}),
+        "uri": module(uri="test:///default", domain="test", **options),
+    }
+    for option, failed in results.items():
         assert (failed["rc"], "exception" in failed) == (1, False)
         assert failed["msg"].startswith("source: '02:00:00:00:00:99' is not a name that libvirt can use, and ")
-        assert next(iter(where)) in failed["msg"]
+        assert option in failed["msg"]
         assert failed["msg"].endswith("Set the name that the link has there")
 
 
@@ -302,7 +308,7 @@ EVERYTHING: Result = {
     "alias": "ua-lan",
     "rom": {"bar": False},
     "acpi_index": 7,
-    "address": "0000:05:00.0",
+    "pci_address": "0000:05:00.0",
 }
 FIELDS = {
     "source",
@@ -314,7 +320,7 @@ FIELDS = {
     "alias",
     "rom.bar",
     "acpi_index",
-    "address",
+    "pci_address",
 }
 
 

@@ -119,15 +119,14 @@ def test_what_cannot_change_in_place_is_made_anew(netns: Namespace, wanted: dict
         assert link["mac"] == before["mac"]
 
 
-def test_without_a_mode_the_kernel_chooses_vepa_and_the_user_is_warned(netns: Namespace) -> None:
+def test_without_a_mode_a_new_link_is_in_mode_bridge_and_an_existing_one_keeps_its_mode(netns: Namespace) -> None:
     made = netns.run({"name": "mt0", "parent": "eth0"})
-    assert made["links"][0]["mode"] == "vepa"
-    assert "reflective relay" in str(made["warnings"])
-    netns.run({"name": "mt0", "mode": "bridge"})
+    assert made["links"][0]["mode"] == "bridge"
+    assert "warnings" not in made
+    netns.run({"name": "mt0", "mode": "private"})
     kept = netns.run({"name": "mt0", "parent": "eth0"})
     assert not kept["changed"]
-    assert kept["links"][0]["mode"] == "bridge"
-    assert "warnings" not in kept
+    assert kept["links"][0]["mode"] == "private"
 
 
 def test_check_mode_and_diff_tell_and_touch_nothing(netns: Namespace) -> None:
@@ -201,7 +200,8 @@ def test_an_error_in_a_list_names_the_entry(netns: Namespace) -> None:
 
 
 def test_a_batch_that_fails_in_the_middle_is_put_back(netns: Namespace) -> None:
-    netns.run({"links": [{"name": n, "mac": m} for n, m in (("old0", MAC), ("old1", None))], "parent": "eth0"})
+    there = [{"name": "old0", "mac": MAC}, {"name": "old1"}]
+    netns.run({"links": there, "parent": "eth0", "mode": "private"})
     failed = netns.run(
         {
             "parent": "eth0",
@@ -220,7 +220,7 @@ def test_a_batch_that_fails_in_the_middle_is_put_back(netns: Namespace) -> None:
     assert netns.names() == {"old0", "old1"}
     assert netns.link("old0")["address"] == MAC
     assert netns.link("old1")["mtu"] == 1500
-    assert netns.link("old1")["linkinfo"]["info_data"]["mode"] == "vepa"
+    assert netns.link("old1")["linkinfo"]["info_data"]["mode"] == "private"
 
 
 @pytest.mark.parametrize("deed", [{"state": "absent"}, {"parent": "eth1"}])

@@ -43,10 +43,12 @@ def test_all_links_of_the_kind_and_no_other(links: Namespace) -> None:
     shown = links.link("a0")
     assert found["a0"]["ifindex"] == shown["ifindex"]
     assert found["a0"]["attributes"] == {
+        "accept_ra": False,
         "addrgenmode": "eui64",
         "alias": "first",
         "allmulticast": False,
         "altnames": [],
+        "arp": False,
         "bclim": 1,
         "bcqueuelen": shown["linkinfo"]["info_data"]["bcqueuelen"],
         "group": 7,

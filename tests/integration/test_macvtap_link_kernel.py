@@ -36,6 +36,8 @@ EVERYTHING = {
     "gso_max_size": 30000,
     "addrgenmode": "none",
     "allmulticast": True,
+    "arp": True,
+    "accept_ra": True,
 }
 
 # iproute2 6.1 does not know attribute 9 of macvlan's data.
@@ -80,7 +82,14 @@ def shown(netns: Namespace, name: str) -> dict[str, t.Any]:
         "gso_max_size": link["gso_max_size"],
         "addrgenmode": link["inet6_addr_gen_mode"],
         "allmulticast": "ALLMULTI" in link["flags"],
+        "arp": "NOARP" not in link["flags"],
+        "accept_ra": accept_ra(netns, name),
     }
+
+
+def accept_ra(netns: Namespace, name: str) -> bool:
+    command = [*netns.prefix, "cat", f"/proc/sys/net/ipv6/conf/{name}/accept_ra"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout != "0\n"
 
 
 def impacts(result: dict[str, t.Any]) -> dict[str, str]:
@@ -113,6 +122,8 @@ def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str)
         "gso_max_size": 321,
         "addrgenmode": "random",
         "allmulticast": False,
+        "arp": False,
+        "accept_ra": False,
     }
     told = run({"name": "mt0", **other}, check=True)
     assert shown(netns, "mt0") == EVERYTHING
@@ -384,10 +395,10 @@ def test_no_address_is_generated_where_there_is_no_ipv6(netns: Namespace, lower:
     # Below 1280 bytes a link has no IPv6: as a new one, as one that gets so, and as one whose parent takes it along.
     assert run(mtu=1200) == {"state": "none"}
     assert run(mtu=1200) == {}
-    assert run(mtu=1500) == {"mtu": "in_place", "addrgenmode": "in_place"}
+    assert run(mtu=1500) == dict.fromkeys(("mtu", "addrgenmode", "accept_ra"), "in_place")
     assert netns.link("mt0")["inet6_addr_gen_mode"] == "none"
     assert run(mtu=1200) == {"mtu": "in_place"}
-    assert run(mtu=1500) == {"mtu": "in_place", "addrgenmode": "in_place"}
+    assert run(mtu=1500) == dict.fromkeys(("mtu", "addrgenmode", "accept_ra"), "in_place")
     netns.ip("link", "set", lower, "mtu", "1000")
     assert run() == {}
     netns.refuses({"name": "mt0", "addrgenmode": "random"}, "^addrgenmode: requires .*; the link has 1000")

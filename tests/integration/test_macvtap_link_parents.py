@@ -22,14 +22,6 @@ def new(parent: str, **params: t.Any) -> dict[str, t.Any]:
     return {"name": "mt0", "parent": parent, "mode": "bridge", **params}
 
 
-def test_a_link_without_a_mode_is_vepa_with_one_warning_for_all(netns: Namespace) -> None:
-    made = netns.run({"parent": "eth0", "links": [{"name": f"mt{n}"} for n in range(7)]})
-    assert netns.link("mt3")["linkinfo"]["info_data"]["mode"] == "vepa"
-    (warning,) = made["warnings"]
-    assert "mt0, mt1, mt2, mt3, mt4 and 2 more" in str(warning)
-    assert "reflective relay" in str(warning)
-
-
 def test_a_name_that_a_link_of_another_kind_has(netns: Namespace) -> None:
     netns.ip("link", "add", "link", "eth0", "name", "mv0", "type", "macvlan", "mode", "bridge")
     netns.refuses(new("eth0", name="mv0"), "^name: mv0 already exists and is a macvlan link, not a macvtap link")

@@ -123,7 +123,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host, python
     done = ok(host.run(diff=True, python=python, **LINK))
     assert done["changes"] == foreseen["changes"]
     assert done["diff"] == foreseen["diff"]
-    assert done["links"] == [{"name": "mt-0", "backend": "systemd"}]
+    assert done["links"] == [{"name": "mt-0", "persistence": "systemd"}]
     written = host.files()
     links = {
         f"{UNITS}/multi-user.target.wants/macvtap-links.service",
@@ -179,7 +179,7 @@ def test_what_runs_at_boot_makes_the_link_as_declared(host: Host, backend: str, 
     parent = more.get("parent", "eth0")
     # Of a link in mode passthru that has gone the kernel keeps the count.
     heard = allmulti(host, parent)
-    ok(host.run(backend=backend, **{**LINK, **more}))
+    ok(host.run(persistence=backend, **{**LINK, **more}))
     # With the link there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
         if backend == "systemd":
@@ -218,6 +218,9 @@ def test_at_boot_what_cannot_be_made_is_said_and_takes_nothing_else_along(host: 
     assert has_vlans or "eth0.20: ip link add link eth0 name eth0.20 type vlan protocol 802.1Q id 20: " in said
     (link,) = json.loads(host.sh("ip -d -j link show dev mt-0"))
     assert ("UP" in link["flags"], link["mtu"], link["ifalias"]) == (True, 1400, LINK["alias"])
+    # The host does not answer on it.
+    assert "NOARP" in link["flags"]
+    assert host.sh("cat /proc/sys/net/ipv6/conf/mt-0/accept_ra").strip() == "0"
     assert "mt1@" not in host.sh("ip -br link show")
     # The uplink whose MTU is too small gets its links all the same, and what it can have when it can have it.
     host.sh(f"sed -i 's/mtu 1300/mtu 1500/' {LINKS}/up1; (sleep 1; ip link set up1 mtu 1500) & sh {PROGRAM} up1; wait")
@@ -320,8 +323,8 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
             links = [LINK, {"name": "up1", "parent": "eth0"}]
             refused = host.run(links=links, check=check)["msg"]
             assert refused.startswith("links[1].name: up1 is a name of up1, ")
-            refused = host.run(links=[{**LINK, "parent": "up1"}], backend="networkd", check=check)["msg"]
-            assert refused.startswith("links[0].backend: networkd makes links by the uplink's own file, and ")
+            refused = host.run(links=[{**LINK, "parent": "up1"}], persistence="networkd", check=check)["msg"]
+            assert refused.startswith("links[0].persistence: networkd makes links by the uplink's own file, and ")
             refused = host.run(vlans=[{"parent": "lo", "id": 20}], check=check)["msg"]
             assert refused.startswith("vlans[0].parent: lo is the loopback link")
         assert host.files() == before
@@ -337,7 +340,7 @@ def test_check_mode_asks_the_tools_that_will_read_the_files(host: Host) -> None:
     for check in (True, False):
         failed = run_module(
             "macvtap_persistence",
-            {**LINK, "backend": "ifupdown"},
+            {**LINK, "persistence": "ifupdown"},
             prefix=[*host.hv.prefix, "env", f"PATH=/run/fake:{os.environ['PATH']}"],
             check=check,
         )
@@ -405,8 +408,8 @@ def test_without_systemd_it_writes_nothing_and_says_how_to_choose(host: Host) ->
     done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
     (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
     assert "mt-0, mt1 will not be there after a reboot: systemd, whose unit would make them, does not run" in warning
-    assert done["links"] == [{"name": "mt-0", "backend": None}, {"name": "mt1", "backend": None}]
-    assert ok(host.run(parent="eth0", name="mt1", backend="none")).get("warnings", []) == []
+    assert done["links"] == [{"name": "mt-0", "persistence": None}, {"name": "mt1", "persistence": None}]
+    assert ok(host.run(parent="eth0", name="mt1", persistence="none")).get("warnings", []) == []
     assert host.files() == before
 
 
@@ -416,6 +419,6 @@ def test_nothing_to_do_and_bad_input_are_said_clearly(host: Host) -> None:
     bad = {**LINK, "alias": 'a "b"'}
     assert host.run(links=[LINK | {"name": "mt1", "altnames": []}, bad])["msg"].startswith("links[1].alias: ")
     assert host.run(links=[], vlans=[{"id": 20}])["msg"].startswith("vlans[0].parent: ")
-    assert "only where systemd does not run" in host.run(**LINK, backend="ifupdown")["msg"]
+    assert "only where systemd does not run" in host.run(**LINK, persistence="ifupdown")["msg"]
     host.sh("rmdir /run/systemd/system")
-    assert "/etc/network/interfaces.d" in host.run(**LINK, backend="ifupdown")["msg"]
+    assert "/etc/network/interfaces.d" in host.run(**LINK, persistence="ifupdown")["msg"]

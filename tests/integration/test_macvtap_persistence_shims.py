@@ -42,7 +42,7 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> Non
     assert host.files() == {}
     done = host.run(diff=True, shims=[SHIM])
     assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
-    assert done["links"] == [{"name": "host-0", "backend": "systemd"}]
+    assert done["links"] == [{"name": "host-0", "persistence": "systemd"}]
     written = host.files()
     assert {path for path, mode in written.items() if mode == "644"} == {
         "/etc/NetworkManager/conf.d/90-macvtap.conf",
@@ -57,6 +57,20 @@ def test_it_writes_says_what_and_a_second_run_changes_nothing(host: Host) -> Non
     assert sorted(host.files()) == done["files"]
     again = host.run(shims=[SHIM])
     assert (again["changed"], again["changes"]) == (False, [])
+
+
+def test_purge_takes_what_is_written_of_shims_that_are_not_listed_and_no_link(host: Host) -> None:
+    host.systemd()
+    host.run(links=[{"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}])
+    host.run(shims=[SHIM])
+
+    def written(**options: t.Any) -> set[str | None]:
+        return {one["kind"] for one in host.run(**options)["written"]}
+
+    assert written(shims=[SHIM], purge=True) == {"macvtap", "macvlan"}
+    assert written(shims=[], purge=True) == {"macvtap"}
+    host.run(shims=[SHIM])
+    assert written(links=[], purge=True) == {"macvlan"}
 
 
 def test_links_and_shims_come_and_go_each_by_its_own_calls(host: Host) -> None:
@@ -78,18 +92,18 @@ def test_links_and_shims_come_and_go_each_by_its_own_calls(host: Host) -> None:
 
 def test_a_profile_of_networkmanager_is_for_root_alone(host: Host) -> None:
     host.systemd()
-    host.run(backend="networkmanager", shims=[SHIM])
+    host.run(persistence="networkmanager", shims=[SHIM])
     path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
     assert host.files()[path] == "600"
     host.sh(f"chmod 644 {path}")
-    (change,) = host.run(backend="networkmanager", shims=[SHIM])["changes"]
+    (change,) = host.run(persistence="networkmanager", shims=[SHIM])["changes"]
     assert (change["field"], host.files()[path]) == ("mode", "600")
 
 
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
 def test_what_runs_at_boot_makes_the_shim_as_declared(host: Host, backend: str) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()
-    host.run(shims=[SHIM], backend=backend)
+    host.run(shims=[SHIM], persistence=backend)
     # With the shim there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
         if backend == "systemd":
@@ -126,7 +140,7 @@ def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
         ({"addresses": ["192.0.2.41/24"]}, "shims[0].addresses[0]"),
         ({"guests": ["0.0.0.0/0"]}, "shims[0].guests[0]"),
         ({"name": "host*"}, "shims[0].name"),
-        ({"parent": "lo", "backend": "networkd"}, "shims[0].parent"),
+        ({"parent": "lo", "persistence": "networkd"}, "shims[0].parent"),
     ):
         failed = run_module("macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix)
         assert failed["msg"].startswith(f"{path}: "), failed["msg"]

@@ -58,6 +58,19 @@ def test_the_first_playbook_puts_web1_on_the_lan(lab: model.Lab, reader: readme.
     assert interfaces(lab, "hv1") == ["52:54:00:00:01:01"]
 
 
+def test_the_defaults_of_an_action_group_reach_all_its_modules(lab: model.Lab, reader: readme.Reader) -> None:
+    (reader.project / "defaults.yml").write_text(readme.file("Defaults for several modules"), encoding="utf-8")
+    shown = reader.types("ansible-playbook -i inventory defaults.yml -vvv", reader.project).stdout
+    # What each module was called with.
+    tasks = re.split(r"(?m)^TASK \[", shown)
+    for name in ("Change the NIC model]", "Look at web1]"):
+        (task,) = (one for one in tasks if one.startswith(name))
+        assert '"timeout": 60' in task
+    assert interfaces(lab, "hv1") == ["52:54:00:00:01:01"]
+    absent = "domain=web1 mac=52:54:00:00:01:01 state=absent"
+    reader.types(f"ansible -i inventory hv1 -b -m linuxvirt.macvtap.libvirt_direct_iface -a '{absent}'", reader.project)
+
+
 def test_the_playbooks_put_the_fleet_on_the_lan_and_take_it_off(lab: model.Lab, reader: readme.Reader) -> None:
     (commands,) = readme.commands("A fleet")
     for command in commands:

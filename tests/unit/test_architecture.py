@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import functools
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -33,18 +34,24 @@ PLANNERS = (
 # Glue that modules share: it queries a host, and decides by the answer.
 GLUE = frozenset(("_reflective_relay.ask", "_domains.run"))
 
-# From top to bottom. A package imports only packages below it and the core, which is all files outside of packages.
+# The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
+# packages.
 LAYERS = (
-    "_fleet",
-    "_domains",
-    "_keeper",
-    "_dhcp",
-    "_persistence",
-    "_host_access",
-    "_reflective_relay",
-    "_kernel",
-    "_links",
+    ("_fleet",),
+    ("_domains", "_dhcp"),
+    ("_persistence", "_keeper"),
+    ("_host_access", "_reflective_relay", "_kernel"),
+    ("_links",),
 )
+PACKAGES = frozenset(package for floor in LAYERS for package in floor)
+
+# Readable sizes. The documentation string of a function does not count.
+MAX_LINES_OF_FILE = 300
+MAX_LINES_OF_FUNCTION = 50
+
+DOCS = PLUGINS.parent / "docs" / "dev"
+# Files whose name says what they are in every package.
+UNLISTED = frozenset(("model", "planner"))
 
 
 def name_of(file: pathlib.Path) -> str:
@@ -126,7 +133,7 @@ def test_every_pattern_of_planners_is_for_something() -> None:
         if not any(pathlib.PurePath(name).match(pattern) for name in FILES)
     ]
     assert unused == []
-    assert {name.partition(".")[0] for name in FILES if "." in name} == set(LAYERS)
+    assert {name.partition(".")[0] for name in FILES if "." in name} == PACKAGES
 
 
 @pytest.mark.parametrize("name", sorted(DECIDES))
@@ -144,7 +151,8 @@ def test_an_adapter_imports_nothing_that_decides(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_a_package_imports_those_below_it_alone(name: str) -> None:
     package = name.partition(".")[0]
-    below = LAYERS[LAYERS.index(package) + 1 :] if package in LAYERS else ()
+    floor = next((n for n, packages in enumerate(LAYERS) if package in packages), len(LAYERS))
+    below = {one for packages in LAYERS[floor + 1 :] for one in packages}
     packages = {one.partition(".")[0] for one in ours(FILES[name]) if "." in one}
     assert packages - {package, *below} == set()
 
@@ -153,3 +161,58 @@ def test_a_package_imports_those_below_it_alone(name: str) -> None:
 def test_the_controllers_side_reads_no_host(file: pathlib.Path) -> None:
     assert reads_host(file) == set()
     assert reached(ours(file)) & ADAPTERS == set()
+
+
+def test_the_picture_of_the_packages_is_true() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    picture = text.partition("┌─ plugins/module_utils/")[2].partition("└")[0]
+    *floors, core = picture.split("▼")
+    assert tuple(tuple(re.findall(r"│  (_\w+)", floor)) for floor in floors) == LAYERS
+    files = {name for name in FILES if "." not in name}
+    assert set(re.findall(r"\b_\w+", core)) == files
+    table = text.partition("| in the core |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(_\w+)\.py`", table)) == files
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES - {"_dhcp", "_keeper"}))
+def test_the_notes_list_every_file_of_a_package(package: str) -> None:
+    notes = (DOCS / "notes.md").read_text(encoding="utf-8")
+    table = notes.partition(f": `{package}/`\n\n")[2].partition("\n\n")[0]
+    listed = [name for row in table.splitlines() for name in re.findall(r"`([\w/]+)\.py`", row.split("|")[1])]
+    files = {name.partition(".")[2].replace(".", "/") for name in FILES if name.startswith(f"{package}.")}
+    assert len(listed) == len(set(listed))
+    assert set(listed) - files == set()
+    assert files - set(listed) - UNLISTED == set()
+
+
+def span_of(node: ast.stmt) -> int:
+    return t.cast("int", node.end_lineno) - node.lineno + 1
+
+
+def lines_of(function: ast.FunctionDef) -> int:
+    """Return how many lines a function has of its own, without its documentation string."""
+    documentation = span_of(function.body[0]) if ast.get_docstring(function) is not None else 0
+    return span_of(function) - documentation - sum(map(span_of, functions_in(function)))
+
+
+def functions_in(node: ast.AST) -> t.Iterator[ast.FunctionDef]:
+    """Yield the functions in ``node``, but not those in these functions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            yield child
+        else:
+            yield from functions_in(child)
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_file_can_be_read_in_one_go(name: str) -> None:
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES_OF_FILE
+
+
+@pytest.mark.parametrize("file", sorted(PLUGINS.rglob("*.py")), ids=lambda file: str(file.relative_to(PLUGINS)))
+def test_a_function_can_be_seen_at_once(file: pathlib.Path) -> None:
+    """A function inside of another counts by itself: a module's stages are such functions."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    own = {f"{node.name} in line {node.lineno}": lines_of(node) for node in functions}
+    assert {name: lines for name, lines in own.items() if lines > MAX_LINES_OF_FUNCTION} == {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import typing as t
 
 import pytest
 import yaml
@@ -20,10 +21,39 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
     plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
     assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == plain
     readme = (role / "README.md").read_text()
-    used = "".join(path.read_text() for path in (*role.glob("tasks/main.yml"), *role.glob("vars/main.yml")))
+    # The role macvtap_preflight has the variables of the playbooks.
+    playbooks = (ROOT / "playbooks").glob("*.yml") if role.name == "macvtap_preflight" else ()
+    used = "".join(path.read_text() for path in (*role.glob("tasks/main.yml"), *role.glob("vars/main.yml"), *playbooks))
     for name in specs:
         assert f"| `{name}` |" in readme
         assert name in used
+
+
+def names_set_by(tasks: t.Any) -> set[str]:
+    """Return the variables that these tasks or plays set themselves."""
+    found = set()
+    for task in tasks or ():
+        found |= {*task.get("vars", {}), *task.get("ansible.builtin.set_fact", {})}
+        found |= {task["register"]} if "register" in task else set()
+        for inner in ("tasks", "post_tasks", "block", "rescue"):
+            found |= names_set_by(task.get(inner))
+    return found
+
+
+@pytest.mark.parametrize("playbook", sorted((ROOT / "playbooks").glob("*.yml")), ids=lambda playbook: playbook.name)
+def test_every_variable_of_a_playbook_is_in_an_argument_specification(playbook: pathlib.Path) -> None:
+    documented: set[str] = set()
+    set_here: set[str] = set()
+    for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
+        documented |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
+    # One playbook sets a variable of another that it imports.
+    for path in (*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")):
+        set_here |= names_set_by(yaml.safe_load(path.read_text()))
+    # Comments, and names of roles and modules, are no variables.
+    text = re.sub(r"(?m)#.*$|linuxvirt\.macvtap\.\w+", "", playbook.read_text())
+    used = set(re.findall(r"\bmacvtap_\w+", text))
+    assert used
+    assert used - documented - set_here == set()
 
 
 @pytest.mark.parametrize("file", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/*/*.yml")))

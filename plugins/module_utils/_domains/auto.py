@@ -8,8 +8,8 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import DEFAULT_MODE, target
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO, Case, kept
 
@@ -44,7 +44,9 @@ def case(desired: Desired, nic: Nic, host: Host) -> Case:
     current_mode = None
     if iface is not None:
         moves = not selection.same_source(source, iface.get("source"), host.links)
-        current_mode = kept(iface.get("mode") or DEFAULT_MODE, moves=moves)
+        current_mode = kept(
+            iface.get("mode") or BY_NAME["mode"].implied, moves=moves, declared=desired.given.get("mode")
+        )
     return Case(desired.path, target(nic), link.name if link else None, desired.given.get("mode"), current_mode)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import typing as t
+from dataclasses import replace
+from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
@@ -45,14 +47,23 @@ _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
 
-def declare(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]], *, only_domain: str = "") -> tuple[Desired, ...]:
+def declare(
+    entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]],
+    *,
+    only_domain: str = "",
+    defaults: t.Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> tuple[Desired, ...]:
     """Return the desired interfaces of ``entries``, which are pairs of option path and options.
 
-    ``only_domain`` is the default for ``domain``, if there is just one domain.
+    ``only_domain`` is the default for ``domain``, if there is just one domain. ``defaults`` are the options that an
+    entry does not set itself, by path.
 
     :raises MacvtapError: with the path of the invalid option.
     """
-    declared = tuple(_declare_one(path, options, only_domain) for path, options in entries)
+    declared = tuple(
+        replace(_declare_one(path, options, only_domain), defaults=defaults.get(path, frozenset()))
+        for path, options in entries
+    )
     _validate_unique(declared)
     return declared
 
@@ -64,9 +75,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
     flat = fields.flat(options)
-    if not flat.get("address"):
+    if not flat.get("pci_address"):
         # libvirt assigns an address where there is none, so it cannot be removed.
-        flat.pop("address", None)
+        flat.pop("pci_address", None)
     for name, value in flat.items():
         _validate_value(name, value, join_path(path, name))
     if options.get("mtu") is not None:
@@ -117,7 +128,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
             f"{value!r} is not a user alias: these begin with ua- and have only letters, digits, - and _",
             path=path,
         )
-    if name == "address" and value:
+    if name == "pci_address" and value:
         _validate_pci_address(value, path)
     if name == "virtualport.instanceid" and fields.uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)

@@ -78,7 +78,7 @@ class Field:
         if self.name == "mode":
             # passthru is the word of the kernel and of iproute2; libvirt accepts only passthrough.
             return "passthrough" if text == "passthru" else text
-        if self.name == "address":
+        if self.name == "pci_address":
             return pci_address(text) or text
         if self.name == "virtualport.instanceid":
             return uuid(text) or text
@@ -96,13 +96,13 @@ class Field:
         return int(text) if self.kind == "int" and text.isdigit() else text
 
     def read(self, attributes: t.Mapping[str, str]) -> str | None:
-        if self.name == "address":
+        if self.name == "pci_address":
             return _read_pci(attributes)
         text = attributes.get(self.attribute)
         return None if text is None else self.normalize(text)
 
     def write(self, text: str) -> dict[str, str]:
-        return _write_pci(text) if self.name == "address" else {self.attribute: text}
+        return _write_pci(text) if self.name == "pci_address" else {self.attribute: text}
 
 
 def _driver(attribute: str, kind: str = "bool", **more: t.Any) -> Field:
@@ -122,7 +122,7 @@ def _bandwidth(direction: str) -> tuple[Field, ...]:
     )
 
 
-_MODES = ("vepa", "bridge", "private", "passthrough", "passthru", "auto")
+_MODES = ("bridge", "vepa", "private", "passthrough", "passthru", "auto")
 _PARAMETERS = ("virtualport", "parameters")
 
 # In libvirt's order within the element.
@@ -173,7 +173,7 @@ FIELDS: tuple[Field, ...] = (
     Field("rom.bar", ("rom",), "bar", "bool", Impact.RESTART, bool_words=_ON_OFF),
     Field("rom.file", ("rom",), "file", "str", Impact.RESTART),
     Field("acpi_index", ("acpi",), "index", "int", cleared_by=0, added=7_003_000),
-    Field("address", ("address",), ""),
+    Field("pci_address", ("address",), ""),
 )
 # The fields that are in libvirt's XML.
 IN_XML = tuple(field for field in FIELDS if not field.outside_xml)

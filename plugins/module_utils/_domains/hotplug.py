@@ -205,7 +205,7 @@ class Hotplug:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            if iface.get("address") is None or not self._connection.may_be_the_slot(exc):
+            if iface.get("pci_address") is None or not self._connection.may_be_the_slot(exc):
                 raise
             if self._connection.live(handle, nic.mac) is not None:
                 return True

@@ -84,8 +84,7 @@ class Hypervisor:
         known = () if len(domains) == len(selected) else tuple(sorted(listed))
         host = Host(self._connection.uri, domains, known, self._version)
         if not self._local:
-            where = f"uri {self._connection.uri} may lead to another host, whose links cannot be read"
-            return replace(host, links_unknown=where)
+            return replace(host, links_unknown=uris.unknown_links(self._connection.uri))
         return hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
 
     def with_macs(self, host: Host) -> Host:

@@ -30,7 +30,7 @@ def differing(live: Iface, stored: Iface, links: Links | None) -> list[str]:
         if field.name == "source" and same_source(one, other, links):
             continue
         made_up = all(text is None or is_libvirts(field.name, text) for text in (one, other))
-        if one != other and not made_up and not (field.name == "address" and other is None):
+        if one != other and not made_up and not (field.name == "pci_address" and other is None):
             names.append(field.name)
     return names
 

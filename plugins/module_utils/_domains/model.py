@@ -37,6 +37,7 @@ class Desired:
     stays as it is. ``mac`` is None where another selector is used. ``mac_prefix`` is the prefix of a generated address.
     ``looked_up`` is whether the source was declared in a way that libvirt does not know, and ``given`` has the link's
     name (sources.py). ``nic`` is the NIC itself, where it is known already and shares its address with another.
+    ``defaults`` are the fields in ``given`` that the entry itself does not set. See multicast.with_default().
     """
 
     path: str
@@ -50,6 +51,7 @@ class Desired:
     mac_prefix: str = "52:54:00"
     looked_up: bool = False
     nic: Nic | None = field(default=None, repr=False, compare=False)
+    defaults: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -175,3 +177,7 @@ class Nic:
     uuid: str = field(default="", compare=False)
     instance: str = field(default="", compare=False)
     shared: bool = field(default=False, repr=False, compare=False)
+
+
+def target(nic: Nic) -> str:
+    return f"{nic.domain} {nic.mac}"

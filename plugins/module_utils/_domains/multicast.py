@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 _ALL, _TRUST = "allmulticast", "trust_guest_rx_filters"
 
@@ -47,6 +48,45 @@ def check_ways(desired: Desired, stored: Iface, changed: t.Collection[str]) -> N
     _validate_mode(desired, stored, changed)
     _validate_both(desired, stored)
     _validate_model(desired, stored, changed)
+
+
+def with_default(desired: Desired, nic: Nic | None, host: Host) -> Desired:
+    """Return ``desired`` without an allmulticast that is only the default of the entries, where it is impossible.
+
+    The default is then no: an interface that had it and becomes trusted, say, loses its rule. On a host without udev
+    it would end with each start of the guest, so there it has to be asked for.
+    """
+    if _ALL not in desired.defaults or desired.given.get(_ALL) != "yes":
+        return desired
+    current = (nic.stored or nic.live) if nic is not None else None
+    values = {**(current.values if current is not None and current.type == "direct" else {}), **desired.given}
+    rest = {name: text for name, text in desired.given.items() if name != _ALL}
+    if host.links is None or uris.is_session(host.uri):
+        return replace(desired, given=rest)
+    if values.get("mode") != "passthrough" and values.get(_TRUST) != "yes":
+        return desired if host.managed_rules is not None else replace(desired, given=rest)
+    has_rule = nic is not None and nic.mac in host.rules
+    return replace(desired, given={**rest, _ALL: "no"} if has_rule else rest)
+
+
+def default_warnings(nics: t.Iterable[tuple[Desired, Nic]], host: Host) -> t.Iterator[str]:
+    """Warn of the NICs to which the default does not apply because the host cannot keep it; one warning for all.
+
+    ``nics`` are the interfaces that resolution.py has resolved, and what becomes of them.
+    """
+    if host.managed_rules is not None or host.links is None or uris.is_session(host.uri):
+        return
+    left_out = [
+        f"{nic.domain} {nic.mac}"
+        for desired, nic in nics
+        if desired.present and _ALL in desired.defaults and _ALL not in desired.given
+        if nic.stored is not None and nic.stored.get("mode") != "passthrough" and nic.stored.get(_TRUST) != "yes"
+    ]
+    if left_out:
+        yield (
+            f"{join_names(left_out)}: links do not receive all multicast, because {host.rules_unsupported}. Set "
+            "allmulticast: true in an entry to have it until the guest stops, or false to silence this"
+        )
 
 
 def others(nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import sharing, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sharing, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_set_by_guest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
@@ -20,12 +20,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
+    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import (
     Resolved,
     Unanswered,
     resolve,
-    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -69,6 +69,7 @@ def plan_of(resolved: t.Sequence[Resolved], host: Host) -> Plan[Nic]:
     )
     reported = (
         *(warning for r in resolved for warning in r.warnings),
+        *multicast.default_warnings([(r.desired, r.after) for r in resolved], host),
         *_unreadable_warnings(steps, host),
         *sharing_warnings,
     )

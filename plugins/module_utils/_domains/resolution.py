@@ -7,20 +7,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sources
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import Assigned, assign
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import live_iface, stored_iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     LEVELS,
     differing,
     due_at_restart,
-    impact_of,
-    is_set_by_guest,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
-    merged,
-    removed_with,
-    without_dropped,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_FAULTS,
@@ -28,6 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
+    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import (
     nic_of,
@@ -40,14 +35,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-DEFAULT_MODE = "vepa"
-# libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
-DEFAULT_MODEL = "virtio"
-# Fields that mean something else for another interface type.
-_OTHER_MEANING = ("source", "mode", "virtualport", "vlan")
-# An ethernet interface names an existing link, so libvirt could not create one of that name. A host device has its own
-# driver, and no model that the guest could keep.
-_TYPE_SPECIFIC = {"ethernet": ("target",), "hostdev": ("driver", "model")}
 # The field that is not in libvirt's XML.
 _ALLMULTICAST = "allmulticast"
 # NICs (domain, MAC address) that this run has asked a guest to release, and that it still holds.
@@ -108,7 +95,8 @@ def needs_all_macs(declared: t.Sequence[Desired], host: Host, *, purge: bool = F
         return True
     for place, one in enumerate(declared):
         mac = assigned[place].mac if place in assigned else one.mac
-        if mac in host.rules and (not one.present or one.given.get(_ALLMULTICAST) == "no"):
+        given = multicast.with_default(one, assigned.get(place), host).given
+        if mac in host.rules and (not one.present or given.get(_ALLMULTICAST) == "no"):
             return True
     named = [host.domains[name] for name in {one.domain for one in declared} & host.domains.keys()] if purge else []
     return any(iface.mac in host.rules for domain in named for iface in (*domain.stored, *domain.live))
@@ -124,29 +112,16 @@ def _is_placed(desired: Desired, nic: Nic, host: Host) -> bool:
     return moved or mode not in {None, "auto", stored.get("mode")}
 
 
-def target(nic: Nic) -> str:
-    return f"{nic.domain} {nic.mac}"
-
-
 def _resolve_one(
     desired: Desired, assigned: Assigned | None, host: Host, unanswered: Unanswered, level: str
 ) -> Resolved:
     domain = host.domains.get(desired.domain)
     if domain is None or assigned is None:
-        message = unknown_domain(desired.domain, host)
-        if desired.present:
-            raise MacvtapError(message, path=join_path(desired.path, "domain"))
-        nothing = Nic(desired.domain, desired.mac or "")
-        orphan = replace(nothing, has_orphan_rule=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
-        what = (
-            "only the rule for its address is removed"
-            if orphan.has_orphan_rule
-            else f"nothing to remove {desired.key} from"
-        )
-        return Resolved(desired, orphan, nothing, False, {}, (f"{message}: {what}",))
+        return _of_unknown(desired, host)
     if isinstance(assigned, MacvtapError):
         raise assigned
     before = assigned
+    desired = multicast.with_default(desired, before, host)
     if not domain.persistent:
         return _of_transient(desired, before, host, unanswered, level)
     only_live = before.live if before.stored is None else None
@@ -155,15 +130,35 @@ def _resolve_one(
         message = f"the running guest has it as an interface of type {only_live.type!r}, which is left alone"
         return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {message}",))
     _validate_type(desired, before if only_live is None else replace(before, stored=only_live))
-    if not desired.present and before.stored is not None and before.stored.type != "direct":
+    if desired.present:
+        return _present(desired, before, host, unanswered, level)
+    if before.stored is not None and before.stored.type != "direct":
         # It was never converted, so there is no direct interface to remove.
         return Resolved(desired, before, before, domain.running, {})
-    if not desired.present:
-        return _removed(desired, before, host, unanswered, level)
-    stored, warnings = _stored(desired, before, host)
+    return _removed(desired, before, host, unanswered, level)
+
+
+def _of_unknown(desired: Desired, host: Host) -> Resolved:
+    """Compare a declaration with a domain that does not exist, of which at most a rule is left."""
+    message = unknown_domain(desired.domain, host)
+    if desired.present:
+        raise MacvtapError(message, path=join_path(desired.path, "domain"))
+    nothing = Nic(desired.domain, desired.mac or "")
+    orphan = replace(nothing, has_orphan_rule=nothing.mac in host.rules and not multicast.others(nothing, host, ()))
+    what = (
+        "only the rule for its address is removed"
+        if orphan.has_orphan_rule
+        else f"nothing to remove {desired.key} from"
+    )
+    return Resolved(desired, orphan, nothing, False, {}, (f"{message}: {what}",))
+
+
+def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+    domain = host.domains[before.domain]
+    stored, warnings = stored_iface(desired, before, host)
     # A running guest's NIC is identified by its MAC address. If two share it, only the stored one is changed.
     untouchable = (domain.name, before.mac) in unanswered or before.shared
-    live, live_changes = _live(desired, before, stored, host, frozenset() if untouchable else LEVELS[level])
+    live, live_changes = live_iface(desired, before, stored, host, frozenset() if untouchable else LEVELS[level])
     if host.managed_rules is None and _ALLMULTICAST in stored.values:
         # Only the running link can have it.
         stored = replace(stored, values={n: text for n, text in stored.values.items() if n != _ALLMULTICAST})
@@ -186,8 +181,8 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
     live, live_changes = known, dict[str, Impact]()
     if desired.present:
         stored = known and replace(known, values=without_generated(known.values))
-        desired_iface, warnings = _stored(desired, replace(before, stored=stored), host)
-        live, live_changes = _live(desired, before, desired_iface, host, allowed)
+        desired_iface, warnings = stored_iface(desired, replace(before, stored=stored), host)
+        live, live_changes = live_iface(desired, before, desired_iface, host, allowed)
         due = (
             ["state"] if live is None else [n for n in differing(live, desired_iface, host.links) if n in desired.given]
         )
@@ -266,84 +261,3 @@ def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, lev
                 # If the guest has it as another type, it keeps it until it stops.
                 other = nic.live is not None and nic.live.type != "direct"
                 yield _removed(absent, nic, host, unanswered, "none" if other else level)
-
-
-def _stored(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
-    """Return the interface to store, and warnings."""
-    current = before.stored
-    desired_values = sources.as_stored(desired, current, host.links)
-    if current is not None and current.type == "direct":
-        return replace(
-            current, values=without_dropped(merged(current.values, desired_values), desired_values, current.values)
-        ), []
-    if desired_values.get("source") is None and (
-        current is not None or before.live is None or before.live.type != "direct"
-    ):
-        what = (
-            f"has no interface {desired.key} yet: adding it" if current is None else f"has {before.mac}: converting it"
-        )
-        raise MacvtapError(f"domain {desired.domain!r} {what} needs a source", path=join_path(desired.path, "source"))
-    base: dict[str, str] = {}
-    if current is not None:
-        others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(current.type, ()))
-        base = {name: text for name, text in current.values.items() if name.split(".")[0] not in others}
-    elif before.live is not None and before.live.type == "direct":
-        others = ("address", _ALLMULTICAST)
-        base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
-    warnings = []
-    if desired_values.get("mode") is None and "mode" not in base:
-        warnings.append(
-            f"{target(before)}: mode is not set, so it is {DEFAULT_MODE}, libvirt's default. That needs a "
-            "switch port with reflective relay; bridge works with every switch"
-        )
-    if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
-        base[_ALLMULTICAST] = "yes"
-        warnings.append(
-            f"{target(before)}: a udev rule for this address exists already, so its link receives all "
-            "multicast. Set allmulticast: false to remove the rule"
-        )
-    for direction in ("inbound", "outbound"):
-        if f"bandwidth.{direction}.average" not in base:
-            # This one had only a floor, which macvtap links do not support.
-            base = {name: text for name, text in base.items() if not name.startswith(f"bandwidth.{direction}.")}
-    implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
-    is_new = current is None or current.type == "hostdev"
-    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if is_new else {})}
-    values = without_dropped(
-        merged({**defaults, **base}, desired_values), desired_values, current.values if current is not None else {}
-    )
-    if current is not None:
-        return replace(current, type="direct", values=values, origin=None), warnings
-    return Iface(before.mac, values=values), warnings
-
-
-def _live(
-    desired: Desired, before: Nic, stored: Iface, host: Host, allowed: frozenset[Impact]
-) -> tuple[Iface | None, dict[str, Impact]]:
-    """Return the desired interface of the running guest, and the impact of each change."""
-    live = before.live
-    running = host.domains[before.domain].running
-    if not running or live is None:
-        hotplugs = running and Impact.LIVE in allowed
-        return (stored if hotplugs else None), {}
-    declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
-    due = {
-        name: impact_of(name, live, stored, host)
-        for name in differing(live, stored, host.links)
-        if name in declared or (removed and name.startswith(removed))
-    }
-    if "type" in due and Impact.REPLUG not in allowed:
-        # The running interface is of another type, and is not changed.
-        return live, {}
-    done = {name: impact for name, impact in due.items() if impact in allowed}
-    if "trust_guest_rx_filters" not in done and is_set_by_guest(_ALLMULTICAST, live):
-        done.pop(_ALLMULTICAST, None)
-    if Impact.REPLUG in done.values():
-        # After a replug it is entirely as stored.
-        replugged = multicast.with_link_allmulticast(live, stored, desired)
-        return replugged, dict.fromkeys(differing(live, replugged, host.links), Impact.REPLUG)
-    values = merged(live.values, {name: stored.get(name) for name in done})
-    if Impact.LIVE in allowed:
-        # A link that is down or has another address cuts the guest off, whatever is declared.
-        values = {name: text for name, text in values.items() if name not in LINK_FAULTS}
-    return replace(live, values=values), done

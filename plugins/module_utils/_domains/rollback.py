@@ -27,8 +27,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
+    target,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
 
@@ -60,24 +60,10 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     before, applied = step.before, step.after
     if before is None or applied is None:
         return None, []
-    domain = host.domains.get(before.domain)
-    if domain is not None and before.uuid and domain.uuid != before.uuid:
-        domain = None
-    warnings = _overwritten(domain) if STORED in actions else []
-    if domain is None:
-        if actions - {RULE}:
-            warnings.append(
-                f"domain {before.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
-            )
-        current = Nic(before.domain, before.mac)
-    else:
-        current = selection.current_nic(domain, before, step.path)
+    domain = _same_domain(before, host)
     undefined = domain is not None and bool(before.document) and not domain.persistent
-    if undefined and STORED in actions:
-        warnings.append(
-            f"domain {before.domain!r} was undefined while this ran, and its guest runs on without a stored "
-            "configuration, so there is nothing to put back"
-        )
+    warnings = _domain_warnings(before, domain, actions, undefined=undefined)
+    current = Nic(before.domain, before.mac) if domain is None else selection.current_nic(domain, before, step.path)
     current = replace(current, has_orphan_rule=before.has_orphan_rule and before.mac in host.rules)
     stored = None if undefined else _stored(current, before, applied, actions, domain)
     changes = []
@@ -90,12 +76,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         live, of_live = _live(current, before, applied, actions, host)
         changes += of_live
         warnings += _repaired_warnings(current, before) if LINK in actions else []
-        if current.live is not None and current.mac in domain.pending and actions & {DETACHED, ATTACHED}:
-            then = "attached again as it is stored" if stored is not None else "gone"
-            then = then if domain.persistent else "attached again"
-            warnings.append(
-                f"{target(before)}: the guest was asked to release this NIC and may still do so. It is then {then}"
-            )
+        warnings += _release_warnings(current, stored, domain) if actions & {DETACHED, ATTACHED} else []
     elif domain is not None and domain.running and STORED in actions:
         warnings += _started_meanwhile(current, stored, host)
     if STORED in actions and domain is not None and not undefined and _differ(stored, before.stored):
@@ -109,10 +90,37 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
     return (Step(target(before), current, after, tuple(changes), path=step.path) if changes else None), warnings
 
 
-def _overwritten(domain: Domain | None) -> list[str]:
-    if domain is None or not domain.overwritten:
+def _same_domain(before: Nic, host: Host) -> Domain | None:
+    """Return the domain that ``before`` was read of, unless it is gone or another one has its name."""
+    domain = host.domains.get(before.domain)
+    return None if domain is not None and before.uuid and domain.uuid != before.uuid else domain
+
+
+def _domain_warnings(before: Nic, domain: Domain | None, actions: frozenset[str], *, undefined: bool) -> list[str]:
+    """Return what became of the whole domain; ``undefined`` is whether only its guest runs on."""
+    if domain is None:
+        gone = f"domain {before.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
+        return [gone] if actions - {RULE} else []
+    warnings = []
+    if STORED in actions and domain.overwritten:
+        warnings.append(
+            f"What the other editor has stored of domain {domain.name!r} may be lost. Check its configuration"
+        )
+    if STORED in actions and undefined:
+        warnings.append(
+            f"domain {before.domain!r} was undefined while this ran, and its guest runs on without a stored "
+            "configuration, so there is nothing to put back"
+        )
+    return warnings
+
+
+def _release_warnings(current: Nic, stored: Iface | None, domain: Domain) -> list[str]:
+    """Return what happens when the guest releases a NIC that it was asked for; that cannot be taken back."""
+    if current.live is None or current.mac not in domain.pending:
         return []
-    return [f"What the other editor has stored of domain {domain.name!r} may be lost. Check its configuration"]
+    then = "attached again as it is stored" if stored is not None else "gone"
+    then = then if domain.persistent else "attached again"
+    return [f"{target(current)}: the guest was asked to release this NIC and may still do so. It is then {then}"]
 
 
 def _repaired_warnings(current: Nic, before: Nic) -> list[str]:

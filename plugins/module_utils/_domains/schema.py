@@ -12,10 +12,9 @@ import functools
 import os
 import typing as t
 from dataclasses import replace
-from xml.sax.saxutils import quoteattr
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, spans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import (
     MacvtapError,
@@ -89,7 +88,7 @@ def _find(directories: t.Sequence[str]) -> str | None:
 @functools.cache
 def _schema(path: str) -> t.Any:
     etree = _deps.load("lxml", "etree").etree
-    return etree.RelaxNG(etree.fromstring(_GRAMMAR.format(quoteattr(path))))
+    return etree.RelaxNG(etree.fromstring(_GRAMMAR.format(spans.quote(path).decode())))
 
 
 def _option_at_fault(before: Iface | None, after: Iface) -> str:

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import sug
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 # The fields that distinguish NICs with one MAC address, the most reliable first.
-_DISTINGUISHING = ("address", "alias", "target", "source", "type")
+_DISTINGUISHING = ("pci_address", "alias", "target", "source", "type")
 
 
 def pairs(domain: Domain) -> list[Pair]:

@@ -67,7 +67,7 @@ def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
 
 def same_values(one: Iface, other: Iface) -> bool:
     """Whether two running interfaces are the same, except for what libvirt generates."""
-    names = [field.name for field in IN_XML if field.name not in {*GENERATED_PREFIXES, "address"}]
+    names = [field.name for field in IN_XML if field.name not in {*GENERATED_PREFIXES, "pci_address"}]
     return one.type == other.type and all(one.get(name) == other.get(name) for name in names)
 
 

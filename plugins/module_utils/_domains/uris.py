@@ -36,6 +36,16 @@ def is_local(uri: str) -> bool:
     return parts.driver == "qemu" and parts.uses_socket_file
 
 
+def names_host(uri: str) -> bool:
+    """Whether ``uri`` names a host, so that it is not local. An alias of libvirt's may stand for any URI."""
+    return bool(_parse(uri).host)
+
+
+def unknown_links(uri: str) -> str:
+    """Return why the links of the guests' host are not known."""
+    return f"uri {uri} may lead to another host, whose links cannot be read"
+
+
 def is_session(uri: str) -> bool:
     """Whether ``uri`` is a user's own libvirt, which cannot create macvtap links."""
     return _parse(uri).path == "/session"

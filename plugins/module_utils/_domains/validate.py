@@ -17,7 +17,7 @@ _Case = t.Tuple[Desired, Nic, Nic]
 # The fields whose validity depends on the source.
 _OF_THE_SOURCE = {"source", "mode", "vlan", "virtualport.type"}
 # Values that must be unique in a domain. Otherwise libvirt fails when storing, or QEMU at the start.
-_ONCE = ("alias", "address", "boot_order", "acpi_index")
+_ONCE = ("alias", "pci_address", "boot_order", "acpi_index")
 
 
 def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:

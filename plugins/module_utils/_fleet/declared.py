@@ -21,8 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
 Values = t.Mapping[str, t.Any]
@@ -33,7 +33,6 @@ DEFAULTS: Values = {
     "macvtap_kernel_required": True,
     "macvtap_links_links": [],
     "macvtap_links_state": "up",
-    "macvtap_links_mode": "bridge",
     "macvtap_links_auto": "new",
     "macvtap_links_purge": False,
     "macvtap_links_force": False,
@@ -41,8 +40,8 @@ DEFAULTS: Values = {
     "macvtap_links_allow_host_disconnect": False,
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
-    "macvtap_domains_mode": "bridge",
     "macvtap_domains_auto": "new",
+    "macvtap_domains_allmulticast": True,
     "macvtap_domains_live": "update",
     "macvtap_domains_purge": False,
     "macvtap_domains_allow_host_disconnect": False,
@@ -53,6 +52,8 @@ DEFAULTS: Values = {
     "macvtap_host_access_purge": False,
     "macvtap_host_access_allow_host_disconnect": False,
 }
+# The default of each role's parent or source.
+UPLINK = "macvtap_uplink"
 _LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
 _SHIM_LISTS = ("addresses", "guests")
 
@@ -88,7 +89,7 @@ class Variables:
 
     def links(self) -> tuple[DeclaredLink, ...]:
         """Return the links of macvtap_links."""
-        top = {name: self.get(f"macvtap_links_{name}") for name in ("state", "parent", "mode", "mtu")}
+        top = self._defaults("macvtap_links", "state", "parent", "mode", "mtu")
         result = []
         for path, values in self._entries("macvtap_links_links", top, options.LINK, _LINK):
             with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
@@ -114,15 +115,14 @@ class Variables:
     def vlans(self) -> tuple[DesiredVlan, ...]:
         """Return the VLAN links of macvtap_links."""
         result = []
-        for path, values in self._entries("macvtap_links_vlans", {}, options.VLAN, _LINK):
+        for path, values in self._entries("macvtap_links_vlans", {"parent": self.get(UPLINK)}, options.VLAN, _LINK):
             with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
                 result.append(vlan_options.desired(path, values))
         return tuple(result)
 
     def shims(self) -> tuple[DesiredShim, ...]:
         """Return the macvlan shims of macvtap_host_access."""
-        names = ("state", "parent", "mtu", "dhcp4", *_SHIM_LISTS)
-        top = {name: self.get(f"macvtap_host_access_{name}") for name in names}
+        top = self._defaults("macvtap_host_access", "state", "parent", "mtu", "dhcp4", *_SHIM_LISTS)
         result = []
         for path, values in self._entries("macvtap_host_access_shims", top, options.SHIM, _LINK):
             with self._noted(Place(self._host, link=values.get("name"), seen="declared")):
@@ -135,18 +135,28 @@ class Variables:
 
     def interfaces(self) -> tuple[Desired, ...]:
         """Return the interfaces of macvtap_domains."""
-        names = ("state", "source", "mode", *options.NIC_DEFAULTS)
-        top = {name: self.get(f"macvtap_domains_{name}") for name in names}
+        top = self._defaults("macvtap_domains", "state", "source", "mode", *options.NIC_DEFAULTS)
         result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
+        default = top.pop("allmulticast")
         for path, values in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+            defaults = {} if "allmulticast" in values else {path: frozenset({"allmulticast"})}
+            values.setdefault("allmulticast", default)
             with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
-                (desired,) = declare.declare([(path, values)])
+                (desired,) = declare.declare([(path, values)], defaults=defaults)
                 key = (desired.domain, desired.by, desired.key)
                 if key in result:
                     # Raises a clear error about the two of them.
                     declare.declare([(result[key][0].path, result[key][1]), (path, values)])
                 result[key] = (desired, values)
         return tuple(desired for desired, _values in result.values())
+
+    def _defaults(self, role: str, *names: str) -> dict[str, t.Any]:
+        """Return what the entries of ``role`` have where they do not set these options."""
+        values = {name: self.get(f"{role}_{name}") for name in names}
+        for name in ("parent", "source"):
+            if name in values and values[name] is None:
+                values[name] = self.get(UPLINK)
+        return values
 
     def _entries(
         self, variable: str, top: Values, spec: options.Spec, naming: t.Mapping[str, str]

@@ -31,6 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import OWNER_ALIAS, DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
 
@@ -182,6 +183,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
         domains=report.read_domains(found.get("domains") or ()),
         purged_links=_purged(found["links"], variables),
+        written=tuple(_written(found.get("written") or (), variables)),
         reach=report.read_reach(found["links"], found.get("connections") or ()),
     )
 
@@ -234,7 +236,10 @@ def _as_link(shim: DesiredShim) -> DeclaredLink:
 
 
 def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> DeclaredLink:
-    """Return the declared link with its current mode, if mode auto leaves that alone."""
+    """Return the declared link with the mode that it keeps or gets, unless the switch decides."""
+    current = links.get(link.key)
+    if link.mode is None:
+        return replace(link, mode=current.mode if current is not None else DEFAULT_MODE)
     if link.mode != choice.AUTO or link.absent:
         return link
     # checks.py reports problems with its parent.
@@ -267,6 +272,14 @@ def _version(text: str | None) -> int | None:
     """Return a version as libvirt's number, the inverse of inspection.version_text()."""
     parts = re.findall(r"\d+", text or "")[:3]
     return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
+
+
+def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:
+    for link in links:
+        kind = link.get("kind") or "macvtap"
+        role = "macvtap_host_access" if kind == "macvlan" else "macvtap_links"
+        if not variables.get(f"{role}_purge"):
+            yield link["name"], kind
 
 
 def _purged(links: t.Iterable[Values], variables: Variables) -> frozenset[str]:

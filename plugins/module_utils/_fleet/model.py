@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim as Shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
@@ -119,7 +120,9 @@ class Nic:
         if value is not None:
             return value
         current = self.current
-        return current.get(name) if current is not None and current.type == "direct" else None
+        if current is not None and current.type == "direct":
+            return current.get(name)
+        return DEFAULT_MODE if name == "mode" else None
 
     def place(self, host: str) -> Place:
         seen = (("declared", self.desired is not None), ("stored", self.stored), ("live", self.live))
@@ -155,6 +158,8 @@ class Host:
     guests_keep: bool = False
     declared_links: tuple[DeclaredLink, ...] = ()
     purged_links: frozenset[str] = frozenset()
+    # Links that are created at the next boot, and that no purge removes: name and kind.
+    written: tuple[tuple[str, str], ...] = ()
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
     nics: tuple[Nic, ...] = ()

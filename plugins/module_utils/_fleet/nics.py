@@ -14,8 +14,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     selection,
     sources,
+    uris,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import DEFAULT_MODEL
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host as DomainHost
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic as DomainNic
@@ -64,7 +66,9 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     nics = _current_nics(host, identity)
     declared_keys: dict[_Key, Desired] = {}
     problems = list(host.problems)
-    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=host.links or None)
+    unknown = uris.unknown_links(host.uri) if uris.names_host(host.uri) else ""
+    links = None if unknown else host.links or None
+    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=links, links_unknown=unknown)
     # Without a report of the host's links, sources are compared as they are declared.
     declared = sources.named(declared, observed)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
@@ -76,7 +80,9 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             problems.append(Problem(place, str(current)))
             continue
         mac = current.mac if current is not None else desired.mac or ""
-        resolved = _with_final_mode(desired, current, observed, always=host.nics_follow)
+        resolved = _with_final_mode(
+            multicast.with_default(desired, current, observed), current, observed, always=host.nics_follow
+        )
         desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
         refusal = _refusal(desired, current, observed)
         if refusal and host.version is not None:
@@ -146,9 +152,9 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
-            _check_multicast(desired, stored)
-        elif observed.links is not None:
-            # checks.py looks at the sources of those that are present.
+            _check_multicast(multicast.with_default(desired, current, observed), stored)
+        # Where the links are known, checks.py looks at the sources of those that are present.
+        if observed.links_unknown or (not desired.present and observed.links is not None):
             sources.validated([desired], observed)
         # Faster than all checks of the module.
         # A transient domain is not an error in the variable. fleet.gaps() reports it.
@@ -162,7 +168,7 @@ def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) 
 def _check_multicast(desired: Desired, before: Iface | None) -> None:
     if not _MULTICAST & desired.given.keys() and (before is None or not _MULTICAST & before.values.keys()):
         return
-    values = merging.merged({"model": resolution.DEFAULT_MODEL} if before is None else before.values, desired.given)
+    values = merging.merged({"model": DEFAULT_MODEL} if before is None else before.values, desired.given)
     changed = {name for name, text in values.items() if before is None or before.get(name) != text}
     multicast.check_ways(desired, Iface(before.mac if before else desired.mac or "", "direct", values), changed)
 

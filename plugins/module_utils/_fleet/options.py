@@ -13,7 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import SCOPES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
@@ -28,7 +28,7 @@ _PRESENCE: dict[str, t.Any] = {"type": "str", "choices": ["present", "absent"]}
 _SCOPE: dict[str, t.Any] = {"type": "str", "choices": list(SCOPES)}
 _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # Names of the uplink. The modules accept all of them, the roles one of the first two.
-_UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface")
+_UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface", "vlandev")
 # The options of each list's entries. The roles have no aliases.
 LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
@@ -47,6 +47,7 @@ NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables other than lists of entries and defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},
+    "macvtap_uplink": _TEXT,
     "macvtap_kernel_required": _FLAG,
     "macvtap_links_state": LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,

@@ -11,6 +11,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import is_managed as is_shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed as is_managed_vlan
 
+_KINDS = {"macvtap": "link", "macvlan": "host interface", "vlan": "VLAN link"}
+
 
 def lines(fleet: t.Any) -> list[str]:
     """Return a line for each host with undeclared links or NICs.
@@ -30,7 +32,11 @@ def _of(host: Host) -> t.Iterator[str]:
     for link in host.unmanaged_links():
         if link.key in declared or not (link.kind == "macvtap" or is_shim(link)):
             continue
-        yield f"{'link' if link.kind == 'macvtap' else 'host interface'} {link.name} on {link.parent}"
+        yield f"{_KINDS[link.kind or '']} {link.name} on {link.parent}"
     for link in host.links.values():
         if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
             yield f"VLAN link {link.name}"
+    names = {link.name for link in host.declared_links} | {vlan.name or vlan.default_name for vlan in host.vlans}
+    for name, kind in host.written:
+        if name not in names and name not in host.links:
+            yield f"{_KINDS[kind]} {name} at the next boot"

@@ -16,12 +16,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     family,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 SHIM_OPTIONS: dict[str, t.Any] = {
     "name": {"type": "str"},
     "state": {"type": "str", "choices": list(STATES)},
-    "parent": {"type": "str", "aliases": ["link", "lower", "base_iface"]},
+    **specification("parent"),
     "mac": {"type": "str"},
     "mtu": {"type": "int"},
     "addresses": {"type": "list", "elements": "str"},

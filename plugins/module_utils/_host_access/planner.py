@@ -34,6 +34,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.warnings import warnings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order, predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
@@ -111,7 +112,7 @@ def between_shims(before: Shim | None, after: Shim | None, path: str) -> Step[Sh
 
 
 def _impact(before: Shim, field: str, value: t.Any) -> Impact:
-    return planner.impact(before.link, field, value)
+    return impact_of(before.link, field, value)
 
 
 def _after(entry: DesiredShim, before: Shim | None, link: Link | None, host: Host) -> Shim | None:

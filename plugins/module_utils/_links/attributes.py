@@ -21,24 +21,17 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 
 # include/uapi/linux/if_link.h
 MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8, "source": 16}
+# Of new links and NICs whose mode is not set; existing ones keep theirs. It works with every switch, unlike vepa, the
+# default of the kernel and of libvirt.
+DEFAULT_MODE = "bridge"
 ADDRGENMODES = {"eui64": 0, "none": 1, "stable_secret": 2, "random": 3}
 # include/uapi/linux/if_ether.h: ETH_P_8021Q, ETH_P_8021AD
 PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
 STATES = ("up", "present", "down", "absent")
-IFF_ALLMULTI = 0x200  # include/uapi/linux/if.h
+IFF_NOARP, IFF_ALLMULTI = 0x80, 0x200  # include/uapi/linux/if.h
 
 _ALIAS_BYTES = 255  # IFALIASZ less the final NUL
-_QUEUES_MAX = 4096  # rtnl_create_link()
-
-
-def _link(name: str, number: int, codec: wire.Codec = wire.U32, **more: t.Any) -> Wire:
-    return Wire(Place.LINK, f"IFLA_{name}", number, codec, **more)
-
-
-def _macvlan(name: str, number: int, codec: wire.Codec = wire.U32, **more: t.Any) -> Wire:
-    return Wire(Place.MACVLAN, f"IFLA_MACVLAN_{name}", number, codec, **more)
-
-
+_QUEUES_MAX = 4096  # rtnl_createwire.of_link()
 _FLAGS = ("FLAGS", 2, wire.U16)
 
 
@@ -51,8 +44,10 @@ class Attributes:
         metadata=row(
             "mode",
             "str",
-            choices=("vepa", "bridge", "private", "passthru", "source", "auto"),
-            wire=_macvlan("MODE", 1, words=MODES),
+            # passthrough is libvirt's word for passthru.
+            choices=("bridge", "vepa", "private", "passthru", "passthrough", "source", "auto"),
+            parse=rows.mode,
+            wire=wire.of_macvlan("MODE", 1, words=MODES),
             derived=True,
             reported=True,
             ip="mode",
@@ -64,9 +59,8 @@ class Attributes:
         metadata=row(
             "mac",
             "str",
-            aliases=("address",),
             parse=rows.mac_address,
-            wire=_link("ADDRESS", 1, wire.MAC),
+            wire=wire.of_link("ADDRESS", 1, wire.MAC),
             derived=True,
             reported=True,
             ip="address",
@@ -79,7 +73,7 @@ class Attributes:
             "mtu",
             # ETH_MIN_MTU, and the maxmtu of a macvtap link.
             range=(68, 65535),
-            wire=_link("MTU", 4),
+            wire=wire.of_link("MTU", 4),
             reported=True,
             ip="mtu",
         ),
@@ -90,7 +84,7 @@ class Attributes:
             "txqueuelen",
             aliases=("txqlen",),
             range=(0, _values.U31_MAX),
-            wire=_link("TXQLEN", 13),
+            wire=wire.of_link("TXQLEN", 13),
             ip="txqueuelen",
             with_add=True,
         ),
@@ -100,7 +94,7 @@ class Attributes:
         metadata=row(
             "promiscuous",
             "bool",
-            wire=_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
+            wire=wire.of_macvlan(*_FLAGS, bit=1, inverted=True, absent=True),
             ip="nopromisc",
             with_add=True,
         ),
@@ -108,7 +102,7 @@ class Attributes:
     nodst: bool | None = field(
         default=None,
         metadata=row(
-            "nodst", "bool", wire=_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
+            "nodst", "bool", wire=wire.of_macvlan(*_FLAGS, bit=2, absent=False), ip="nodst", with_add=True, since="5.13"
         ),
     )
     bcqueuelen: int | None = field(
@@ -116,7 +110,7 @@ class Attributes:
         metadata=row(
             "bcqueuelen",
             range=(0, _values.U32_MAX),
-            wire=_macvlan("BC_QUEUE_LEN", 7),
+            wire=wire.of_macvlan("BC_QUEUE_LEN", 7),
             ip="bcqueuelen",
             with_add=True,
             since="5.11",
@@ -129,7 +123,7 @@ class Attributes:
             aliases=("bc_cutoff",),
             range=(-1, _values.U31_MAX),
             # The kernel omits the default, 1.
-            wire=_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
+            wire=wire.of_macvlan("BC_CUTOFF", 9, wire.S32, absent=1),
             ip="bclim",
             kept=False,
             since="6.4",
@@ -142,14 +136,16 @@ class Attributes:
             "list",
             elements="str",
             parse=rows.mac_addresses,
-            wire=_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
+            wire=wire.of_macvlan("MACADDR_DATA", 5, wire.MACS, absent=frozenset()),
             derived=True,
             ip="macaddr",
         ),
     )
     group: int | None = field(
         default=None,
-        metadata=row("group", range=(0, _values.U31_MAX), wire=_link("GROUP", 27, absent=0), ip="group", with_add=True),
+        metadata=row(
+            "group", range=(0, _values.U31_MAX), wire=wire.of_link("GROUP", 27, absent=0), ip="group", with_add=True
+        ),
     )
     alias: str | None = field(
         default=None,
@@ -158,7 +154,7 @@ class Attributes:
             "str",
             max_bytes=_ALIAS_BYTES,
             # The kernel accepts it only for an existing link.
-            wire=_link("IFALIAS", 20, wire.TEXT, absent=""),
+            wire=wire.of_link("IFALIAS", 20, wire.TEXT, absent=""),
             made_with=False,
             ip="alias",
         ),
@@ -170,7 +166,7 @@ class Attributes:
             "list",
             elements="str",
             parse=rows.names,
-            wire=_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
+            wire=wire.of_link("PROP_LIST", 52, wire.NAMES, absent=frozenset()),
             made_with=False,
             ip="altname",
             since="5.5",
@@ -182,7 +178,7 @@ class Attributes:
         metadata=row(
             "queues.tx",
             range=(1, _QUEUES_MAX),
-            wire=_link("NUM_TX_QUEUES", 31),
+            wire=wire.of_link("NUM_TX_QUEUES", 31),
             impact=Impact.RECREATE,
             ip="numtxqueues",
             with_add=True,
@@ -193,7 +189,7 @@ class Attributes:
         metadata=row(
             "queues.rx",
             range=(1, _QUEUES_MAX),
-            wire=_link("NUM_RX_QUEUES", 32),
+            wire=wire.of_link("NUM_RX_QUEUES", 32),
             impact=Impact.RECREATE,
             ip="numrxqueues",
             with_add=True,
@@ -206,7 +202,7 @@ class Attributes:
             # Above MAX_TCP_HEADER (at most 320, by kernel configuration), up to GSO_MAX_SIZE. Before 5.19
             # macvlan_init() replaces the value of a new link by the parent's.
             range=(321, 524280),
-            wire=_link("GSO_MAX_SIZE", 41),
+            wire=wire.of_link("GSO_MAX_SIZE", 41),
             made_with=False,
             ip="gso_max_size",
         ),
@@ -228,6 +224,21 @@ class Attributes:
             "allmulticast", "bool", wire=Wire(Place.FLAGS, "IFF_ALLMULTI", bit=IFF_ALLMULTI), ip="allmulticast"
         ),
     )
+    # The host's own stack gets the frames of an up link whose tap no process holds. These keep it from answering.
+    arp: bool | None = field(
+        default=None,
+        metadata=row("arp", "bool", wire=Wire(Place.FLAGS, "IFF_NOARP", bit=IFF_NOARP, inverted=True), ip="arp"),
+    )
+    accept_ra: bool | None = field(
+        default=None,
+        metadata=row(
+            "accept_ra",
+            "bool",
+            # Netlink only reports it.
+            wire=Wire(Place.INET6, "IFLA_INET6_CONF", 2, wire.ACCEPT_RA),
+            made_with=False,
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -237,7 +248,12 @@ class VlanAttributes:
     vlan_id: int | None = field(
         default=None,
         metadata=row(
-            "id", wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16), impact=Impact.RECREATE, ip="id", with_add=True
+            "id",
+            aliases=("vlan_id", "vlanid"),
+            wire=Wire(Place.VLAN, "IFLA_VLAN_ID", 1, wire.U16),
+            impact=Impact.RECREATE,
+            ip="id",
+            with_add=True,
         ),
     )
     vlan_protocol: str | None = field(
@@ -262,35 +278,3 @@ def _rows(of: type) -> dict[str, Row]:
 ROWS: t.Mapping[str, Row] = _rows(Attributes)
 VLAN_ROWS: t.Mapping[str, Row] = _rows(VlanAttributes)
 WITH_WIRE: tuple[Row, ...] = tuple(one for one in (*ROWS.values(), *VLAN_ROWS.values()) if one.wire)
-
-# Options without a netlink attribute: the state, the location and the tap of the link.
-_STATE = Row("state", "str", choices=STATES)
-_PARENT = Row("parent", "str", aliases=("link", "lower", "base_iface"), impact=Impact.RECREATE)
-_NETNS = Row("netns", "str")
-_TAP = (Row("tap.owner", "str"), Row("tap.group", "str"), Row("tap.mode", "raw"), Row("tap.repair", "bool"))
-
-_OPTIONS = {one.option: one for one in (_STATE, _PARENT, *ROWS.values(), *VLAN_ROWS.values(), _NETNS, *_TAP)}
-# Options whose change recreates the link.
-RECREATES = frozenset(name for name, one in _OPTIONS.items() if one.impact is Impact.RECREATE)
-
-
-def specification(*options: str) -> dict[str, t.Any]:
-    """Return the argument specification of ``options``: ``queues.tx`` is ``tx`` under ``queues``."""
-    spec: dict[str, t.Any] = {}
-    for option in options:
-        *outer, last = option.split(".")
-        inner = spec
-        for part in outer:
-            inner = inner.setdefault(part, {"type": "dict", "options": {}})["options"]
-        inner[last] = _OPTIONS[option].specification()
-    return spec
-
-
-def row_of(option: str) -> Row:
-    return _OPTIONS[option]
-
-
-# The options of a macvtap link, by name.
-LINK_OPTIONS: t.Mapping[str, t.Any] = specification(
-    "state", "parent", *(one.option for one in ROWS.values()), "netns", *(one.option for one in _TAP)
-)

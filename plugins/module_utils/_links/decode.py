@@ -39,7 +39,10 @@ _COUNTERS = (
     "rx_dropped",
     "tx_dropped",
 )
-_FLAGS = tuple((row.field, row.wire.bit) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS)
+# Field, bit, and whether the value is true without it.
+_FLAGS = tuple(
+    (row.field, row.wire.bit, row.wire.inverted) for row in WITH_WIRE if row.wire and row.wire.place is Place.FLAGS
+)
 # Field, attribute number and reader, by place.
 _READERS: dict[Place, tuple[tuple[str, int, wire.Reader], ...]] = {
     place: tuple(
@@ -187,8 +190,8 @@ def _known(body: bytes) -> Known:
     ifla_link = _U32(get(_LINK, _ZERO))[0]
     kind, of_kind = _of_kind(get(_LINKINFO, b""))
     values = {**_read(Place.LINK, attrs), **of_kind}
-    for field, bit in _FLAGS:
-        values[field] = bool(flags & bit)
+    for field, bit, inverted in _FLAGS:
+        values[field] = bool(flags & bit) is not inverted
     if kind in MACVLAN_KINDS:
         values.update(_read(Place.INET6, _inet6(get(_AF_SPEC, b""))))
     link = Link(

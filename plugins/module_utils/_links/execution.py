@@ -31,6 +31,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Lost,
     Tap,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.network import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # How many links are removed in one send, at 40 bytes each.
@@ -40,21 +41,6 @@ Steps = t.Sequence[Step[Link]]
 Asked = t.Tuple[Step[Link], bytes]
 Refusals = t.Dict[str, MacvtapError]  # by the steps' targets
 Confirm = t.Callable[[Steps, Links], Refusals]
-
-
-class Network(t.Protocol):
-    """The network namespaces of links, by their names in the options; None is our own."""
-
-    sockets: dict[str | None, socket.socket]
-    descriptors: dict[str | None, int]
-    # What was removed together with links, by namespace and index.
-    lost: dict[tuple[str | None, int], Lost]
-
-    def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
-
-    def observe_on_links(self) -> dict[int, list[str]]: ...
-
-    def taps(self, links: t.Sequence[Link]) -> dict[str, Tap]: ...
 
 
 class Execution:
@@ -175,8 +161,12 @@ class Execution:
         there = identity.by_index(links)
         steps = self._confirmed(steps, links, lambda step: identity.moved(step, there))
         self._send(list(requests.release_conflicts(steps)), CHANGED)
+        self._write_sysctls([(step, t.cast("Link", step.before)) for step in self._remaining(steps)], CHANGED)
         steps = self._remaining(steps)
         self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
+        # A link that has got IPv6 only now.
+        new = [(step, step.before) for step in self._remaining(steps) if step.before and step.before.accept_ra is None]
+        self._write_sysctls(new, CHANGED)
         steps = [step for step in self._remaining(steps) if _tap_differs(step)]
         for step in steps:
             self._journal.record(step, CHANGED)
@@ -204,6 +194,8 @@ class Execution:
         self._send(create, MADE, at_home=True)
         steps = self._remaining(steps)
         found = self._find_created(steps)
+        steps = self._remaining(steps)
+        self._write_sysctls([(step, found[step.target]) for step in steps], MADE)
         steps = self._remaining(steps)
         # By index from here on: another link may have this name as an alternative name.
         self._send([(s, request) for s in steps for request in requests.post_create(s, found[s.target].index)], MADE)
@@ -243,6 +235,18 @@ class Execution:
                     else:
                         self._done.add((step.target, action))
         self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)
+
+    def _write_sysctls(self, steps: t.Sequence[tuple[Step[Link], Link]], action: str) -> None:
+        """Write what netlink cannot set, before the links come up."""
+        failed = {}
+        for step, link in steps:
+            for path, value in requests.sysctls(link, t.cast("Link", step.after)):
+                self._journal.record(step, action)
+                try:
+                    self._network.write_sysctl(link.netns, path.format(link.name), value)
+                except MacvtapError as exc:
+                    failed[step.target] = MacvtapError(exc.message, path=step.path)
+        self._fail(failed)
 
     def _fail_some(self, failed: t.Sequence[tuple[Step[Link], MacvtapError]], action: str) -> None:
         refused: Refusals = {}

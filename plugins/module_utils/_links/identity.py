@@ -22,10 +22,11 @@ Places = t.Mapping[t.Tuple[t.Optional[str], int], Link]  # by their namespaces a
 
 def is_same(now: Link, known: Link) -> bool:
     """Whether ``now`` is the link ``known``, regardless of names."""
-    return _fixed(now) == _fixed(known)
+    return fixed(now) == fixed(known)
 
 
-def _fixed(link: Link) -> tuple[t.Any, ...]:
+def fixed(link: Link) -> tuple[t.Any, ...]:
+    """Return what identifies a link as long as it is there."""
     on = (link.lower_netns, link.lower) if link.elsewhere else (None, link.parent_index)
     return link.netns, link.index, link.kind, on, vlan_identity(link)
 

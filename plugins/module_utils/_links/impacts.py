@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 
-def impact(before: Link, field: str, value: t.Any, *, up: bool = True) -> Impact:
+def impact_of(before: Link, field: str, value: t.Any, *, up: bool = True) -> Impact:
     """Return the impact of a new value of ``field``; ``up`` is the desired state of the link."""
     # macvlan_changelink() gives EINVAL for a mode to or from passthru.
     if field in RECREATES or (field == "mode" and "passthru" in (before.mode, value)):

@@ -52,6 +52,10 @@ def settings(link: DesiredLink) -> t.Iterator[str]:
         if value not in (None, ""):
             # Only an alias has spaces.
             yield f"alias {value}" if one.field == "alias" else f"{dev} {one.ip} {value}"
+    if link.kind == "macvtap":
+        # As a new link has it now, if nothing else is declared: see planner.py.
+        yield f"{dev} arp {'on' if link.arp else 'off'}"
+        yield f"sysctl net/ipv6/conf/{link.name}/accept_ra {int(bool(link.accept_ra))}"
     if link.allmulticast and link.mode == "passthru" and link.state != "down":
         # macvlan_open() does not pass it on to the parent, whose count would underflow later.
         yield f"{dev} up"

@@ -193,4 +193,5 @@ def _link_message(netlink: t.Any) -> t.Any:
 def _numbers(place: Place) -> t.Iterable[tuple[int, str, str]]:
     """Return the attributes of ``place``, each once: number, name, and pyroute2's type."""
     wires = (row.wire for row in WITH_WIRE if row.wire and row.wire.place is place)
-    return dict.fromkeys((wire.number, wire.name, wire.codec.name) for wire in wires)
+    # One without a name is only read.
+    return dict.fromkeys((wire.number, wire.name, wire.codec.name) for wire in wires if wire.codec.name)

@@ -18,6 +18,8 @@ MACVLAN_KINDS = ("macvlan", "macvtap")
 # include/uapi/linux/if_arp.h: the only hardware type on which macvlan_newlink() creates a usable link.
 ARPHRD_ETHER = 1
 IPV6_MTU = 1280  # include/uapi/linux/ipv6.h: below it a link has no IPv6, and no addrgenmode
+# Settings of IPv6, and the values that a link without IPv6 has in effect.
+WITHOUT_IPV6: t.Mapping[str, t.Any] = {"addrgenmode": "none", "accept_ra": False}
 
 # The link group of links that are not complete yet: a link that stays in it was left by a killed run. The bytes are
 # "mvln".
@@ -160,7 +162,7 @@ class _Named:
 
 @dataclass(frozen=True)
 class DesiredLink(Attributes, _Named):
-    """One desired link; None means "keep" (for a new link: the kernel's default).
+    """One desired link; None means "keep" (for a new link: the kernel's default, and DEFAULT_MODE).
 
     ``kind`` is macvtap or macvlan: in the kernel, macvtap is macvlan with a tap.
     """

@@ -9,7 +9,8 @@ import os
 import socket
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, netns, rtnetlink, tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, identity, netns, rtnetlink, tap
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.execution import Confirm, Execution
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     Device,
@@ -34,6 +35,8 @@ class Session:
         # What this session has done during a rollback.
         self.brought: Journal[Link] = Journal()
         self._memory: decode.Memory = {}
+        # A tap has its number as long as its link is there.
+        self._numbers: dict[tuple[t.Any, ...], Device] = {}
         for name, file in files.items():
             with netns.entered(file) as descriptor:
                 self.sockets[name] = stack.enter_context(rtnetlink.open_socket())
@@ -67,9 +70,11 @@ class Session:
     def _taps(self, links: t.Sequence[Link], among: Links) -> dict[str, Tap]:
         found: dict[str, Tap] = {}
         for name in {link.netns for link in links}:
-            theirs = [link for link in links if link.netns == name]
-            devices = self._devices(name, {link.name: link.index for link in theirs}, among)
-            found.update((link.key, tap.observe(link.index, devices.get(link.name))) for link in theirs)
+            theirs = [(link, identity.fixed(link)) for link in links if link.netns == name]
+            new = {link.name: link.index for link, fixed in theirs if fixed not in self._numbers}
+            devices = self._devices(name, new, among)
+            self._numbers.update((fixed, devices[link.name]) for link, fixed in theirs if link.name in devices)
+            found.update((link.key, tap.observe(link.index, self._numbers.get(fixed))) for link, fixed in theirs)
         return found
 
     def _devices(self, name: str | None, indexes: t.Mapping[str, int], among: Links) -> dict[str, Device]:
@@ -79,6 +84,20 @@ class Session:
             ours = {link.index: (link.name, link.mac) for link in among.values() if link.netns is None}
             found = tap.in_sysfs(ours, indexes)
         return found or {}
+
+    def write_sysctl(self, name: str | None, path: str, value: int) -> None:
+        """Write a setting below /proc/sys/net, in the network namespace ``name`` of this session.
+
+        :raises MacvtapError: the system refuses.
+        """
+        file = f"/proc/sys/net/{path}"
+        try:
+            with contextlib.nullcontext() if name is None else netns.entered(self._files[name]):
+                if value or os.path.exists(file):
+                    with open(file, "w", encoding="ascii") as setting:
+                        setting.write(str(value))
+        except OSError as exc:
+            raise MacvtapError(f"cannot set {file} to {value}: {exc.strerror}") from exc
 
     def observe_counters(self) -> dict[int, dict[str, int]]:
         """Return the counters of all links of this namespace by their index."""

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import me
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import (
     ADDRGENMODES,
     IFF_ALLMULTI,
+    IFF_NOARP,
     MODES,
     ROWS,
     VLAN_ROWS,
@@ -93,8 +94,9 @@ def _linkinfo_data(link: Link) -> tuple[str, messages.Attributes]:
 
 
 def up_after_create(link: Link) -> bool:
-    # The kernel generates the address when the link comes up; and a link that changes its namespace goes down.
-    return bool(link.addrgenmode or link.netns)
+    # The kernel generates the address when the link comes up, and then accepts router advertisements; and a link that
+    # changes its namespace goes down.
+    return bool(link.addrgenmode or link.netns or link.accept_ra is not None)
 
 
 def allmulticast_after_up(link: Link) -> bool:
@@ -119,6 +121,12 @@ def post_create(step: Step[Link], index: int) -> t.Iterator[bytes]:
         yield messages.change(index, (), rtnetlink.IFF_UP, rtnetlink.IFF_UP)
     if allmulticast_after_up(link):
         yield _allmulticast(index, on=True)
+
+
+def sysctls(before: Link, after: Link) -> t.Iterator[tuple[str, int]]:
+    """Yield the settings below /proc/sys/net that differ, with ``{}`` for the link's name, and their values."""
+    if after.accept_ra is not None and after.accept_ra != before.accept_ra:
+        yield "ipv6/conf/{}/accept_ra", int(after.accept_ra)
 
 
 def before_removal(step: Step[Link]) -> t.Iterator[bytes]:
@@ -198,20 +206,42 @@ def _temporary_mac() -> str:
 
 
 def change(step: Step[Link]) -> t.Iterator[bytes]:
+    """Yield the requests: what needs the link as it was, then all that fits one request, then what needs it changed."""
     before, after = t.cast("Link", step.before), t.cast("Link", step.after)
-    index = before.index
-    # The promiscuity of the parent changes with this flag only while the link is up: see impacts.py.
-    flags = messages.kind(after.kind, (_FLAGS.name, _macvlan_flags(after)))
-    new_flags = _macvlan_flags(before) != _macvlan_flags(after)
-    first, last = passthru_allmulticast(before, after) if before.mode == "passthru" else (False, None)
-    if first:
-        yield _allmulticast(index, on=False)
-    if new_flags and before.up:
-        yield messages.change(index, (flags,))
-    # A link without IPv6 accepts it only once it has IPv6: see below.
-    generates = after.addrgenmode if after.addrgenmode != before.addrgenmode else None
-    if generates and before.addrgenmode:
-        yield _addrgenmode(index, generates)
+    clears_first, last = passthru_allmulticast(before, after) if before.mode == "passthru" else (False, None)
+    if clears_first:
+        yield _allmulticast(before.index, on=False)
+    if before.up:
+        yield from _changed_flags(before, after)
+    if before.addrgenmode:
+        yield from _changed_addrgenmode(before, after)
+    yield from _changed_values(before, after)
+    if not before.addrgenmode:
+        # A link without IPv6 accepts it only once it has IPv6, by its new MTU.
+        yield from _changed_addrgenmode(before, after)
+    if last is not None:
+        yield _allmulticast(before.index, on=last)
+    if not before.up:
+        yield from _changed_flags(before, after)
+    if after.mode == "source":
+        had = before.source_macs if before.mode == "source" else frozenset()
+        yield from _source_macs(after, before.index, had)
+    for name in sorted(after.altnames - before.altnames):
+        yield messages.altname(before.index, name, add=True)
+
+
+def _changed_flags(before: Link, after: Link) -> t.Iterator[bytes]:
+    # The promiscuity of the parent changes with these flags only while the link is up: see impacts.py.
+    if _macvlan_flags(before) != _macvlan_flags(after):
+        yield messages.change(before.index, (messages.kind(after.kind, (_FLAGS.name, _macvlan_flags(after))),))
+
+
+def _changed_addrgenmode(before: Link, after: Link) -> t.Iterator[bytes]:
+    if after.addrgenmode and after.addrgenmode != before.addrgenmode:
+        yield _addrgenmode(before.index, after.addrgenmode)
+
+
+def _changed_values(before: Link, after: Link) -> t.Iterator[bytes]:
     data = [(_MODE.name, MODES[after.mode])] if after.mode and after.mode != before.mode else []
     data += _values(_OF_MACVLAN, after, before)
     attrs: list[tuple[str, t.Any]] = [messages.kind(after.kind, *data)] if data else []
@@ -220,18 +250,7 @@ def change(step: Step[Link]) -> t.Iterator[bytes]:
     if before.mode == "passthru":
         bits, mask = bits & ~IFF_ALLMULTI, mask & ~IFF_ALLMULTI
     if attrs or mask:
-        yield messages.change(index, tuple(attrs), bits, mask)
-    if generates and not before.addrgenmode:
-        yield _addrgenmode(index, generates)
-    if last is not None:
-        yield _allmulticast(index, on=last)
-    if new_flags and not before.up:
-        yield messages.change(index, (flags,))
-    if after.mode == "source":
-        had = before.source_macs if before.mode == "source" else frozenset()
-        yield from _source_macs(after, index, had)
-    for name in sorted(after.altnames - before.altnames):
-        yield messages.altname(index, name, add=True)
+        yield messages.change(before.index, tuple(attrs), bits, mask)
 
 
 def _source_macs(link: Link, index: int, had: frozenset[str]) -> t.Iterator[bytes]:
@@ -258,6 +277,7 @@ def _link_flags(after: Link, before: Link | None) -> tuple[int, int]:
     bits = (
         (rtnetlink.IFF_UP, before.up if before else False, after.up),
         (IFF_ALLMULTI, before.allmulticast if before else False, after.allmulticast),
+        (IFF_NOARP, before is not None and before.arp is False, None if after.arp is None else not after.arp),
     )
     for bit, old, new in bits:
         if new is not None and new != old:

@@ -172,5 +172,5 @@ def _revert_changes(step: Step[Link], rollback: _Rollback) -> None:
             values[one.name] = was
     if "mtu" in values and now.addrgenmode is None:
         # With an MTU that allows IPv6 the kernel sets it as on a new link.
-        values["addrgenmode"] = before.addrgenmode
+        values.update(addrgenmode=before.addrgenmode, accept_ra=before.accept_ra)
     rollback.add(now, replace(now, **values) if values else now, step)

@@ -80,6 +80,10 @@ def row(option: str, kind: str = "int", **more: t.Any) -> dict[str, Row]:
     return {"row": Row(option, kind, **more)}
 
 
+def mode(given: str, _path: str) -> str:
+    return "passthru" if given == "passthrough" else given
+
+
 def mac_address(given: str, path: str) -> str:
     return _mac.require(given, path=path)
 

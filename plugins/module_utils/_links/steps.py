@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Builds steps from one state of a link to another, for links of any kind. Pure."""
+"""Builds steps from one state of a link to another. Pure."""
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.impacts import impact_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import fields as fields_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Plan, Step
 
 
@@ -33,7 +36,7 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
     also: t.Sequence[Change] = (),
     path: str = "",
 ) -> Step[ThingT]:
-    """Return the step with its changes field by field, and the changes ``also``.
+    """Return the step of a link of any kind with its changes field by field, and the changes ``also``.
 
     ``fields`` returns what users can set of a link, ``impact`` the cost of a new value on an existing one.
     """
@@ -54,6 +57,18 @@ def between(  # noqa: PLR0913  # what differs between the kinds of link
         ]
     changed = {change.field for change in changes}
     return Step(target, before, after, (*changes, *also), _view(old, changed), _view(new, changed), path)
+
+
+def step_between(before: Link | None, after: Link | None, *, path: str = "") -> Step[Link]:
+    """Return the step from one state of a link to another, with its changes field by field."""
+    cost = functools.partial(impact_of, up=after is None or after.up)
+    return between(before, after, fields_of, cost, also=_repair(before, after), path=path)
+
+
+def _repair(before: Link | None, after: Link | None) -> t.Sequence[Change]:
+    if not (after and after.tap and after.tap.repair and before and before.tap and before.tap.fault):
+        return ()
+    return (Change(after.key, "tap.node", before.tap.fault, "is its own", Impact.IN_PLACE),)
 
 
 def in_order(steps: t.Iterable[Step[ThingT]], warnings: tuple[str, ...] = ()) -> Plan[ThingT]:

@@ -144,7 +144,7 @@ def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[s
     found = {}
     for name, index in indexes.items():
         device = device_in_sysfs(name, index)
-        if device is None or _read(f"/sys/class/net/{name}/address").decode("ascii", "replace") != links[index][1]:
+        if device is None or _attribute(name, "address").decode("ascii", "replace") != links[index][1]:
             return {}
         found[name] = device
     return found
@@ -152,8 +152,13 @@ def in_sysfs(links: t.Mapping[int, tuple[str, str | None]], indexes: t.Mapping[s
 
 def device_in_sysfs(name: str, index: int) -> Device | None:
     """Return the device number of a link's tap, None if /sys does not show it."""
-    major, _colon, minor = _read(f"/sys/class/net/{name}/tap{index}/dev").partition(b":")
+    major, _colon, minor = _attribute(name, f"tap{index}/dev").partition(b":")
     return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+
+
+def _attribute(name: str, attribute: str) -> bytes:
+    # What class/net links to, without looking the symbolic link up: half of the time.
+    return _read(f"/sys/devices/virtual/net/{name}/{attribute}") or _read(f"/sys/class/net/{name}/{attribute}")
 
 
 def _read(path: str) -> bytes:

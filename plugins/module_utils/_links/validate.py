@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     ARPHRD_ETHER,
     IPV6_MTU,
     MACVLAN_KINDS,
+    WITHOUT_IPV6,
     DesiredLink,
     Link,
     Links,
@@ -67,17 +68,16 @@ def check_movable(entry: DesiredLink, link: Link) -> None:
         )
 
 
-def check_addrgenmode(
-    entry: DesiredLink, before: Link | None, differs: t.Mapping[str, t.Any], parent: Link | None
-) -> None:
-    """Refuse addrgenmode for a link that has no IPv6."""
-    if differs.get("addrgenmode") in (None, "none"):
+def check_ipv6(entry: DesiredLink, before: Link | None, differs: t.Mapping[str, t.Any], parent: Link | None) -> None:
+    """Refuse settings of IPv6 for a link that has none."""
+    option = next((option for option, off in WITHOUT_IPV6.items() if differs.get(option) not in (None, off)), None)
+    if option is None:
         return
     mtu = differs.get("mtu") or (before.mtu if before else parent.mtu if parent else None)
     if mtu is not None and mtu < IPV6_MTU:
         raise MacvtapError(
             f"requires IPv6, which needs an MTU of at least {IPV6_MTU}; the link has {mtu}. Remove it, or raise mtu",
-            path=join_path(entry.path, "addrgenmode"),
+            path=join_path(entry.path, option),
         )
 
 

@@ -8,11 +8,15 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, specification
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import specification
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 
+_PLACE = specification("state", "parent", "id")
 VLAN_OPTIONS: dict[str, t.Any] = {
-    **specification("state", "parent", "id"),
+    **_PLACE,
+    # vlandev is the word of community.general.nmcli.
+    "parent": {**_PLACE["parent"], "aliases": [*_PLACE["parent"]["aliases"], "vlandev"]},
     "name": {"type": "str"},
     **specification("protocol", "mac", "mtu"),
 }

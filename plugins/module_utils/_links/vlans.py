@@ -18,9 +18,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     vlan_validate,
     vlan_warnings,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import NoSuchLinkError, resolve
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import RECREATES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import between, in_order
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
     OWNER_ALIAS,

@@ -14,7 +14,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 def warnings(desired: t.Sequence[DesiredLink], links: Links, steps: t.Sequence[Step[Link]]) -> tuple[str, ...]:
     """Return one warning per subject, however many links it is about."""
     staying = [entry for entry in desired if entry.state != "absent"]
-    defaulted = [w.key for w in staying if w.mode is None and w.key not in links]
     recreated = [step.target for step in steps if step.recreates]
     public = [w.key for w in staying if w.tap_mode is not None and w.tap_mode & 0o006 == 0o006]
     # macvlan_open() does not pass it on to the parent.
@@ -26,11 +25,6 @@ def warnings(desired: t.Sequence[DesiredLink], links: Links, steps: t.Sequence[S
             ineffective,
             "allmulticast was set while the link was down. In mode passthru this has no effect: the parent accepts no "
             "more multicast groups than before. Set the link down, with allmulticast: false, and up again",
-        ),
-        (
-            defaulted,
-            "mode is not set, so these new links get the kernel's default, vepa. In this mode guests of one host reach "
-            "each other only through a switch with reflective relay. Set mode: bridge for any other switch",
         ),
         (recreated, "recreated, so its tap (/dev/tapN) gets another number"),
         (public, "every user of the host can read and send this link's frames; mode 0660 with a group is safer"),

@@ -54,6 +54,8 @@ BE16 = _struct("be16", ">H")
 # Without a final NUL: the kernel counts it among the 255 bytes of an alias.
 TEXT = Codec("string", text)
 MAC = Codec("l2addr", mac)
+# DEVCONF_ACCEPT_RA of include/uapi/linux/ipv6.h, the fourth of the numbers.
+ACCEPT_RA = Codec("", lambda data: struct.unpack_from("=i", data, 12)[0] != 0)
 # Lists; the names are those of classes in messages.py.
 NAMES = Codec("names", lambda data: frozenset(map(text, attribute_list(data))))
 MACS = Codec("macs", lambda data: frozenset(one.hex(":") for one in attribute_list(data)))
@@ -122,3 +124,11 @@ def attribute_pairs(data: bytes) -> list[tuple[int, bytes]]:
         found.append((kind & _TYPE_MASK, data[start + 4 : start + length]))
         start += (length + 3) & ~3
     return found
+
+
+def of_link(name: str, number: int, codec: Codec = U32, **more: t.Any) -> Wire:
+    return Wire(Place.LINK, f"IFLA_{name}", number, codec, **more)
+
+
+def of_macvlan(name: str, number: int, codec: Codec = U32, **more: t.Any) -> Wire:
+    return Wire(Place.MACVLAN, f"IFLA_MACVLAN_{name}", number, codec, **more)

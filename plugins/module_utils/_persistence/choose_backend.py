@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.mod
 )
 
 _WHY_NOT = {NETWORKD: networkd.WHY_NOT, NETWORKMANAGER: networkmanager.WHY_NOT}
-_UNIT_INSTEAD = "Leave backend out, or set systemd: its unit makes the link under any network manager"
+_UNIT_INSTEAD = "Leave persistence out, or set systemd: its unit makes the link under any network manager"
 
 
 def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
@@ -33,7 +33,7 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
         return None
     reason = _unsupported(asked, kind, host)
     if reason is not None:
-        raise MacvtapError(reason, path=join_path(path, "backend"))
+        raise MacvtapError(reason, path=join_path(path, "persistence"))
     return IFUPDOWN if asked == IFUPDOWN else SYSTEMD
 
 
@@ -80,6 +80,6 @@ def addresses_by(asked: str, parent: Link, host: Host, path: str, *, dhcp4: bool
             f"{parent.name}"
         )
     raise MacvtapError(
-        f"{reason}. Use backend: networkd or networkmanager, or addresses in place of dhcp4",
+        f"{reason}. Use persistence: networkd or networkmanager, or addresses in place of dhcp4",
         path=join_path(path, "dhcp4"),
     )

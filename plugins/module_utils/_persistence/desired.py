@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import model as access
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.planner import as_declared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlan_model, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import choose_backend, model, validate
@@ -119,7 +120,7 @@ class _Resolver:
         parent = self._parent(want, now)
         has = now.mode if now else None
         # auto was decided when the link was made; a link that is still to be made (check mode) has what always works.
-        mode = has or "bridge" if want.mode == AUTO else want.mode or has or "vepa"
+        mode = has or DEFAULT_MODE if want.mode in (None, AUTO) else want.mode
         link = replace(
             want,
             mode=mode,
@@ -150,12 +151,12 @@ class _Resolver:
     def _refuse_netns(self, want: DesiredLink, asked: str) -> None:
         message = f"no link is made at boot in the network namespace {want.netns}"
         if asked not in ("auto", "none"):
-            raise MacvtapError(f"{message}. Set backend: none for this link", path=join_path(want.path, "netns"))
+            raise MacvtapError(f"{message}. Set persistence: none for this link", path=join_path(want.path, "netns"))
         # Here there may be another link of this name.
         self.decisions.setdefault(want.name, Decision(want))
         if asked == "auto":
             self.warnings.append(
-                f"{want.name} will not be there after a reboot: {message}. Set backend: none for it to silence this"
+                f"{want.name} will not be there after a reboot: {message}. Set persistence: none for it to silence this"
             )
 
     def _parent(self, want: DesiredLink | access.DesiredShim, link: Link | None) -> Link:
@@ -229,14 +230,14 @@ class _Resolver:
         if self.not_made:
             self.warnings.append(
                 f"{join_names(self.not_made)} will not be there after a reboot: systemd, whose unit would make them, "
-                "does not run here. Set backend (in the roles macvtap_links_persistence and "
+                "does not run here. Set persistence (in the roles macvtap_links_persistence and "
                 "macvtap_host_access_persistence): ifupdown where that reads interfaces(5), or none to silence this"
             )
         left = sorted(name for name, one in self.decisions.items() if one.left)
         if left:
             self.warnings.append(
                 f"{join_names(left)}: systemd does not run here, so what has been written before stays as it is. Set "
-                "backend to change it"
+                "persistence to change it"
             )
         return Resolved(self.decisions, tuple(self.warnings))
 

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _managed_blocks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files import File, step_between
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.desired import Resolved, resolve
@@ -60,8 +61,16 @@ def plan(declared: t.Sequence[Declared], host: Host, *, purge: bool = False) -> 
     return Plan(tuple(sorted(steps, key=_in_order)), (*resolved.warnings, *files.warnings))
 
 
+def purged_shims(declared: t.Sequence[Declared], host: Host) -> list[Declared]:
+    """Return entries that remove what is written for shims that are not ``declared``."""
+    names = {one.want.name for one in declared if isinstance(one.want, DesiredShim)}
+    written = written_of(host.files.values()).values()
+    undeclared = sorted(one.name for one in written if one.kind == SHIM and one.name not in names)
+    return [Declared(DesiredShim(name, "purge", "absent"), "auto") for name in undeclared]
+
+
 def resolved_of(declared: t.Sequence[Declared], host: Host) -> Resolved:
-    return resolve(declared, host, _written(file for file in host.files.values() if file.ours))
+    return resolve(declared, host, written_of(host.files.values()))
 
 
 def links_of(file: File) -> dict[str, str]:
@@ -72,9 +81,9 @@ def links_of(file: File) -> dict[str, str]:
     return {own[1]: ""} if own else {name: kind for name, (kind, _text) in blocks.items()}
 
 
-def _written(files: t.Iterable[File]) -> dict[str, Entry]:
-    """Return what is written of each link, by its name; of earlier versions only its kind, where that is known."""
-    files = list(files)
+def written_of(files: t.Iterable[File]) -> dict[str, Entry]:
+    """Return what our files have of each link, by its name; of earlier versions only its kind, where that is known."""
+    files = [file for file in files if file.ours]
     found: dict[str, Entry] = {}
     for file in files:
         for name, kind in links_of(file).items():
@@ -215,7 +224,7 @@ class _Files:
             elif decided is not None and decided.backend is None:
                 self.warnings.append(
                     f"{on} will not be there after a reboot, though that is written: nothing makes {name}, the "
-                    "parent. Set backend: none for that too, or another one here"
+                    "parent. Set persistence: none for that too, or another one here"
                 )
 
     def _entries(self) -> dict[str, Entry]:

@@ -101,7 +101,8 @@ def check_name(name: str, path: str) -> None:
     if not _NAME.fullmatch(name) or name.isdigit() or name in {"all", "default"}:
         raise MacvtapError(
             f"'{name}' cannot be written into configuration files: letters, digits and any of _ . , + @ - can, not "
-            "digits alone, and not the words all and default. Choose another name, or set backend: none for this link",
+            "digits alone, and not the words all and default. Choose another name, or set persistence: none "
+            "for this link",
             path=path,
         )
 
@@ -111,7 +112,7 @@ def check_text(text: str, path: str) -> None:
     found = _ENDS_A_VALUE.search(text)
     if found:
         raise MacvtapError(
-            f"{found[0]!r} cannot be written into configuration files. Leave it out, or set backend: none for this "
+            f"{found[0]!r} cannot be written into configuration files. Leave it out, or set persistence: none for this "
             "link",
             path=path,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import Answers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
@@ -18,7 +19,7 @@ OPTIONS: t.Mapping[str, t.Mapping[str, t.Any]] = {
     "auto": {"type": "str", "choices": list(SCOPES), "default": SCOPES[0]},
     "check_relay": {"type": "bool", "default": False},
 }
-_REFLECTED, _SAFE = _OF_THE_SWITCH = ("vepa", "bridge")
+_REFLECTED, _SAFE = _OF_THE_SWITCH = ("vepa", DEFAULT_MODE)
 _NO_LINKS = "the links of its host cannot be read from here"
 
 
@@ -37,12 +38,12 @@ class Case:
     had: str | None = None
 
 
-def kept(mode: str | None, *, moves: bool) -> str | None:
-    """Return the current ``mode`` of a link, None where it moves to another switch, so that the mode is open again.
+def kept(mode: str | None, *, moves: bool, declared: str | None) -> str | None:
+    """Return the current ``mode`` of a link, None where it moves to another switch, and auto is open again.
 
     Modes other than vepa and bridge do not depend on the switch: they were chosen for another reason.
     """
-    return None if moves and mode in _OF_THE_SWITCH else mode
+    return None if moves and declared == AUTO and mode in _OF_THE_SWITCH else mode
 
 
 def to_ask(cases: t.Sequence[Case], *, always: bool, check: bool) -> set[str]:
@@ -110,11 +111,11 @@ def _open(case: Case, always: bool) -> bool:
 
 
 def _mode(case: Case, answers: Answers, *, always: bool) -> str:
-    """Return the resulting mode. The kernel and libvirt default to vepa."""
+    """Return the resulting mode."""
     if case.declared not in (None, AUTO):
         return str(case.declared)
     if not _open(case, always):
-        return case.had or _REFLECTED
+        return case.had or DEFAULT_MODE
     answer = answers.get(case.parent or "")
     if answer is None or answer.reflects is None:
         return case.had or _SAFE

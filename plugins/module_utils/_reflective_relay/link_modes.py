@@ -30,5 +30,5 @@ def resolve_modes(desired: t.Sequence[DesiredLink], modes: t.Mapping[str, str | 
 def _case(entry: DesiredLink, links: Links) -> Case:
     had = links.get(entry.key)
     parent = resolve(entry, links).name if entry.parent is not None else had.parent if had else None
-    mode = kept(had.mode, moves=parent != had.parent) if had else None
+    mode = kept(had.mode, moves=parent != had.parent, declared=entry.mode) if had else None
     return Case(entry.path, entry.key, parent, entry.mode, mode)

@@ -174,14 +174,14 @@ def test_two_nics_with_one_address_are_distinguished(selector: dict[str, t.Any],
     assert resolved.before.stored is PAIR[place]
     if running:
         assert resolved.before.live is not None
-        assert resolved.before.live.get("address") == PAIR[place].get("address")
+        assert resolved.before.live.get("pci_address") == PAIR[place].get("pci_address")
     # What is asked of the running guest goes by the address.
     assert resolved.after.live == resolved.before.live
     assert meant([want(mac=A, model="e1000")], host)[0].startswith("interfaces[0].mac: domain 'web1' has 2 interfaces")
 
 
 def test_a_teaming_pair_has_one_direct_nic() -> None:
-    direct, other = iface(A), Iface(A, "hostdev", {"address": "0000:03:00.0"}, xml="<hostdev/>")
+    direct, other = iface(A), Iface(A, "hostdev", {"pci_address": "0000:03:00.0"}, xml="<hostdev/>")
     assert meant([want(mac=A, mode="private")], on(direct, other)) == [A]
     (resolved,) = resolution.resolve([want(mac=A, mode="private")], on(other, direct))
     assert resolved.before.stored is direct

@@ -41,8 +41,8 @@ def test_a_declaration_is_normalised() -> None:
         ),
         ({"rom": {"file": "/x\ny"}}, "interfaces[2].rom.file: '/x\\ny' has a control character"),
         ({"alias": "ua-\0"}, "interfaces[2].alias: 'ua-\\x00' has a control character"),
-        ({"address": "0:0:0.0"}, "interfaces[2].address: libvirt treats '0:0:0.0' as no address"),
-        ({"address": "0000:01:20.0"}, "interfaces[2].address: '0000:01:20.0' is not a PCI address"),
+        ({"pci_address": "0:0:0.0"}, "interfaces[2].pci_address: libvirt treats '0:0:0.0' as no address"),
+        ({"pci_address": "0000:01:20.0"}, "interfaces[2].pci_address: '0000:01:20.0' is not a PCI address"),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, t.Any], said: str) -> None:

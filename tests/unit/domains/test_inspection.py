@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 STORED = Iface(A, values={"source": "eth0", "mode": "bridge", "model": "virtio"})
-LIVE = replace(STORED, values={**STORED.values, "target": "macvtap0", "alias": "net0", "address": "0000:01:00.0"})
+LIVE = replace(STORED, values={**STORED.values, "target": "macvtap0", "alias": "net0", "pci_address": "0000:01:00.0"})
 DOMAIN = Domain("web1", "uuid1", running=True, stored=(STORED,), live=(LIVE,))
 TAP = Tap("/dev/tap7", (245, 1), (245, 1), "libvirt-qemu", "kvm", 0o600)
 LINK = Link("macvtap0", 7, "macvtap", "eth0", 2, "bridge", A, 1500, up=True, tap=TAP)
@@ -46,7 +46,7 @@ def test_everything_of_a_running_guest() -> None:
                 "model": "virtio",
                 "target": "macvtap0",
                 "alias": "net0",
-                "address": "0000:01:00.0",
+                "pci_address": "0000:01:00.0",
             },
             "differences": [],
             "stale_mode": None,

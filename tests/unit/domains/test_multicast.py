@@ -72,6 +72,44 @@ def test_allmulticast_is_refused_in_mode_passthrough(desired: Desired, on: Host,
     assert refused(desired, on, "in mode passthrough.* trust_guest_rx_filters: true") == path
 
 
+def by_default(**given: t.Any) -> Desired:
+    return replace(want(**{"allmulticast": "yes", **given}), defaults=frozenset({"allmulticast"}))
+
+
+@pytest.mark.parametrize("values", [PASSES, TRUSTS], ids=str)
+def test_the_default_of_the_entries_gives_way_where_it_is_impossible(values: dict[str, t.Any]) -> None:
+    without, rule = udev_rules(stopped(STORED)), udev_rules(stopped(STORED), MAC)
+    there = udev_rules(stopped(changed(STORED, **values)))
+    assert [field for field, *_rest in changes(planner.plan([by_default(**values)], without))] == list(values)
+    assert planner.plan([by_default()], there) == Plan()
+    # The interface had it before: the rule goes, also if that has to be known of all domains.
+    assert resolution.needs_all_macs([by_default(**values)], rule)
+    plan = planner.plan([by_default(**values)], rule)
+    assert ("allmulticast", True, False, "config") in changes(plan)
+    assert rules_after(plan) == {MAC: False}
+
+
+def test_the_default_of_the_entries_is_what_an_entry_sets_elsewhere() -> None:
+    on = udev_rules(stopped(STORED))
+    assert planner.plan([by_default()], on) == planner.plan([want(allmulticast="yes")], on)
+    assert rules_after(planner.plan([by_default()], on)) == {MAC: True}
+    for remote in (host(stopped(STORED)), replace(on, uri="qemu:///session")):
+        assert planner.plan([by_default()], remote) == Plan()
+        with pytest.raises(MacvtapError, match="libvirt cannot store it"):
+            planner.plan([want(allmulticast="yes")], remote)
+
+
+def test_the_default_of_the_entries_does_not_apply_where_the_next_start_would_end_it() -> None:
+    on = host(stopped(STORED), links=LINKS, rules_unsupported="this host has no udev to set it at the next start")
+    plan = planner.plan([by_default()], on)
+    assert plan.steps == ()
+    (warning,) = plan.warnings
+    assert "because this host has no udev" in warning
+    for other in (by_default(allmulticast="no"), by_default(**PASSES), by_default(**TRUSTS), want(source="eth0")):
+        assert "has no udev" not in "".join(planner.plan([other], on).warnings)
+    assert changes(planner.plan([by_default()], replace(on, managed_rules=frozenset()))) != []
+
+
 def test_a_rule_is_removed_with_a_change_to_mode_passthrough_if_declared() -> None:
     plan = planner.plan([want(mode="passthrough", allmulticast="no")], udev_rules(stopped(STORED), MAC))
     assert changes(plan) == [

@@ -22,7 +22,7 @@ VALUES = {
     "mode": "bridge",
     "model": "virtio",
     "link_state": "up",
-    "address": "0000:01:00.0",
+    "pci_address": "0000:01:00.0",
 }
 STORED = Iface(MAC, values=VALUES, xml="<interface/>", index=0)
 LIVE = replace(STORED, values={**VALUES, "target": "macvtap0", "alias": "net0"})
@@ -117,7 +117,7 @@ COSTS = {
     "driver.queues": ("4", "replug"),
     "target": ("web0", "replug"),
     "alias": ("ua-lan", "replug"),
-    "address": ("0000:07:00.0", "replug"),
+    "pci_address": ("0000:07:00.0", "replug"),
     "acpi_index": ("3", "replug"),
     "trust_guest_rx_filters": ("yes", "replug"),
     "boot_order": ("1", "restart"),
@@ -231,10 +231,10 @@ def test_a_missing_interface_is_added_with_virtio() -> None:
     assert plan.warnings == ()
 
 
-def test_a_new_interface_with_no_mode_is_vepa_with_a_warning() -> None:
+def test_a_new_interface_with_no_mode_is_in_mode_bridge() -> None:
     plan = planner.plan([want(source="eth0")], host(stopped()))
-    assert ("mode", None, "vepa", "config") in changes(plan)
-    assert "reflective relay" in plan.warnings[0]
+    assert ("mode", None, "bridge", "config") in changes(plan)
+    assert plan.warnings == ()
 
 
 def test_a_missing_interface_is_attached_to_a_running_guest() -> None:
@@ -261,7 +261,7 @@ def test_a_live_interface_that_is_not_stored_is_stored_as_it_is() -> None:
     assert step.after is not None
     assert step.after.stored is not None
     assert step.after.stored.values == {
-        **{name: text for name, text in VALUES.items() if name != "address"},
+        **{name: text for name, text in VALUES.items() if name != "pci_address"},
         "driver.queues": "4",
         "boot_order": "1",
     }
@@ -521,7 +521,7 @@ def test_a_source_that_stays_is_not_judged() -> None:
 BRIDGED = Iface(
     MAC,
     "bridge",
-    {"model": "e1000e", "boot_order": "1", "alias": "ua-lan", "address": "0000:01:00.0", "vlan": "7"},
+    {"model": "e1000e", "boot_order": "1", "alias": "ua-lan", "pci_address": "0000:01:00.0", "vlan": "7"},
     "br0",
     "<interface/>",
 )
@@ -534,11 +534,11 @@ def test_conversion_keeps_what_the_guest_sees() -> None:
     assert step.after.stored is not None
     assert step.after.stored.type == "direct"
     assert step.after.stored.xml == BRIDGED.xml
-    assert {n: step.after.stored.get(n) for n in ("model", "boot_order", "alias", "address", "vlan", "source")} == {
+    assert {n: step.after.stored.get(n) for n in ("model", "boot_order", "alias", "pci_address", "vlan", "source")} == {
         "model": "e1000e",
         "boot_order": "1",
         "alias": "ua-lan",
-        "address": "0000:01:00.0",
+        "pci_address": "0000:01:00.0",
         "vlan": None,
         "source": "eth0",
     }
@@ -877,10 +877,10 @@ def test_what_only_the_running_guest_has_as_another_type_is_not_this_modules(kin
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("alias", "ua-lan"), ("address", "0000:02:00.0"), ("boot_order", "2"), ("acpi_index", "7")],
+    [("alias", "ua-lan"), ("pci_address", "0000:02:00.0"), ("boot_order", "2"), ("acpi_index", "7")],
 )
 def test_what_no_two_devices_of_a_domain_can_have_is_given_once(name: str, value: str) -> None:
-    other = changed(replace(STORED, mac=OTHER), **{"address": "0000:03:00.0", name: value})
+    other = changed(replace(STORED, mac=OTHER), **{"pci_address": "0000:03:00.0", name: value})
     on = host(stopped(STORED, other), Domain("web2", stored=(replace(other, mac="52:54:00:00:00:03"),)))
     with pytest.raises(
         MacvtapError, match=rf"^interfaces\[2\]\.{name}: {value} is also used by interface {OTHER} of the"

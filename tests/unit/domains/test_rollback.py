@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner, resolution, rollback
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import planner, rollback
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
     DETACHED,
@@ -19,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Domain,
     Iface,
     Nic,
+    target,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED as WRITTEN,
@@ -43,7 +44,7 @@ def domain(stored: Iface | None, live: Iface | None, instance: str = "1", **more
 
 def journal_of(before: Nic, after: Nic, *actions: str) -> Journal[Nic]:
     journal: Journal[Nic] = Journal()
-    step = Step(resolution.target(before), before, after, ())
+    step = Step(target(before), before, after, ())
     for action in actions:
         journal.record(step, action)
     return journal

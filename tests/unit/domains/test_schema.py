@@ -92,7 +92,7 @@ def test_what_this_collection_writes_is_what_libvirt_takes() -> None:
     values = {field.name: field.choices[0] if field.choices else field.bool_words[1] for field in FIELDS}
     values |= {field.name: "1" for field in FIELDS if field.kind == "int"}
     values |= dict.fromkeys(("driver.rx_queue_size", "driver.tx_queue_size"), "256")
-    values |= {"source": "eth0", "model": "virtio", "target": "web0", "alias": "ua-lan", "address": "0000:01:00.0"}
+    values |= {"source": "eth0", "model": "virtio", "target": "web0", "alias": "ua-lan", "pci_address": "0000:01:00.0"}
     values |= {"rom.file": "/a", "virtualport.instanceid": "0" * 32}
     del values["virtualport.profileid"]
     assert schema.violation(element.render(Iface(A, values=values))) is None

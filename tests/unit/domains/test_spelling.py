@@ -37,8 +37,8 @@ def given(**said: t.Any) -> dict[str, str | None]:
         ({"mode": "passthru"}, {"mode": "passthrough"}),
         ({"driver": {"queues": 1}}, {"driver.queues": None}),
         ({"driver": {"queues": 2}}, {"driver.queues": "2"}),
-        ({"address": ""}, {}),
-        ({"address": "1:0.0"}, {"address": "0000:01:00.0"}),
+        ({"pci_address": ""}, {}),
+        ({"pci_address": "1:0.0"}, {"pci_address": "0000:01:00.0"}),
         (
             {"virtualport": {"type": "802.1Qbg", "instanceid": UUID.upper().replace("-", "")}},
             {"virtualport.type": "802.1Qbg", "virtualport.instanceid": UUID},
@@ -92,7 +92,7 @@ def planned(iface: Iface, **said: t.Any) -> str | None:
         (f"<virtualport type='802.1Qbg'><parameters managerid='0x0b' typeid='1' typeidversion='2' "
          f"instanceid='{UUID.upper()}'/></virtualport>",
          {"virtualport": {"managerid": 11, "type": "802.1Qbg", "instanceid": UUID}}),
-        ("<model type='virtio'/><address type='pci' bus='1' slot='0'/>", {"address": "0000:01:00.0"}),
+        ("<model type='virtio'/><address type='pci' bus='1' slot='0'/>", {"pci_address": "0000:01:00.0"}),
         # libvirt takes a card with no model for another one than virtio, and it is not this task that chose it.
         ("<driver name='vhost' queues='4'><host csum='off'/></driver>", {"source": "eth0"}),
         ("<model type='e1000e'/><driver name='vhost'/>", {"mode": "bridge"}),
@@ -140,7 +140,7 @@ DEFAULTS = {
     "driver": {"name": "vhost", "queues": 4},
     "model": "virtio",
     "vlan": 5,
-    "address": "0000:09:00.0",
+    "pci_address": "0000:09:00.0",
     "target": "web0",
     "alias": "ua-a",
     "boot_order": 1,
@@ -161,7 +161,7 @@ DEFAULTS = {
         ({"driver": {}, "model": "e1000"}, "driver.queues"),
         ({"rom": {}}, "rom.file"),
         ({"vlan": 0}, ""),
-        ({"address": ""}, "address"),
+        ({"pci_address": ""}, "pci_address"),
         ({"target": ""}, ""),
         ({"alias": ""}, ""),
         ({"boot_order": 0}, ""),

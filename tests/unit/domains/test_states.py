@@ -95,8 +95,8 @@ def test_planned_nics_are_identified_by_their_address() -> None:
     declared = [by("source", "eth0"), want(mac=OTHER, source="eth1", mode="bridge")]
     pins = identity.pinned(resolution.resolve(declared, before))
     assert [(pin.by, pin.mac) for pin in pins] == [("mac", MAC), ("mac", OTHER)]
-    second = replace(STORED, mac=OTHER, values={**STORED.values, "source": "eth1", "address": "0000:02:00.0"})
-    theirs = replace(STORED, mac="52:54:00:00:00:77", values={**STORED.values, "address": "0000:03:00.0"})
+    second = replace(STORED, mac=OTHER, values={**STORED.values, "source": "eth1", "pci_address": "0000:02:00.0"})
+    theirs = replace(STORED, mac="52:54:00:00:00:77", values={**STORED.values, "pci_address": "0000:03:00.0"})
     assert not planner.plan(pins, host(stopped(STORED, second, theirs), links=LINKS)).changed
 
 

@@ -281,7 +281,7 @@ def test_every_field_is_read() -> None:
         "alias": "ua-lan",
         "rom": {"bar": False, "file": "/rom"},
         "acpi_index": 3,
-        "address": "0000:01:00.0",
+        "pci_address": "0000:01:00.0",
     }
 
 
@@ -298,7 +298,7 @@ def test_one_field_taken_away_or_set_leaves_the_others(field: fields.Field) -> N
     (left,) = xml.interfaces(xml.edit(WHOLE, [(iface, replace(iface, values=without))]))
     implied = {} if field.implied is None else {field.name: field.implied}
     assert left.values == {**without, **implied}
-    other = {"address": "0000:07:00.3"}.get(field.name, "7")
+    other = {"pci_address": "0000:07:00.3"}.get(field.name, "7")
     (again,) = xml.interfaces(
         xml.edit(WHOLE.replace(iface.xml, left.xml), [(left, changed(left, **{field.name: other}))])
     )

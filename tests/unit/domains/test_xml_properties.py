@@ -51,7 +51,7 @@ def parsed(element: str) -> ElementTree.Element:
 def rest(element: ElementTree.Element, path: tuple[str, ...] = ()) -> list[t.Any]:
     """What is in an interface besides its fields: comments, unknown elements and attributes."""
     fields = [field for field in IN_XML if field.element == path]
-    own = {name for field in fields for name in field.write("0:0:0.0" if field.name == "address" else "")}
+    own = {name for field in fields for name in field.write("0:0:0.0" if field.name == "pci_address" else "")}
     found: list[t.Any] = [(path, name, value) for name, value in element.attrib.items() if name not in own]
     for child in element:
         if isinstance(child.tag, str) and any(f.element[: len(path) + 1] == (*path, child.tag) for f in IN_XML):

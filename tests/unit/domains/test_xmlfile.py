@@ -406,7 +406,7 @@ OPTIONS = st.fixed_dictionaries(
         "link_state": st.sampled_from(["up", "down"]),
         "boot_order": st.integers(0, 3),
         "acpi_index": st.integers(0, 3),
-        "address": st.sampled_from(["1:2.0", "0000:01:00.0", ""]),
+        "pci_address": st.sampled_from(["1:2.0", "0000:01:00.0", ""]),
         "trust_guest_rx_filters": st.booleans(),
         "vlan": st.just(0),
         "driver": st.fixed_dictionaries({}, optional={"queues": st.integers(1, 4), "rss": st.booleans()}),

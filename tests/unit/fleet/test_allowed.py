@@ -149,6 +149,25 @@ def test_undeclared_links_and_nics_are_listed() -> None:
     assert fleet_undeclared.fleet_undeclared({"hv1": {"declared": all_of_it, "found": there}}) == []
 
 
+@pytest.mark.parametrize(
+    ("variables", "listed"),
+    [
+        ({}, ["link old0", "VLAN link old.20", "host interface oldhost0"]),
+        ({"links_purge": True, "links_group": 7}, ["host interface oldhost0"]),
+        ({"host_access_purge": True}, ["link old0", "VLAN link old.20"]),
+    ],
+)
+def test_what_comes_back_at_the_next_boot_and_is_not_declared_is_listed(
+    variables: dict[str, t.Any], listed: list[str]
+) -> None:
+    named = {"spare0": "macvtap", "new0": None, "old0": None, "old.20": "vlan", "oldhost0": "macvlan"}
+    written = [{"name": name, "kind": kind} for name, kind in named.items()]
+    there = {**found(macvtap("spare0", B)), "written": written}
+    host = {"declared": declared(links=[{"name": "spare0"}, {"name": "new0"}], **variables), "found": there}
+    (line,) = fleet_undeclared.fleet_undeclared({"hv1": host})
+    assert line == "hv1: " + ", ".join(f"{one} at the next boot" for one in listed)
+
+
 @pytest.mark.parametrize("purge", [False, True])
 def test_a_host_interface_that_a_purge_removes_under_ansible_is_a_conflict(purge: bool) -> None:
     shim = Link("host0", 31, "macvlan", "eth0", 2, "bridge", "52:54:00:00:00:fa", 1500, up=True, alias=SHIM)

@@ -33,7 +33,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import co
         (declared(links=[{"name": "x0", "gso_max_size": 9}]), "macvtap_links_links[0].gso_max_size: 9 is not between"),
         (
             declared(links=[{"name": "x0", "mode": "brige"}]),
-            "macvtap_links_links[0].mode: 'brige' is not one of vepa,",
+            "macvtap_links_links[0].mode: 'brige' is not one of bridge,",
         ),
         (declared(links=[{"name": "x0", "lower": "eth0"}]), "macvtap_links_links[0].lower: unknown option"),
         (declared(links=[{"name": "x0", "source_macs": {"a": 1}}]), "[0].source_macs: must be a list, not"),
@@ -54,7 +54,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import co
             declared(links_vlans=[{"parent": "eth0", "id": 9, "protocol": "x"}]),
             "[0].protocol: 'x' is not one of 802.1Q",
         ),
-        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is not one of vepa,"),
+        (declared(domains_mode="brige"), "macvtap_domains_mode: 'brige' is not one of bridge,"),
         (declared(links_purge="banana"), "macvtap_links_purge: 'banana' is neither true nor false"),
         (declared(links_mtu="big"), "macvtap_links_mtu: 'big' is not a whole number"),
     ],

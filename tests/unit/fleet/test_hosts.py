@@ -55,12 +55,11 @@ TRUSTED = {"model": "virtio", "trust_guest_rx_filters": "yes"}
             None,
             "and so removes allmulticast when these change",
         ),
-        (
-            {"trust_guest_rx_filters": True},
-            {"domains_allmulticast": True},
-            None,
-            "and so removes allmulticast when these change",
-        ),
+        # As the default it gives way.
+        ({"trust_guest_rx_filters": True}, {"domains_allmulticast": True}, None, None),
+        ({"mode": "passthrough"}, {}, None, None),
+        ({}, {}, TRUSTED, None),
+        ({}, {}, {"mode": "passthrough"}, None),
         (
             {"allmulticast": True},
             {"domains_trust_guest_rx_filters": True},

@@ -17,9 +17,7 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
     for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
         roles |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
         roles |= set(yaml.safe_load((path.parents[1] / "defaults/main.yml").read_text()))
-    others = {"macvtap_hosts", "macvtap_preflight", "macvtap_preflight_allow"}
-    others |= {"macvtap_preflight_json", "macvtap_segment"}
-    assert roles | others == names.KNOWN
+    assert roles == names.KNOWN
 
 
 @pytest.mark.parametrize(

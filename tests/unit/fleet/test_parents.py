@@ -55,6 +55,15 @@ def test_an_interface_to_remove_from_a_missing_uplink() -> None:
     assert conflict.message.endswith("source: no link with the PCI address 02:00.0 on this host")
 
 
+def test_the_links_of_another_host_are_not_looked_up() -> None:
+    there = found(uplink(3, "eth1"), web("web1", U1))
+    remote = {**there, "libvirt": {**there["libvirt"], "uri": "qemu+ssh://hv9/system"}}
+    by_address = declared(nic(mac=A, source="02:00:00:00:00:03"))
+    assert conflicts((by_address, there)) == []
+    assert "is not a name that libvirt can use, and uri qemu+ssh://hv9/system" in only((by_address, remote)).message
+    assert conflicts((declared(nic(mac=A, source="eth1")), remote)) == []
+
+
 def test_new_vlan_links_are_parents() -> None:
     def declaring(*vlans: Values, **variables: t.Any) -> Values:
         links = [{"name": "x0", "parent": "dmz0"}]
@@ -129,7 +138,7 @@ def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
     [
         (declared(links=[{"name": "p0", "mode": "passthru"}]), []),
         (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "state": "absent"}]), [macvtap("x0", B)]),
-        (declared(links=[{"name": "p0"}, {"name": "x0"}]), [macvtap("p0", B, "passthru")]),
+        (declared(links=[{"name": "p0"}, {"name": "x0"}], links_mode="bridge"), [macvtap("p0", B, "passthru")]),
         (declared(links=[{"name": "p0", "mode": "passthru"}, {"name": "x0", "parent": "eth1"}]), [uplink(3, "eth1")]),
         # One of two guests at a time, and one that is to leave.
         (declared(nic("a", mac=A, mode="passthrough"), nic("b", mac=B)), []),
@@ -241,6 +250,34 @@ def test_vepa_needs_a_switch_that_reflects(relay: bool | None, kinds: list[str])
     assert [one.kind for one in got] == kinds
     assert [places(one) for one in got] == [["hv1 x0 declared", f"hv1 web1 {A} declared"]] * len(kinds)
     assert conflicts((declared(nic(mac=A), links=[{"name": "x0"}]), there)) == []
+
+
+def test_without_a_mode_what_exists_keeps_its_own_and_what_is_new_is_in_mode_bridge() -> None:
+    there = found(running(iface(A, mode="vepa", target="macvtap0")), macvtap("x0", B, "vepa"), relay={"eth0": False})
+    (conflict,) = conflicts(
+        (declared(nic(mac=A), nic("new", mac=mac(3)), links=[{"name": "x0"}, {"name": "n0"}]), there)
+    )
+    assert conflict.kind == "vepa"
+    assert [place.split()[1] for place in places(conflict)] == ["x0", "web1"]
+
+
+def test_the_uplink_is_the_default_of_each_parent_and_source() -> None:
+    own = declared(
+        nic(mac=A),
+        links=[{"name": "x0"}],
+        uplink="gone",
+        links_vlans=[{"id": 20}],
+        host_access_shims=[{"name": "s0"}],
+    )
+    for default in ("macvtap_domains_source", "macvtap_links_parent"):
+        del own[default]
+    got = conflicts((own, H1))
+    assert {one.kind for one in got} == {"parent"}
+    assert sorted(place.split()[1] for one in got for place in places(one)) == ["gone.20", "s0", "web1", "x0"]
+    # Each role can have another one, and so can each entry.
+    others = {"macvtap_domains_source": "eth0", "macvtap_links_parent": "eth0", "macvtap_host_access_parent": "eth0"}
+    vlans = {"macvtap_links_vlans": [{"id": 20, "parent": "eth0"}]}
+    assert conflicts(({**own, **others, **vlans}, H1)) == []
 
 
 def test_links_of_one_name_in_several_namespaces() -> None:

@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
     planner,
     requests,
     rtnetlink,
+    steps,
     wire,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ROWS, VLAN_ROWS
@@ -41,12 +42,49 @@ def value_of(row: Row) -> t.Any:
     return "02:00:00:00:00:77" if row.field == "mac" else "text" if row.type == "str" else 20
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS.values() if row.field != "altnames"], ids=lambda row: row.field)
+@pytest.mark.parametrize("arp", [True, False, None])
+def test_a_link_is_asked_to_answer_arp_or_not(arp: bool | None) -> None:
+    after = replace(MT0, arp=arp)
+    # It is on where nothing else is asked for.
+    assert read(requests.create(planner.step_between(None, after), None)).arp is (arp is not False)
+    for was in (True, False):
+        sent = list(requests.change(planner.step_between(replace(MT0, arp=was), after)))
+        assert [read(one).arp for one in sent] == ([] if arp in (None, was) else [arp])
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "written"), [(True, False, [0]), (False, True, [1]), (True, None, []), (False, False, [])]
+)
+def test_a_link_accepts_router_advertisements_by_a_setting(was: bool, now: bool | None, written: list[int]) -> None:
+    before, after = replace(MT0, accept_ra=was), replace(MT0, accept_ra=now)
+    assert list(requests.sysctls(before, after)) == [("ipv6/conf/{}/accept_ra", value) for value in written]
+    # It is set before the link comes up.
+    assert requests.up_after_create(replace(after, addrgenmode=None)) is (now is not None)
+
+
+def test_a_new_link_for_a_guest_is_quiet_unless_something_else_is_asked_for() -> None:
+    def made(**options: t.Any) -> tuple[bool | None, bool | None]:
+        (step,) = planner.plan([DesiredLink("mt1", parent="eth0", mode="bridge", **options)], {"eth0": ETH0}).steps
+        assert step.after is not None
+        return step.after.arp, step.after.accept_ra
+
+    assert made() == (False, False)
+    assert made(arp=True, accept_ra=True) == (True, True)
+    # A link of the host's own.
+    assert made(kind="macvlan") == (None, None)
+
+
+@pytest.mark.parametrize(
+    "row",
+    # Netlink only reports accept_ra.
+    [row for row in ROWS.values() if row.field not in ("altnames", "accept_ra")],
+    ids=lambda row: row.field,
+)
 def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -> None:
     value = value_of(row)
     base = replace(MT0, mode="source") if row.field == "source_macs" else MT0
     after = replace(base, **{row.field: value})
-    step = planner.step_between(None, after)
+    step = steps.step_between(None, after)
     sent = [requests.create(step, None)] if row.made_with else list(requests.post_create(step, 10))
     assert getattr(read(sent[0]), row.field) == value
 
@@ -55,7 +93,7 @@ def test_what_is_asked_for_in_a_request_is_what_is_read_of_a_message(row: Row) -
 def test_what_is_asked_for_of_a_vlan_is_what_is_read(row: Row) -> None:
     after = Link("eth0.20", kind="vlan", parent="eth0", parent_index=2, vlan_id=20, vlan_protocol="802.1Q")
     after = replace(after, **{row.field: value_of(row)})
-    assert getattr(read(requests.create(planner.step_between(None, after), None)), row.field) == value_of(row)
+    assert getattr(read(requests.create(steps.step_between(None, after), None)), row.field) == value_of(row)
 
 
 def read(request: bytes) -> Link:

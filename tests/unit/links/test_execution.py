@@ -45,6 +45,9 @@ class Network:
     def taps(self, _links: t.Sequence[Link]) -> dict[str, Tap]:
         raise AssertionError
 
+    def write_sysctl(self, _netns: str | None, _path: str, _value: int) -> None:
+        raise AssertionError
+
 
 @pytest.mark.parametrize("after", [{"mode": "vepa"}, None], ids=["changes", "removals"])
 def test_all_links_are_looked_at_once_right_before_they_change(after: dict[str, t.Any] | None) -> None:

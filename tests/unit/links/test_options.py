@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options, tap
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 
 
 def wanted(**given: t.Any) -> t.Any:
@@ -64,6 +64,10 @@ def test_values_take_their_canonical_form() -> None:
         "60123",
         0o660,
     )
+
+
+def test_the_word_of_libvirt_is_that_of_the_kernel() -> None:
+    assert wanted(mode="passthrough") == wanted(mode="passthru")
 
 
 def test_permissions_that_yaml_has_read_as_a_number() -> None:

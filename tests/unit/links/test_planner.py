@@ -150,12 +150,14 @@ def test_removals_come_first_and_new_links_last() -> None:
     assert [step.target for step in planner.plan(wanted, host(MT0, old)).steps] == ["old0", "mt0", "new0"]
 
 
-def test_new_links_without_a_mode_get_one_warning() -> None:
-    wanted = [DesiredLink(f"new{n}", parent="eth0") for n in range(8)]
-    (warning,) = planner.plan(wanted, host()).warnings
-    assert "new0, new1, new2, new3, new4 and 3 more" in warning
-    assert "vepa" in warning
-    assert planner.plan([mt0()], host(MT0)).warnings == ()
+@pytest.mark.parametrize("mode", [None, "vepa", "bridge", "private", "source", "passthru"])
+def test_without_a_mode_a_new_link_is_in_mode_bridge_and_an_existing_one_keeps_its_mode(mode: str | None) -> None:
+    there = host(*([replace(MT0, mode=mode)] if mode else []))
+    planned = planner.plan([DesiredLink("mt0", parent="eth0", alias="web1")], there)
+    (after,) = [step.after for step in planned.steps]
+    assert after
+    assert after.mode == (mode or "bridge")
+    assert planned.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -781,7 +783,7 @@ def test_no_ipv6_is_no_generated_address() -> None:
     small = replace(MT0, mtu=1200, addrgenmode=None)
     assert not planner.plan([mt0(addrgenmode="none")], host(small)).changed
     raised = planner.plan([mt0(addrgenmode="none", mtu=1500)], host(small))
-    assert [c.field for c in raised.changes] == ["mtu", "addrgenmode"]
+    assert [c.field for c in raised.changes] == ["mtu", "addrgenmode", "accept_ra"]
     # A kernel without IPv6 has none at any mtu.
     assert not planner.plan([mt0(addrgenmode="none")], host(replace(MT0, addrgenmode=None))).changed
     with pytest.raises(MacvtapError, match=r"addrgenmode: requires IPv6, which needs .* 1280; the link has 1200"):

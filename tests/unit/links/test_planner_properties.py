@@ -112,7 +112,7 @@ def declarations(draw: st.DrawFn, links: Links, *, limits: bool = True) -> list[
     for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))):
         parents = ("eth0", "eth0", "uplink1", "br0") if name not in links else (None,) * 4 + ("eth0", "eth1")
         mode = draw(st.sampled_from((None,) * 4 + (*other_modes, "passthru")))
-        now = mode or (links[name].mode if name in links else "vepa")
+        now = mode or (links[name].mode if name in links else "bridge")
         wanted.append(
             DesiredLink(
                 name,

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 import role_specs
 import yaml
-from ansible.plugins.filter.mathstuff import FilterModule
+from ansible.plugins.filter import core, mathstuff
 from jinja2.nativetypes import NativeEnvironment
 from support import ROOT, shape
 from support import documented as documentation_of
@@ -34,17 +34,32 @@ def test_a_vlan_has_every_option_of_the_module() -> None:
     assert shape(declared) == shape(documented["vlans"]["suboptions"])
     written = documentation_of(macvtap_persistence)
     for option in ("vlans", "links"):
-        backend = written[option]["suboptions"]["backend"]
-        assert "persistence" in backend["aliases"]
-        assert kept["choices"] == backend["choices"]
+        assert kept["choices"] == written[option]["suboptions"]["persistence"]["choices"]
 
 
 def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_make_it() -> None:
     written = documentation_of(macvtap_persistence)
     for module, option in ((vlan_link, "vlans"), (macvtap_link, "links")):
         made = documentation_of(module)[option]["suboptions"]
-        own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "backend"}
+        own = {name: spec for name, spec in written[option]["suboptions"].items() if name != "persistence"}
         assert shape(own) == shape(made)
+
+
+def _rendered(**values: t.Any) -> dict[str, t.Any]:
+    environment = NativeEnvironment()
+    environment.filters.update(mathstuff.FilterModule().filters(), combine=core.FilterModule().filters()["combine"])
+    for name, text in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items():
+        values[name] = environment.from_string(text).render(values)
+    return values
+
+
+def test_a_vlan_is_on_the_uplink_unless_it_has_a_parent_and_never_on_the_parent_of_the_links() -> None:
+    vlans = [{"id": 20}, {"id": 30, "parent": "eth1"}]
+    on = {"macvtap_links_parent": "eth0.20", "macvtap_links_vlans": vlans}
+    whole = _rendered(macvtap_uplink="eth0", **on)["macvtap_links_vlans_whole"]
+    assert whole == [{"parent": "eth0", "id": 20}, {"parent": "eth1", "id": 30}]
+    # An empty one is refused as a missing one: see test_vlan_options.py.
+    assert _rendered(**on)["macvtap_links_vlans_whole"][0] == {"parent": "", "id": 20}
 
 
 @pytest.mark.parametrize(
@@ -60,11 +75,7 @@ def test_what_is_written_down_of_a_link_has_every_option_of_the_modules_that_mak
 def test_vlans_that_are_to_go_are_removed_after_the_links_on_them(
     vlans: list[dict[str, t.Any]], last: list[int]
 ) -> None:
-    environment = NativeEnvironment()
-    environment.filters.update(FilterModule().filters())
-    values: dict[str, t.Any] = {"macvtap_links_vlans": vlans}
-    for name, text in yaml.safe_load((ROLE / "vars" / "main.yml").read_text()).items():
-        values[name] = environment.from_string(text).render(values)
+    values = _rendered(macvtap_links_vlans=vlans)
     assert [vlan["id"] for vlan in values["macvtap_links_vlans_last"]] == last
     tasks = [task["name"] for task in yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())]
     assert tasks.index("Remove VLAN links that are declared absent") > tasks.index("Manage macvtap links")

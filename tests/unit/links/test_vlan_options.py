@@ -22,6 +22,7 @@ def wanted(**given: t.Any) -> DesiredVlan:
     ("given", "message"),
     [
         ({"parent": None}, r"vlans\[2\]\.parent: is required"),
+        ({"parent": ""}, r"vlans\[2\]\.parent: is required"),
         ({"id": None}, r"vlans\[2\]\.id: is required; set it to the VLAN ID, from 1 to 4094"),
         ({"id": True}, r"vlans\[2\]\.id: True is not a whole number$"),
         ({"id": 0}, r"vlans\[2\]\.id: 0 is not a VLAN ID; use one from 1 to 4094 \(0 marks frames"),

@@ -115,7 +115,7 @@ def test_the_unit_makes_the_link_whoever_manages_its_parent() -> None:
     assert set(found.values()) == {"systemd"}
     assert backends(WITHOUT_SYSTEMD, link("mt0", "eth2", "ifupdown")) == {"mt0": "ifupdown"}
     # It would be the same program at a later time, and not again when the uplink comes back.
-    refused("links[0].backend", "only where systemd does not run.*set systemd", HOST, link(backend="ifupdown"))
+    refused("links[0].persistence", "only where systemd does not run.*set systemd", HOST, link(backend="ifupdown"))
 
 
 def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
@@ -125,7 +125,7 @@ def test_without_systemd_nothing_is_written_and_one_warning_says_so() -> None:
     (warning,) = warnings(host, *declared)
     assert warning.startswith("eth3.20, mt0, mt1, mt2 will not be there after a reboot: systemd")
     assert "macvtap_links_persistence" in warning
-    refused("links[0].backend", "systemd does not run here", host, link(backend="systemd"))
+    refused("links[0].persistence", "systemd does not run here", host, link(backend="systemd"))
     assert backends(host, link(parent="eth2", backend="ifupdown")) == {"mt0": "ifupdown"}
 
 
@@ -167,6 +167,7 @@ def test_an_uplink_has_a_file_a_unit_that_its_device_starts_and_nothing_of_its_o
     assert block(host, "mt0") == (
         f"link add link % name mt0 address {MAC} type macvtap mode bridge\n"
         "link set dev mt0 mtu 9000\nalias a #1\nlink set dev mt0 addrgenmode none\n"
+        "link set dev mt0 arp off\nsysctl net/ipv6/conf/mt0/accept_ra 0\n"
         "link property add dev mt0 altname a altname b altname c altname d\n"
         "link property add dev mt0 altname e altname f\nlink set dev mt0 up\n"
     )
@@ -361,7 +362,7 @@ def test_ifupdown2_keeps_what_it_has_made_and_is_asked_for_nothing_new() -> None
     was = before("ifupdown", ifupdown2=True, links={**LINKS, "mt1": made})
     assert after(was, link("mt1", "eth2")).files[INTERFACES] == was.files[INTERFACES]
     assert "ifreload -a would set it down" in warnings(was, link("mt1", "eth2"))[0]
-    refused("links[1].backend", "ifreload", was, link("mt1", "eth2", "ifupdown"))
+    refused("links[1].persistence", "ifreload", was, link("mt1", "eth2", "ifupdown"))
 
 
 # by ifupdown
@@ -394,10 +395,11 @@ def test_a_link_keeps_the_address_and_the_mode_that_it_has() -> None:
 
 
 @pytest.mark.parametrize(("has", "kept"), [("vepa", "vepa"), ("private", "private"), (None, "bridge")])
-def test_auto_is_the_mode_that_was_chosen_for_the_link(has: str | None, kept: str) -> None:
+def test_auto_and_no_mode_are_the_mode_that_the_link_has(has: str | None, kept: str) -> None:
     there = {"mt0": Link("mt0", 9, "macvtap", parent="eth0", parent_index=2, mode=has)} if has else {}
     host = replace(HOST, links={**LINKS, **there})
     assert f" mode {kept}\n" in block(after(host, link(mode="auto")), "mt0")
+    assert f" mode {kept}\n" in block(after(host, link(mode=None)), "mt0")
 
 
 def test_a_link_in_mode_passthru_has_no_address_of_its_own() -> None:
@@ -474,12 +476,12 @@ def test_undo_leaves_a_file_that_somebody_else_has_changed_since(theirs: str) ->
 def test_what_a_manager_cannot_do_safely_is_an_error_that_says_what_can(manager: str, parent: str) -> None:
     why = {"networkd": "leaves the uplink without addresses", "networkmanager": "removes a link with its profile"}
     for declared in (link("mt0", parent, manager), vlan(parent, backend=manager)):
-        refused(f"{declared.want.path}.backend", f"{why[manager]}.*set systemd", HOST, declared)
+        refused(f"{declared.want.path}.persistence", f"{why[manager]}.*set systemd", HOST, declared)
 
 
 def test_ifupdown_is_an_error_where_it_would_not_read_the_file() -> None:
     unsourced = replace(WITHOUT_SYSTEMD, interfaces_sourced=False)
-    refused("links[0].backend", "source /etc/network/interfaces.d", unsourced, link("mt0", "eth2", "ifupdown"))
+    refused("links[0].persistence", "source /etc/network/interfaces.d", unsourced, link("mt0", "eth2", "ifupdown"))
     assert backends(replace(unsourced, systemd=True), link()) == {"mt0": "systemd"}
 
 

@@ -469,3 +469,16 @@ def test_a_parent_must_be_known() -> None:
     made = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias="linuxvirt.macvtap")
     host = replace(HOST, links={**LINKS, "lan20": made})
     refused("shims[0].parent", "absent in vlans", host, gone, shim("lan20"))
+
+
+def test_purge_of_shims_takes_what_is_written_of_undeclared_ones_and_only_that() -> None:
+    kept, gone = shim(name="host0"), shim("eth1", "host1", mac="52:54:00:00:00:99", path="shims[1]")
+    host = after(HOST, kept, gone, link())
+    assert planner.purged_shims([kept, gone], host) == []
+    purged = planner.purged_shims([kept], host)
+    assert [(one.want.name, one.want.state) for one in purged] == [("host1", "absent")]
+    assert after(host, kept, *purged).files == after(HOST, kept, link()).files
+    # An empty list declares none.
+    assert after(host, *planner.purged_shims([], host)).files == after(HOST, link()).files
+    # What is declared under another kind is not in the list of shims.
+    assert len(planner.purged_shims([link("host0")], host)) == 2

@@ -64,8 +64,8 @@ def test_what_auto_stands_for(had: str | None, always: bool, answers: Answers, m
         (case("vepa"), False, False, set()),
         (case("vepa", "bridge"), False, True, {"eth0"}),
         (case("bridge"), True, True, set()),
-        # vepa by default, or still
-        (case(None), False, True, {"eth0"}),
+        # bridge by default, or vepa still
+        (case(None), False, True, set()),
         (case(None, "vepa"), False, True, {"eth0"}),
         (case(None, "bridge"), False, True, set()),
         (case(AUTO, "vepa"), False, True, {"eth0"}),
@@ -150,6 +150,18 @@ def test_what_moves_to_another_switch_is_like_new(had: str, then: str | None) ->
     (moves,) = domains_auto.cases([desired(DIRECT.mac, given={"source": "eth1", "mode": AUTO})], host, check=False)
     (stays,) = domains_auto.cases([desired(DIRECT.mac)], host, check=False)
     assert (moves.parent, moves.had, stays.parent, stays.had) == ("eth1", then, "eth0", had)
+
+
+@pytest.mark.parametrize("had", ["bridge", "vepa", "private"])
+def test_what_moves_without_a_mode_keeps_its_own(had: str) -> None:
+    links = {**LINKS, "eth1": ETH1, "mt0": replace(LINKS["mt0"], mode=had)}
+    (link,) = link_modes.cases([DesiredLink("mt0", "links[0]", parent="eth1")], links, check=True)
+    there = Iface(DIRECT.mac, values={"source": "eth0", "mode": had})
+    host = Host("qemu:///system", {"web1": Domain("web1", stored=(there,))}, links=links, macs={})
+    (nic,) = domains_auto.cases([desired(DIRECT.mac, given={"source": "eth1"})], host, check=True)
+    assert (link.parent, link.had, nic.parent, nic.had) == ("eth1", had, "eth1", had)
+    for one in (link, nic):
+        assert choice.to_ask([one], always=False, check=True) == ({"eth1"} if had == "vepa" else set())
 
 
 def test_links_that_say_their_mode_are_no_cases() -> None:

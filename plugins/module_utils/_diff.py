@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""How the changes of a plan are shown: in one line, and as a diff. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Step
+
+
+def describe(changes: t.Sequence[Change]) -> str:
+    """Return the first five ``changes`` in one line: ``mt0 mode: vepa → bridge, …``."""
+    parts = [f"{c.target} {c.field}: {_plain(c.before)} → {_plain(c.after)}" for c in changes[:5]]
+    if len(changes) > 5:
+        parts.append(f"and {len(changes) - 5} more")
+    return ", ".join(parts)
+
+
+def _plain(value: t.Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def diff_of(step: Step[t.Any]) -> dict[str, t.Any]:
+    """Return ``step`` as Ansible shows a difference."""
+    summary = ", ".join(f"{c.field}: {_plain(c.before)} → {_plain(c.after)} ({c.impact.value})" for c in step.changes)
+    return {
+        "before_header": step.target,
+        "after_header": f"{step.target} {summary}",
+        "before": _view_text(step.before_view),
+        "after": _view_text(step.after_view),
+    }
+
+
+def _view_text(view: t.Mapping[str, t.Any] | str) -> str:
+    if isinstance(view, str):
+        return view if not view or view.endswith("\n") else view + "\n"
+    return "".join(f"{name}: {_plain(value)}\n" for name, value in view.items())

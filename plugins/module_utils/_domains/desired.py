@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The interface that a declaration leads to: as it is stored, and as the running guest has it. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sources
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
+    differing,
+    impact_of,
+    is_set_by_guest,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
+    merged,
+    removed_with,
+    without_dropped,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    LINK_FAULTS,
+    Desired,
+    Host,
+    Iface,
+    Nic,
+    target,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
+
+# libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
+DEFAULT_MODEL = "virtio"
+# Fields that mean something else for another interface type.
+_OTHER_MEANING = ("source", "mode", "virtualport", "vlan")
+# An ethernet interface names an existing link, so libvirt could not create one of that name. A host device has its own
+# driver, and no model that the guest could keep.
+_TYPE_SPECIFIC = {"ethernet": ("target",), "hostdev": ("driver", "model")}
+# The field that is not in libvirt's XML.
+_ALLMULTICAST = "allmulticast"
+
+
+def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list[str]]:
+    """Return the interface to store, and warnings."""
+    current = before.stored
+    desired_values = sources.as_stored(desired, current, host.links)
+    if current is not None and current.type == "direct":
+        values = without_dropped(merged(current.values, desired_values), desired_values, current.values)
+        return replace(current, values=values), []
+    _validate_has_source(desired, desired_values, before)
+    base = _kept_values(before)
+    warnings = []
+    if _ALLMULTICAST not in desired_values and before.mac in (host.managed_rules or ()):
+        base[_ALLMULTICAST] = "yes"
+        warnings.append(
+            f"{target(before)}: a udev rule for this address exists already, so its link receives all "
+            "multicast. Set allmulticast: false to remove the rule"
+        )
+    implied = {field.name: field.implied for field in IN_XML if field.implied is not None}
+    is_new = current is None or current.type == "hostdev"
+    defaults = {**implied, "mode": DEFAULT_MODE, **({"model": DEFAULT_MODEL} if is_new else {})}
+    values = without_dropped(
+        merged({**defaults, **base}, desired_values), desired_values, current.values if current is not None else {}
+    )
+    if current is not None:
+        return replace(current, type="direct", values=values, origin=None), warnings
+    return Iface(before.mac, values=values), warnings
+
+
+def _validate_has_source(desired: Desired, desired_values: t.Mapping[str, str | None], before: Nic) -> None:
+    """Refuse a new or converted interface without a source, unless the running guest has one to take it from."""
+    current = before.stored
+    if desired_values.get("source") is not None or (current is None and _has_direct(before.live)):
+        return
+    what = f"has no interface {desired.key} yet: adding it" if current is None else f"has {before.mac}: converting it"
+    raise MacvtapError(f"domain {desired.domain!r} {what} needs a source", path=join_path(desired.path, "source"))
+
+
+def _kept_values(before: Nic) -> dict[str, str]:
+    """Return the values that a new or converted interface keeps: of the stored one, or else of the running guest's."""
+    base: dict[str, str] = {}
+    if before.stored is not None:
+        others = (*_OTHER_MEANING, *_TYPE_SPECIFIC.get(before.stored.type, ()))
+        base = {name: text for name, text in before.stored.values.items() if name.split(".")[0] not in others}
+    elif before.live is not None and _has_direct(before.live):
+        others = ("pci_address", _ALLMULTICAST)
+        base = {name: value for name, value in without_generated(before.live.values).items() if name not in others}
+    for direction in ("inbound", "outbound"):
+        if f"bandwidth.{direction}.average" not in base:
+            # This one had only a floor, which macvtap links do not support.
+            base = {name: text for name, text in base.items() if not name.startswith(f"bandwidth.{direction}.")}
+    return base
+
+
+def _has_direct(iface: Iface | None) -> bool:
+    return iface is not None and iface.type == "direct"
+
+
+def live_iface(
+    desired: Desired, before: Nic, stored: Iface, host: Host, allowed: frozenset[Impact]
+) -> tuple[Iface | None, dict[str, Impact]]:
+    """Return the desired interface of the running guest, and the impact of each change."""
+    live = before.live
+    running = host.domains[before.domain].running
+    if not running or live is None:
+        hotplugs = running and Impact.LIVE in allowed
+        return (stored if hotplugs else None), {}
+    declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
+    due = {
+        name: impact_of(name, live, stored, host)
+        for name in differing(live, stored, host.links)
+        if name in declared or (removed and name.startswith(removed))
+    }
+    if "type" in due and Impact.REPLUG not in allowed:
+        # The running interface is of another type, and is not changed.
+        return live, {}
+    done = {name: impact for name, impact in due.items() if impact in allowed}
+    if "trust_guest_rx_filters" not in done and is_set_by_guest(_ALLMULTICAST, live):
+        done.pop(_ALLMULTICAST, None)
+    if Impact.REPLUG in done.values():
+        # After a replug it is entirely as stored.
+        replugged = multicast.with_link_allmulticast(live, stored, desired)
+        return replugged, dict.fromkeys(differing(live, replugged, host.links), Impact.REPLUG)
+    values = merged(live.values, {name: stored.get(name) for name in done})
+    if Impact.LIVE in allowed:
+        # A link that is down or has another address cuts the guest off, whatever is declared.
+        values = {name: text for name, text in values.items() if name not in LINK_FAULTS}
+    return replace(live, values=values), done

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The tags of the playbooks: each selects one part, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from support import ROOT
+
+ROLES = {
+    "kernel": "macvtap_kernel",
+    "links": "macvtap_links",
+    "domains": "macvtap_domains",
+    "host_access": "macvtap_host_access",
+}
+PLAYBOOKS = ("site", "verify", "teardown")
+
+
+class Task(t.NamedTuple):
+    role: str  # "" for a task of the playbook itself
+    name: str
+    tags: frozenset[str]
+
+
+@functools.lru_cache
+def tasks() -> dict[str, list[Task]]:
+    """Return the tasks of each playbook, as Ansible lists them."""
+    program = str(pathlib.Path(sys.executable).parent / "ansible-playbook")
+    command = [program, "--list-tasks", *(f"playbooks/{name}.yml" for name in PLAYBOOKS)]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, list[Task]] = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("playbook: "):
+            current = found[pathlib.Path(line).stem] = []
+        match = re.fullmatch(r"      (?:linuxvirt\.macvtap\.(\w+) : )?(.*?)\tTAGS: \[(.*)\]", line)
+        if match:
+            current.append(Task(match[1] or "", match[2], frozenset(match[3].split(", ")) - {""}))
+    return found
+
+
+def selected(playbook: str, tag: str) -> list[Task]:
+    """Return the tasks that run only because of this tag."""
+    return [task for task in tasks()[playbook] if tag in task.tags and "always" not in task.tags]
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_every_task_has_a_tag(playbook: str) -> None:
+    assert [task for task in tasks()[playbook] if not task.tags] == []
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+@pytest.mark.parametrize("tag", ROLES)
+def test_the_tag_of_a_role_selects_that_role(playbook: str, tag: str) -> None:
+    if (playbook, tag) == ("teardown", "kernel"):
+        assert selected(playbook, tag) == []
+        return
+    whole = [task for task in tasks()[playbook] if task.role == ROLES[tag] and "always" not in task.tags]
+    assert whole
+    assert selected(playbook, tag) == whole
+
+
+@pytest.mark.parametrize(
+    ("tag", "playbook", "names"),
+    [
+        (
+            "vlans",
+            "site",
+            ["Make the VLAN links persistent", "Manage VLAN links", "Remove VLAN links that are declared absent"],
+        ),
+        (
+            "vlans",
+            "teardown",
+            ["Remove the persistent configuration of the declared VLAN links", "Remove the declared VLAN links"],
+        ),
+        (
+            "persistence",
+            "site",
+            [
+                "Make the links persistent",
+                "Make the VLAN links persistent",
+                "Make the MAC addresses of new links persistent",
+                "Make the host interfaces persistent",
+                "Remove the persistent configuration of undeclared host interfaces",
+                "Make the addresses of new host interfaces persistent",
+            ],
+        ),
+        (
+            "persistence",
+            "teardown",
+            [
+                "Remove the persistent configuration of the host interfaces",
+                "Remove the persistent configuration of the declared links",
+                "Remove the persistent configuration of the declared VLAN links",
+            ],
+        ),
+    ],
+)
+def test_a_tag_of_a_part_selects_that_part(tag: str, playbook: str, names: list[str]) -> None:
+    assert [task.name for task in selected(playbook, tag)] == names
+
+
+@pytest.mark.parametrize("tag", [*ROLES, "vlans", "persistence"])
+def test_verify_looks_at_what_site_manages(tag: str) -> None:
+    assert selected("verify", tag) == selected("site", tag)
+
+
+def test_the_readme_shows_all_tags() -> None:
+    shown = re.findall(r"(?m)^\| `(\w+)` \| .* \| .* \|$", section("Tags"))
+    known = {tag for found in tasks().values() for task in found for tag in task.tags} - {"always"}
+    assert sorted(shown) == sorted(known)
+
+
+def section(heading: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"(?ms)^### {re.escape(heading)}$(.*?)(?=^##)", text)
+    return str(found)
