@@ -17,6 +17,15 @@ PROGRAM = "/etc/linuxvirt-macvtap/make-links"
 LINKS = "/etc/linuxvirt-macvtap/links"
 FILES = "find /etc -newer /run/mark '(' -path '*macvtap*' ')' ! -type d -printf '%p %m\n' | sort"
 
+# All that a test may have made of links, files and managers.
+TAKE_AWAY = (
+    "umount -q /etc/udev/rules.d || true; "
+    "for l in host-0 mt0 mt-0 mt1 svlan eth0.20; do ip link del $l 2>/dev/null || true; done; "
+    f"rm -rf /run/systemd /run/NetworkManager /run/network /run/fake {ETC} /etc/NetworkManager /etc/network "
+    "/etc/udev/rules.d/*macvtap* /etc/sysctl.d/*macvtap* /etc/linuxvirt-macvtap /etc/systemd/system/*macvtap* "
+    "/etc/systemd/system/*/macvtap-links* /etc/systemd/system/*.device.wants"
+)
+
 
 class Host:
     """``run`` runs macvtap_persistence on it; ``files`` are those of ours that it has written."""
@@ -61,9 +70,4 @@ def lent(hv: Hypervisor) -> t.Iterator[Host]:
     try:
         yield made
     finally:
-        made.sh(
-            "for l in host-0 mt0; do ip link del $l 2>/dev/null || true; done; rm -rf /run/systemd /run/NetworkManager "
-            f"/run/network /run/fake {ETC} /etc/NetworkManager /etc/network /etc/udev/rules.d/*macvtap* "
-            "/etc/sysctl.d/*macvtap* /etc/linuxvirt-macvtap /etc/systemd/system/*macvtap* "
-            "/etc/systemd/system/*/macvtap-links* /etc/systemd/system/*.device.wants"
-        )
+        made.sh(TAKE_AWAY)

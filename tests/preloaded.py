@@ -16,11 +16,13 @@ import runpy
 import socket
 import subprocess
 import sys
+import threading
 import typing as t
 
 Place = t.Tuple[str, ...]
 # What runs modules there, by place and module.
 _PLACES: dict[Place, dict[str, _Server]] = {}
+_CHOICE = threading.Lock()
 
 
 class Run(t.NamedTuple):
@@ -41,6 +43,7 @@ class Program(t.NamedTuple):
 class _Server:
     def __init__(self, prefix: Place, program: Program) -> None:
         self.program = program
+        self.busy = threading.Lock()
         self._socket, theirs = socket.socketpair()
         with theirs:
             words = [program.python, __file__, str(theirs.fileno()), program.module, *program.path]
@@ -84,15 +87,16 @@ def end(prefix: t.Sequence[str]) -> None:
 
 
 def run(prefix: t.Sequence[str], program: Program, stdin: str, timeout: float) -> Run | None:
-    """Run a program in a place, or return None if that place has no processes for it."""
+    """Run a program in a place, or return None if that place has no process for it that is idle."""
     servers = _PLACES.get(tuple(prefix))
     if servers is None:
         return None
-    if program.module not in servers:
-        servers[program.module] = _Server(tuple(prefix), program)
-    server = servers[program.module]
-    if server.program != program:
-        return None
+    with _CHOICE:
+        if program.module not in servers:
+            servers[program.module] = _Server(tuple(prefix), program)
+        server = servers[program.module]
+        if server.program != program or not server.busy.acquire(blocking=False):
+            return None
     try:
         return server.run(stdin, timeout)
     except BaseException:
@@ -100,6 +104,8 @@ def run(prefix: t.Sequence[str], program: Program, stdin: str, timeout: float) -
         del servers[program.module]
         server.end()
         raise
+    finally:
+        server.busy.release()
 
 
 def serve(descriptor: int, module: str) -> bool:

@@ -95,6 +95,7 @@ def test_check_mode_of_site_touches_nothing(fleet: Fleet) -> None:
 
 
 def test_teardown_removes_what_is_declared_and_nothing_else(fleet: Fleet) -> None:
+    fleet.play("teardown")
     fleet.on("hv1", "ip", "link", "add", "link", "eth0", "name", "foreign0", "type", "macvtap", "mode", "bridge")
     mac = "52:54:00:00:00:99"
     foreign = f"<interface type='direct'><mac address='{mac}'/><source dev='eth0' mode='bridge'/></interface>"

@@ -13,6 +13,7 @@ import sys
 import typing as t
 
 import pytest
+from managed import TAKE_AWAY
 from support import MODULES, PYTHONS, module_environment, module_input, run_module
 
 if t.TYPE_CHECKING:
@@ -95,13 +96,7 @@ def host(hv: Hypervisor) -> t.Iterator[Host]:
     made = Host(hv)
     made.sh(f"mkdir -p {ETC} /etc/udev/rules.d; touch -d '1 second ago' /run/mark")
     yield made
-    made.sh(
-        "umount -q /etc/udev/rules.d || true; "
-        "for l in mt-0 mt1 svlan eth0.20; do ip link del $l 2>/dev/null || true; done; "
-        f"rm -rf /run/systemd /run/NetworkManager /run/network {ETC} /etc/NetworkManager /etc/network "
-        "/etc/udev/rules.d/*macvtap* /etc/systemd/system/macvtap-links* /etc/systemd/system/*/macvtap-links* "
-        "/etc/systemd/system/*.device.wants /etc/linuxvirt-macvtap"
-    )
+    made.sh(TAKE_AWAY)
 
 
 def ok(result: dict[str, t.Any]) -> dict[str, t.Any]:
