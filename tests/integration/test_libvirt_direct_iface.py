@@ -218,7 +218,10 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"domain": "web2", "mac": A}, r"^domain: no domain 'web2' on qemu:///system \(known: web1\)$"),
+        (
+            {"domain": "web2", "mac": A},
+            r"^domain: no domain 'web2' on qemu:///system \(known: web1\)\. Correct the name, or define",
+        ),
         (
             {"interfaces": [{"domain": "web1", "mac": A}, {"domain": "x", "mac": B}]},
             r"^interfaces\[1\]\.domain: no domain 'x'",
