@@ -277,7 +277,7 @@ def test_the_broadcast_limit_is_one_for_the_whole_lower(netns: Namespace) -> Non
     netns.run({"name": "mt1", "bclim": 9})
     assert [bclim(netns, f"mt{n}") for n in range(3)] == [9, 9, 1]
     twice = [{"name": "mt0", "bclim": 5}, {"name": "mt1", "bclim": 6}]
-    netns.refuses({"links": twice}, r"^links\[1\]\.bclim: 6 differs from the 5 of links\[0\]\.bclim; .* shared")
+    netns.refuses({"links": twice}, r"^links\[1\]\.bclim: 6 differs from 5 in links\[0\]\.bclim; .* share one limit")
     # One that is made anew does not bring back what another entry changes.
     netns.run({"links": [{"name": "mt0", "queues": {"tx": 3}}, {"name": "mt1", "bclim": 4}]})
     assert [bclim(netns, f"mt{n}") for n in range(3)] == [4, 4, 1]
