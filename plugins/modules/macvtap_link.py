@@ -93,10 +93,10 @@ options:
       - Allow changes that remove IP addresses or routes of the host, or may cut off Ansible's connection. Each is shown
         as a warning. A rollback does not restore them.
       - Without it, a link that has such addresses or routes, or carries the connection, is not removed, recreated or
-        set down, and keeps its MAC address and MTU. No link in mode V(passthru) is created on such a parent, because it
-        receives all of the parent's frames. No link in mode V(source) with O(nodst=true) may receive the frames of the
-        host's router or of the Ansible controller. Addresses, routes and connections on a bridge or VLAN link that
-        depends on the link count too.
+        set down, and keeps its MAC address, MTU and O(arp). No link in mode V(passthru) is created on such a parent,
+        because it receives all of the parent's frames. No link in mode V(source) with O(nodst=true) may receive the
+        frames of the host's router or of the Ansible controller. Addresses, routes and connections on a bridge or VLAN
+        link that depends on the link count too.
       - After the changes the module checks that the kernel still routes Ansible's connection as before. If not, all
         changes are rolled back.
     type: bool
