@@ -502,6 +502,34 @@ def test_a_domain_that_starts_and_migrates_before_it_is_stored_is_not_stored(rep
     assert macs(sequence, "web1") == ([A], [A])
 
 
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_nic_that_a_guest_releases_right_after_the_rollback_has_looked_comes_back(reports: bool) -> None:
+    """It is stored nowhere, so no keeper attaches it."""
+    sequence = host(reports=reports)
+    sequence.act(Action("attach", "web2", C))
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {"domain": "web2", "mac": C, "state": "absent", "live": "replug", "timeout": 1},
+        events=[during("lookup", "restart_libvirtd", nth=4), during("job", "reset", "web2", nth=1)],
+    )
+    assert (outcome.rc, macs(sequence, "web2")) == (1, ([B], [B, C]))
+    assert outcome.message.endswith("The host is as it was before")
+
+
+@pytest.mark.parametrize("how", ["answer", "reset"])
+def test_a_nic_that_only_the_guest_has_comes_back_however_late_it_is_released(how: str) -> None:
+    sequence = host()
+    sequence.act(Action("attach", "web2", C))
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {"domain": "web2", "mac": C, "state": "absent", "timeout": 1},
+        events=[during("detach", "restart_libvirtd", side="after")],
+    )
+    assert outcome.message.endswith("asked to release this NIC and may still do so. It is then attached again")
+    sequence.act(Action(how, "web2"))
+    assert macs(sequence, "web2") == ([B], [B, C])
+
+
 def test_a_guest_that_arrives_while_its_domain_is_stored_is_no_silent_loss() -> None:
     sequence = host(web1=False, reports=True)
     events = [during("define", what, "web1") for what in ("start", "begin_job")]
