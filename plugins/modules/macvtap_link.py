@@ -430,7 +430,8 @@ class _Stages:
         if not self._params[ALLOW] and reachability.of_steps(some):
             refused = reachability.cuts(some, self._monitor.observe(), links, since=first)
         if back or not self._params["force"]:
-            refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
+            held = holders.of(self._session.with_taps(planner.disconnecting(some)))
+            refused.update(planner.cuts(some, held, doubts=not back))
         return refused
 
     def result(self, outcome: Outcome[Link, Links], *, diff: bool) -> dict[str, t.Any]:

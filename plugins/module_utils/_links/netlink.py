@@ -68,6 +68,11 @@ class Session:
         """Return the taps of ``links`` as they are now, by the links' keys."""
         return self._taps(links, self.observe(())) if links else {}
 
+    def with_taps(self, links: t.Mapping[str, Link]) -> dict[str, Link]:
+        """Return ``links`` with the taps that are missing: of those that others have renamed, say."""
+        taps = self.taps([link for link in links.values() if link.kind == "macvtap" and link.tap is None])
+        return {key: with_values(one, tap=taps[one.key]) if one.key in taps else one for key, one in links.items()}
+
     def _taps(self, links: t.Sequence[Link], among: Links) -> dict[str, Tap]:
         found: dict[str, Tap] = {}
         for name in {link.netns for link in links}:
