@@ -255,13 +255,20 @@ def _roll_back(
     revert: t.Callable[[t.Sequence[Step[ThingT]]], None],
     journal: Journal[ThingT],
 ) -> str:
-    failed = ""
+    failed, tried = "", set[str]()
     try:
-        try:
-            revert(undo(journal, observe()).steps)
-        except MacvtapError as exc:
-            failed = str(exc)
-        remaining = undo(journal, observe())
+        steps = undo(journal, observe()).steps
+        while True:
+            try:
+                revert(steps)
+            except MacvtapError as exc:
+                failed = failed or str(exc)
+            tried = {*tried, *(step.target for step in steps)}
+            remaining = undo(journal, observe())
+            # What was still there when the host was observed may have gone right after that.
+            steps = tuple(step for step in remaining.steps if step.target not in tried)
+            if not steps:
+                break
     except Exception as exc:  # pylint: disable=broad-except  # the first error must not be lost over it
         failed = failed or (str(exc) if isinstance(exc, MacvtapError) else f"{type(exc).__name__}: {exc}")
         return f"The rollback failed as well: {failed}"

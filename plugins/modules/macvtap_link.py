@@ -93,10 +93,10 @@ options:
       - Allow changes that remove IP addresses or routes of the host, or may cut off Ansible's connection. Each is shown
         as a warning. A rollback does not restore them.
       - Without it, a link that has such addresses or routes, or carries the connection, is not removed, recreated or
-        set down, and keeps its MAC address and MTU. No link in mode V(passthru) is created on such a parent, because it
-        receives all of the parent's frames. No link in mode V(source) with O(nodst=true) may receive the frames of the
-        host's router or of the Ansible controller. Addresses, routes and connections on a bridge or VLAN link that
-        depends on the link count too.
+        set down, and keeps its MAC address, MTU and O(arp). No link in mode V(passthru) is created on such a parent,
+        because it receives all of the parent's frames. No link in mode V(source) with O(nodst=true) may receive the
+        frames of the host's router or of the Ansible controller. Addresses, routes and connections on a bridge or VLAN
+        link that depends on the link count too.
       - After the changes the module checks that the kernel still routes Ansible's connection as before. If not, all
         changes are rolled back.
     type: bool
@@ -430,7 +430,8 @@ class _Stages:
         if not self._params[ALLOW] and reachability.of_steps(some):
             refused = reachability.cuts(some, self._monitor.observe(), links, since=first)
         if back or not self._params["force"]:
-            refused.update(planner.cuts(some, holders.of(planner.disconnecting(some)), doubts=not back))
+            held = holders.of(self._session.with_taps(planner.disconnecting(some)))
+            refused.update(planner.cuts(some, held, doubts=not back))
         return refused
 
     def result(self, outcome: Outcome[Link, Links], *, diff: bool) -> dict[str, t.Any]:

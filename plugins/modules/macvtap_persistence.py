@@ -226,8 +226,8 @@ options:
     description:
       - Allow configuration that removes IP addresses or routes of the host at the next boot, or may cut off Ansible's
         connection. Warnings show what is lost.
-      - Otherwise two things are refused, a link in mode V(passthru) on a parent with such addresses or routes, and
-        shims that would make the host unreachable.
+      - Otherwise these are refused, a link in mode V(passthru) on a parent with such addresses or routes, a link with
+        such addresses or routes that would lose O(arp), and shims that would make the host unreachable.
     type: bool
     default: false
   lock_timeout:

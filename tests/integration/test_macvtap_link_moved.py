@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import signal
 import typing as t
 
@@ -13,7 +14,13 @@ import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, netns, planner, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    holders,
+    netlink,
+    netns,
+    planner,
+    rtnetlink,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
@@ -114,6 +121,20 @@ def test_what_this_run_has_made_or_changed_is_put_back_under_any_name(netns: Nam
         assert netns.names() == {"mt1"}
         assert {**netns.link("mt1"), "txqlen": before.get("txqlen")} == before
         assert netns.link("mt1")["txqlen"] == 77
+
+
+def test_a_guest_on_a_link_that_was_renamed_meanwhile_is_seen_on_the_way_back(netns: Namespace) -> None:
+    with session_in(netns) as session:
+        journal = Journal[Link]()
+        wanted = [DesiredLink("mt0", parent="eth0", mode="bridge")]
+        session.apply(planner.plan(wanted, session.observe({"mt0"})).steps, journal)
+        tap = pathlib.Path(f"/dev/tap{netns.link('mt0')['ifindex']}")
+        netns.ip("link", "set", "mt0", "name", "theirs0")
+        with tap.open("rb+", buffering=0):
+            back = planner.undo(journal, session.observe({"mt0"}), session.lost, session.brought).steps
+            held = holders.of(session.with_taps(planner.disconnecting(back)))
+            (refused,) = planner.cuts(back, held, doubts=False).values()
+            assert f"would disconnect pid {os.getpid()} " in str(refused)
 
 
 def test_the_way_back_says_what_it_cannot_bring_back(netns: Namespace) -> None:

@@ -13,6 +13,11 @@ import typing as t
 
 import pytest
 from lan import TOOL
+from support import run_module
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
@@ -167,3 +172,47 @@ def test_a_link_in_another_namespace_is_quiet_there(netns: Namespace, lower: str
             ["ip", "-n", elsewhere, "link", "show", "mt0"], check=True, capture_output=True, text=True
         ).stdout
     )
+
+
+def test_a_link_that_the_host_itself_uses_goes_on_answering(netns: Namespace, lower: str) -> None:
+    netns.ip("link", "add", "link", lower, "name", "mt0", "type", "macvtap", "mode", "bridge")
+    netns.ip("link", "set", "mt0", "up")
+    netns.ip("address", "add", f"{HOST}/24", "dev", "mt0")
+    # As the role has it by default.
+    quiet = {"name": "mt0", "arp": False, "accept_ra": False, "addrgenmode": "none", "allmulticast": True}
+    netns.refuses(quiet, rf"^mt0 has addresses of the host \({HOST}/24\), and setting arp: false on it would cut them")
+    done = netns.run({**quiet, "allow_host_disconnect": True})
+    assert (done["rc"], "NOARP" in netns.link("mt0")["flags"]) == (0, True)
+
+
+@pytest.fixture
+def read_only(netns: Namespace) -> list[str]:
+    """The words before a command by which it finds /proc/sys as in a container."""
+    mount = 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"'
+    return [*netns.prefix, "unshare", "--mount", "sh", "-c", mount, "sh"]
+
+
+def test_where_proc_sys_is_read_only_links_come_without_it_on_request(
+    netns: Namespace, lower: str, read_only: list[str]
+) -> None:
+    declared = {"name": "mt0", "parent": lower}
+    failed = run_module("macvtap_link", declared, prefix=read_only)
+    assert failed["msg"].startswith("cannot set /proc/sys/net/ipv6/conf/mt0/accept_ra to 0: Read-only file system. Run")
+    assert failed["msg"].endswith("or set accept_ra: true. The host is as it was before")
+    assert not netns.names()
+    assert run_module("macvtap_link", {**declared, "accept_ra": True}, prefix=read_only)["rc"] == 0
+
+
+def test_a_rollback_sets_a_link_up_even_where_proc_sys_is_read_only(
+    netns: Namespace, lower: str, read_only: list[str]
+) -> None:
+    assert netns.run({"name": "mt0", "parent": lower})["rc"] == 0
+    failed = run_module("macvtap_link", {"name": "mt0", "queues": {"tx": 2}}, prefix=read_only)
+    assert "The rollback failed as well: cannot set /proc/sys/net/ipv6/conf/mt0/accept_ra" in failed["msg"]
+    link = netns.link("mt0")
+    assert ("UP" in link["flags"], "NOARP" in link["flags"], link["num_tx_queues"]) == (True, True, 1)
+
+
+def test_nothing_is_written_for_another_link_that_has_the_name_now() -> None:
+    with netlink.session() as session, pytest.raises(MacvtapError, match=r"^lo was renamed while this task ran$"):
+        session.write_sysctl(Link("lo", 99), "ipv6/conf/{}/accept_ra", 1)

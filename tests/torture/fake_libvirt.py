@@ -12,6 +12,7 @@ from torture import nics, world
 from torture.world import Guest, RefusedError, World
 
 VERSION = 9_000_000
+_DEFINED, _STARTED = 0, 2
 URI = "qemu:///system"
 _FLAGS = {
     "VIR_CONNECT_LIST_DOMAINS_ACTIVE": 1,
@@ -20,6 +21,8 @@ _FLAGS = {
     "VIR_CONNECT_LIST_DOMAINS_TRANSIENT": 8,
     "VIR_CONNECT_LIST_DOMAINS_RUNNING": 16,
     "VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE": 1024,
+    "VIR_DOMAIN_EVENT_ID_LIFECYCLE": 0,
+    "VIR_DOMAIN_EVENT_DEFINED": _DEFINED,
     "VIR_DOMAIN_XML_SECURE": 1,
     "VIR_DOMAIN_XML_INACTIVE": 2,
     "VIR_DOMAIN_AFFECT_CURRENT": 0,
@@ -89,6 +92,10 @@ class Stage(t.Protocol):
     def updates(self, guest: Guest, nic: nics.Nic) -> None: ...
     def restarted(self) -> int: ...
 
+    # Whether libvirt reports events, and how often each domain was defined.
+    reports: bool
+    defined: t.Counter[str]
+
 
 def module(stage: Stage) -> types.ModuleType:
     """Return the module for a run that ``stage`` observes."""
@@ -102,8 +109,28 @@ def module(stage: Stage) -> types.ModuleType:
         # So an edit between a read and the define that follows it stays undetected: see stage.
         raise LibvirtError("this model has no events", 3)
 
-    vars(made).update(virEventRegisterDefaultImpl=without_events)
+    reports: list[Reports] = []
+
+    def report(_uri: str, *_more: t.Any) -> Connection:
+        reports.append(t.cast("Reports", stage.call("open", "", lambda: Reports(stage))))
+        return reports[-1]
+
+    def dispatch() -> int:
+        for one in reports:
+            one.dispatch()
+        return 0
+
     vars(made).update(open=connect, openReadOnly=connect, openAuth=connect, getVersion=lambda *_of: VERSION)
+    if stage.reports:
+        vars(made).update(
+            openReadOnly=report,
+            virEventRegisterDefaultImpl=lambda: 0,
+            virEventAddTimeout=lambda *_of: 1,
+            virEventRemoveTimeout=lambda _timer: 0,
+            virEventRunDefaultImpl=dispatch,
+        )
+    else:
+        vars(made).update(virEventRegisterDefaultImpl=without_events)
     return made
 
 
@@ -187,6 +214,7 @@ class Connection:
 
         def defined() -> Domain:
             self._stage.defines(document)
+            self._stage.defined[document.uuid] += 1
             return Domain(self, self._stage, document.uuid, document.name)
 
         return t.cast("Domain", self.do("define", document.name, defined))
@@ -194,6 +222,54 @@ class Connection:
     def domainXMLToNative(self, _format: str, _text: str, _flags: int = 0) -> str:  # noqa: N802
         # The model validates only the document as a whole.
         return ""
+
+
+class Reports(Connection):
+    """A connection on which libvirt reports what happens to domains: it shows with the reply to the next call.
+
+    An edit by others has no event, as attach-device --config has none.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._seen: dict[str, tuple[t.Any, ...]] = {}
+        self._queued: list[tuple[str, int]] = []
+        self._callback: t.Callable[..., None] = lambda *_of: None
+
+    def domainEventRegisterAny(  # noqa: N802
+        self, _domain: None, _event: int, callback: t.Callable[..., None], _opaque: t.Any
+    ) -> int:
+        self._callback = callback
+        self._seen = self._now()
+        return 1
+
+    def getLibVersion(self) -> int:  # noqa: N802
+        def version() -> int:
+            now = self._now()
+            for uuid in {*now, *self._seen}:
+                was, has = self._seen.get(uuid, (None, 0)), now.get(uuid, (None, 0))
+                self._queued += [(uuid, _DEFINED)] * (self._stage.defined[uuid] - was[1])
+                if was[0] != has[0]:
+                    self._queued.append((uuid, _STARTED))
+            self._seen = now
+            for guest in self._stage.world.guests.values():
+                self._stage.looks(guest, "persistent")
+                if not guest.running:
+                    self._stage.looks(guest, "job")
+            return VERSION
+
+        return int(self.do("version", "", version))
+
+    def dispatch(self) -> None:
+        queued, self._queued = self._queued, []
+        for uuid, event in queued:
+            self._callback(self, Domain(self, self._stage, uuid, ""), event, 0, None)
+
+    def _now(self) -> dict[str, tuple[t.Any, ...]]:
+        return {
+            uuid: ((guest.boot, guest.running, guest.stored is None), self._stage.defined[uuid])
+            for uuid, guest in self._stage.world.guests.items()
+        }
 
 
 class Domain:
@@ -204,6 +280,12 @@ class Domain:
         self._stage = stage
         self._uuid = uuid
         self._name = name
+        # It changes at each start.
+        guest = stage.world.guests.get(uuid)
+        self._id = guest.boot if guest is not None and guest.running else -1
+        if guest is not None and not guest.running:
+            # A domain that is off has no job.
+            stage.looks(guest, "job")
 
     def connect(self) -> Connection:
         return self._connection
@@ -236,14 +318,8 @@ class Domain:
         return int(self._do("state", lambda guest: self._looked(guest, "persistent").stored is not None))
 
     def ID(self) -> int:  # noqa: N802
-        # It changes at each start. The real one is known without a call.
-        guest = self._stage.world.guests.get(self._uuid)
-        if guest is not None and guest.running:
-            return guest.boot
-        if guest is not None:
-            # A domain that is off has no job.
-            self._stage.looks(guest, "job")
-        return -1
+        # As of the call that has returned this domain.
+        return self._id
 
     def state(self, _flags: int = 0) -> list[int]:
         return t.cast("list[int]", self._do("state", _state))

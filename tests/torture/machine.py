@@ -25,10 +25,10 @@ class DirectIface(RuleBasedStateMachine):
     found: t.ClassVar[ViolationError | None] = None
     runs: t.ClassVar[int] = 0
 
-    @initialize(world=strategies.worlds(), systemd=st.booleans())
-    def begin(self, world: World, systemd: bool) -> None:
+    @initialize(world=strategies.worlds(), systemd=st.booleans(), reports=st.booleans())
+    def begin(self, world: World, systemd: bool, reports: bool) -> None:
         type(self).sequences += 1
-        self.sequence = Sequence(world, self._counts, systemd=systemd)
+        self.sequence = Sequence(world, self._counts, systemd=systemd, reports=reports)
         self.sequence.stage.first = self._first
 
     def _first(self, violation: ViolationError) -> None:
@@ -65,7 +65,7 @@ class DirectIface(RuleBasedStateMachine):
             self.sequence.act(Action("answer", name))
         world = self.sequence.world
         params = data.draw(strategies.fleet(world) if strategies.direct(world) else strategies.options(world))
-        some = strategies.goings(params, sequence.calls(world, params))
+        some = strategies.goings(params, sequence.calls(world, params, reports=self.sequence.stage.reports))
         type(self).runs += 1
         self.sequence.run(params, events=data.draw(st.lists(some, min_size=1, max_size=2), label="events"))
 
@@ -78,7 +78,7 @@ class DirectIface(RuleBasedStateMachine):
     def _draw_run(self, data: st.DataObject) -> tuple[dict[str, t.Any], list[Event]]:
         world = self.sequence.world
         params = data.draw(strategies.options(world), label="params")
-        some = strategies.events(world, params, sequence.calls(world, params))
+        some = strategies.events(world, params, sequence.calls(world, params, reports=self.sequence.stage.reports))
         return params, data.draw(st.lists(some, min_size=1, max_size=4), label="events")
 
     @rule(action=strategies.others(), keepers=st.lists(strategies.keeper_events(), max_size=2))

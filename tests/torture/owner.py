@@ -158,6 +158,8 @@ class _Unwatched:
     def __init__(self, stage: Stage, owner: Owner) -> None:
         self._stage = stage
         self._owner = owner
+        self.reports = False
+        self.defined = stage.defined
 
     @property
     def world(self) -> World:

@@ -14,9 +14,9 @@ from torture.stage import Event, Run, Stage
 from torture.world import OTHERS, Departure, World
 
 
-def calls(world: World, params: t.Mapping[str, t.Any]) -> dict[str, int]:
+def calls(world: World, params: t.Mapping[str, t.Any], *, reports: bool = False) -> dict[str, int]:
     """Return how often a run makes each call without concurrent events. The host is not changed."""
-    tried = Sequence(world.copy(), lambda _kind: False)
+    tried = Sequence(world.copy(), lambda _kind: False, reports=reports)
     try:
         return drive.run(tried.stage, params)[0].counts
     finally:
@@ -24,12 +24,20 @@ def calls(world: World, params: t.Mapping[str, t.Any]) -> dict[str, int]:
 
 
 class Sequence:
-    """Runs and actions of others on one host. ``counts`` returns which kinds of violations are errors."""
+    """Runs and actions of others on one host. ``counts`` returns which kinds of violations are errors.
+
+    With ``reports`` libvirt reports events, as QEMU's driver does.
+    """
 
     def __init__(
-        self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True, *, systemd: bool = False
+        self,
+        world: World,
+        counts: t.Callable[[str], bool] = lambda _kind: True,
+        *,
+        systemd: bool = False,
+        reports: bool = False,
     ) -> None:
-        self.stage = Stage(world, counts)
+        self.stage = Stage(world, counts, reports=reports)
         self.stage.nested = self._nested
         self.finished: dict[int, tuple[Run, Outcome]] = {}
         # The keeper outlives runs. It does its work within a second.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import signal
@@ -105,11 +106,16 @@ class Stage:
     ``counts`` says which kinds of violations end it; others are only noted.
     """
 
-    def __init__(self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True) -> None:
+    def __init__(
+        self, world: World, counts: t.Callable[[str], bool] = lambda _kind: True, *, reports: bool = False
+    ) -> None:
         self.world = world
         self.shadow = world.copy()
         self._counts = counts
         self.now = 0.0
+        # Whether libvirt reports events, and how often it has defined each domain, by UUID.
+        self.reports = reports
+        self.defined: collections.Counter[str] = collections.Counter()
         self.locks: set[str] = set()
         self.trace: list[str] = []
         # Domains in which the shadow is no longer reliable.
@@ -306,6 +312,8 @@ class Stage:
         self.call("sleep", "", slept)
 
     def looks(self, guest: Guest, what: str) -> None:
+        if not self.runs:
+            return
         self._moment += 1
         self.run.looked_at[what, guest.uuid] = self.run.calls, self._moment
 

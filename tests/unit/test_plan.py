@@ -313,6 +313,31 @@ def test_an_incomplete_rollback_is_reported() -> None:
         host.run({"a": "new"})
 
 
+def test_what_changes_right_after_the_rollback_has_looked_is_rolled_back_too() -> None:
+    host = Host({"a": "old", "b": "old", "c": "old"}, refuses="c")
+    reverted: list[list[str]] = []
+
+    def undo(_journal: Journal[str], _host: Shelf) -> Plan[str]:
+        # That of b is seen after the first attempt, and that of a cannot be undone.
+        late = [step("b", "new", "old")] if len(reverted) == 1 else []
+        return Plan((step("a", "new", "old"), *late))
+
+    def revert(steps: t.Sequence[Step[str]]) -> None:
+        reverted.append([one.target for one in steps])
+
+    with pytest.raises(MacvtapError, match=r"The rollback is incomplete: a value: new → old$"):
+        converge(
+            host.observe,
+            lambda _host, _answers: Plan((step("a", "old", "new"), step("c", "old", "new"))),
+            host.apply,
+            undo,
+            check_mode=False,
+            revert=revert,
+        )
+    # Nothing is tried twice.
+    assert reverted == [["a"], ["b"]]
+
+
 def test_result_changes_and_diff_come_from_one_plan() -> None:
     planned = Plan((step("a", "old", "new"), step("same", "x", "x")))
     assert planned.result(diff=True) == {

@@ -93,7 +93,7 @@ class Definitions:
                 handle = listed.get(before.uuid)
                 # A guest's job has no event, so that of a running one is read.
                 known = handle is not None and handle.name() == name and handle.ID() == -1
-                if not known or stored or counts.may_differ(before.uuid):
+                if handle is None or not known or stored or counts.may_differ(before.uuid):
                     handle = self._existing(before, path)
                 # Read again right before the define: what others store from here on is overwritten.
                 current = self._connection.stored_xml(handle)
@@ -111,12 +111,17 @@ class Definitions:
                 self._defined[name] = document, ""
             for task in changing:
                 journal.record(task.step, STORED)
-            defined = self._connection.stored_xml(self._define(edited, document, changing))
+            known_as_off = handle.ID() == -1
+            handle = self._define(edited, document, changing)
+            defined = self._connection.stored_xml(handle)
             if not restore:
                 self._defined[name] = document, defined
             if counts.count(before.uuid) - stored > 1:
                 self.overwritten.add(name)
                 raise MacvtapError(_overwritten_message(name), path=path)
+            if known_as_off and handle.ID() != -1:
+                # A guest that arrives from another host runs for a moment before there is an event.
+                jobs.validate_job(name, self._connection.job(handle), path=path, live=False)
 
     def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
         """Define a configuration; if libvirt refuses it, blame the one of ``tasks`` at fault."""

@@ -123,7 +123,10 @@ def live_iface(
         # The running interface is of another type, and is not changed.
         return live, {}
     done = {name: impact for name, impact in due.items() if impact in allowed}
-    if "trust_guest_rx_filters" not in done and is_set_by_guest(_ALLMULTICAST, live):
+    set_by_guest = "trust_guest_rx_filters" not in done and is_set_by_guest(_ALLMULTICAST, live)
+    # No guest loses its NIC for what is only the default of all entries, as in the role.
+    replugged_for_default = _ALLMULTICAST in desired.defaults and done.get(_ALLMULTICAST) is Impact.REPLUG
+    if set_by_guest or replugged_for_default:
         done.pop(_ALLMULTICAST, None)
     if Impact.REPLUG in done.values():
         # After a replug it is entirely as stored.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 

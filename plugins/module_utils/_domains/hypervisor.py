@@ -50,6 +50,8 @@ class Hypervisor:
             library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
         )
         self._guests = Guests(connection, timeout, self._requests)
+        # The NICs that guests were asked to release before the rollback; None before one.
+        self._to_keep: list[Nic] | None = None
         self._definitions = Definitions(connection)
         self._reader = DomainReader(connection, self._definitions)
         with connection.translate_errors("cannot query libvirt"):
@@ -126,14 +128,24 @@ class Hypervisor:
             except MacvtapError as exc:
                 errors.append(exc)
 
-        # From now on a NIC that was asked for is attached again when the guest releases it.
-        attempt(lambda: self._requests.keep_after_release(self._guests.asked))
+        # From now on a NIC that was asked for is attached again when the guest releases it. Not those that the rollback
+        # itself asks for, if it takes a second attempt.
+        if self._to_keep is None:
+            self._to_keep = list(self._guests.asked)
+        for unstored in (False, True):
+            # A NIC that only the running guest had is attached as it was.
+            nics = [nic for nic in self._to_keep if (nic.stored is None) is unstored]
+            attempt(
+                lambda nics=nics, unstored=unstored: self._requests.keep_after_release(  # type: ignore[misc]
+                    nics, unstored=unstored
+                )
+            )
         for one in _by_domain(tasks):
             failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
             if len(errors) > failed:
                 # The guest had these NICs, and has them until it releases them. They may not be stored again.
-                asked = [nic for nic in self._guests.asked if nic.uuid == one[0].before.uuid]
+                asked = [nic for nic in self._to_keep if nic.uuid == one[0].before.uuid]
                 attempt(
                     lambda asked=asked: self._requests.keep_after_release(asked, unstored=True)  # type: ignore[misc]
                 )

@@ -76,7 +76,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         live, of_live = _live(current, before, applied, actions, host)
         changes += of_live
         warnings += _repaired_warnings(current, before) if LINK in actions else []
-        warnings += _release_warnings(current, stored, domain) if actions & {DETACHED, ATTACHED} else []
+        warnings += _release_warnings(current, before, stored, domain) if actions & {DETACHED, ATTACHED} else []
     elif domain is not None and domain.running and STORED in actions:
         warnings += _started_meanwhile(current, stored, host)
     if STORED in actions and domain is not None and not undefined and _differ(stored, before.stored):
@@ -114,12 +114,13 @@ def _domain_warnings(before: Nic, domain: Domain | None, actions: frozenset[str]
     return warnings
 
 
-def _release_warnings(current: Nic, stored: Iface | None, domain: Domain) -> list[str]:
+def _release_warnings(current: Nic, before: Nic, stored: Iface | None, domain: Domain) -> list[str]:
     """Return what happens when the guest releases a NIC that it was asked for; that cannot be taken back."""
     if current.live is None or current.mac not in domain.pending:
         return []
-    then = "attached again as it is stored" if stored is not None else "gone"
-    then = then if domain.persistent else "attached again"
+    # This run has attached it, or another editor has removed what was stored.
+    gone = stored is None and (before.live is None or (before.stored is not None and domain.persistent))
+    then = "gone" if gone else "attached again" + (" as it is stored" if stored is not None else "")
     return [f"{target(current)}: the guest was asked to release this NIC and may still do so. It is then {then}"]
 
 

@@ -15,8 +15,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
     Place,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW, Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.validate import PASSTHRU

@@ -7,11 +7,11 @@ All callers use this one check: for macvtap links, VLAN links, interfaces of dom
 
 from __future__ import annotations
 
-import enum
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     IPV6_MTU,
     KERNEL_ROUTES,
@@ -33,43 +33,12 @@ ALLOW = "allow_host_disconnect"
 _BRIDGES, _BONDS = ("bridge", "openvswitch"), ("bond", "team", "vrf")
 
 
-class Loss(enum.Enum):
-    """What happens to a link, in the words of the message: the cause, and its effect on addresses and routes."""
-
-    REMOVED = ("removing it", "would remove them")
-    RECREATED = ("recreating it", "would remove them")
-    DOWN = ("setting it down", "would cut them off")
-    MAC = ("changing its MAC address", "would cut them off until the LAN has learned the new one")
-    MTU = ("changing its MTU", "could cut them off if the LAN uses another one")
-    # macvlan_handle_frame(): the link in mode passthru receives all frames, even while it is down. A VLAN on the same
-    # parent comes first.
-    PASSTHRU = ("a link in mode passthru on it, which receives all its frames,", "would cut them off")
-    # The same function: with nodst the parent receives no frame from these addresses, whatever the destination.
-    SOURCE = ("a link in mode source on it, which with nodst receives all frames from there,", "would cut them off")
-    # __netif_receive_skb_core(): vlan_do_receive() comes before bridges and macvlan links, and consumes tagged frames
-    # even if the VLAN link is down.
-    VLAN = ("a VLAN link with this ID on it, which receives the frames first,", "would cut them off")
-
-
 _WITH_ALL_ON_IT = (Loss.REMOVED, Loss.RECREATED, Loss.DOWN)
-
-
-@dataclass(frozen=True)
-class Disruption:
-    """A change that disrupts the link of this name in this network namespace; ``path`` is the option that causes it.
-
-    ``mtu`` is the new one in bytes, if it changes. ``macs`` are the source addresses of a link in mode source. ``vlan``
-    is the ID and the protocol of a new VLAN link. ``declared``: the addresses and routes of the link are declared with
-    it, so only connections are checked there.
-    """
-
-    link: str
-    loss: Loss
-    path: str = ""
-    mtu: int | None = None
-    declared: bool = False
-    macs: frozenset[str] = frozenset()
-    vlan: tuple[int | None, str | None] = (None, None)
+# Options that prevent a disruption which users may not have asked for: the role sets them for all links.
+_INSTEAD = {
+    Loss.ARP: ", set arp: true (in the role macvtap_links_guest_only: false)",
+    Loss.RA: ", set accept_ra: true (in the role macvtap_links_guest_only: false)",
+}
 
 
 def of_steps(steps: t.Iterable[Step[Link]]) -> tuple[Disruption, ...]:
@@ -111,6 +80,10 @@ def _in_place(before: Link, after: Link, path: str) -> t.Iterator[Disruption]:
         yield Disruption(before.name, Loss.MAC, path)
     if after.mtu not in (None, before.mtu):
         yield Disruption(before.name, Loss.MTU, path, after.mtu)
+    if before.arp and after.arp is False:
+        yield Disruption(before.name, Loss.ARP, path)
+    if before.accept_ra and after.accept_ra is False:
+        yield Disruption(before.name, Loss.RA, path)
 
 
 def check(disruptions: t.Iterable[Disruption], reach: Reach, links: Links, *, allowed: bool = False) -> tuple[str, ...]:
@@ -166,24 +139,38 @@ def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, st
         return None
     if disruption.loss is Loss.SOURCE:
         return _cut_off_by_source(disruption, target, reach)
+    if disruption.loss is Loss.RA:
+        reach = _advertised(target, reach)
     cause, effect = disruption.loss.value
+    instead = _INSTEAD.get(disruption.loss, "")
     concerned = list(_concerned(disruption, target, links))
     names = {link.index: link for link in concerned}
     for connection in reach.connections:
         link = next((names[i] for i in _indexes_of(connection, reach) if i in names), None)
         if link is not None:
             text = f"{connection_text(connection, link.name)}, {_through(link, target)}and {cause} "
-            could = "could" if disruption.loss is Loss.MTU else "would"
-            return f"{text}{could} cut it off", "Connect to another address of the host"
+            could = "could" if disruption.loss in (Loss.MTU, Loss.RA) else "would"
+            return f"{text}{could} cut it off", f"Connect to another address of the host{instead}"
     for link in concerned[1:] if disruption.declared else concerned:
         addresses, routes = own_addresses(link, reach), own_routes(link, reach)
         if disruption.loss is Loss.MTU and link is not target:
             addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
             own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
-            hint = "Use another uplink" if disruption.loss is Loss.PASSTHRU else "Remove them first"
+            hint = "Use another uplink" if disruption.loss is Loss.PASSTHRU else f"Remove them first{instead}"
             return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", hint
     return None
+
+
+def _advertised(target: Link, reach: Reach) -> Reach:
+    """Return the part of ``reach`` that depends on router advertisements on ``target``."""
+    addresses = tuple(one for one in reach.addresses if one.index == target.index and one.advertised)
+    routes = tuple(one for one in reach.routes if one.index == target.index and one.protocol == RA)
+    own, gateways = {one.address for one in addresses}, {one.gateway for one in routes} - {None}
+    connections = (
+        one for one in reach.connections if one.local in own or (one.index == target.index and one.gateway in gateways)
+    )
+    return Reach(addresses, routes, tuple(connections))
 
 
 def _cut_off_by_source(disruption: Disruption, target: Link, reach: Reach) -> tuple[str, str] | None:

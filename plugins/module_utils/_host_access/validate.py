@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     IPV6_MTU,
     OWNER_ALIAS,
@@ -21,7 +22,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     is_managed,
     mtu_of,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.routing import (
     SAY_GUESTS,
     AddressOwners,

@@ -237,15 +237,15 @@ class Execution:
         self._fail_some([(asked[n][0], failed[n]) for n in sorted(failed)], action)
 
     def _write_sysctls(self, steps: t.Sequence[tuple[Step[Link], Link]], action: str) -> None:
-        """Write what netlink cannot set, before the links come up."""
+        """Write what netlink cannot set, before the links come up. In a rollback they come up without it, too."""
         failed = {}
         for step, link in steps:
             for path, value in requests.sysctls(link, t.cast("Link", step.after)):
                 self._journal.record(step, action)
                 try:
-                    self._network.write_sysctl(link.netns, path.format(link.name), value)
+                    self._network.write_sysctl(link, path, value)
                 except MacvtapError as exc:
-                    failed[step.target] = MacvtapError(exc.message, path=step.path)
+                    failed[f"{step.target} {path}"] = MacvtapError(exc.message, path=step.path)
         self._fail(failed)
 
     def _fail_some(self, failed: t.Sequence[tuple[Step[Link], MacvtapError]], action: str) -> None:

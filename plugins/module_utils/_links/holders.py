@@ -28,7 +28,7 @@ _NO_NUMBER = (
 
 def of(links: Links) -> dict[str, Holders]:
     """Return the holders of the taps of ``links``, by the links' keys."""
-    devices = {key: link.tap.device for key, link in links.items() if link.tap}
+    devices = {key: link.tap and link.tap.device for key, link in links.items() if link.kind == "macvtap"}
     held, doubt = survey({device for device in devices.values() if device})
     return {
         key: Holders(tuple(held.get(device, ())), doubt) if device else Holders(doubt=_NO_NUMBER)

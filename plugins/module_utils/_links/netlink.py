@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import typing as t
@@ -67,6 +68,11 @@ class Session:
         """Return the taps of ``links`` as they are now, by the links' keys."""
         return self._taps(links, self.observe(())) if links else {}
 
+    def with_taps(self, links: t.Mapping[str, Link]) -> dict[str, Link]:
+        """Return ``links`` with the taps that are missing: of those that others have renamed, say."""
+        taps = self.taps([link for link in links.values() if link.kind == "macvtap" and link.tap is None])
+        return {key: with_values(one, tap=taps[one.key]) if one.key in taps else one for key, one in links.items()}
+
     def _taps(self, links: t.Sequence[Link], among: Links) -> dict[str, Tap]:
         found: dict[str, Tap] = {}
         for name in {link.netns for link in links}:
@@ -85,19 +91,25 @@ class Session:
             found = tap.in_sysfs(ours, indexes)
         return found or {}
 
-    def write_sysctl(self, name: str | None, path: str, value: int) -> None:
-        """Write a setting below /proc/sys/net, in the network namespace ``name`` of this session.
+    def write_sysctl(self, link: Link, path: str, value: int) -> None:
+        """Write a setting of ``link`` below /proc/sys/net; in ``path``, ``{}`` is the link's name.
 
-        :raises MacvtapError: the system refuses.
+        :raises MacvtapError: the system refuses, or the name is another link's meanwhile.
         """
-        file = f"/proc/sys/net/{path}"
+        file = f"/proc/sys/net/{path.format(link.name)}"
         try:
-            with contextlib.nullcontext() if name is None else netns.entered(self._files[name]):
+            with contextlib.nullcontext() if link.netns is None else netns.entered(self._files[link.netns]):
                 if value or os.path.exists(file):
                     with open(file, "w", encoding="ascii") as setting:
+                        # The kernel recreates the file when a link gets or loses the name, and accepts nothing more
+                        # through the old one.
+                        if socket.if_nametoindex(link.name) != link.index:
+                            raise MacvtapError(f"{link.name} was renamed while this task ran")
                         setting.write(str(value))
         except OSError as exc:
-            raise MacvtapError(f"cannot set {file} to {value}: {exc.strerror}") from exc
+            option = f"{os.path.basename(file)}: {'false' if value else 'true'}"
+            hint = f". Run the task outside of this container, or set {option}" if exc.errno == errno.EROFS else ""
+            raise MacvtapError(f"cannot set {file} to {value}: {exc.strerror}{hint}") from exc
 
     def observe_counters(self) -> dict[int, dict[str, int]]:
         """Return the counters of all links of this namespace by their index."""

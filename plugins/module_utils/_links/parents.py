@@ -61,16 +61,24 @@ def find(asked: str, links: Links, *, path: str, exclude: str = "") -> Link:
     named = next((link for link in links.values() if asked in link.altnames), None)
     mac = _mac.canonical(asked)
     if named is None and mac is not None:
-        having = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
-        # A guest on a link in mode passthrough gives its own address to the NIC below.
-        having = having or [link for link in links.values() if link.permanent_mac == mac]
-        # A VLAN link or a bridge takes over the address of the link that it is on.
-        indexes = {link.index for link in having}
-        having = [link for link in having if link.kind != "vlan" or link.parent_index not in indexes]
-        return _only([link for link in having if not link.kind] or having, asked, links, "MAC address", path)
+        return _only(_having(mac, links), asked, links, "MAC address", path)
     if named is None:
         raise NoSuchLinkError(f"there is no link {asked} on this host{candidates(asked, links, exclude)}", path=path)
     return named
+
+
+def _having(mac: str, links: Links) -> list[Link]:
+    """Return the links that a user may mean by a MAC address.
+
+    A guest on a link in mode passthru gives its own address to the NIC below, any address if it is trusted. So the NIC
+    whose permanent address it is counts as much as a link that has it now.
+    """
+    now = [link for link in links.values() if link.mac == mac and link.kind not in MACVLAN_KINDS]
+    own = [link for link in links.values() if link.permanent_mac == mac != link.mac]
+    # A VLAN link or a bridge takes over the address of the link that it is on.
+    indexes = {link.index for link in (*now, *own)}
+    now = [link for link in now if link.kind != "vlan" or link.parent_index not in indexes]
+    return [*([link for link in now if not link.kind] or now), *own]
 
 
 def standing_on(link: Link, links: Links) -> t.Iterator[Link]:

@@ -15,10 +15,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Desired,
     Domain,
     Host,
+    Iface,
     Nic,
     link_of_iface,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
 
 from .test_planner import (
@@ -87,6 +89,25 @@ def test_the_default_of_the_entries_gives_way_where_it_is_impossible(values: dic
     plan = planner.plan([by_default(**values)], rule)
     assert ("allmulticast", True, False, "config") in changes(plan)
     assert rules_after(plan) == {MAC: False}
+
+
+@pytest.mark.parametrize(
+    ("live", "links"),
+    [
+        (changed(LIVE, **PASSES), PASSING),
+        (changed(LIVE, **TRUSTS), LINKS),
+        # Its link has another address.
+        (LIVE, {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac=OTHER)}),
+    ],
+    ids=["passthrough", "trusted", "another address"],
+)
+def test_no_guest_is_replugged_for_the_default_of_the_entries(live: Iface, links: dict[str, Link]) -> None:
+    on = udev_rules(running([STORED], [heard(live, "no")]), links=links)
+    assert impacts(want(allmulticast="yes"), on, level="replug")["allmulticast"] == "replug"
+    assert impacts(by_default(), on, level="replug") == {"allmulticast": "restart"}
+    assert rules_after(planner.plan([by_default()], on, level="replug")) == {MAC: True}
+    # What is replugged for something else gets it.
+    assert set(impacts(by_default(model="e1000e"), on, level="replug").values()) == {"replug"}
 
 
 def test_the_default_of_the_entries_is_what_an_entry_sets_elsewhere() -> None:

@@ -23,14 +23,14 @@ def nic(mac: str, source: str = "eth0", **more: t.Any) -> Nic:
     return Nic(mac, source=source, mode="bridge", model="virtio", **more)
 
 
-def host(*, systemd: bool = False, **running: bool) -> Sequence:
+def host(*, systemd: bool = False, reports: bool = False, **running: bool) -> Sequence:
     """A host with the domain web1, which has the NIC A, and web2, which has B."""
     world = World()
     for name, mac in (("web1", A), ("web2", B)):
         guest = world.add(name, [nic(mac)])
         if running.get(name, True):
             world.start(guest)
-    return Sequence(world, systemd=systemd)
+    return Sequence(world, systemd=systemd, reports=reports)
 
 
 def during(call: str, *action: t.Any, nth: int = 0, side: str = "before") -> Event:
@@ -491,19 +491,50 @@ def test_a_domain_that_is_migrating_is_not_stored() -> None:
     sequence.run({"domain": "web1", "mac": A, "source": "eth1"})
 
 
-def test_a_domain_that_starts_and_migrates_before_it_is_stored_is_not_stored() -> None:
-    sequence = host(web1=False)
-    outcome = sequence.run(
-        {"domain": "web1", "mac": A, "source": "eth1"},
-        events=[during("lookup", "start", "web1", side="after"), during("lookup", "begin_job", "web1", side="after")],
-    )
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_domain_that_starts_and_migrates_before_it_is_stored_is_not_stored(reports: bool) -> None:
+    """Seen by its look-up, or by the event of its start."""
+    sequence = host(web1=False, reports=reports)
+    call, nth = ("version", 1) if reports else ("lookup", 0)
+    events = [during(call, what, "web1", nth=nth) for what in ("start", "begin_job")]
+    outcome = sequence.run({"domain": "web1", "mac": A, "source": "eth1"}, events=events)
     assert (outcome.rc, "is migrating" in outcome.result["msg"]) == (1, True)
+    assert macs(sequence, "web1") == ([A], [A])
 
 
-def test_a_domain_that_starts_and_migrates_right_before_the_define_cannot_be_noticed() -> None:
-    sequence = host(web1=False)
-    begun = [during("define", *action) for action in (("start", "web1"), ("begin_job", "web1"))]
-    sequence.run({"domain": "web1", "mac": A, "source": "eth1"}, events=begun)
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_nic_that_a_guest_releases_right_after_the_rollback_has_looked_comes_back(reports: bool) -> None:
+    """It is stored nowhere, so no keeper attaches it."""
+    sequence = host(reports=reports)
+    sequence.act(Action("attach", "web2", C))
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {"domain": "web2", "mac": C, "state": "absent", "live": "replug", "timeout": 1},
+        events=[during("lookup", "restart_libvirtd", nth=4), during("job", "reset", "web2", nth=1)],
+    )
+    assert (outcome.rc, macs(sequence, "web2")) == (1, ([B], [B, C]))
+    assert outcome.message.endswith("The host is as it was before")
+
+
+@pytest.mark.parametrize("how", ["answer", "reset"])
+def test_a_nic_that_only_the_guest_has_comes_back_however_late_it_is_released(how: str) -> None:
+    sequence = host()
+    sequence.act(Action("attach", "web2", C))
+    sequence.act(Action("hang", "web2"))
+    outcome = sequence.run(
+        {"domain": "web2", "mac": C, "state": "absent", "timeout": 1},
+        events=[during("detach", "restart_libvirtd", side="after")],
+    )
+    assert outcome.message.endswith("asked to release this NIC and may still do so. It is then attached again")
+    sequence.act(Action(how, "web2"))
+    assert macs(sequence, "web2") == ([B], [B, C])
+
+
+def test_a_guest_that_arrives_while_its_domain_is_stored_is_no_silent_loss() -> None:
+    sequence = host(web1=False, reports=True)
+    events = [during("define", what, "web1") for what in ("start", "begin_job")]
+    outcome = sequence.run({"domain": "web1", "mac": A, "source": "eth1"}, events=events)
+    assert (outcome.rc, "is migrating" in outcome.result["msg"]) == (1, True)
 
 
 def test_a_run_that_changed_something_reports_it_after_a_second_attempt() -> None:

@@ -140,6 +140,29 @@ def test_a_nic_is_found_by_its_own_address_while_a_guest_has_given_it_another() 
     passed = replace(ETH1, mac=A, permanent_mac=ETH1.mac)
     on = host(iface(A, "eth1", mode="passthrough"), links={**LINKS, "eth1": passed})
     assert not planned(on, desired(mac=A, mode="passthrough", source=ETH1.mac)).changed
-    # Which link has the address now counts first.
-    also = {**LINKS, "eth1": passed, "eth3": Link("eth3", 6, mac=ETH1.mac)}
-    assert stored_source(planned(replace(on, links=also), desired(mac=A, source=ETH1.mac))) == "eth3"
+    # A VLAN link keeps an address that it was given, whatever becomes of the NIC.
+    vlan = Link("eth1.5", 6, "vlan", "eth1", ETH1.index, mac=ETH1.mac)
+    assert not planned(
+        replace(on, links={**LINKS, "eth1": passed, "eth1.5": vlan}),
+        desired(mac=A, mode="passthrough", source=ETH1.mac),
+    ).changed
+
+
+@pytest.mark.parametrize("kind", ["", "bridge", "veth"])
+def test_no_interface_moves_to_a_link_that_has_got_the_address_of_its_nic(kind: str) -> None:
+    """As a trusted guest can give it to the NIC below its own link."""
+    links = {**LINKS, "eth1": replace(ETH1, mac=A, permanent_mac=ETH1.mac), "eth3": Link("eth3", 6, kind, mac=ETH1.mac)}
+    on = host(iface(A, "eth1", mode="passthrough"), links=links)
+    with pytest.raises(
+        MacvtapError, match=rf"^interfaces\[0\]\.source: several links have .* {ETH1.mac}: eth3, eth1\. Use"
+    ):
+        planned(on, desired(mac=A, source=ETH1.mac))
+
+
+def test_a_port_of_a_bond_is_found_by_its_own_address_and_refused() -> None:
+    ports = {n: replace(LINKS[n], mac=ETH0.mac, permanent_mac=LINKS[n].mac, master="bond0") for n in ("eth0", "eth1")}
+    on = host(links={**ports, "bond0": Link("bond0", 7, "bond", mac=ETH0.mac)})
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]\.source: eth1 is a port of the bond bond0"):
+        planned(on, desired(mac=B, source=ETH1.mac))
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]\.source: several links have the MAC address"):
+        planned(on, desired(mac=B, source=ETH0.mac))

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import (
     UNICAST,
     Address,
@@ -20,7 +21,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Reach,
     Route,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import OWNER_ALIAS, DesiredVlan
@@ -35,13 +35,16 @@ VLAN = Link(
     vlan_id=20, vlan_protocol="802.1Q",
 )  # fmt: skip
 ON_IT = Link("host0", 4, "macvlan", "eth0.20", 3, "bridge", "02:00:00:00:00:04", 1500, up=True)
-TAP = Link("mt0", 5, "macvtap", "eth0", 2, "bridge", "02:00:00:00:00:05", 1500, up=True)
+TAP = Link(
+    "mt0", 5, "macvtap", "eth0", 2, "bridge", "02:00:00:00:00:05", 1500, up=True, arp=True, accept_ra=True,
+    addrgenmode="eui64",
+)  # fmt: skip
 BR0 = Link("br0", 6, "bridge", mtu=1500, up=True)
 OTHER = Link("eth1", 7, mtu=1500, up=True)
 ALL = {link.name: link for link in (ETH0, VLAN, ON_IT, TAP, BR0, OTHER)}
 PEER = Connection("192.0.2.1", "192.0.2.9")
 # What takes all of a link's frames, or the link itself.
-WHOLE = [loss for loss in Loss if loss not in (Loss.SOURCE, Loss.VLAN)]
+WHOLE = [loss for loss in Loss if loss not in (Loss.SOURCE, Loss.VLAN, Loss.RA)]
 
 
 def refused(disruption: Disruption, reach: Reach, *changed: Link) -> str:
@@ -366,6 +369,7 @@ def test_passthru_that_is_there_already_takes_nothing_more() -> None:
         ({"state": "down"}, "setting it down would cut them off"),
         ({"mac": "02:00:00:00:00:55"}, "changing its MAC address would cut them off"),
         ({"mtu": 1400}, "changing its MTU could cut them off"),
+        ({"arp": False}, "setting arp: false on it would cut them off"),
     ],
 )
 def test_a_macvtap_link_with_addresses(change: dict[str, t.Any], action: str) -> None:
@@ -375,8 +379,25 @@ def test_a_macvtap_link_with_addresses(change: dict[str, t.Any], action: str) ->
 
 
 def test_what_cuts_nothing_off_is_done() -> None:
-    for wanted in (DesiredLink("mt0"), DesiredLink("mt0", mode="private"), DesiredLink("mt0", alias="a guest's")):
-        assert not cut_off(wanted, with_address(5), mt0=TAP)
+    changes: list[dict[str, t.Any]] = [{}, {"mode": "private"}, {"alias": "a guest's"}, {"arp": True}]
+    for change in (*changes, {"accept_ra": False}):
+        assert not cut_off(DesiredLink("mt0", **change), with_address(5), mt0=TAP)
+    # As it is now.
+    assert not cut_off(DesiredLink("mt0", arp=False), with_address(5), mt0=replace(TAP, arp=False))
+
+
+def test_a_connection_that_router_advertisements_keep_up() -> None:
+    """Its address or its route would expire some time after the run."""
+    ours, peer = "2001:db8::1", "2001:db8:9::9"
+    own = with_address(5, ours, advertised=True).addresses
+    fixed, router = with_address(5, ours).addresses, Route("::/0", 5, "fe80::9", protocol=RA)
+    over = Connection(ours, peer, 5, "fe80::9")
+    for reach in (Reach(own, (), (over,)), Reach(fixed, (router,), (over,))):
+        said = cut_off(DesiredLink("mt0", "links[1]", accept_ra=False), reach, mt0=TAP)
+        assert said.startswith(f"links[1]: Ansible's connection from {peer} to {ours} goes over mt0, and setting")
+        assert "accept_ra: false on it could cut it off. Connect to another address of the host, set accept_ra" in said
+    for reach in (Reach(fixed, (), (over,)), Reach(fixed, (router,), (replace(over, gateway=None),)), Reach(own)):
+        assert not cut_off(DesiredLink("mt0", accept_ra=False), reach, mt0=TAP)
 
 
 def test_a_purge_and_a_link_of_another_namespace() -> None:
@@ -407,10 +428,19 @@ def test_a_vlan_link_with_addresses_or_under_ssh(change: dict[str, t.Any], force
 
 @pytest.mark.parametrize(("mode", "parent", "taken"), [("passthru", "eth0", {"eth0"}), ("bridge", "eth0", set())])
 def test_what_links_take_at_the_next_boot(mode: str, parent: str, taken: set[str]) -> None:
-    desired = Desired(DesiredLink("mt0", "links[2]", mode=mode), Link(parent), parent)
+    desired = Desired(DesiredLink("mt0", "links[2]", mode=mode, arp=True), Link(parent), parent)
     assert {(one.link, one.path) for one in validate.disruptions([desired], ALL)} == {
         (one, "links[2]") for one in taken
     }
     # As it is now.
     there = {**ALL, "mt0": replace(TAP, mode=mode)}
     assert not list(validate.disruptions([desired], there))
+
+
+@pytest.mark.parametrize(("arp", "taken"), [(None, True), (False, True), (True, False)])
+def test_a_link_that_is_quiet_only_from_the_next_boot_on(arp: bool | None, taken: bool) -> None:
+    desired = Desired(DesiredLink("mt0", "links[2]", mode="bridge", arp=arp), ETH0, "eth0")
+    found = list(validate.disruptions([desired], ALL))
+    assert found == ([Disruption("mt0", Loss.ARP, "links[2]")] if taken else [])
+    assert not list(validate.disruptions([desired], {**ALL, "mt0": replace(TAP, arp=False)}))
+    assert not list(validate.disruptions([desired], {"eth0": ETH0}))

@@ -45,7 +45,7 @@ class Network:
     def taps(self, _links: t.Sequence[Link]) -> dict[str, Tap]:
         raise AssertionError
 
-    def write_sysctl(self, _netns: str | None, _path: str, _value: int) -> None:
+    def write_sysctl(self, _link: Link, _path: str, _value: int) -> None:
         raise AssertionError
 
 
