@@ -87,7 +87,7 @@ def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
 
 def _written(values: t.Mapping[str, str]) -> dict[str, str]:
     """Return them as libvirt writes them."""
-    return {name: text for name, said in values.items() if (text := BY_NAME[name].normalize(said)) is not None}
+    return {name: text for name, message in values.items() if (text := BY_NAME[name].normalize(message)) is not None}
 
 
 def mac_of(index: int) -> str:
@@ -184,17 +184,17 @@ def _tag(rng: random.Random, name: str, attributes: t.Mapping[str, str], inside:
     rng.shuffle(pairs)
     if rng.random() < 0.2:
         pairs.insert(0, ("unknown", "<>&'\" \u2603"))
-    said = "".join(_attribute(rng, key, value) for key, value in pairs)
+    message = "".join(_attribute(rng, key, value) for key, value in pairs)
     space = rng.choice(("", "", " ", "\n      "))
     if not inside and rng.random() < 0.7:
-        return f"<{name}{said}{space}/>"
-    return f"<{name}{said}{space}>{inside}</{name}{space}>"
+        return f"<{name}{message}{space}/>"
+    return f"<{name}{message}{space}>{inside}</{name}{space}>"
 
 
 def _attribute(rng: random.Random, name: str, value: str) -> str:
     quote = rng.choice("'\"")
-    said = "".join(_character(rng, character, quote) for character in value)
-    return rng.choice(_SPACES) + name + rng.choice(("=", "=", " = ", "\n=")) + quote + said + quote
+    message = "".join(_character(rng, character, quote) for character in value)
+    return rng.choice(_SPACES) + name + rng.choice(("=", "=", " = ", "\n=")) + quote + message + quote
 
 
 def _character(rng: random.Random, character: str, quote: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from support import ROOT, documented
+from support import ROOT, texts
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link
@@ -31,10 +31,10 @@ def links() -> str:
     return f"{before}{begin}{written}{end}{after}"
 
 
-def _lines(options: t.Mapping[str, t.Any], told: t.Mapping[str, t.Any], indent: str) -> t.Iterator[str]:
+def _lines(options: t.Mapping[str, t.Any], texts: t.Mapping[str, t.Any], indent: str) -> t.Iterator[str]:
     for name, option in options.items():
         yield f"{indent}{name}:\n"
-        yield from _description(told[name]["description"], f"{indent}  ")
+        yield from _description(texts[name]["description"], f"{indent}  ")
         # In a role templates are texts.
         yield f"{indent}  type: {'str' if option['type'] == 'raw' else option['type']}\n"
         for key in ("elements", "choices"):
@@ -43,20 +43,20 @@ def _lines(options: t.Mapping[str, t.Any], told: t.Mapping[str, t.Any], indent: 
                 yield f"{indent}  {key}: {value if isinstance(value, str) else '[' + ', '.join(value) + ']'}\n"
         if "options" in option:
             yield f"{indent}  options: &{name}\n"
-            yield from _lines(option["options"], told[name]["suboptions"], f"{indent}    ")
+            yield from _lines(option["options"], texts[name]["suboptions"], f"{indent}    ")
 
 
-def _description(told: str | list[str], indent: str) -> t.Iterator[str]:
-    first = told if isinstance(told, str) else told[0]
-    # The first sentence; what it calls options are the module's, not the role's.
-    sentence = re.sub(r"\bR?[OM]\(", "C(", re.split(r"(?<=\.)\s", first)[0])
-    plain = f"{indent}description: {sentence}\n"
-    if len(plain) <= _WIDTH and ": " not in sentence and " #" not in sentence:
+def _description(texts: str | list[str], indent: str) -> t.Iterator[str]:
+    first = texts if isinstance(texts, str) else texts[0]
+    # The first output; what it calls options are the module's, not the role's.
+    output = re.sub(r"\bR?[OM]\(", "C(", re.split(r"(?<=\.)\s", first)[0])
+    plain = f"{indent}description: {output}\n"
+    if len(plain) <= _WIDTH and ": " not in output and " #" not in output:
         yield plain
         return
     yield f"{indent}description: >-\n"
     line = f"{indent} "
-    for word in sentence.split():
+    for word in output.split():
         if len(line) + len(word) >= _WIDTH:
             yield f"{line}\n"
             line = f"{indent} "

@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import co
 def main() -> None:
     hosts, nics, rounds = map(int, sys.argv[1:])
     # As the playbook hands them over.
-    fleet = {name: json.dumps(said) for name, said in many(hosts, nics).items()}
+    fleet = {name: json.dumps(message) for name, message in many(hosts, nics).items()}
     wall, cpu, found = [], [], 0
     for _round in range(rounds):
         started, started_cpu = time.perf_counter(), time.process_time()

@@ -29,11 +29,11 @@ def session(_python: str) -> t.Iterator[Session]:
 
 def compare(in_session: Session, size: Size) -> list[Figure]:
     sizes = sorted({max(1, size.hosts // 4), max(1, size.hosts // 2), size.hosts})
-    told = {hosts: _run(in_session, [str(_SCRIPT), str(hosts), str(_NICS), str(3 * size.rounds)]) for hosts in sizes}
-    parts = {f"{hosts} hosts": median(one["wall"]) for hosts, one in told.items()}
-    parts[f"{size.hosts} hosts, CPU"] = median(told[size.hosts]["cpu"])
+    result = {hosts: _run(in_session, [str(_SCRIPT), str(hosts), str(_NICS), str(3 * size.rounds)]) for hosts in sizes}
+    parts = {f"{hosts} hosts": median(one["wall"]) for hosts, one in result.items()}
+    parts[f"{size.hosts} hosts, CPU"] = median(result[size.hosts]["cpu"])
     what = f"compare {size.hosts} hosts × {_NICS} NICs, half of them found as declared"
-    value = 1000 * median(told[size.hosts]["wall"])
+    value = 1000 * median(result[size.hosts]["wall"])
     return [Figure("compare", what, value, "ms", 3 * size.rounds, 1000, parts=parts)]
 
 
@@ -45,10 +45,10 @@ def run_once(in_session: Session, size: Size, _case: str, around: str) -> Cost:
 
 
 def _run(in_session: Session, argv: t.Sequence[str]) -> dict[str, t.Any]:
-    told: dict[str, t.Any] = json.loads(_python(in_session, argv).stdout)
-    if told["conflicts"]:
-        raise BenchmarkError(f"the fleet that is compared has {told['conflicts']} conflicts, and is to have none")
-    return told
+    result: dict[str, t.Any] = json.loads(_python(in_session, argv).stdout)
+    if result["conflicts"]:
+        raise BenchmarkError(f"the fleet that is compared has {result['conflicts']} conflicts, and is to have none")
+    return result
 
 
 def _python(in_session: Session, argv: t.Sequence[str]) -> subprocess.CompletedProcess[bytes]:

@@ -92,12 +92,12 @@ class Bench:
         """
         # Files, not pipes: nobody's scheduling but its own is measured.
         with contextlib.ExitStack() as files:
-            given, said, errors = (files.enter_context(tempfile.TemporaryFile()) for _round in range(3))
+            given, message, errors = (files.enter_context(tempfile.TemporaryFile()) for _round in range(3))
             given.write(stdin.encode())
             given.seek(0)
             whole_env = {**self.session.environment(), **(env or {})}
             started = time.perf_counter()
-            process = subprocess.Popen([*self.prefix, *argv], stdin=given, stdout=said, stderr=errors, env=whole_env)
+            process = subprocess.Popen([*self.prefix, *argv], stdin=given, stdout=message, stderr=errors, env=whole_env)
             try:
                 _pid, status, usage = os.wait4(process.pid, 0)
             except BaseException:
@@ -106,9 +106,9 @@ class Bench:
                 raise
             wall = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
-            said.seek(0)
+            message.seek(0)
             errors.seek(0)
-            cost = Cost(wall, usage.ru_utime + usage.ru_stime, said.read(), errors.read())
+            cost = Cost(wall, usage.ru_utime + usage.ru_stime, message.read(), errors.read())
         if process.returncode:
             whole = (cost.output + cost.errors).decode(errors="replace")
             raise BenchmarkError(f"{' '.join(argv)[:80]} ended with {process.returncode}: {whole[-2000:]}")
@@ -141,8 +141,8 @@ def probe(made: Bench, params: t.Mapping[str, t.Any], *, empty: bool = False) ->
     )
     cost = made.module(params, around=around, empty=empty)
     _rest, peak, parts = cost.errors.decode().rsplit(maxsplit=2)
-    said = f"{parts} modules of pyroute2 are imported" if parts != "0" else "pyroute2 is not imported"
-    return Probe(int(peak) * 1024, said, len(cost.output))
+    message = f"{parts} modules of pyroute2 are imported" if parts != "0" else "pyroute2 is not imported"
+    return Probe(int(peak) * 1024, message, len(cost.output))
 
 
 def ansibles_own(made: Bench, params: t.Mapping[str, t.Any]) -> float:

@@ -113,8 +113,8 @@ class Listener:
             action()
             ended = time.monotonic()
             time.sleep(_AFTER)
-            said, _errors = sender.communicate(timeout=_TIMEOUT)
-        times = [float(line) for line in said.split()]
+            message, _errors = sender.communicate(timeout=_TIMEOUT)
+        times = [float(line) for line in message.split()]
         gap, *ranges = self._await(str(self._observed)).split()
         self._observed += 1
         pairs = [word.split("-") for word in ranges]

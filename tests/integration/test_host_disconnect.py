@@ -51,8 +51,8 @@ def test_a_link_in_mode_passthru_would_cut_off_ssh(lan: Lan, tmp_path: Path, che
     session.refused(PASSTHRU, f"{runs} passthru on it, .* would cut it off.*{TOLD}", module="macvtap_link", check=check)
     # In a list, beside another that would be fine.
     both = {"links": [{**MT0, "name": "mt1", "parent": "eth1"}, PASSTHRU]}
-    said = r"^links\[1\]: Ansible's connection"
-    session.refused(both, said, module="macvtap_link", check=check)
+    message = r"^links\[1\]: Ansible's connection"
+    session.refused(both, message, module="macvtap_link", check=check)
 
 
 def test_it_does_cut_off(lan: Lan) -> None:
@@ -110,16 +110,16 @@ CHANGES: list[dict[str, t.Any]] = [
 def test_a_link_that_the_host_is_reached_by(lan: Lan, what: str, change: dict[str, t.Any]) -> None:
     assert link(lan, MT0)["changed"]
     lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
-    said = "mt0 has addresses of the host (198.51.100.1/24), and "
+    message = "mt0 has addresses of the host (198.51.100.1/24), and "
     if what == "route":
         lan.host.ip("address", "del", "198.51.100.1/24", "dev", "mt0")
         lan.host.ip("route", "add", "203.0.113.0/24", "dev", "mt0")
-        said = "mt0 has routes to 203.0.113.0/24, and "
+        message = "mt0 has routes to 203.0.113.0/24, and "
     before = lan.state()
     # Which is about who holds the tap.
     result = link(lan, {**MT0, **change, "force": True})
     assert result.get("failed"), result
-    assert result["msg"].startswith(said), result["msg"]
+    assert result["msg"].startswith(message), result["msg"]
     assert lan.state() == before
 
 
@@ -167,8 +167,8 @@ def test_told_to_it_is_done_and_what_goes_is_said(lan: Lan) -> None:
     lan.host.ip("address", "add", "198.51.100.1/24", "dev", "mt0")
     result = link(lan, {"name": "mt0", "state": "absent", "allow_host_disconnect": True})
     assert result["changed"]
-    said = "mt0 has addresses of the host (198.51.100.1/24), and removing it would remove them. It is done"
-    assert said in str(result["warnings"])
+    message = "mt0 has addresses of the host (198.51.100.1/24), and removing it would remove them. It is done"
+    assert message in str(result["warnings"])
 
 
 def test_a_way_that_turns_out_another_in_the_end_is_put_back(lan: Lan, tmp_path: Path) -> None:
@@ -181,5 +181,5 @@ def test_a_way_that_turns_out_another_in_the_end_is_put_back(lan: Lan, tmp_path:
     result = session.access({"name": "mt0", "state": "up"}, module="macvtap_link")
     assert "would be cut off: the kernel now uses another route to it" in result["msg"], result
     assert lan.state() == before
-    told = {"name": "mt0", "state": "up", "allow_host_disconnect": True}
-    assert link(lan, told)["changed"]
+    returned = {"name": "mt0", "state": "up", "allow_host_disconnect": True}
+    assert link(lan, returned)["changed"]

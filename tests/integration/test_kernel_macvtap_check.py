@@ -164,14 +164,14 @@ def modular(tmp_path: pathlib.Path) -> t.Iterator[Modular]:
 
 @pytest.mark.root
 def test_loading_a_module(modular: Modular) -> None:
-    foreseen = modular.run(check=True)
-    assert (foreseen["rc"], foreseen["changed"], foreseen["loaded"]) == (0, True, False)
+    predicted = modular.run(check=True)
+    assert (predicted["rc"], predicted["changed"], predicted["loaded"]) == (0, True, False)
     assert not modular.calls.exists()
     assert modular.load_file is None
     done = modular.run()
     assert (done["rc"], done["changed"], done["loaded"], done["provided_by"]) == (0, True, True, "module")
-    assert done["changes"] == foreseen["changes"]
-    assert done["diff"] == foreseen["diff"]
+    assert done["changes"] == predicted["changes"]
+    assert done["diff"] == predicted["diff"]
     assert [(change["field"], change["before"], change["after"]) for change in done["changes"]] == [
         ("persistent", False, True),
         ("loaded", False, True),
@@ -241,12 +241,12 @@ def test_a_blacklist_is_a_warning_where_it_is_not_to_last(modular: Modular) -> N
 
 @pytest.mark.root
 def test_a_probe_loads_the_module_and_says_so(modular: Modular) -> None:
-    foreseen = modular.run({"probe": True}, check=True)
-    assert (foreseen["rc"], foreseen["changed"], foreseen["probe"]) == (0, True, None)
+    predicted = modular.run({"probe": True}, check=True)
+    assert (predicted["rc"], predicted["changed"], predicted["probe"]) == (0, True, None)
     assert not modular.calls.exists()
     done = modular.run({"probe": True})
     assert (done["rc"], done["changed"], done["probe"]["works"]) == (0, True, True)
-    assert done["changes"] == foreseen["changes"]
+    assert done["changes"] == predicted["changes"]
     assert modular.load_file is None
     again = modular.run({"probe": True})
     assert (again["rc"], again["changed"], again["probe"]["works"]) == (0, False, True)
@@ -283,8 +283,8 @@ def test_a_probe_leaves_nothing(netns: Namespace) -> None:
     assert result["probe"]["works"] is True
     assert netns.links() == before
     assert no_node_stays()
-    foreseen = netns.run({"probe": True}, NAME, check=True)
-    assert (foreseen["rc"], foreseen["probe"]) == (0, None)
+    predicted = netns.run({"probe": True}, NAME, check=True)
+    assert (predicted["rc"], predicted["probe"]) == (0, None)
 
 
 def probes(count: int, namespaces: int, *words: str) -> list[list[t.Any]]:

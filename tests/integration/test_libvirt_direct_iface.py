@@ -216,7 +216,7 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         (
             {"domain": "web2", "mac": A},
@@ -244,12 +244,12 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
         ),
     ],
 )
-def test_errors_are_clear_and_change_nothing(hv: Hypervisor, module: Module, params: Result, said: str) -> None:
+def test_errors_are_clear_and_change_nothing(hv: Hypervisor, module: Module, params: Result, message: str) -> None:
     hv.define(domain("web1", nic(A), f"<interface type='user'><mac address='{C}'/></interface>"))
     before = hv.dump("web1")
     failed = module(**params)
     assert failed["rc"] == 1
-    assert re.search(said, failed["msg"]), failed["msg"]
+    assert re.search(message, failed["msg"]), failed["msg"]
     assert "exception" not in failed
     assert hv.dump("web1") == before
 

@@ -58,7 +58,7 @@ def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
 
 
 @pytest.mark.parametrize(
-    ("interface", "fate", "said"),
+    ("interface", "fate", "message"),
     [
         (nic(A, more="<mtu size='1400'/>"), "define", "setting MTU on interface type direct is not supported"),
         (nic(A, mode="source"), "define", "Invalid value for attribute 'mode'"),
@@ -82,19 +82,19 @@ def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
         (nic(A, more="<driver queues='4'/>").replace("virtio", "e1000e"), "dropped", "queues"),
     ],
 )
-def test_libvirt_behaves_as_the_validation_assumes(hv: Hypervisor, interface: str, fate: str, said: str) -> None:
+def test_libvirt_behaves_as_the_validation_assumes(hv: Hypervisor, interface: str, fate: str, message: str) -> None:
     if interface == nic(ZERO) and hv.release >= 11:
         pytest.skip("libvirt 11.3 takes an address that is all zero for none, and makes one up")
     refused = attempt(hv, "define", "/dev/stdin", stdin=domain("web1", interface))
     if fate == "define":
-        assert said in refused
+        assert message in refused
         return
     assert refused == ""
     if fate == "start":
-        assert said in attempt(hv, "start", "web1")
+        assert message in attempt(hv, "start", "web1")
     else:
-        assert said in interface
-        assert said not in element(hv.dump("web1"), A)
+        assert message in interface
+        assert message not in element(hv.dump("web1"), A)
 
 
 WHAT_TO_DO = [
@@ -121,9 +121,9 @@ WHAT_TO_DO = [
 ]
 
 
-@pytest.mark.parametrize(("given", "option", "said"), WHAT_TO_DO)
+@pytest.mark.parametrize(("given", "option", "message"), WHAT_TO_DO)
 def test_what_would_fail_or_get_lost_is_refused_first(
-    hv: Hypervisor, module: Module, given: Result, option: str, said: str
+    hv: Hypervisor, module: Module, given: Result, option: str, message: str
 ) -> None:
     hv.define(domain("web1", nic(A)))
     before = hv.dump("web1"), links(hv)
@@ -132,13 +132,13 @@ def test_what_would_fail_or_get_lost_is_refused_first(
     for entry, check in zip(entries, (True, False)):
         failed = module(check=check, interfaces=[{"domain": "web1", **entry}])
         assert failed["rc"] == 1
-        assert re.match(rf"interfaces\[0\]\.{option}: .*{said}", failed["msg"]), failed["msg"]
+        assert re.match(rf"interfaces\[0\]\.{option}: .*{message}", failed["msg"]), failed["msg"]
         assert "exception" not in failed
     assert (hv.dump("web1"), links(hv)) == before
 
 
 @pytest.mark.parametrize(
-    ("mac", "said"),
+    ("mac", "message"),
     [
         (MULTICAST, "multicast"),
         (BROADCAST, "broadcast|multicast"),
@@ -147,12 +147,12 @@ def test_what_would_fail_or_get_lost_is_refused_first(
         (C, f"{C} is the address of mt8, another link on up1"),
     ],
 )
-def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, mac: str, said: str) -> None:
+def test_an_address_that_cannot_be_is_refused(hv: Hypervisor, module: Module, mac: str, message: str) -> None:
     hv.define(domain("web1", nic(A)))
     hv.define(domain("web2", nic(B)))
     before = hv.dump("web1")
     failed = module(domain="web1", mac=mac, source="up1", mode="bridge")
-    assert re.match(f"mac: .*({said})", failed["msg"]), failed["msg"]
+    assert re.match(f"mac: .*({message})", failed["msg"]), failed["msg"]
     assert hv.dump("web1") == before
 
 
@@ -432,19 +432,19 @@ def test_a_guest_takes_no_source_that_the_host_is_reached_by(hv: Hypervisor, mod
         hv.run("ip", "link", "set", "own9", "up")
         if what == "address":
             hv.run("ip", "address", "add", "192.0.2.1/24", "dev", "own9")
-            said = "own9 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it"
+            message = "own9 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it"
         else:
             hv.run("ip", "route", "add", "203.0.113.0/24", "dev", "own9")
-            said = "own9 has routes to 203.0.113.0/24, and a link in mode passthru on it"
+            message = "own9 has routes to 203.0.113.0/24, and a link in mode passthru on it"
         wanted: Result = {"domain": "web1", "mac": A, "source": "own9", "mode": "passthrough"}
         before = hv.dump("web1")
         for check in (True, False):
             refused = module(check=check, **wanted)
-            assert str(refused.get("msg")).startswith(said), refused
+            assert str(refused.get("msg")).startswith(message), refused
             assert "or set allow_host_disconnect: true" in refused["msg"]
         assert hv.dump("web1") == before
-        told = ok(module(allow_host_disconnect=True, **wanted))
-        assert said in str(told["warnings"])
+        returned = ok(module(allow_host_disconnect=True, **wanted))
+        assert message in str(returned["warnings"])
         # What is so already takes nothing more.
         assert not ok(module(**wanted))["changed"]
     finally:

@@ -28,10 +28,10 @@ pytestmark = direct_iface.MARKS
 
 def ask(hv: Hypervisor, *, check: bool = False, **params: t.Any) -> dict[str, Result]:
     """The domains by name."""
-    told = ok(run_module("libvirt_direct_iface_info", params, check=check, prefix=hv.prefix))
-    assert not told["changed"]
-    assert told["libvirt_version"] in hv.virsh("version", "--daemon")
-    return {one["name"]: one for one in told["domains"]}
+    result = ok(run_module("libvirt_direct_iface_info", params, check=check, prefix=hv.prefix))
+    assert not result["changed"]
+    assert result["libvirt_version"] in hv.virsh("version", "--daemon")
+    return {one["name"]: one for one in result["domains"]}
 
 
 def only(hv: Hypervisor, name: str = "web1", **params: t.Any) -> Result:
@@ -40,10 +40,14 @@ def only(hv: Hypervisor, name: str = "web1", **params: t.Any) -> Result:
 
 
 def test_a_running_guest_and_all_that_is_behind_it(started: Hypervisor) -> None:
-    told = ask(started)["web1"]
-    assert (told["uuid"], told["running"], told["persistent"]) == (started.virsh("domuuid", "web1").strip(), True, True)
-    assert told["pid"] == int(started.run("cat", "/run/libvirt/qemu/web1.pid"))
-    (interface,) = told["interfaces"]
+    result = ask(started)["web1"]
+    assert (result["uuid"], result["running"], result["persistent"]) == (
+        started.virsh("domuuid", "web1").strip(),
+        True,
+        True,
+    )
+    assert result["pid"] == int(started.run("cat", "/run/libvirt/qemu/web1.pid"))
+    (interface,) = result["interfaces"]
     assert (interface["mac"], interface["differences"], interface["stale_mode"]) == (A, [], None)
     assert interface["stored"]["mode"] == "bridge"
     assert "target" not in interface["stored"]
@@ -63,8 +67,8 @@ def test_a_running_guest_and_all_that_is_behind_it(started: Hypervisor) -> None:
     assert (interface["tap"]["major"], interface["tap"]["minor"]) == (os.major(node.st_rdev), os.minor(node.st_rdev))
     assert interface["tap"]["own"]
     assert interface["held_by_domain"]
-    assert interface["holders"] == [{"pid": told["pid"], "command": "qemu-system-x86_64", "domain": "web1"}]
-    assert ask(started, check=True)["web1"] == told
+    assert interface["holders"] == [{"pid": result["pid"], "command": "qemu-system-x86_64", "domain": "web1"}]
+    assert ask(started, check=True)["web1"] == result
 
 
 def redefine(hv: Hypervisor, *nics: str) -> None:
@@ -94,20 +98,20 @@ def test_what_is_stored_is_not_what_runs(started: Hypervisor) -> None:
 def test_a_mode_that_libvirt_has_not_noticed(started: Hypervisor) -> None:
     link = only(started)["link"]["name"]
     started.run("ip", "link", "set", link, "type", "macvtap", "mode", "vepa")
-    told = only(started)
-    assert (told["link"]["mode"], told["live"]["mode"], told["stale_mode"]) == ("vepa", "vepa", "bridge")
-    assert told["differences"] == [{"field": "mode", "stored": "bridge", "live": "vepa"}]
+    result = only(started)
+    assert (result["link"]["mode"], result["live"]["mode"], result["stale_mode"]) == ("vepa", "vepa", "bridge")
+    assert result["differences"] == [{"field": "mode", "stored": "bridge", "live": "vepa"}]
     started.define(started.dump("web1").replace("mode='bridge'", "mode='vepa'"))
-    told = only(started)
-    assert (told["differences"], told["stale_mode"]) == ([], "bridge")
+    result = only(started)
+    assert (result["differences"], result["stale_mode"]) == ([], "bridge")
 
 
 def test_passthrough_is_no_stale_mode(hv: Hypervisor) -> None:
     hv.define(domain("web1", nic(A, "up1", "passthrough")))
     hv.virsh("start", "web1")
-    told = only(hv)
-    assert (told["live"]["mode"], told["link"]["mode"], told["stale_mode"]) == ("passthrough", "passthru", None)
-    assert (told["differences"], told["held_by_domain"]) == ([], True)
+    result = only(hv)
+    assert (result["live"]["mode"], result["link"]["mode"], result["stale_mode"]) == ("passthrough", "passthru", None)
+    assert (result["differences"], result["held_by_domain"]) == ([], True)
 
 
 def test_who_may_open_the_tap(started: Hypervisor) -> None:
@@ -122,13 +126,13 @@ def test_a_node_that_is_missing_or_another_ones(started: Hypervisor) -> None:
     tap = only(started)["tap"]
     os.unlink(tap["path"])
     try:
-        told = only(started)
-        assert (told["tap"]["own"], told["tap"]["owner"], told["tap"]["minor"]) == (False, None, tap["minor"])
+        result = only(started)
+        assert (result["tap"]["own"], result["tap"]["owner"], result["tap"]["minor"]) == (False, None, tap["minor"])
         # The guest has it open since before, and does not need the node any more.
-        assert told["held_by_domain"]
+        assert result["held_by_domain"]
         os.mknod(tap["path"], stat.S_IFCHR | 0o600, os.makedev(tap["major"], tap["minor"] + 1))
-        told = only(started)
-        assert (told["tap"]["own"], told["tap"]["owner"], told["tap"]["minor"]) == (False, "root", tap["minor"])
+        result = only(started)
+        assert (result["tap"]["own"], result["tap"]["owner"], result["tap"]["minor"]) == (False, "root", tap["minor"])
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(tap["path"])
@@ -158,26 +162,26 @@ def test_a_guest_on_another_namespaces_tap(started: Hypervisor) -> None:
     with taken_by_another_namespace(range(index + 1, index + 4)):
         # libvirt opens /dev/tapN, which is somebody else's, and notices nothing.
         started.virsh("start", "web1")
-        told = only(started)
-        assert told["link"]["ifindex"] in range(index + 1, index + 4)
-        assert not told["tap"]["own"]
-        assert (told["held_by_domain"], told["holders"]) == (False, [])
+        result = only(started)
+        assert result["link"]["ifindex"] in range(index + 1, index + 4)
+        assert not result["tap"]["own"]
+        assert (result["held_by_domain"], result["holders"]) == (False, [])
         assert ask(started)["web1"]["pid"] is None
         started.virsh("destroy", "web1")
 
 
 def test_a_link_that_is_gone(started: Hypervisor) -> None:
     started.run("ip", "link", "del", only(started)["link"]["name"])
-    told = only(started)
-    assert told["live"]["target"]
-    assert (told["link"], told["tap"], told["held_by_domain"]) == (None, None, False)
+    result = only(started)
+    assert result["live"]["target"]
+    assert (result["link"], result["tap"], result["held_by_domain"]) == (None, None, False)
 
 
 def test_a_stopped_domain(hv: Hypervisor) -> None:
     hv.define(domain("web1", nic(A)))
-    told = ask(hv)["web1"]
-    assert (told["running"], told["persistent"], told["pid"]) == (False, True, None)
-    (interface,) = told["interfaces"]
+    result = ask(hv)["web1"]
+    assert (result["running"], result["persistent"], result["pid"]) == (False, True, None)
+    (interface,) = result["interfaces"]
     assert interface["stored"]["source"] == "eth0"
     assert interface["differences"] == []
     nothing = ("live", "stale_mode", "link", "tap", "held_by_domain", "holders")
@@ -186,9 +190,9 @@ def test_a_stopped_domain(hv: Hypervisor) -> None:
 
 def test_a_transient_domain(hv: Hypervisor) -> None:
     hv.virsh("create", "/dev/stdin", stdin=domain("fleeting", nic(A)))
-    told = ask(hv)["fleeting"]
-    assert (told["running"], told["persistent"]) == (True, False)
-    (interface,) = told["interfaces"]
+    result = ask(hv)["fleeting"]
+    assert (result["running"], result["persistent"]) == (True, False)
+    (interface,) = result["interfaces"]
     assert (interface["stored"], interface["differences"], interface["held_by_domain"]) == (None, [], True)
 
 
@@ -212,14 +216,14 @@ def test_many_domains_in_one_run(hv: Hypervisor) -> None:
     running = {f"web{number:02}" for number in range(0, 24, 6)}
     for name in running:
         hv.virsh("start", name)
-    told = ask(hv)
-    assert list(told) == [f"web{number:02}" for number in range(24)]
-    assert {name for name, one in told.items() if one["running"]} == running
-    pids = {name: one["pid"] for name, one in told.items() if one["pid"]}
+    result = ask(hv)
+    assert list(result) == [f"web{number:02}" for number in range(24)]
+    assert {name for name, one in result.items() if one["running"]} == running
+    pids = {name: one["pid"] for name, one in result.items() if one["pid"]}
     assert pids == {name: int(hv.run("cat", f"/run/libvirt/qemu/{name}.pid")) for name in running}
-    links = [i["link"]["name"] for name in running for i in told[name]["interfaces"]]
+    links = [i["link"]["name"] for name in running for i in result[name]["interfaces"]]
     assert len(set(links)) == 8
-    assert all(i["held_by_domain"] for name in running for i in told[name]["interfaces"])
+    assert all(i["held_by_domain"] for name in running for i in result[name]["interfaces"])
 
 
 def test_a_socket_of_this_host_is_this_host(started: Hypervisor) -> None:
@@ -230,14 +234,14 @@ def test_a_socket_of_this_host_is_this_host(started: Hypervisor) -> None:
 
 def test_libvirts_own_test_driver_has_no_links(hv: Hypervisor) -> None:
     assert ask(hv, uri="test:///default") == {}
-    told = ask(hv, uri="test:///default", domains=["test"])["test"]
-    assert (told["running"], told["pid"], told["interfaces"]) == (True, None, [])
+    result = ask(hv, uri="test:///default", domains=["test"])["test"]
+    assert (result["running"], result["pid"], result["interfaces"]) == (True, None, [])
 
 
 def test_a_user_who_is_not_root_sees_all_but_the_processes(started: Hypervisor) -> None:
     user = OtherUser(started)
-    (told,) = ok(user.module("libvirt_direct_iface_info"))["domains"]
-    (interface,) = told["interfaces"]
+    (result,) = ok(user.module("libvirt_direct_iface_info"))["domains"]
+    (interface,) = result["interfaces"]
     as_root = only(started)
     unseen: Result = {"held_by_domain": None, "holders": None}
     assert interface == {**as_root, **unseen}
@@ -245,7 +249,7 @@ def test_a_user_who_is_not_root_sees_all_but_the_processes(started: Hypervisor) 
     assert interface["tap"]["own"]
     (link,) = ok(user.module("macvtap_link_info"))["links"]
     assert (link["name"], link["holders"]) == (interface["link"]["name"], None)
-    assert told["pid"] is None
+    assert result["pid"] is None
 
 
 def test_the_examples(started: Hypervisor, tmp_path: pathlib.Path) -> None:

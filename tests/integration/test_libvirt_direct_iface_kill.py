@@ -174,12 +174,12 @@ def test_a_run_that_loses_libvirtd_leaves_every_domain_whole(fleet: Hypervisor, 
         moment = early if number % 2 else longest * (0.4 + 0.6 * chance.random())
         with at_moment(fleet, side, moment) as process:
             fleet.restart()
-            said = process.communicate(timeout=120)[0]
+            message = process.communicate(timeout=120)[0]
         if process.returncode:
             failed += 1
-            assert re.search(r'"msg": "[^"]*(libvirt|domain|connect)', said), said
-        assert "defect" not in said
-        assert "Traceback" not in said
+            assert re.search(r'"msg": "[^"]*(libvirt|domain|connect)', message), message
+        assert "defect" not in message
+        assert "Traceback" not in message
         check_whole(fleet)
         ok(module(**task(side)))
         assert set(check_whole(fleet)) == {side}

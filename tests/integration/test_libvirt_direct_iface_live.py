@@ -61,8 +61,8 @@ def test_a_link_that_keeps_its_guest_off_the_network_is_mended(started: Hypervis
     assert impacts(ok(module(domain="web1", mac=A))) == {"link.state": "live"}
     assert "state UP" in started.run("ip", "link", "show", link) or ",UP" in started.run("ip", "link", "show", link)
     started.run("ip", "link", "set", link, "address", "52:54:00:00:00:77")
-    (told,) = ok(run_info(started))["domains"][0]["interfaces"]
-    assert {"field": "link.mac", "stored": A, "live": "52:54:00:00:00:77"} in told["differences"]
+    (returned,) = ok(run_info(started))["domains"][0]["interfaces"]
+    assert {"field": "link.mac", "stored": A, "live": "52:54:00:00:00:77"} in returned["differences"]
     assert impacts(ok(module(domain="web1", mac=A, mode="private"))) == {"link.mac": "live", "mode": "live"}
     assert A in started.run("ip", "link", "show", link)
     assert "macvtap mode private" in started.run("ip", "-d", "link", "show", link)

@@ -132,10 +132,11 @@ def test_a_run_that_is_ended_while_it_waits_leaves_no_guest_without_its_nic(
         # It is written down a moment before it is asked for, which nothing shows.
         time.sleep(2)
         os.killpg(process.pid, number)
-        said = process.communicate(timeout=60)[0]
+        message = process.communicate(timeout=60)[0]
     if number == signal.SIGTERM:
         assert (
-            f"stopped by SIGTERM. The run was rolled back as far as possible. web1 {A}: the guest was asked to" in said
+            f"stopped by SIGTERM. The run was rolled back as far as possible. web1 {A}: the guest was asked to"
+            in message
         )
     assert f"source dev='{source}'" in element(guest.dump("web1"), A)
     guest.virsh("resume", "web1")
@@ -163,9 +164,9 @@ def test_the_keeper_survives(started: Hypervisor, module: Module, what: str) -> 
         started.run("kill", "-KILL", *map(str, chosen))
     if what == "both":
         # Nobody is left to start it again but the next run, whatever it is about.
-        told = ok(run_module("libvirt_direct_iface_info", {}, prefix=started.prefix))
-        assert told["pending"][0]["pid"] is None
-        assert "the next run of libvirt_direct_iface that is not in check mode starts it" in str(told["warnings"])
+        result = ok(run_module("libvirt_direct_iface_info", {}, prefix=started.prefix))
+        assert result["pending"][0]["pid"] is None
+        assert "the next run of libvirt_direct_iface that is not in check mode starts it" in str(result["warnings"])
         assert "were not watched: the keeper process, which attaches them again, was not running" in str(
             ok(module(domain="web1", mac=A))["warnings"]
         )
@@ -260,9 +261,9 @@ def test_each_guest_is_back_as_soon_as_its_own_nic_is_gone(guest: Hypervisor) ->
         assert until(lambda: on(guest, A, "up1"))
         assert process.poll() is None
         guest.virsh("destroy", "stops")
-        said = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, said
-    assert "stops 52:54:00:00:00:0d: the guest stopped while this ran" in said
+        message = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, message
+    assert "stops 52:54:00:00:00:0d: the guest stopped while this ran" in message
     assert guest_has(guest, "web1", {A, B})
     assert "up1" in guest.dump("stops")
 
@@ -280,8 +281,8 @@ def test_a_nic_that_cannot_come_back_is_shown_and_comes_back_when_it_can(started
     started.run("ip", "link", "set", "up2", "name", "up3")
     started.virsh("reset", "web1")
     assert until(lambda: any(one["state"] == "released" and one["error"] for one in pending(started)))
-    told = run_module("libvirt_direct_iface_info", {}, prefix=started.prefix)
-    assert "the guest has released this NIC, and it is not attached again yet" in str(told["warnings"])
+    result = run_module("libvirt_direct_iface_info", {}, prefix=started.prefix)
+    assert "the guest has released this NIC, and it is not attached again yet" in str(result["warnings"])
     started.run("ip", "link", "set", "held", "name", "web0")
     started.run("ip", "link", "set", "up3", "name", "up2")
     assert until(lambda: A in started.dump("web1", live=True))

@@ -52,8 +52,8 @@ def test_the_answer_is_right_beside_guests(started: Hypervisor, hairpin: t.Calla
             hairpin(on)
             for method in ("lower", "endpoints"):
                 params = {"parent": "eth0", "method": method}
-                told = ok(run_module("reflective_relay_info", params, prefix=prefix))
-                assert told["reflective_relay"] is on
+                returned = ok(run_module("reflective_relay_info", params, prefix=prefix))
+                assert returned["reflective_relay"] is on
 
 
 def test_auto_decides_for_what_is_new(started: Hypervisor, module: Module, hairpin: t.Callable[[bool], None]) -> None:
@@ -92,10 +92,10 @@ def test_vepa_behind_a_switch_that_does_not_reflect(
     assert "warnings" not in ok(module(**params))
     for on in (False, True):
         hairpin(on)
-        told = str(ok(module(check_relay=True, **params)).get("warnings", ""))
-        assert ("eth0: its switch port does not reflect frames (reflective relay" in told) == (not on)
-        assert (f"on it cannot reach each other: web1 {A}." in told) == (not on)
-        assert f"on it cannot reach each other: web1 {B}." in told
+        returned = str(ok(module(check_relay=True, **params)).get("warnings", ""))
+        assert ("eth0: its switch port does not reflect frames (reflective relay" in returned) == (not on)
+        assert (f"on it cannot reach each other: web1 {A}." in returned) == (not on)
+        assert f"on it cannot reach each other: web1 {B}." in returned
 
 
 def test_where_no_switch_can_be_asked(hv: Hypervisor, module: Module, tmp_path: pathlib.Path) -> None:

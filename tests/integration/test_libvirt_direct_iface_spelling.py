@@ -46,8 +46,8 @@ SPELLINGS: list[tuple[Result, str]] = [
 def test_whatever_the_spelling_a_second_run_changes_nothing(hv: Hypervisor, module: Module) -> None:
     hv.define(domain("web1"))
     entries = [
-        {"domain": "web1", "mac": f"52:54:00:00:01:{at:02x}", "source": "eth0", "mode": "bridge", **said}
-        for at, (said, _written) in enumerate(SPELLINGS)
+        {"domain": "web1", "mac": f"52:54:00:00:01:{at:02x}", "source": "eth0", "mode": "bridge", **message}
+        for at, (message, _written) in enumerate(SPELLINGS)
     ]
     planned = ok(module(interfaces=entries, check=True))["changes"]
     assert ok(module(interfaces=entries))["changes"] == planned

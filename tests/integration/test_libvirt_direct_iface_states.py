@@ -54,14 +54,14 @@ def test_a_guest_that_is_started_while_a_run_goes_on_keeps_its_nic(hv: Hyperviso
         while "name='qemu'" not in hv.dump("web1") and time.monotonic() < deadline:
             time.sleep(0.05)
         hv.virsh("start", "web1")
-        said = process.communicate(timeout=60)[0]
-    assert process.returncode == 1, said
+        message = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, message
     assert hv.dump("web1") == before
     assert macs(hv, "web1", live=True) == [A]
     assert macs(hv, "slow", live=False) == macs(hv, "slow", live=True) == [B]
-    assert f"web1 {A}: the guest was started while this ran" in said
-    assert f"slow {B}: the guest was asked to release this NIC and may still do so" in said
-    assert "The run was rolled back as far as possible" in said
+    assert f"web1 {A}: the guest was started while this ran" in message
+    assert f"slow {B}: the guest was asked to release this NIC and may still do so" in message
+    assert "The run was rolled back as far as possible" in message
 
 
 def test_a_new_nic_of_a_domain_that_is_started_meanwhile_is_as_planned(hv: Hypervisor) -> None:

@@ -131,9 +131,9 @@ def test_virtqemud_alone_answers(hv: Hypervisor) -> None:
     assert impacts(ok(change(hv, link_state="down", mode="private"))) == {"link_state": "live", "mode": "live"}
     assert impacts(ok(change(hv, mac=B, source="eth0", mode="bridge")))["state"] == "live"
     with stopped(hv):
-        said = failures(hv, "qemu:///system")
-    assert "Failed to connect socket to '/var/run/libvirt/virtqemud-sock'" in said
-    assert said.endswith(START)
+        message = failures(hv, "qemu:///system")
+    assert "Failed to connect socket to '/var/run/libvirt/virtqemud-sock'" in message
+    assert message.endswith(START)
     assert not ok(change(hv))["changed"]
 
 
@@ -169,8 +169,8 @@ def test_another_host_that_does_not_answer(hv: Hypervisor, over_ssh: str) -> Non
 
 def test_a_daemon_that_is_down(hv: Hypervisor) -> None:
     with stopped(hv):
-        said = failures(hv, "qemu:///system")
-    assert said == (
+        message = failures(hv, "qemu:///system")
+    assert message == (
         f"uri: cannot connect to 'qemu:///system': Failed to connect socket to '/var{hv.socket}': No such file or "
         f"directory. Is the daemon running? {START}"
     )
@@ -179,8 +179,8 @@ def test_a_daemon_that_is_down(hv: Hypervisor) -> None:
 
 def test_a_socket_without_a_listener(hv: Hypervisor) -> None:
     hv.run("touch", f"{RUN}/left")
-    said = failures(hv, f"qemu+unix:///system?socket={RUN}/left")
-    assert f"'{RUN}/left': Connection refused. Is the daemon running? {START}" in said
+    message = failures(hv, f"qemu+unix:///system?socket={RUN}/left")
+    assert f"'{RUN}/left': Connection refused. Is the daemon running? {START}" in message
 
 
 def test_a_user_who_may_not(hv: Hypervisor, user: OtherUser) -> None:
@@ -188,18 +188,18 @@ def test_a_user_who_may_not(hv: Hypervisor, user: OtherUser) -> None:
     hv.run("chmod", "700", *names)
     try:
         for name, params in zip(MODULES, ({"domain": "web1", "mac": A}, {})):
-            said = user.module(name, **params)["msg"]
-            assert "Permission denied. This user has no permission. Set become: true" in said
-            assert "Start" not in said
+            message = user.module(name, **params)["msg"]
+            assert "Permission denied. This user has no permission. Set become: true" in message
+            assert "Start" not in message
     finally:
         hv.run("chmod", "777", *names)
 
 
 def test_a_uri_that_is_none(hv: Hypervisor) -> None:
-    said = failures(hv, "foo:///system")
+    message = failures(hv, "foo:///system")
     # Where libvirt has a daemon for each driver, it looks for that of this one.
-    assert re.match("uri: cannot connect to 'foo:///system': (no connection driver|Failed to connect socket) ", said)
-    assert said.endswith("libvirt has no driver foo; the guests of QEMU and KVM are those of qemu:///system")
+    assert re.match("uri: cannot connect to 'foo:///system': (no connection driver|Failed to connect socket) ", message)
+    assert message.endswith("libvirt has no driver foo; the guests of QEMU and KVM are those of qemu:///system")
 
 
 def test_libvirts_own_test_driver(hv: Hypervisor) -> None:

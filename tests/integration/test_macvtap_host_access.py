@@ -61,10 +61,10 @@ def test_host_and_guest_reach_each_other(lan: Lan, kind: str, python: str) -> No
     assert out_of_reach(lan)
     bare = lan.state()
 
-    told = lan.done(check=True, python=python)
+    result = lan.done(check=True, python=python)
     assert lan.state() == bare
     done = lan.done(python=python)
-    assert told["changes"] == done["changes"]
+    assert result["changes"] == done["changes"]
     assert reached(lan) == {True}
     # And everybody else as before.
     assert lan.host.pings("192.0.2.9")
@@ -83,7 +83,7 @@ def test_host_and_guest_reach_each_other(lan: Lan, kind: str, python: str) -> No
 
 
 def test_what_is_returned(lan: Lan) -> None:
-    told = lan.done(check=True, diff=True)
+    result = lan.done(check=True, diff=True)
     shim = {
         "name": "host0",
         "ifindex": None,
@@ -94,8 +94,8 @@ def test_what_is_returned(lan: Lan) -> None:
         "addresses": ["192.0.2.250", "2001:db8::250"],
         "guests": ["192.0.2.77/32", "2001:db8::77/128"],
     }
-    assert told["shims"] == [shim]
-    assert "addresses: ['192.0.2.250/32', '2001:db8::250/128']\n" in told["diff"][0]["after"]
+    assert result["shims"] == [shim]
+    assert "addresses: ['192.0.2.250/32', '2001:db8::250/128']\n" in result["diff"][0]["after"]
     (found,) = lan.done()["shims"]
     assert found == {**shim, "ifindex": found["ifindex"], "mtu": 1500}
     assert found["ifindex"]
@@ -209,14 +209,14 @@ def test_an_address_that_somebody_has_is_refused(lan: Lan) -> None:
     lan.start_guest()
     for machine, mac in ((lan.guest, lans.GUEST[0]), (lan.peer, lans.PEER[0])):
         machine.ip("address", "add", "192.0.2.250/24", "dev", "eth0")
-        said = lan.refuses(ACCESS)
-        assert f"192.0.2.250 is already in use on the LAN (at {mac})" in said
-        assert said.endswith("The host is as it was before")
+        output = lan.refuses(ACCESS)
+        assert f"192.0.2.250 is already in use on the LAN (at {mac})" in output
+        assert output.endswith("The host is as it was before")
         machine.ip("address", "del", "192.0.2.250/24", "dev", "eth0")
         machine.ip("address", "add", "2001:db8::250/64", "dev", "eth0", "nodad")
-        said = lan.refuses(ACCESS)
-        assert "2001:db8::250 is already in use on the LAN, so host0 cannot have it" in said
-        assert said.endswith("The host is as it was before")
+        output = lan.refuses(ACCESS)
+        assert "2001:db8::250 is already in use on the LAN, so host0 cannot have it" in output
+        assert output.endswith("The host is as it was before")
         machine.ip("address", "del", "2001:db8::250/64", "dev", "eth0")
     assert lan.done()["changed"]
 
@@ -234,17 +234,17 @@ def test_what_was_there_is_put_back(lan: Lan) -> None:
     assert reached(lan) == {True}
     # Also what was removed, by a task of which something else fails.
     both = {"shims": [{"name": "host0", "state": "absent"}, {**other, "name": "host1", "mtu": 1500}]}
-    said = lan.access(both)["msg"]
-    assert "The host is as it was before" in said, said
+    output = lan.access(both)["msg"]
+    assert "The host is as it was before" in output, output
     assert reached(lan) == {True}
 
 
 def test_a_mac_address_that_is_taken(lan: Lan) -> None:
-    said = lan.refuses({**ACCESS, "mac": lans.HOST[0]})
-    assert said.startswith(f"mac: {lans.HOST[0]} is the MAC address of eth0, the parent itself")
+    output = lan.refuses({**ACCESS, "mac": lans.HOST[0]})
+    assert output.startswith(f"mac: {lans.HOST[0]} is the MAC address of eth0, the parent itself")
     assert lan.host.pings("192.0.2.9")
-    said = lan.refuses({**ACCESS, "mac": lans.PEER[0]})
-    assert said.startswith(f"mac: {lans.PEER[0]} is the MAC address of 192.0.2.9, whose frames would arrive here")
+    output = lan.refuses({**ACCESS, "mac": lans.PEER[0]})
+    assert output.startswith(f"mac: {lans.PEER[0]} is the MAC address of 192.0.2.9, whose frames would arrive here")
 
 
 def test_a_parent_without_carrier(lan: Lan) -> None:
@@ -290,8 +290,8 @@ def test_ipv6_that_is_switched_off(lan: Lan) -> None:
     v4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
     lan.host.sysctl("default", "ipv6/disable_ipv6", 1)
     try:
-        said = lan.refuses(ACCESS)
-        assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which is disabled on new links", said)
+        output = lan.refuses(ACCESS)
+        assert re.search(r"^addresses\[1\]: 2001:db8::250 is IPv6, which is disabled on new links", output)
         lan.done(v4)
         assert not lan.done(v4)["changed"]
     finally:

@@ -177,9 +177,9 @@ def test_by_a_route_whose_source_is_the_shims_address(lan: Lan, connected: t.Any
     try:
         with speaking_as(lan.peer, "203.0.113.5", "32"):
             session = connected(lan.peer, "192.0.2.1")
-            said = "the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0"
-            session.refused(ABSENT, f"^{said}")
-            session.refused({**V4, "addresses": ["192.0.2.251"]}, f"^addresses: {said}")
+            message = "the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0"
+            session.refused(ABSENT, f"^{message}")
+            session.refused({**V4, "addresses": ["192.0.2.251"]}, f"^addresses: {message}")
     finally:
         lan.host.ip("route", "del", "203.0.113.0/24")
 
@@ -238,9 +238,9 @@ def test_a_route_that_would_not_go_alone_is_left(lan: Lan, apart: str, how: list
     if "nhid" in how:
         lan.host.ip("nexthop", "add", "id", "5", "dev", "host0")
     lan.host.ip("route", "add", "198.51.100.0/24", *how)
-    said = rf"the route to 198.51.100.0/24 over host0 (uses|has|is limited to) {apart}, so it cannot be removed"
-    assert re.search(f"^guests: {said}", lan.refuses(V4))
-    assert re.search(f"^{said}", lan.refuses(ABSENT))
+    message = rf"the route to 198.51.100.0/24 over host0 (uses|has|is limited to) {apart}, so it cannot be removed"
+    assert re.search(f"^guests: {message}", lan.refuses(V4))
+    assert re.search(f"^{message}", lan.refuses(ABSENT))
     lan.host.ip("route", "del", "198.51.100.0/24", *(how[:2] if "tos" in how else []))
     assert not lan.done(V4)["changed"]
     assert lan.done(ABSENT)["changed"]
@@ -301,8 +301,8 @@ def test_a_task_in_the_background_knows_no_ancestor(lan: Lan, tmp_path: Path, na
 def test_an_ancestor_s_other_connection_does_not_hide_the_session(lan: Lan, connected: t.Any, tmp_path: Path) -> None:
     """As that of ansible-playbook to another machine."""
     with session(lan, tmp_path, "sshd"):
-        said = "^Ansible's connection from 192.0.2.77 to 192.0.2.250 goes over host0, and removing"
-        connected(lan.peer, "192.0.2.1").refused(ABSENT, said)
+        message = "^Ansible's connection from 192.0.2.77 to 192.0.2.250 goes over host0, and removing"
+        connected(lan.peer, "192.0.2.1").refused(ABSENT, message)
 
 
 def test_a_connection_of_somebody_else_is_nothing_to_ansible(lan: Lan, connected: t.Any, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def test_host_and_guests_reach_each_other(hv: Hypervisor) -> None:
 
 
 def pings(hv: Hypervisor, address: str) -> bool:
-    said = hv.run("sh", "-c", f"{PYTHON} {TOOL} ping {address} && echo yes || echo no")
-    return said.strip() == "yes"
+    message = hv.run("sh", "-c", f"{PYTHON} {TOOL} ping {address} && echo yes || echo no")
+    return message.strip() == "yes"
 
 
 def guest_pings(hv: Hypervisor, name: str, address: str) -> bool:

@@ -32,17 +32,17 @@ def look(hv: Hypervisor, python: str = sys.executable, **params: t.Any) -> dict[
 def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
     bridged = f"<interface type='bridge'><mac address='{B}'/><source bridge='br9'/></interface>"
     hv.define(domain("web1", nic(A), bridged))
-    told = look(hv, python)
-    assert told["kernel"]["supported"]
-    assert told["kernel"]["kernel"] == os.uname().release
-    assert told["libvirt"]["available"]
-    assert re.fullmatch(r"\d+\.\d+\.\d+", told["libvirt"]["version"])
-    links = {link["name"]: link for link in told["links"]}
+    returned = look(hv, python)
+    assert returned["kernel"]["supported"]
+    assert returned["kernel"]["kernel"] == os.uname().release
+    assert returned["libvirt"]["available"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", returned["libvirt"]["version"])
+    links = {link["name"]: link for link in returned["links"]}
     assert links["lo"]["unfit"] == "lo is the loopback link; macvtap requires an Ethernet link"
     assert links["eth0"]["unfit"] is None
     assert links["eth0"]["mac"] == hv.run("cat", "/sys/class/net/eth0/address").strip()
     assert links["eth0"]["mtu"] == int(hv.run("cat", "/sys/class/net/eth0/mtu"))
-    (web1,) = told["domains"]
+    (web1,) = returned["domains"]
     assert (web1["name"], web1["uuid"]) == ("web1", hv.virsh("domuuid", "web1").strip())
     direct, bridge = web1["interfaces"]
     assert (direct["mac"], direct["stored"]["type"], direct["live"]) == (A, "direct", None)
@@ -51,11 +51,11 @@ def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
 
 
 def test_a_running_guest_and_its_link(started: Hypervisor) -> None:
-    told = look(started)
-    (interface,) = told["domains"][0]["interfaces"]
-    assert told["domains"][0]["running"]
+    returned = look(started)
+    (interface,) = returned["domains"][0]["interfaces"]
+    assert returned["domains"][0]["running"]
     target = interface["live"]["target"]
-    link = next(link for link in told["links"] if link["name"] == target)
+    link = next(link for link in returned["links"] if link["name"] == target)
     assert (link["kind"], link["parent"], link["mode"], link["mac"]) == ("macvtap", "eth0", "bridge", A)
     assert link["unfit"].startswith(f"{target} is a macvtap link")
 
@@ -86,9 +86,9 @@ def test_links_by_what_makes_them_unfit_as_parents(hv: Hypervisor) -> None:
 
 
 def test_where_vlan_links_can_be(started: Hypervisor) -> None:
-    told = look(started)
-    target = told["domains"][0]["interfaces"][0]["live"]["target"]
-    links = {link["name"]: link for link in told["links"]}
+    returned = look(started)
+    target = returned["domains"][0]["interfaces"][0]["live"]["target"]
+    links = {link["name"]: link for link in returned["links"]}
     names = ("parent", "parent_ifindex", "vlan_id", "vlan_protocol")
     assert [links[target][name] for name in names] == ["eth0", links["eth0"]["ifindex"], None, None]
     assert [links["lo"][name] for name in names] == [None] * 4
@@ -101,11 +101,11 @@ def test_a_link_to_ask_behind_that_is_ambiguous_is_left_out(hv: Hypervisor) -> N
     for name in ("twin7", "twin8"):
         hv.run("ip", "link", "add", name, "address", "02:00:00:00:77:77", "type", "bridge")
     try:
-        told = look(hv, relay=["02:00:00:00:77:77", "nowhere"])
+        returned = look(hv, relay=["02:00:00:00:77:77", "nowhere"])
     finally:
         for name in ("twin7", "twin8"):
             hv.run("ip", "link", "del", name)
-    assert {link["reflective_relay"] for link in told["links"]} == {None}
+    assert {link["reflective_relay"] for link in returned["links"]} == {None}
 
 
 @pytest.mark.parametrize("what", ["link", "stored"])
@@ -127,12 +127,12 @@ def test_the_switch_behind_what_is_in_mode_vepa_is_asked_for(hv: Hypervisor, wha
 
 
 def test_no_daemon_is_no_failure(hv: Hypervisor) -> None:
-    told = look(hv, uri="qemu+unix:///system?socket=/nowhere")
-    assert told["domains"] == []
-    assert told["libvirt"]["available"] is False
-    assert told["libvirt"]["version"] is None
-    assert told["libvirt"]["reason"].startswith("cannot connect to 'qemu+unix:///system?socket=/nowhere'")
-    assert told["links"]
+    returned = look(hv, uri="qemu+unix:///system?socket=/nowhere")
+    assert returned["domains"] == []
+    assert returned["libvirt"]["available"] is False
+    assert returned["libvirt"]["version"] is None
+    assert returned["libvirt"]["reason"].startswith("cannot connect to 'qemu+unix:///system?socket=/nowhere'")
+    assert returned["links"]
 
 
 def test_it_changes_nothing(started: Hypervisor) -> None:

@@ -132,14 +132,14 @@ def test_without_a_mode_a_new_link_is_in_mode_bridge_and_an_existing_one_keeps_i
 def test_check_mode_and_diff_tell_and_touch_nothing(netns: Namespace) -> None:
     netns.run({"name": "mt0", "parent": "eth0", "mode": "vepa"})
     before = netns.links()
-    told = netns.run({"name": "mt0", "mode": "bridge"}, check=True, diff=True)
-    assert told["changed"]
-    assert "mode: vepa → bridge" in told["diff"][0]["after_header"]
-    assert "mode: vepa" in told["diff"][0]["before"]
-    assert "mode: bridge" in told["diff"][0]["after"]
-    assert told["links"][0]["mode"] == "bridge"
-    told = netns.run({"name": "mt1", "parent": "eth0", "mode": "bridge"}, check=True)
-    assert told["links"][0]["ifindex"] is None
+    result = netns.run({"name": "mt0", "mode": "bridge"}, check=True, diff=True)
+    assert result["changed"]
+    assert "mode: vepa → bridge" in result["diff"][0]["after_header"]
+    assert "mode: vepa" in result["diff"][0]["before"]
+    assert "mode: bridge" in result["diff"][0]["after"]
+    assert result["links"][0]["mode"] == "bridge"
+    result = netns.run({"name": "mt1", "parent": "eth0", "mode": "bridge"}, check=True)
+    assert result["links"][0]["ifindex"] is None
     assert netns.run({"name": "mt0", "state": "absent"}, check=True)["links"] == []
     assert netns.links() == before
 
@@ -223,16 +223,16 @@ def test_a_batch_that_fails_in_the_middle_is_put_back(netns: Namespace) -> None:
     assert netns.link("old1")["linkinfo"]["info_data"]["mode"] == "private"
 
 
-@pytest.mark.parametrize("deed", [{"state": "absent"}, {"parent": "eth1"}])
-def test_a_link_that_a_process_holds_is_not_cut_off(netns: Namespace, deed: dict[str, str]) -> None:
+@pytest.mark.parametrize("action", [{"state": "absent"}, {"parent": "eth1"}])
+def test_a_link_that_a_process_holds_is_not_cut_off(netns: Namespace, action: dict[str, str]) -> None:
     base = {"name": "mt0", "parent": "eth0", "mode": "bridge"}
     (link,) = netns.run(base)["links"]
     with pathlib.Path(link["tap"]["path"]).open("rb+", buffering=0):
-        failed = netns.run({**base, **deed})
+        failed = netns.run({**base, **action})
         assert re.search(rf"would disconnect pid {os.getpid()} \(.*force: true", failed["msg"]), failed["msg"]
         assert netns.run({"name": "mt0", "mode": "vepa"})["changed"]
         assert netns.link("mt0")["ifindex"] == link["ifindex"]
-        assert netns.run({**base, **deed, "force": True})["changed"]
+        assert netns.run({**base, **action, "force": True})["changed"]
 
 
 def test_without_pyroute2_its_package_is_named(netns: Namespace, tmp_path: pathlib.Path) -> None:

@@ -51,10 +51,10 @@ def test_purge_removes_the_macvtap_links_of_the_group_that_are_not_declared_and_
     assert not netns.run({**purge, "links": own}, python=python)["changed"]
 
     wanted = {**purge, "links": [{"name": "own1"}, {"name": "new0"}]}
-    told = netns.run(wanted, check=True, python=python)
+    returned = netns.run(wanted, check=True, python=python)
     assert {link["ifname"] for link in netns.links()} == everything
     done = netns.run(wanted, python=python)
-    assert done["changes"] == told["changes"]
+    assert done["changes"] == returned["changes"]
     removed = {change["target"] for change in done["changes"] if change["after"] == "absent"}
     assert removed == {"own0", "own2", "own3"}
     assert {link["ifname"] for link in netns.links()} == everything - removed | {"new0"}
@@ -178,8 +178,8 @@ def test_a_run_waits_for_another_and_then_names_it(netns: Namespace) -> None:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        said = rf"^lock_timeout: another run \(pid {os.getpid()}\) is changing links on this host and holds {LOCK}"
-        netns.refuses({**task, "lock_timeout": 1}, said)
+        message = rf"^lock_timeout: another run \(pid {os.getpid()}\) is changing links on this host and holds {LOCK}"
+        netns.refuses({**task, "lock_timeout": 1}, message)
         # It looks and tells all the same.
         assert netns.run(task, check=True)["changed"]
     assert netns.run({**task, "lock_timeout": 1})["changed"]

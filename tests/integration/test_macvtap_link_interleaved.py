@@ -139,8 +139,8 @@ def test_whatever_something_else_does_meanwhile(
     batch = [f"link del dev {link['ifname']}" for link in by_index(namespace).values()]
     made = "link add link eth0 name {} address {} up type macvtap mode bridge"
     batch += [made.format(name, MACS[name]) for name in THERE]
-    told = ["ip", "-n", namespace.name, "-batch", "-"]
-    subprocess.run(told, input="\n".join(batch), text=True, check=True, capture_output=True)
+    command = ["ip", "-n", namespace.name, "-batch", "-"]
+    subprocess.run(command, input="\n".join(batch), text=True, check=True, capture_output=True)
     before = by_index(namespace)
     wanted = []
     for number, (name, change) in enumerate(declared.items()):

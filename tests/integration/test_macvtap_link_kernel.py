@@ -125,11 +125,11 @@ def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str)
         "arp": False,
         "accept_ra": False,
     }
-    told = run({"name": "mt0", **other}, check=True)
+    returned = run({"name": "mt0", **other}, check=True)
     assert shown(netns, "mt0") == EVERYTHING
-    assert impacts(told) == dict.fromkeys(other.keys() - {"mode"}, "in_place")
+    assert impacts(returned) == dict.fromkeys(other.keys() - {"mode"}, "in_place")
     changed = run({"name": "mt0", **other})
-    assert changed["changes"] == told["changes"]
+    assert changed["changes"] == returned["changes"]
     assert changed["links"][0]["ifindex"] == made["links"][0]["ifindex"]
     assert shown(netns, "mt0") == {**other, "queues": EVERYTHING["queues"]}
     assert impacts(run({"name": "mt0", **other})) == {}
@@ -157,8 +157,8 @@ def test_any_mode_but_passthru_becomes_any_other_in_place(netns: Namespace, stat
 def test_to_and_from_passthru_the_link_is_made_anew(netns: Namespace, lower: str, mode: str) -> None:
     base = {"name": "mt0", "parent": lower, "alias": "web", "group": 7, "altnames": ["web0"]}
     (first,) = netns.run({**base, "mode": mode, "mac": MACS[0]})["links"]
-    told = netns.run({"name": "mt0", "mode": "passthru"}, check=True)
-    assert impacts(told)["mode"] == "recreate"
+    returned = netns.run({"name": "mt0", "mode": "passthru"}, check=True)
+    assert impacts(returned)["mode"] == "recreate"
     assert netns.link("mt0")["ifindex"] == first["ifindex"]
     (second,) = netns.run({"name": "mt0", "mode": "passthru"})["links"]
     assert second["ifindex"] != first["ifindex"]
@@ -183,14 +183,14 @@ def test_mac(netns: Namespace, state: str) -> None:
     assert impacts(netns.run({**wanted, "mac": MACS[0]})) == {"state": "none"}
     assert impacts(netns.run({**wanted, "mac": MACS[2].upper()})) == {"mac": "in_place"}
     assert netns.link("mt0")["address"] == MACS[2]
-    for mac, said in (
+    for mac, output in (
         (MACS[1], "is the MAC address of mt1, another link of the parent eth0"),
         (lower, "is the MAC address of eth0, the parent itself"),
         ("01:00:5e:00:00:01", "is a multicast address"),
         ("00:00:00:00:00:00", "is all zero"),
         ("ff:ff:ff:ff:ff:ff", "is the broadcast address"),
     ):
-        netns.refuses({"name": "mt0", "state": state, "mac": mac}, f"^mac: {mac} {said}")
+        netns.refuses({"name": "mt0", "state": state, "mac": mac}, f"^mac: {mac} {output}")
 
 
 def test_addresses_that_move_among_the_declared_links(netns: Namespace) -> None:
@@ -294,18 +294,20 @@ def test_the_source_list_is_a_set(netns: Namespace, python: str) -> None:
     run({**wanted, "source_macs": [MACS[2], MACS[0], MACS[1], MACS[0]]})
     assert shown(netns, "mt0")["source_macs"] == MACS[:3]
     assert impacts(run({**wanted, "source_macs": [MACS[1], MACS[2], MACS[0].upper()]})) == {}
-    with subprocess.Popen(["ip", "-n", netns.name, "-d", "monitor", "link"], stdout=subprocess.PIPE, text=True) as said:
+    with subprocess.Popen(
+        ["ip", "-n", netns.name, "-d", "monitor", "link"], stdout=subprocess.PIPE, text=True
+    ) as output:
         time.sleep(0.3)
         changed = run({**wanted, "source_macs": MACS[1:4]})
         time.sleep(0.3)
-        said.terminate()
+        output.terminate()
         # Each change of the kernel's list is one message of its own: one to add, one to remove, none to flush.
-        told = said.stdout.read() if said.stdout else ""
+        returned = output.stdout.read() if output.stdout else ""
     (change,) = changed["changes"]
     assert (change["field"], change["impact"]) == ("source_macs", "in_place")
     assert (change["before"], change["after"]) == (MACS[:3], MACS[1:4])
-    counts = [line.split("remotes (")[1].split(")")[0] for line in told.splitlines() if "remotes (" in line]
-    assert set(counts) <= {"3", "4"}, told
+    counts = [line.split("remotes (")[1].split(")")[0] for line in returned.splitlines() if "remotes (" in line]
+    assert set(counts) <= {"3", "4"}, returned
     assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
     assert impacts(run({**wanted})) == {}
     assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
@@ -316,8 +318,8 @@ def test_the_source_list_is_a_set(netns: Namespace, python: str) -> None:
 def test_leaving_the_mode_source_empties_the_list_and_coming_back_fills_it(netns: Namespace) -> None:
     netns.run({"name": "mt0", "parent": "eth0", "mode": "source", "source_macs": MACS[:2]})
     left = netns.run({"name": "mt0", "mode": "bridge"})
-    told = {change["field"]: change["after"] for change in left["changes"]}
-    assert told == {"mode": "bridge", "source_macs": []}
+    returned = {change["field"]: change["after"] for change in left["changes"]}
+    assert returned == {"mode": "bridge", "source_macs": []}
     netns.refuses({"name": "mt0", "source_macs": MACS[:2]}, "^source_macs: .* would be in mode bridge")
     netns.run({"name": "mt0", "mode": "source"})
     assert shown(netns, "mt0")["source_macs"] == []
@@ -332,11 +334,11 @@ def test_what_the_kernel_would_ignore_is_made_anew_with_all_that_it_had(
 ) -> None:
     tap = {"owner": "nobody", "group": "kvm", "mode": "0660"}
     (before,) = netns.run({"name": "mt0", "parent": "eth0", **EVERYTHING, "tap": tap})["links"]
-    told = netns.run({"name": "mt0", **wanted}, check=True)
-    assert set(impacts(told).values()) == {"recreate"}
-    assert "mt0: recreated, so its tap" in str(told["warnings"])
+    returned = netns.run({"name": "mt0", **wanted}, check=True)
+    assert set(impacts(returned).values()) == {"recreate"}
+    assert "mt0: recreated, so its tap" in str(returned["warnings"])
     made = netns.run({"name": "mt0", **wanted})
-    assert made["changes"] == told["changes"]
+    assert made["changes"] == returned["changes"]
     (after,) = made["links"]
     assert after["ifindex"] != before["ifindex"]
     assert after["tap"]["path"] != before["tap"]["path"]

@@ -129,8 +129,8 @@ def test_a_flag_that_a_passthru_link_got_while_it_was_down_does_not_break_the_pa
     assert ok(netns.run({"name": NAME, "allmulticast": False})) == {"allmulticast": "recreate"}
     assert allmulti(netns) == 0
     without_effect(up=True)
-    told = netns.run({"name": NAME, "allmulticast": True})
-    assert (told["changed"], "no more multicast groups than before" in str(told["warnings"])) == (False, True)
+    result = netns.run({"name": NAME, "allmulticast": True})
+    assert (result["changed"], "no more multicast groups than before" in str(result["warnings"])) == (False, True)
     ok(netns.run({"name": NAME, "state": "down", "allmulticast": False}))
     assert ("ALLMULTI" in netns.link(NAME)["flags"], allmulti(netns)) == (False, 0)
     ok(netns.run({"name": NAME, "allmulticast": True}))

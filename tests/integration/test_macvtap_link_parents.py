@@ -111,8 +111,8 @@ def test_a_parent_by_its_alternative_name_and_by_its_address(netns: Namespace, l
     assert netns.link("mt0")["link"] == lower
     bare = address.replace(":", "")
     dotted = f"{bare[:4]}.{bare[4:8]}.{bare[8:]}"
-    for said in (address, address.upper(), address.replace(":", "-"), bare, dotted, lower):
-        assert not netns.run(new(said), python=python)["changed"]
+    for message in (address, address.upper(), address.replace(":", "-"), bare, dotted, lower):
+        assert not netns.run(new(message), python=python)["changed"]
     netns.refuses(new(MAC), f"^parent: no link with the MAC address {MAC} on this host", python=python)
 
 

@@ -63,11 +63,11 @@ def test_a_node_that_is_not_the_links_own(
     assert (node.lstat() if node.exists() else None) == spoilt
 
     repair = {**BASE, "tap": {"repair": True, "group": "kvm", "mode": "0660"}}
-    told = netns.run(repair, check=True)
-    assert ("tap.node", fault) in [(change["field"], change["before"]) for change in told["changes"]]
+    result = netns.run(repair, check=True)
+    assert ("tap.node", fault) in [(change["field"], change["before"]) for change in result["changes"]]
     assert (node.lstat() if node.exists() else None) == spoilt
     repaired = netns.run(repair)
-    assert repaired["changes"] == told["changes"]
+    assert repaired["changes"] == result["changes"]
     assert "warnings" not in repaired
     assert repaired["links"][0]["tap"] | {"own": True, "group": "kvm", "mode": "0660"} == repaired["links"][0]["tap"]
     found = node.stat()

@@ -113,8 +113,8 @@ def test_the_run_that_makes_a_link_says_that_its_node_is_anothers(netns: Namespa
         made = netns.run(BASE)
         assert made["links"][0]["tap"]["path"] == str(node)
         assert made["links"][0]["tap"]["own"] is False
-        said = f"{node} of mt0 is the tap of a link in another network namespace: a program that opens it gets the"
-        assert said in str(made["warnings"])
+        message = f"{node} of mt0 is the tap of a link in another network namespace: a program that opens it gets the"
+        assert message in str(made["warnings"])
         assert netns.run(BASE)["warnings"] == made["warnings"]
         assert "warnings" not in netns.run({**BASE, "tap": {"repair": True}})
     finally:

@@ -114,11 +114,11 @@ def as_declared(host: Host, **more: t.Any) -> None:
 def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
     host.systemd()
     before = host.files()
-    foreseen = ok(host.run(check=True, diff=True, python=python, **LINK))
+    predicted = ok(host.run(check=True, diff=True, python=python, **LINK))
     assert host.files() == before
     done = ok(host.run(diff=True, python=python, **LINK))
-    assert done["changes"] == foreseen["changes"]
-    assert done["diff"] == foreseen["diff"]
+    assert done["changes"] == predicted["changes"]
+    assert done["diff"] == predicted["diff"]
     assert done["links"] == [{"name": "mt-0", "persistence": "systemd"}]
     written = host.files()
     links = {f"{UNITS}/multi-user.target.wants/macvtap-links.service"}
@@ -132,7 +132,7 @@ def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: 
         **dict.fromkeys(links, "777"),
         RULES: "644",
     }
-    assert sorted(set(written) - set(before)) == done["files"] == foreseen["files"]
+    assert sorted(set(written) - set(before)) == done["files"] == predicted["files"]
     shown = {one["before_header"]: one["after"] for one in done["diff"]}
     for path in set(done["files"]) - links:
         assert host.sh(f"cat {path}") == shown[path]
@@ -206,9 +206,9 @@ def test_the_program_logs_what_it_cannot_create_and_creates_the_rest(host: Host)
     }
     ok(host.run(**declared))
     has_vlans = "vlan" in host.sh("ip link add link eth0 name probe type vlan id 9 2>&1 && ip link del probe; true")
-    said = host.boot()
-    assert "mt-0: ip link property add dev mt-0 altname eth0 altname web-1: " in said
-    assert has_vlans or "eth0.20: ip link add link eth0 name eth0.20 type vlan protocol 802.1Q id 20: " in said
+    message = host.boot()
+    assert "mt-0: ip link property add dev mt-0 altname eth0 altname web-1: " in message
+    assert has_vlans or "eth0.20: ip link add link eth0 name eth0.20 type vlan protocol 802.1Q id 20: " in message
     (link,) = json.loads(host.sh("ip -d -j link show dev mt-0"))
     assert ("UP" in link["flags"], link["mtu"], link["ifalias"]) == (True, 1400, LINK["alias"])
     # The host does not answer on it.
@@ -250,10 +250,10 @@ def test_the_program_works_without_ipv6(host: Host) -> None:
 @pytest.mark.parametrize("by", ["mac", "altname", "name"])
 def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) -> None:
     host.systemd()
-    said = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
+    message = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
     host.sh("ip link property add dev up1 altname lan-b")
     try:
-        ok(host.run(name="mt1", parent=said, mode="bridge", mac=MAC))
+        ok(host.run(name="mt1", parent=message, mode="bridge", mac=MAC))
         host.sh("ip link set up1 down; ip link set up1 name other")
         host.boot("eth0")
         # A virtual link has no device of its own, by which physical links are known.
@@ -272,13 +272,13 @@ def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None
     try:
         mac = host.sh("cat /sys/class/net/gone0/address").strip()
         links = [
-            {"name": f"mt{number}", "parent": said, "mode": "bridge", "mac": f"52:54:00:00:00:0{number}"}
-            for number, said in enumerate(["eth0", "lan-b", "gone0"], 1)
+            {"name": f"mt{number}", "parent": message, "mode": "bridge", "mac": f"52:54:00:00:00:0{number}"}
+            for number, message in enumerate(["eth0", "lan-b", "gone0"], 1)
         ]
         ok(host.run(links=links))
         host.sh(f"ip link del gone0; mv {LINKS}/gone0 {LINKS}/{mac}; sed -i s/tries=20/tries=1/ {PROGRAM}")
-        said = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
-        assert sorted(said) == [
+        message = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
+        assert sorted(message) == [
             f"<4>{mac}: this uplink does not exist; its links are created when it appears",
             "start --no-block macvtap-links@eth0.service",
             "start --no-block macvtap-links@up1.service",

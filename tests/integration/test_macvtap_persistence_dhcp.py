@@ -65,10 +65,10 @@ def test_networkd_is_reloaded_if_it_has_read_all_other_files(host: Host) -> None
     host.networkd()
     make_shim(host)
     networkctl(host, started="@$(( $(date +%s) + 1000 ))")
-    foreseen = persist(host, check=True)
-    assert (foreseen["changed"], told(host)) == (True, [])
+    predicted = persist(host, check=True)
+    assert (predicted["changed"], told(host)) == (True, [])
     done = persist(host)
-    assert done["changes"] == foreseen["changes"]
+    assert done["changes"] == predicted["changes"]
     assert done["changes"][-1] == {
         "target": "host-0",
         "field": "address",
@@ -105,7 +105,9 @@ def test_a_managers_error_is_shown_and_the_files_stay(host: Host) -> None:
     make_shim(host)
     tool(host, "nmcli", 'case "$*" in *" up "*) echo "No suitable device found" >&2; exit 4;; esac')
     failed = persist(host)
-    said = "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "
-    assert failed["msg"].startswith(f"shims[0]: {said}All changes were completed before that, and stay")
+    message = (
+        "host-0 gets no address: nmcli --wait 60 connection up id macvtap-host-0 failed: No suitable device found. "
+    )
+    assert failed["msg"].startswith(f"shims[0]: {message}All changes were completed before that, and stay")
     assert failed["changed"] is True
     assert "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection" in host.files()

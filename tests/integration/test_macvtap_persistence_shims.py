@@ -38,10 +38,10 @@ def host(hv: Hypervisor) -> t.Iterator[Host]:
 
 def test_files_and_results_and_a_second_run_changes_nothing(host: Host) -> None:
     host.systemd()
-    foreseen = host.run(check=True, diff=True, shims=[SHIM])
+    predicted = host.run(check=True, diff=True, shims=[SHIM])
     assert host.files() == {}
     done = host.run(diff=True, shims=[SHIM])
-    assert (done["changes"], done["diff"]) == (foreseen["changes"], foreseen["diff"])
+    assert (done["changes"], done["diff"]) == (predicted["changes"], predicted["diff"])
     assert done["links"] == [{"name": "host-0", "persistence": "systemd"}]
     written = host.files()
     assert {path for path, mode in written.items() if mode == "644"} == {

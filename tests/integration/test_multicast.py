@@ -89,9 +89,9 @@ class Guest:
 
     def _answers(self, address: str) -> bool:
         self._on_switch("ip", "neigh", "flush", "dev", "lan0")
-        said = self._on_switch("/usr/bin/python3", "-c", _ASK, address)
-        assert said.split(":")[0] in {"answered\n", "silent"}
-        return said == "answered\n"
+        message = self._on_switch("/usr/bin/python3", "-c", _ASK, address)
+        assert message.split(":")[0] in {"answered\n", "silent"}
+        return message == "answered\n"
 
     def hears(self) -> bool:
         """Whether the guest hears what the switch sends to all its groups."""
@@ -130,9 +130,9 @@ def test_a_running_guest_receives_its_groups_only_with_allmulticast(guest: Guest
     assert "\nallmulticast: yes" in done["diff"][0]["after"]
     assert (guest.answers(), guest.hears()) == (True, True)
     assert done["interfaces"][0]["live"]["allmulticast"] is True
-    (told,) = run_module("libvirt_direct_iface_info", {}, prefix=guest.hv.prefix)["domains"]
-    assert told["interfaces"][0]["live"]["allmulticast"] is True
-    assert told["interfaces"][0]["differences"] == []
+    (returned,) = run_module("libvirt_direct_iface_info", {}, prefix=guest.hv.prefix)["domains"]
+    assert returned["interfaces"][0]["live"]["allmulticast"] is True
+    assert returned["interfaces"][0]["differences"] == []
     # This hypervisor has no udev, which would set it at the next start.
     assert "lasts only until the guest stops: this host has no udev" in str(done["warnings"])
     again = ok(module(domain="web1", mac=A, allmulticast=True))
@@ -216,6 +216,6 @@ def test_a_nic_that_does_not_report_its_filters_cannot_be_trusted(hv: Hypervisor
     hv.define(direct_iface.domain("web1", nic(A).replace("virtio", "e1000e")))
     assert "QEMU does not report" in module(domain="web1", mac=A, trust_guest_rx_filters=True)["msg"]
     hv.virsh("start", "web1")
-    said = hv.virsh("qemu-monitor-command", "web1", '{"execute": "query-rx-filter"}')
-    assert "e1000e" not in said
-    assert '"return":[]' in said.replace(" ", "")
+    message = hv.virsh("qemu-monitor-command", "web1", '{"execute": "query-rx-filter"}')
+    assert "e1000e" not in message
+    assert '"return":[]' in message.replace(" ", "")

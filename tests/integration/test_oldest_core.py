@@ -51,11 +51,11 @@ def inventory(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_it_is_the_oldest(fleet: Fleet) -> None:
-    said = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"]
+    message = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"]
     assert fleet.core is not None
     release = (fleet.core / "ansible/release.py").read_text()
     (version,) = re.findall(r"__version__ = '(\d+\.\d+)\.", release)
-    assert said == f">={version}.0"
+    assert message == f">={version}.0"
 
 
 def test_the_playbooks_do_with_it_what_they_are_for(fleet: Fleet, inventory: pathlib.Path) -> None:

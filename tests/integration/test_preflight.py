@@ -46,28 +46,28 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
 
 
 def state(fleet: Fleet) -> list[t.Any]:
-    told: list[t.Any] = []
+    result: list[t.Any] = []
     for hv, name in (("hv1", "web1"), ("hv2", "web2")):
         links = json.loads(fleet.on(hv, "ip", "-d", "-j", "link"))
         # The carrier comes and goes by itself.
-        told += [{**link, "operstate": "", "flags": []} for link in links]
-        told.append(fleet.on(hv, "virsh", "dumpxml", "--inactive", name))
-    return told
+        result += [{**link, "operstate": "", "flags": []} for link in links]
+        result.append(fleet.on(hv, "virsh", "dumpxml", "--inactive", name))
+    return result
 
 
-def inventory(path: pathlib.Path, said: t.Mapping[str, t.Any]) -> pathlib.Path:
+def inventory(path: pathlib.Path, text: t.Mapping[str, t.Any]) -> pathlib.Path:
     file = path / "inventory.yml"
-    file.write_text(yaml.safe_dump({"hypervisors": said}))
+    file.write_text(yaml.safe_dump({"hypervisors": text}))
     return file
 
 
 @pytest.fixture
 def spoilt() -> dict[str, t.Any]:
     """web2 is to have the address of web1, and a link is to be on the port of a bridge."""
-    said = copy.deepcopy(CLEAN)
-    said["hosts"]["hv2"]["macvtap_domains_interfaces"][0]["mac"] = A
-    said["hosts"]["hv2"]["macvtap_links_links"][0]["parent"] = "port0"
-    return said
+    text = copy.deepcopy(CLEAN)
+    text["hosts"]["hv2"]["macvtap_domains_interfaces"][0]["mac"] = A
+    text["hosts"]["hv2"]["macvtap_links_links"][0]["parent"] = "port0"
+    return text
 
 
 def test_a_clean_fleet_passes_with_its_summary_and_nothing_changed(fleet: Fleet, tmp_path: pathlib.Path) -> None:
@@ -82,8 +82,8 @@ def test_a_clean_fleet_passes_with_its_summary_and_nothing_changed(fleet: Fleet,
 
 
 def test_a_name_that_means_nothing_is_no_success(fleet: Fleet, tmp_path: pathlib.Path) -> None:
-    said = {**copy.deepcopy(CLEAN), "vars": {"macvtap_domain_interfaces": []}}
-    done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    text = {**copy.deepcopy(CLEAN), "vars": {"macvtap_domain_interfaces": []}}
+    done = fleet.play("preflight", inventory=inventory(tmp_path, text), check=False)
     assert done.returncode != 0
     assert "did you mean macvtap_domains_interfaces?" in done.stdout
     for playbook in ("preflight", "site", "verify", "teardown"):
@@ -100,13 +100,13 @@ def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_be
         "site", "-e", f"macvtap_preflight_json={report}", inventory=inventory(tmp_path, spoilt), check=False
     )
     assert done.returncode != 0
-    said = done.stdout + done.stderr
-    assert re.search(rf"mac +hv1 +web1 +{A} +declared, stored", said), said
-    assert re.search(rf" +hv2 +web2 +{A} +declared", said)
-    assert f"{A} is used twice on one network" in said
-    assert re.search(r"parent +hv2 +spare0 +declared", said)
-    assert "port0 is a port of the bridge br0, which receives all its frames. Use br0 instead" in said
-    assert "Conflicts: 2. See the table above" in said
+    text = done.stdout + done.stderr
+    assert re.search(rf"mac +hv1 +web1 +{A} +declared, stored", text), text
+    assert re.search(rf" +hv2 +web2 +{A} +declared", text)
+    assert f"{A} is used twice on one network" in text
+    assert re.search(r"parent +hv2 +spare0 +declared", text)
+    assert "port0 is a port of the bridge br0, which receives all its frames. Use br0 instead" in text
+    assert "Conflicts: 2. See the table above" in text
     # Each on the hosts that they are of.
     assert re.findall(r"^(\w+) +:.* failed=(\d)", done.stdout, re.MULTILINE) == [("hv1", "1"), ("hv2", "1")]
     assert "macvtap_kernel" not in done.stdout
@@ -124,9 +124,9 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
 ) -> None:
     spoilt["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
     file = inventory(tmp_path, spoilt)
-    said = fleet.play("preflight", inventory=file, check=False).stdout
-    assert "Not checked: hv0: cannot be reached" in said
-    assert f"{A} is used twice on one network" in said
+    text = fleet.play("preflight", inventory=file, check=False).stdout
+    assert "Not checked: hv0: cannot be reached" in text
+    assert f"{A} is used twice on one network" in text
     # Nobody looks at the others, but what they declare is compared.
     limited = fleet.play("preflight", "--limit", "hv1", inventory=file, check=False)
     assert "Not checked: hv0, hv2: outside of --limit; its declarations were compared" in limited.stdout
@@ -190,23 +190,23 @@ def test_a_fleet_of_which_no_host_could_be_looked_at_fails(fleet: Fleet, tmp_pat
 def test_vepa_is_a_conflict_where_the_switch_does_not_reflect(
     fleet: Fleet, tmp_path: pathlib.Path, reflects: bool
 ) -> None:
-    said = copy.deepcopy(CLEAN)
-    said["hosts"]["hv1"]["macvtap_domains_interfaces"][0]["mode"] = "vepa"
+    text = copy.deepcopy(CLEAN)
+    text["hosts"]["hv1"]["macvtap_domains_interfaces"][0]["mode"] = "vepa"
     switch.set_hairpin(fleet.lab, fleet.lab.hypervisor("hv1"), reflects)
-    done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+    done = fleet.play("preflight", inventory=inventory(tmp_path, text), check=False)
     assert (done.returncode == 0) == reflects, done.stdout
     assert ("mode vepa on eth0, whose switch port does not reflect frames" in done.stdout) != reflects
     assert "Conflicts: 1." in done.stdout or reflects
 
 
 def test_vepa_that_exists_and_is_not_declared_again_is_a_conflict_too(fleet: Fleet, tmp_path: pathlib.Path) -> None:
-    said = copy.deepcopy(CLEAN)
-    said["hosts"]["hv2"]["macvtap_links_links"] = [{"name": "spare0", "mode": "auto"}]
-    said["vars"].pop("macvtap_links_parent")
+    text = copy.deepcopy(CLEAN)
+    text["hosts"]["hv2"]["macvtap_links_links"] = [{"name": "spare0", "mode": "auto"}]
+    text["vars"].pop("macvtap_links_parent")
     switch.set_hairpin(fleet.lab, fleet.lab.hypervisor("hv2"), False)
     fleet.on("hv2", "ip", "link", "add", "link", "eth0", "name", "spare0", "type", "macvtap", "mode", "vepa")
     try:
-        done = fleet.play("preflight", inventory=inventory(tmp_path, said), check=False)
+        done = fleet.play("preflight", inventory=inventory(tmp_path, text), check=False)
     finally:
         fleet.on("hv2", "ip", "link", "del", "spare0")
     assert re.search(r"vepa +hv2 +spare0 +declared", done.stdout), done.stdout
@@ -222,7 +222,7 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
         "macvtap_host_access_shims": "x",
     }
     spoilt["hosts"]["hv1"]["macvtap_domains_interfaces"] += ["web1", {"domain": "web1", "mode": ["vepa"], "source": {}}]
-    said = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
+    text = fleet.play("preflight", inventory=inventory(tmp_path, spoilt), check=False).stdout
     for message in (
         "macvtap_links_links: must be a list, not 5",
         "macvtap_links_mtu: 'big' is not a whole number",
@@ -232,7 +232,7 @@ def test_odd_values_of_one_host_are_told_beside_the_conflicts_of_the_others(
         f"{A} is used twice on one network",
         "port0 is a port of the bridge br0, which receives all its frames. Use br0 instead",
     ):
-        assert message in said, said
+        assert message in text, text
 
 
 LEFT: dict[str, t.Any] = {

@@ -74,8 +74,8 @@ def test_a_shim_comes_and_goes(netns: Namespace, python: str) -> None:
 
 def test_a_switch_is_asked(netns: Namespace, python: str) -> None:
     for method in ("lower", "endpoints"):
-        told = netns.run({"parent": "eth0", "method": method}, module="reflective_relay_info", python=python)
-        assert told["reflective_relay"] is False
+        result = netns.run({"parent": "eth0", "method": method}, module="reflective_relay_info", python=python)
+        assert result["reflective_relay"] is False
 
 
 def test_the_host_is_looked_at(python: str) -> None:

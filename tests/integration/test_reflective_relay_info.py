@@ -288,10 +288,10 @@ def test_auto_gives_new_links_the_mode_that_suits_the_switch(switch: Switch) -> 
     for number, on in enumerate((False, True)):
         switch.hairpin(on)
         wanted = {"parent": "eth0", "mode": "auto", "links": [{"name": f"mt{number}{n}"} for n in range(3)]}
-        foreseen = netns.run(wanted, check=True)
+        predicted = netns.run(wanted, check=True)
         done = netns.run(wanted)
         mode = "vepa" if on else "bridge"
-        assert [link["mode"] for link in foreseen["links"]] == [link["mode"] for link in done["links"]] == [mode] * 3
+        assert [link["mode"] for link in predicted["links"]] == [link["mode"] for link in done["links"]] == [mode] * 3
         assert mode_of(netns, f"mt{number}2") == mode
         assert [one["reflective_relay"] for one in done["reflective_relay"]] == [on]
         assert not done.get("warnings")

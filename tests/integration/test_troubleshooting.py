@@ -141,8 +141,8 @@ def says(hv: Hypervisor, *commands: t.Sequence[str], stdin: str = "") -> str:
         argv = [*hv.prefix, "virsh", "--quiet", "--connect", "qemu:///system", *words]
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
-            said = done.stderr.strip().splitlines()[-1].removeprefix("error: ")
-            return re.sub(r"macvtap\d+", "macvtap0", said)
+            output = done.stderr.strip().splitlines()[-1].removeprefix("error: ")
+            return re.sub(r"macvtap\d+", "macvtap0", output)
     return ""
 
 

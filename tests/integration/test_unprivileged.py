@@ -98,9 +98,9 @@ class User:
         options += ["-append", f"{guest.CMDLINE} hostname={name}"]
         path = f"/tmp/{name}.sh"
         self.hv.run("install", "-m", "644", "/dev/stdin", path, stdin=text)
-        told = ["sh", "-c", f'echo $$; exec sh "$@" 2>/tmp/{name}.log', "sh", path, *options]
+        command = ["sh", "-c", f'echo $$; exec sh "$@" 2>/tmp/{name}.log', "sh", path, *options]
         process = subprocess.Popen(
-            [*self.hv.prefix, *self.prefix, *told], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            [*self.hv.prefix, *self.prefix, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
         with process:
             pid = int(t.cast("t.IO[str]", process.stdout).readline())
@@ -284,9 +284,9 @@ def test_what_libvirt_does_not_look_at(hv: Hypervisor, user: User) -> None:
     before = without_holders(link(hv, "mt0"))
     user.define(SESSION, "web1", INTERFACE)
     user.virsh(SESSION, "start", "web1")
-    said = hv.in_guest("web1", "ip", "link", "show", "eth0")
-    assert "LOWER_UP" in said
-    assert "mtu 1500" in said
+    output = hv.in_guest("web1", "ip", "link", "show", "eth0")
+    assert "LOWER_UP" in output
+    assert "mtu 1500" in output
     mac = MACS["mt0"]
     learnt(hv, mac)
     assert not speaks(hv, "web1")
@@ -342,8 +342,8 @@ def test_what_fails_on_the_name_of_a_link_and_leaves_it(hv: Hypervisor, user: Us
     user.define(SYSTEM, "web1")
     user.virsh(SYSTEM, "start", "web1")
     hv.run("install", "-m", "644", "/dev/stdin", "/tmp/direct.xml", stdin=DIRECT.format("mt0"))
-    said = user.virsh(SYSTEM, "attach-device", "web1", "/tmp/direct.xml", "--live", check=False)
-    assert "File exists" in said
+    output = user.virsh(SYSTEM, "attach-device", "web1", "/tmp/direct.xml", "--live", check=False)
+    assert "File exists" in output
     assert without_holders(link(hv, "mt0")) == before
 
     user.define(SESSION, "web2", DIRECT.format("mt0"))

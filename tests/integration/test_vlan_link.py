@@ -27,14 +27,14 @@ def plain_netns(netns: Namespace) -> Namespace:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_a_kernel_without_vlans_is_named_as_such(plain_netns: Namespace, python: str) -> None:
     wanted = {"vlans": [{"parent": "eth0", "id": 20}, {"parent": "eth1", "id": 20, "mtu": 1400}]}
-    said = plain_netns.refuses(
+    text = plain_netns.refuses(
         wanted,
         r"^vlans\[0\]: the kernel refused to create eth0\.20 on eth0: Unknown device type \(E\w+\)\. .*"
         r"CONFIG_VLAN_8021Q .*`modprobe 8021q` shows why.*\. The host is as it was before$",
         module="vlan_link",
         python=python,
     )
-    assert said.count("The host") == 1
+    assert text.count("The host") == 1
 
 
 def test_what_is_not_there_need_not_be_removed(netns: Namespace) -> None:

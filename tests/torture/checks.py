@@ -135,7 +135,7 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
         name: {(one["domain"], one["mac"]): one for one in outcome.result[name]}
         for name in ("restart_required", "pending")
     }
-    said = " ".join(outcome.warnings)
+    output = " ".join(outcome.warnings)
     moments = [_Moment(world, *key) for world in run.window]
 
     def check(kind: str, what: str, holds: t.Callable[[_Moment], bool]) -> None:
@@ -179,7 +179,7 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
             f"restart_required: {listed}",
             lambda m: listed == m.restart or m.saved_otherwise or of_xml,
         )
-    if key not in lists["restart_required"] and "save" not in said:
+    if key not in lists["restart_required"] and "save" not in output:
         check("saved-unsaid", "no word of the managed save", lambda m: not m.saved_otherwise)
 
 

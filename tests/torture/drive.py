@@ -223,8 +223,8 @@ def _described(guest: Guest) -> str:
 
     live = [nic(one.nic, one.mode) + (" (asked)" if one.asked is not None else "") for one in guest.live or ()]
     stored = "none" if guest.stored is None else str([nic(one) for one in guest.stored])
-    said = [word for word in ("paused", "job", "saved") if getattr(guest, word)]
-    return f"{guest.name}: stored {stored}, live {live if guest.running else 'none'} {' '.join(said)}".rstrip()
+    flags = [word for word in ("paused", "job", "saved") if getattr(guest, word)]
+    return f"{guest.name}: stored {stored}, live {live if guest.running else 'none'} {' '.join(flags)}".rstrip()
 
 
 def run(
@@ -267,8 +267,8 @@ def run(
     if stage.found is not None:
         raise Killed if stage.runs else stage.found
     noted.window.append(stage.world.copy())
-    said = "killed" if outcome.rc is None else outcome.message or f"changed: {outcome.result.get('changed')}"
-    stage.note(f"run {noted.number} ends: {said}")
+    output = "killed" if outcome.rc is None else outcome.message or f"changed: {outcome.result.get('changed')}"
+    stage.note(f"run {noted.number} ends: {output}")
     for warning in outcome.warnings:
         stage.note(f"  warning: {warning}")
     return noted, outcome

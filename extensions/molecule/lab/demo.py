@@ -167,12 +167,12 @@ def traffic(lab: model.Lab, here: Nic, there: Nic) -> None:
         ("layer 2, ethertype 0x88b5 (not IP)", ["etherping", "send", "--to", there.mac]),
     ):
         answer = guest.execute(hv, here.guest, argv)
-        said = [line for line in answer["stdout"].splitlines() if "packets" in line or "answered" in line]
-        if answer["status"] != 0 or not said:
+        message = [line for line in answer["stdout"].splitlines() if "packets" in line or "answered" in line]
+        if answer["status"] != 0 or not message:
             raise shell.LabError(
                 f"{what} from {here.guest} to {there.guest} fails: {answer['stdout']}{answer['stderr']}"
             )
-        print(f"  {what}: {said[0]}")
+        print(f"  {what}: {message[0]}")
     print()
 
 

@@ -100,7 +100,7 @@ BOTH = "source: domain 'web1' would have 2 direct interfaces with source eth0"
 
 
 @pytest.mark.parametrize(
-    ("declared", "stored", "said"),
+    ("declared", "stored", "message"),
     [
         # Added, moved there and converted to it: each would be found by the next run too.
         ([want(source="eth0"), want(at=1, mac=B, source="eth0")], [iface(A)], f"interfaces[0].{BOTH}"),
@@ -134,12 +134,12 @@ BOTH = "source: domain 'web1' would have 2 direct interfaces with source eth0"
     ],
 )
 def test_a_selector_that_would_find_another_nic_next_time_is_refused(
-    declared: list[Desired], stored: list[Iface], said: str
+    declared: list[Desired], stored: list[Iface], message: str
 ) -> None:
     links = {"eth0": Link("eth0", 2, altnames=frozenset({"lan0"}))}
     host = replace(on(*stored), links=links)
     (found,) = [text for text in meant(declared, host) if "interfaces[" in text]
-    assert found.startswith(said)
+    assert found.startswith(message)
     with pytest.raises(MacvtapError) as caught:
         planner.plan(declared, host)
     assert str(caught.value) == found

@@ -28,7 +28,7 @@ def test_a_declaration_is_normalised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"mac": "53:54:00:00:00:01"}, "interfaces[2].mac: 53:54:00:00:00:01 is a multicast address"),
         ({"mac": "nonsense"}, "interfaces[2].mac: 'nonsense' is not a MAC address"),
@@ -45,10 +45,10 @@ def test_a_declaration_is_normalised() -> None:
         ({"pci_address": "0000:01:20.0"}, "interfaces[2].pci_address: '0000:01:20.0' is not a PCI address"),
     ],
 )
-def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, t.Any], said: str) -> None:
+def test_what_cannot_be_right_is_refused_with_its_path(options: dict[str, t.Any], message: str) -> None:
     with pytest.raises(MacvtapError) as caught:
         declare([entry("interfaces[2]", **options)])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -211,8 +211,8 @@ def test_the_holder_of_a_tap_counts_only_if_every_process_was_inspected(everybod
     links = {"macvtap0": Link("macvtap0", 6, kind="macvtap", parent="eth0", mode="bridge", mac=MAC)}
     holders = {"macvtap0": (Holder(7, "qemu", "web2"),)} if held else {}
     on = Host(URI, {}, links=links, holders=holders, all_holders=everybody)
-    said = hostlinks.link_fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
-    assert bool(said) == everybody
+    message = hostlinks.link_fault(Iface(MAC, values={"target": "macvtap0"}), "web1", on)
+    assert bool(message) == everybody
 
 
 def test_a_trusted_guest_may_have_given_its_link_another_address() -> None:

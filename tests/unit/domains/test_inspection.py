@@ -33,9 +33,9 @@ def interface(seen: Host) -> dict[str, t.Any]:
 
 
 def test_everything_of_a_running_guest() -> None:
-    (told,) = inspection.domains(host(), all_of_them=False)
-    interfaces = told.pop("interfaces")
-    assert told == {"name": "web1", "uuid": "uuid1", "running": True, "persistent": True, "pid": 4711}
+    (result,) = inspection.domains(host(), all_of_them=False)
+    interfaces = result.pop("interfaces")
+    assert result == {"name": "web1", "uuid": "uuid1", "running": True, "persistent": True, "pid": 4711}
     assert interfaces == [
         {
             "mac": A,
@@ -76,19 +76,19 @@ def test_everything_of_a_running_guest() -> None:
 
 def test_a_domain_that_does_not_run_has_nothing_behind_it() -> None:
     stopped = replace(DOMAIN, running=False, live=())
-    told = interface(host(stopped))
-    assert told["stored"]
-    assert not told["differences"]
+    result = interface(host(stopped))
+    assert result["stored"]
+    assert not result["differences"]
     nothing = ("live", "stale_mode", "link", "tap", "held_by_domain", "holders")
-    assert {name: told[name] for name in nothing} == dict.fromkeys(nothing)
+    assert {name: result[name] for name in nothing} == dict.fromkeys(nothing)
     assert inspection.domains(host(stopped), all_of_them=False)[0]["pid"] is None
 
 
 def test_the_guests_of_another_host_have_no_links_here() -> None:
-    told = interface(host(links=None, holders={}, all_holders=False))
-    assert told["live"]["target"] == "macvtap0"
+    result = interface(host(links=None, holders={}, all_holders=False))
+    assert result["live"]["target"] == "macvtap0"
     nothing = ("stale_mode", "link", "tap", "held_by_domain", "holders")
-    assert {name: told[name] for name in nothing} == dict.fromkeys(nothing)
+    assert {name: result[name] for name in nothing} == dict.fromkeys(nothing)
 
 
 @pytest.mark.parametrize(
@@ -108,32 +108,32 @@ def test_the_guests_of_another_host_have_no_links_here() -> None:
 def test_who_holds_the_tap(
     holders: tuple[Holder, ...], everyone: bool, held: bool | None, listed: list[int] | None
 ) -> None:
-    told = interface(host(holders={"macvtap0": holders}, all_holders=everyone))
-    assert told["held_by_domain"] is held
-    assert (told["holders"] and [one["pid"] for one in told["holders"]]) == listed
+    result = interface(host(holders={"macvtap0": holders}, all_holders=everyone))
+    assert result["held_by_domain"] is held
+    assert (result["holders"] and [one["pid"] for one in result["holders"]]) == listed
 
 
 def test_the_holder_of_a_tap_with_an_unknown_number_is_unknown() -> None:
-    told = interface(host(links={"macvtap0": replace(LINK, tap=Tap("/dev/tap7"))}, holders={}))
-    assert (told["tap"]["own"], told["held_by_domain"], told["holders"]) == (False, None, None)
+    result = interface(host(links={"macvtap0": replace(LINK, tap=Tap("/dev/tap7"))}, holders={}))
+    assert (result["tap"]["own"], result["held_by_domain"], result["holders"]) == (False, None, None)
 
 
 @pytest.mark.parametrize("links", [{}, {"macvtap0": replace(LINK, kind="dummy", tap=None)}])
 def test_a_link_that_is_gone_has_no_holder(links: dict[str, Link]) -> None:
-    told = interface(host(links=links, holders={}))
-    assert (told["link"], told["tap"], told["held_by_domain"], told["holders"]) == (None, None, False, [])
+    result = interface(host(links=links, holders={}))
+    assert (result["link"], result["tap"], result["held_by_domain"], result["holders"]) == (None, None, False, [])
 
 
 def test_a_node_that_is_another_links_shows() -> None:
-    told = interface(host(links={"macvtap0": replace(LINK, tap=replace(TAP, node=(245, 9)))}))
-    assert (told["tap"]["own"], told["tap"]["minor"]) == (False, 1)
+    result = interface(host(links={"macvtap0": replace(LINK, tap=replace(TAP, node=(245, 9)))}))
+    assert (result["tap"]["own"], result["tap"]["minor"]) == (False, 1)
 
 
 def test_a_mode_that_libvirt_has_not_noticed() -> None:
     live = replace(LIVE, values={**LIVE.values, "mode": "vepa"}, stale_mode="bridge")
-    told = interface(host(replace(DOMAIN, live=(live,))))
-    assert (told["live"]["mode"], told["stale_mode"]) == ("vepa", "bridge")
-    assert told["differences"] == [{"field": "mode", "stored": "bridge", "live": "vepa"}]
+    result = interface(host(replace(DOMAIN, live=(live,))))
+    assert (result["live"]["mode"], result["stale_mode"]) == ("vepa", "bridge")
+    assert result["differences"] == [{"field": "mode", "stored": "bridge", "live": "vepa"}]
 
 
 def test_differences_have_the_options_names_and_values() -> None:
@@ -147,14 +147,14 @@ def test_differences_have_the_options_names_and_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "live", "said"),
+    ("stored", "live", "message"),
     [
         (STORED, None, [{"field": "state", "stored": "present", "live": "absent"}]),
         (None, LIVE, [{"field": "state", "stored": "absent", "live": "present"}]),
     ],
 )
-def test_an_interface_on_one_side_only(stored: Iface | None, live: Iface | None, said: list[t.Any]) -> None:
-    assert inspection.differences(stored, live, DOMAIN) == said
+def test_an_interface_on_one_side_only(stored: Iface | None, live: Iface | None, message: list[t.Any]) -> None:
+    assert inspection.differences(stored, live, DOMAIN) == message
     # A transient domain has nothing stored, and one that does not run has nothing live: no difference of interest.
     assert inspection.differences(stored, live, replace(DOMAIN, persistent=False)) == []
     assert inspection.differences(stored, live, replace(DOMAIN, running=False)) == []
@@ -165,8 +165,8 @@ def test_an_interface_that_becomes_a_direct_one_is_returned() -> None:
     (pair,) = inspection.direct_pairs(replace(DOMAIN, stored=(STORED,), live=(bridged,)))
     assert pair == (STORED, bridged)
     assert inspection.differences(*pair, DOMAIN)[0] == {"field": "type", "stored": "direct", "live": "bridge"}
-    told = interface(host(replace(DOMAIN, live=(bridged,))))
-    assert (told["link"], told["held_by_domain"]) == (None, None)
+    result = interface(host(replace(DOMAIN, live=(bridged,))))
+    assert (result["link"], result["held_by_domain"]) == (None, None)
 
 
 def test_other_interfaces_are_not_returned() -> None:

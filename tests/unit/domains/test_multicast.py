@@ -191,7 +191,7 @@ def test_what_a_trusted_guest_has_set_on_its_link_is_left_alone(macs: list[str])
 
 
 @pytest.mark.parametrize(
-    ("mac", "mode", "said", "own"),
+    ("mac", "mode", "message", "own"),
     [
         (MAC, "bridge", "bridge", True),
         (OTHER, "bridge", "bridge", False),
@@ -200,11 +200,11 @@ def test_what_a_trusted_guest_has_set_on_its_link_is_left_alone(macs: list[str])
         (MAC, None, "bridge", False),
     ],
 )
-def test_a_link_is_the_guests_by_its_address(mac: str, mode: str | None, said: str, own: bool) -> None:
+def test_a_link_is_the_guests_by_its_address(mac: str, mode: str | None, message: str, own: bool) -> None:
     links = {**LINKS, "macvtap0": replace(LINKS["macvtap0"], mac=mac, mode=mode)}
-    iface = changed(LIVE, mode=said)
+    iface = changed(LIVE, mode=message)
     assert (link_of_iface(iface, links) is not None) is own
-    if not own and said == "bridge":
+    if not own and message == "bridge":
         on = udev_rules(running([STORED], [iface]), links=links)
         for desired in (want(allmulticast="yes"), want(mode="private")):
             assert set(impacts(desired, on).values()) == {"restart"}
@@ -233,9 +233,9 @@ def test_a_rule_that_another_domain_has_too_is_not_taken_by_allmulticast_false()
 
 
 def test_a_rule_goes_when_all_who_have_the_address_go() -> None:
-    twin = Domain("web2", stored=(heard(STORED),))
+    duplicate = Domain("web2", stored=(heard(STORED),))
     on = udev_rules(stopped(STORED), MAC, macs={})
-    on = replace(on, domains={**on.domains, "web2": twin})
+    on = replace(on, domains={**on.domains, "web2": duplicate})
     gone = [want(present=False), replace(want("web2", present=False), path="interfaces[3]")]
     assert rules_after(planner.plan(gone, on)) == {MAC: False}
     assert rules_after(planner.plan(gone[:1], on)) == {}
@@ -255,7 +255,7 @@ def test_the_addresses_of_all_domains_matter_where_a_rule_may_go() -> None:
 
 @pytest.mark.parametrize("domain", ["web1", "gone"])
 def test_a_rule_that_is_anothers_alone_is_no_business_of_what_is_gone(domain: str) -> None:
-    on = udev_rules(stopped(STORED), OTHER, macs={OTHER: ("twin",)})
+    on = udev_rules(stopped(STORED), OTHER, macs={OTHER: ("duplicate",)})
     plan = planner.plan([want(domain, OTHER, present=False)], on)
     assert not plan.changed
     assert "rule" not in str(plan.warnings)

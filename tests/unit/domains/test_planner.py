@@ -135,9 +135,9 @@ def test_the_impact_of_each_field_at_each_level(field: str) -> None:
         "update": "live" if cost == "live" else "restart",
         "replug": cost,
     }
-    for level, said in expected.items():
-        assert impacts(desired, on, level) == {field: said}
-        assert restart(desired, on, level) == ((field,) if said == "restart" else ())
+    for level, message in expected.items():
+        assert impacts(desired, on, level) == {field: message}
+        assert restart(desired, on, level) == ((field,) if message == "restart" else ())
     assert impacts(desired, host(stopped(STORED), links=LINKS)) == {field: "config"}
 
 
@@ -274,7 +274,7 @@ def test_a_new_interface_needs_a_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "said"),
+    ("domain", "message"),
     [
         (stopped(STORED), [("state", "present", "absent", "config")]),
         (running([STORED], [LIVE]), [("state", "present", "absent", "live")]),
@@ -282,9 +282,9 @@ def test_a_new_interface_needs_a_source() -> None:
         (running([], [LIVE]), [("live", "present", "absent", "live")]),
     ],
 )
-def test_removal(domain: Domain, said: list[tuple[str, str, str, str]]) -> None:
+def test_removal(domain: Domain, message: list[tuple[str, str, str, str]]) -> None:
     plan = planner.plan([want(present=False)], host(domain))
-    assert [c for c in changes(plan) if c[0] in {"state", "live"}] == said
+    assert [c for c in changes(plan) if c[0] in {"state", "live"}] == message
 
 
 def test_a_removal_that_the_guest_may_not_feel_waits_for_its_restart() -> None:
@@ -317,7 +317,7 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
 
 @pytest.mark.parametrize("present", [True, False])
 @pytest.mark.parametrize(
-    ("domain", "said"),
+    ("domain", "message"),
     [
         (
             stopped(replace(STORED, type="bridge")),
@@ -326,10 +326,10 @@ def test_nothing_is_absent_from_an_unknown_domain() -> None:
         (stopped(STORED, changed(STORED, source="eth1")), "interfaces[2].mac: domain 'web1' has 2 interfaces with"),
     ],
 )
-def test_ambiguous_or_impossible_declarations_are_refused(domain: Domain, said: str, present: bool) -> None:
+def test_ambiguous_or_impossible_declarations_are_refused(domain: Domain, message: str, present: bool) -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([want(present=present)], host(domain))
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 TWO = (changed(STORED, alias="ua-lan"), replace(changed(STORED, source="eth1", target="web0"), mac=OTHER))
@@ -403,7 +403,7 @@ def test_an_address_that_another_domain_has_is_refused_for_a_new_interface() -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"source": "eth7"}, r"interfaces\[2\]\.source: there is no link eth7 on this host; did you mean eth1 or eth0"),
         ({"source": "port0"}, r"interfaces\[2\]\.source: port0 is a port of the bridge br0.*Use br0 instead"),
@@ -432,9 +432,9 @@ def test_an_address_that_another_domain_has_is_refused_for_a_new_interface() -> 
         ({"model": "e1000e", "driver.queues": "2"}, r"interfaces\[2\]\.driver\.queues: .*drops this for .* e1000e"),
     ],
 )
-def test_what_would_fail_later_is_refused_at_once(given: dict[str, t.Any], said: str) -> None:
+def test_what_would_fail_later_is_refused_at_once(given: dict[str, t.Any], message: str) -> None:
     for on in (host(stopped(STORED), links=LINKS), host(running([STORED], [LIVE]), links=LINKS)):
-        with pytest.raises(MacvtapError, match=f"^{said}"):
+        with pytest.raises(MacvtapError, match=f"^{message}"):
             planner.plan([want(**given)], on)
 
 
@@ -481,8 +481,8 @@ def test_a_target_is_refused_where_another_interface_has_it() -> None:
 
 def test_an_address_that_the_link_below_has_is_refused_for_a_new_interface() -> None:
     own = "02:00:00:00:00:01"
-    for taken, said in ((own, "eth0, the source itself"), (MAC, "macvtap0, another link on eth0")):
-        with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.mac: {taken} is the address of {said}"):
+    for taken, message in ((own, "eth0, the source itself"), (MAC, "macvtap0, another link on eth0")):
+        with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]\.mac: {taken} is the address of {message}"):
             planner.plan([want(mac=taken, source="eth0", mode="bridge")], host(stopped(), links=LINKS))
     assert planner.plan([want(mac=own, source="eth0", mode="passthrough")], host(stopped(), links=LINKS)).changed
     moving = [want(source="eth0", mode="bridge"), want(domain="db1", present=False)]
@@ -607,8 +607,8 @@ def heard(iface: Iface, text: str = "yes") -> Iface:
 
 def udev_rules(domain: Domain, *macs: str, **more: t.Any) -> Host:
     """A host with udev, and rules for these addresses."""
-    said = dict.fromkeys(macs, "yes")
-    stored = tuple(heard(iface, said.get(iface.mac, "no")) for iface in domain.stored)
+    message = dict.fromkeys(macs, "yes")
+    stored = tuple(heard(iface, message.get(iface.mac, "no")) for iface in domain.stored)
     return host(replace(domain, stored=stored), **{"links": LINKS, "managed_rules": frozenset(macs), **more})
 
 
@@ -720,12 +720,12 @@ def test_trust_is_refused_for_a_nic_that_does_not_report_its_filters() -> None:
     assert not planner.plan([want(trust_guest_rx_filters="yes")], host(stopped(had))).changed
 
 
-@pytest.mark.parametrize(("text", "said"), [("yes", "next changes its own"), ("no", "stay on its link")])
-def test_a_live_change_of_trust_warns_about_its_limits(text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "message"), [("yes", "next changes its own"), ("no", "stay on its link")])
+def test_a_live_change_of_trust_warns_about_its_limits(text: str, message: str) -> None:
     other = {"trust_guest_rx_filters": "no" if text == "yes" else "yes"}
     on = host(running([changed(STORED, **other)], [changed(LIVE, **other)]), links=LINKS, version=11_003_000)
     (warning,) = planner.plan([want(trust_guest_rx_filters=text)], on).warnings
-    assert said in warning
+    assert message in warning
 
 
 DRIFTED = replace(changed(LIVE, mode="private"), stale_mode="bridge")

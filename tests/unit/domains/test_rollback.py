@@ -194,13 +194,13 @@ def test_one_domain_that_is_gone_does_not_keep_another_from_being_put_back() -> 
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "message"),
     [
         (Nic("web1", MAC), "may still do so. It is then attached again as it is stored"),
         (Nic("web1", MAC, MOVED, MOVED), "may still do so. It is then attached again as it is stored"),
     ],
 )
-def test_a_request_that_the_guest_may_still_complete_is_reported(made: Nic, said: str) -> None:
+def test_a_request_that_the_guest_may_still_complete_is_reported(made: Nic, message: str) -> None:
     asked = domain(made.stored, LIVE, pending=frozenset({MAC}))
     plan = undone(journal_of(WAS, made, WRITTEN, DETACHED), asked)
     assert [change.impact.value for change in plan.changes] == ["config"] * len(plan.changes)
@@ -208,7 +208,7 @@ def test_a_request_that_the_guest_may_still_complete_is_reported(made: Nic, said
     for now in (plan, undone(journal_of(WAS, made, WRITTEN, DETACHED), replace(asked, stored=(STORED,)))):
         (warning,) = now.warnings
         assert "asked to release this NIC and may still do so" in warning
-        assert said in warning
+        assert message in warning
 
 
 def test_a_rolled_back_removal_from_a_transient_domain_is_reported_to_come_back() -> None:
@@ -240,7 +240,7 @@ def test_a_repaired_link_is_not_set_down_again_and_is_reported() -> None:
     journal = journal_of(replace(WAS, live=down), Nic("web1", MAC, STORED, LIVE), LINK)
     plan = undone(journal, domain(STORED, LIVE))
     assert not plan.changed
-    said = f"web1 {MAC}: the guest's link was down and had the address {OTHER}, and is left as the guest needs it"
-    assert plan.warnings == (said,)
+    message = f"web1 {MAC}: the guest's link was down and had the address {OTHER}, and is left as the guest needs it"
+    assert plan.warnings == (message,)
     # Where it could not be mended all is as it was.
     assert undone(journal, domain(STORED, down)).warnings == ()

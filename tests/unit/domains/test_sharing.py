@@ -68,8 +68,8 @@ def test_a_running_guest_gets_no_passthrough_where_others_are(
     on = host(domain("web1", *was, running=True), *there, links=links)
     with pytest.raises(MacvtapError) as caught:
         planner.plan([want(source="lan0")], on, level=level)
-    said = f"interfaces[0].mode: {ALONE}web1 {A} in that mode and also {who}. libvirt would fail"
-    assert str(caught.value).startswith(said)
+    message = f"interfaces[0].mode: {ALONE}web1 {A} in that mode and also {who}. libvirt would fail"
+    assert str(caught.value).startswith(message)
     # The other way round: another one joins it.
     alone = replace(links[0], mode="passthru")
     if was == (stored(A),):
@@ -122,8 +122,8 @@ def test_a_stopped_domain_that_the_task_does_not_name_is_warned_of(running: bool
     on = host(domain("web1", stored(A, "eth1"), running=running))
     theirs = {"lan0": (("web9", B, "bridge"),), "eth1": (("web8", C, "passthrough"),)}
     assert resolution.needs_all_macs([want()], on)
-    (said,) = planner.plan([want()], replace(on, stored_by_source=theirs)).warnings
-    assert said.startswith(f"web1 {A}: {ALONE}web1 {A} in that mode and also web9 {B}. The second")
+    (message,) = planner.plan([want()], replace(on, stored_by_source=theirs)).warnings
+    assert message.startswith(f"web1 {A}: {ALONE}web1 {A} in that mode and also web9 {B}. The second")
     # The other way round.
     on = host(domain("web1", stored(A), running=running))
     joins = want(source="eth1", mode="bridge")

@@ -22,12 +22,12 @@ def options(**given: t.Any) -> dict[str, t.Any]:
     return {"domain": "web1", "mac": A, "state": "present", **given}
 
 
-def given(**said: t.Any) -> dict[str, str | None]:
-    return dict(declare.declare([("", options(**said))])[0].given)
+def given(**text: t.Any) -> dict[str, str | None]:
+    return dict(declare.declare([("", options(**text))])[0].given)
 
 
 @pytest.mark.parametrize(
-    ("said", "values"),
+    ("text", "values"),
     [
         ({"model": "E1000E"}, {"model": "e1000e"}),
         ({"model": "am79c970a"}, {"model": "Am79C970A"}),
@@ -47,12 +47,12 @@ def given(**said: t.Any) -> dict[str, str | None]:
         ({"virtualport": {"type": "none", "managerid": 5}}, {"virtualport.type": None}),
     ],
 )
-def test_a_value_is_declared_as_libvirt_writes_it(said: dict[str, t.Any], values: dict[str, str | None]) -> None:
-    assert given(**said) == values
+def test_a_value_is_declared_as_libvirt_writes_it(text: dict[str, t.Any], values: dict[str, str | None]) -> None:
+    assert given(**text) == values
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("text", "message"),
     [
         ({"virtualport": {"type": "802.1Qbg", "instanceid": "5"}}, "virtualport.instanceid: '5' is not a UUID"),
         ({"target": "web:0"}, "target: 'web:0' is not a valid link name"),
@@ -62,9 +62,9 @@ def test_a_value_is_declared_as_libvirt_writes_it(said: dict[str, t.Any], values
         ({"source": "eth0:1"}, "source: 'eth0:1' cannot be the name of a network link"),
     ],
 )
-def test_what_no_spelling_makes_right_is_refused(said: dict[str, t.Any], message: str) -> None:
+def test_what_no_spelling_makes_right_is_refused(text: dict[str, t.Any], message: str) -> None:
     with pytest.raises(MacvtapError) as caught:
-        given(**said)
+        given(**text)
     assert str(caught.value).startswith(message)
 
 
@@ -75,16 +75,16 @@ def in_file(more: str) -> Iface:
     )
 
 
-def planned(iface: Iface, **said: t.Any) -> str | None:
+def planned(iface: Iface, **text: t.Any) -> str | None:
     """Return the element as it is to be, None where nothing is to change."""
     host = Host("qemu:///system", {"web1": Domain("web1", stored=(iface,))})
-    plan = planner.plan(declare.declare([("", options(**said))]), host)
+    plan = planner.plan(declare.declare([("", options(**text))]), host)
     (step,) = plan.steps or (None,)
     return element.render(step.after.stored) if step and step.after and step.after.stored else None
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("there", "text"),
     [
         ("<model type='E1000E'/>", {"model": "e1000e"}),
         ("<model type='virtio'/><driver name='vhost' queues='1'/>", {"driver": {"queues": 1, "name": "vhost"}}),
@@ -98,8 +98,8 @@ def planned(iface: Iface, **said: t.Any) -> str | None:
         ("<model type='e1000e'/><driver name='vhost'/>", {"mode": "bridge"}),
     ],
 )  # fmt: skip
-def test_another_spelling_is_no_difference(there: str, said: dict[str, t.Any]) -> None:
-    assert planned(in_file(there), **said) is None
+def test_another_spelling_is_no_difference(there: str, text: dict[str, t.Any]) -> None:
+    assert planned(in_file(there), **text) is None
 
 
 def test_only_what_is_given_changes_beside_a_driver() -> None:

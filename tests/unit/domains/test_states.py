@@ -32,9 +32,9 @@ def plan(desired: Desired, observed: Host, level: str = "update") -> Plan[Nic]:
 
 
 @pytest.mark.parametrize("level", ["none", "update"])
-@pytest.mark.parametrize(("job", "said"), [("migration", "another"), ("incoming migration", "this")])
-def test_nothing_is_written_to_a_domain_that_migrates(level: str, job: str, said: str) -> None:
-    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]: domain 'web1' is migrating to {said} host"):
+@pytest.mark.parametrize(("job", "message"), [("migration", "another"), ("incoming migration", "this")])
+def test_nothing_is_written_to_a_domain_that_migrates(level: str, job: str, message: str) -> None:
+    with pytest.raises(MacvtapError, match=rf"^interfaces\[2\]: domain 'web1' is migrating to {message} host"):
         plan(PRIVATE, on(job=job), level)
     assert not plan(want(mode="bridge"), on(job=job), level).changed
 
@@ -48,12 +48,12 @@ def test_a_job_that_allows_no_change_is_refused_before_anything_is_done(job: str
     assert plan(PRIVATE, on(job="backup")).changed
 
 
-@pytest.mark.parametrize(("state", "said"), [("crashed", "has crashed"), ("shutting down", "is shutting down")])
-def test_a_guest_that_is_ending_is_not_touched(state: str, said: str) -> None:
+@pytest.mark.parametrize(("state", "message"), [("crashed", "has crashed"), ("shutting down", "is shutting down")])
+def test_a_guest_that_is_ending_is_not_touched(state: str, message: str) -> None:
     for desired in (PRIVATE, want(present=False), want(mac=OTHER, source="eth0", mode="bridge")):
         made = plan(desired, on(state=state), "replug")
         assert {change.impact.value for change in made.changes} == {"restart"}
-        assert f"the guest {said}, and is not touched. It gets the stored configuration when it starts" in str(
+        assert f"the guest {message}, and is not touched. It gets the stored configuration when it starts" in str(
             made.warnings
         )
     assert plan(want(), on(state=state)).warnings == ()
@@ -127,7 +127,7 @@ def test_a_domain_that_is_undefined_meanwhile_has_nothing_stored(now: dict[str, 
 
 def test_a_change_that_a_guest_did_not_get_after_all_is_not_reported_as_live() -> None:
     made = planner.plan([PRIVATE], on(instance="1"))
-    for now, cost, said in (
+    for now, cost, message in (
         (host(stopped(changed(STORED, mode="private"))), "config", "stopped while this ran"),
         (host(stopped(changed(STORED, mode="private"), saved=(STORED,))), "restart", "was saved while this ran"),
         (on(instance="2"), "restart", "was restarted while this ran"),
@@ -136,7 +136,7 @@ def test_a_change_that_a_guest_did_not_get_after_all_is_not_reported_as_live() -
             made, now, {"web1"}, {("web1", MAC)} if cost == "restart" else (), made.steps
         )
         assert {change.impact.value for change in done.changes} == {cost}
-        assert said in str(done.warnings)
+        assert message in str(done.warnings)
         nothing = identity.with_actual_impacts(made, now, {"web1"}, (), ())
         assert (nothing.changed, nothing.warnings) == (False, done.warnings)
     assert identity.with_actual_impacts(made, on(), (), (), made.steps) == made

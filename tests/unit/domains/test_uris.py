@@ -43,7 +43,7 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
 
 
 @pytest.mark.parametrize(
-    ("uri", "said", "advice"),
+    ("uri", "message", "advice"),
     [
         ("qemu:///system", MISSING.format("libvirt-sock"), START.format("virtqemud")),
         ("lxc:///system", MISSING.format("virtlxcd-sock"), START.format("virtlxcd")),
@@ -102,8 +102,8 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
         ("foo:///system", "Failed to connect socket to '/var/run/libvirt/virtfood-sock': No such file", NO_DRIVER),
     ],
 )
-def test_what_to_do_where_no_daemon_answers(uri: str, said: str, advice: str) -> None:
-    assert uris.advice(uri, said) == advice
+def test_what_to_do_where_no_daemon_answers(uri: str, message: str, advice: str) -> None:
+    assert uris.advice(uri, message) == advice
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,6 @@ def test_what_to_do_where_no_daemon_answers(uri: str, said: str, advice: str) ->
     ],
 )
 def test_in_another_language_the_code_decides_or_nothing_does(uri: str, codes: dict[str, bool], advice: str) -> None:
-    said = uris.advice(uri, "Verbindung fehlgeschlagen: Keine Berechtigung", **codes)
-    assert said.startswith(advice)
-    assert bool(said) == bool(codes)
+    message = uris.advice(uri, "Verbindung fehlgeschlagen: Keine Berechtigung", **codes)
+    assert message.startswith(advice)
+    assert bool(message) == bool(codes)

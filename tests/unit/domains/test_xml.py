@@ -207,7 +207,7 @@ BOMB = (
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "not well formed"),
         ("nonsense", "not well formed"),
@@ -224,8 +224,8 @@ BOMB = (
         ("<!DOCTYPE domain SYSTEM 'http://127.0.0.1/x.dtd'><domain/>", "DOCTYPE"),
     ],
 )
-def test_what_is_not_a_domain_is_refused(text: str, said: str) -> None:
-    with pytest.raises(MacvtapError, match=said):
+def test_what_is_not_a_domain_is_refused(text: str, message: str) -> None:
+    with pytest.raises(MacvtapError, match=message):
         xml.interfaces(text)
 
 

@@ -270,8 +270,8 @@ def test_mounts_are_found_by_their_names() -> None:
 def test_what_a_daemon_keeps_is_warned_of(monkeypatch: pytest.MonkeyPatch, path: pathlib.Path) -> None:
     assert xmlfile.open_file(str(path), write=never).warnings == []
     monkeypatch.setattr(xmlfile, "_DAEMONS", (f"{path.parent}/",))
-    (said,) = xmlfile.open_file(str(path), write=never).warnings
-    assert "belongs to a libvirt daemon" in said
+    (output,) = xmlfile.open_file(str(path), write=never).warnings
+    assert "belongs to a libvirt daemon" in output
 
 
 BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
@@ -280,7 +280,7 @@ BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         (b"", "empty"),
         (b" \n", "empty"),
@@ -306,10 +306,10 @@ BOMB = "<!DOCTYPE d [<!ENTITY a 'aaaa'>" + "".join(
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else "",
 )
-def test_what_cannot_be_edited_is_refused_quickly_and_named(path: pathlib.Path, content: bytes, said: str) -> None:
+def test_what_cannot_be_edited_is_refused_quickly_and_named(path: pathlib.Path, content: bytes, output: str) -> None:
     path.write_bytes(content)
     began = time.process_time()
-    with pytest.raises(MacvtapError, match=said) as caught:
+    with pytest.raises(MacvtapError, match=output) as caught:
         xmlfile.open_file(str(path), write=never)
     assert time.process_time() - began < 2
     assert str(caught.value).startswith(f"xml_file: {path}")
@@ -320,14 +320,14 @@ def test_what_is_no_file_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "loose").symlink_to("nowhere")
     (tmp_path / "round").symlink_to("round")
     os.mkfifo(tmp_path / "pipe")
-    for name, said in {
+    for name, output in {
         "missing": "No such file",
         "loose": r"\(it is .*/nowhere\): No such file",
         "round": "symbolic links",
         "pipe": "not a file",
         ".": "not a file",
     }.items():
-        with pytest.raises(MacvtapError, match=said):
+        with pytest.raises(MacvtapError, match=output):
             xmlfile.open_file(str(tmp_path / name), write=never)
     with pytest.raises(MacvtapError, match="not a file"):
         xmlfile.open_file("/dev/zero", write=never)

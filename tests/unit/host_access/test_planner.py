@@ -142,8 +142,8 @@ def clamped(shim: int, parent: int, **settings: int) -> Host:
 def test_a_shim_with_less_than_ipv6_needs_has_none_of_it() -> None:
     for parent in (1200, 1500):
         assert not plan(V4, clamped(1200, parent)).changed
-        said = refused(want(), clamped(1200, parent))
-        assert "addresses[1]: 2001:db8::250 is IPv6, which requires an MTU of 1280; host0 has 1200" in said
+        text = refused(want(), clamped(1200, parent))
+        assert "addresses[1]: 2001:db8::250 is IPv6, which requires an MTU of 1280; host0 has 1200" in text
     # Its settings come with the MTU.
     found = changes(replace(V4, mtu=1500), clamped(1200, 1500))
     assert found == [("mtu", 1200, 1500), ("accept_ra", None, 0), ("autoconf", None, 0)]
@@ -182,8 +182,8 @@ def test_what_was_static_is_no_lease() -> None:
         # The kernel would take the route with the address that is its source.
         ("guests", ["192.0.2.77/32", "2001:db8::77/128"]),
     ]
-    said = refused(wanted, also(WITH, Connection("192.0.2.250", "203.0.113.5")))
-    assert "goes over host0, and removing 192.0.2.250 would cut it off" in said
+    text = refused(wanted, also(WITH, Connection("192.0.2.250", "203.0.113.5")))
+    assert "goes over host0, and removing 192.0.2.250 would cut it off" in text
 
 
 def test_another_parent_makes_it_anew_with_all_that_is_on_it() -> None:
@@ -262,8 +262,8 @@ OVER_IT = [
 @pytest.mark.parametrize("connection", OVER_IT, ids=str)
 @pytest.mark.parametrize("wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")], ids=str)
 def test_what_ansible_runs_over_stays(connection: Connection, wanted: DesiredShim) -> None:
-    said = refused(wanted, also(WITH, connection))
-    assert f"Ansible's connection from {connection.peer} to {connection.local} goes over host0" in said
+    text = refused(wanted, also(WITH, connection))
+    assert f"Ansible's connection from {connection.peer} to {connection.local} goes over host0" in text
 
 
 @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ def test_a_route_of_the_kernels_goes_with_its_address() -> None:
     undeclared = (Address("10.1.1.5", 24, index=10), Route("10.1.1.0/24", 10, protocol=KERNEL, scope=SCOPE_LINK))
     assert plan(want(), also(WITH, *undeclared)).changed
     connection = Connection("192.0.2.1", "10.1.1.9", index=10)
-    said = refused(want(), also(WITH, *undeclared, connection))
-    assert "guests: Ansible connects from 10.1.1.9 over host0; removing that route would cut it off" in said
+    text = refused(want(), also(WITH, *undeclared, connection))
+    assert "guests: Ansible connects from 10.1.1.9 over host0; removing that route would cut it off" in text
     # Of two addresses the other one keeps it.
     kept = want(addresses=("192.0.2.250", "2001:db8::250", "10.1.1.6"))
     two = (*undeclared, Address("10.1.1.6", 32, index=10))
@@ -318,8 +318,8 @@ def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
         (want(parent="eth1"), "shims[3].addresses"),
         (want(addresses=("192.0.2.251", "2001:db8::250")), "shims[3].addresses"),
     ):
-        said = refused(wanted, host)
-        assert said.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0")
+        text = refused(wanted, host)
+        assert text.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0")
     assert plan(want(guests=()), host).changed
     # Of IPv6 they lose no more than that.
     six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
@@ -333,8 +333,8 @@ def test_of_a_network_of_two_both_may_be_had() -> None:
 
 def test_no_address_where_ipv6_is_switched_off() -> None:
     off = replace(BARE, without_ipv6=frozenset({"default"}))
-    said = "shims[3].addresses[1]: 2001:db8::250 is IPv6, which is disabled on"
-    assert refused(want(), off).startswith(f"{said} new links (net.ipv6.conf.default.disable_ipv6). Enable it")
+    text = "shims[3].addresses[1]: 2001:db8::250 is IPv6, which is disabled on"
+    assert refused(want(), off).startswith(f"{text} new links (net.ipv6.conf.default.disable_ipv6). Enable it")
     assert plan(V4, off).changed
     # One that is there has a setting of its own, and one that is made anew has not.
     more = want(addresses=("192.0.2.250", "2001:db8::251"))
@@ -347,8 +347,8 @@ def test_no_address_where_ipv6_is_switched_off() -> None:
 def test_a_route_that_would_not_go_alone_is_left() -> None:
     apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="has several next hops")
     for wanted, path in ((want(), "shims[3].guests"), (ABSENT, "shims[3]")):
-        said = refused(wanted, also(WITH, apart))
-        assert said.startswith(f"{path}: the route to 198.51.100.0/24 over host0 has several next hops, so it")
+        text = refused(wanted, also(WITH, apart))
+        assert text.startswith(f"{path}: the route to 198.51.100.0/24 over host0 has several next hops, so it")
     other = replace(WITH, elsewhere=(replace(apart, table=100),))
     assert not plan(want(), other).changed
     assert refused(ABSENT, other).startswith("shims[3]: the route to 198.51.100.0/24 over host0 has several")
@@ -374,9 +374,9 @@ def test_a_parent_without_carrier_is_told() -> None:
 def test_guests_that_a_shim_does_not_reach_are_told(mode: str) -> None:
     guest = Link("macvtap0", 20, "macvtap", "eth0", 2, mode, "52:54:00:00:00:01", 1500, up=True)
     host = replace(WITH, links={**WITH.links, "macvtap0": guest})
-    told = f"host0: macvtap0 ({mode}) on eth0 cannot be reached over it."
+    result = f"host0: macvtap0 ({mode}) on eth0 cannot be reached over it."
     for wanted in (want(), want(mtu=1400)):
-        assert any(one.startswith(told) for one in plan(wanted, host).warnings) == (mode != "bridge")
+        assert any(one.startswith(result) for one in plan(wanted, host).warnings) == (mode != "bridge")
     assert not plan(ABSENT, host).warnings
     # Whom it is not to reach, or which is on another link.
     elsewhere = replace(WITH, links={**WITH.links, "macvtap0": replace(guest, parent="eth1", parent_index=3)})
@@ -385,9 +385,9 @@ def test_guests_that_a_shim_does_not_reach_are_told(mode: str) -> None:
 
 
 def test_an_address_of_no_network_of_the_parents_needs_a_route_in_the_guests() -> None:
-    (told,) = plan(want(addresses=("10.9.9.1",), guests=("192.0.2.77/32",)), BARE).warnings
-    assert told.startswith("host0: 10.9.9.1 is outside of the networks on eth0 (192.0.2.0/24), so each guest")
-    assert "ip route add 10.9.9.1 dev LINK" in told
+    (result,) = plan(want(addresses=("10.9.9.1",), guests=("192.0.2.77/32",)), BARE).warnings
+    assert result.startswith("host0: 10.9.9.1 is outside of the networks on eth0 (192.0.2.0/24), so each guest")
+    assert "ip route add 10.9.9.1 dev LINK" in result
     for wanted, host in ((want(), BARE), (want(), WITH), (want(addresses=("10.9.9.1",), parent="eth1"), BARE)):
         assert not any("needs a route" in one for one in plan(replace(wanted, guests=()), host).warnings)
 

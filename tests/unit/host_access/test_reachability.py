@@ -68,7 +68,7 @@ def with_address(index: int, address: str = "192.0.2.1", **how: t.Any) -> Reach:
 
 @pytest.mark.parametrize("loss", WHOLE)
 @pytest.mark.parametrize(
-    ("reach", "said"),
+    ("reach", "text"),
     [
         (with_address(2), "eth0 has addresses of the host (192.0.2.1/24), and"),
         (with_address(2, "2001:db8::1", advertised=True), "eth0 has addresses of the host (2001:db8::1/64), and"),
@@ -81,9 +81,9 @@ def with_address(index: int, address: str = "192.0.2.1", **how: t.Any) -> Reach:
         ),
     ],
 )
-def test_what_the_host_is_reached_by_stays(loss: Loss, reach: Reach, said: str) -> None:
+def test_what_the_host_is_reached_by_stays(loss: Loss, reach: Reach, text: str) -> None:
     mtu = 1400 if loss is Loss.MTU else None
-    assert refused(Disruption("eth0", loss, "links[3]", mtu), reach).startswith(f"links[3]: {said} {loss.value[0]} ")
+    assert refused(Disruption("eth0", loss, "links[3]", mtu), reach).startswith(f"links[3]: {text} {loss.value[0]} ")
 
 
 @pytest.mark.parametrize("loss", list(Loss))
@@ -123,8 +123,8 @@ def test_a_guests_link_has_advertised_addresses_by_accident() -> None:
 @pytest.mark.parametrize("loss", [Loss.REMOVED, Loss.RECREATED, Loss.DOWN])
 def test_what_needs_the_link_goes_with_it(loss: Loss) -> None:
     words = loss.value[0]
-    said = refused(Disruption("eth0", loss), with_address(4))
-    assert said.startswith(f"host0 has addresses of the host (192.0.2.1/24), which depends on eth0, and {words}")
+    text = refused(Disruption("eth0", loss), with_address(4))
+    assert text.startswith(f"host0 has addresses of the host (192.0.2.1/24), which depends on eth0, and {words}")
     assert "goes over eth0.20, which depends on eth0, and" in refused(
         Disruption("eth0", loss), Reach(connections=(replace(PEER, index=3),))
     )
@@ -137,16 +137,16 @@ def test_a_bond_needs_one_of_its_ports() -> None:
     bond = Link("bond0", 6, "bond", up=True)
     first, second = replace(ETH0, master="bond0"), replace(OTHER, master="bond0")
     passes(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, second)
-    said = refused(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, replace(second, up=False))
-    assert said.startswith("bond0 has addresses")
+    text = refused(Disruption("eth0", Loss.DOWN), with_address(6), bond, first, replace(second, up=False))
+    assert text.startswith("bond0 has addresses")
 
 
 @pytest.mark.parametrize("loss", [Loss.REMOVED, Loss.DOWN])
 def test_a_tunnel_goes_with_the_link_that_it_is_bound_to(loss: Loss) -> None:
     """Which IFLA_LINK does not say."""
     tunnel = Link("vxlan5", 6, "vxlan", under=3, up=True)
-    said = refused(Disruption("eth0.20", loss), with_address(6), tunnel)
-    assert said.startswith("vxlan5 has addresses of the host (192.0.2.1/24), which depends on eth0.20, and")
+    text = refused(Disruption("eth0.20", loss), with_address(6), tunnel)
+    assert text.startswith("vxlan5 has addresses of the host (192.0.2.1/24), which depends on eth0.20, and")
 
 
 def test_addresses_of_a_vrf_need_one_of_its_ports() -> None:
@@ -164,8 +164,8 @@ def test_on_the_way_back_what_the_host_has_got_since_then_counts() -> None:
     assert set(reachability.cuts([down], now, ALL)) == {"mt0"}
     assert reachability.cuts([down], now, ALL, since=first) == {}
     more = replace(now, addresses=(*now.addresses, Address("192.0.2.7", 24, index=5)))
-    said = str(reachability.cuts([down], more, ALL, since=first)["mt0"])
-    assert said.startswith("links[1]: mt0 has addresses of the host (192.0.2.7/24), and setting it down")
+    text = str(reachability.cuts([down], more, ALL, since=first)["mt0"])
+    assert text.startswith("links[1]: mt0 has addresses of the host (192.0.2.7/24), and setting it down")
     routed = replace(now, routes=(*now.routes, Route("198.51.100.0/24", 5)))
     assert "mt0 has routes to 198.51.100.0/24" in str(reachability.cuts([down], routed, ALL, since=first)["mt0"])
 
@@ -190,9 +190,9 @@ BY_ROUTER = Reach(routes=(Route("0.0.0.0/0", 2, ROUTER),), neighbours={ROUTER: R
 )
 def test_a_link_that_takes_what_the_host_needs_to_hear(wanted: DesiredLink, there: dict[str, Link]) -> None:
     """All frames from its addresses, be they to it or to the host itself."""
-    said = cut_off(wanted, BY_ROUTER, **there)
-    assert said.startswith("eth0 has routes to 0.0.0.0/0 through a router there, and a link in mode source on it")
-    assert said.endswith("source_macs, set nodst: false, or set allow_host_disconnect: true")
+    text = cut_off(wanted, BY_ROUTER, **there)
+    assert text.startswith("eth0 has routes to 0.0.0.0/0 through a router there, and a link in mode source on it")
+    assert text.endswith("source_macs, set nodst: false, or set allow_host_disconnect: true")
     connected = replace(BY_ROUTER, routes=(), connections=(replace(PEER, index=2, gateway=ROUTER),))
     assert cut_off(wanted, connected, **there).startswith("Ansible's connection from 192.0.2.9 to 192.0.2.1")
     direct = replace(connected, connections=(replace(PEER, index=2),), neighbours={PEER.peer: ROUTER_MAC})
@@ -231,8 +231,8 @@ def vlan_cut_off(wanted: DesiredVlan, reach: Reach, *links: Link) -> str:
 def test_a_vlan_link_that_takes_the_frames_of_one_on_a_bridge(state: str) -> None:
     """A port's own VLAN links get tagged frames before its bridge does."""
     port, wanted = replace(ETH0, master="br0"), DesiredVlan("eth0", 20, state=state, path="vlans[0]")
-    said = "vlans[0]: br0.20 has addresses of the host (192.0.2.1/24), which depends on eth0, and a VLAN link with this"
-    assert vlan_cut_off(wanted, with_address(8), port, BR0, IN_BRIDGE).startswith(said)
+    text = "vlans[0]: br0.20 has addresses of the host (192.0.2.1/24), which depends on eth0, and a VLAN link with this"
+    assert vlan_cut_off(wanted, with_address(8), port, BR0, IN_BRIDGE).startswith(text)
     # What is on it, in a VLAN of its own or not.
     above = Link("c0", 9, "macvlan", "br0.20", 8, up=True)
     assert "c0 has addresses" in vlan_cut_off(wanted, with_address(9), port, BR0, IN_BRIDGE, above)
@@ -276,8 +276,8 @@ def test_what_is_on_it_works_on(loss: Loss) -> None:
 
 def test_an_mtu_that_ipv6_cannot_live_with_takes_it_from_what_is_on_it() -> None:
     passes(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4))
-    said = refused(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4, "2001:db8::1"))
-    assert said.startswith(
+    text = refused(Disruption("eth0", Loss.MTU, mtu=1000), with_address(4, "2001:db8::1"))
+    assert text.startswith(
         "host0 has addresses of the host (2001:db8::1/64), which depends on eth0, and changing its MTU"
     )
 
@@ -307,11 +307,11 @@ def test_what_is_declared_along_with_the_link_may_go() -> None:
     ],
 )
 def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, sources: set[str]) -> None:
-    def nic(said: t.Any) -> Nic | None:
-        if said is None:
+    def nic(text: t.Any) -> Nic | None:
+        if text is None:
             return None
-        iface = Iface("52:54:00:00:00:01", "direct", {"source": said[0], "mode": said[1]})
-        return Nic("web1", "52:54:00:00:00:01", iface, iface if said[2] else None)
+        iface = Iface("52:54:00:00:00:01", "direct", {"source": text[0], "mode": text[1]})
+        return Nic("web1", "52:54:00:00:00:01", iface, iface if text[2] else None)
 
     change = Change("web1", "mode", None, None, Impact.CONFIG)
     links = {"eth0": replace(ETH0, altnames=frozenset({"lan0"})), "eth1": Link("eth1", 9)}
@@ -346,9 +346,9 @@ def cut_off(wanted: DesiredLink, reach: Reach, **links: Link) -> str:
     ],
 )
 def test_passthru_on_a_parent_that_the_host_has_addresses_on(wanted: DesiredLink, there: dict[str, Link]) -> None:
-    said = "eth0 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it, which receives all its"
+    text = "eth0 has addresses of the host (192.0.2.1/24), and a link in mode passthru on it, which receives all its"
     message = cut_off(wanted, ADDRESSED, **there)
-    assert message.startswith(said)
+    assert message.startswith(text)
     # Removing the host's own addresses is no help.
     assert message.endswith(". Use another uplink, or set allow_host_disconnect: true")
     assert not cut_off(wanted, with_address(7), **there)
@@ -373,8 +373,8 @@ def test_passthru_that_is_there_already_takes_nothing_more() -> None:
     ],
 )
 def test_a_macvtap_link_with_addresses(change: dict[str, t.Any], action: str) -> None:
-    said = cut_off(DesiredLink("mt0", "links[1]", **change), with_address(5), mt0=TAP)
-    assert said.startswith(f"links[1]: mt0 has addresses of the host (192.0.2.1/24), and {action}")
+    text = cut_off(DesiredLink("mt0", "links[1]", **change), with_address(5), mt0=TAP)
+    assert text.startswith(f"links[1]: mt0 has addresses of the host (192.0.2.1/24), and {action}")
     assert not cut_off(DesiredLink("mt0", "links[1]", **change), Reach(), mt0=TAP)
 
 
@@ -393,9 +393,9 @@ def test_a_connection_that_router_advertisements_keep_up() -> None:
     fixed, router = with_address(5, ours).addresses, Route("::/0", 5, "fe80::9", protocol=RA)
     over = Connection(ours, peer, 5, "fe80::9")
     for reach in (Reach(own, (), (over,)), Reach(fixed, (router,), (over,))):
-        said = cut_off(DesiredLink("mt0", "links[1]", accept_ra=False), reach, mt0=TAP)
-        assert said.startswith(f"links[1]: Ansible's connection from {peer} to {ours} goes over mt0, and setting")
-        assert "accept_ra: false on it could cut it off. Connect to another address of the host, set accept_ra" in said
+        text = cut_off(DesiredLink("mt0", "links[1]", accept_ra=False), reach, mt0=TAP)
+        assert text.startswith(f"links[1]: Ansible's connection from {peer} to {ours} goes over mt0, and setting")
+        assert "accept_ra: false on it could cut it off. Connect to another address of the host, set accept_ra" in text
     for reach in (Reach(fixed, (), (over,)), Reach(fixed, (router,), (replace(over, gateway=None),)), Reach(own)):
         assert not cut_off(DesiredLink("mt0", accept_ra=False), reach, mt0=TAP)
 

@@ -278,7 +278,7 @@ def test_what_was_not_begun_is_not_put_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "said"),
+    ("there", "message"),
     [
         (None, "host0 was removed by something else while this task ran"),
         (replace(HOST0, index=77), "host0 is no longer the link that this run changed, and is left alone"),
@@ -289,11 +289,11 @@ def test_what_was_not_begun_is_not_put_back() -> None:
         ),
     ],
 )
-def test_a_shim_that_is_another_now_is_left_alone(there: Link | None, said: str) -> None:
+def test_a_shim_that_is_another_now_is_left_alone(there: Link | None, message: str) -> None:
     links = {name: link for name, link in WITH.links.items() if name != "host0"}
     host = replace(WITH, links=links if there is None else {**links, "host0": there})
     back = undo(journal_of(want(mtu=1400), WITH, Done.IN_PLACE), host)
-    assert (back.steps, back.warnings) == ((), (said,))
+    assert (back.steps, back.warnings) == ((), (message,))
 
 
 def test_a_link_that_something_else_has_made_in_its_place_is_left_alone() -> None:

@@ -100,9 +100,9 @@ def read(request: bytes) -> Link:
     """Return the link that a message of the kernel's would be about that has the same attributes."""
     body = request[rtnetlink.HEADER.size :]
     # One of the kernel's always says these.
-    said = {IFLA_IFNAME: b"mt0\0", IFLA_LINKINFO: rtnetlink.attribute(IFLA_INFO_KIND, b"macvtap\0")}
+    message = {IFLA_IFNAME: b"mt0\0", IFLA_LINKINFO: rtnetlink.attribute(IFLA_INFO_KIND, b"macvtap\0")}
     there = wire.attributes(body, rtnetlink.IFINFO.size, len(body))
-    more = (rtnetlink.attribute(kind, payload) for kind, payload in said.items() if kind not in there)
+    more = (rtnetlink.attribute(kind, payload) for kind, payload in message.items() if kind not in there)
     return next(iter(decode.links([body + b"".join(more)]).values()))
 
 

@@ -468,9 +468,9 @@ def test_a_name_that_another_entry_gives_up_may_be_taken() -> None:
 
 
 def test_the_same_address_on_the_links_of_two_parents_is_no_conflict() -> None:
-    twin = replace(MT0, name="mt1", index=12, parent="eth1", parent_index=3)
+    duplicate = replace(MT0, name="mt1", index=12, parent="eth1", parent_index=3)
     wanted = [mt0(mac=MT0.mac, mtu=1400), DesiredLink("mt1", "links[4]", mac=MT0.mac)]
-    assert [step.target for step in planner.plan(wanted, host(MT0, twin)).steps] == ["mt0"]
+    assert [step.target for step in planner.plan(wanted, host(MT0, duplicate)).steps] == ["mt0"]
 
 
 OTHERS = (
@@ -618,8 +618,8 @@ def test_a_parent_whose_count_is_broken_is_refused() -> None:
     ],
 )
 def test_a_tap_that_is_not_the_links_own_is_told_by_what_there_is_in_the_end(tap: Tap, fault: str) -> None:
-    (said,) = warnings.of_taps([mt0()], host(replace(MT0, tap=tap)))
-    assert re.match(rf"/dev/tap10 of mt0 {fault}.*: .* tap.repair: true", said)
+    (text,) = warnings.of_taps([mt0()], host(replace(MT0, tap=tap)))
+    assert re.match(rf"/dev/tap10 of mt0 {fault}.*: .* tap.repair: true", text)
     assert warnings.of_taps([mt0()], host(MT0)) == ()
 
 
@@ -699,7 +699,7 @@ def test_what_was_removed_is_put_back_and_what_cannot_be_is_said() -> None:
         brought.record(back, action)
     again = planner.undo(journal, host(replace(MT0, index=77)), lost, brought)
     assert not again.changed
-    assert [re.sub("^mt0: ", "", said) for said in again.warnings] == [
+    assert [re.sub("^mt0: ", "", text) for text in again.warnings] == [
         "recreated during the rollback, with another index and /dev/tapN",
         "its addresses and routes are lost: 198.51.100.1/24, the route to 10.0.0.0/8",
         "the links on it were removed with it: v7",
@@ -727,7 +727,7 @@ def test_what_has_the_name_of_a_removed_link_by_now_is_left_alone_however_it_loo
     for brought in (Journal[Link](), recorded((back, MADE), (back, INDEX + "76"))):
         taken = planner.undo(journal, there, {}, brought)
         assert taken.changes == ()
-        assert [re.sub("^mt0: ", "", said) for said in taken.warnings] == [
+        assert [re.sub("^mt0: ", "", text) for text in taken.warnings] == [
             "not restored: something else has created another link of this name meanwhile"
         ]
 
@@ -817,5 +817,5 @@ def test_a_link_that_is_up_on_an_uplink_that_is_down_is_said() -> None:
         )
     }
     links["x/e"] = links.pop("e")
-    (said,) = warnings.of_parents(["a", "b", "c", "d", "x/e", "gone"], links)
-    assert said.startswith("a, b: the uplink eth1 is down, ")
+    (text,) = warnings.of_parents(["a", "b", "c", "d", "x/e", "gone"], links)
+    assert text.startswith("a, b: the uplink eth1 is down, ")

@@ -69,8 +69,8 @@ def hosts(draw: st.DrawFn, *, twins: bool = True) -> Links:
         siblings = [link for link in links.values() if link.parent == lower.name]
         mode = "passthru" if alone[lower.name] else draw(st.sampled_from(other_modes))
         mac = lower.mac if mode == "passthru" else draw(some_macs)
-        twin = mode != "passthru" and mac in (lower.mac, *(link.mac for link in siblings if link.up or not twins))
-        if (siblings and mode == "passthru") or (twin and not twins):
+        duplicate = mode != "passthru" and mac in (lower.mac, *(link.mac for link in siblings if link.up or not twins))
+        if (siblings and mode == "passthru") or (duplicate and not twins):
             continue
         links[name] = Link(
             name,
@@ -81,7 +81,7 @@ def hosts(draw: st.DrawFn, *, twins: bool = True) -> Links:
             mode,
             mac,
             draw(st.sampled_from((1400, lower.mtu))),
-            up=not twin and draw(st.booleans()),
+            up=not duplicate and draw(st.booleans()),
             bclim=limits[lower.name],
             source_macs=draw(source_lists) if mode == "source" else frozenset(),
             altnames=frozenset({altnames[name]} if name in altnames else ()),
@@ -246,8 +246,8 @@ def test_the_next_run_converges_from_wherever_one_was_killed(data: st.DataObject
     except MacvtapError as exc:
         # A link that was to be recreated is gone, and the declaration does not say on what to make it, or in which
         # mode.
-        said = exc.message
-        assert "does not exist" in said or "requires mode source" in said
+        text = exc.message
+        assert "does not exist" in text or "requires mode source" in text
         return
     kernel.apply(again.steps)
     for want in wanted:

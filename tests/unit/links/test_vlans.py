@@ -132,9 +132,9 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
     ],
 )
 def test_what_is_in_use_stays(wanted: DesiredVlan, more: list[Link], use: str) -> None:
-    said = refused(wanted, *more)
-    assert said.startswith(f"vlans[3]: {use}")
-    assert said.endswith("Remove that first, or set force: true")
+    text = refused(wanted, *more)
+    assert text.startswith(f"vlans[3]: {use}")
+    assert text.endswith("Remove that first, or set force: true")
     assert plan(wanted, *more, force=True).changed
 
 
@@ -165,9 +165,9 @@ def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Holders, use
         return
     with pytest.raises(MacvtapError) as caught:
         vlan_validate.check_guests(planned, links, {"mt0": held}, force=False)
-    said = str(caught.value)
-    assert said.startswith(f"vlans[3]: setting eth0.20 down would disconnect what is on it: {use}")
-    assert said.endswith("Fix that first, or set force: true")
+    text = str(caught.value)
+    assert text.startswith(f"vlans[3]: setting eth0.20 down would disconnect what is on it: {use}")
+    assert text.endswith("Fix that first, or set force: true")
 
 
 def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> None:
@@ -332,8 +332,8 @@ def test_what_is_declared_on_a_vlan_that_is_recreated_is_recreated_with_it() -> 
 
 
 def test_a_vlan_on_one_that_is_declared_absent() -> None:
-    said = refused([vlan(state="absent"), vlan(parent="eth0.20", id=5, path="vlans[4]")], OURS)
-    assert said.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], which would remove")
+    text = refused([vlan(state="absent"), vlan(parent="eth0.20", id=5, path="vlans[4]")], OURS)
+    assert text.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], which would remove")
 
 
 def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
@@ -355,8 +355,8 @@ def test_on_a_port_of_a_bridge_a_vlan_has_its_frames_first() -> None:
     port = replace(ETH1, master="br0")
     planned = plan(vlan(parent="eth1"), bridge, port)
     assert planned.changed
-    said = "eth1.20: eth1 is a port of br0. Frames of VLAN 20 that arrive there go to eth1.20, no longer to br0"
-    assert planned.warnings == (said,)
+    text = "eth1.20: eth1 is a port of br0. Frames of VLAN 20 that arrive there go to eth1.20, no longer to br0"
+    assert planned.warnings == (text,)
     made = replace(OURS, name="eth1.20", parent="eth1", parent_index=3)
     assert plan(vlan(parent="eth1"), bridge, port, made).warnings == ()
     assert refused(vlan(parent="port0")).endswith("Use bond0 instead")
@@ -366,7 +366,7 @@ def test_on_a_port_of_a_bridge_a_vlan_has_its_frames_first() -> None:
 def test_a_bridge_that_filters_vlans_is_a_member_of_its_own(has: frozenset[int] | None, warned: bool) -> None:
     bridge = Link("br0", 30, "bridge", mac=ETH1.mac, mtu=1500, up=True, bridge_vlans=has)
     warnings = plan(vlan(parent="br0"), bridge).warnings
-    assert [said.partition("Run: ")[2] for said in warnings] == ["bridge vlan add dev br0 vid 20 self"] * warned
+    assert [text.partition("Run: ")[2] for text in warnings] == ["bridge vlan add dev br0 vid 20 self"] * warned
 
 
 def test_a_macvtap_link_may_be_on_a_vlan_and_its_parent_still_be_said_by_its_address() -> None:

@@ -69,5 +69,5 @@ def uplinks(sys: pathlib.Path, key: str) -> tuple[str, str]:
     _before, start, rest = PROGRAM.partition("\nuplinks() {")
     function = (start + rest.partition("\n}\n")[0] + "\n}\n").replace("/sys/", f"{sys}/")
     script = f'set -f\n{IP}\n{function}\necho $(uplinks "$1")'
-    told = subprocess.run(["sh", "-c", script, "sh", key], capture_output=True, text=True, check=True)
-    return told.stdout, told.stderr
+    result = subprocess.run(["sh", "-c", script, "sh", key], capture_output=True, text=True, check=True)
+    return result.stdout, result.stderr

@@ -92,23 +92,23 @@ def test_every_persistent_attribute_of_the_table_is_in_the_file(row: Row) -> Non
     }
     fields: dict[str, t.Any] = {"mode": "passthru" if row.field == "promiscuous" else "source", "mac": None}
     fields[row.field] = values[row.type]
-    told = " ".join(lines(desired(**fields)))
-    assert f" {row.ip}" in f" {told}"
+    result = " ".join(lines(desired(**fields)))
+    assert f" {row.ip}" in f" {result}"
 
 
 def test_many_source_addresses_are_split_into_requests() -> None:
     macs = frozenset(f"02:00:00:00:00:{n:02x}" for n in range(42))
-    told = lines(desired(mode="source", source_macs=macs, state="present"))
-    assert [line.count(":") // 5 for line in told if line not in QUIET] == [41, 1, 1]
+    result = lines(desired(mode="source", source_macs=macs, state="present"))
+    assert [line.count(":") // 5 for line in result if line not in QUIET] == [41, 1, 1]
 
 
-@pytest.mark.parametrize(("state", "told"), [("present", True), ("up", True), ("down", False)])
-def test_a_passthru_link_is_up_before_allmulticast_is_set(state: str, told: bool) -> None:
+@pytest.mark.parametrize(("state", "result"), [("present", True), ("up", True), ("down", False)])
+def test_a_passthru_link_is_up_before_allmulticast_is_set(state: str, result: bool) -> None:
     found = lines(desired(mode="passthru", mac=None, allmulticast=True, state=state))[1:]
     # It is quiet before it is up.
     assert found[:2] == QUIET
     found = found[2:]
-    assert found[:2] == (["link set dev mt0 up", "link set dev mt0 allmulticast on"] if told else [])
+    assert found[:2] == (["link set dev mt0 up", "link set dev mt0 allmulticast on"] if result else [])
 
 
 # what is read again as it was
@@ -167,7 +167,7 @@ def test_an_edited_file_is_no_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         ("eth0", "\n\n[macvlan]\nparent=eth0\nmode=2\n"),
         ("altname:lan-a", "\n\n[macvlan]\nparent=eth0\nmode=2\n"),
@@ -178,9 +178,9 @@ def test_an_edited_file_is_no_error(text: str) -> None:
         ),
     ],
 )
-def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, said: str) -> None:
+def test_networkmanager_finds_a_parent_by_its_name_or_address(key: str, message: str) -> None:
     text, other = (profile(name, key)[0][1] for name in ("host0", "host1"))
-    assert said in text
+    assert message in text
     assert len({re.findall("^uuid=(.*)$", each, re.M)[0] for each in (text, other)}) == 2
 
 

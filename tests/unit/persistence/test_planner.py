@@ -470,7 +470,7 @@ def test_undo_leaves_a_file_that_something_else_has_changed(theirs: str) -> None
         assert path not in {change.target for change in back.changes}
         # Where there was none before, none is as it was.
         left = () if not theirs and step.before is None else (f"{path} was changed by something else while this ran",)
-        assert [said.partition(", and is left")[0] for said in back.warnings] == list(left)
+        assert [message.partition(", and is left")[0] for message in back.warnings] == list(left)
 
 
 # what cannot be

@@ -183,12 +183,12 @@ Protocol=static
 
 
 def test_only_the_address_of_a_lease_is_used() -> None:
-    said = text(after(HOST, shim(addresses=(), dhcp4=True)), f"{ETC}/05-macvtap-host0.network")
-    assert "\nDHCP=ipv4\n" in said
-    assert said.count("=no\n") == 12
-    assert "RouteTable=" in said
-    said = text(after(HOST, shim("eth1", addresses=(), dhcp4=True)), KEYFILE)
-    assert "[ipv4]\nmethod=auto\nignore-auto-routes=true\nignore-auto-dns=true\n" in said
+    message = text(after(HOST, shim(addresses=(), dhcp4=True)), f"{ETC}/05-macvtap-host0.network")
+    assert "\nDHCP=ipv4\n" in message
+    assert message.count("=no\n") == 12
+    assert "RouteTable=" in message
+    message = text(after(HOST, shim("eth1", addresses=(), dhcp4=True)), KEYFILE)
+    assert "[ipv4]\nmethod=auto\nignore-auto-routes=true\nignore-auto-dns=true\n" in message
 
 
 def test_the_lease_comes_from_the_uplinks_manager_or_the_only_enabled_one() -> None:
@@ -302,8 +302,8 @@ def test_networkmanager_manages_a_shim_that_exists_when_it_starts() -> None:
 
 def test_each_ipv4_route_has_the_first_ipv4_address_as_its_source() -> None:
     more = ("2001:db8::1", "192.0.2.9", "192.0.2.8")
-    said = text(after(HOST, shim(addresses=more)), f"{LINKS_DIR}/eth0")
-    assert [line.split()[-1] for line in said.splitlines() if " src " in line] == ["192.0.2.9", "192.0.2.9"]
+    message = text(after(HOST, shim(addresses=more)), f"{LINKS_DIR}/eth0")
+    assert [line.split()[-1] for line in message.splitlines() if " src " in line] == ["192.0.2.9", "192.0.2.9"]
 
 
 def test_a_shim_keeps_its_mac_address() -> None:

@@ -92,16 +92,16 @@ def test_whose_switch_is_asked(one: Case, always: bool, check: bool, asked: set[
     ],
 )
 def test_what_the_user_is_told(one: Case, answers: Answers, how: dict[str, bool], words: str | None) -> None:
-    told = choice.warnings([one], answers, **{"always": False, "check": False, **how})
-    assert len(told) == (words is not None)
+    result = choice.warnings([one], answers, **{"always": False, "check": False, **how})
+    assert len(result) == (words is not None)
     for part in (words or "").split(" .* "):
-        assert part in "".join(told)
+        assert part in "".join(result)
 
 
 def test_one_warning_for_all_of_a_parent() -> None:
     many = [Case(f"links[{n}]", f"mt{n}", "eth0", "vepa") for n in range(9)]
-    (told,) = choice.warnings(many, NO, always=False, check=True)
-    assert "mt4 and 4 more" in told
+    (result,) = choice.warnings(many, NO, always=False, check=True)
+    assert "mt4 and 4 more" in result
 
 
 def test_a_run_after_the_first_changes_nothing_and_asks_nobody() -> None:
@@ -209,5 +209,5 @@ def test_interfaces_of_another_host_get_bridge_and_a_warning() -> None:
     cases = domains_auto.cases(declared, on_host(links=None), check=False)
     assert choice.to_ask(cases, always=False, check=False) == set()
     assert list(choice.modes(cases, {}, always=False).values()) == ["bridge", None]
-    (told,) = choice.warnings(cases, {}, always=False, check=False)
-    assert "cannot be read from here" in told
+    (result,) = choice.warnings(cases, {}, always=False, check=False)
+    assert "cannot be read from here" in result

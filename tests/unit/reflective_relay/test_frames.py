@@ -66,6 +66,6 @@ def test_where_no_switch_can_be_asked(link: Link, method: str, why: str | None) 
     ],
 )
 def test_what_an_answer_means(echoes: ProbeReplies, reflects: bool | None, reason: str | None) -> None:
-    told = report(judge.verdict(ETH0, "lower", echoes, 25))
-    assert (told["parent"], told["reflective_relay"], told["reason"]) == ("eth0", reflects, reason)
-    assert told["sent"]["frames"] == echoes.sent
+    result = report(judge.verdict(ETH0, "lower", echoes, 25))
+    assert (result["parent"], result["reflective_relay"], result["reason"]) == ("eth0", reflects, reason)
+    assert result["sent"]["frames"] == echoes.sent
