@@ -172,6 +172,8 @@ def entries(
 
 def defaulted(params: t.Mapping[str, t.Any], many: str, option: str) -> dict[str, frozenset[str]]:
     """Return by path the entries of ``many`` that take ``option`` from the top level: see entries()."""
+    if params[option] is None:
+        return {}
     return {
         f"{many}[{index}]": frozenset({option})
         for index, entry in enumerate(params[many] or ())

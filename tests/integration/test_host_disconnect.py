@@ -124,7 +124,7 @@ def test_a_link_that_the_host_is_reached_by(lan: Lan, what: str, change: dict[st
 
 
 def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
-    # By default the host does not answer there.
+    # Or it answers nobody, as long as nothing holds it.
     assert link(lan, {**MT0, "arp": True})["changed"]
     # For the peer there is one way to the address, and one back.
     lan.host.sysctl("all", "ipv4/arp_filter", 1)

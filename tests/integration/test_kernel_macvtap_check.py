@@ -57,7 +57,7 @@ def test_a_configuration_without_macvtap(tmp_path: pathlib.Path) -> None:
     config.write_text("CONFIG_NETDEVICES=y\nCONFIG_NET_CORE=y\n# CONFIG_INET is not set\n# CONFIG_MACVLAN is not set\n")
     result = run_module(NAME, {"config_path": str(config)})
     assert result["rc"] != 0
-    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN not set in {config}" in result["msg"]
+    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN are not set in {config}" in result["msg"]
     assert "Device Drivers → Network device support" in result["msg"]
     assert result["msg"].endswith("Not set here: CONFIG_INET, CONFIG_MACVLAN.")
     assert result["provided_by"] == "missing"

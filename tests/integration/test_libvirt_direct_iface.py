@@ -218,14 +218,17 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"domain": "web2", "mac": A}, r"^domain: no domain 'web2' on qemu:///system \(known: web1\)$"),
+        (
+            {"domain": "web2", "mac": A},
+            r"^domain: no domain 'web2' on qemu:///system \(known: web1\)\. Correct the name, or define",
+        ),
         (
             {"interfaces": [{"domain": "web1", "mac": A}, {"domain": "x", "mac": B}]},
             r"^interfaces\[1\]\.domain: no domain 'x'",
         ),
         ({"domain": "web1", "mac": "53:54:00:00:00:01", "source": "eth0"}, r"^mac: .*multicast"),
         ({"domain": "web1", "mac": "00:00:00:00:00:00", "source": "eth0"}, r"^mac: .*zero"),
-        ({"domain": "web1", "mac": B}, r"^source: domain 'web1' has no interface"),
+        ({"domain": "web1", "mac": B}, r"^source: is required, since domain 'web1' has no interface"),
         ({"domain": "web1", "mac": C}, r"^mac: .*of type 'user'"),
         ({"domain": "web1"}, r"^mac: a selector is required: set mac, alias, target or source"),
         ({"interfaces": [{"mac": A}]}, r"^interfaces\[0\]\.domain: a domain name is required"),

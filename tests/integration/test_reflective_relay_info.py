@@ -211,7 +211,7 @@ def test_what_cannot_be_known(netns: Namespace, lower: str) -> None:
     netns.ip("link", "set", "eth1", "master", "br0")
     netns.ip("link", "set", "br0", "up")
     assert "a bridge" in told("br0")["reason"]
-    assert "A port of a bridge" in told("eth1", method="endpoints")["reason"]
+    assert "on a port of a bridge" in told("eth1", method="endpoints")["reason"]
     # But as its port it can be asked on.
     assert netns.run({"parent": "eth1"}, module="reflective_relay_info")["reflective_relay"] is False
 
@@ -255,7 +255,7 @@ def test_without_root(netns: Namespace) -> None:
         )
         told = json.loads(done.stdout)
         assert told["failed"]
-        assert "needs root" in told["msg"]
+        assert "requires root" in told["msg"]
         assert "become" in told["msg"]
 
 
@@ -315,7 +315,7 @@ def test_auto_where_nothing_can_be_found_out(netns: Namespace, lower: str) -> No
     assert not kept["changed"]
     assert "keep their mode" in str(kept["warnings"])
     netns.refuses({"name": "mt1", "parent": "nowhere", "mode": "auto"}, "^parent: there is no link nowhere")
-    netns.refuses({"name": "mt1", "mode": "auto"}, "^parent: the link mt1 does not exist")
+    netns.refuses({"name": "mt1", "mode": "auto"}, "^parent: is required, since the link mt1 does not exist yet")
 
 
 def test_vepa_behind_a_switch_that_does_not_reflect(switch: Switch) -> None:

@@ -34,6 +34,7 @@ def test_which_entries_take_an_option_from_the_top_level() -> None:
     params = {"mtu": 1400, "links": [{"name": "a"}, {"name": "b", "mtu": 1500}, {"name": "c", "mtu": None}]}
     assert _glue.defaulted(params, "links", "mtu") == {"links[0]": {"mtu"}, "links[2]": {"mtu"}}
     assert _glue.defaulted({"mtu": 1400, "links": None}, "links", "mtu") == {}
+    assert _glue.defaulted({"mtu": None, "links": [{"mtu": None}]}, "links", "mtu") == {}
 
 
 def test_dictionaries_are_merged_key_by_key() -> None:

@@ -74,8 +74,14 @@ def _validate_has_source(desired: Desired, desired_values: t.Mapping[str, str | 
     current = before.stored
     if desired_values.get("source") is not None or (current is None and _has_direct(before.live)):
         return
-    what = f"has no interface {desired.key} yet: adding it" if current is None else f"has {before.mac}: converting it"
-    raise MacvtapError(f"domain {desired.domain!r} {what} needs a source", path=join_path(desired.path, "source"))
+    why = (
+        f"since domain {desired.domain!r} has no interface {desired.key} yet"
+        if current is None
+        else f"to convert {before.mac} of domain {desired.domain!r}"
+    )
+    raise MacvtapError(
+        f"is required, {why}. Set it to the uplink, such as eth0", path=join_path(desired.path, "source")
+    )
 
 
 def _kept_values(before: Nic) -> dict[str, str]:

@@ -142,6 +142,7 @@ def _of_unknown(desired: Desired, host: Host) -> Resolved:
     """Compare a declaration with a domain that does not exist, of which at most a rule is left."""
     message = unknown_domain(desired.domain, host)
     if desired.present:
+        message += ". Correct the name, or define the domain first"
         raise MacvtapError(message, path=join_path(desired.path, "domain"))
     nothing = Nic(desired.domain, desired.mac or "")
     orphan = replace(nothing, has_orphan_rule=nothing.mac in host.rules and not multicast.others(nothing, host, ()))

@@ -75,7 +75,7 @@ def _start_hint(parts: _Parts, message: str) -> str:
     """Return which daemon to start."""
     daemon = f"virt{parts.driver or 'qemu'}d"
     if parts.path == "/session":
-        return f"libvirt starts this daemon itself: is its package installed, with libvirtd or {daemon}?"
+        return f"libvirt starts this daemon itself. Check that its package is installed (libvirtd or {daemon})"
     # libvirt defaults to TLS with a host, and to this host with only a transport.
     kind = parts.transport or ("tls" if parts.host else "")
     where = "" if parts.uses_socket_file else f" on {parts.host or 'localhost'}"

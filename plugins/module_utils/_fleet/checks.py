@@ -82,7 +82,8 @@ def _passthru_conflicts(host: Host, uses: t.Iterable[_Use]) -> t.Iterator[tuple[
     for name, links in by_parent.items():
         declared = any("declared" in place.seen for _mode, place in links)
         if declared and validate.crowded([mode for mode, _place in links]):
-            message = f"a link in mode passthru must be the only one on its parent, but {name} would have {len(links)}"
+            alone = "a link in mode passthru must be the only one on its parent"
+            message = f"{alone}, but {name} would have {len(links)} links"
             for _mode, place in links:
                 yield ("parent", message, "Use a separate parent for the link in mode passthru"), place
 

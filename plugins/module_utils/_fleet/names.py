@@ -34,10 +34,12 @@ _INTERNAL = frozenset(
     for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
 )
 _SIMILARITY = 0.85
+# An inventory that still has the old name would declare nothing, and purge would remove what it meant.
+_RENAMED = {"macvtap_host_access_companions": "macvtap_host_access_shims"}
 
 
 def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    """Return a message for each name that is most likely a misspelt variable."""
+    """Return a message for each name that is most likely a misspelt variable, or a former name of one."""
     for name in _unknown_names(names):
         suggestion = _suggestion(name)
         if suggestion:
@@ -45,7 +47,8 @@ def misspelt(names: t.Iterable[t.Any]) -> t.Iterator[str]:
 
 
 def _suggestion(name: str) -> list[str]:
-    return suggest(name.lower(), KNOWN, most=1, cutoff=_SIMILARITY)
+    new = _RENAMED.get(name.lower())
+    return [new] if new else suggest(name.lower(), KNOWN, most=1, cutoff=_SIMILARITY)
 
 
 def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:

@@ -29,7 +29,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 # Interface types that connect to no network of the host.
 _OFF_WIRE = {"null", "user", "internal", "mcast", "server", "client", "udp"}
 _MULTICAST = {"allmulticast", "trust_guest_rx_filters"}
-_CORRECT = "Correct the variable"
 # A NIC by its domain, its address, and its number among NICs with that address.
 _Key = t.Tuple[str, str, int]
 
@@ -86,8 +85,7 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
         refusal = _refusal(desired, current, observed)
         if refusal and host.version is not None:
-            remedy = _CORRECT if desired.domain in host.domains else f"{_CORRECT}, or define the domain first"
-            problems.append(Problem(place, refusal, remedy))
+            problems.append(Problem(place, refusal))
         known = current and (current.stored or current.live)
         key = keys.get(id(known)) or (desired.domain, mac, 0 if mac else index)
         declared_keys[key] = desired

@@ -157,7 +157,8 @@ def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, st
             addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
             own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
-            return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", f"Remove them first{instead}"
+            hint = "Use another uplink" if disruption.loss is Loss.PASSTHRU else f"Remove them first{instead}"
+            return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", hint
     return None
 
 

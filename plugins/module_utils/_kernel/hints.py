@@ -33,9 +33,9 @@ def rebuild(release: str, options: t.Mapping[str, str]) -> str:
     tap = f" and selects {TAP} by itself" if TAP in needed_options(release) else ""
     missing = f" Not set here: {', '.join(unset)}." if unset else ""
     return (
-        f"Boot a kernel that has {MACVTAP}, or build one: in menuconfig, {_MENU} → MAC-VLAN support ({MACVLAN}), "
-        f"then below it MAC-VLAN based tap driver ({MACVTAP}), as module or built in. It depends on {MACVLAN} and "
-        f"{', '.join(DEPENDENCIES)}{tap}.{missing}"
+        f"Boot a kernel that has {MACVTAP}, or build one. In menuconfig, open {_MENU}. Set MAC-VLAN support "
+        f"({MACVLAN}), and below it MAC-VLAN based tap driver ({MACVTAP}), as module or built in. It depends on "
+        f"{MACVLAN}, {', '.join(DEPENDENCIES)}{tap}.{missing}"
     )
 
 

@@ -69,7 +69,8 @@ def _from_config(host: Host, config: Source, tried: tuple[Source, ...]) -> Suppo
     if host.loaded and not config_only:
         return _from_running_kernel(host, tried, options)
     if unset:
-        reason = f"The kernel {host.release} has no macvtap: {' and '.join(unset)} not set in {config.path}."
+        are = "is" if len(unset) == 1 else "are"
+        reason = f"The kernel {host.release} has no macvtap: {' and '.join(unset)} {are} not set in {config.path}."
         return SupportResult(
             "missing", config.path, tried, options, reason, hints.rebuild(host.release, config.options)
         )

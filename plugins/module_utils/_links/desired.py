@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Tap,
     with_values,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import resolve
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents import required, resolve
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import step_between
 
 
@@ -30,10 +30,7 @@ def desired_state(entry: DesiredLink, before: Link | None, links: Links) -> Link
     if entry.state == "absent":
         return None
     if before is None and entry.parent is None:
-        raise MacvtapError(
-            f"is required, since the link {entry.name} does not exist yet. Set it to the uplink, such as eth0",
-            path=join_path(entry.path, "parent"),
-        )
+        raise required(entry.name, join_path(entry.path, "parent"))
     base = before or _new(entry)
     parent = resolve(entry, links) if entry.parent is not None else links.get(base.parent or "")
     moved = parent is not None and _moves(entry, base, parent, links)

@@ -267,7 +267,8 @@ class Execution:
         failed = {}
         for step, link in steps:
             try:
-                tap.set_up(link.name, now[link.key], t.cast("Tap", t.cast("Link", step.after).tap))
+                node: Tap = t.cast("t.Any", step.after).tap
+                tap.set_up(link.name, now[link.key], node)
             except MacvtapError as exc:
                 failed[step.target] = MacvtapError(exc.message, path=step.path)
         self._fail(failed)

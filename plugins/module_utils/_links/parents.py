@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Links,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
 
 
 class NoSuchLinkError(MacvtapError):
@@ -57,11 +57,11 @@ def find(asked: str, links: Links, *, path: str, exclude: str = "") -> Link:
     links = {name: link for name, link in links.items() if link.netns is None}
     address = _values.pci_address(asked)
     if address is not None:
-        return _only([link for link in links.values() if link.pci == address], asked, "PCI address", path)
+        return _only([link for link in links.values() if link.pci == address], asked, links, "PCI address", path)
     named = next((link for link in links.values() if asked in link.altnames), None)
     mac = _mac.canonical(asked)
     if named is None and mac is not None:
-        return _only(_having(mac, links), asked, "MAC address", path)
+        return _only(_having(mac, links), asked, links, "MAC address", path)
     if named is None:
         raise NoSuchLinkError(f"there is no link {asked} on this host{candidates(asked, links, exclude)}", path=path)
     return named
@@ -102,11 +102,27 @@ def lookup(asked: str, links: Links) -> Link | None:
         return None
 
 
-def _only(found: t.Sequence[Link], asked: str, what: str, path: str) -> Link:
+def required(name: str, path: str) -> MacvtapError:
+    """Return the error that a new link of this name has no parent in the option ``path``."""
+    return MacvtapError(
+        f"is required, since the link {name} does not exist yet. Set it to the uplink, such as eth0", path=path
+    )
+
+
+def _address(link: Link, what: str) -> str | None:
+    # Addresses of links that take over their parent's, and of guests, are not what is asked for.
+    if what == "PCI address":
+        return link.pci
+    return None if link.kind or link.loopback else link.mac
+
+
+def _only(found: t.Sequence[Link], asked: str, links: Links, what: str, path: str) -> Link:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise NoSuchLinkError(f"no link with the {what} {asked} on this host", path=path)
+        having = [f"{link.name} {address}" for link in links.values() if (address := _address(link, what))]
+        known = f" (known: {join_names(sorted(having))})" if having else ""
+        raise NoSuchLinkError(f"no link with the {what} {asked} on this host{known}", path=path)
     names = ", ".join(link.name for link in found)
     raise MacvtapError(f"several links have the {what} {asked}: {names}. Use the name of one instead", path=path)
 

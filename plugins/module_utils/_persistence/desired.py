@@ -137,7 +137,7 @@ class _Resolver:
         if entry.parent is None:
             parent = self.links.get((current.parent if current else None) or "")
             if parent is None:
-                raise MacvtapError(f"parent is required: the link {entry.name} does not exist yet", path=path)
+                raise parents.required(entry.name, path)
             return parent
         parent = parents.find(entry.parent, self.links, path=path, exclude=entry.name)
         decision = self.decisions.get(parent.name)

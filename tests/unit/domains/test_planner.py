@@ -304,7 +304,8 @@ def test_an_unknown_domain_is_reported_with_similar_names() -> None:
     with pytest.raises(MacvtapError) as caught:
         planner.plan([want(domain="web")], host(stopped()))
     assert str(caught.value) == (
-        "interfaces[2].domain: no domain 'web' on qemu:///system (known: web2, web1 and 1 more)"
+        "interfaces[2].domain: no domain 'web' on qemu:///system (known: web2, web1 and 1 more). "
+        "Correct the name, or define the domain first"
     )
 
 
@@ -564,7 +565,7 @@ def test_conversion_of_a_running_guests_interface_needs_a_replug() -> None:
 
 
 def test_conversion_needs_a_source_and_is_no_removal() -> None:
-    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*converting it needs a source"):
+    with pytest.raises(MacvtapError, match=r"^interfaces\[2\]\.source: .*is required, to convert"):
         planner.plan([want(convert="yes")], host(stopped(BRIDGED)))
     with pytest.raises(MacvtapError, match=r"only interfaces of type 'direct'$"):
         planner.plan([want(present=False)], host(stopped(BRIDGED)))

@@ -62,7 +62,7 @@ NO_DRIVER = "libvirt has no driver foo; the guests of QEMU and KVM are those of 
         (
             "qemu:///session",
             MISSING.format("libvirt-sock"),
-            "libvirt starts this daemon itself: is its package installed, with libvirtd or virtqemud?",
+            "libvirt starts this daemon itself. Check that its package is installed (libvirtd or virtqemud)",
         ),
         ("qemu:///system", "Failed to connect socket to '/run/x': Permission denied", REFUSED),
         ("qemu:///system", "authentication unavailable: no polkit agent available to authenticate", REFUSED),

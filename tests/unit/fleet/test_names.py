@@ -32,6 +32,8 @@ def test_the_known_variables_are_those_of_the_roles_and_playbooks() -> None:
         ("macvtap_preflight_alow", "macvtap_preflight_allow"),
         ("mactap_links_links", "macvtap_links_links"),
         ("MACVTAP_LINKS_LINKS", "macvtap_links_links"),
+        # Its former name, which is similar to no variable.
+        ("macvtap_host_access_companions", "macvtap_host_access_shims"),
     ],
 )
 def test_a_misspelt_variable_is_a_conflict(name: str, meant: str) -> None:

@@ -46,7 +46,8 @@ def test_a_parent_by_its_other_names() -> None:
     for source in ("lan0", "01:00.0", "02-00-00-00-00-03"):
         assert conflicts((declared(nic(mac=A, source=source), links=links), there)) == []
     conflict = only((declared(nic(mac=A, source="02:00.0"), links=links), there))
-    assert (conflict.kind, conflict.message) == ("parent", "no link with the PCI address 02:00.0 on this host")
+    known = "(known: eth1 0000:01:00.0)"
+    assert (conflict.kind, conflict.message) == ("parent", f"no link with the PCI address 02:00.0 on this host {known}")
 
 
 def test_an_interface_to_remove_from_a_missing_uplink() -> None:
@@ -111,14 +112,16 @@ def running(*live: Iface, **more: t.Any) -> Domain:
 def test_passthru_and_something_else_on_one_parent(variables: Values, there: list[t.Any], where: list[str]) -> None:
     conflict = only((variables, found(*there)))
     assert (conflict.kind, places(conflict)) == ("parent", where)
-    assert conflict.message == ("a link in mode passthru must be the only one on its parent, but eth0 would have 2")
+    assert conflict.message == (
+        "a link in mode passthru must be the only one on its parent, but eth0 would have 2 links"
+    )
 
 
 def test_passthru_and_another_nic_of_a_domain_that_does_not_run() -> None:
     there = found(web("web1", U1, iface(B)))
     conflict = only((declared(nic(mac=A, mode="passthrough")), there))
     assert sorted(places(conflict)) == [f"hv1 web1 {A} declared", f"hv1 web1 {B} stored"]
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2 links"
 
 
 def test_passthru_where_a_nic_of_a_libvirt_network_has_its_link() -> None:
@@ -287,7 +290,7 @@ def test_links_of_one_name_in_several_namespaces() -> None:
     assert conflicts((declared(links=[pod], links_parent=None), H1)) == []
     both = [{**pod, "mode": "passthru"}, {**pod, "netns": "pod2"}]
     conflict = only((declared(links=both), H1))
-    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2"
+    assert conflict.message == "a link in mode passthru must be the only one on its parent, but eth0 would have 2 links"
     assert places(conflict) == ["hv1 pod1/p0 declared", "hv1 pod2/p0 declared"]
     # The host's own link is a different one.
     there = found(macvtap("p0", mac(9), parent="eth0"))

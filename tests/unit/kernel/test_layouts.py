@@ -144,7 +144,7 @@ def test_only_the_running_kernel_shows_it(tree: MakeTree) -> None:
 def test_not_set(tree: MakeTree) -> None:
     result = evaluate(tree(DEBIAN).config(f"/boot/config-{DEBIAN}", macvtap="n", macvlan="n", tap="").observe())
     assert (result.provided_by, result.source) == ("missing", f"/boot/config-{DEBIAN}")
-    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN not set in /boot/config-{DEBIAN}" in result.reason
+    assert f"CONFIG_MACVTAP and CONFIG_MACVLAN are not set in /boot/config-{DEBIAN}" in result.reason
     assert "Device Drivers → Network device support → Network core driver support" in result.hint
     assert "MAC-VLAN based tap driver" in result.hint
     assert "CONFIG_INET" in result.hint

@@ -111,7 +111,7 @@ def test_a_missing_macvtap_fails_with_what_where_and_how() -> None:
     with pytest.raises(MacvtapError) as caught:
         plan(LOADED, ABSENT)
     message = str(caught.value)
-    assert message.startswith(f"The kernel {RELEASE} has no macvtap: CONFIG_MACVTAP and CONFIG_MACVLAN not set in ")
+    assert message.startswith(f"The kernel {RELEASE} has no macvtap: CONFIG_MACVTAP and CONFIG_MACVLAN are not set in ")
     assert "Checked: /proc/config.gz: CONFIG_MACVTAP=n." in message
     assert "menuconfig" in message
     assert caught.value.details["provided_by"] == "missing"

@@ -387,8 +387,16 @@ def test_a_name_is_a_name_before_it_is_anything_else() -> None:
 @pytest.mark.parametrize(
     ("parent", "more", "message"),
     [
-        ("02:00:00:00:00:99", (), "no link with the MAC address 02:00:00:00:00:99 on this host"),
-        ("0000:02:00.0", (), "no link with the PCI address 0000:02:00.0 on this host"),
+        (
+            "02:00:00:00:00:99",
+            (),
+            r"no link with the MAC address 02:00:00:00:00:99 on this host \(known: enp1s0 .*:20, eth1 .*:03\)$",
+        ),
+        (
+            "0000:02:00.0",
+            (),
+            r"no link with the PCI address 0000:02:00\.0 on this host \(known: enp1s0 0000:01:00.0\)$",
+        ),
         (
             "01:00.0",
             (replace(PHYSICAL, name="enp1s0d1", index=24, mac="02:00:00:00:00:24", altnames=frozenset()),),

@@ -494,7 +494,7 @@ def test_errors_name_the_option() -> None:
     refused("links[0].alias", "control character", HOST, link(alias="two\nlines"))
     refused("links[*].name", "Choose another name", HOST, link("mt*"))
     refused("links[0].altnames[0]", "Choose another name", HOST, link(altnames=frozenset({"a*"})))
-    refused("links[0].parent", "parent is required", HOST, link(parent=None))
+    refused("links[0].parent", "is required, since the link", HOST, link(parent=None))
     refused("links[0].parent", "there is no link eth7", HOST, link(parent="eth7"))
 
 

@@ -472,7 +472,7 @@ def test_a_parent_that_can_carry_no_shim_is_refused(parent: str, why: str) -> No
 
 
 def test_a_parent_must_be_known() -> None:
-    refused("shims[0].parent", "parent is required", HOST, shim(parent=None))
+    refused("shims[0].parent", "is required, since the link", HOST, shim(parent=None))
     gone = vlan(name="lan20", state="absent")
     made = Link("lan20", 9, "vlan", "eth0", 2, vlan_id=20, vlan_protocol="802.1Q", alias="linuxvirt.macvtap")
     host = replace(HOST, links={**LINKS, "lan20": made})
