@@ -152,13 +152,15 @@ class Connection:
 
     def job(self, domain: t.Any) -> str:
         """Return the job of a running domain, as in Domain.job; "" if none is known."""
+        # First, so that the job is what is known last.
+        state = tuple(domain.state()[:2])
         try:
             job = domain.jobStats()
         except self.libvirt.libvirtError:
             # Not every driver has jobs, and QEMU's has no statistics of a migration where the guest arrives.
             job = {}
         if not job.get("type"):
-            return jobs.INCOMING if tuple(domain.state()[:2]) == _PAUSED_TO_MIGRATE else ""
+            return jobs.INCOMING if state == _PAUSED_TO_MIGRATE else ""
         return _JOBS.get(job.get("operation"), "unknown")
 
     def names_of_saved(self) -> frozenset[str] | None:

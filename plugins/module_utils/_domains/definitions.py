@@ -152,10 +152,11 @@ class Definitions:
         """
         try:
             handle = self._connection.handle.lookupByUUIDString(nic.uuid)
+            # The ID as of the lookup: the guest may have started, and may be migrating, since it was planned for.
+            job = self._connection.job(handle) if handle.ID() != -1 else ""
+            # Last: the stored XML, which is read next, does not show that the domain of a guest was undefined.
             if handle.isPersistent() and handle.name() == nic.domain:
-                # The ID as of the lookup: the guest may have started, and may be migrating, since it was planned for.
-                if handle.ID() != -1:
-                    jobs.validate_job(nic.domain, self._connection.job(handle), path=path, live=False)
+                jobs.validate_job(nic.domain, job, path=path, live=False)
                 return handle
         except self._connection.libvirt.libvirtError as exc:
             if exc.get_error_code() != self._connection.libvirt.VIR_ERR_NO_DOMAIN:

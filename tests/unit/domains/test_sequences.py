@@ -530,6 +530,20 @@ def test_a_nic_that_only_the_guest_has_comes_back_however_late_it_is_released(ho
     assert macs(sequence, "web2") == ([B], [B, C])
 
 
+@pytest.mark.parametrize("reports", [False, True])
+def test_a_domain_that_is_undefined_after_its_job_was_read_stays_so(reports: bool) -> None:
+    """Its guest runs on, and libvirt shows the same XML as before."""
+    world = World()
+    world.start(world.add("web1", []))
+    sequence = Sequence(world, reports=reports)
+    outcome = sequence.run(
+        {"domain": "web1", "mac": D, "source": "eth1", "live": "none"},
+        events=[during("job", "undefine", "web1", nth=1, side="after")],
+    )
+    assert (outcome.rc, "was undefined" in outcome.result["msg"]) == (1, True)
+    assert macs(sequence, "web1") == ([], [])
+
+
 def test_a_guest_that_arrives_while_its_domain_is_stored_is_no_silent_loss() -> None:
     sequence = host(web1=False, reports=True)
     events = [during("define", what, "web1") for what in ("start", "begin_job")]
