@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from support import ROOT, texts
+from support import ROOT, documented
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link
