@@ -25,9 +25,7 @@ def choose(asked: str, kind: str, host: Host, path: str) -> str | None:
     elif asked == IFUPDOWN and host.systemd:
         reason = f"ifupdown runs the program that creates links only on hosts without systemd. {_UNIT_INSTEAD}"
     elif asked == IFUPDOWN and not host.interfaces_sourced:
-        reason = (
-            f"/etc/network/interfaces ignores {model.INTERFACES_FILE}. Add the line: source /etc/network/interfaces.d/*"
-        )
+        reason = f"/etc/network/interfaces ignores {model.INTERFACES_FILE}. Add: source /etc/network/interfaces.d/*"
     elif asked != IFUPDOWN and not host.systemd:
         reason = "systemd does not run on this host, and its unit would create the link. Use ifupdown or none"
     if reason is not None:
