@@ -72,8 +72,9 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
             "/run/sshd",
             GUEST_SOCKETS,
         ],
-        # virsh would look for a polkit that is not there, and say so each time.
-        "removed": ["/usr/bin/pkttyagent"],
+        # virsh would look for a polkit that is not there, and say so each time. The machine's own shell start-up would
+        # run in each SSH session, and may wait for what an ended one has left.
+        "removed": ["/usr/bin/pkttyagent", "/root/.bashrc"],
         "files": {
             "/etc/hostname": (0o644, f"{hv.name}\n"),
             "/etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hv.name}\n::1 localhost ip6-localhost\n"),
