@@ -12,7 +12,8 @@ from labkit import cells, indexes, ssh, switch
 from labkit.model import Cell, Lab
 
 # /usr and /root too: what is installed or removed on a hypervisor is of no concern to the machine.
-OVERLAYS = ["/etc", "/var", "/usr", "/root"]
+HOME = "/root"
+OVERLAYS = ["/etc", "/var", "/usr", HOME]
 GUEST_SOCKETS = "/run/lab-guests"
 GUEST_IMAGES = "/var/lib/libvirt/images/lab"
 
@@ -74,7 +75,7 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
         ],
         # virsh would look for a polkit that is not there, and say so each time. The machine's own shell start-up would
         # run in each SSH session, and may wait for what an ended one has left.
-        "removed": ["/usr/bin/pkttyagent", "/root/.bashrc"],
+        "removed": ["/usr/bin/pkttyagent", f"{HOME}/.bashrc"],
         "files": {
             "/etc/hostname": (0o644, f"{hv.name}\n"),
             "/etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hv.name}\n::1 localhost ip6-localhost\n"),
