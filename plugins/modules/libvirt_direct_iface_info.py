@@ -350,7 +350,7 @@ pending:
       type: int
       returned: always
     returns:
-      description: The NIC that is then attached, as it is stored; V(null) if it is removed.
+      description: The NIC that is then attached, as it is stored or, if it is not, as it was; V(null) if it is removed.
       type: dict
       returned: always
   sample:

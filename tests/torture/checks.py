@@ -196,7 +196,8 @@ class _Moment:
         # It was requested and released, perhaps before the guest was saved, and will be attached again.
         has = [one.mac for one in (guest and not guest.running and guest.saved) or ()]
         there = guest is not None and (guest.running or guest.saved is not None) and mac not in has
-        self.released = there and self.live is None and self.stored is not None
+        gone = any(guest is not None and (one.uuid, one.mac) == (guest.uuid, mac) for one in world.departures)
+        self.released = there and self.live is None and (self.stored is not None or gone)
         # A save without NICs may be unreadable.
         self.released |= guest is not None and not guest.running and guest.saved == []
         # No client can detect this.

@@ -59,5 +59,5 @@ class Domains(t.Protocol):
     def outstanding(self, host: Host) -> t.Sequence[t.Mapping[str, t.Any]]:
         """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""
 
-    def ensure_keeper(self) -> None:
-        """Make sure that outstanding requests are handled after this run."""
+    def settle_requests(self, removed: t.Iterable[Nic] = ()) -> None:
+        """Make sure that outstanding requests are handled after this run; ``removed`` NICs no longer come back."""

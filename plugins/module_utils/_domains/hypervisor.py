@@ -132,23 +132,10 @@ class Hypervisor:
         # itself asks for, if it takes a second attempt.
         if self._to_keep is None:
             self._to_keep = list(self._guests.asked)
-        for unstored in (False, True):
-            # A NIC that only the running guest had is attached as it was.
-            nics = [nic for nic in self._to_keep if (nic.stored is None) is unstored]
-            attempt(
-                lambda nics=nics, unstored=unstored: self._requests.keep_after_release(  # type: ignore[misc]
-                    nics, unstored=unstored
-                )
-            )
+        to_keep = self._to_keep
+        attempt(lambda: self._requests.keep_after_release(to_keep))
         for one in _by_domain(tasks):
-            failed = len(errors)
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
-            if len(errors) > failed:
-                # The guest had these NICs, and has them until it releases them. They may not be stored again.
-                asked = [nic for nic in self._to_keep if nic.uuid == one[0].before.uuid]
-                attempt(
-                    lambda asked=asked: self._requests.keep_after_release(asked, unstored=True)  # type: ignore[misc]
-                )
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:
@@ -168,8 +155,9 @@ class Hypervisor:
         """Whether this user may read the outstanding requests."""
         return self._requests.readable
 
-    def ensure_keeper(self) -> None:
-        """Make sure that a keeper runs if any request is outstanding when this run ends."""
+    def settle_requests(self, removed: t.Iterable[Nic] = ()) -> None:
+        """Let ``removed`` NICs not come back, and make sure that a keeper runs if any request is outstanding."""
+        self._requests.keep_released(removed)
         self._requests.ensure_keeper()
 
     def _write_rules(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, restore: bool = False) -> None:

@@ -67,7 +67,8 @@ def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bo
     elif one["state"] == RELEASED:
         by = f"Process {one['pid']} tries again until it can be"
     else:
-        as_what = " as it is stored" if persistent else ""
+        stored = {iface.mac for iface in host.domains[one["domain"]].stored} if persistent else set()
+        as_what = " as it is stored" if one["mac"] in stored else ""
         by = f"As soon as it does, the NIC is attached again{as_what}, by process {one['pid']}"
     if one["state"] == RELEASED:
         just_now = host.domains[one["domain"]].running

@@ -145,31 +145,33 @@ class Requests:
             self._replace(nic, self._was[nic.uuid, nic.mac])
 
     def _replace(self, nic: Nic, entry: records.State | None) -> None:
-        with contextlib.suppress(OSError):
-            if not os.path.exists(os.path.join(self._directory, f"{nic.uuid}.json")):
-                return
-            with self.attach_lock(nic):
-                state = records.load(self._directory, nic.uuid)
-                if state is None or nic.mac not in state["nics"]:
-                    return
-                del state["nics"][nic.mac]
-                state["nics"].update({nic.mac: entry} if entry else {})
-                records.save(self._directory, nic.uuid, state)
+        with contextlib.suppress(MacvtapError):
+            self._edit(nic, lambda nics: nics.update({nic.mac: entry}) if entry else nics.pop(nic.mac))
 
-    def keep_after_release(self, nics: t.Sequence[Nic], *, unstored: bool = False) -> None:
-        """Have the keeper attach these NICs again as they were, in transient domains too.
-
-        ``unstored`` is whether it attaches them even if a domain's stored configuration does not have them.
+    def keep_after_release(self, nics: t.Sequence[Nic]) -> None:
+        """Have the keeper attach these NICs again: as they are stored, or as they were if they are not.
 
         :raises MacvtapError: no keeper runs, and none starts.
         """
         for nic in nics:
-            with self.attach_lock(nic), self._access():
-                state = records.load(self._directory, nic.uuid)
-                if state is not None and nic.mac in state["nics"]:
-                    state["nics"][nic.mac].update(returns=True, desired=None, unstored=unstored)
-                    records.save(self._directory, nic.uuid, state)
+            self._edit(nic, lambda entries, mac=nic.mac: entries[mac].update(returns=True, desired=None))
         self.ensure_keeper()
+
+    def keep_released(self, nics: t.Iterable[Nic]) -> None:
+        """Have the keeper attach these NICs only if they are stored again.
+
+        :raises MacvtapError: the requests cannot be read or written.
+        """
+        for nic in nics:
+            self._edit(nic, lambda entries, mac=nic.mac: entries[mac].update(returns=False))
+
+    def _edit(self, nic: Nic, change: t.Callable[..., t.Any]) -> None:
+        """Call ``change`` with the requests of this NIC's domain by MAC address, if it has one for the NIC."""
+        with self.attach_lock(nic), self._access():
+            state = records.load(self._directory, nic.uuid)
+            if state is not None and nic.mac in state["nics"]:
+                change(state["nics"])
+                records.save(self._directory, nic.uuid, state)
 
     @contextlib.contextmanager
     def attach_lock(self, nic: Nic) -> t.Iterator[None]:
@@ -264,7 +266,7 @@ class Requests:
                 "since": previous["since"] if previous else _now(),
                 "returns": returned is not None,
                 "element": element.for_hotplug(live),
-                # For a transient domain. The element above is attached if this one fails.
+                # If it is not stored. The element above is attached if this one fails.
                 "desired": None if returned is None else element.for_hotplug(returned),
                 "ifindex": links.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
@@ -288,7 +290,7 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
 def _returning(domain: Domain, mac: str, nic: records.State) -> Iface | None:
     ifaces: t.Sequence[Iface] = domain.stored if domain.persistent else ()
     stored = next((iface for iface in ifaces if iface.mac == mac), None)
-    if stored is None and nic.get("unstored" if domain.persistent else "returns"):
+    if stored is None and nic["returns"]:
         ifaces = xml.interfaces(f"<domain><devices>{nic.get('desired') or nic['element']}</devices></domain>")
         return next((iface for iface in ifaces if iface.mac == mac), None)
     return stored

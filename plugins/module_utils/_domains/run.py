@@ -134,13 +134,13 @@ class _Attempt:
                 roll_back=self._options.on_error == "rollback",
             )
             self._domains.require(outcome.remaining.steps)
-            self._ensure_keeper()
+            self._settle_requests(self._removed())
         except MacvtapError as exc:
             with contextlib.suppress(MacvtapError):
                 exc.details["pending"] = report.requests(self._domains.outstanding(self._observe()))
             with contextlib.suppress(MacvtapError):
                 # A kept change may leave requests outstanding.
-                self._ensure_keeper()
+                self._settle_requests()
             raise
         return outcome
 
@@ -233,9 +233,15 @@ class _Attempt:
         restarted = identity.restarted(self._before, host)
         return identity.Untouched(frozenset(self._domains.unanswered), restarted | states.ending(self._before))
 
-    def _ensure_keeper(self) -> None:
+    def _removed(self) -> list[Nic]:
+        """Return the NICs that are declared absent, and that no running guest has any more."""
+        if self._options.live == "none":
+            return []
+        return [one.before for one in self._final if not one.desired.present and one.after.live is None]
+
+    def _settle_requests(self, removed: t.Sequence[Nic] = ()) -> None:
         if not self._options.check_mode:
-            self._domains.ensure_keeper()
+            self._domains.settle_requests(removed)
 
 
 def _due(

@@ -122,7 +122,7 @@ class DomainFile:
         """Return True: nothing is outstanding that a boot could end."""
         return True
 
-    def ensure_keeper(self) -> None:
+    def settle_requests(self, removed: t.Iterable[Nic] = ()) -> None:
         """Do nothing: a file has no guest."""
 
     def with_macs(self, host: Host) -> Host:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The keeper's work on one domain: it attaches the stored NICs that the guest has released, until no request is left.
+"""The keeper's work on one domain: it attaches the NICs that the guest has released, until no request is left.
 
 A request is complete when the guest has released its NIC, or when the guest has ended. A saved guest has not ended:
 QEMU saves the request as well, and completes it after the guest is restored.
@@ -60,7 +60,7 @@ def instance(domain: t.Any, number: int, *, local: bool) -> str:
 
 
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
-    """Look at a domain once: attach released NICs that are still stored, and remove completed requests.
+    """Look at a domain once: attach released NICs that should come back, and remove completed requests.
 
     Return whether libvirt refuses to attach a NIC.
     """
@@ -204,18 +204,18 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
 
 def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
     """Return the elements to attach for a released NIC, the best first; [] if it should not come back."""
-    elements = []
+    stored = None
     if domain.isPersistent():
         stored = _interfaces(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).get(mac)
-        if stored is None:
-            return [nic["element"]] if nic.get("unstored") else []
+    if stored is not None:
         elements = [ElementTree.tostring(stored, encoding="unicode")]
         address = stored.find("address")
         if address is not None:
             stored.remove(address)
             elements.append(ElementTree.tostring(stored, encoding="unicode"))
-    elif not nic["returns"]:
+    elif nic["returns"]:
+        # Another editor has removed it from the stored configuration, which does not take it from the running guest.
+        elements = [nic["desired"]] if nic.get("desired") else []
+    else:
         return []
-    elif nic.get("desired"):
-        elements = [nic["desired"]]
     return [*elements, nic["element"]]

@@ -320,6 +320,28 @@ def test_what_was_released_before_the_guest_was_saved_and_is_removed_since_is_no
     assert sequence.run({"domain": "web1", "mac": A, "state": "absent"}).result["pending"] == []
 
 
+@pytest.mark.parametrize("editor", ["edit_remove", "undefine"])
+@pytest.mark.parametrize(
+    ("later", "has"),
+    [
+        (None, [A]),
+        ({"state": "absent"}, []),
+        # It is removed from what is stored alone, by others and by this run.
+        ({"state": "absent", "live": "none"}, [A]),
+    ],
+)
+def test_only_a_run_takes_a_nic_from_a_running_guest(editor: str, later: dict[str, str] | None, has: list[str]) -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    sequence.run({"domain": "web1", "mac": A, "source": "eth1", "live": "replug"})
+    sequence.act(Action(editor, "web1", A))
+    if later is not None:
+        outcome = sequence.run({"domain": "web1", "mac": A, **later})
+        assert bool(outcome.result["pending"]), outcome
+    sequence.act(Action("answer", "web1"))
+    assert macs(sequence, "web1")[1] == has
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(
