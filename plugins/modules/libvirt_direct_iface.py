@@ -707,6 +707,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.adapter import Domains
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import clears_default
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
 _STATES = ["present", "absent"]
@@ -716,7 +717,7 @@ _ALIASES = {"source": ["parent", "dev"]}
 def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     options = ("domain", "mac", "state", *_interface_options())
-    entries = _glue.entries(params, "interfaces", options, fields.clears_default)
+    entries = _glue.entries(params, "interfaces", options, clears_default)
     defaults = _glue.defaulted(params, "interfaces", "allmulticast")
     lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
     with lock, _domains(module) as domains:
@@ -739,7 +740,7 @@ def _domains(module: _glue.Module) -> t.Iterator[Domains]:
 
 
 def _interface_options() -> dict[str, t.Any]:
-    spec = fields.specification()
+    spec = fields.TABLE.specification()
     for name, aliases in _ALIASES.items():
         spec[name]["aliases"] = aliases
     return {**spec, "mtu": {"type": "int"}, "convert": {"type": "bool"}, "mac_prefix": {"type": "str"}}

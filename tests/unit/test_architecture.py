@@ -40,7 +40,7 @@ LAYERS = (
     ("_fleet",),
     ("_domains", "_dhcp"),
     ("_persistence", "_keeper"),
-    ("_host_access", "_reflective_relay", "_kernel"),
+    ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
     ("_links",),
 )
 PACKAGES = frozenset(package for floor in LAYERS for package in floor)

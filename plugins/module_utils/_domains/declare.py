@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import without_cleared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address, uuid
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 
 _BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
@@ -74,7 +75,7 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
         raise MacvtapError("a domain name is required", path=join_path(path, "domain"))
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
-    flat = fields.flat(options)
+    flat = fields.TABLE.flat(options)
     if not flat.get("pci_address"):
         # libvirt assigns an address where there is none, so it cannot be removed.
         flat.pop("pci_address", None)
@@ -130,7 +131,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         )
     if name == "pci_address" and value:
         _validate_pci_address(value, path)
-    if name == "virtualport.instanceid" and fields.uuid(value) is None:
+    if name == "virtualport.instanceid" and uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
     if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
         raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
@@ -141,7 +142,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
 
 
 def _validate_pci_address(value: str, path: str) -> None:
-    found = fields.pci_address(value)
+    found = pci_address(value)
     if found is None or int(found[8:10], 16) > _SLOT:
         raise MacvtapError(f"{value!r} is not a PCI address such as 0000:01:00.0", path=path)
     if found == "0000:00:00.0":

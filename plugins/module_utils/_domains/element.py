@@ -9,29 +9,12 @@ from __future__ import annotations
 
 import functools
 import textwrap
-import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans
 
-# libvirt's order within <interface>. A new child goes behind the last of its predecessors.
-_ORDER = (
-    "mac",
-    "source",
-    "virtualport",
-    "vlan",
-    "bandwidth",
-    "target",
-    "model",
-    "driver",
-    "link",
-    "boot",
-    "alias",
-    "rom",
-    "acpi",
-    "address",
-)
 # Children of other interface types that type direct does not support, or does not use.
 _FOREIGN = (
     *("vlan", "virtualport", "filterref", "mtu", "port", "coalesce", "script", "downscript", "ip", "route", "guest"),
@@ -39,9 +22,6 @@ _FOREIGN = (
 )
 # Children that belong to a host device: its own driver, and its part in a teaming pair.
 _FOREIGN_OF = {"hostdev": ("driver", "teaming")}
-# The depth of the fields below <interface>.
-_DEPTH = 2
-_Element = t.Tuple[str, ...]
 
 
 def read(text: str, index: int | None = None) -> Iface:
@@ -53,16 +33,12 @@ def read(text: str, index: int | None = None) -> Iface:
 @functools.lru_cache(maxsize=1024)
 def _located(text: str) -> tuple[spans.Element, Iface]:
     """Return an element, parsed; it is read first, and rendered later."""
-    element = spans.locate(text.encode(), _DEPTH)
+    element = spans.locate(text.encode(), markup.DEPTH)
     return element, _parse(element, text)
 
 
 def _parse(element: spans.Element, text: str) -> Iface:
-    found: dict[_Element, t.Mapping[str, str]] = {(): element.attributes}
-    for child in element.children:
-        found.setdefault((child.name,), child.attributes)
-        for inner in child.children:
-            found.setdefault((child.name, inner.name), inner.attributes)
+    found = markup.attributes(element)
     source = found.get(("source",), {})
     kind, network = element.attributes.get("type", ""), source.get("network")
     if network is not None and kind != "network":
@@ -71,17 +47,8 @@ def _parse(element: spans.Element, text: str) -> Iface:
         kind = "network"
         for element_path in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
             found.pop(element_path, None)
-    values = {}
-    for field in fields.IN_XML:
-        attributes = found.get(field.element)
-        value = field.read(attributes) if attributes is not None else None
-        if value is None and (kind == "direct" or field.name != "mode"):
-            value = field.implied
-        if value is not None:
-            values[field.name] = value
-    vlan = element.child("vlan")
-    if vlan is not None and ("vlan" in values) and ("trunk" in vlan.attributes or len(vlan.children) > 1):
-        values["vlan"] = _trunk_of(vlan)
+    implied = (f for f in fields.IN_XML if f.implied is not None and (kind == "direct" or f.name != "mode"))
+    values = {**{field.name: field.implied or "" for field in implied}, **markup.read(element, found, fields.TABLE)}
     return Iface(
         mac=found.get(("mac",), {}).get("address", "").lower(),
         type=kind,
@@ -89,12 +56,6 @@ def _parse(element: spans.Element, text: str) -> Iface:
         origin=None if kind == "direct" else network or source.get("bridge") or source.get("dev"),
         xml=text,
     )
-
-
-def _trunk_of(vlan: spans.Element) -> str:
-    """Return the VLAN IDs of a trunk, which no declaration can equal: ``42,47`` or ``trunk 42``."""
-    tags = [tag.attributes.get("id", "") for tag in vlan.children if tag.name == "tag"]
-    return ("trunk " if len(tags) == 1 else "") + ",".join(tags)
 
 
 def render(iface: Iface) -> str:
@@ -105,32 +66,7 @@ def render(iface: Iface) -> str:
     element, current = _located(iface.xml)
     if current.type != iface.type:
         return _converted(text, element, iface)
-    changes: dict[_Element, dict[str, str | None]] = {}
-    cleared = False
-    for field in fields.IN_XML:
-        value = iface.get(field.name)
-        if value != current.get(field.name):
-            names = field.write(value if value is not None else current.values[field.name])
-            changes.setdefault(field.element, {}).update(names if value is not None else dict.fromkeys(names))
-            cleared = cleared or value is None
-    if not changes:
-        return iface.xml
-    # A child that loses all its fields is removed, with everything else in it.
-    kept = [f.element for f in fields.IN_XML if f.name in iface.values] if cleared else changes
-    remaining = {part for path in kept for part in _prefixes(path)}
-    removed = {part for path in changes for part in _prefixes(path) if part not in remaining}
-    if any(not (one.get("vlan") or "0").isdigit() for one in (current, iface)) and current.get("vlan") != iface.get(
-        "vlan"
-    ):
-        # A trunk is removed as a whole.
-        removed.add(("vlan",))
-    located: spans.Element | None = element
-    if removed:
-        text, located = spans.splice(text, _removals(text, element, removed)), None
-    for path, values in changes.items():
-        if path in remaining or not path:
-            text, located = _set(text, path, values, located), None
-    return text.decode()
+    return markup.changed(text, element, current.values, iface.values, fields.TABLE).decode()
 
 
 def same(one: Iface | None, other: Iface | None) -> bool:
@@ -169,7 +105,7 @@ def view(iface: Iface | None) -> str:
 
 def lost_by_conversion(iface: Iface) -> list[str]:
     """Return the names of the elements that an interface loses when it is converted to type direct."""
-    element = spans.locate(iface.xml.encode(), _DEPTH)
+    element = spans.locate(iface.xml.encode(), markup.DEPTH)
     foreign = _foreign(element)
     lost = [child.name for child in element.children if child.name in foreign]
     limits = [inner for child in element.children if child.name == "bandwidth" for inner in child.children]
@@ -181,7 +117,7 @@ def _foreign(element: spans.Element) -> tuple[str, ...]:
 
 
 def _new(iface: Iface) -> str:
-    tree: dict[_Element, dict[str, str]] = {("mac",): {"address": iface.mac}}
+    tree: dict[markup.Path, dict[str, str]] = {("mac",): {"address": iface.mac}}
     own: dict[str, str] = {"type": iface.type}
     for field in fields.IN_XML:
         value = iface.get(field.name)
@@ -189,68 +125,9 @@ def _new(iface: Iface) -> str:
             continue
         (tree.setdefault(field.element, {}) if field.element else own).update(field.write(value))
     opening = spans.set_attributes(b"<interface>", own).decode()
-    lines = [f"  {_tag((name,), tree).decode()}" for name in _ORDER if any(path[0] == name for path in tree)]
+    children = [name for name in fields.TABLE.order if any(path[0] == name for path in tree)]
+    lines = [f"  {markup.tag((name,), tree).decode()}" for name in children]
     return "\n".join([opening, *lines, "</interface>"])
-
-
-def _tag(path: _Element, tree: t.Mapping[_Element, t.Mapping[str, str]]) -> bytes:
-    """Return a whole new element with its children, in one line."""
-    name = path[-1].encode()
-    inner = b"".join(
-        _tag(below, tree)
-        for below in dict.fromkeys(other[: len(path) + 1] for other in tree if len(other) > len(path))
-        if below[: len(path)] == path
-    )
-    opening = spans.set_attributes(b"<" + name + (b">" if inner else b"/>"), tree.get(path, {}))
-    return opening + inner + b"</" + name + b">" if inner else opening
-
-
-def _prefixes(path: _Element) -> list[_Element]:
-    return [path[:length] for length in range(1, len(path) + 1)]
-
-
-def _removals(
-    text: bytes, element: spans.Element, removed: t.Collection[_Element], above: _Element = ()
-) -> t.Iterator[tuple[int, int, bytes]]:
-    for child in element.children:
-        path = (*above, child.name)
-        if path in removed:
-            yield child.start - len(spans.indent_of(text, child)), child.end, b""
-        elif len(path) < _DEPTH:
-            yield from _removals(text, child, removed, path)
-
-
-def _set(
-    text: bytes, path: _Element, values: t.Mapping[str, str | None], located: spans.Element | None = None
-) -> bytes:
-    """Set attributes of the element at ``path``, created if missing; ``located`` is ``text``, parsed."""
-    found = located or spans.locate(text, _DEPTH)
-    for depth, name in enumerate(path):
-        inner = found.child(name)
-        if inner is None:
-            new_attributes = {attribute: value for attribute, value in values.items() if value is not None}
-            return spans.splice(text, [_child(text, found, name, _tag(path[: depth + 1], {path: new_attributes}))])
-        found = inner
-    tag = spans.set_attributes(text[found.start : found.opened], values)
-    return spans.splice(text, [(found.start, found.opened, tag)])
-
-
-def _child(text: bytes, element: spans.Element, name: str, new: bytes) -> tuple[int, int, bytes]:
-    """Insert a new child at libvirt's position, or at the end if its position is unknown."""
-    order = _ORDER[: _ORDER.index(name)] if name in _ORDER else None
-    before = [c for c in element.children if order is None or c.name in order]
-    if before:
-        return before[-1].end, before[-1].end, spans.indent_of(text, before[-1]) + new
-    return _inside(text, element, new)
-
-
-def _inside(text: bytes, element: spans.Element, new: bytes) -> tuple[int, int, bytes]:
-    """Insert a child at the beginning of an element."""
-    if element.opened < element.end:
-        return element.opened, element.opened, new
-    opening = text[element.start : element.end]
-    name = element.name.encode()
-    return element.start, element.end, opening[: opening.rindex(b"/")].rstrip() + b">" + new + b"</" + name + b">"
 
 
 def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
@@ -271,8 +148,9 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
     old = element.child("source")
     if old is not None:
         edits.append((old.start, old.end, b"<source/>"))
-    text = _set(spans.splice(text, edits), (), {"type": iface.type, "managed": None})
-    text = _set(text, ("source",), {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""})
+    text = markup.set_attributes(spans.splice(text, edits), (), {"type": iface.type, "managed": None}, fields.TABLE)
+    attributes = {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""}
+    text = markup.set_attributes(text, ("source",), attributes, fields.TABLE)
     # The other declared fields are set in the converted element.
     return render(Iface(iface.mac, iface.type, iface.values, None, text.decode()))
 

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, message_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
     DETACHED,
@@ -26,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import OF_LINK, Task
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 # QEMU's texts, never translated, for a detach that was requested before or is in progress (acpi_pcihp, pcie_hotplug).

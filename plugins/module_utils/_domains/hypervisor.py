@@ -9,8 +9,8 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, uris
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection, opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_reader import DomainReader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
@@ -19,6 +19,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import opened
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -30,7 +32,7 @@ def connect(
 
     :raises MacvtapError: there is no daemon, or it refuses.
     """
-    with opened(uri, read_only=read_only) as connection:
+    with opened(uri, Connection, read_only=read_only) as connection:
         yield Hypervisor(connection, timeout, rules or RuleStore())
 
 

@@ -40,7 +40,7 @@ def domains(host: Host, *, all_of_them: bool) -> list[dict[str, t.Any]]:
 
 def pending(outstanding: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """Return the ``outstanding`` requests, each with the NIC that is attached afterwards."""
-    return [{**one, "returns": one["returns"] and fields.nested(one["returns"].values)} for one in outstanding]
+    return [{**one, "returns": one["returns"] and fields.TABLE.nested(one["returns"].values)} for one in outstanding]
 
 
 def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) -> list[str]:
@@ -126,8 +126,8 @@ def _interface(stored: Iface | None, live: Iface | None, domain: Domain, host: H
     visible = _holders(live, link, host)
     return {
         "mac": (stored or live or Iface("")).mac,
-        "stored": stored and fields.nested(stored.values),
-        "live": live and fields.nested(live.values),
+        "stored": stored and fields.TABLE.nested(stored.values),
+        "live": live and fields.TABLE.nested(live.values),
         "differences": differences(stored, live, domain, host.links),
         "stale_mode": live and live.stale_mode,
         "link": reported and {name: reported[name] for name in _LINK},

@@ -7,9 +7,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection, uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names

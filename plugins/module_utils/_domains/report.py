@@ -26,8 +26,8 @@ def interface(resolved: Resolved) -> dict[str, t.Any]:
         "domain": resolved.desired.domain,
         "mac": resolved.before.mac,
         "state": "present" if there else "absent",
-        "stored": stored and fields.nested(stored.values),
-        "live": live and fields.nested(live.values),
+        "stored": stored and fields.TABLE.nested(stored.values),
+        "live": live and fields.TABLE.nested(live.values),
     }
 
 

@@ -14,13 +14,14 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import (
     MacvtapError,
     MissingLibraryError,
     join_path,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import spans
 
 _DIRECTORIES = ("/usr/share/libvirt/schemas", "/usr/local/share/libvirt/schemas")
 _FILE = "domaincommon.rng"

@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, schema, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
     Domain,
@@ -24,6 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import uuid as uuid_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 Write = t.Callable[[str, bytes], None]
@@ -222,7 +223,7 @@ class DomainFile:
             if not name:
                 raise MacvtapError("the domain has no <name>, which libvirt requires")
             # A new interface's address is generated from it, as with libvirt.
-            return Domain(name, fields.uuid(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
+            return Domain(name, uuid_of(uuid) or uuid.strip(), document=document, stored=xml.interfaces(document))
 
     def _read(self) -> str:
         try:

@@ -14,7 +14,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     resolution,
     selection,
     sources,
-    uris,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import DEFAULT_MODEL
@@ -24,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host, Nic, Place, Problem
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
 # Interface types that connect to no network of the host.

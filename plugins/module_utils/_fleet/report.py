@@ -97,7 +97,7 @@ def _mac_of(stored: Iface | None, live: Iface | None) -> str:
 
 
 def _iface(iface: Iface) -> dict[str, t.Any]:
-    return {"type": iface.type, "origin": iface.origin, **fields.nested(iface.values)}
+    return {"type": iface.type, "origin": iface.origin, **fields.TABLE.nested(iface.values)}
 
 
 def read_links(data: t.Iterable[Values]) -> Links:

@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, element, fields, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import clears_default
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 VALUES = {"trust_guest_rx_filters": "no", "source": "eth0", "mode": "bridge", "model": "virtio", "link_state": "up"}
@@ -122,7 +123,7 @@ def test_only_what_is_given_changes_beside_a_driver() -> None:
 def test_a_trunk_is_not_one_of_its_vlans(trunk: str, read: str, vlan: int) -> None:
     iface = in_file(f"{trunk}\n  <model type='virtio'/>")
     iface = element.read(iface.xml.replace("'bridge'", "'passthrough'"))
-    assert fields.nested(iface.values)["vlan"] == read
+    assert fields.TABLE.nested(iface.values)["vlan"] == read
     made = planned(iface, vlan=vlan)
     assert made is not None
     assert made.count("<tag ") == 1
@@ -171,9 +172,9 @@ DEFAULTS = {
 )
 def test_one_entry_is_exempted_from_a_default(own: dict[str, t.Any], without: str) -> None:
     entry = {"domain": "web1", "mac": A, **own}
-    names = ("domain", "mac", *fields.specification())
+    names = ("domain", "mac", *fields.TABLE.specification())
     params = {**DEFAULTS, "interfaces": [{"domain": "web1", "mac": B}, entry]}
-    whole, exempted = declare.declare(_glue.entries(params, "interfaces", names, fields.clears_default))
+    whole, exempted = declare.declare(_glue.entries(params, "interfaces", names, clears_default))
     (name,) = own if len(own) == 1 else ("driver",)
     others = {n: v for n, v in whole.given.items() if n.split(".")[0] not in own}
     assert {n: v for n, v in exempted.given.items() if n.split(".")[0] not in own} == others

@@ -261,7 +261,7 @@ WHOLE = """<domain>
 
 def test_every_field_is_read() -> None:
     (iface,) = xml.interfaces(WHOLE)
-    assert fields.nested(iface.values) == {
+    assert fields.TABLE.nested(iface.values) == {
         "trust_guest_rx_filters": True,
         "source": "eth0",
         "mode": "vepa",

@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element as elements
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import spans, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, IN_XML
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import spans
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DOMAIN = "<domain><devices>{}</devices></domain>"

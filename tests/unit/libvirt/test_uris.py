@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 
 MISSING = "Failed to connect socket to '/var/run/libvirt/{}': No such file or directory"
 START = "Is the daemon running? Start libvirtd.socket or, where libvirt has a daemon for each driver, {}.socket"

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The connection to libvirt: opens it, reconnects, and translates libvirt's errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
+
+_T = t.TypeVar("_T")
+_C = t.TypeVar("_C", bound="Connection")
+# How long to wait for libvirtd after its restart.
+_RECONNECT_SECONDS = 20
+# Hints for errors without a code of their own, by libvirt's text. In another language there is no hint.
+_HINTS = (
+    (
+        "No more available PCI slots",
+        "The running machine has no free PCI slot for this NIC. A q35 machine needs a spare <controller "
+        "type='pci' model='pcie-root-port'/>, or a pcie-to-pci-bridge for rtl8139 and e1000; it gets one "
+        "at its next start. Set live: none, or stop the domain first",
+    ),
+    (
+        # QEMU's text, which is never translated.
+        "does not support hotplugging",
+        "This machine does not support hotplug; on x86 it needs <acpi/> in the domain's <features>. Set "
+        "live: none and restart the domain",
+    ),
+    (
+        "boot elements cannot be used together",
+        "libvirt adds <boot dev='hd'/> to a domain whose devices have no boot order. Remove <boot dev=…/> "
+        "from the domain's <os> first (virsh edit), and give its disk a boot order",
+    ),
+)
+
+_SESSION_HINT = (
+    "Only root can create macvtap links: a user's own libvirt (qemu:///session) stores such an "
+    "interface, but cannot start a guest with it. Use qemu:///system"
+)
+# No daemon listens at that address, or it ends meanwhile.
+_NO_DAEMON = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
+
+
+class Connection:
+    """libvirt's bindings (``libvirt``), their connection (``handle``), and the ``uri`` that was requested."""
+
+    def __init__(self, libvirt: t.Any, handle: t.Any, uri: str, *, read_only: bool) -> None:
+        self.libvirt = libvirt
+        self.handle = handle
+        self.uri = uri
+        self._read_only = read_only
+        with self.translate_errors("cannot query libvirt"):
+            # The URI that libvirt reports: the requested one may be an alias.
+            self.url = str(handle.getURI())
+        self.local = uris.is_local(self.url)
+
+    @property
+    def lost(self) -> bool:
+        """Whether libvirtd has ended, or was restarted, since this connection was made."""
+        try:
+            return not self.handle.isAlive()
+        except self.libvirt.libvirtError:
+            return True
+
+    def retry(self, do: t.Callable[[], _T]) -> _T:
+        """Call ``do`` and return its result; call it again if libvirtd was restarted meanwhile.
+
+        :raises MacvtapError: as ``do``.
+        """
+        self.ensure()
+        try:
+            return do()
+        except MacvtapError:
+            if not self.lost:
+                raise
+            self.ensure()
+            return do()
+
+    def ensure(self) -> None:
+        """Reconnect if libvirtd was restarted, and wait until it is back.
+
+        :raises MacvtapError: it is not.
+        """
+        if not self.lost:
+            return
+        until = time.monotonic() + _RECONNECT_SECONDS
+        while True:
+            try:
+                self.handle = _open(self.libvirt, self.uri, read_only=self._read_only)
+            except MacvtapError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    @contextlib.contextmanager
+    def translate_errors(self, what: str, path: str = "") -> t.Iterator[None]:
+        """Translate libvirt's errors into MacvtapError, with ``what`` failed and a hint.
+
+        :raises MacvtapError: libvirt raised an error.
+        """
+        try:
+            yield
+        except self.libvirt.libvirtError as exc:
+            message = message_of(exc)
+            hints = [hint for pattern, hint in _HINTS if pattern in message]
+            # The names are the same in every language.
+            if "macvtap" in message and _failed_with(self.libvirt, exc, errno.EPERM) and uris.is_session(self.url):
+                hints.append(_SESSION_HINT)
+            raise MacvtapError(". ".join([f"{what}: {message}", *hints]), path=path) from exc
+
+
+@contextlib.contextmanager
+def opened(uri: str, kind: type[_C], *, read_only: bool) -> t.Iterator[_C]:
+    """Connect to libvirt at ``uri``, with a connection of this ``kind``.
+
+    :raises MacvtapError: there is no daemon, or it refuses.
+    """
+    if "\0" in uri:
+        raise MacvtapError(f"{uri!r} is not a libvirt URI", path="uri")
+    libvirt = _deps.load("libvirt")
+    # Otherwise libvirt prints every error to stderr as well.
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    handle = _open(libvirt, uri, read_only=read_only)
+    connection = kind(libvirt, handle, uri, read_only=read_only)
+    try:
+        yield connection
+    finally:
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.handle.close()
+
+
+def _open(libvirt: t.Any, uri: str, *, read_only: bool) -> t.Any:
+    try:
+        return (libvirt.openReadOnly if read_only else libvirt.open)(uri)
+    except libvirt.libvirtError as exc:
+        message = message_of(exc)
+        advice = uris.advice(
+            uri,
+            message,
+            denied=_is_denied(libvirt, exc),
+            silent=_failed_with(libvirt, exc, *_NO_DAEMON),
+            no_driver=exc.get_error_code() == getattr(libvirt, "VIR_ERR_NO_CONNECT", None),
+        )
+        what = [f"cannot connect to {uri!r}: {message}", advice]
+        raise MacvtapError(". ".join(filter(None, what)), path="uri") from exc
+
+
+def _is_denied(libvirt: t.Any, exc: t.Any) -> bool:
+    codes = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "OPERATION_DENIED", "ACCESS_DENIED")
+    if exc.get_error_code() in {getattr(libvirt, f"VIR_ERR_{name}", None) for name in codes}:
+        return True
+    return _failed_with(libvirt, exc, errno.EACCES, errno.EPERM)
+
+
+def _failed_with(libvirt: t.Any, exc: t.Any, *numbers: int) -> bool:
+    """Whether a system call of libvirt's failed with one of these errors."""
+    return bool(exc.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR and exc.get_int1() in numbers)
+
+
+def message_of(exc: t.Any) -> str:
+    """Return the text of libvirt's error."""
+    return str(exc.get_error_message() or exc).strip()
