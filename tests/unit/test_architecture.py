@@ -39,6 +39,7 @@ GLUE = frozenset(("_reflective_relay.ask", "_domains.run"))
 LAYERS = (
     ("_fleet",),
     ("_domains", "_dhcp"),
+    ("_networks",),
     ("_persistence", "_keeper"),
     ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
     ("_links",),
