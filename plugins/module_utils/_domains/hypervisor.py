@@ -21,6 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_ru
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -142,6 +144,13 @@ class Hypervisor:
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
+
+    def networks(self) -> dict[str, Network]:
+        """Return all libvirt networks, of every kind.
+
+        :raises MacvtapError: this driver has none, or its daemon does not run.
+        """
+        return self._connection.retry(lambda: reader.networks(self._connection))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
         """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""
