@@ -44,6 +44,8 @@ _RANGES = {
 }
 # LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
 _PROFILE_BYTES = 39
+# The options that say where an interface is connected, in two ways that exclude each other.
+_PLACES = (("source", "mode"), ("network", "portgroup"))
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
 _PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
@@ -69,6 +71,28 @@ def declare(
     return declared
 
 
+def with_own_place(
+    entries: t.Iterable[tuple[str, dict[str, t.Any]]], own: t.Sequence[t.Mapping[str, t.Any]] | None
+) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return ``entries`` without a default network where an entry has a source or mode of its own, and vice versa.
+
+    ``own`` are the options that the entries set themselves, in the same order; None if there is only one entry.
+    """
+    if own is None:
+        return list(entries)
+    found = []
+    for (path, options), set_here in zip(entries, own):
+        dropped = {
+            name
+            for place, other in (_PLACES, _PLACES[::-1])
+            if any(set_here.get(option) is not None for option in place)
+            for name in other
+            if set_here.get(name) is None
+        }
+        found.append((path, {name: None if name in dropped else value for name, value in options.items()}))
+    return found
+
+
 def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) -> Desired:
     domain = options.get("domain") or only_domain
     if not domain:
@@ -88,12 +112,18 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
             path=join_path(path, "mtu"),
         )
     _validate_virtualport(flat, path)
+    _validate_place(flat, path)
     desired_values = without_cleared({name: fields.BY_NAME[name].text(value) for name, value in flat.items()})
+    # An interface is either on an uplink or on a network.
+    if desired_values.get("network") is not None:
+        desired_values.update(dict.fromkeys(_PLACES[0]))
+    elif desired_values.get("source") is not None:
+        desired_values.update(dict.fromkeys(_PLACES[1]))
     keys = {"mac": mac, **{name: desired_values.get(name) for name in SELECTORS[1:]}}
     selector = next((name for name in SELECTORS if keys[name]), None)
     if selector is None:
         raise MacvtapError(
-            "a selector is required: set mac, alias, target or source",
+            "a selector is required: set mac, alias, target, source or network",
             path=join_path(path, "mac"),
         )
     return Desired(
@@ -172,6 +202,21 @@ def _validate_virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:
                 f"{kind} has no such parameter; it has {', '.join(_PARAMETERS[kind])}",
                 path=join_path(path, f"virtualport.{parameter}"),
             )
+
+
+def _validate_place(flat: t.Mapping[str, t.Any], path: str) -> None:
+    if flat.get("network") == "":
+        raise MacvtapError(
+            "an empty name is not a network. Set source to take an interface off its network",
+            path=join_path(path, "network"),
+        )
+    ours, others = ([name for name in place if flat.get(name) is not None] for place in _PLACES[::-1])
+    if ours and others:
+        raise MacvtapError(
+            f"excludes {' and '.join(others)}: a libvirt network has its own uplinks and mode. Set either network, and "
+            "portgroup if you like, or source and mode",
+            path=join_path(path, ours[0]),
+        )
 
 
 def _validate_unique(declared: t.Iterable[Desired]) -> None:

@@ -8,6 +8,7 @@ instance that was observed: one that stopped or restarted gets the stored config
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import replace
 
@@ -83,7 +84,7 @@ class Hotplug:
                     f"{nic.domain} {nic.mac} disappeared from the running guest while this ran", path=task.path
                 )
             values = {n: v for n, v in {**iface.values, **updates}.items() if v is not None}
-            changed = element.render(replace(iface, values=values))
+            changed = element.for_update(replace(iface, values=values))
             journal.record(task.step, UPDATED)
             handle.updateDeviceFlags(changed, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
@@ -194,10 +195,10 @@ class Hotplug:
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
         """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""
         nic = task.after
-        passed = iface.get("source") if iface.get("mode") == "passthrough" and self._connection.local else None
+        local = self._connection.local
 
         def attach(text: str) -> None:
-            with links.address_kept(passed):
+            with links.address_kept(text, handle) if local else contextlib.nullcontext():
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:

@@ -26,6 +26,9 @@ def merged(current: t.Mapping[str, str], desired: t.Mapping[str, str | None]) ->
 def removed_with(current: t.Mapping[str, str], desired: t.Mapping[str, str | None]) -> tuple[str, ...]:
     """Return the name prefixes of the fields that ``desired`` removes, directly or with their head field."""
     removed = tuple(_rest_of(name) for name, value in desired.items() if value is None and name in HEADS)
+    if desired.get("network") not in {None, current.get("network")}:
+        # It is a portgroup of the other network.
+        removed = (*removed, "portgroup")
     if desired.get("virtualport.type") not in {None, current.get("virtualport.type")}:
         # libvirt refuses the parameters of one type in another.
         removed = (*removed, "virtualport.")

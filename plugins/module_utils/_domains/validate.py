@@ -6,7 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    multicast,
+    network_validate,
+    networks,
+    selection,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import VIRTIO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
@@ -40,9 +45,11 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
             continue
         if current is None:
             _validate_address(desired, before, host, leaving)
-        changed = {
-            n for n, v in stored.values.items() if current is None or current.type != stored.type or current.get(n) != v
-        }
+        network_validate.validate(desired, stored, _changed(current, stored), host)
+        planned = stored
+        stored = networks.effective(stored, host.networks, before.live)
+        current = current and networks.effective(current, host.networks, before.live)
+        changed = _changed(current, stored)
         if changed:
             _validate_values(desired, stored, changed)
             _validate_once(desired, after, changed, of_domain[after.domain])
@@ -53,14 +60,21 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
             _validate_target(desired, before, name, targets[name], None if name in removed_targets else link)
             _validate_others_targets(desired, name, host)
         if changed & _OF_THE_SOURCE and host.links is not None:
-            link = link_of(stored.get("source"), host.links)
-            if "source" in changed:
-                link = _validate_source(desired.path, link, stored.get("source") or "", host.links)
-                # The link of type ethernet may stay when the guest releases it.
-                if before.live is None or before.live.type == "ethernet":
-                    _validate_link_address(desired, stored, link, host.links, removed_targets)
-            if link is not None:
-                _validate_link(desired, stored, link, host)
+            for source in networks.uplinks(planned, host.networks):
+                link = link_of(source, host.links)
+                if "source" in changed:
+                    link = _validate_source(desired, planned, link, source, host.links)
+                    # The link of type ethernet may stay when the guest releases it.
+                    if before.live is None or before.live.type == "ethernet":
+                        _validate_link_address(desired, stored, link, host.links, removed_targets)
+                if link is not None:
+                    _validate_link(desired, stored, link, host)
+
+
+def _changed(before: Iface | None, after: Iface) -> set[str]:
+    """Return the fields with another value ``after``."""
+    new = before is None or before.type != after.type
+    return {name for name, value in after.values.items() if new or (before and before.get(name)) != value}
 
 
 def _validate_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> None:
@@ -184,8 +198,15 @@ def _validate_others_targets(desired: Desired, name: str, host: Host) -> None:
         )
 
 
-def _validate_source(path: str, link: Link | None, name: str, links: Links) -> Link:
-    path = join_path(path, "source")
+def _validate_source(desired: Desired, stored: Iface, link: Link | None, name: str, links: Links) -> Link:
+    network = stored.get("network")
+    path = join_path(desired.path, "source" if network is None else "network")
+    if link is None and network is not None:
+        raise MacvtapError(
+            f"the network {network!r} has the uplink {name}, and there is no such link on this host, so a guest on it "
+            f"would not start{parents.candidates(name, links)}. Change the network's uplinks",
+            path=path,
+        )
     if link is None:
         raise MacvtapError(f"there is no link {name} on this host{parents.candidates(name, links)}", path=path)
     validate.check_parent(path, link, links)

@@ -188,7 +188,7 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
             return True
         element = links.with_free_target(element, nic["ifindex"]) if local else element  # noqa: PLW2901
         try:
-            with links.address_kept(links.passed_through(element) if local else None):
+            with links.address_kept(element, domain) if local else contextlib.nullcontext():
                 domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as exc:
             nic["error"] = str(exc.get_error_message() or exc).strip()

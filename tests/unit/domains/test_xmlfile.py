@@ -81,7 +81,7 @@ def converge(
 
 def test_what_is_in_the_file(path: pathlib.Path) -> None:
     file = xmlfile.open_file(str(path), write=never)
-    host = file.observe({"web1"}, sources={"eth0"})
+    host = file.observe({"web1"}, {"eth0"})
     domain = host.domains["web1"]
     assert (domain.uuid, domain.running, domain.live) == ("01234567-89ab-cdef-0123-456789abcdef", False, ())
     assert [(iface.mac, iface.type, iface.origin) for iface in domain.stored] == [(MAC, "bridge", "br0")]

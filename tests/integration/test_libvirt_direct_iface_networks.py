@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Interfaces on direct networks of libvirt: by what a running guest has, and from and to any other interface."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+
+def network(name: str, mode: str, *uplinks: str, more: str = "") -> str:
+    inside = "".join(f"<interface dev='{uplink}'/>" for uplink in uplinks)
+    return f"<network><name>{name}</name><forward mode='{mode}'>{inside}</forward>{more}</network>"
+
+
+def on(mac: str, name: str, more: str = "", portgroup: str = "") -> str:
+    group = f" portgroup='{portgroup}'" if portgroup else ""
+    return (
+        f"<interface type='network'><mac address='{mac}'/><source network='{name}'{group}/><model type='virtio'/>{more}"
+        "</interface>"
+    )
+
+
+NETWORKS = {
+    "lan": network("lan", "bridge", "eth0", more="<portgroup name='web'/><portgroup name='db'/>"),
+    "lan1": network("lan1", "bridge", "up1"),
+    "vepa": network("vepa", "vepa", "eth0"),
+    "pass": network("pass", "passthrough", "up1"),
+    "off": network("off", "bridge", "eth0"),
+    "nat": "<network><name>nat</name><bridge name='virbr7'/><ip address='192.0.2.1' prefix='24'/></network>",
+}
+
+
+@pytest.fixture
+def nets(hv: Hypervisor) -> t.Iterator[Hypervisor]:
+    """A hypervisor with networks."""
+    for name, document in NETWORKS.items():
+        hv.virsh("net-define", "/dev/stdin", stdin=document)
+        if name != "off":
+            hv.virsh("net-start", name)
+    yield hv
+    hv.clear()
+    for name in NETWORKS:
+        if name != "off":
+            hv.virsh("net-destroy", name)
+        hv.virsh("net-undefine", name)
+
+
+@pytest.fixture
+def guest(nets: Hypervisor) -> Hypervisor:
+    """The guest web1 runs on the network lan, and answers hot-plug."""
+    nets.define_guest("web1", on(A, "lan"))
+    nets.virsh("start", "web1")
+    nets.in_guest("web1", "true")
+    return nets
+
+
+def info(hv: Hypervisor) -> Result:
+    found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))["domains"]
+    return found[0] if found else {"interfaces": []}
+
+
+def source(hv: Hypervisor, mac: str = A, *, live: bool = False) -> str:
+    """Return the type and the source of an interface, without the number of its port."""
+    text = element(hv.dump("web1", live=live), mac)
+    kind, place = re.search("type='(.*?)'", text), re.search("<source (.*?)/>", text)
+    assert kind
+    assert place
+    return f"{kind[1]} {re.sub(' portid=.[-0-9a-f]*.', '', place[1])}".replace("'", "")
+
+
+def test_a_running_nic_on_a_network_is_a_direct_one(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", on(A, "lan", portgroup="web"), on(B, "nat")))
+    nets.virsh("start", "web1")
+    (found,) = info(nets)["interfaces"]
+    assert found["stored"] == {"network": "lan", "portgroup": "web", **found["stored"]}
+    assert (found["live"]["network"], found["live"]["source"], found["live"]["mode"]) == ("lan", "eth0", "bridge")
+    assert (found["differences"], found["link"]["parent"], found["held_by_domain"]) == ([], "eth0", True)
+    assert not ok(module(domain="web1", mac=A, network="lan"))["changed"]
+    assert not ok(module(domain="web1", network="lan"))["changed"]
+    # libvirt never has its udev rule, and the link is its own.
+    done = ok(module(domain="web1", mac=A, link_state="down", allmulticast=True))
+    assert impacts(done) == {"link_state": "live", "allmulticast": "live"}
+    assert source(nets, live=True) == "direct network=lan portgroup=web dev=eth0 mode=bridge"
+    assert not ok(module(domain="web1", mac=A, link_state="down", allmulticast=True))["changed"]
+    assert "B" not in str(ok(module(purge=True, live="none", interfaces=[{"domain": "web1", "mac": A}]))["changes"])
+
+
+def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", nic(A)))
+    nets.virsh("start", "web1")
+    for level in ("replug", "update"):
+        done = ok(module(domain="web1", network="lan", live=level))
+        assert impacts(done) == {"network": "config", "source": "config", "mode": "config"}
+        assert done["restart_required"] == done["pending"] == []
+        assert (source(nets), source(nets, live=True)) == ("network network=lan", "direct dev=eth0 mode=bridge")
+        again = ok(module(domain="web1", network="lan", live=level))
+        assert (again["changed"], again["restart_required"]) == (False, [])
+        (found,) = info(nets)["interfaces"]
+        assert found["differences"] == [{"field": "network", "stored": "lan", "live": None}]
+        ok(module(domain="web1", source="eth0", live=level))
+        assert source(nets) == "direct dev=eth0 mode=bridge"
+    # A mode is changed on the link itself. libvirt does not know of it.
+    done = ok(module(domain="web1", network="vepa"))
+    assert impacts(done)["mode"] == "live"
+    assert done["restart_required"] == []
+    assert not ok(module(domain="web1", network="vepa"))["changed"]
+    assert ok(module(domain="web1", mac=A, network="lan1"))["restart_required"] == [
+        {"domain": "web1", "mac": A, "fields": ["network", "source"]}
+    ]
+
+
+def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(guest: Hypervisor, module: Module) -> None:
+    """The guest's own kernel keeps its NIC, in the same slot."""
+    address = re.search("<address type='pci'.*?>", element(guest.dump("web1"), A))
+    assert address
+    ways: list[tuple[dict[str, t.Any], str, str]] = [
+        ({"network": "lan1"}, "network network=lan1", "direct network=lan1 dev=up1 mode=bridge"),
+        ({"source": "eth0"}, "direct dev=eth0 mode=bridge", "direct dev=eth0 mode=bridge"),
+        ({"network": "pass"}, "network network=pass", "direct network=pass dev=up1 mode=passthrough"),
+        ({"network": "lan", "portgroup": "db"}, "{} network=lan portgroup=db{}", "{} network=lan portgroup=db{}"),
+    ]
+    for options, stored, live in ways:
+        done = ok(module(domain="web1", mac=A, live="replug", **options))
+        assert "replug" in impacts(done).values()
+        assert done["restart_required"] == done["pending"] == []
+        assert source(guest) == stored.format("network", "")
+        assert source(guest, live=True) == live.format("direct", " dev=eth0 mode=bridge")
+        for document in (guest.dump("web1"), guest.dump("web1", live=True)):
+            assert address[0] in element(document, A)
+        assert guest_has(guest, "web1", {A})
+        assert not ok(module(domain="web1", mac=A, live="replug", **options))["changed"]
+    assert len(guest.virsh("net-port-list", "lan").split()) == 1
+    assert guest.virsh("net-port-list", "lan1") == ""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        on(B, "nat"),
+        f"<interface type='bridge'><mac address='{B}'/><source bridge='br0'/><model type='virtio'/></interface>",
+    ],
+)
+def test_other_interfaces_are_converted_to_a_network(nets: Hypervisor, module: Module, before: str) -> None:
+    nets.run("sh", "-c", "ip link add br0 type bridge; ip link set br0 up")
+    nets.define(domain("web1", before))
+    refused = module(domain="web1", mac=B, network="lan")
+    assert "Set convert: true" in refused["msg"]
+    done = ok(module(domain="web1", mac=B, network="lan", portgroup="web", convert=True))
+    assert source(nets, B) == "network network=lan portgroup=web"
+    assert not ok(module(domain="web1", mac=B, network="lan", convert=True))["changed"]
+    assert done["interfaces"][0]["stored"]["portgroup"] == "web"
+    nets.virsh("start", "web1")
+    assert source(nets, B, live=True) == "direct network=lan portgroup=web dev=eth0 mode=bridge"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "lam"}, r"^network: there is no network 'lam' on qemu:///system. Did you mean lan"),
+        ({"network": "nat"}, r"^network: 'nat' is not a direct network: it is isolated"),
+        ({"network": "off"}, r"^network: the network 'off' is not active.*net-start off"),
+        (
+            {"network": "lan", "portgroup": "wbe"},
+            r"^portgroup: the network 'lan' has no portgroup 'wbe'.* It has web, db",
+        ),
+        ({"network": "lan", "vlan": 5}, r"^vlan: .*mode bridge"),
+        ({"network": "lan", "source": "eth0"}, r"^network: excludes source"),
+    ],
+)
+def test_a_network_that_gives_no_link_is_refused(
+    nets: Hypervisor, module: Module, options: dict[str, t.Any], message: str
+) -> None:
+    nets.define(domain("web1"))
+    for check in (True, False):
+        failed = module(check=check, domain="web1", mac=A, **options)
+        assert re.search(message, failed["msg"]), failed["msg"]
+    assert A not in nets.dump("web1")
+
+
+def test_a_failed_run_puts_back_a_nic_on_a_network(guest: Hypervisor, module: Module) -> None:
+    before = guest.dump("web1")
+    other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
+    failed = module(interfaces=[{"domain": "web1", "mac": A, "network": "lan1"}, other], live="replug")
+    assert "as it was before" in failed["msg"], failed
+    assert guest.dump("web1") == before
+    assert source(guest, live=True) == "direct network=lan dev=eth0 mode=bridge"
+    assert guest_has(guest, "web1", {A})
+
+
+def test_a_guest_that_answers_late_gets_its_nic_on_the_network_back(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", on(A, "vepa"), on(C, "lan")))
+    nets.virsh("start", "web1")
+    done = ok(module(domain="web1", mac=C, network="lan1", live="replug", timeout=0))
+    assert [one["mac"] for one in done["pending"]] == [C]
+    removed = ok(module(purge=True, timeout=0, interfaces=[{"domain": "web1", "mac": A}]))
+    assert [one["mac"] for one in removed["pending"]] == [C]
