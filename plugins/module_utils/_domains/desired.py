@@ -145,7 +145,7 @@ def live_iface(
         if name in declared or (removed and name.startswith(removed))
     }
     in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
-    if networks.unnoticed(set(names) - in_place):
+    if networks.unnoticed(set(names) - in_place, final):
         due = {name: impact for name, impact in due.items() if name not in networks.NAMES}
     if "type" in due and Impact.REPLUG not in allowed:
         # The running interface is of another type, and is not changed.

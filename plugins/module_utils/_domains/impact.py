@@ -46,7 +46,9 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
 def noticeable(live: Iface, stored: Iface, host: Host) -> list[str]:
     """As :func:`differing`, without a network's name if the guest has the same link without it."""
     names = differing(live, stored, host)
-    return [name for name in names if name not in networks.NAMES] if networks.unnoticed(names) else names
+    if not networks.unnoticed(names, networks.effective(stored, host.networks, live)):
+        return names
+    return [name for name in names if name not in networks.NAMES]
 
 
 def due_at_restart(

@@ -145,9 +145,13 @@ def mode(iface: Iface, networks: Networks) -> str | None:
     return effective(iface, networks).get("mode")
 
 
-def unnoticed(names: t.Collection[str]) -> bool:
-    """Whether a guest cannot notice a difference in these fields: the network's name, with the same link underneath."""
-    return not any(name == "type" or name.split(".")[0] in GIVEN for name in names)
+def unnoticed(names: t.Collection[str], final: Iface) -> bool:
+    """Whether a guest cannot notice a difference in these fields: the network's name, with the same link underneath.
+
+    ``final`` is the interface that it would have: see effective(). Of an unknown network nothing is known.
+    """
+    known = final.get("mode") is not None
+    return known and not any(name == "type" or name.split(".")[0] in GIVEN for name in names)
 
 
 def _domain(domain: Domain, names: t.Collection[str], networks: Networks) -> Domain:
