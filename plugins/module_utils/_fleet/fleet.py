@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     disconnect,
     names,
+    networks,
     nics,
     report,
     segments,
@@ -138,6 +139,7 @@ def _read(name: str, data: Values) -> _Read:
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     permitted = variables.allowed()
     shims, (segment, of_links) = variables.shims(), variables.segments()
+    declared_networks = variables.networks()
     if data.get("unreadable"):
         variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(data['unreadable'])}"))
     variables.problems += [
@@ -153,6 +155,8 @@ def _read(name: str, data: Values) -> _Read:
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),
         shims=shims,
+        networks=networks.made(declared_networks, {}, {}),
+        declared_networks=declared_networks,
         problems=tuple(variables.problems),
         may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
         allowed=permitted,
@@ -182,6 +186,8 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
         domains=report.read_domains(found.get("domains") or ()),
+        networks=report.read_networks(found.get("networks") or ()),
+        networks_known=found.get("networks") is not None,
         purged_links=_purged(found["links"], variables),
         written=tuple(_written(found.get("written") or (), variables)),
         reach=report.read_reach(found["links"], found.get("connections") or ()),
@@ -202,6 +208,7 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
     return replace(
         host,
         links=links,
+        networks=networks.made(host.declared_networks, host.networks, links),
         segments=segments.by_links(host.segments, links),
         declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
         problems=(*host.problems, *problems),

@@ -67,7 +67,15 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
     problems = list(host.problems)
     unknown = uris.unknown_links(host.uri) if uris.names_host(host.uri) else ""
     links = None if unknown else host.links or None
-    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=links, links_unknown=unknown)
+    known_networks = host.networks if host.networks_known else None
+    observed = DomainHost(
+        host.uri,
+        host.domains,
+        known=tuple(host.domains),
+        links=links,
+        links_unknown=unknown,
+        networks=known_networks,
+    )
     # Without a report of the host's links, sources are compared as they are declared.
     declared = sources.named(declared, observed)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
