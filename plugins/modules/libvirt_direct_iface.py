@@ -461,6 +461,8 @@ notes:
     without an event, such as C(virsh attach-device --config), go unnoticed.
   - If there is no free PCI slot for a new interface, libvirt adds a controller to the stored configuration as well.
   - To convert a direct interface back to another type, use a tool such as C(virt-xml) with C(--edit).
+  - An interface on a direct O(network) is stored with the type C(network). In RV(changes) its type is C(direct) all the
+    same.
   - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. It cannot start a guest with one,
     because only root can create macvtap links.
   - Links of the host are read only if the guests run on this host. With a remote URI a missing source shows only when

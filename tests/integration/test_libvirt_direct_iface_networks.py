@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import time
 import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok
-from support import run_module
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok, run_beside
+from support import run_module, running_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -66,8 +69,18 @@ def guest(nets: Hypervisor) -> Hypervisor:
 
 
 def info(hv: Hypervisor) -> Result:
-    found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))["domains"]
-    return found[0] if found else {"interfaces": []}
+    """Return the interfaces of the only domain, and the requests that are outstanding."""
+    found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))
+    return {"interfaces": found["domains"][0]["interfaces"], "pending": found["pending"]}
+
+
+def until(true: t.Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def source(hv: Hypervisor, mac: str = A, *, live: bool = False) -> str:
@@ -198,10 +211,92 @@ def test_a_failed_run_puts_back_a_nic_on_a_network(guest: Hypervisor, module: Mo
     assert guest_has(guest, "web1", {A})
 
 
-def test_a_guest_that_answers_late_gets_its_nic_on_the_network_back(nets: Hypervisor, module: Module) -> None:
-    nets.define(domain("web1", on(A, "vepa"), on(C, "lan")))
-    nets.virsh("start", "web1")
-    done = ok(module(domain="web1", mac=C, network="lan1", live="replug", timeout=0))
-    assert [one["mac"] for one in done["pending"]] == [C]
-    removed = ok(module(purge=True, timeout=0, interfaces=[{"domain": "web1", "mac": A}]))
-    assert [one["mac"] for one in removed["pending"]] == [C]
+def test_what_a_network_gives_is_in_use_and_is_purged(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", nic(A)))
+    nets.define(domain("web2"))
+    for name in ("web1", "web2"):
+        nets.virsh("start", name)
+    nets.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=on(B, "lan1"))
+    address = nets.run("cat", "/sys/class/net/up1/address")
+    for options in ({"network": "pass"}, {"source": "up1", "mode": "passthrough"}):
+        failed = module(domain="web2", mac=C, **options)
+        assert "must be the only one on its parent; up1 would have web2" in failed["msg"], failed
+    assert nets.run("cat", "/sys/class/net/up1/address") == address
+    done = ok(module(interfaces=[{"domain": "web1", "mac": A}], purge=True, timeout=0))
+    assert [one["mac"] for one in done["pending"]] == [B]
+
+
+@pytest.mark.parametrize("how", ["kill", "late", "inactive"])
+def test_a_guest_that_answers_late_has_its_nic_on_a_network_again(guest: Hypervisor, module: Module, how: str) -> None:
+    """By the process that outlives the run; on the uplink alone if there is no network any more."""
+    guest.virsh("suspend", "web1")
+    declared: Result = {
+        "domain": "web1",
+        "mac": A,
+        "network": "lan1",
+        "live": "replug",
+        "timeout": 0 if how != "kill" else 30,
+    }
+    if how == "kill":
+        with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, start_new_session=True) as process:
+            assert until(lambda: bool(info(guest)["pending"]))
+            # It is written down a moment before it is asked for, which nothing shows.
+            time.sleep(2)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=60)
+    else:
+        assert [one["mac"] for one in ok(module(**declared))["pending"]] == [A]
+    (shown,) = info(guest)["pending"]
+    assert shown["returns"]["network"] == "lan1"
+    if how == "inactive":
+        for name in ("lan", "lan1"):
+            guest.virsh("net-destroy", name)
+    guest.virsh("resume", "web1")
+    expected = "direct dev=eth0 mode=bridge" if how == "inactive" else "direct network=lan1 dev=up1 mode=bridge"
+    try:
+        assert until(lambda: not info(guest)["pending"])
+        assert source(guest, live=True) == expected
+        assert guest_has(guest, "web1", {A})
+    finally:
+        if how == "inactive":
+            for name in ("lan", "lan1"):
+                guest.virsh("net-start", name)
+
+
+def test_a_rollback_brings_a_nic_back_without_the_network_that_is_gone(guest: Hypervisor) -> None:
+    code = """
+attach = Hypervisor.apply
+def applied(self, steps, journal=None):
+    import threading, time
+    for name in ("lan", "lan1"):
+        libvirt.open("qemu:///system").networkLookupByName(name).destroy()
+    return attach(self, steps, journal)
+Hypervisor.apply = applied
+"""
+    failed = run_beside(guest, code, {"domain": "web1", "mac": A, "network": "lan1", "live": "replug"})
+    for name in ("lan", "lan1"):
+        guest.virsh("net-start", name)
+    assert "network 'lan1' is not active" in failed["msg"]
+    assert source(guest) == "network network=lan"
+    assert source(guest, live=True) == "direct dev=eth0 mode=bridge"
+    assert guest_has(guest, "web1", {A})
+
+
+def test_a_pool_gives_each_guest_an_uplink_for_itself(nets: Hypervisor, module: Module) -> None:
+    nets.run("sh", "-c", "ip link add up2 type veth peer name far2; ip link set up2 up; ip link set far2 up")
+    nets.virsh("net-create", "/dev/stdin", stdin=network("pool", "passthrough", "up1", "up2"))
+    try:
+        nets.define(domain("web1"))
+        nets.virsh("start", "web1")
+        for number, mac in enumerate((A, B)):
+            ok(module(domain="web1", mac=mac, network="pool"))
+            assert source(nets, mac, live=True) == f"direct network=pool dev=up{number + 1} mode=passthrough"
+        # libvirt chooses an uplink again for any other update, and finds none.
+        assert impacts(ok(module(domain="web1", mac=A, link_state="down"))) == {"link_state": "live"}
+        assert source(nets, A, live=True) == "direct network=pool dev=up1 mode=passthrough"
+        failed = module(domain="web1", mac=C, network="pool")
+        assert "all are taken: up1 by web1" in failed["msg"], failed
+    finally:
+        nets.virsh("destroy", "web1")
+        nets.virsh("net-destroy", "pool")
+        nets.run("ip", "link", "del", "up2")
