@@ -84,7 +84,8 @@ options:
         the same mode, it keeps the NIC that it has, and libvirt connects it with the network at its next start. Until
         then it does not count as a user of the network, and C(virsh migrate) does not find its uplink on a host that
         calls it otherwise.
-      - With O(xml_file) networks are unknown, so any name is accepted.
+      - With O(xml_file) networks are unknown, so any name is accepted. An interface on a network that the task does not
+        name is of another type, and needs O(convert).
       - An entry of O(interfaces) with a O(source) or O(mode) does not take the default beside it, and the reverse.
     version_added: 0.2.0
     type: str
