@@ -17,37 +17,23 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import without_cleared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address, uuid
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address
 
-_BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
-# XML cannot represent most of them, and reads a line break in an attribute as a space.
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_U16 = (1 << 16) - 1
 # The greatest slot of a PCI bus.
 _SLOT = 0x1F
-# Minimum and maximum; bandwidth is in KiB/s and KiB.
+# Minimum and maximum.
 _RANGES = {
-    "virtualport.managerid": (0, _BYTE),
-    "virtualport.typeid": (0, _U24),
-    "virtualport.typeidversion": (0, _BYTE),
-    "vlan": (0, 4094),
+    **validate.RANGES,
     "driver.queues": (1, 256),
     "driver.rx_queue_size": (256, 1024),
     "driver.tx_queue_size": (256, 1024),
     "boot_order": (0, _U16),
     "acpi_index": (0, 16383),
-    **{
-        f"bandwidth.{direction}.{what}": (0 if what == "average" else 1, _U32)
-        for direction in ("inbound", "outbound")
-        for what in ("average", "peak", "burst")
-    },
 }
-# LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
-_PROFILE_BYTES = 39
 # The options that say where an interface is connected, in two ways that exclude each other.
 _PLACES = (("source", "mode"), ("network", "portgroup"))
-_QBG, _QBH = "802.1Qbg", "802.1Qbh"
-_PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
 
 
 def declare(
@@ -111,7 +97,7 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
             "on the source, and inside the guest",
             path=join_path(path, "mtu"),
         )
-    _validate_virtualport(flat, path)
+    validate.virtualport(flat, path)
     _validate_place(flat, path)
     desired_values = without_cleared({name: fields.BY_NAME[name].text(value) for name, value in flat.items()})
     # An interface is either on an uplink or on a network.
@@ -140,12 +126,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
 
 
 def _validate_value(name: str, value: t.Any, path: str) -> None:
-    if isinstance(value, str) and _UNWRITABLE.search(value):
-        raise MacvtapError(f"{value!r} has a control character, which XML does not allow", path=path)
-    if name in _RANGES:
-        _values.check_range(value, *_RANGES[name], path)
-    elif name == "source":
-        _validate_source_name(value, path)
+    validate.value(name, value, path, _RANGES)
+    if name == "source":
+        uplinks.validate_name(value, path)
     elif name == "target" and value:
         _values.check_link_name(value, path)
     if name == "target" and re.match(r"(macvtap|macvlan|vnet)", value):
@@ -161,10 +144,6 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         )
     if name == "pci_address" and value:
         _validate_pci_address(value, path)
-    if name == "virtualport.instanceid" and uuid(value) is None:
-        raise MacvtapError(f"{value!r} is not a UUID", path=path)
-    if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
-        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
@@ -178,30 +157,6 @@ def _validate_pci_address(value: str, path: str) -> None:
     if found == "0000:00:00.0":
         # virPCIDeviceAddressIsEmpty(); the root's own bridge is there.
         raise MacvtapError(f"libvirt treats {value!r} as no address. Use another one, or leave it out", path=path)
-
-
-def _validate_source_name(name: str, path: str) -> None:
-    if parents.is_address(name):
-        return
-    # The kernel reads % in a new link's name as a template (mt%d).
-    if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
-        raise MacvtapError(
-            f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
-        )
-    _values.check_bytes(name, _values.ALTNAME_BYTES, path)
-
-
-def _validate_virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:
-    kind = flat.get("virtualport.type")
-    parameters = [name.split(".")[1] for name in flat if name.startswith("virtualport.") and name != "virtualport.type"]
-    if kind == "none" or not parameters or kind is None:
-        return
-    for parameter in parameters:
-        if parameter not in _PARAMETERS[kind]:
-            raise MacvtapError(
-                f"{kind} has no such parameter; it has {', '.join(_PARAMETERS[kind])}",
-                path=join_path(path, f"virtualport.{parameter}"),
-            )
 
 
 def _validate_place(flat: t.Mapping[str, t.Any], path: str) -> None:

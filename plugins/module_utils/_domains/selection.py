@@ -11,8 +11,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_libvirts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import suggest
+
+same_source = uplinks.same
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 # The fields that distinguish NICs with one MAC address, the most reliable first.
@@ -155,14 +158,6 @@ def owners(host: Host, mac: str, *, exclude: str) -> list[str]:
     found = {d.name: (*d.stored, *d.live, *(d.saved or ())) for d in host.domains.values()}
     observed = [name for name, ifaces in found.items() if any(iface.mac == mac for iface in ifaces)]
     return sorted({*observed, *(host.macs or {}).get(mac, ())} - {exclude})
-
-
-def same_source(one: str | None, other: str | None, links: Links | None) -> bool:
-    """Whether two names mean the same link; libvirt accepts alternative names as well."""
-    if one == other or links is None:
-        return one == other
-    link = link_of(one, links)
-    return link is not None and link is link_of(other, links)
 
 
 def describe(iface: Iface) -> str:

@@ -15,6 +15,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import VIRTIO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.validate import has_virtualport_type
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, link_of
 
@@ -118,12 +120,7 @@ def _validate_values(desired: Desired, stored: Iface, changed: t.AbstractSet[str
             f"libvirt accepts {' and '.join(tuned)} only with an enabled ROM, and this interface's ROM is disabled",
             path=join_path(desired.path, next(name for name in ("rom.enabled", *tuned) if name in changed)),
         )
-    parameters = [name for name in changed if name.startswith("virtualport.") and name != "virtualport.type"]
-    if parameters and stored.get("virtualport.type") is None:
-        raise MacvtapError(
-            "a virtual port with parameters needs a type. Set 802.1Qbg or 802.1Qbh",
-            path=join_path(desired.path, "virtualport.type"),
-        )
+    has_virtualport_type(stored.values, changed, desired.path)
 
 
 def _final(cases: t.Sequence[_Case], host: Host) -> dict[tuple[str, str], Iface]:
@@ -235,7 +232,7 @@ def _validate_link_address(
 
 def _validate_link(desired: Desired, stored: Iface, link: Link, host: Host) -> None:
     kind = stored.get("virtualport.type")
-    veth = _veth_below(link, host.links or {})
+    veth = uplinks.veth_below(link, host.links or {})
     if kind and veth:
         what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
         raise MacvtapError(
@@ -248,15 +245,3 @@ def _validate_link(desired: Desired, stored: Iface, link: Link, host: Host) -> N
             "interface of the host as source instead",
             path=join_path(desired.path, "vlan"),
         )
-
-
-def _veth_below(link: Link, links: Links) -> Link | None:
-    # virNetDevVPortProfileGetPhysdevAndVlan() follows the links below to the end. Two veth links are below each other.
-    visited: set[str] = set()
-    below: Link | None = link
-    while below is not None and below.name not in visited:
-        if below.kind == "veth":
-            return below
-        visited.add(below.name)
-        below = links.get(below.parent or "")
-    return None

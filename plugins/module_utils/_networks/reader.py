@@ -66,7 +66,7 @@ def network_of(name: str, uuid: str, stored_xml: str, live_xml: str, *, autostar
 
 
 def ports(connection: Connection, network: str) -> tuple[Port, ...]:
-    """Return the ports of a network, () where this libvirt keeps none, and where there is no such network.
+    """Return the ports of a network, () where this libvirt keeps none, and of a network that is not active or is gone.
 
     :raises MacvtapError: libvirt refuses.
     """
@@ -82,7 +82,9 @@ def ports(connection: Connection, network: str) -> tuple[Port, ...]:
                     if exc.get_error_code() != getattr(libvirt, "VIR_ERR_NO_NETWORK_PORT", None):
                         raise
         except libvirt.libvirtError as exc:
-            if exc.get_error_code() not in {libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_NO_NETWORK}:
+            # That it is not active is an invalid operation.
+            nothing = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_OPERATION_INVALID)
+            if exc.get_error_code() not in nothing:
                 raise
             return ()
     return tuple(found)
