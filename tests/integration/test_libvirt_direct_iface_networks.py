@@ -250,7 +250,8 @@ def test_what_a_network_gives_is_in_use_and_is_purged(nets: Hypervisor, module: 
         nets.virsh("start", name)
     nets.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=on(B, "lan1"))
     address = nets.run("cat", "/sys/class/net/up1/address")
-    for options in ({"network": "pass"}, {"source": "up1", "mode": "passthrough"}):
+    taking: list[Result] = [{"network": "pass"}, {"source": "up1", "mode": "passthrough"}]
+    for options in taking:
         failed = module(domain="web2", mac=C, **options)
         assert "must be the only one on its parent; up1 would have web2" in failed["msg"], failed
     assert nets.run("cat", "/sys/class/net/up1/address") == address
