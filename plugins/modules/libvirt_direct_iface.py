@@ -84,7 +84,8 @@ options:
         the same mode, it keeps the NIC that it has, and libvirt connects it with the network at its next start. Until
         then it does not count as a user of the network, and C(virsh migrate) does not find its uplink on a host that
         calls it otherwise.
-      - With O(xml_file) networks are unknown, so any name is accepted.
+      - With O(xml_file) networks are unknown, so any name is accepted. An interface on a network that the task does not
+        name is of another type, and needs O(convert).
       - An entry of O(interfaces) with a O(source) or O(mode) does not take the default beside it, and the reverse.
     version_added: 0.2.0
     type: str
@@ -461,6 +462,8 @@ notes:
     without an event, such as C(virsh attach-device --config), go unnoticed.
   - If there is no free PCI slot for a new interface, libvirt adds a controller to the stored configuration as well.
   - To convert a direct interface back to another type, use a tool such as C(virt-xml) with C(--edit).
+  - An interface on a direct O(network) is stored with the type C(network). In RV(changes) its type is C(direct) all the
+    same.
   - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. It cannot start a guest with one,
     because only root can create macvtap links.
   - Links of the host are read only if the guests run on this host. With a remote URI a missing source shows only when

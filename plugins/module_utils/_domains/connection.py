@@ -59,6 +59,10 @@ class Connection(connection.Connection):
         except OSError as exc:
             raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
+    def paused(self, domain: t.Any) -> bool:
+        """Whether a running domain is paused."""
+        return bool(domain.state()[0] == self.libvirt.VIR_DOMAIN_PAUSED)
+
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain, as in Domain.state."""
         return {
@@ -103,7 +107,8 @@ class Connection(connection.Connection):
         except self.libvirt.libvirtError:
             if self.lost:
                 raise
-            return ()
+            # It may have been restored or discarded just now.
+            return () if domain.hasManagedSaveImage() else None
 
     def may_be_the_slot(self, exc: t.Any) -> bool:
         """Whether an error in attaching a NIC may be about its PCI slot, so that another slot may work."""

@@ -26,6 +26,7 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
     An interface on a network is compared with what its network gives it.
     """
     names = ["type"] if live.type != stored.type else []
+    both_run = stored.get("source") is not None and networks.same_network(live, stored)
     live, stored = networks.effective(live, host.networks), networks.effective(stored, host.networks, live)
     # If the network is not known, what it gives is not known either.
     unknown = stored.type == "direct" and stored.get("network") is not None and stored.get("mode") is None
@@ -35,7 +36,7 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
         # A field outside of the XML may be unknown on one side.
         implied = field.implied if field.outside_xml else None
         one, other = live.get(field.name) or implied, stored.get(field.name) or implied
-        if field.name == "source" and same_source(one, other, host.links):
+        if field.name == "source" and (both_run or same_source(one, other, host.links)):
             continue
         made_up = all(text is None or is_libvirts(field.name, text) for text in (one, other))
         if one != other and not made_up and not (field.name == "pci_address" and other is None):

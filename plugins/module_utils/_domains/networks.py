@@ -102,9 +102,20 @@ def effective(iface: Iface, networks: Networks, beside: Iface | None = None) -> 
     if iface.get("mode") is None:
         values["mode"] = given.mode
         here = beside.get("source") if beside is not None else None
-        source = here if here in given.interfaces else next(iter(given.interfaces), None)
+        # Of virtual functions libvirt may not show the names.
+        source = here if here in given.interfaces or not given.interfaces else given.interfaces[0]
         values.update({"source": source} if source is not None else {})
     return replace(iface, values=values)
+
+
+def same_network(one: Iface, other: Iface) -> bool:
+    """Whether two interfaces are on one network. Which of its uplinks it gave them is then no difference."""
+    return one.get("network") is not None and all(one.get(name) == other.get(name) for name in NAMES)
+
+
+def off(iface: Iface) -> Iface:
+    """Return a running interface as one that is on its uplink without a network."""
+    return replace(iface, values={name: text for name, text in iface.values.items() if name not in NAMES})
 
 
 def uplinks(iface: Iface | None, networks: Networks) -> tuple[str, ...]:

@@ -115,12 +115,11 @@ def _validate_pool(
         for source in pool
         if (others := [u for u in uses.get(_name(source, host), ()) if (u.domain, u.mac) != own and u.active])
     }
-    whose = f"{after.domain} {after.mac}"
-    message = f"{whose}: the network {name!r} gives each NIC an uplink for itself"
     if len(taken) == len(pool) and after.live is not None and after.live is not before.live:
         users = ", ".join(f"{source} by {user}" for source, user in taken.items())
         raise MacvtapError(
-            f"{message}, and all are taken: {users}. Add an uplink to the network",
+            f"the network {name!r} gives each NIC an uplink for itself, and all are taken: {users}. Add an uplink to "
+            "it",
             path=join_path(desired.path, "network"),
         )
     waiting = [
@@ -131,8 +130,9 @@ def _validate_pool(
     ]
     if len(taken) + len(waiting) >= len(pool):
         return [
-            f"{message}, and has {len(pool)} for more NICs: {len(taken)} taken, {len(waiting) + 1} of guests that do "
-            "not have one yet. The last of these guests does not start"
+            f"{after.domain} {after.mac}: the network {name!r} gives each NIC an uplink for itself, and has "
+            f"{len(pool)} for more NICs: {len(taken)} taken, {len(waiting) + 1} of guests that do not have one yet. "
+            "The last of these guests does not start"
         ]
     return []
 

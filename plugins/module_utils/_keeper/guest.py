@@ -218,4 +218,4 @@ def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
         elements = [nic["desired"]] if nic.get("desired") else []
     else:
         return []
-    return [*elements, nic["element"]]
+    return [*elements, nic["element"], *([nic["off_network"]] if nic.get("off_network") else [])]

@@ -100,6 +100,11 @@ class Field:
         return _write_pci(text) if self.name == "pci_address" else {self.attribute: text}
 
 
+# Prefixes of fields that belong to a value of another field: libvirt refuses the parameters of one type of virtual port
+# in another, and a network has its own portgroups.
+_BELONGS_TO: t.Mapping[str, str] = {"virtualport.type": "virtualport.", "network": "portgroup"}
+
+
 class Table:
     """The fields of one kind of element, in libvirt's order, as ``fields`` and ``by_name``; ``in_xml`` are in its XML.
 
@@ -158,13 +163,7 @@ class Table:
     def removed_with(self, current: t.Mapping[str, str], desired: t.Mapping[str, str | None]) -> tuple[str, ...]:
         """Return the name prefixes of the fields that ``desired`` removes, directly or with their head field."""
         removed = self._removed(desired)
-        if desired.get("network") not in {None, current.get("network")}:
-            # It is a portgroup of the other network.
-            removed = (*removed, "portgroup")
-        if desired.get("virtualport.type") not in {None, current.get("virtualport.type")}:
-            # libvirt refuses the parameters of one type in another.
-            removed = (*removed, "virtualport.")
-        return removed
+        return (*removed, *(rest for n, rest in _BELONGS_TO.items() if desired.get(n) not in {None, current.get(n)}))
 
     def without_cleared(self, desired: t.Mapping[str, str | None]) -> dict[str, str | None]:
         """Return ``desired`` without parts of a default that it clears, such as the peak of a removed limit."""

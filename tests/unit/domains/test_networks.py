@@ -419,7 +419,7 @@ def test_a_pool_has_an_uplink_for_each_nic() -> None:
     taken = replace(used(live(C, source="eth3", mode="passthrough"), name="third", running=True), running=True)
     full = replace(both, domains={**both.domains, "third": taken})
     assert refusal(want(**on_pool), full).startswith(
-        f"interfaces[2].network: web1 {A}: the network 'vfs' gives each NIC an uplink for itself, and all are taken"
+        "interfaces[2].network: the network 'vfs' gives each NIC an uplink for itself, and all are taken: eth2 by other"
     )
     # With one uplink it is a source in mode passthrough.
     assert "eth2" in refusal(want(network="pass"), both)

@@ -342,6 +342,16 @@ def test_only_a_run_takes_a_nic_from_a_running_guest(editor: str, later: dict[st
     assert macs(sequence, "web1")[1] == has
 
 
+@pytest.mark.parametrize("nth", range(6))
+@pytest.mark.parametrize("what", ["start", "discard_save"])
+@pytest.mark.parametrize("declared", [{"mac": A}, {"mac": A, "state": "absent"}, {"mac": A, "source": "eth1"}])
+def test_a_guest_that_is_restored_between_two_looks_at_its_save(nth: int, what: str, declared: dict[str, str]) -> None:
+    sequence = host()
+    sequence.act(Action("save", "web1"))
+    outcome = sequence.run({"domain": "web1", **declared}, events=[during("saved", what, "web1", nth=nth)])
+    assert outcome.rc == 0
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(
