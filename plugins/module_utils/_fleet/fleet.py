@@ -53,7 +53,7 @@ def hosts(fleet: t.Any) -> tuple[Host, ...]:
     """
     entries = [_read(name, data) for name, data in plain(fleet).items()]
     identity = nics.Identities([host for host, _declared, _purge in entries])
-    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in entries)
+    return tuple(_with_nics(entry, identity) for entry in entries)
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:
@@ -180,7 +180,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         inspected=True,
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
-        version=_version((found.get("libvirt") or {}).get("version")),
+        version=report.read_version((found.get("libvirt") or {}).get("version")),
         links=report.read_links(found["links"]),
         unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
         unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
@@ -216,7 +216,8 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
     )
 
 
-def _with_nics(host: Host, declared: t.Sequence[Desired], identity: nics.Identities, *, purge: bool) -> Host:
+def _with_nics(entry: _Read, identity: nics.Identities) -> Host:
+    host, declared, purge = entry
     return guarded(host, lambda: nics.with_nics(host, declared, identity, purge=purge))
 
 
@@ -273,12 +274,6 @@ def _libvirt_error(found: Values) -> str:
     if _host_error(found) or libvirt.get("available"):
         return ""
     return str(libvirt.get("reason") or "libvirt was not queried")
-
-
-def _version(text: str | None) -> int | None:
-    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
-    parts = re.findall(r"\d+", text or "")[:3]
-    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
 def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
@@ -138,6 +139,12 @@ def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
         )
         for one in data
     }
+
+
+def read_version(text: str | None) -> int | None:
+    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
+    parts = re.findall(r"\d+", text or "")[:3]
+    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
 def read_links(data: t.Iterable[Values]) -> Links:

@@ -107,6 +107,8 @@ def test_a_nic_on_a_network_that_does_not_serve_it(there: list[t.Any], variables
     [
         ([network("lan", "eth0")], on(nic(mac=A))),
         ([network("lan", "eth0", active=False)], LAN1),
+        # It was stored before, and its network is created now.
+        ([web("web1", U1, Iface(A, "network", {"network": "lan"}, origin="lan"))], LAN1),
         ([], on(nic(mac=A, portgroup="slow"), networks=[lan(portgroups=[{"name": "slow"}])])),
         # A NIC of its own, although the others are on the network.
         ([], on(nic(mac=A, source="eth0"))),
