@@ -124,6 +124,8 @@ class _Assigner:
             # One that is connected to the same uplink in another way moves: it is not to get a second NIC there.
             free = [iface for slot, iface in now if slot.entry is None and not slot.only_live]
             matching = [iface for iface in free if selection.on_uplink_of(desired, iface, self._host)]
+            if len(matching) > 1:
+                raise _several_on_uplink(desired, matching)
         others = [slot for slot, iface in now if slot.entry is not None and any(iface is one for one in matching)]
         if len(matching) > 1 and others:
             raise MacvtapError(
@@ -173,6 +175,14 @@ def _planned(desired: Desired, slot: _Slot) -> Iface | None:
     base = slot.planned or Iface(slot.nic.mac)
     values = {**(base.values if base.type == "direct" else {}), **desired.given}
     return replace(base, type="direct", values={name: text for name, text in values.items() if text is not None})
+
+
+def _several_on_uplink(desired: Desired, found: t.Sequence[Iface]) -> MacvtapError:
+    return MacvtapError(
+        f"domain {desired.domain!r} has no interface with {desired.by} {desired.key}, and {len(found)} that are on the "
+        f"same uplink: {'; '.join(map(selection.describe, found))}. Set mac: that of the one that moves, or a new one",
+        path=join_path(desired.path, desired.by),
+    )
 
 
 def _ambiguous_later(declared: t.Sequence[Desired], index: int, slot: _Slot, at: int) -> MacvtapError:
