@@ -53,11 +53,17 @@ def only(*hosts: tuple[Values, Values]) -> Conflict:
 
 def places(conflict: Conflict) -> list[str]:
     """Return the places of a conflict as texts."""
-    return [" ".join(filter(None, (p.host, p.domain, p.nic or p.link, p.seen))) for p in conflict.where]
+    return [" ".join(filter(None, (p.host, p.domain, p.nic or p.link or p.network, p.seen))) for p in conflict.where]
 
 
 def web(name: str = "web1", uuid: str = U1, *stored: Iface, live: t.Sequence[Iface] = ()) -> Domain:
     return Domain(name, uuid, bool(live), stored=stored, live=tuple(live))
+
+
+def on_lan(address: str, *, live: str = "", **values: str) -> Iface:
+    """Return a NIC on the network lan as it is stored, or with a ``live`` uplink as it runs."""
+    own = {"network": "lan", **({"source": live, "mode": "bridge"} if live else {}), **values}
+    return Iface(address, values=own)
 
 
 def nic(domain: str = "web1", **options: t.Any) -> Values:

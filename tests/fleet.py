@@ -10,6 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
 
 Values = t.Dict[str, t.Any]
 
@@ -27,8 +28,15 @@ def uplink(number: int, name: str = "eth0", **values: t.Any) -> Link:
     return Link(**{"name": name, "index": 2, "mac": own, "mtu": 1500, "up": True, **values})
 
 
+def network(name: str = "lan", *interfaces: str, mode: str = "bridge", groups: str = "", **values: t.Any) -> Network:
+    """Return an active network, direct unless ``mode`` is empty, with portgroups of these names."""
+    portgroups = tuple(Portgroup(group) for group in groups.split())
+    own = {"interfaces": interfaces, "forward": mode or "nat", "portgroups": portgroups, "active": True, **values}
+    return Network(mode=mode, name=name, **own)
+
+
 def found(
-    *more: Link | Domain,
+    *more: Link | Domain | Network,
     number: int = 1,
     version: str | None = "9.0.0",
     relay: t.Mapping[str, bool] | None = None,
@@ -50,6 +58,7 @@ def found(
             "version": version,
             "reason": None if version else "no daemon",
         },
+        "networks": report.networks(thing for thing in more if isinstance(thing, Network)) if version else None,
         "domains": report.domains(thing for thing in more if isinstance(thing, Domain)),
     }
 

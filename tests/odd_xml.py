@@ -42,6 +42,8 @@ _ORIGINS: t.Mapping[str, t.Mapping[str, str]] = {
     "user": {},
     "hostdev": {"missing": "yes"},
 }
+_OF_NETWORK = {"network", "portgroup"}
+_OF_PLACE = {*_OF_NETWORK, "source", "mode"}
 _TEXT = st.sampled_from(["eth0", "it's", 'a "b"', "<&gt;>", "\r", "\n\t", " "]) | st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"),
     min_size=1,
@@ -79,6 +81,11 @@ def value_of(field: Field) -> st.SearchStrategy[str]:
     return st.sampled_from(field.choices) if field.choices else _TEXT
 
 
+def names() -> st.SearchStrategy[str]:
+    """Names of networks and portgroups, which have any characters."""
+    return _TEXT
+
+
 def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
     chosen = st.lists(st.sampled_from(_FREE) | st.sampled_from(IN_XML), max_size=most, unique=True)
     drawn = chosen.flatmap(lambda fields: st.fixed_dictionaries({field.name: value_of(field) for field in fields}))
@@ -87,7 +94,13 @@ def values(*, most: int = 12) -> st.SearchStrategy[dict[str, str]]:
 
 def _written(values: t.Mapping[str, str]) -> dict[str, str]:
     """Return them as libvirt writes them."""
-    return {name: text for name, message in values.items() if (text := BY_NAME[name].normalize(message)) is not None}
+    return placed({n: text for n, message in values.items() if (text := BY_NAME[n].normalize(message)) is not None})
+
+
+def placed(values: t.Mapping[str, str]) -> dict[str, str]:
+    """Return ``values`` of an interface that is either on a network or on an uplink."""
+    others = ("source", "mode") if "network" in values else ("portgroup",)
+    return {name: text for name, text in values.items() if name not in others}
 
 
 def mac_of(index: int) -> str:
@@ -156,7 +169,7 @@ def _nic(rng: random.Random, kind: str, mac: str, wanted: t.Mapping[str, str]) -
     if _ORIGINS.get(kind):
         tree["source",] = dict(_ORIGINS[kind])
     for field in IN_XML:
-        if field.name in wanted and (kind == "direct" or field.name not in {"source", "mode"}):
+        if field.name in wanted and field.name not in (_OF_NETWORK if kind == "direct" else _OF_PLACE):
             for length in range(1, len(field.element)):
                 tree.setdefault(field.element[:length], {})
             tree.setdefault(field.element, {}).update(field.write(wanted[field.name]))

@@ -14,7 +14,9 @@ description:
   - Adds, changes and removes network interfaces of the type C(direct) in libvirt domains. libvirt creates a macvtap
     link for each of them.
   - Use O(domain) and a selector for one interface, or O(interfaces) for many interfaces of any number of domains.
-  - The selector is O(mac), else O(alias), else O(target), else O(source), if the domain has only one interface on it.
+  - The selector is O(mac), else O(alias), else O(target), else O(source) or O(network), if the domain has only one
+    interface on it. An interface that is on an uplink of the O(network), or on a network over the O(source), is taken
+    if there is no other, and moves.
     It is compared with the stored configuration, not with the running guest. If two interfaces share a MAC address, an
     O(alias), O(target) or O(source) beside O(mac) selects one. Of such a pair only the stored configuration is changed.
   - The entries of one task are applied together. Entries with a O(mac) come first, so that other entries do not select
@@ -48,7 +50,8 @@ options:
       - While a guest has a NIC in mode V(passthrough), the NIC has the guest's MAC address. It is then found by its
         permanent address.
       - With O(xml_file) or a remote O(uri) the links are unknown, so only names of up to 15 bytes are accepted.
-      - Required for an interface that does not exist yet.
+      - Either this or O(network) is required for an interface that does not exist yet. An interface on a network moves
+        to the source, and keeps the mode that it had unless O(mode) is set.
     type: str
     aliases: [parent, dev]
   mode: &mode
@@ -64,10 +67,35 @@ options:
         it is V(bridge), with a warning. That is so on a source that is down, with a remote O(uri) and with O(xml_file).
         See O(auto) for existing interfaces.
       - If this is not set, an existing interface keeps its mode, and a new one is in mode V(bridge).
+      - Refused for an interface that stays on a O(network), which has one mode for all its NICs.
       - For a running guest the mode is changed on the macvtap link itself, and the guest does not notice. Changes to
         and from V(passthrough) need a replug. libvirt shows the old mode until the guest is stopped and started.
     type: str
     choices: [bridge, vepa, private, passthrough, passthru, auto]
+  network: &network
+    description:
+      - A direct network of libvirt, instead of O(source) and O(mode). Such a network has a name for the LAN that is the
+        same on all hosts, and has the uplinks and the mode. C(libvirt_direct_network) manages it.
+      - libvirt stores the interface with the type C(network), and this module treats it like one of the type
+        C(direct). O(convert) is not needed to move it between a network and a O(source).
+      - The network must exist, be active, and have the forward mode V(bridge), V(vepa), V(private) or V(passthrough)
+        without a bridge. Interfaces on other networks (NAT) are of another type, and need O(convert).
+      - libvirt has no way to move a running guest's NIC to another network. If the guest would have the same uplink in
+        the same mode, it keeps the NIC that it has, and libvirt connects it with the network at its next start. Until
+        then it does not count as a user of the network, and C(virsh migrate) does not find its uplink on a host that
+        calls it otherwise.
+      - With O(xml_file) networks are unknown, so any name is accepted. An interface on a network that the task does not
+        name is of another type, and needs O(convert).
+      - An entry of O(interfaces) with a O(source) or O(mode) does not take the default beside it, and the reverse.
+    version_added: 0.2.0
+    type: str
+  portgroup: &portgroup
+    description:
+      - The portgroup of the O(network), with settings such as the virtual port. Without one the NIC gets the network's
+        default portgroup. An empty string removes it.
+      - An interface that moves to another O(network) without this loses its portgroup.
+    version_added: 0.2.0
+    type: str
   model: &model
     description:
       - NIC model that the guest sees, such as V(virtio) or V(e1000e).
@@ -264,9 +292,10 @@ options:
     type: int
   convert: &convert
     description:
-      - Convert an interface of another type (C(bridge), C(network), C(ethernet), …) with this MAC address to type
-        C(direct). Model, alias, PCI address and boot order are kept. What a macvtap link cannot have is removed, with a
-        warning. A host device (C(hostdev)) becomes a V(virtio) NIC, unless O(model) is set.
+      - Convert an interface of another type (C(bridge), C(ethernet), C(network) with NAT, …) with this MAC address to
+        type C(direct), or to a direct O(network). Model, alias, PCI address and boot order are kept. What a macvtap
+        link cannot have is removed, with a warning. A host device (C(hostdev)) becomes a V(virtio) NIC, unless O(model)
+        is set.
       - Without it such an interface is refused. With it and O(state=absent), an interface that was never converted
         stays as it is.
     version_added: 0.2.0
@@ -288,6 +317,8 @@ options:
       mac: *mac
       source: *source
       mode: *mode
+      network: *network
+      portgroup: *portgroup
       model: *model
       driver: *driver
       target: *target
@@ -431,6 +462,8 @@ notes:
     without an event, such as C(virsh attach-device --config), go unnoticed.
   - If there is no free PCI slot for a new interface, libvirt adds a controller to the stored configuration as well.
   - To convert a direct interface back to another type, use a tool such as C(virt-xml) with C(--edit).
+  - An interface on a direct O(network) is stored with the type C(network). In RV(changes) its type is C(direct) all the
+    same.
   - A user's own libvirt, with the URI C(qemu:///session), stores such interfaces. It cannot start a guest with one,
     because only root can create macvtap links.
   - Links of the host are read only if the guests run on this host. With a remote URI a missing source shows only when
@@ -511,6 +544,14 @@ EXAMPLES = r"""
     source: eth0
     mode: bridge
     convert: true
+
+- name: Connect guests to the LAN by the name of a libvirt network, whatever the uplink is called on this host
+  linuxvirt.macvtap.libvirt_direct_iface:
+    network: lan
+    interfaces:
+      - {domain: web1, mac: "52:54:00:10:00:01"}
+      - {domain: web2, mac: "52:54:00:10:00:02", portgroup: trusted}
+      - {domain: old1, mac: "52:54:00:10:00:04", convert: true}
 
 - name: Keep only these direct interfaces of web1
   linuxvirt.macvtap.libvirt_direct_iface:
@@ -718,6 +759,7 @@ def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(params, "interfaces", options, clears_default)
+    entries = declare.with_own_place(entries, params["interfaces"])
     defaults = _glue.defaulted(params, "interfaces", "allmulticast")
     lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
     with lock, _domains(module) as domains:

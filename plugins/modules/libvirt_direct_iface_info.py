@@ -13,7 +13,8 @@ version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Returns the network interfaces of the type C(direct) of all domains of a host, or of some of them. Each is returned
-    as stored and as in the running guest, with the differences.
+    as stored and as in the running guest, with the differences. Interfaces on direct networks of libvirt belong to
+    them.
   - For each interface of a running guest it also returns the macvtap link on the host, its character device, and
     whether the guest's QEMU holds that open.
   - Changes nothing, and connects to libvirt read-only.
@@ -140,13 +141,14 @@ domains:
         live:
           description:
             - The same for the running guest, with the name of its link as C(target), and with the link's real mode and
-              C(allmulticast); V(null) if the guest does not run or does not have the interface.
+              C(allmulticast); V(null) if the guest does not run or does not have the interface. On a direct network it
+              has the C(source) and C(mode) that the network gave it.
           type: dict
           returned: always
         differences:
           description:
             - How the running guest's interface differs from the stored one. Names that libvirt generates for a running
-              guest are no difference.
+              guest are no difference. An interface on a direct network is compared with what its network gives it.
           type: list
           elements: dict
           returned: always

@@ -11,8 +11,8 @@ short_description: Gather information about a host for macvtap
 version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
-  - Returns whether the kernel supports macvtap, all links and which of them can be parents of macvtap links, and the
-    interfaces of all libvirt domains, stored and live.
+  - Returns whether the kernel supports macvtap, all links and which of them can be parents of macvtap links, all
+    libvirt networks, and the interfaces of all libvirt domains, stored and live.
   - The playbook C(linuxvirt.macvtap.preflight) compares these results for a whole fleet, by the filter
     P(linuxvirt.macvtap.fleet_conflicts#filter).
   - Changes nothing. Does not fail on a host without libvirt, or whose libvirt daemon does not run.
@@ -285,6 +285,65 @@ libvirt:
       type: str
       returned: always
   sample: {uri: "qemu:///system", available: true, version: 9.0.0, reason: null}
+networks:
+  description: All libvirt networks, sorted by name. V(null) if libvirt did not list them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    uuid:
+      description: UUID.
+      type: str
+      returned: always
+    mode:
+      description: Mode of the macvtap links of its guests. V(null) if it is not a direct network.
+      type: str
+      returned: always
+    forward:
+      description: Its forward mode, such as V(nat), or V(isolated) without one.
+      type: str
+      returned: always
+    interfaces:
+      description: The uplinks of a direct network.
+      type: list
+      elements: str
+      returned: always
+    pf:
+      description: The physical function whose virtual functions are the uplinks, V(null) if there is none.
+      type: str
+      returned: always
+    portgroups:
+      description: Each portgroup's C(name), and whether it is the C(default).
+      type: list
+      elements: dict
+      returned: always
+    active:
+      description: Whether it is active. Guests start only on active networks.
+      type: bool
+      returned: always
+    persistent:
+      description: Whether its configuration is stored.
+      type: bool
+      returned: always
+    autostart:
+      description: Whether libvirt starts it at boot.
+      type: bool
+      returned: always
+  sample:
+    - name: lan
+      uuid: 8a0c1a8e-4a43-4d6b-a4b8-5f5d1c0d4a11
+      mode: bridge
+      forward: bridge
+      interfaces: [eth0]
+      pf: null
+      portgroups: [{name: slow, default: false}]
+      active: true
+      persistent: true
+      autostart: true
 domains:
   description: All domains, sorted by name. Empty if RV(libvirt.available) is V(false).
   returned: success
@@ -349,6 +408,7 @@ domains:
           live:
 """
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
@@ -362,26 +422,28 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import p
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 
 
 def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     # First, because it may wait: the links of released NICs are gone then.
-    libvirt, domains = _libvirt(module.params["uri"], module.params["timeout"])
+    libvirt, networks, domains = _libvirt(module.params["uri"], module.params["timeout"])
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=frozenset(session.observe(())))
         reach = RouteMonitor(sock).observe()
     relay = module.params["relay"]
     if module.params["relay_vepa"]:
-        relay = [*relay, *report.below_vepa(links, domains)]
+        relay = [*relay, *report.below_vepa(links, domains, networks or ())]
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, support.evaluate(running)),
         "links": report.links(links, _reflects(relay, links), reach),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,
+        "networks": None if networks is None else report.networks(networks),
         "domains": report.domains(domains),
     }
 
@@ -392,14 +454,23 @@ def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
     return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
 
 
-def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], tuple[Domain, ...]]:
+def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], tuple[Network, ...] | None, tuple[Domain, ...]]:
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
             host, _outstanding = settled.observe(hv, None, timeout)
+            networks = _networks(hv)
     except MacvtapError as exc:
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, ()
+        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, None, ()
     version = inspection.version_text(host.version)
-    return {"uri": uri, "available": True, "version": version, "reason": None}, tuple(host.domains.values())
+    found = {"uri": uri, "available": True, "version": version, "reason": None}
+    return found, networks, tuple(host.domains.values())
+
+
+def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
+    """Return all networks, None if there is no driver for them, or if its daemon does not run."""
+    with contextlib.suppress(MacvtapError):
+        return tuple(network for _name, network in sorted(hv.networks().items()))
+    return None
 
 
 def main() -> None:

@@ -230,7 +230,7 @@ def test_if_one_domain_is_refused_the_others_are_put_back(hv: Hypervisor, module
         ({"domain": "web1", "mac": "00:00:00:00:00:00", "source": "eth0"}, r"^mac: .*zero"),
         ({"domain": "web1", "mac": B}, r"^source: is required, since domain 'web1' has no interface"),
         ({"domain": "web1", "mac": C}, r"^mac: .*of type 'user'"),
-        ({"domain": "web1"}, r"^mac: a selector is required: set mac, alias, target or source"),
+        ({"domain": "web1"}, r"^mac: a selector is required: set mac, alias, target, source or network"),
         ({"interfaces": [{"mac": A}]}, r"^interfaces\[0\]\.domain: a domain name is required"),
         ({"domain": "web1", "mac": A, "mtu": 9000}, r"^mtu: libvirt refuses an MTU .* Set it on the source"),
         ({"domain": "web1", "mac": A, "vlan": 20}, r"^vlan: .*Use a VLAN interface"),

@@ -167,38 +167,6 @@ def test_a_converted_interface_keeps_what_the_guest_knows_it_by(
         assert A in hv.run("ip", "link")
 
 
-NETWORK = "<network><name>mv</name><forward mode='bridge'><interface dev='up1'/></forward></network>"
-
-
-def test_a_nic_of_a_macvtap_network_is_the_networks(hv: Hypervisor, module: Module) -> None:
-    """A running one is shown as one of type direct; purge leaves it, and passthrough keeps off its source."""
-    hv.virsh("net-define", "/dev/stdin", stdin=NETWORK)
-    hv.virsh("net-start", "mv")
-    try:
-        of_network = (
-            f"<interface type='network'><mac address='{B}'/><source network='mv'/><model type='virtio'/></interface>"
-        )
-        hv.define(domain("web1", nic(A)))
-        hv.define(domain("web2"))
-        for name in ("web1", "web2"):
-            hv.virsh("start", name)
-        hv.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=of_network)
-        before = hv.dump("web1", live=True)
-        assert "type='direct'" in element(before, B)
-        kept = ok(module(interfaces=[{"domain": "web1", "mac": A}], purge=True))
-        assert not kept["changed"]
-        assert not ok(module(domain="web1", source="up1", state="absent"))["changed"]
-        assert hv.dump("web1", live=True) == before
-        address = hv.run("cat", "/sys/class/net/up1/address")
-        for check in (True, False):
-            failed = module(domain="web2", mac=C, source="up1", mode="passthrough", check=check)
-            assert "must be the only one on its parent; up1 would have web2" in failed["msg"], failed
-        assert hv.run("cat", "/sys/class/net/up1/address") == address
-    finally:
-        hv.virsh("net-destroy", "mv")
-        hv.virsh("net-undefine", "mv")
-
-
 @pytest.mark.parametrize("running", [False, True])
 def test_a_nic_that_was_moved_is_not_found_where_it_was(hv: Hypervisor, module: Module, running: bool) -> None:
     hv.define(domain("web1", nic(A)))

@@ -126,9 +126,41 @@ def test_the_switch_behind_what_is_in_mode_vepa_is_asked_for(hv: Hypervisor, wha
     assert {answer for links in known for name, answer in links.items() if name != "eth0"} == {None}
 
 
+LAN = """<network><name>lan</name><forward mode='bridge'><interface dev='eth0'/></forward>
+<portgroup name='trusted' trustGuestRxFilters='yes'/></network>"""
+# It has the same forward mode, but an existing bridge.
+BRIDGED = "<network><name>bridged</name><forward mode='bridge'/><bridge name='br9'/></network>"
+
+
+def test_networks_and_who_is_on_them(hv: Hypervisor) -> None:
+    for xml in (BRIDGED, LAN):
+        hv.virsh("net-define", "/dev/stdin", stdin=xml)
+    try:
+        hv.virsh("net-start", "lan")
+        on_lan = (
+            f"<interface type='network'><mac address='{A}'/><source network='lan' portgroup='trusted'/></interface>"
+        )
+        hv.define(domain("web1", on_lan))
+        hv.virsh("start", "web1")
+        returned = look(hv)
+    finally:
+        hv.clear()
+        hv.virsh("net-destroy", "lan")
+        for name in ("bridged", "lan"):
+            hv.virsh("net-undefine", name)
+    bridged, lan = returned["networks"]
+    assert (bridged["name"], bridged["mode"], bridged["interfaces"], bridged["active"]) == ("bridged", None, [], False)
+    assert (lan["name"], lan["mode"], lan["interfaces"], lan["active"]) == ("lan", "bridge", ["eth0"], True)
+    assert lan["portgroups"] == [{"name": "trusted", "default": False}]
+    (interface,) = returned["domains"][0]["interfaces"]
+    stored, live = interface["stored"], interface["live"]
+    assert (stored["network"], stored["portgroup"]) == (live["network"], live["portgroup"]) == ("lan", "trusted")
+    assert (live["source"], live["mode"], stored.get("source")) == ("eth0", "bridge", None)
+
+
 def test_no_daemon_is_no_failure(hv: Hypervisor) -> None:
     returned = look(hv, uri="qemu+unix:///system?socket=/nowhere")
-    assert returned["domains"] == []
+    assert (returned["domains"], returned["networks"]) == ([], None)
     assert returned["libvirt"]["available"] is False
     assert returned["libvirt"]["version"] is None
     assert returned["libvirt"]["reason"].startswith("cannot connect to 'qemu+unix:///system?socket=/nowhere'")

@@ -28,17 +28,19 @@ PLANNERS = (
     "*.planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
-    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions _domains.report *.inspection _fleet.* _plan",
+    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions _domains.network_validate *.report",
+    "*.inspection _fleet.* _plan",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = frozenset(("_reflective_relay.ask", "_domains.run"))
+GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run"))
 
 # The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
 # packages.
 LAYERS = (
     ("_fleet",),
     ("_domains", "_dhcp"),
+    ("_networks",),
     ("_persistence", "_keeper"),
     ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
     ("_links",),

@@ -35,7 +35,7 @@ def names_set_by(tasks: t.Any) -> set[str]:
     for task in tasks or ():
         found |= {*task.get("vars", {}), *task.get("ansible.builtin.set_fact", {})}
         found |= {task["register"]} if "register" in task else set()
-        for inner in ("tasks", "post_tasks", "block", "rescue"):
+        for inner in ("roles", "tasks", "post_tasks", "block", "rescue"):
             found |= names_set_by(task.get(inner))
     return found
 

@@ -18,6 +18,7 @@ from support import ROOT
 ROLES = {
     "kernel": "macvtap_kernel",
     "links": "macvtap_links",
+    "networks": "macvtap_networks",
     "domains": "macvtap_domains",
     "host_access": "macvtap_host_access",
 }

@@ -32,8 +32,13 @@ class Domains(t.Protocol):
     def outlives_boot(self) -> bool:
         """Whether outstanding requests are handled after a reboot of this host too."""
 
-    def observe(self, names: t.Iterable[str], sources: t.Collection[str] = ()) -> Host:
-        """Read the domains ``names``, without those that do not exist, and the host's links ``sources`` in full."""
+    def observe(
+        self, names: t.Iterable[str], sources: t.Collection[str] = (), declared: t.Collection[str] = ()
+    ) -> Host:
+        """Read the domains ``names``, without those that do not exist, and the host's links ``sources`` in full.
+
+        ``declared`` are the networks that interfaces are declared on.
+        """
 
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the MAC addresses of its other domains."""

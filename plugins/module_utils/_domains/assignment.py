@@ -120,6 +120,12 @@ class _Assigner:
         )
         if desired.nic is not None:
             matching = [one for one in (selection.find_in(present, desired.nic),) if one is not None]
+        if not matching and desired.present and desired.by in {"source", "network"}:
+            # One that is connected to the same uplink in another way moves: it is not to get a second NIC there.
+            free = [iface for slot, iface in now if slot.entry is None and not slot.only_live]
+            matching = [iface for iface in free if selection.on_uplink_of(desired, iface, self._host)]
+            if len(matching) > 1:
+                raise _several_on_uplink(desired, matching)
         others = [slot for slot, iface in now if slot.entry is not None and any(iface is one for one in matching)]
         if len(matching) > 1 and others:
             raise MacvtapError(
@@ -171,6 +177,14 @@ def _planned(desired: Desired, slot: _Slot) -> Iface | None:
     return replace(base, type="direct", values={name: text for name, text in values.items() if text is not None})
 
 
+def _several_on_uplink(desired: Desired, found: t.Sequence[Iface]) -> MacvtapError:
+    return MacvtapError(
+        f"domain {desired.domain!r} has no interface with {desired.by} {desired.key}, and {len(found)} that are on the "
+        f"same uplink: {'; '.join(map(selection.describe, found))}. Set mac: that of the one that moves, or a new one",
+        path=join_path(desired.path, desired.by),
+    )
+
+
 def _ambiguous_later(declared: t.Sequence[Desired], index: int, slot: _Slot, at: int) -> MacvtapError:
     desired = declared[index]
     other = declared[slot.entry].path if slot.entry is not None else "stored"
@@ -198,6 +212,6 @@ def _duplicate(desired: Desired, other: Desired, nic: Nic) -> MacvtapError:
 
 def _new_address(desired: Desired, domain: Domain, host: Host, taken: t.Collection[str]) -> str:
     # Hosts with the same UUID have the same domain, which must keep its address when it migrates.
-    seed = f"{domain.uuid or domain.name}/{desired.given.get('source') or desired.key}"
+    seed = f"{domain.uuid or domain.name}/{desired.given.get('source') or desired.given.get('network') or desired.key}"
     own = {iface.mac for other in host.domains.values() for iface in (*other.stored, *other.live)}
     return _mac.stable(seed, prefix=desired.mac_prefix, taken={*own, *(host.macs or ()), *taken})

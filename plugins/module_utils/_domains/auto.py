@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import assignment, networks, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic, target
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
@@ -38,7 +38,7 @@ def resolve_modes(declared: t.Sequence[Desired], modes: t.Mapping[str, str | Non
 
 
 def case(desired: Desired, nic: Nic, host: Host) -> Case:
-    iface = _existing(nic)
+    iface = _existing(nic, host)
     source = desired.given.get("source") or (iface.get("source") if iface else None)
     link = link_of(source, host.links) if host.links is not None else None
     current_mode = None
@@ -50,10 +50,10 @@ def case(desired: Desired, nic: Nic, host: Host) -> Case:
     return Case(desired.path, target(nic), link.name if link else None, desired.given.get("mode"), current_mode)
 
 
-def _existing(nic: Nic) -> Iface | None:
+def _existing(nic: Nic, host: Host) -> Iface | None:
     """Return the direct interface whose mode counts; the mode of another type means something else."""
     iface = nic.stored or nic.live
-    return iface if iface is not None and iface.type == "direct" else None
+    return networks.effective(iface, host.networks, nic.live) if iface and iface.type == "direct" else None
 
 
 def _with_mode(desired_values: t.Mapping[str, str | None], mode: str | None) -> dict[str, str | None]:

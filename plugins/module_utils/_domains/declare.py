@@ -17,35 +17,23 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import without_cleared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import SELECTORS, Desired
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address, uuid
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import pci_address
 
-_BYTE, _U16, _U24, _U32 = 255, (1 << 16) - 1, (1 << 24) - 1, (1 << 32) - 1
-# XML cannot represent most of them, and reads a line break in an attribute as a space.
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_U16 = (1 << 16) - 1
 # The greatest slot of a PCI bus.
 _SLOT = 0x1F
-# Minimum and maximum; bandwidth is in KiB/s and KiB.
+# Minimum and maximum.
 _RANGES = {
-    "virtualport.managerid": (0, _BYTE),
-    "virtualport.typeid": (0, _U24),
-    "virtualport.typeidversion": (0, _BYTE),
-    "vlan": (0, 4094),
+    **validate.RANGES,
     "driver.queues": (1, 256),
     "driver.rx_queue_size": (256, 1024),
     "driver.tx_queue_size": (256, 1024),
     "boot_order": (0, _U16),
     "acpi_index": (0, 16383),
-    **{
-        f"bandwidth.{direction}.{what}": (0 if what == "average" else 1, _U32)
-        for direction in ("inbound", "outbound")
-        for what in ("average", "peak", "burst")
-    },
 }
-# LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
-_PROFILE_BYTES = 39
-_QBG, _QBH = "802.1Qbg", "802.1Qbh"
-_PARAMETERS = {_QBG: ("managerid", "typeid", "typeidversion", "instanceid"), _QBH: ("profileid",)}
+# The options that say where an interface is connected, in two ways that exclude each other.
+_PLACES = (("source", "mode"), ("network", "portgroup"))
 
 
 def declare(
@@ -69,6 +57,28 @@ def declare(
     return declared
 
 
+def with_own_place(
+    entries: t.Iterable[tuple[str, dict[str, t.Any]]], own: t.Sequence[t.Mapping[str, t.Any]] | None
+) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return ``entries`` without a default network where an entry has a source or mode of its own, and vice versa.
+
+    ``own`` are the options that the entries set themselves, in the same order; None if there is only one entry.
+    """
+    if own is None:
+        return list(entries)
+    found = []
+    for (path, options), set_here in zip(entries, own):
+        dropped = {
+            name
+            for place, other in (_PLACES, _PLACES[::-1])
+            if any(set_here.get(option) is not None for option in place)
+            for name in other
+            if set_here.get(name) is None
+        }
+        found.append((path, {name: None if name in dropped else value for name, value in options.items()}))
+    return found
+
+
 def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) -> Desired:
     domain = options.get("domain") or only_domain
     if not domain:
@@ -87,13 +97,19 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
             "on the source, and inside the guest",
             path=join_path(path, "mtu"),
         )
-    _validate_virtualport(flat, path)
+    validate.virtualport(flat, path)
+    _validate_place(flat, path)
     desired_values = without_cleared({name: fields.BY_NAME[name].text(value) for name, value in flat.items()})
+    # An interface is either on an uplink or on a network.
+    if desired_values.get("network") is not None:
+        desired_values.update(dict.fromkeys(_PLACES[0]))
+    elif desired_values.get("source") is not None:
+        desired_values.update(dict.fromkeys(_PLACES[1]))
     keys = {"mac": mac, **{name: desired_values.get(name) for name in SELECTORS[1:]}}
     selector = next((name for name in SELECTORS if keys[name]), None)
     if selector is None:
         raise MacvtapError(
-            "a selector is required: set mac, alias, target or source",
+            "a selector is required: set mac, alias, target, source or network",
             path=join_path(path, "mac"),
         )
     return Desired(
@@ -110,12 +126,9 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
 
 
 def _validate_value(name: str, value: t.Any, path: str) -> None:
-    if isinstance(value, str) and _UNWRITABLE.search(value):
-        raise MacvtapError(f"{value!r} has a control character, which XML does not allow", path=path)
-    if name in _RANGES:
-        _values.check_range(value, *_RANGES[name], path)
-    elif name == "source":
-        _validate_source_name(value, path)
+    validate.value(name, value, path, _RANGES)
+    if name == "source":
+        uplinks.validate_name(value, path)
     elif name == "target" and value:
         _values.check_link_name(value, path)
     if name == "target" and re.match(r"(macvtap|macvlan|vnet)", value):
@@ -131,10 +144,6 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         )
     if name == "pci_address" and value:
         _validate_pci_address(value, path)
-    if name == "virtualport.instanceid" and uuid(value) is None:
-        raise MacvtapError(f"{value!r} is not a UUID", path=path)
-    if name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
-        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
     if name == "model" and not re.fullmatch(r"[A-Za-z0-9_-]+", value):
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
@@ -150,28 +159,19 @@ def _validate_pci_address(value: str, path: str) -> None:
         raise MacvtapError(f"libvirt treats {value!r} as no address. Use another one, or leave it out", path=path)
 
 
-def _validate_source_name(name: str, path: str) -> None:
-    if parents.is_address(name):
-        return
-    # The kernel reads % in a new link's name as a template (mt%d).
-    if name in {"", ".", ".."} or re.search(r"[/:%\s\0]", name):
+def _validate_place(flat: t.Mapping[str, t.Any], path: str) -> None:
+    if flat.get("network") == "":
         raise MacvtapError(
-            f"{name!r} cannot be the name of a network link: no white space, no / : % and not . or ..", path=path
+            "an empty name is not a network. Set source to take an interface off its network",
+            path=join_path(path, "network"),
         )
-    _values.check_bytes(name, _values.ALTNAME_BYTES, path)
-
-
-def _validate_virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:
-    kind = flat.get("virtualport.type")
-    parameters = [name.split(".")[1] for name in flat if name.startswith("virtualport.") and name != "virtualport.type"]
-    if kind == "none" or not parameters or kind is None:
-        return
-    for parameter in parameters:
-        if parameter not in _PARAMETERS[kind]:
-            raise MacvtapError(
-                f"{kind} has no such parameter; it has {', '.join(_PARAMETERS[kind])}",
-                path=join_path(path, f"virtualport.{parameter}"),
-            )
+    ours, others = ([name for name in place if flat.get(name) is not None] for place in _PLACES[::-1])
+    if ours and others:
+        raise MacvtapError(
+            f"excludes {' and '.join(others)}: a libvirt network has its own uplinks and mode. Set either network, and "
+            "portgroup if you like, or source and mode",
+            path=join_path(path, ours[0]),
+        )
 
 
 def _validate_unique(declared: t.Iterable[Desired]) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sources
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, networks, sources
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     differing,
     impact_of,
     is_set_by_guest,
+    noticeable,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
     merged,
@@ -34,7 +35,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 # libvirt's own default is rtl8139, an emulated NIC of 100 Mbit/s.
 DEFAULT_MODEL = "virtio"
 # Fields that mean something else for another interface type.
-_OTHER_MEANING = ("source", "mode", "virtualport", "vlan")
+_OTHER_MEANING = ("network", "portgroup", "source", "mode", "virtualport", "vlan")
 # An ethernet interface names an existing link, so libvirt could not create one of that name. A host device has its own
 # driver, and no model that the guest could keep.
 _TYPE_SPECIFIC = {"ethernet": ("target",), "hostdev": ("driver", "model")}
@@ -48,7 +49,9 @@ def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list
     desired_values = sources.as_stored(desired, current, host.links)
     if current is not None and current.type == "direct":
         values = without_dropped(merged(current.values, desired_values), desired_values, current.values)
-        return replace(current, values=values), []
+        _validate_place(desired, values, before)
+        values = networks.storable(values, desired_values, current)
+        return replace(current, values=networks.left(values, current, host.networks, DEFAULT_MODE)), []
     _validate_has_source(desired, desired_values, before)
     base = _kept_values(before)
     warnings = []
@@ -64,15 +67,34 @@ def stored_iface(desired: Desired, before: Nic, host: Host) -> tuple[Iface, list
     values = without_dropped(
         merged({**defaults, **base}, desired_values), desired_values, current.values if current is not None else {}
     )
+    _validate_place(desired, values, before)
+    values = networks.storable(values, desired_values)
     if current is not None:
         return replace(current, type="direct", values=values, origin=None), warnings
     return Iface(before.mac, values=values), warnings
 
 
+def _validate_place(desired: Desired, values: t.Mapping[str, str], before: Nic) -> None:
+    """Refuse a mode of an interface that stays on a network, and a portgroup of one that is on none."""
+    name = values.get("network")
+    if name is not None and desired.given.get("mode") is not None:
+        raise MacvtapError(
+            f"{before.mac} is on the network {name!r}, which has one mode for all its NICs. Change the mode of the "
+            "network (libvirt_direct_network), or set source as well to take this NIC off it",
+            path=join_path(desired.path, "mode"),
+        )
+    if name is None and values.get("portgroup") is not None:
+        raise MacvtapError(
+            f"only a network has portgroups, and {before.mac} is not on one. Set network as well",
+            path=join_path(desired.path, "portgroup"),
+        )
+
+
 def _validate_has_source(desired: Desired, desired_values: t.Mapping[str, str | None], before: Nic) -> None:
-    """Refuse a new or converted interface without a source, unless the running guest has one to take it from."""
+    """Refuse a new or converted interface without a source or network, unless the running guest has one."""
     current = before.stored
-    if desired_values.get("source") is not None or (current is None and _has_direct(before.live)):
+    declared = any(desired_values.get(name) is not None for name in ("source", "network"))
+    if declared or (current is None and _has_direct(before.live)):
         return
     why = (
         f"since domain {desired.domain!r} has no interface {desired.key} yet"
@@ -80,7 +102,8 @@ def _validate_has_source(desired: Desired, desired_values: t.Mapping[str, str | 
         else f"to convert {before.mac} of domain {desired.domain!r}"
     )
     raise MacvtapError(
-        f"is required, {why}. Set it to the uplink, such as eth0", path=join_path(desired.path, "source")
+        f"is required, {why}. Set it to the uplink, such as eth0, or set network instead",
+        path=join_path(desired.path, "source"),
     )
 
 
@@ -114,11 +137,16 @@ def live_iface(
         hotplugs = running and Impact.LIVE in allowed
         return (stored if hotplugs else None), {}
     declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
+    names = noticeable(live, stored, host)
+    final = networks.effective(stored, host.networks, live)
     due = {
-        name: impact_of(name, live, stored, host)
-        for name in differing(live, stored, host.links)
+        name: impact_of(name, live, final, host)
+        for name in names
         if name in declared or (removed and name.startswith(removed))
     }
+    in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
+    if networks.unnoticed(set(names) - in_place, final):
+        due = {name: impact for name, impact in due.items() if name not in networks.NAMES}
     if "type" in due and Impact.REPLUG not in allowed:
         # The running interface is of another type, and is not changed.
         return live, {}
@@ -130,9 +158,9 @@ def live_iface(
         done.pop(_ALLMULTICAST, None)
     if Impact.REPLUG in done.values():
         # After a replug it is entirely as stored.
-        replugged = multicast.with_link_allmulticast(live, stored, desired)
-        return replugged, dict.fromkeys(differing(live, replugged, host.links), Impact.REPLUG)
-    values = merged(live.values, {name: stored.get(name) for name in done})
+        replugged = multicast.with_link_allmulticast(live, stored, final, desired)
+        return replugged, dict.fromkeys(differing(live, replugged, host), Impact.REPLUG)
+    values = merged(live.values, {name: final.get(name) for name in done})
     if Impact.LIVE in allowed:
         # A link that is down or has another address cuts the guest off, whatever is declared.
         values = {name: text for name, text in values.items() if name not in LINK_FAULTS}

@@ -7,11 +7,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader
 
 _Ifaces = t.Tuple[Iface, ...]
 
@@ -101,9 +102,29 @@ class DomainReader:
             pending=_pending(pending.get(uuid), instance, live_ifaces),
         )
 
+    def with_networks(self, host: Host, declared: t.Collection[str] = (), *, needed: bool = False) -> Host:
+        """Return ``host`` with its libvirt networks, if a task has ``declared`` any or an interface is on one.
+
+        :raises MacvtapError: a task has declared one, and they cannot be read.
+        """
+        ifaces = (i for d in host.domains.values() for i in (*d.stored, *d.live, *(d.saved or ())))
+        if not (declared or needed or networks.any_of(ifaces)):
+            return host
+        try:
+            return replace(host, networks=reader.networks(self._connection))
+        except MacvtapError:
+            if declared or self._connection.lost:
+                raise
+            return host
+
     def with_macs(self, host: Host) -> Host:
         """Return ``host`` with the MAC addresses and link names of its other domains."""
         others, unreadable = self._others(host)
+        if host.networks is None:
+            host = self.with_networks(
+                host, needed=any(networks.any_of(stored) for _one, _name, stored, _live in others)
+            )
+        direct = networks.direct(host)
         macs: dict[str, list[str]] = {}
         targets: dict[str, list[str]] = {}
         stored_by_source: dict[str, list[tuple[str, str, str | None]]] = {}
@@ -113,9 +134,10 @@ class DomainReader:
             for target in {iface.get("target") for iface in stored} - {None}:
                 targets.setdefault(target or "", []).append(name)
             # The NICs of a running guest show as links of the host.
-            for iface in () if listed.active else stored:
-                if iface.type == "direct" and (source := iface.get("source")):
-                    stored_by_source.setdefault(source, []).append((name, iface.mac, iface.get("mode")))
+            for iface in () if listed.active else networks.as_stored(stored, direct):
+                mode = networks.mode(iface, host.networks)
+                for source in networks.certain_uplinks(iface, host.networks):
+                    stored_by_source.setdefault(source, []).append((name, iface.mac, mode))
         return replace(
             host,
             macs={mac: tuple(names) for mac, names in macs.items()},

@@ -22,6 +22,8 @@ _FOREIGN = (
 )
 # Children that belong to a host device: its own driver, and its part in a teaming pair.
 _FOREIGN_OF = {"hostdev": ("driver", "teaming")}
+# The fields of an interface on a libvirt network that say on which one it is.
+_OF_NETWORK = ("network", "portgroup")
 
 
 def read(text: str, index: int | None = None) -> Iface:
@@ -41,13 +43,19 @@ def _parse(element: spans.Element, text: str) -> Iface:
     found = markup.attributes(element)
     source = found.get(("source",), {})
     kind, network = element.attributes.get("type", ""), source.get("network")
-    if network is not None and kind != "network":
-        # A running NIC of a libvirt network also shows what the network assigned, such as a link in mode bridge. Its
-        # type is network all the same.
+    if network is None:
+        found[("source",)] = {name: value for name, value in source.items() if name != "portgroup"}
+    elif kind != "direct":
+        # A running NIC of a libvirt network also shows what the network assigned, such as a bridge. Its type is
+        # network all the same. On a direct network it is of type direct, like the link that it has.
+        found[("source",)] = {name: source[name] for name in _OF_NETWORK if name in source}
+        if kind != "network":
+            for element_path in (("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
+                found.pop(element_path, None)
         kind = "network"
-        for element_path in (("source",), ("virtualport",), ("virtualport", "parameters"), ("vlan", "tag")):
-            found.pop(element_path, None)
-    implied = (f for f in fields.IN_XML if f.implied is not None and (kind == "direct" or f.name != "mode"))
+    # A network sets them, if the interface does not.
+    left_out = {"trust_guest_rx_filters", "mode"} if network is not None else {"mode"} - {kind == "direct" and "mode"}
+    implied = (f for f in fields.IN_XML if f.implied is not None and f.name not in left_out)
     values = {**{field.name: field.implied or "" for field in implied}, **markup.read(element, found, fields.TABLE)}
     return Iface(
         mac=found.get(("mac",), {}).get("address", "").lower(),
@@ -64,9 +72,24 @@ def render(iface: Iface) -> str:
         return _new(iface)
     text = iface.xml.encode()
     element, current = _located(iface.xml)
-    if current.type != iface.type:
+    if iface.type == "direct" and element.attributes.get("type") != xml_type(iface):
         return _converted(text, element, iface)
     return markup.changed(text, element, current.values, iface.values, fields.TABLE).decode()
+
+
+def xml_type(iface: Iface) -> str:
+    """Return the type that libvirt stores: a NIC on a direct network is of type network there."""
+    return "network" if iface.type == "direct" and iface.get("network") is not None else iface.type
+
+
+def for_update(iface: Iface) -> str:
+    """Return the text of a running guest's interface with other values, of the type that libvirt shows.
+
+    For type network libvirt would choose an uplink again, and refuse another one than the NIC has. It finds none for a
+    NIC that has the only one in mode passthrough.
+    """
+    element, current = _located(iface.xml)
+    return markup.changed(iface.xml.encode(), element, current.values, iface.values, fields.TABLE).decode()
 
 
 def same(one: Iface | None, other: Iface | None) -> bool:
@@ -103,11 +126,12 @@ def view(iface: Iface | None) -> str:
     return textwrap.dedent(last[: len(last) - len(last.lstrip())] + text)
 
 
-def lost_by_conversion(iface: Iface) -> list[str]:
+def lost_by_conversion(before: Iface, after: Iface) -> list[str]:
     """Return the names of the elements that an interface loses when it is converted to type direct."""
-    element = spans.locate(iface.xml.encode(), markup.DEPTH)
+    element = spans.locate(before.xml.encode(), markup.DEPTH)
     foreign = _foreign(element)
-    lost = [child.name for child in element.children if child.name in foreign]
+    kept = {name.split(".")[0] for name in after.values} if before.type == after.type else set()
+    lost = [child.name for child in element.children if child.name in foreign and child.name not in kept]
     limits = [inner for child in element.children if child.name == "bandwidth" for inner in child.children]
     return list(dict.fromkeys([*lost, *("bandwidth floor" for inner in limits if "floor" in inner.attributes)]))
 
@@ -118,7 +142,7 @@ def _foreign(element: spans.Element) -> tuple[str, ...]:
 
 def _new(iface: Iface) -> str:
     tree: dict[markup.Path, dict[str, str]] = {("mac",): {"address": iface.mac}}
-    own: dict[str, str] = {"type": iface.type}
+    own: dict[str, str] = {"type": xml_type(iface)}
     for field in fields.IN_XML:
         value = iface.get(field.name)
         if value is None or (value == field.implied and field.name != "mode"):
@@ -131,7 +155,7 @@ def _new(iface: Iface) -> str:
 
 
 def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
-    """Return the element converted to another type, without what only the old type has."""
+    """Return the element converted to another type of libvirt, without what only the old type has."""
     foreign = _foreign(element)
     edits = [
         (child.start - len(spans.indent_of(text, child)), child.end, b"")
@@ -148,8 +172,10 @@ def _converted(text: bytes, element: spans.Element, iface: Iface) -> str:
     old = element.child("source")
     if old is not None:
         edits.append((old.start, old.end, b"<source/>"))
-    text = markup.set_attributes(spans.splice(text, edits), (), {"type": iface.type, "managed": None}, fields.TABLE)
-    attributes = {"dev": iface.get("source") or "", "mode": iface.get("mode") or ""}
+    own = {"type": xml_type(iface), "managed": None}
+    text = markup.set_attributes(spans.splice(text, edits), (), own, fields.TABLE)
+    names = _OF_NETWORK if iface.get("network") is not None else ("source", "mode")
+    attributes = {fields.BY_NAME[name].attribute: iface.get(name) for name in names}
     text = markup.set_attributes(text, ("source",), attributes, fields.TABLE)
     # The other declared fields are set in the converted element.
     return render(Iface(iface.mac, iface.type, iface.values, None, text.decode()))

@@ -8,6 +8,7 @@ import os
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     GUEST_MAC,
     LINK_DOWN,
@@ -34,7 +35,7 @@ def with_host_links(host: Host, sources: t.Collection[str], rules: Rules) -> Hos
     ``rules`` are the udev rules for links that libvirt creates later.
     """
     live = [iface for domain in host.domains.values() for iface in domain.live if iface.type == "direct"]
-    stored = {source for d in host.domains.values() for iface in d.stored if (source := iface.get("source"))}
+    stored = {name for d in host.domains.values() for i in d.stored for name in networks.uplinks(i, host.networks)}
     targets = {name for iface in live if (name := iface.get("target"))}
     links, held, complete = observe(targets, {*sources, *stored})
     domains = {

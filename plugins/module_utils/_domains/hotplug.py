@@ -8,10 +8,16 @@ instance that was observed: one that stopped or restarted gets the stored config
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, hostlinks, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    element,
+    hostlinks,
+    networks,
+    xml,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
@@ -83,7 +89,7 @@ class Hotplug:
                     f"{nic.domain} {nic.mac} disappeared from the running guest while this ran", path=task.path
                 )
             values = {n: v for n, v in {**iface.values, **updates}.items() if v is not None}
-            changed = element.render(replace(iface, values=values))
+            changed = element.for_update(replace(iface, values=values))
             journal.record(task.step, UPDATED)
             handle.updateDeviceFlags(changed, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
@@ -195,10 +201,10 @@ class Hotplug:
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
         """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""
         nic = task.after
-        passed = iface.get("source") if iface.get("mode") == "passthrough" and self._connection.local else None
+        local = self._connection.local
 
         def attach(text: str) -> None:
-            with links.address_kept(passed):
+            with links.address_kept(text, handle) if local else contextlib.nullcontext():
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
@@ -207,15 +213,40 @@ class Hotplug:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            if iface.get("pci_address") is None or not self._connection.may_be_the_slot(exc):
+            others = self._alternatives(iface, exc)
+            if not others:
                 raise
             if self._connection.live(handle, nic.mac) is not None:
                 return True
-            # The running guest uses that slot, or lacks the controller that the stored configuration has now.
-            attach(element.for_hotplug(iface, address=False))
-            self.warnings.append(
-                f"{nic.domain} {nic.mac}: the running guest did not accept it in its stored slot "
-                f"({message_of(exc)}). It is in another slot until the domain is stopped and started, when the "
-                "guest may name it differently"
-            )
+            self.warnings.append(f"{nic.domain} {nic.mac}: {self._attach_another(attach, others)}")
         return True
+
+    def _alternatives(self, iface: Iface, exc: t.Any) -> list[tuple[str, str]]:
+        """Return the other elements to try when attaching failed, each with the warning if it succeeds."""
+        found = []
+        if iface.get("pci_address") is not None and self._connection.may_be_the_slot(exc):
+            # The running guest uses that slot, or lacks the controller that the stored configuration has now.
+            message = (
+                f"the running guest did not accept it in its stored slot ({message_of(exc)}). It is in another slot "
+                "until the domain is stopped and started, when the guest may name it differently"
+            )
+            found.append((element.for_hotplug(iface, address=False), message))
+        unknown = exc.get_error_code() == self._connection.libvirt.VIR_ERR_OPERATION_TIMEOUT
+        if networks.any_of([iface]) and iface.get("source") is not None and not unknown:
+            # A running guest had it. Without its network it is better off than without its NIC.
+            message = (
+                f"libvirt did not attach it to its network again ({message_of(exc)}). It is on {iface.get('source')} "
+                "without the network until the domain is stopped and started"
+            )
+            found.append((element.for_hotplug(networks.off(iface)), message))
+        return found
+
+    def _attach_another(self, attach: t.Callable[[str], None], others: t.Sequence[tuple[str, str]]) -> str:
+        """Attach the first of ``others`` that libvirt accepts, and return its warning."""
+        for text, message in others[:-1]:
+            with contextlib.suppress(self._connection.libvirt.libvirtError):
+                attach(text)
+                return message
+        text, message = others[-1]
+        attach(text)
+        return message

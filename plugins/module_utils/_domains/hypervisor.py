@@ -9,7 +9,7 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_reader import DomainReader
@@ -21,6 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_ru
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -71,15 +73,17 @@ class Hypervisor:
     def warnings(self) -> list[str]:
         return [*self._rules.warnings, *self._guests.warnings, *self._requests.warnings]
 
-    def observe(self, names: t.Iterable[str] | None, sources: t.Collection[str] = ()) -> Host:
+    def observe(
+        self, names: t.Iterable[str] | None, sources: t.Collection[str] = (), declared: t.Collection[str] = ()
+    ) -> Host:
         """Read the domains ``names`` (None: all); the result omits those that do not exist.
 
-        ``sources`` are links of the host that the plan has to know in full.
+        ``sources`` are links of the host that the plan has to know in full, ``declared`` are networks.
         """
         selected = None if names is None else list(dict.fromkeys(names))
-        return self._connection.retry(lambda: self._observe(selected, sources))
+        return self._connection.retry(lambda: self._observe(selected, sources, declared))
 
-    def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str]) -> Host:
+    def _observe(self, names: t.Sequence[str] | None, sources: t.Collection[str], declared: t.Collection[str]) -> Host:
         listed = self._reader.list_all()
         selected = sorted(listed) if names is None else names
         pending = self._requests.outstanding()
@@ -87,6 +91,8 @@ class Hypervisor:
         domains = {name: domain for name, domain in found.items() if domain is not None}
         known = () if len(domains) == len(selected) else tuple(sorted(listed))
         host = Host(self._connection.uri, domains, known, self._version)
+        host = networks.with_direct(self._reader.with_networks(host, declared))
+        sources = {*sources, *networks.uplinks_of(declared, host.networks)}
         if not self._local:
             return replace(host, links_unknown=uris.unknown_links(self._connection.uri))
         return hostlinks.with_host_links(host, sources, self._rules.observe() if self._manages_rules else Rules(None))
@@ -142,6 +148,13 @@ class Hypervisor:
         errors += self._guests.bring(tasks, journal, go_on=True)
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
+
+    def networks(self) -> dict[str, Network]:
+        """Return all libvirt networks, of every kind.
+
+        :raises MacvtapError: this driver has none, or its daemon does not run.
+        """
+        return self._connection.retry(lambda: reader.networks(self._connection))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
         """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""

@@ -11,12 +11,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     HELD,
     LINK_DOWN,
     LINK_MAC,
+    NO_HOST,
     RELEASED,
     Domain,
     Host,
     Iface,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links, report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, report
 
 _LINK = ("name", "ifindex", "parent", "mode", "mac", "mtu", "state")
 
@@ -98,7 +99,7 @@ def direct_pairs(domain: Domain) -> list[selection.Pair]:
 
 
 def differences(
-    stored: Iface | None, live: Iface | None, domain: Domain, links: Links | None = None
+    stored: Iface | None, live: Iface | None, domain: Domain, host: Host = NO_HOST
 ) -> list[dict[str, t.Any]]:
     """Return how the running guest's interface differs from the stored one; [] if the domain is not both."""
     if not (domain.running and domain.persistent):
@@ -107,7 +108,7 @@ def differences(
         return [{"field": "state", "stored": _presence(stored), "live": _presence(live)}]
     return [
         {"field": name, "stored": _value(stored, name), "live": _value(live, name)}
-        for name in impact.due_at_restart(live, stored, links)
+        for name in impact.due_at_restart(live, stored, host, all_names=True)
     ] + [
         {"field": name, "stored": expected, "live": live.get(name)}
         for name, expected in ((LINK_DOWN, "up"), (LINK_MAC, stored.mac))
@@ -128,7 +129,7 @@ def _interface(stored: Iface | None, live: Iface | None, domain: Domain, host: H
         "mac": (stored or live or Iface("")).mac,
         "stored": stored and fields.TABLE.nested(stored.values),
         "live": live and fields.TABLE.nested(live.values),
-        "differences": differences(stored, live, domain, host.links),
+        "differences": differences(stored, live, domain, host),
         "stale_mode": live and live.stale_mode,
         "link": reported and {name: reported[name] for name in _LINK},
         "tap": reported and reported["tap"],

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 # The options that can select an interface, the first that is set first.
-SELECTORS = ("mac", "alias", "target", "source")
+SELECTORS = ("mac", "alias", "target", "source", "network")
 # Faults of a running guest's link, among the values of its interface: it is set down, or has another MAC address.
 # Either takes the guest off the network. GUEST_MAC is no fault: a trusted guest has set that address.
 LINK_FAULTS = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
@@ -56,7 +57,11 @@ class Desired:
 
 @dataclass(frozen=True)
 class Iface:
-    """One ``<interface>`` element, of any type; ``values`` are its fields, as libvirt spells them.
+    """One ``<interface>`` element; ``values`` are its fields, as libvirt spells them.
+
+    ``type`` is libvirt's, but for one on a direct network: libvirt shows it as network when it is stored and as direct
+    when it runs, and here it is direct in both. The running one has the uplink and mode that its network gave it, and
+    the stored one has neither: see networks.py.
 
     ``xml`` is the text of the element that the other fields were read from, "" for a new element. A planner changes the
     fields and never ``xml``: to render the element, only what differs is changed in this text. ``origin`` is what an
@@ -118,7 +123,8 @@ class Host:
     addresses whose rule was edited by hand. ``non_vfs`` are the links that are known not to be SR-IOV virtual
     functions. ``stored_by_source`` has the interfaces that the host's other domains store and that do not run, by
     source, as (domain, MAC address, mode); it is known where ``macs`` are. ``unreadable`` are domains that this user
-    may not read: their addresses are not in ``macs``.
+    may not read: their addresses are not in ``macs``. ``networks`` are the host's libvirt networks by name, None where
+    they are not known, or nothing depends on them.
     """
 
     uri: str
@@ -137,11 +143,16 @@ class Host:
     modified_rules: frozenset[str] = frozenset()
     non_vfs: frozenset[str] = frozenset()
     unreadable: tuple[str, ...] = ()
+    networks: t.Mapping[str, Network] | None = None
 
     @property
     def rules(self) -> frozenset[str]:
         """The MAC addresses with a udev rule, modified ones included."""
         return (self.managed_rules or frozenset()) | self.modified_rules
+
+
+# A host of which nothing is known.
+NO_HOST = Host("", {})
 
 
 def link_of_iface(iface: Iface, links: Links) -> Link | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
@@ -60,7 +60,9 @@ def with_default(desired: Desired, nic: Nic | None, host: Host) -> Desired:
     if _ALL not in desired.defaults or desired.given.get(_ALL) != "yes":
         return desired
     current = (nic.stored or nic.live) if nic is not None else None
-    values = {**(current.values if current is not None and current.type == "direct" else {}), **desired.given}
+    known = current.values if current is not None and current.type == "direct" else {}
+    planned = {name: text for name, text in {**known, **desired.given}.items() if text is not None}
+    values = networks.effective(Iface("", values=networks.storable(planned, desired.given)), host.networks).values
     rest = {name: text for name, text in desired.given.items() if name != _ALL}
     if host.links is None or uris.is_session(host.uri):
         return replace(desired, given=rest)
@@ -80,8 +82,9 @@ def default_warnings(nics: t.Iterable[tuple[Desired, Nic]], host: Host) -> t.Ite
     left_out = [
         f"{nic.domain} {nic.mac}"
         for desired, nic in nics
-        if desired.present and _ALL in desired.defaults and _ALL not in desired.given
-        if nic.stored is not None and nic.stored.get("mode") != "passthrough" and nic.stored.get(_TRUST) != "yes"
+        if desired.present and _ALL in desired.defaults and _ALL not in desired.given and nic.stored is not None
+        for stored in (networks.effective(nic.stored, host.networks),)
+        if stored.get("mode") != "passthrough" and stored.get(_TRUST) != "yes"
     ]
     if left_out:
         yield (
@@ -126,13 +129,15 @@ def unsupported_warning(host: Host, live: Iface | None, *, running: bool) -> str
     return f"{_ALL} {lasts}: {host.rules_unsupported}. Run again after each start"
 
 
-def with_link_allmulticast(live: Iface, stored: Iface, desired: Desired) -> Iface:
+def with_link_allmulticast(live: Iface, stored: Iface, final: Iface, desired: Desired) -> Iface:
     """Return ``stored`` with the allmulticast of the running link, unless it is declared.
+
+    ``final`` is what the guest gets of it: see networks.effective().
 
     Not if libvirt sets it for the guest, or in mode passthrough, where it has no effect.
     """
-    passthrough = "passthrough" in (live.get("mode"), stored.get("mode"))
-    trusted = "yes" in (live.get(_TRUST), stored.get(_TRUST))
+    passthrough = "passthrough" in (live.get("mode"), final.get("mode"))
+    trusted = "yes" in (live.get(_TRUST), final.get(_TRUST))
     if _ALL in desired.given or live.get(_ALL) != "yes" or passthrough or trusted:
         return stored
     return replace(stored, values={**stored.values, _ALL: "yes"})
@@ -140,7 +145,7 @@ def with_link_allmulticast(live: Iface, stored: Iface, desired: Desired) -> Ifac
 
 def _path(desired: Desired, *options: str) -> str:
     """Return the path of the first of ``options`` that is set."""
-    return join_path(desired.path, next((name for name in options if name in desired.given), desired.by))
+    return join_path(desired.path, next((name for name in options if desired.given.get(name) is not None), desired.by))
 
 
 def _validate_reachable(desired: Desired, host: Host) -> None:

@@ -10,7 +10,7 @@ import os
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _lock
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, networks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     HELD,
     RELEASED,
@@ -266,6 +266,8 @@ class Requests:
                 "since": previous["since"] if previous else _now(),
                 "returns": returned is not None,
                 "element": element.for_hotplug(live),
+                # If its network is not active any more.
+                "off_network": element.for_hotplug(networks.off(live)) if networks.any_of([live]) else None,
                 # If it is not stored. The element above is attached if this one fails.
                 "desired": None if returned is None else element.for_hotplug(returned),
                 "ifindex": links.ifindex(live.get("target")) if self._local else None,

@@ -10,9 +10,15 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, sharing, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    multicast,
+    network_validate,
+    networks,
+    sharing,
+    validate,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import differing, is_set_by_guest
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import is_set_by_guest, noticeable
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_DOWN,
     LINK_MAC,
@@ -71,6 +77,9 @@ def plan_of(resolved: t.Sequence[Resolved], host: Host) -> Plan[Nic]:
         *(warning for r in resolved for warning in r.warnings),
         *multicast.default_warnings([(r.desired, r.after) for r in resolved], host),
         *_unreadable_warnings(steps, host),
+        *network_validate.inactive_warnings(
+            ((target(r.before), r.after.stored) for r in resolved if r.after.stored), host
+        ),
         *sharing_warnings,
     )
     return Plan(steps, (*reported, *_live_warnings(steps)))
@@ -129,8 +138,9 @@ def _changes(resolved: Resolved) -> tuple[Change, ...]:
         return (*listed, *_rule_changes(resolved), *_live_changes(resolved, {}))
     changes: dict[str, Change] = {}
     if before.stored is not None and after.stored is not None and before.stored != after.stored:
+        was, will_be = (networks.with_trust(one, resolved.host.networks) for one in (before.stored, after.stored))
         for name in ("type", *BY_NAME):
-            old, new = _value(before.stored, name), _value(after.stored, name)
+            old, new = _value(was, name), _value(will_be, name)
             if old != new:
                 changes[name] = _change(before, name, old, new, _impact(resolved, name))
     listed = [*changes.values(), *_rule_changes(resolved), *_live_changes(resolved, changes)]
@@ -168,11 +178,14 @@ def _live_changes(resolved: Resolved, reported: t.Container[str]) -> list[Change
 
 def _impact(resolved: Resolved, name: str) -> Impact:
     live, stored = resolved.before.live, resolved.after.stored
-    if live is None or stored is None or not resolved.running or name not in differing(live, stored, resolved.links):
+    if live is None or stored is None or not resolved.running:
         return Impact.CONFIG
-    if is_set_by_guest(name, resolved.after.live or live):
+    after = resolved.after.live or live
+    if is_set_by_guest(name, after):
         return Impact.CONFIG
-    return resolved.live_changes.get(name, Impact.RESTART)
+    if name in resolved.live_changes:
+        return resolved.live_changes[name]
+    return Impact.RESTART if name in noticeable(after, stored, resolved.host) else Impact.CONFIG
 
 
 def _presence(iface: Iface | None) -> str:

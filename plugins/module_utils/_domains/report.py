@@ -40,9 +40,9 @@ def conversion_warnings(plan: Plan[Nic]) -> t.Iterator[str]:
     """Return what converted interfaces lose."""
     for step in plan.steps:
         before, after = (nic.stored if nic is not None else None for nic in (step.before, step.after))
-        if before is None or after is None or before.type == after.type:
+        if before is None or after is None or element.xml_type(before) == element.xml_type(after):
             continue
-        lost = element.lost_by_conversion(before)
+        lost = element.lost_by_conversion(before, after)
         if lost:
             yield (
                 f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, network_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import Assigned, assign
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import live_iface, stored_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
@@ -18,12 +18,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_FAULTS,
+    NO_HOST,
     Desired,
     Host,
     Iface,
     Nic,
     target,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.networks import NAMES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import (
     nic_of,
     pairs,
@@ -32,7 +34,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selecti
     unknown_domain,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 # The field that is not in libvirt's XML.
@@ -52,7 +53,7 @@ class Resolved:
     # The impact of each field that this run changes in the running guest.
     live_changes: t.Mapping[str, Impact]
     warnings: tuple[str, ...] = ()
-    links: Links | None = None
+    host: Host = NO_HOST
     # The desired NIC of a transient domain, which stores nothing.
     transient: bool = False
     desired_iface: Iface | None = None
@@ -65,7 +66,7 @@ class Resolved:
         if live is None or stored is None:
             return ("state",)
         faults = (name for name in LINK_FAULTS if name in live.values)
-        return (*due_at_restart(live, stored, self.links, self.desired.given), *faults)
+        return (*due_at_restart(live, stored, self.host, self.desired.given), *faults)
 
 
 def resolve(
@@ -107,7 +108,9 @@ def _is_placed(desired: Desired, nic: Nic, host: Host) -> bool:
     stored, mode = nic.stored, desired.given.get("mode")
     if stored is None or stored.type != "direct":
         return True
-    source = desired.given.get("source")
+    source, network = desired.given.get("source"), desired.given.get("network")
+    if network is not None:
+        return network != stored.get("network")
     moved = source is not None and not same_source(source, stored.get("source"), host.links)
     return moved or mode not in {None, "auto", stored.get("mode")}
 
@@ -129,7 +132,7 @@ def _resolve_one(
         # It was attached by other means, or the guest was asked to release it and still holds it.
         message = f"the running guest has it as an interface of type {only_live.type!r}, which is left alone"
         return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {message}",))
-    _validate_type(desired, before if only_live is None else replace(before, stored=only_live))
+    _validate_type(desired, before if only_live is None else replace(before, stored=only_live), host)
     if desired.present:
         return _present(desired, before, host, unanswered, level)
     if before.stored is not None and before.stored.type != "direct":
@@ -166,7 +169,7 @@ def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, 
         if desired.given.get(_ALLMULTICAST) == "yes":
             warnings.append(f"{target(before)}: {multicast.unsupported_warning(host, live, running=domain.running)}")
     after = Nic(domain.name, before.mac, stored, live, shared=before.shared)
-    return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host.links)
+    return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host)
 
 
 def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
@@ -175,7 +178,7 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
     What a running guest cannot get is only a warning: an error would stop the task's other domains too.
     """
     known = before.live
-    _validate_type(desired, replace(before, stored=known))
+    _validate_type(desired, replace(before, stored=known), host)
     allowed = frozenset() if (before.domain, before.mac) in unanswered or before.shared else LEVELS[level]
     warnings: list[str] = []
     desired_iface: Iface | None = None
@@ -184,9 +187,7 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
         stored = known and replace(known, values=without_generated(known.values))
         desired_iface, warnings = stored_iface(desired, replace(before, stored=stored), host)
         live, live_changes = live_iface(desired, before, desired_iface, host, allowed)
-        due = (
-            ["state"] if live is None else [n for n in differing(live, desired_iface, host.links) if n in desired.given]
-        )
+        due = ["state"] if live is None else [n for n in differing(live, desired_iface, host) if n in desired.given]
         if due:
             warnings.append(
                 f"{target(before)}: the domain is transient, so nothing of it is stored (virsh define would store "
@@ -204,16 +205,19 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
         True,
         live_changes,
         tuple(warnings),
-        host.links,
+        host,
         transient=True,
         desired_iface=desired_iface,
     )
 
 
-def _validate_type(desired: Desired, before: Nic) -> None:
+def _validate_type(desired: Desired, before: Nic, host: Host) -> None:
     stored = before.stored
     if stored is None or stored.type == "direct" or desired.convert:
         return
+    if desired.given.get("network") == stored.get("network"):
+        # It may be none that gives macvtap links.
+        network_validate.validate(desired, stored, NAMES, host)
     hint = ". Set convert: true to convert it" if desired.present else ""
     raise MacvtapError(
         f"domain {before.domain!r} has {before.mac} as an interface of type {stored.type!r}; this module "

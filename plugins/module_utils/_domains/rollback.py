@@ -225,7 +225,7 @@ def _live(
         if current.live is None:
             return before.live, [_change(current, "live", "absent", "present", Impact.LIVE)]
         # No difference if the guest has not released it. The keeper may have attached it as it was stored.
-        names = differing(current.live, before.live, host.links)
+        names = differing(current.live, before.live, host)
         changes = [
             _change(current, f"live.{n}", _value(current.live, n), _value(before.live, n), Impact.REPLUG) for n in names
         ]
@@ -240,9 +240,7 @@ def _live(
 def _updates_undone(current: Nic, before: Iface, applied: Iface, host: Host) -> tuple[Iface | None, list[Change]]:
     live = t.cast("Iface", current.live)
     names = [
-        n
-        for n in differing(live, before, host.links)
-        if before.get(n) != applied.get(n) and live.get(n) == applied.get(n)
+        n for n in differing(live, before, host) if before.get(n) != applied.get(n) and live.get(n) == applied.get(n)
     ]
     values = {**live.values, **{name: before.get(name) for name in names}}
     back = replace(live, values={name: text for name, text in values.items() if text is not None})
@@ -257,7 +255,7 @@ def _started_meanwhile(current: Nic, stored: Iface | None, host: Host) -> list[s
     if current.live is None or stored is None:
         differs = current.live is not stored
     else:
-        differs = bool(due_at_restart(current.live, stored, host.links))
+        differs = bool(due_at_restart(current.live, stored, host))
     if not differs:
         return []
     return [

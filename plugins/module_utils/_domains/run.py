@@ -114,6 +114,7 @@ class _Attempt:
         self._probed = probed
         given = (desired.given.get("source") for desired in declared)
         self._uplinks = {name for source in given if source for name in parents.spellings(source)}
+        self._networks = {name for desired in declared if (name := desired.given.get("network"))}
         self._first: Host | None = None
         # The declarations compared with the domains: as these were first observed, and as they were last observed.
         self._resolved: t.Sequence[resolution.Resolved] = ()
@@ -172,7 +173,8 @@ class _Attempt:
         }
 
     def _observe(self) -> Host:
-        host = self._domains.observe((desired.domain for desired in self._declared), self._uplinks)
+        names = (desired.domain for desired in self._declared)
+        host = self._domains.observe(names, self._uplinks, self._networks)
         named = sources.named(self._declared, host)
         if host.macs is None and resolution.needs_all_macs(named, host, purge=self._options.purge):
             host = self._domains.with_macs(host)
@@ -200,7 +202,7 @@ class _Attempt:
         )
         first = planner.plan_of(self._resolved, host)
         # How the host is reached matters only if a source is taken from it.
-        reach = _reach(host) if disruptions.of_steps(first.steps, host.links or {}) else Reach()
+        reach = _reach(host) if disruptions.of_steps(first.steps, host) else Reach()
         return _Answers(first, warnings, reach)
 
     def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
@@ -208,7 +210,7 @@ class _Attempt:
         states.validate(planned, host)
         links = host.links or {}
         disconnects = reachability.check(
-            disruptions.of_steps(planned.steps, links),
+            disruptions.of_steps(planned.steps, host),
             answers.reach,
             links,
             allowed=self._options.allow_host_disconnect,

@@ -7,15 +7,19 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_libvirts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import suggest
+
+same_source = uplinks.same
 
 Pair = t.Tuple[t.Optional[Iface], t.Optional[Iface]]
 # The fields that distinguish NICs with one MAC address, the most reliable first.
-_DISTINGUISHING = ("pci_address", "alias", "target", "source", "type")
+_DISTINGUISHING = ("pci_address", "alias", "target", "source", "network", "type")
 
 
 def pairs(domain: Domain) -> list[Pair]:
@@ -105,7 +109,7 @@ def matching(desired: Desired, ifaces: t.Iterable[Iface], links: Links | None) -
     if desired.by != "mac":
         return found
     # Of several with one address, as in a teaming pair, the other selectors decide.
-    for name in ("alias", "target", "source"):
+    for name in ("alias", "target", "source", "network"):
         message = desired.given.get(name)
         if len(found) > 1 and message:
             found = [iface for iface in found if matches(iface, name, message, links)] or found
@@ -118,9 +122,22 @@ def matches(iface: Iface, by: str, key: str, links: Links | None) -> bool:
     if by == "mac":
         return iface.mac == key
     if by == "source":
-        # For another type, source means something else.
-        return iface.type == "direct" and same_source(iface.get("source"), key, links)
+        # For another type, source means something else. A running one on a network has the network's.
+        own = iface.type == "direct" and iface.get("network") is None
+        return own and same_source(iface.get("source"), key, links)
+    if by == "network":
+        return iface.type == "direct" and iface.get("network") == key
     return iface.get(by) == key
+
+
+def on_uplink_of(desired: Desired, iface: Iface, host: Host) -> bool:
+    """Whether ``iface`` is on the uplink that ``desired`` selects, or on one of the network that it selects.
+
+    It is then connected in another way: by a network, by none, or by another one.
+    """
+    selected = {desired.key} if desired.by == "source" else networks.uplinks_of([desired.key], host.networks)
+    own = networks.uplinks(iface, host.networks)
+    return any(same_source(one, other, host.links) for one in own for other in selected)
 
 
 def validate_unique(desired: Desired, domain: Domain, found: t.Sequence[Iface]) -> None:
@@ -143,16 +160,9 @@ def owners(host: Host, mac: str, *, exclude: str) -> list[str]:
     return sorted({*observed, *(host.macs or {}).get(mac, ())} - {exclude})
 
 
-def same_source(one: str | None, other: str | None, links: Links | None) -> bool:
-    """Whether two names mean the same link; libvirt accepts alternative names as well."""
-    if one == other or links is None:
-        return one == other
-    link = link_of(one, links)
-    return link is not None and link is link_of(other, links)
-
-
 def describe(iface: Iface) -> str:
-    words = [iface.mac, iface.type, iface.get("source") or iface.origin, iface.get("alias"), iface.get("target")]
+    place = iface.get("network") or iface.get("source") or iface.origin
+    words = [iface.mac, iface.type, place, iface.get("alias"), iface.get("target")]
     return " ".join(word for word in words if word)
 
 

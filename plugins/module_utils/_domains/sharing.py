@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     Desired,
     Host,
@@ -51,16 +51,21 @@ def validate(cases: t.Sequence[Case], host: Host) -> list[str]:
     uses = _uses(cases, host)
     alone = {source for source, those in uses.items() if any(use.mode in links_validate.PASSTHRU for use in those)}
     warnings = []
-    for desired, _before, after in placed:
+    for desired, before, after in placed:
         stored = after.stored or after.live
-        source = _name(stored.get("source") if stored else None, host)
-        own = _Use("", after.domain, after.mac, stored.get("mode") if stored else None, False)
-        if own.mode not in links_validate.PASSTHRU and source not in alone:
+        if stored is None:
             continue
-        others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
-        if links_validate.crowded([own.mode, *(use.mode for use in others)]):
-            warnings += _validate_one(desired, own, others, source, host)
-    return warnings
+        if networks.is_pool(stored, host.networks):
+            warnings += _validate_pool(desired, before, after, uses, host)
+            continue
+        own = _Use("", after.domain, after.mac, networks.mode(stored, host.networks), False)
+        for source in (_name(name, host) for name in networks.uplinks(stored, host.networks)):
+            if own.mode not in links_validate.PASSTHRU and source not in alone:
+                continue
+            others = [use for use in uses.get(source, ()) if (use.domain, use.mac) != (own.domain, own.mac)]
+            if links_validate.crowded([own.mode, *(use.mode for use in others)]):
+                warnings += _validate_one(desired, own, others, source, host)
+    return list(dict.fromkeys(warnings))
 
 
 def _is_placed(case: Case, host: Host) -> bool:
@@ -74,6 +79,8 @@ def _is_placed(case: Case, host: Host) -> bool:
         or (before.live is None) != (after.live is None)
     ):
         return True
+    if before_iface.get("network") != after_iface.get("network"):
+        return True
     moved = not selection.same_source(before_iface.get("source"), after_iface.get("source"), host.links)
     return moved or before_iface.get("mode") != after_iface.get("mode")
 
@@ -83,7 +90,8 @@ def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source:
     clashing = [use for use in others if (use.active and running) or use.domain == own.domain]
     whose = f"{own.domain} {own.mac}"
     if links_validate.crowded([own.mode, *(use.mode for use in clashing)]):
-        path = join_path(desired.path, "mode" if "mode" in desired.given else "source")
+        option = next((name for name in ("mode", "network") if desired.given.get(name) is not None), "source")
+        path = join_path(desired.path, option)
         raise MacvtapError(
             f"{links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in clashing])}. libvirt "
             "would fail, and some versions leave the guest's address on the source. Use another source, or mode: "
@@ -92,6 +100,41 @@ def _validate_one(desired: Desired, own: _Use, others: t.Sequence[_Use], source:
         )
     text = links_validate.not_alone(source, whose, own.mode, [(use.name, use.mode) for use in others])
     return [f"{whose}: {text}. The second of these guests or links does not start"]
+
+
+def _validate_pool(
+    desired: Desired, before: Nic, after: Nic, uses: t.Mapping[str, t.Sequence[_Use]], host: Host
+) -> list[str]:
+    """Refuse to attach a NIC to a network whose uplinks are all taken, and warn if it has more NICs than uplinks."""
+    stored = after.stored or after.live
+    name = stored.get("network") if stored is not None else None
+    pool = networks.uplinks(stored, host.networks)
+    own = (after.domain, after.mac)
+    taken = {
+        source: others[0].name
+        for source in pool
+        if (others := [u for u in uses.get(_name(source, host), ()) if (u.domain, u.mac) != own and u.active])
+    }
+    if len(taken) == len(pool) and after.live is not None and after.live is not before.live:
+        users = ", ".join(f"{source} by {user}" for source, user in taken.items())
+        raise MacvtapError(
+            f"the network {name!r} gives each NIC an uplink for itself, and all are taken: {users}. Add an uplink to "
+            "it",
+            path=join_path(desired.path, "network"),
+        )
+    waiting = [
+        iface
+        for domain in host.domains.values()
+        for iface in domain.stored
+        if iface.get("network") == name and (domain.name, iface.mac) != own and not domain.running
+    ]
+    if len(taken) + len(waiting) >= len(pool):
+        return [
+            f"{after.domain} {after.mac}: the network {name!r} gives each NIC an uplink for itself, and has "
+            f"{len(pool)} for more NICs: {len(taken)} taken, {len(waiting) + 1} of guests that do not have one yet. "
+            "The last of these guests does not start"
+        ]
+    return []
 
 
 def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
@@ -107,7 +150,7 @@ def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
         final.setdefault((before.domain, before.mac), [])[:] = [after]
     links = host.links or {}
     observed = [iface for domain in host.domains.values() for iface in domain.live]
-    # By name: a trusted guest may have given its link another address. A NIC of a libvirt network has no source.
+    # By name: a trusted guest may have given its link another address.
     guests = {iface.get("target") for iface in observed if iface.type == "direct"}
     for link in links.values():
         if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
@@ -119,13 +162,21 @@ def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
         for nic in nics:
             ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]
             there = {
-                _name(iface.get("source"), host): (iface.get("mode"), active)
+                _name(uplink, host): (networks.mode(iface, host.networks), active)
                 for iface, active in reversed(ifaces)
-                if iface is not None and iface.type == "direct" and iface.get("source")
+                if iface is not None and iface.type == "direct"
+                for uplink in networks.certain_uplinks(iface, host.networks)
+                # One that runs has the uplink that its network gave it.
+                if active or not _is_on(nic.live, iface)
             }
             for source, (mode, active) in there.items():
                 found.setdefault(source, []).append(_Use(f"{name} {mac}", name, mac, mode, active))
     return found
+
+
+def _is_on(live: Iface | None, stored: Iface) -> bool:
+    """Whether a running interface is on the network of the stored one."""
+    return live is not None and live.get("network") is not None and live.get("network") == stored.get("network")
 
 
 def _name(source: str | None, host: Host) -> str:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 
 
 def named(declared: t.Iterable[Desired], host: Host) -> list[Desired]:
@@ -41,11 +41,11 @@ def resolve(desired: Desired, host: Host) -> Desired:
     :raises MacvtapError: there is no such link, or several, or the links of the guests' host are not known.
     """
     declared = desired.given.get("source")
-    if declared is None or _is_usable(declared, host.links):
+    if declared is None or uplinks.is_usable(declared, host.links):
         return desired
     path = join_path(desired.path, "source")
     if host.links is None:
-        raise MacvtapError(_unknown(declared, host), path=path)
+        raise MacvtapError(uplinks.unknown(declared, host.links_unknown), path=path)
     name = parents.find(declared, host.links, path=path).name
     return replace(
         desired,
@@ -73,15 +73,3 @@ def _named(desired: Desired, host: Host) -> Desired:
         return resolve(desired, host)
     except MacvtapError:
         return desired
-
-
-def _is_usable(source: str, links: Links | None) -> bool:
-    """Whether libvirt looks for the same link by this name. A name may consist of hexadecimal digits alone."""
-    if len(source.encode()) > _values.NAME_BYTES:
-        return False
-    return not parents.is_address(source) or link_of(source, links or {}) is not None
-
-
-def _unknown(source: str, host: Host) -> str:
-    why = host.links_unknown or "the links of the guests' host are not known"
-    return f"{source!r} is not a name that libvirt can use, and {why}. Set the name that the link has there"

@@ -75,9 +75,7 @@ def restart_fields(resolved: Resolved, host: Host) -> list[str]:
     if saved is None or stored is None:
         return [] if saved is stored else ["state"]
     # A udev rule sets fields outside of the XML at each start.
-    return [
-        name for name in due_at_restart(saved, stored, host.links, resolved.desired.given) if name not in OUTSIDE_XML
-    ]
+    return [name for name in due_at_restart(saved, stored, host, resolved.desired.given) if name not in OUTSIDE_XML]
 
 
 def _domain(nic: Nic | None, host: Host) -> Domain | None:

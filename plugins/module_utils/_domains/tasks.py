@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import GENERATED_PREFIXES, IN_XML
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import LINK_FAULTS, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
@@ -68,6 +69,8 @@ def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
 def same_values(one: Iface, other: Iface) -> bool:
     """Whether two running interfaces are the same, except for what libvirt generates."""
     names = [field.name for field in IN_XML if field.name not in {*GENERATED_PREFIXES, "pci_address"}]
+    if networks.same_network(one, other):
+        names = [name for name in names if name.split(".")[0] not in networks.GIVEN]
     return one.type == other.type and all(one.get(name) == other.get(name) for name in names)
 
 

@@ -6,10 +6,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
+    multicast,
+    network_validate,
+    networks,
+    selection,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import VIRTIO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.validate import has_virtualport_type
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links, link_of
 
@@ -40,9 +47,11 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
             continue
         if current is None:
             _validate_address(desired, before, host, leaving)
-        changed = {
-            n for n, v in stored.values.items() if current is None or current.type != stored.type or current.get(n) != v
-        }
+        network_validate.validate(desired, stored, _changed(current, stored), host)
+        planned = stored
+        stored = networks.effective(stored, host.networks, before.live)
+        current = current and networks.effective(current, host.networks, before.live)
+        changed = _changed(current, stored)
         if changed:
             _validate_values(desired, stored, changed)
             _validate_once(desired, after, changed, of_domain[after.domain])
@@ -53,14 +62,21 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
             _validate_target(desired, before, name, targets[name], None if name in removed_targets else link)
             _validate_others_targets(desired, name, host)
         if changed & _OF_THE_SOURCE and host.links is not None:
-            link = link_of(stored.get("source"), host.links)
-            if "source" in changed:
-                link = _validate_source(desired.path, link, stored.get("source") or "", host.links)
-                # The link of type ethernet may stay when the guest releases it.
-                if before.live is None or before.live.type == "ethernet":
-                    _validate_link_address(desired, stored, link, host.links, removed_targets)
-            if link is not None:
-                _validate_link(desired, stored, link, host)
+            for source in networks.uplinks(planned, host.networks):
+                link = link_of(source, host.links)
+                if "source" in changed:
+                    link = _validate_source(desired, planned, link, source, host.links)
+                    # The link of type ethernet may stay when the guest releases it.
+                    if before.live is None or before.live.type == "ethernet":
+                        _validate_link_address(desired, stored, link, host.links, removed_targets)
+                if link is not None:
+                    _validate_link(desired, stored, link, host)
+
+
+def _changed(before: Iface | None, after: Iface) -> set[str]:
+    """Return the fields with another value ``after``."""
+    new = before is None or before.type != after.type
+    return {name for name, value in after.values.items() if new or (before and before.get(name)) != value}
 
 
 def _validate_address(desired: Desired, nic: Nic, host: Host, leaving: t.Collection[tuple[str, str]]) -> None:
@@ -104,12 +120,7 @@ def _validate_values(desired: Desired, stored: Iface, changed: t.AbstractSet[str
             f"libvirt accepts {' and '.join(tuned)} only with an enabled ROM, and this interface's ROM is disabled",
             path=join_path(desired.path, next(name for name in ("rom.enabled", *tuned) if name in changed)),
         )
-    parameters = [name for name in changed if name.startswith("virtualport.") and name != "virtualport.type"]
-    if parameters and stored.get("virtualport.type") is None:
-        raise MacvtapError(
-            "a virtual port with parameters needs a type. Set 802.1Qbg or 802.1Qbh",
-            path=join_path(desired.path, "virtualport.type"),
-        )
+    has_virtualport_type(stored.values, changed, desired.path)
 
 
 def _final(cases: t.Sequence[_Case], host: Host) -> dict[tuple[str, str], Iface]:
@@ -184,8 +195,15 @@ def _validate_others_targets(desired: Desired, name: str, host: Host) -> None:
         )
 
 
-def _validate_source(path: str, link: Link | None, name: str, links: Links) -> Link:
-    path = join_path(path, "source")
+def _validate_source(desired: Desired, stored: Iface, link: Link | None, name: str, links: Links) -> Link:
+    network = stored.get("network")
+    path = join_path(desired.path, "source" if network is None else "network")
+    if link is None and network is not None:
+        raise MacvtapError(
+            f"the network {network!r} has the uplink {name}, and there is no such link on this host, so a guest on it "
+            f"would not start{parents.candidates(name, links)}. Change the network's uplinks",
+            path=path,
+        )
     if link is None:
         raise MacvtapError(f"there is no link {name} on this host{parents.candidates(name, links)}", path=path)
     validate.check_parent(path, link, links)
@@ -214,7 +232,7 @@ def _validate_link_address(
 
 def _validate_link(desired: Desired, stored: Iface, link: Link, host: Host) -> None:
     kind = stored.get("virtualport.type")
-    veth = _veth_below(link, host.links or {})
+    veth = uplinks.veth_below(link, host.links or {})
     if kind and veth:
         what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
         raise MacvtapError(
@@ -227,15 +245,3 @@ def _validate_link(desired: Desired, stored: Iface, link: Link, host: Host) -> N
             "interface of the host as source instead",
             path=join_path(desired.path, "vlan"),
         )
-
-
-def _veth_below(link: Link, links: Links) -> Link | None:
-    # virNetDevVPortProfileGetPhysdevAndVlan() follows the links below to the end. Two veth links are below each other.
-    visited: set[str] = set()
-    below: Link | None = link
-    while below is not None and below.name not in visited:
-        if below.kind == "veth":
-            return below
-        visited.add(below.name)
-        below = links.get(below.parent or "")
-    return None

@@ -15,7 +15,7 @@ import tempfile
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import schema, xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, schema, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     STORED,
     Domain,
@@ -102,17 +102,20 @@ class DomainFile:
                 "uri instead while the daemon runs"
             )
 
-    def observe(self, names: t.Iterable[str], sources: t.Collection[str] = ()) -> Host:  # noqa: ARG002
-        """Read the file again; its domain is in the Host if it is one of ``names``."""
+    def observe(
+        self, names: t.Iterable[str], _sources: t.Collection[str] = (), declared: t.Collection[str] = ()
+    ) -> Host:
+        """Read the file again; its domain is in the Host if it is one of ``names``. ``declared`` networks count."""
         domain = self._domain()
         selected = domain.name in set(names)
-        return Host(
+        host = Host(
             uri=f"file {self._shown}",
             domains={domain.name: domain} if selected else {},
             known=(domain.name,),
             links_unknown="no host's links are read with xml_file",
             macs={},
         )
+        return networks.with_direct(host, declared)
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:  # noqa: ARG002
         """Return nothing: a file has no guest."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     Conflict,
     DeclaredLink,
@@ -147,9 +147,11 @@ def _ethernet_links(host: Host) -> set[tuple[str | None, str]]:
 def _uplink_claims(host: Host) -> t.Iterator[Claim]:
     """Return the addresses of uplinks. A bond or a bridge and its ports share one."""
     uplinks = [nic.final("source") for nic in host.nics if nic.type == "direct"]
+    uplinks += [name for network in host.networks.values() if network.mode for name in network.interfaces]
     uplinks += [link.parent for link in host.declared_links if not link.absent]
     uplinks += [link.parent for link in host.links.values() if link.kind in MACVLAN_KINDS]
     exclusive = {nic.final("source") for nic in host.nics if nic.final("mode") in PASSTHRU}
+    exclusive |= networks.exclusive(host)
     exclusive |= {link.parent for link in host.declared_links if link.mode in PASSTHRU}
     exclusive |= {link.parent for link in host.links.values() if link.mode in PASSTHRU}
     # A passthru link and its parent share one address.

@@ -37,7 +37,7 @@ def mark(conflicts: t.Iterable[Conflict], hosts: t.Iterable[Host]) -> list[Confl
 
 
 def _allows(entries: t.Iterable[str], conflict: Conflict) -> bool:
-    names = {name for place in conflict.where for name in (place.domain, place.nic, place.link) if name}
+    names = {name for place in conflict.where for name in (place.domain, place.nic, place.link, place.network) if name}
     names |= set(conflict.message.replace(",", " ").split())
     for entry in entries:
         kind, _space, subject = entry.partition(" ")

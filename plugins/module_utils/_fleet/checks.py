@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import inspection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import disconnect
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import disconnect, network_checks, networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     Conflict,
     DeclaredLink,
@@ -52,12 +52,23 @@ def _all(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
     for desired in host.declared_links:
         for finding in _of_link(desired, host) if not desired.absent else ():
             yield finding, desired.place(host.name)
+    yield from network_checks.conflicts(host)
+    yield from _uplinks_of_networks(host)
     for nic in host.nics:
         if nic.desired is not None:
             for finding in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), word="source"):
                 yield finding, nic.place(host.name)
             for finding in _libvirt(nic, host):
                 yield finding, nic.place(host.name)
+
+
+def _uplinks_of_networks(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
+    for declared in host.declared_networks:
+        network = host.networks.get(declared.name)
+        if network is not None:
+            for uplink in (network.pf,) if network.pf else network.interfaces:
+                for finding in _on_parent(host, uplink, network.mode, None, word="uplink"):
+                    yield finding, declared.place(host.name)
 
 
 def _exclusive(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
@@ -98,9 +109,15 @@ def _on_links(host: Host) -> t.Iterator[_Use]:
     for nic in host.nics:
         # A stopped domain may be meant to replace a running one.
         domain = host.domains.get(nic.domain)
-        if nic.type == "direct" and domain is not None and domain.running and (nic.live is not None or nic.desired):
-            yield nic.final("source"), nic.final("mode"), nic.place(host.name)
-        elif nic.live is not None and nic.type != "direct":
+        if nic.network is None and nic.type == "direct":
+            if domain is not None and domain.running and (nic.live is not None or nic.desired):
+                yield nic.final("source"), nic.final("mode"), nic.place(host.name)
+        elif nic.live is None:
+            network = networks.of_nic(host, nic)
+            if network is not None and len(network.interfaces) == 1 and domain is not None and domain.running:
+                # It will be attached.
+                yield network.interfaces[0], network.mode, nic.place(host.name)
+        else:
             # A libvirt network has created its link; the domain does not have the parent.
             made = host.links.get(nic.live.get("target") or "")
             if made is not None and made.kind in MACVLAN_KINDS:

@@ -12,6 +12,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     allowed,
     checks,
     migration,
+    network_parity,
     reached,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
@@ -36,7 +37,7 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     """
     all_hosts = hosts(fleet)
     result = _of_each(host for host in all_hosts if not host.outside)
-    result += [*migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
+    result += [*network_parity.conflicts(all_hosts), *migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
     # A conflict that concerns only hosts outside of --limit must not stop the others.
     outside = {host.name for host in all_hosts if host.outside}
     result = [one for one in result if any(place.host not in outside for place in one.where)]

@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import al
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     DEFECT,
     DeclaredLink,
+    DeclaredNetwork,
     Place,
     Problem,
     defect,
@@ -38,6 +39,8 @@ DEFAULTS: Values = {
     "macvtap_links_force": False,
     "macvtap_links_vlans": [],
     "macvtap_links_allow_host_disconnect": False,
+    "macvtap_networks_networks": [],
+    "macvtap_networks_force": False,
     "macvtap_domains_interfaces": [],
     "macvtap_domains_state": "present",
     "macvtap_domains_auto": "new",
@@ -54,7 +57,7 @@ DEFAULTS: Values = {
 }
 # The default of each role's parent or source.
 UPLINK = "macvtap_uplink"
-_LINK, _NIC = {"name": "link"}, {"domain": "domain", "mac": "nic"}
+_LINK, _NIC, _NETWORK = {"name": "link"}, {"domain": "domain", "mac": "nic"}, {"name": "network"}
 _SHIM_LISTS = ("addresses", "guests")
 
 
@@ -120,6 +123,31 @@ class Variables:
                 result.append(vlan_options.desired(path, values))
         return tuple(result)
 
+    def networks(self) -> tuple[DeclaredNetwork, ...]:
+        """Return the libvirt networks of macvtap_networks."""
+        uplinks = self.get("macvtap_networks_uplink") or ([self.get(UPLINK)] if self.get(UPLINK) else None)
+        top = {"mode": self.get("macvtap_networks_mode")}
+        result: list[DeclaredNetwork] = []
+        for path, values in self._entries("macvtap_networks_networks", top, options.NETWORK, _NETWORK):
+            with self._noted(Place(self._host, network=values.get("name"), seen="declared")):
+                _require(values, path, "name")
+                given = values.get("interfaces") or (None if values.get("pf") else uplinks)
+                groups = {one["name"]: one.get("state") != "absent" for one in values.get("portgroups") or ()}
+                if any(one.name == values["name"] for one in result):
+                    raise MacvtapError(f"{values['name']} is declared twice", path=join_path(path, "name"))
+                result.append(
+                    DeclaredNetwork(
+                        values["name"],
+                        values.get("state") or "active",
+                        values.get("mode"),
+                        None if given is None else tuple(given),
+                        values.get("pf"),
+                        groups,
+                        path,
+                    )
+                )
+        return tuple(result)
+
     def shims(self) -> tuple[DesiredShim, ...]:
         """Return the macvlan shims of macvtap_host_access."""
         top = self._defaults("macvtap_host_access", "state", "parent", "mtu", "dhcp4", *_SHIM_LISTS)
@@ -135,10 +163,17 @@ class Variables:
 
     def interfaces(self) -> tuple[Desired, ...]:
         """Return the interfaces of macvtap_domains."""
-        top = self._defaults("macvtap_domains", "state", "source", "mode", *options.NIC_DEFAULTS)
+        top = self._defaults(
+            "macvtap_domains", "state", "source", "mode", "network", "portgroup", *options.NIC_DEFAULTS
+        )
+        if top["network"] and self.get("macvtap_domains_source") is None:
+            # The uplink is only a default.
+            top["source"] = None
         result: dict[tuple[str, str, str], tuple[Desired, Values]] = {}
         default = top.pop("allmulticast")
-        for path, values in self._entries("macvtap_domains_interfaces", top, options.INTERFACE, _NIC):
+        for path, own in self._entries("macvtap_domains_interfaces", {}, options.INTERFACE, _NIC):
+            ((_path, merged),) = declare.with_own_place([(path, {**top, **own})], [own])
+            values = dict(merged)
             defaults = {} if "allmulticast" in values else {path: frozenset({"allmulticast"})}
             values.setdefault("allmulticast", default)
             with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):

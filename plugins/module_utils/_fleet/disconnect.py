@@ -8,6 +8,7 @@ import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     DeclaredLink,
     Host,
@@ -67,7 +68,17 @@ def _all(host: Host) -> t.Iterator[tuple[str, Disruption, Place]]:
         shim = desired.key in shims
         for disruption in _of_link(desired, host, declared=shim):
             yield "macvtap_host_access" if shim else "macvtap_links", disruption, desired.place(host.name)
+    declared_networks = {network.name for network in host.declared_networks}
     for nic in host.nics:
+        network = networks.of_nic(host, nic)
+        # network_checks.py checks the declared ones.
+        if nic.desired is not None and network is not None and network.mode in PASSTHRU:
+            running = nic.live is not None and nic.live.get("network") == network.name
+            if network.name not in declared_networks and not running:
+                yield from (
+                    ("macvtap_domains", Disruption(u, Loss.PASSTHRU), nic.place(host.name)) for u in network.interfaces
+                )
+            continue
         source = parents.lookup(nic.final("source") or "", host.links)
         if nic.desired is not None and source and nic.final("mode") in PASSTHRU and not _has(nic, source, host.links):
             yield "macvtap_domains", Disruption(source.name, Loss.PASSTHRU), nic.place(host.name)

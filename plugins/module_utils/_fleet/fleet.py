@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     disconnect,
     names,
+    networks,
     nics,
     report,
     segments,
@@ -52,7 +53,7 @@ def hosts(fleet: t.Any) -> tuple[Host, ...]:
     """
     entries = [_read(name, data) for name, data in plain(fleet).items()]
     identity = nics.Identities([host for host, _declared, _purge in entries])
-    return tuple(_with_nics(host, declared, identity, purge=purge) for host, declared, purge in entries)
+    return tuple(_with_nics(entry, identity) for entry in entries)
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:
@@ -138,6 +139,7 @@ def _read(name: str, data: Values) -> _Read:
     declared_vlans, declared_links, interfaces = variables.vlans(), variables.links(), variables.interfaces()
     permitted = variables.allowed()
     shims, (segment, of_links) = variables.shims(), variables.segments()
+    declared_networks = variables.networks()
     if data.get("unreadable"):
         variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(data['unreadable'])}"))
     variables.problems += [
@@ -153,6 +155,8 @@ def _read(name: str, data: Values) -> _Read:
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),
         shims=shims,
+        networks=networks.made(declared_networks, {}, {}),
+        declared_networks=declared_networks,
         problems=tuple(variables.problems),
         may_disconnect=frozenset(role for role in disconnect.ROLES if variables.get(f"{role}_{ALLOW}")),
         allowed=permitted,
@@ -176,12 +180,14 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         inspected=True,
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
-        version=_version((found.get("libvirt") or {}).get("version")),
+        version=report.read_version((found.get("libvirt") or {}).get("version")),
         links=report.read_links(found["links"]),
         unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
         unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
         domains=report.read_domains(found.get("domains") or ()),
+        networks=report.read_networks(found.get("networks") or ()),
+        networks_known=found.get("networks") is not None,
         purged_links=_purged(found["links"], variables),
         written=tuple(_written(found.get("written") or (), variables)),
         reach=report.read_reach(found["links"], found.get("connections") or ()),
@@ -202,6 +208,7 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
     return replace(
         host,
         links=links,
+        networks=networks.made(host.declared_networks, host.networks, links),
         segments=segments.by_links(host.segments, links),
         declared_links=tuple(_with_final_mode(link, links, always=follow) for link in host.declared_links),
         problems=(*host.problems, *problems),
@@ -209,7 +216,8 @@ def _with_vlans(host: Host, variables: Variables) -> Host:
     )
 
 
-def _with_nics(host: Host, declared: t.Sequence[Desired], identity: nics.Identities, *, purge: bool) -> Host:
+def _with_nics(entry: _Read, identity: nics.Identities) -> Host:
+    host, declared, purge = entry
     return guarded(host, lambda: nics.with_nics(host, declared, identity, purge=purge))
 
 
@@ -266,12 +274,6 @@ def _libvirt_error(found: Values) -> str:
     if _host_error(found) or libvirt.get("available"):
         return ""
     return str(libvirt.get("reason") or "libvirt was not queried")
-
-
-def _version(text: str | None) -> int | None:
-    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
-    parts = re.findall(r"\d+", text or "")[:3]
-    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
 def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, Host, Nic, Place
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import AUTO
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
@@ -14,7 +15,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import joi
 # One NIC of a domain as each host has it.
 _Sides = t.List[t.Tuple[Host, Nic]]
 _Connected = t.Tuple[str, t.Optional[str], t.Optional[str]]
-_HINT = "Declare the same source and mode on every host. An alternative name can give links the same name"
+# What a NIC is connected to, where it is on a direct network: a name and a portgroup that every host can have.
+_NETWORK = "direct network"
+_HINT = (
+    "Declare the same source and mode on every host. An alternative name can give links the same name, and a network "
+    "(macvtap_networks_networks) gives different links one name"
+)
 
 
 def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
@@ -37,7 +43,7 @@ def _is_complete(host: Host, nics: t.Iterable[Nic]) -> bool:
 def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict]:
     connections: dict[_Connected, list[str]] = {}
     for host, nic in sides:
-        connections.setdefault(_connected(nic), []).append(host.name)
+        connections.setdefault(_connected(host, nic), []).append(host.name)
     # Mode auto may become the mode that another host has.
     for connection in [connection for connection in connections if connection[2] == AUTO]:
         if any((*connection[:2], mode) in connections for mode in ("vepa", "bridge")):
@@ -46,7 +52,7 @@ def _conflicts(sides: _Sides, complete: t.Sequence[Host]) -> t.Iterator[Conflict
     if any(nic.desired is not None for _host, nic in sides):
         present = {host.name for host, _nic in sides}
         missing = [host for host in complete if host.name not in present]
-    if len(connections) + bool(missing) < 2 or not any(kind == "direct" for kind, _where, _mode in connections):
+    if len(connections) + bool(missing) < 2 or not any(kind in ("direct", _NETWORK) for kind, *_rest in connections):
         return
     parts = [f"{_describe(connection)} on {join_names(names)}" for connection, names in connections.items()]
     if missing:
@@ -118,7 +124,9 @@ def _label(nics: t.Sequence[Nic]) -> str:
     return common[0] if common else "an interface that is not declared by its address"
 
 
-def _connected(nic: Nic) -> _Connected:
+def _connected(host: Host, nic: Nic) -> _Connected:
+    if nic.network is not None and (nic.desired is not None or networks.of_nic(host, nic) is not None):
+        return _NETWORK, nic.network, nic.portgroup
     if nic.type == "direct":
         return "direct", nic.final("source"), nic.final("mode")
     return nic.type, nic.current.origin if nic.current else None, None
@@ -126,4 +134,6 @@ def _connected(nic: Nic) -> _Connected:
 
 def _describe(connection: _Connected) -> str:
     kind, where, mode = connection
+    if kind == _NETWORK:
+        return f"on network {where}" + (f", portgroup {mode}" if mode else "")
     return f"on {where} in mode {mode}" if kind == "direct" else f"of type {kind} ({where})"

@@ -13,14 +13,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 # In the order of the table: kinds that affect a whole host come first.
-KINDS = ("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "migration", "mac", "address")
+KINDS = (
+    *("kernel", "libvirt", "declaration", "disconnect", "parent", "mtu", "vepa", "network", "migration", "mac"),
+    "address",
+)
 
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a conflict: a ``nic`` (its MAC address) of a ``domain``, a ``link``, or the ``host`` itself.
+    """The place of a conflict: a ``nic`` (its MAC address) of a ``domain``, a ``link``, a ``network``, or the ``host``.
 
     ``seen`` is in which way it is there: declared, stored, live, saved, found, parent.
     """
@@ -30,6 +34,7 @@ class Place:
     nic: str | None = None
     link: str | None = None
     seen: str = ""
+    network: str | None = None
 
 
 # The remedy for an unexpected exception.
@@ -89,6 +94,25 @@ class DeclaredLink:
 
 
 @dataclass(frozen=True)
+class DeclaredNetwork:
+    """A libvirt network of the role macvtap_networks. None: what exists stays.
+
+    ``interfaces`` are its uplinks as they are declared. ``portgroups`` has for each named one whether it is present.
+    """
+
+    name: str
+    state: str = "active"
+    mode: str | None = None
+    interfaces: tuple[str, ...] | None = None
+    pf: str | None = None
+    portgroups: t.Mapping[str, bool] = field(default_factory=dict)
+    path: str = ""
+
+    def place(self, host: str) -> Place:
+        return Place(host, network=self.name, seen="declared")
+
+
+@dataclass(frozen=True)
 class Nic:
     """One NIC of a domain on one host: stored, live, and ``desired`` (None: not declared).
 
@@ -111,11 +135,32 @@ class Nic:
         return self.stored or self.live
 
     @property
+    def network(self) -> str | None:
+        """The libvirt network that it will be on, None if it will be on something else."""
+        desired, current = self.desired or {}, self.current
+        if desired.get("network") or desired.get("source") or current is None:
+            return desired.get("network")
+        return current.origin if current.type == "network" else current.get("network")
+
+    @property
+    def portgroup(self) -> str | None:
+        """The portgroup of its network that it will have, None for the network's default one."""
+        if self.network is None:
+            return None
+        desired, current = self.desired or {}, self.current
+        if desired.get("network") or "portgroup" in desired or current is None:
+            return desired.get("portgroup")
+        return current.get("portgroup")
+
+    @property
     def type(self) -> str:
         return "direct" if self.desired is not None or self.current is None else self.current.type
 
     def final(self, name: str) -> str | None:
         """Return the final source, mode, alias or target: the declared value, or else the current one."""
+        if name in {"source", "mode"} and self.network is not None:
+            # The network has them.
+            return None
         value = (self.desired or {}).get(name)
         if value is not None:
             return value
@@ -135,10 +180,11 @@ class Host:
 
     ``segment`` applies to all links except those in ``segments``. ``version`` is libvirt's, None if libvirt was not
     queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are by link name.
-    ``links`` are the links after the VLAN links are created. With ``nics_follow``, mode auto also applies to existing
-    NICs. With ``guests_keep``, running guests keep removed NICs. Macvlan shims are also in ``declared_links``.
-    ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints. ``may_disconnect`` has the
-    roles that may do that. ``reach`` is how the host is reached.
+    ``links`` are the links after the VLAN links are created. ``networks`` are the libvirt networks after the role
+    macvtap_networks, with the current names of their uplinks; ``networks_known`` is whether libvirt listed them. With
+    ``nics_follow``, mode auto also applies to existing NICs. With ``guests_keep``, running guests keep removed NICs.
+    Macvlan shims are also in ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links would take from the
+    host, with hints. ``may_disconnect`` has the roles that may do that. ``reach`` is how the host is reached.
     """
 
     name: str
@@ -162,6 +208,9 @@ class Host:
     written: tuple[tuple[str, str], ...] = ()
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
+    networks: t.Mapping[str, Network] = field(default_factory=dict)
+    networks_known: bool = False
+    declared_networks: tuple[DeclaredNetwork, ...] = ()
     nics: tuple[Nic, ...] = ()
     # NICs in managed saves, as if they were stored.
     saved: tuple[Nic, ...] = ()

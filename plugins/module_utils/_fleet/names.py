@@ -22,13 +22,14 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_segment",
         *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
+        *(f"macvtap_networks_{name}" for name in ("networks", "uri")),
         *(f"macvtap_domains_{name}" for name in ("interfaces", "check_relay", "timeout", "uri")),
         *(f"macvtap_host_access_{name}" for name in ("shims", "addresses", "guests", "persistence")),
     }
 )
 KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
 # Variables that the roles and the playbook preflight set themselves.
-_INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent")
+_INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent", "_present")
 _INTERNAL = frozenset(
     f"macvtap_preflight_{name}"
     for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")

@@ -62,12 +62,11 @@ class Identities:
 
 def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *, purge: bool) -> Host:
     """Return ``host`` with its desired NICs, and with problems of those that are impossible."""
+    observed = _observed(host)
+    host = replace(host, domains=observed.domains)
     nics = _current_nics(host, identity)
     declared_keys: dict[_Key, Desired] = {}
     problems = list(host.problems)
-    unknown = uris.unknown_links(host.uri) if uris.names_host(host.uri) else ""
-    links = None if unknown else host.links or None
-    observed = DomainHost(host.uri, host.domains, known=tuple(host.domains), links=links, links_unknown=unknown)
     # Without a report of the host's links, sources are compared as they are declared.
     declared = sources.named(declared, observed)
     keys = {id(iface): key for key, nic in nics.items() for iface in (nic.stored, nic.live) if iface is not None}
@@ -109,6 +108,31 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         for iface in domain.saved or ()
     ]
     return replace(host, nics=tuple(nics.values()), saved=tuple(saved), problems=tuple(problems))
+
+
+def _observed(host: Host) -> DomainHost:
+    """Return what the planner of libvirt_direct_iface gets, with the networks as they will be."""
+    unknown = uris.unknown_links(host.uri) if uris.names_host(host.uri) else ""
+    direct = {name for name, network in host.networks.items() if network.mode}
+    return DomainHost(
+        host.uri,
+        {name: _on_direct(domain, direct) for name, domain in host.domains.items()},
+        known=tuple(host.domains),
+        links=None if unknown else host.links or None,
+        links_unknown=unknown,
+        networks=host.networks if host.networks_known else None,
+    )
+
+
+def _on_direct(domain: Domain, direct: t.Collection[str]) -> Domain:
+    """Return a domain whose stored interfaces on networks that are only created now are direct ones, too."""
+    if not any(iface.type == "network" and iface.get("network") in direct for iface in domain.stored):
+        return domain
+    stored = (
+        replace(one, type="direct", origin=None) if one.type == "network" and one.get("network") in direct else one
+        for one in domain.stored
+    )
+    return replace(domain, stored=tuple(stored))
 
 
 def _after_removal(nics: dict[_Key, Nic], key: _Key, host: Host) -> dict[_Key, Nic]:

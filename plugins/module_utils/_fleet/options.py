@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import fields as network_fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.choice import SCOPES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
@@ -42,6 +43,18 @@ INTERFACE: Spec = {
     "convert": _FLAG,
     "mac_prefix": _TEXT,
 }
+NETWORK: Spec = {
+    "name": _TEXT,
+    "state": {"type": "str", "choices": ["active", "inactive", "absent"]},
+    **network_fields.NETWORK.specification(),
+    "mode": fields.TABLE.specification()["mode"],
+    "interfaces": {"type": "list"},
+    "portgroups": {
+        "type": "list",
+        "options": {"name": _TEXT, "state": _PRESENCE, **network_fields.PORTGROUP.specification()},
+    },
+    "autostart": _FLAG,
+}
 # Options of an interface whose default is a role variable that is unset by default.
 NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
 # The variables other than lists of entries and defaults of an entry's lists.
@@ -58,8 +71,13 @@ VARIABLES: Spec = {
     "macvtap_links_purge": _FLAG,
     "macvtap_links_force": _FLAG,
     "macvtap_links_allow_host_disconnect": _FLAG,
+    "macvtap_networks_uplink": {"type": "list"},
+    "macvtap_networks_mode": NETWORK["mode"],
+    "macvtap_networks_force": _FLAG,
     "macvtap_domains_state": _PRESENCE,
     "macvtap_domains_source": _TEXT,
+    "macvtap_domains_network": _TEXT,
+    "macvtap_domains_portgroup": _TEXT,
     "macvtap_domains_mode": fields.TABLE.specification()["mode"],
     "macvtap_domains_auto": _SCOPE,
     **{f"macvtap_domains_{name}": fields.TABLE.specification()[name] for name in NIC_DEFAULTS},
@@ -113,6 +131,11 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
         converted = _values.whole(value, path)
     elif kind == "bool":
         converted = _checked(check_type_bool, value, "is neither true nor false", path)
+    elif kind == "list" and "options" in option:
+        converted = [
+            read(f"{path}[{index}]", _checked(check_type_dict, one, "", f"{path}[{index}]"), option["options"], unknown)
+            for index, one in enumerate(_checked(check_type_list, value, "", path))
+        ]
     elif kind == "list":
         converted = [str(one) for one in _checked(check_type_list, value, "", path)]
     elif kind == "dict":

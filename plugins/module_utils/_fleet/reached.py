@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.warnings import UNREACHED
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.warnings import (
@@ -39,5 +40,8 @@ def _on_links(host: Host) -> t.Iterator[tuple[str | None, str | None, str]]:
         if not desired.absent:
             yield host.parent_of(desired), desired.mode, desired.key
     for nic in host.nics:
-        if nic.type == "direct":
+        network = networks.of_nic(host, nic)
+        if network is not None:
+            yield from ((uplink, network.mode, f"{nic.domain} {nic.mac}".strip()) for uplink in network.interfaces)
+        elif nic.type == "direct":
             yield nic.final("source"), nic.final("mode"), f"{nic.domain} {nic.mac}".strip()

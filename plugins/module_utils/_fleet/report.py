@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
@@ -18,6 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate, vlan_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
 
 # Attributes with the same name in Link and in the report.
 _LINK = (
@@ -63,13 +65,14 @@ def _refusal(check: t.Callable[[str, Link, Links], None], link: Link, current: L
     return None
 
 
-def below_vepa(current: Links, domains: t.Iterable[Domain]) -> list[str]:
-    """Return the names of links that have macvtap or macvlan links in mode vepa."""
+def below_vepa(current: Links, domains: t.Iterable[Domain], networks: t.Iterable[Network] = ()) -> list[str]:
+    """Return the names of links with macvtap or macvlan links in mode vepa, now or by the network that they are in."""
     on = [link.parent for link in current.values() if link.mode == "vepa" and link.kind in MACVLAN_KINDS]
     for domain in domains:
         ifaces = (iface for iface in (*domain.stored, *domain.live) if iface.type == "direct")
         # libvirt's default is vepa.
         on += [iface.get("source") for iface in ifaces if iface.get("mode") in ("vepa", None)]
+    on += [uplink for network in networks if network.mode == "vepa" for uplink in network.interfaces]
     return list(dict.fromkeys(name for name in on if name))
 
 
@@ -98,6 +101,50 @@ def _mac_of(stored: Iface | None, live: Iface | None) -> str:
 
 def _iface(iface: Iface) -> dict[str, t.Any]:
     return {"type": iface.type, "origin": iface.origin, **fields.TABLE.nested(iface.values)}
+
+
+def networks(current: t.Iterable[Network]) -> list[dict[str, t.Any]]:
+    """Return the libvirt networks, of every kind."""
+    return [
+        {
+            "name": one.name,
+            "uuid": one.uuid,
+            "mode": one.mode or None,
+            "forward": one.forward,
+            "interfaces": list(one.interfaces),
+            "pf": one.pf,
+            "portgroups": [{"name": group.name, "default": group.default} for group in one.portgroups],
+            "active": one.active,
+            "persistent": one.persistent,
+            "autostart": one.autostart,
+        }
+        for one in current
+    ]
+
+
+def read_networks(data: t.Iterable[Values]) -> dict[str, Network]:
+    """Return the reported networks."""
+    return {
+        one["name"]: Network(
+            name=one["name"],
+            uuid=one.get("uuid") or "",
+            mode=one.get("mode") or "",
+            forward=one.get("forward") or "",
+            interfaces=tuple(one.get("interfaces") or ()),
+            pf=one.get("pf"),
+            portgroups=tuple(Portgroup(group["name"], bool(group.get("default"))) for group in one["portgroups"]),
+            active=bool(one.get("active")),
+            persistent=one.get("persistent", True),
+            autostart=bool(one.get("autostart")),
+        )
+        for one in data
+    }
+
+
+def read_version(text: str | None) -> int | None:
+    """Return a version as libvirt's number, the inverse of inspection.version_text()."""
+    parts = re.findall(r"\d+", text or "")[:3]
+    return sum(int(part) * factor for part, factor in zip(parts, (1_000_000, 1_000, 1))) if parts else None
 
 
 def read_links(data: t.Iterable[Values]) -> Links:
@@ -150,6 +197,10 @@ def read_domains(data: t.Iterable[Values]) -> dict[str, Domain]:
 
 def _read_iface(mac: str, data: Values) -> Iface:
     # Reading all values would take longer than the whole comparison.
-    values = {name: data[name] for name in ("source", "mode", "target", "alias", "model") if data.get(name)}
+    values = {
+        name: data[name]
+        for name in ("source", "mode", "network", "portgroup", "target", "alias", "model")
+        if data.get(name)
+    }
     values.update((name, "yes") for name in ("allmulticast", "trust_guest_rx_filters") if data.get(name) is True)
     return Iface(mac, data.get("type") or "", values, data.get("origin"))

@@ -10,6 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 VARIABLE = "macvtap_segment"
 # The segment of everything that the variable does not assign.
@@ -49,9 +50,18 @@ def of_link(host: Host, name: str | None) -> str:
     return host.segments.get(_link_name(name, host.links), host.segment)
 
 
+def of_network(host: Host, network: Network) -> str:
+    """Return the segment of a libvirt network: its own, or else that of its uplinks."""
+    uplink = network.interfaces[0] if network.interfaces else network.pf
+    return host.segments[network.name] if network.name in host.segments else of_link(host, uplink)
+
+
 def of_nic(host: Host, nic: Nic) -> str:
     if not host.segments:
         return host.segment
+    network = host.networks.get(nic.network or "")
+    if network is not None:
+        return of_network(host, network)
     on = nic.final("source")
     if nic.type == "ethernet":
         # Something else creates its link; it is on that link's parent.

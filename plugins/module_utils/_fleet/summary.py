@@ -15,6 +15,7 @@ _LISTS = (
     ("macvtap_domains_interfaces", "NIC"),
     ("macvtap_links_links", "link"),
     ("macvtap_links_vlans", "VLAN"),
+    ("macvtap_networks_networks", "network"),
     ("macvtap_host_access_shims", "host interface"),
 )
 

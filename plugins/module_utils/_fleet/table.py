@@ -44,7 +44,7 @@ def _places(where: t.Sequence[Values]) -> t.Iterator[tuple[str, ...]]:
             yield host, "", f"{len(places)} of them", ""
             continue
         for place in places:
-            what = place.get("nic") or place.get("link")
+            what = place.get("nic") or place.get("link") or place.get("network")
             yield host, *(str(cell or "") for cell in (place.get("domain"), what, place.get("seen")))
     if len(hosts) > _LIMIT:
         yield f"and {len(hosts) - _LIMIT} hosts more", "", "", ""

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks as networks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import hosts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import is_managed as is_shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import is_managed as is_managed_vlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 _KINDS = {"macvtap": "link", "macvlan": "host interface", "vlan": "VLAN link"}
 
@@ -25,8 +27,8 @@ def lines(fleet: t.Any) -> list[str]:
 
 def _of(host: Host) -> t.Iterator[str]:
     for nic in host.nics:
-        if nic.desired is None and nic.type == "direct":
-            yield f"NIC {nic.mac} of {nic.domain} on {nic.final('source')}"
+        if nic.desired is None and (nic.type == "direct" or networks_of.of_nic(host, nic) is not None):
+            yield f"NIC {nic.mac} of {nic.domain} on {_where(nic)}"
     declared = {link.key for link in host.declared_links}
     vlans = {(vlan.parent, vlan.id) for vlan in host.vlans} | {(None, vlan.default_name) for vlan in host.vlans}
     for link in host.unmanaged_links():
@@ -36,7 +38,15 @@ def _of(host: Host) -> t.Iterator[str]:
     for link in host.links.values():
         if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
             yield f"VLAN link {link.name}"
+    networks = {network.name for network in host.declared_networks}
+    for network in host.networks.values():
+        if network.mode and network.name not in networks:
+            yield f"network {network.name} on {join_names(network.interfaces or [network.pf or 'no uplink'])}"
     names = {link.name for link in host.declared_links} | {vlan.name or vlan.default_name for vlan in host.vlans}
     for name, kind in host.written:
         if name not in names and name not in host.links:
             yield f"{_KINDS[kind]} {name} at the next boot"
+
+
+def _where(nic: Nic) -> str:
+    return f"network {nic.network}" if nic.network else str(nic.final("source"))

@@ -188,7 +188,7 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
             return True
         element = links.with_free_target(element, nic["ifindex"]) if local else element  # noqa: PLW2901
         try:
-            with links.address_kept(links.passed_through(element) if local else None):
+            with links.address_kept(element, domain) if local else contextlib.nullcontext():
                 domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as exc:
             nic["error"] = str(exc.get_error_message() or exc).strip()
@@ -218,4 +218,4 @@ def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:
         elements = [nic["desired"]] if nic.get("desired") else []
     else:
         return []
-    return [*elements, nic["element"]]
+    return [*elements, nic["element"], *([nic["off_network"]] if nic.get("off_network") else [])]

@@ -63,25 +63,42 @@ def with_free_target(interface: str, own: int | None) -> str:
     return ElementTree.tostring(element, encoding="unicode")
 
 
-def passed_through(interface: str) -> str | None:
-    """Return the source of an ``<interface>`` in mode passthrough, None in other modes."""
-    source = ElementTree.fromstring(interface).find("source")  # noqa: S314  # libvirt's own, or ours
-    return source.get("dev") if source is not None and source.get("mode") == "passthrough" else None
-
-
 @contextlib.contextmanager
-def address_kept(source: str | None) -> t.Iterator[None]:
-    """Restore the address of the link ``source`` if the block fails.
+def address_kept(interface: str, domain: t.Any) -> t.Iterator[None]:
+    """Restore the address of the source in mode passthrough, if the block fails to attach ``interface`` to ``domain``.
 
-    If libvirt 9.0 cannot attach a NIC in mode passthrough, the source keeps the guest's address.
+    If libvirt 9.0 cannot attach it, the source keeps the guest's address.
     """
-    before = _hardware_address(source) if source else b""
+    element = ElementTree.fromstring(interface)  # noqa: S314  # libvirt's own, or ours
+    mac = element.find("mac")
+    own = "" if mac is None else mac.get("address", "").replace(":", "").lower()
+    before = {source: _hardware_address(source) for source in _passed_through(element, domain)}
     try:
         yield
     except BaseException:
-        if source and before and _hardware_address(source) != before:
-            _hardware_address(source, before)
+        for source, address in before.items():
+            now = _hardware_address(source)
+            # Another guest may have got another uplink of the network meanwhile.
+            if address and now != address and now[2:8].hex() == own:
+                _hardware_address(source, address)
         raise
+
+
+def _passed_through(element: ElementTree.Element, domain: t.Any) -> list[str]:
+    """Return the source of an ``<interface>`` in mode passthrough, [] in other modes.
+
+    On a network in that mode, these are all of its uplinks, of which libvirt chooses one.
+    """
+    source = element.find("source")
+    if source is None:
+        return []
+    if element.get("type") != "network":
+        return [source.get("dev", "")] if source.get("mode") == "passthrough" else []
+    network = domain.connect().networkLookupByName(source.get("network", ""))
+    forward = ElementTree.fromstring(network.XMLDesc(0)).find("forward")  # noqa: S314  # libvirt's own
+    if forward is None or forward.get("mode") != "passthrough":
+        return []
+    return [dev for one in (forward, *forward.iterfind("interface")) if (dev := one.get("dev"))]
 
 
 def _hardware_address(link: str, new: bytes = b"") -> bytes:

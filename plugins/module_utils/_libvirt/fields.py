@@ -100,6 +100,11 @@ class Field:
         return _write_pci(text) if self.name == "pci_address" else {self.attribute: text}
 
 
+# Prefixes of fields that belong to a value of another field: libvirt refuses the parameters of one type of virtual port
+# in another, and a network has its own portgroups.
+_BELONGS_TO: t.Mapping[str, str] = {"virtualport.type": "virtualport.", "network": "portgroup"}
+
+
 class Table:
     """The fields of one kind of element, in libvirt's order, as ``fields`` and ``by_name``; ``in_xml`` are in its XML.
 
@@ -112,6 +117,8 @@ class Table:
         self.in_xml = tuple(field for field in fields if not field.outside_xml)
         self.by_name: t.Mapping[str, Field] = {field.name: field for field in fields}
         self._parts = tuple((field.name, field.name.split(".")) for field in fields)
+        # Fields without which the rest of their element is meaningless.
+        self._heads = tuple(field.name for field in fields if "." in field.name and field.cleared_by is not None)
 
     def nested(self, values: t.Mapping[str, str]) -> dict[str, t.Any]:
         """Return ``values`` as the options have them: ``driver.queues`` under ``driver``.
@@ -142,6 +149,35 @@ class Table:
                 if value is not None:
                     found[name] = value
         return found
+
+    def merged(self, current: t.Mapping[str, str], desired: t.Mapping[str, str | None]) -> dict[str, str]:
+        """Merge ``desired`` into ``current``; removing a head field removes the rest of its element."""
+        removed = self.removed_with(current, desired)
+        found = {name: value for name, value in current.items() if not (removed and name.startswith(removed))}
+        found.update((name, value) for name, value in desired.items() if value is not None)
+        for name, value in desired.items():
+            if value is None:
+                found.pop(name, None)
+        return found
+
+    def removed_with(self, current: t.Mapping[str, str], desired: t.Mapping[str, str | None]) -> tuple[str, ...]:
+        """Return the name prefixes of the fields that ``desired`` removes, directly or with their head field."""
+        removed = self._removed(desired)
+        return (*removed, *(rest for n, rest in _BELONGS_TO.items() if desired.get(n) not in {None, current.get(n)}))
+
+    def without_cleared(self, desired: t.Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return ``desired`` without parts of a default that it clears, such as the peak of a removed limit."""
+        removed = self._removed(desired)
+        return {
+            name: value
+            for name, value in desired.items()
+            if name in self._heads or not (removed and name.startswith(removed))
+        }
+
+    def _removed(self, desired: t.Mapping[str, str | None]) -> tuple[str, ...]:
+        return tuple(
+            f"{name.rpartition('.')[0]}." for name, value in desired.items() if value is None and name in self._heads
+        )
 
     def specification(self) -> dict[str, t.Any]:
         """Return the fields' argument specification."""

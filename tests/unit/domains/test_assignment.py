@@ -229,14 +229,14 @@ def test_one_of_a_pair_is_known_when_all_is_done(desired: Desired) -> None:
 
 
 OF_A_NETWORK = (
-    "<interface type='direct'>\n<mac address='52:54:00:00:00:0a'/>\n"
-    "<source network='mv' portid='6a1' dev='eth0' mode='passthrough'/>\n<target dev='macvtap0'/>\n"
+    "<interface type='bridge'>\n<mac address='52:54:00:00:00:0a'/>\n"
+    "<source network='mv' portid='6a1' bridge='virbr0'/>\n<target dev='vnet0'/>\n"
     "<vlan><tag id='3'/></vlan><model type='virtio'/>\n<alias name='net0'/></interface>"
 )
 STORED_OF_IT = Iface(A, "network", {"model": "virtio"}, origin="mv", xml="<interface type='network'/>")
 
 
-def test_a_running_nic_of_a_network_is_no_direct_one() -> None:
+def test_a_running_nic_of_a_network_with_a_bridge_is_no_direct_one() -> None:
     running = element.read(OF_A_NETWORK)
     assert (running.type, running.origin) == ("network", "mv")
     assert running.get("source") is running.get("mode") is running.get("vlan") is None

@@ -64,6 +64,10 @@ def read(what: str) -> Iface:
     return element.read(f"<interface type='{kind}'{managed}><mac address='{A}'/>{OTHERS[what]}{common}</interface>")
 
 
+def lost(what: str) -> list[str]:
+    return element.lost_by_conversion(read(what), Iface(A))
+
+
 def converted(what: str, **given: t.Any) -> str:
     options = {"domain": "web1", "mac": A, "source": "eth0", "mode": "bridge", "convert": True, **given}
     host = Host("qemu:///system", {"web1": Domain("web1", stored=(read(what),))})
@@ -87,9 +91,9 @@ def test_what_becomes_of_it_is_valid(what: str, given: dict[str, t.Any]) -> None
 
 
 def test_what_is_lost_is_named() -> None:
-    assert element.lost_by_conversion(read("network")) == ["bandwidth floor"]
-    assert element.lost_by_conversion(read("user")) == ["backend", "ip", "portForward"]
-    assert element.lost_by_conversion(read("vdpa")) == []
+    assert lost("network") == ["bandwidth floor"]
+    assert lost("user") == ["backend", "ip", "portForward"]
+    assert lost("vdpa") == []
 
 
 @pytest.mark.parametrize("what", ["network with a floor only", "network with a floor and more"])
@@ -103,4 +107,4 @@ def test_a_host_device_becomes_a_virtio_nic() -> None:
     assert "<model type='virtio'/>" in converted("hostdev")
     assert "<driver" not in converted("hostdev")
     assert "<driver queues='4'/>" in converted("hostdev", driver={"queues": 4})
-    assert element.lost_by_conversion(read("hostdev")) == ["driver", "vlan", "virtualport", "teaming"]
+    assert lost("hostdev") == ["driver", "vlan", "virtualport", "teaming"]

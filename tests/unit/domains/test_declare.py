@@ -22,7 +22,7 @@ def test_a_declaration_is_normalised() -> None:
             "web1",
             key="52:54:00:00:00:aa",
             mac="52:54:00:00:00:aa",
-            given={"source": "eth0", "mode": "passthrough"},
+            given={"source": "eth0", "mode": "passthrough", "network": None, "portgroup": None},
         ),
     )
 

@@ -8,6 +8,7 @@ import pathlib
 import sys
 import typing as t
 
+import odd_xml
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, schema
@@ -95,7 +96,9 @@ def test_what_this_collection_writes_is_what_libvirt_takes() -> None:
     values |= {"source": "eth0", "model": "virtio", "target": "web0", "alias": "ua-lan", "pci_address": "0000:01:00.0"}
     values |= {"rom.file": "/a", "virtualport.instanceid": "0" * 32}
     del values["virtualport.profileid"]
-    assert schema.violation(element.render(Iface(A, values=values))) is None
+    assert schema.violation(element.render(Iface(A, values=odd_xml.placed(values)))) is None
+    on_uplink = {name: text for name, text in values.items() if name not in {"network", "portgroup"}}
+    assert schema.violation(element.render(Iface(A, values=on_uplink))) is None
 
 
 # Texts at the edges of what an option accepts.

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element as elements
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import xml
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, IN_XML
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -25,6 +25,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import 
 
 quick = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DOMAIN = "<domain><devices>{}</devices></domain>"
+TRUST = "trust_guest_rx_filters"
 IMPLIED = {field.name for field in IN_XML if field.implied is not None}
 GONE = (
     "vlan",
@@ -69,6 +70,11 @@ def chosen(odd: odd_xml.Odd, index: int) -> tuple[int, Iface]:
     return index, iface
 
 
+def stored(document: str, values: t.Mapping[str, str]) -> tuple[Iface, ...]:
+    """Return the interfaces of a document of a host that has the network of ``values``."""
+    return networks.as_stored(xml.interfaces(document), [values.get("network", "")])
+
+
 def replaced(odd: odd_xml.Odd, index: int, document: str) -> str:
     """Return what the interface has become, having seen that nothing else became anything."""
     before, after = odd.with_nic(index, "\0").split("\0")
@@ -88,7 +94,8 @@ def test_every_interface_is_found_as_it_is(odd: odd_xml.Odd) -> None:
         for field in IN_XML:
             element = tree.find("/".join(field.element)) if field.element else tree
             value = field.read(element.attrib) if element is not None else None
-            implied = field.implied if iface.type == "direct" or field.name != "mode" else None
+            left_out = {"direct": set(), "network": {"mode", "trust_guest_rx_filters"}}.get(iface.type, {"mode"})
+            implied = field.implied if field.name not in left_out else None
             assert iface.get(field.name) == (implied if value is None else value)
         assert xml.edit(odd.text, [(iface, iface)]) == odd.text
 
@@ -97,6 +104,8 @@ def test_every_interface_is_found_as_it_is(odd: odd_xml.Odd) -> None:
 @given(odd_xml.documents(["direct"]), st.integers(0, 99), odd_xml.values(), st.sets(st.sampled_from(sorted(BY_NAME))))
 def test_fields_are_set_and_taken_away(odd: odd_xml.Odd, at: int, given_: dict[str, str], gone: set[str]) -> None:
     index, iface = chosen(odd, at)
+    # To move it to a network is another test's.
+    given_ = {n: v for n, v in given_.items() if n not in networks.NAMES}
     values = {n: v for n, v in {**iface.values, **given_}.items() if n not in gone or n in IMPLIED}
     edited = xml.edit(odd.text, [(iface, replace(iface, values=values))])
     element = replaced(odd, index, edited)
@@ -133,17 +142,40 @@ def test_fields_are_set_and_taken_away(odd: odd_xml.Odd, at: int, given_: dict[s
 )
 def test_an_interface_is_converted(odd: odd_xml.Odd, at: int, given_: dict[str, str], mode: str) -> None:
     index, iface = chosen(odd, at)
-    base = {n: v for n, v in iface.values.items() if n != "vlan" and not n.startswith("virtualport.")}
+    others = ("vlan", "virtualport", *networks.NAMES)
+    base = {n: v for n, v in iface.values.items() if n.split(".")[0] not in others}
     values = {"trust_guest_rx_filters": "no", "link_state": "up", **base, "source": "eth0", "mode": mode, **given_}
+    values = odd_xml.placed(values)
     edited = xml.edit(odd.text, [(iface, replace(iface, type="direct", values=values, origin=None))])
     element = replaced(odd, index, edited)
-    (now,) = [one for one in xml.interfaces(edited) if one.mac == iface.mac]
+    (now,) = [one for one in stored(edited, values) if one.mac == iface.mac]
     assert (now.type, now.values, now.xml) == ("direct", values, element)
     assert xml.edit(edited, [(now, replace(now, values=values))]) == edited
     # What binds a device of the host goes with all that is in it.
     assert iface.type == "hostdev" or all(one in element for one in odd.unknown[index])
     assert not any(one in element for one in odd_xml.FOREIGN)
     assert "floor" not in element
+
+
+@quick
+@given(odd_xml.documents(["direct"]), st.integers(0, 99), odd_xml.values(most=5), odd_xml.names(), odd_xml.names())
+def test_an_interface_moves_to_a_network_and_back(
+    odd: odd_xml.Odd, at: int, given_: dict[str, str], network: str, portgroup: str
+) -> None:
+    index, iface = chosen(odd, at)
+    on_network = odd_xml.placed({**iface.values, **given_, "network": network, "portgroup": portgroup})
+    edited = xml.edit(odd.text, [(iface, replace(iface, values=on_network))])
+    element = replaced(odd, index, edited)
+    assert parsed(element).get("type") == "network"
+    assert all(element.count(one) >= 1 for one in odd.unknown[index])
+    (now,) = [one for one in stored(edited, on_network) if one.mac == iface.mac]
+    assert (now.type, now.values) == ("direct", on_network)
+    assert xml.edit(edited, [(now, replace(now, values=on_network))]) == edited
+    back = {**{n: v for n, v in on_network.items() if n not in networks.NAMES}, "source": "eth0", "mode": "bridge"}
+    again = xml.edit(edited, [(now, replace(now, values=back))])
+    (then,) = [one for one in xml.interfaces(again) if one.mac == iface.mac]
+    assert (then.type, then.values) == ("direct", back)
+    assert all(then.xml.count(one) >= 1 for one in odd.unknown[index])
 
 
 @pytest.mark.parametrize("kind", ["direct", "user"])
@@ -180,9 +212,11 @@ def test_one_is_removed_and_another_one_added(odd: odd_xml.Odd, at: int, values:
     # It takes at most the white space in front of it along.
     assert re.sub(r"\s", "", removed) == re.sub(r"\s", "", odd.with_nic(index, ""))
     values = {**{field.name: field.implied for field in IN_XML if field.implied}, "source": "eth0", **values}
+    if "network" in values:
+        values = {name: text for name, text in odd_xml.placed(values).items() if (name, text) != (TRUST, "no")}
     new = Iface("52:54:00:00:ff:ff", values=values)
     added = xml.edit(odd.text, [(None, new)])
-    *same, now = xml.interfaces(added)
+    *same, now = stored(added, values)
     assert [one.xml for one in same] == list(odd.nics)
     assert (now.mac, now.values) == (new.mac, new.values)
     assert xml.edit(added, [(now, None)]) == odd.text

@@ -70,7 +70,11 @@ def converge(
         [(f"interfaces[{n}]", one) for n, one in enumerate(options)], only_domain=file.only_domain
     )
     return _plan.converge(
-        lambda: file.with_macs(file.observe({one.domain for one in declared})),
+        lambda: file.with_macs(
+            file.observe(
+                {one.domain for one in declared}, (), {n for one in declared if (n := one.given.get("network"))}
+            )
+        ),
         lambda host, _answers: planner.plan(declared, host, file.unanswered, **more),
         file.apply,
         rollback.undo,
@@ -81,7 +85,7 @@ def converge(
 
 def test_what_is_in_the_file(path: pathlib.Path) -> None:
     file = xmlfile.open_file(str(path), write=never)
-    host = file.observe({"web1"}, sources={"eth0"})
+    host = file.observe({"web1"}, {"eth0"})
     domain = host.domains["web1"]
     assert (domain.uuid, domain.running, domain.live) == ("01234567-89ab-cdef-0123-456789abcdef", False, ())
     assert [(iface.mac, iface.type, iface.origin) for iface in domain.stored] == [(MAC, "bridge", "br0")]
@@ -441,3 +445,28 @@ def test_whatever_is_declared_is_there_after_one_run(
     for piece in (odd.pieces[0], *others):
         assert re.sub(r"\s", "", piece) in left
     assert left.endswith(re.sub(r"\s", "", odd.pieces[-1].partition("</devices")[2]))
+
+
+def test_the_networks_of_a_file_are_not_known(path: pathlib.Path) -> None:
+    """Those that the task names are direct ones; an interface on any other is of another type."""
+    entry = {"mac": MAC, "network": "lan", "portgroup": "web"}
+
+    def attempt(*options: dict[str, t.Any], **more: t.Any) -> bool:
+        return converge(xmlfile.open_file(str(path), write=put), *options, **more).plan.changed
+
+    with pytest.raises(MacvtapError, match=r"^interfaces\[0\]\.mac: .* of type 'bridge'"):
+        attempt(entry)
+    assert attempt({**entry, "convert": True})
+    text = path.read_text()
+    assert "<interface type='network'>" in text
+    assert "<source network='lan' portgroup='web'/>" in text
+    assert not attempt(entry)
+    assert attempt({"mac": "52:54:00:00:00:02", "network": "lan1"})
+    # An interface on a network that is not named is not removed.
+    assert not attempt({"mac": "52:54:00:00:00:03", "state": "absent"}, purge=True)
+    with pytest.raises(MacvtapError, match="of type 'network'"):
+        attempt({"mac": MAC, "source": "eth0"})
+    assert attempt({"mac": MAC, "source": "eth0", "convert": True})
+    assert "<source dev='eth0' mode='bridge'/>" in path.read_text()
+    assert attempt({"mac": MAC, "source": "eth0"}, {"mac": "52:54:00:00:00:02", "network": "lan1", "state": "absent"})
+    assert "network" not in path.read_text()

@@ -23,7 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.declared 
 
 def test_the_defaults_are_those_of_the_roles() -> None:
     roles: dict[str, t.Any] = {"macvtap_preflight_allow": []}
-    for role in ("kernel", "links", "domains", "host_access"):
+    for role in ("kernel", "links", "networks", "domains", "host_access"):
         roles |= yaml.safe_load((ROOT / f"roles/macvtap_{role}/defaults/main.yml").read_text())
     assert {name: roles[name] for name in DEFAULTS} == DEFAULTS
 
@@ -39,6 +39,7 @@ def test_an_unset_variable_has_its_default(nothing: str | None) -> None:
     [
         ("links", "links", options.LINK),
         ("links", "vlans", options.VLAN),
+        ("networks", "networks", options.NETWORK),
         ("domains", "interfaces", options.INTERFACE),
         ("host_access", "shims", options.SHIM),
     ],
@@ -53,7 +54,11 @@ def test_variables_are_read_by_what_the_roles_take() -> None:
     for name, option in options.VARIABLES.items():
         if name == "macvtap_preflight_allow":
             continue
-        roles = [role for role in ("kernel", "links", "domains", "host_access") if name.startswith(f"macvtap_{role}")]
+        roles = [
+            role
+            for role in ("kernel", "links", "networks", "domains", "host_access")
+            if name.startswith(f"macvtap_{role}")
+        ]
         for role in roles or ("links", "domains", "host_access"):
             specs = yaml.safe_load((ROOT / f"roles/macvtap_{role}/meta/argument_specs.yml").read_text())
             assert shape({name: specs["argument_specs"]["main"]["options"][name]}) == shape({name: option})
@@ -83,7 +88,11 @@ def test_every_variable_that_is_read_is_handed_over_by_the_playbook() -> None:
             "links_mode",
             "links_mtu",
             "links_group",
+            "networks_uplink",
+            "networks_mode",
             "domains_source",
+            "domains_network",
+            "domains_portgroup",
             "domains_mode",
             "domains_model",
             "domains_trust_guest_rx_filters",

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import disruptions
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
@@ -315,7 +315,9 @@ def test_what_interfaces_in_mode_passthrough_take(before: t.Any, after: t.Any, s
 
     change = Change("web1", "mode", None, None, Impact.CONFIG)
     links = {"eth0": replace(ETH0, altnames=frozenset({"lan0"})), "eth1": Link("eth1", 9)}
-    found = disruptions.of_steps([Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")], links)
+    found = disruptions.of_steps(
+        [Step("web1", nic(before), nic(after), (change,), path="interfaces[1]")], Host("", {}, links=links)
+    )
     assert {one.link for one in found} == sources
     assert {(one.loss, one.path) for one in found} <= {(Loss.PASSTHRU, "interfaces[1]")}
     for disruption in found:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Counts by libvirt's events how often domains are defined during a run, and notices what else happens to them.
+"""Counts by libvirt's events how often domains or networks are defined, and notices what else happens to them.
 
 libvirt has no compare-and-swap. A define between a run's last read and its own define is lost, and no later read shows
-that. But each define has an event. Other edits have none, such as attach-device --config, and go unnoticed.
+that. But each define has an event. Other edits have none, such as attach-device --config or net-update, and go
+unnoticed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Writes:
         self._others: set[str] = set()
 
     def count(self, uuid: str) -> int:
-        """Return how often the domain was defined since this began.
+        """Return how often the domain or network was defined since this began.
 
         libvirt queues the event of a define before its reply, and each connection gets its messages in order. So a
         reply to a later call arrives after the event.
@@ -47,7 +48,7 @@ class Writes:
             return self._counts[uuid]
 
     def may_differ(self, uuid: str) -> bool:
-        """Whether the domain was undefined, renamed, started or stopped before the last count, or may have been."""
+        """Whether it was undefined, renamed, started or stopped before the last count, or may have been."""
         with self._lock:
             return self._handle is None or uuid in self._others
 
@@ -59,22 +60,26 @@ class Writes:
         finally:
             self._libvirt.virEventRemoveTimeout(timer)
 
-    def on_event(self, _connection: t.Any, domain: t.Any, event: int, *_more: t.Any) -> None:
+    def on_event(self, _connection: t.Any, target: t.Any, event: int, *_more: t.Any) -> None:
+        # The events of domains and networks have the same numbers: virDomainEventType, virNetworkEventLifecycleType.
         if event == self._libvirt.VIR_DOMAIN_EVENT_DEFINED:
-            self._counts[domain.UUIDString()] += 1
+            self._counts[target.UUIDString()] += 1
         else:
-            self._others.add(domain.UUIDString())
+            self._others.add(target.UUIDString())
 
 
 @contextlib.contextmanager
-def counted(libvirt: t.Any, uri: str) -> t.Iterator[Writes]:
-    """Count the defines over any connection to the libvirt at ``uri``."""
+def counted(libvirt: t.Any, uri: str, *, networks: bool = False) -> t.Iterator[Writes]:
+    """Count the defines of domains, or of ``networks``, over any connection to the libvirt at ``uri``."""
     handle = None
     try:
         libvirt.virEventRegisterDefaultImpl()
         handle = libvirt.openReadOnly(uri)
         writes = Writes(libvirt, handle)
-        handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, writes.on_event, None)
+        if networks:
+            handle.networkEventRegisterAny(None, libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE, writes.on_event, None)
+        else:
+            handle.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, writes.on_event, None)
     except libvirt.libvirtError:
         # The driver has no events, or this user may not connect.
         writes = Writes(libvirt, None)

@@ -11,7 +11,7 @@ from concurrent import futures
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import writes
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 
 libvirt = pytest.importorskip("libvirt")
 URI = "test:///default"

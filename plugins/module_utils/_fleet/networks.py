@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A host's libvirt networks as they will be after the role macvtap_networks, and what is on them. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import DeclaredNetwork, Host, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
+
+_PASSTHRU = "passthrough"
+
+
+def made(desired: t.Iterable[DeclaredNetwork], current: t.Mapping[str, Network], links: Links) -> dict[str, Network]:
+    """Return the networks after the ``desired`` ones are created, changed and removed, by name."""
+    final = dict(current)
+    for declared in desired:
+        before = final.pop(declared.name, Network(name=declared.name))
+        if declared.state != "absent":
+            final[declared.name] = _merged(declared, before)
+    return {name: replace(one, interfaces=_named(one.interfaces, links)) for name, one in final.items()}
+
+
+def _merged(declared: DeclaredNetwork, before: Network) -> Network:
+    pf = declared.pf or (before.pf if declared.interfaces is None else None)
+    mode = _PASSTHRU if pf else declared.mode or before.mode or DEFAULT_MODE
+    groups = {group.name: group for group in before.portgroups if declared.portgroups.get(group.name, True)}
+    new = [Portgroup(name) for name, present in declared.portgroups.items() if present and name not in groups]
+    return replace(
+        before,
+        mode=_PASSTHRU if mode == "passthru" else mode,
+        interfaces=before.interfaces if declared.interfaces is None else declared.interfaces,
+        pf=pf,
+        portgroups=(*groups.values(), *new),
+        active=declared.state == "active",
+    )
+
+
+def _named(interfaces: t.Iterable[str], links: Links) -> tuple[str, ...]:
+    """Return the names of the links that ``interfaces`` stand for; what stands for none stays."""
+    found = ((text, parents.lookup(text, links)) for text in interfaces)
+    return tuple(text if link is None else link.name for text, link in found)
+
+
+def of_nic(host: Host, nic: Nic) -> Network | None:
+    """Return the direct network that a NIC will be on."""
+    network = host.networks.get(nic.network or "")
+    return network if network is not None and network.mode else None
+
+
+def users(host: Host) -> dict[str, list[Nic]]:
+    """Return the NICs of each network, by its name."""
+    found: dict[str, list[Nic]] = {}
+    for nic in host.nics:
+        if nic.network is not None:
+            found.setdefault(nic.network, []).append(nic)
+    return found
+
+
+def exclusive(host: Host) -> frozenset[str]:
+    """Return the uplinks of networks in mode passthrough, which take one guest each."""
+    found = (network for network in host.networks.values() if network.mode == _PASSTHRU)
+    return frozenset(uplink for network in found for uplink in network.interfaces)

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Interfaces on direct networks of libvirt: by what a running guest has, and from and to any other interface."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok, run_beside
+from support import run_module, running_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+
+def network(name: str, mode: str, *uplinks: str, more: str = "") -> str:
+    inside = "".join(f"<interface dev='{uplink}'/>" for uplink in uplinks)
+    return f"<network><name>{name}</name><forward mode='{mode}'>{inside}</forward>{more}</network>"
+
+
+def on(mac: str, name: str, more: str = "", portgroup: str = "") -> str:
+    group = f" portgroup='{portgroup}'" if portgroup else ""
+    return (
+        f"<interface type='network'><mac address='{mac}'/><source network='{name}'{group}/><model type='virtio'/>{more}"
+        "</interface>"
+    )
+
+
+TRUSTED = "<portgroup name='trusted' trustGuestRxFilters='yes'/>"
+NETWORKS = {
+    "lan": network("lan", "bridge", "eth0", more="<portgroup name='web'/><portgroup name='db'/>" + TRUSTED),
+    "lan1": network("lan1", "bridge", "up1"),
+    "vepa": network("vepa", "vepa", "eth0"),
+    "pass": network("pass", "passthrough", "up1"),
+    "off": network("off", "bridge", "eth0"),
+    "nat": "<network><name>nat</name><bridge name='virbr7'/><ip address='192.0.2.1' prefix='24'/></network>",
+}
+
+
+@pytest.fixture
+def nets(hv: Hypervisor) -> t.Iterator[Hypervisor]:
+    """A hypervisor with networks."""
+    for name, document in NETWORKS.items():
+        hv.virsh("net-define", "/dev/stdin", stdin=document)
+        if name != "off":
+            hv.virsh("net-start", name)
+    yield hv
+    hv.clear()
+    for name in NETWORKS:
+        if name != "off":
+            hv.virsh("net-destroy", name)
+        hv.virsh("net-undefine", name)
+
+
+@pytest.fixture
+def guest(nets: Hypervisor) -> Hypervisor:
+    """The guest web1 runs on the network lan, and answers hot-plug."""
+    nets.define_guest("web1", on(A, "lan"))
+    nets.virsh("start", "web1")
+    nets.in_guest("web1", "true")
+    return nets
+
+
+def info(hv: Hypervisor) -> Result:
+    """Return the interfaces of the only domain, and the requests that are outstanding."""
+    found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))
+    return {"interfaces": found["domains"][0]["interfaces"], "pending": found["pending"]}
+
+
+def until(true: t.Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def source(hv: Hypervisor, mac: str = A, *, live: bool = False) -> str:
+    """Return the type and the source of an interface, without the number of its port."""
+    text = element(hv.dump("web1", live=live), mac)
+    kind, place = re.search("type='(.*?)'", text), re.search("<source (.*?)/>", text)
+    assert kind
+    assert place
+    return f"{kind[1]} {re.sub(' portid=.[-0-9a-f]*.', '', place[1])}".replace("'", "")
+
+
+def test_a_running_nic_on_a_network_is_a_direct_one(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", on(A, "lan", portgroup="web"), on(B, "nat")))
+    nets.virsh("start", "web1")
+    (found,) = info(nets)["interfaces"]
+    assert found["stored"] == {"network": "lan", "portgroup": "web", **found["stored"]}
+    assert (found["live"]["network"], found["live"]["source"], found["live"]["mode"]) == ("lan", "eth0", "bridge")
+    assert (found["differences"], found["link"]["parent"], found["held_by_domain"]) == ([], "eth0", True)
+    assert not ok(module(domain="web1", mac=A, network="lan"))["changed"]
+    assert not ok(module(domain="web1", network="lan"))["changed"]
+    done = ok(module(domain="web1", mac=A, link_state="down", allmulticast=True))
+    assert impacts(done) == {"link_state": "live", "allmulticast": "live"}
+    assert source(nets, live=True) == "direct network=lan portgroup=web dev=eth0 mode=bridge"
+    assert not ok(module(domain="web1", mac=A, link_state="down", allmulticast=True))["changed"]
+    assert "B" not in str(ok(module(purge=True, live="none", interfaces=[{"domain": "web1", "mac": A}]))["changes"])
+
+
+def test_the_trust_of_a_portgroup_is_known_although_libvirt_does_not_show_it(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", on(A, "lan", portgroup="trusted")))
+    nets.virsh("start", "web1")
+    (found,) = info(nets)["interfaces"]
+    assert (found["differences"], found["live"]["trust_guest_rx_filters"]) == ([], True)
+    done = ok(module(domain="web1", mac=A, portgroup="web"))
+    assert impacts(done) == {"portgroup": "restart", "trust_guest_rx_filters": "restart"}
+    assert done["restart_required"][0]["fields"] == ["trust_guest_rx_filters", "portgroup"]
+    assert "allmulticast and trust" in module(domain="web1", mac=A, portgroup="trusted", allmulticast=True)["msg"]
+
+
+def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", nic(A)))
+    nets.virsh("start", "web1")
+    for level in ("replug", "update"):
+        done = ok(module(domain="web1", network="lan", live=level))
+        assert impacts(done) == {"network": "config", "source": "config", "mode": "config"}
+        assert done["restart_required"] == done["pending"] == []
+        assert (source(nets), source(nets, live=True)) == ("network network=lan", "direct dev=eth0 mode=bridge")
+        again = ok(module(domain="web1", network="lan", live=level))
+        assert (again["changed"], again["restart_required"]) == (False, [])
+        (found,) = info(nets)["interfaces"]
+        assert found["differences"] == [{"field": "network", "stored": "lan", "live": None}]
+        ok(module(domain="web1", source="eth0", live=level))
+        assert source(nets) == "direct dev=eth0 mode=bridge"
+    # A mode is changed on the link itself. libvirt does not know of it.
+    done = ok(module(domain="web1", network="vepa"))
+    assert impacts(done)["mode"] == "live"
+    assert done["restart_required"] == []
+    assert not ok(module(domain="web1", network="vepa"))["changed"]
+    assert ok(module(domain="web1", mac=A, network="lan1"))["restart_required"] == [
+        {"domain": "web1", "mac": A, "fields": ["network", "source"]}
+    ]
+
+
+def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(nets: Hypervisor, module: Module) -> None:
+    """The guest's own kernel keeps its NIC, in the same slot."""
+    nets.define_guest("web1", on(A, "nat"))
+    nets.virsh("start", "web1")
+    guest = nets
+    assert guest_has(guest, "web1", {A})
+    address = re.search("<address type='pci'.*?>", element(guest.dump("web1"), A))
+    assert address
+    ways: list[tuple[dict[str, t.Any], str, str]] = [
+        ({"network": "lan1", "convert": True}, "network network=lan1", "direct network=lan1 dev=up1 mode=bridge"),
+        ({"source": "eth0"}, "direct dev=eth0 mode=bridge", "direct dev=eth0 mode=bridge"),
+        ({"network": "pass"}, "network network=pass", "direct network=pass dev=up1 mode=passthrough"),
+        ({"network": "lan", "portgroup": "db"}, "{} network=lan portgroup=db{}", "{} network=lan portgroup=db{}"),
+    ]
+    for options, stored, live in ways:
+        done = ok(module(domain="web1", mac=A, live="replug", **options))
+        assert "replug" in impacts(done).values()
+        assert done["restart_required"] == done["pending"] == []
+        assert source(guest) == stored.format("network", "")
+        assert source(guest, live=True) == live.format("direct", " dev=eth0 mode=bridge")
+        for document in (guest.dump("web1"), guest.dump("web1", live=True)):
+            assert address[0] in element(document, A)
+        assert guest_has(guest, "web1", {A})
+        assert not ok(module(domain="web1", mac=A, live="replug", **options))["changed"]
+    assert len(guest.virsh("net-port-list", "lan").split()) == 1
+    assert guest.virsh("net-port-list", "lan1") == ""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        on(B, "nat"),
+        f"<interface type='bridge'><mac address='{B}'/><source bridge='br0'/><model type='virtio'/></interface>",
+    ],
+)
+def test_other_interfaces_are_converted_to_a_network(nets: Hypervisor, module: Module, before: str) -> None:
+    nets.run("sh", "-c", "ip link add br0 type bridge; ip link set br0 up")
+    nets.define(domain("web1", before))
+    refused = module(domain="web1", mac=B, network="lan")
+    assert "Set convert: true" in refused["msg"]
+    done = ok(module(domain="web1", mac=B, network="lan", portgroup="web", convert=True))
+    assert source(nets, B) == "network network=lan portgroup=web"
+    assert not ok(module(domain="web1", mac=B, network="lan", convert=True))["changed"]
+    assert done["interfaces"][0]["stored"]["portgroup"] == "web"
+    nets.virsh("start", "web1")
+    assert source(nets, B, live=True) == "direct network=lan portgroup=web dev=eth0 mode=bridge"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "lam"}, r"^network: there is no network 'lam' on qemu:///system. Did you mean lan"),
+        ({"network": "nat"}, r"^network: 'nat' is not a direct network: it is isolated"),
+        ({"network": "off"}, r"^network: the network 'off' is not active.*net-start off"),
+        (
+            {"network": "lan", "portgroup": "wbe"},
+            r"^portgroup: the network 'lan' has no portgroup 'wbe'.* It has web, db, trusted",
+        ),
+        ({"network": "lan", "vlan": 5}, r"^vlan: .*mode bridge"),
+        ({"network": "lan", "source": "eth0"}, r"^network: excludes source"),
+    ],
+)
+def test_a_network_that_gives_no_link_is_refused(
+    nets: Hypervisor, module: Module, options: dict[str, t.Any], message: str
+) -> None:
+    nets.define(domain("web1"))
+    for check in (True, False):
+        failed = module(check=check, domain="web1", mac=A, **options)
+        assert re.search(message, failed["msg"]), failed["msg"]
+    assert A not in nets.dump("web1")
+
+
+def test_a_failed_run_puts_back_a_nic_on_a_network(guest: Hypervisor, module: Module) -> None:
+    before = guest.dump("web1")
+    other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
+    failed = module(interfaces=[{"domain": "web1", "mac": A, "network": "lan1"}, other], live="replug")
+    assert "as it was before" in failed["msg"], failed
+    assert guest.dump("web1") == before
+    assert source(guest, live=True) == "direct network=lan dev=eth0 mode=bridge"
+    assert guest_has(guest, "web1", {A})
+    # Without its network, if that has gone meanwhile.
+    code = """
+attach = Hypervisor.apply
+def applied(self, steps, journal=None):
+    import threading, time
+    for name in ("lan", "lan1"):
+        libvirt.open("qemu:///system").networkLookupByName(name).destroy()
+    return attach(self, steps, journal)
+Hypervisor.apply = applied
+"""
+    failed = run_beside(guest, code, {"domain": "web1", "mac": A, "network": "lan1", "live": "replug"})
+    for name in ("lan", "lan1"):
+        guest.virsh("net-start", name)
+    assert "network 'lan1' is not active" in failed["msg"]
+    assert source(guest) == "network network=lan"
+    assert source(guest, live=True) == "direct dev=eth0 mode=bridge"
+    assert guest_has(guest, "web1", {A})
+
+
+def test_what_a_network_gives_is_in_use_and_is_purged(nets: Hypervisor, module: Module) -> None:
+    nets.define(domain("web1", nic(A)))
+    nets.define(domain("web2"))
+    for name in ("web1", "web2"):
+        nets.virsh("start", name)
+    nets.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=on(B, "lan1"))
+    address = nets.run("cat", "/sys/class/net/up1/address")
+    taking: list[Result] = [{"network": "pass"}, {"source": "up1", "mode": "passthrough"}]
+    for options in taking:
+        failed = module(domain="web2", mac=C, **options)
+        assert "must be the only one on its parent; up1 would have web2" in failed["msg"], failed
+    assert nets.run("cat", "/sys/class/net/up1/address") == address
+    done = ok(module(interfaces=[{"domain": "web1", "mac": A}], purge=True, timeout=0))
+    assert [one["mac"] for one in done["pending"]] == [B]
+
+
+@pytest.mark.parametrize("how", ["kill", "inactive"])
+def test_a_guest_that_answers_late_has_its_nic_on_a_network_again(guest: Hypervisor, module: Module, how: str) -> None:
+    """By the process that outlives the run; on the uplink alone if there is no network any more."""
+    guest.virsh("suspend", "web1")
+    declared: Result = {
+        "domain": "web1",
+        "mac": A,
+        "network": "lan1",
+        "live": "replug",
+        "timeout": 0 if how != "kill" else 30,
+    }
+    if how == "kill":
+        with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, start_new_session=True) as process:
+            assert until(lambda: bool(info(guest)["pending"]))
+            # It is written down a moment before it is asked for, which nothing shows.
+            time.sleep(2)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate(timeout=60)
+    else:
+        assert [one["mac"] for one in ok(module(**declared))["pending"]] == [A]
+    (shown,) = info(guest)["pending"]
+    assert shown["returns"]["network"] == "lan1"
+    if how == "inactive":
+        for name in ("lan", "lan1"):
+            guest.virsh("net-destroy", name)
+    guest.virsh("resume", "web1")
+    expected = "direct dev=eth0 mode=bridge" if how == "inactive" else "direct network=lan1 dev=up1 mode=bridge"
+    try:
+        assert until(lambda: not info(guest)["pending"])
+        assert source(guest, live=True) == expected
+        assert guest_has(guest, "web1", {A})
+    finally:
+        if how == "inactive":
+            for name in ("lan", "lan1"):
+                guest.virsh("net-start", name)
+
+
+def test_an_uplink_keeps_its_address_if_it_cannot_be_passed_through(nets: Hypervisor) -> None:
+    nets.define(domain("web1"))
+    nets.virsh("start", "web1")
+    address = nets.run("cat", "/sys/class/net/up1/address")
+    # Another link takes it between the plan and the attempt.
+    code = """
+import subprocess
+apply = Hypervisor.apply
+def applied(self, *arguments):
+    subprocess.run("ip link add mt9 link up1 type macvtap mode bridge".split(), check=True)
+    return apply(self, *arguments)
+Hypervisor.apply = applied
+"""
+    failed = run_beside(nets, code, {"domain": "web1", "mac": B, "network": "pass"})
+    nets.run("ip", "link", "del", "mt9")
+    assert failed["msg"].startswith(f"cannot add {B} to the running domain 'web1'")
+    assert failed["msg"].endswith("The host is as it was before")
+    assert nets.run("cat", "/sys/class/net/up1/address") == address
+
+
+def test_a_pool_gives_each_guest_an_uplink_for_itself(nets: Hypervisor, module: Module) -> None:
+    nets.run("sh", "-c", "ip link add up2 type veth peer name far2; ip link set up2 up; ip link set far2 up")
+    nets.virsh("net-create", "/dev/stdin", stdin=network("pool", "passthrough", "up1", "up2"))
+    try:
+        nets.define(domain("web1"))
+        nets.virsh("start", "web1")
+        for number, mac in enumerate((A, B)):
+            ok(module(domain="web1", mac=mac, network="pool"))
+            assert source(nets, mac, live=True) == f"direct network=pool dev=up{number + 1} mode=passthrough"
+        # libvirt chooses an uplink again for any other update, and finds none.
+        assert impacts(ok(module(domain="web1", mac=A, link_state="down"))) == {"link_state": "live"}
+        assert source(nets, A, live=True) == "direct network=pool dev=up1 mode=passthrough"
+        failed = module(domain="web1", mac=C, network="pool")
+        assert "all are taken: up1 by web1" in failed["msg"], failed
+    finally:
+        nets.virsh("destroy", "web1")
+        nets.virsh("net-destroy", "pool")
+        nets.run("ip", "link", "del", "up2")
