@@ -95,7 +95,7 @@ def with_actual_impacts(
     warnings = []
     for step in plan.steps:
         nic = step.before
-        touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.REPLUG}
+        touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.PAUSE, Impact.REPLUG}
         if nic is not None and nic.domain in domains and touches:
             now = host.domains.get(nic.domain)
             if now is not None and now.running:

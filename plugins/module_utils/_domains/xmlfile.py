@@ -95,6 +95,7 @@ class DomainFile:
         # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
+        self.paused_seconds: dict[str, float] = {}
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
@@ -113,6 +114,9 @@ class DomainFile:
             links_unknown="no host's links are read with xml_file",
             macs={},
         )
+
+    def pause_facts(self, host: Host, names: t.Collection[str]) -> dict[str, t.Any]:  # noqa: ARG002
+        return {}
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:  # noqa: ARG002
         """Return nothing: a file has no guest."""
