@@ -119,9 +119,7 @@ class Pauses:
                 f"cannot change {macs} of the running domain {nic.domain!r} in a pause: {what}. {runs}",
                 path=tasks[0].path,
             ) from exc
-        record.finished = True
-        paused.unmark(libvirt, handle)
-        self._continue(nic)
+        self._bring_back(nic, record, saved=True)
         return changed
 
     def _change_image(self, handle: t.Any, tasks: t.Sequence[Task], record: Record) -> None:
@@ -169,9 +167,9 @@ class Pauses:
             yield
 
     def _bring_back(self, nic: Nic, record: Record, *, saved: bool) -> None:
-        """After a failure: restore the guest with the NICs that it had; ``saved`` is whether this run has saved it.
+        """Complete the pause of a guest that runs, or restore it with the NICs that it had.
 
-        A guest that is saved although this run's request failed was saved by others.
+        ``saved`` is whether this run has saved it. If its request failed, a guest that is saved was saved by others.
         """
         libvirt = self._connection.libvirt
         until = time.monotonic() + _SECONDS
