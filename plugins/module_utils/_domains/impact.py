@@ -45,7 +45,7 @@ def validate_level(words: t.Collection[str]) -> None:
     """
     if not words or ("none" in words and len(set(words)) > 1):
         raise MacvtapError(
-            f"[{', '.join(words)}] is not possible: set none alone, or one or more of update, pause, replug",
+            f"[{', '.join(words)}] is not possible. Set none alone, or one or more of update, pause, replug",
             path="live",
         )
 
