@@ -99,6 +99,11 @@ class Record:
     def token(self) -> str:
         return str(self.pause["token"])
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the image has the new elements."""
+        return paused.is_changed(self.pause)
+
     def change(self, old: t.Mapping[str, str], new: t.Mapping[str, str]) -> None:
         """Record the elements that the image has, and those that it gets now."""
         self._state["pause"] = paused.changed(self.pause, old, new)

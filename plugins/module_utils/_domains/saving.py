@@ -109,11 +109,11 @@ class Pauses:
             if nic.domain in self.restarted:
                 return False
             what = message_of(exc) if isinstance(exc, libvirt.libvirtError) else exc.message
-            runs = (
-                "The guest runs on with the NICs that it had"
-                if record.finished
-                else ("The guest is saved. The keeper restores it as soon as libvirt can")
-            )
+            runs = "The guest is saved. The keeper restores it as soon as libvirt can"
+            if record.finished:
+                runs = f"The guest runs on with the {'new NICs' if record.is_changed else 'NICs that it had'}"
+                for task in () if record.is_changed else tasks:
+                    journal.withdraw(task.step, PAUSED)
             macs = ", ".join(task.before.mac for task in tasks)
             raise MacvtapError(
                 f"cannot change {macs} of the running domain {nic.domain!r} in a pause: {what}. {runs}",

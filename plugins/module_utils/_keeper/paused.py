@@ -49,6 +49,11 @@ def changed(pause: State, old: t.Mapping[str, str], new: t.Mapping[str, str]) ->
     return {**pause, "has": _NEW, "interfaces": {_OLD: dict(old), _NEW: dict(new)}}
 
 
+def is_changed(pause: State) -> bool:
+    """Return whether the guest has the elements that the run has put into its image."""
+    return bool(pause["has"] == _NEW)
+
+
 def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = False) -> bool:
     """Bring a guest back; return whether that is still to be done.
 
