@@ -36,6 +36,7 @@ class Impact(str, enum.Enum):
     # domains
     CONFIG = "config"
     LIVE = "live"
+    PAUSE = "pause"
     REPLUG = "replug"
     RESTART = "restart"
 

@@ -81,6 +81,29 @@ def defer() -> None:
         _current[-1].deferred = True
 
 
+@contextlib.contextmanager
+def deferred() -> t.Iterator[None]:
+    """Defer signals for something that must not be left half done; one that arrives meanwhile is raised at the end.
+
+    Not if signals were deferred already: then nothing changes.
+
+    :raises Interrupted: a signal arrived meanwhile.
+    """
+    if not _current or _current[-1].deferred:
+        yield
+        return
+    defer()
+    try:
+        yield
+    finally:
+        resume()
+
+
+def is_pending() -> bool:
+    """Return whether a signal arrived that has interrupted nothing yet."""
+    return bool(_current) and bool(_current[-1].pending) and not _current[-1].raised
+
+
 def resume() -> None:
     """Let signals interrupt again.
 

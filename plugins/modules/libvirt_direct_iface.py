@@ -383,17 +383,35 @@ options:
     default: false
   live:
     description:
-      - How much a running guest may be disrupted. Changes that need more are only stored, and are listed in
-        RV(restart_required).
-      - V(none) does not change running guests.
-      - V(update) changes what the guest does not notice, attaches new interfaces and detaches removed ones.
+      - How much a running guest may be disrupted, one word or several. Changes that need more are only stored, and are
+        listed in RV(restart_required).
+      - V(none) does not change running guests. It stands alone.
+      - V(update) changes what the guest does not notice, attaches new interfaces and detaches removed ones. The two
+        words below include it.
+      - V(pause) also saves a running guest, changes its interfaces in the saved image, and restores it. The guest
+        keeps its NICs, addresses and connections, and stands still meanwhile. See RV(pauses) for how long. A pause can
+        change O(source), O(mode), O(target), O(virtualport), O(vlan) and the type. What the guest itself sees stays,
+        such as O(model) and O(driver). A paused guest stays paused.
+      - With V(pause), a guest that cannot be saved is an error before anything is changed. It has a host device, a
+        shared file system or shared memory, a job or a managed save, or there is not enough space for its image.
       - V(replug) also detaches an interface from a running guest and attaches it again, with the same MAC address,
         model, alias, PCI address and boot order. The guest loses its network for that moment, and its settings of the
         NIC.
+      - With V(pause) and V(replug), each guest is changed in the way that costs less. RV(pauses) has which, and why.
+        That is a pause, unless something needs a replug in any case, the guest cannot be saved, or it would stand still
+        for longer than 10 seconds or O(pause_max), or for an unknown time.
     version_added: 0.2.0
-    type: str
-    choices: [none, update, replug]
-    default: update
+    type: list
+    elements: str
+    choices: [none, update, pause, replug]
+    default: [update]
+  pause_max:
+    description:
+      - For how many seconds at most a guest may stand still with O(live=pause). If the forecast is longer or unknown,
+        the run fails before anything is changed, or replugs if O(live) allows that too.
+      - If this is not set, there is no limit.
+    version_added: 0.2.0
+    type: float
   allow_host_disconnect:
     description:
       - Give a guest a O(source) in mode V(passthrough) even if that link has IP addresses or routes of the host, or
@@ -536,6 +554,14 @@ EXAMPLES = r"""
       queues: 4
     live: replug
 
+- name: Move a running guest to another uplink, if it stands still for no longer than five seconds
+  linuxvirt.macvtap.libvirt_direct_iface:
+    domain: web1
+    mac: "52:54:00:10:00:01"
+    source: eth1
+    live: pause
+    pause_max: 5
+
 - name: Convert a bridge interface to macvtap, with the same MAC address and NIC model
   linuxvirt.macvtap.libvirt_direct_iface:
     domain: old1
@@ -609,6 +635,7 @@ changes:
       description:
         - V(config) changes only the stored configuration. The guest gets it when it starts.
         - V(live) changes something that the running guest does not notice, or attaches or detaches an interface.
+        - V(pause) saves the running guest, changes the interface in the image, and restores the guest.
         - V(replug) detaches the interface from the running guest and attaches it again.
         - V(restart) changes the stored configuration. A running guest, or one restored from a managed save, keeps what
           it has until it is stopped and started.
@@ -709,6 +736,41 @@ pending:
       error: null
       since: "2026-11-22T10:00:00+00:00"
       pid: 4242
+pauses:
+  description:
+    - The guests that are paused, or would be in check mode. With O(live=[pause, replug]) also those that are replugged
+      although a pause would be possible in principle.
+    - The forecast is the memory that is in use, divided by the rates at which the file system of libvirt's managed
+      saves writes and reads. These are measured with a file that has no name, in check mode too.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+    way:
+      description: V(pause) or V(replug).
+      type: str
+    reason:
+      description: Why it is changed in this way.
+      type: str
+    memory_bytes:
+      description: Memory of the guest that is in use; null if unknown.
+      type: int
+    forecast_seconds:
+      description: For how long the guest will stand still; null if unknown, or if it is replugged.
+      type: float
+    measured_seconds:
+      description: For how long it stood still; null in check mode, or if it is replugged.
+      type: float
+  sample:
+    - domain: web1
+      way: pause
+      reason: a replug is not allowed
+      memory_bytes: 201326592
+      forecast_seconds: 0.9
+      measured_seconds: 0.8
 reflective_relay:
   description: The probed switches, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was probed
@@ -756,6 +818,7 @@ _ALIASES = {"source": ["parent", "dev"]}
 
 def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
+    impact.validate_level(params["live"])
     options = ("domain", "mac", "state", *_interface_options())
     entries = _glue.entries(params, "interfaces", options, clears_default)
     entries = declare.with_own_place(entries, params["interfaces"])
@@ -806,7 +869,8 @@ def main() -> None:
             "state": {"type": "str", "choices": _STATES, "default": "present"},
             **choice.OPTIONS,
             **_glue.shared("purge", ALLOW, "on_error", "lock_timeout"),
-            "live": {"type": "str", "choices": list(impact.LEVELS), "default": "update"},
+            "live": {"type": "list", "elements": "str", "choices": list(impact.LEVELS), "default": ["update"]},
+            "pause_max": {"type": "float"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "xml_file": {"type": "path"},
             "backup": {"type": "bool", "default": False},

@@ -30,6 +30,7 @@ PLANNERS = (
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions _domains.network_validate *.report",
     "*.inspection _fleet.* _plan",
+    "*.pausing",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.

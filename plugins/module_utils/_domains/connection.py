@@ -37,6 +37,17 @@ _PAUSED_TO_MIGRATE = (3, 2)
 class Connection(connection.Connection):
     """A connection, with what domains need of it."""
 
+    def __init__(self, *of: t.Any, **more: t.Any) -> None:
+        super().__init__(*of, **more)
+        # The instances of guests that this run has restored, with the instance as which each counts.
+        self.continued: dict[str, str] = {}
+
+    def continues(self, domain: t.Any, instance: str) -> None:
+        """Let the guest that runs now count as ``instance``, of which it was saved."""
+        now = guest.instance(domain, domain.ID(), local=self.local)
+        if now and now != instance:
+            self.continued[now] = instance
+
     def guest(self, uuid: str) -> t.Any:
         """Return the libvirt domain of this UUID, None if there is none."""
         try:
@@ -57,7 +68,8 @@ class Connection(connection.Connection):
 
     def _instance(self, domain: t.Any, number: int) -> str:
         try:
-            return guest.instance(domain, number, local=self.local)
+            found = guest.instance(domain, number, local=self.local)
+            return self.continued.get(found, found)
         except OSError as exc:
             raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 

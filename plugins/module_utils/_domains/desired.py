@@ -11,8 +11,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     differing,
-    impact_of,
+    is_pausable,
     is_set_by_guest,
+    least_impact,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
     merged,
@@ -139,14 +140,14 @@ def live_iface(
     names = differing(live, stored, host)
     final = networks.effective(stored, host.networks, live)
     due = {
-        name: impact_of(name, live, final, host)
+        name: least_impact(name, live, final, host, allowed)
         for name in names
         if name in declared or (removed and name.startswith(removed))
     }
     in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
     if networks.unnoticed(set(names) - in_place, final):
         due = {name: impact for name, impact in due.items() if name not in networks.NAMES or impact is Impact.LIVE}
-    if "type" in due and Impact.REPLUG not in allowed:
+    if due.get("type") not in {None, *allowed}:
         # The running interface is of another type, and is not changed.
         return live, {}
     done = {name: impact for name, impact in due.items() if impact in allowed}
@@ -159,8 +160,23 @@ def live_iface(
         # After a replug it is entirely as stored.
         replugged = multicast.with_link_allmulticast(live, stored, final, desired)
         return replugged, dict.fromkeys(differing(live, replugged, host), Impact.REPLUG)
+    if Impact.PAUSE in done.values():
+        paused = _paused(live, multicast.with_link_allmulticast(live, stored, final, desired), done, host)
+        return paused, dict.fromkeys(differing(live, paused, host), Impact.PAUSE)
     values = merged(live.values, {name: final.get(name) for name in done})
     if Impact.LIVE in allowed:
         # A link that is down or has another address cuts the guest off, whatever is declared.
         values = {name: text for name, text in values.items() if name not in LINK_FAULTS}
     return replace(live, values=values), done
+
+
+def _paused(live: Iface, stored: Iface, done: t.Collection[str], host: Host) -> Iface:
+    """Return the interface that a guest has after a pause: as it is stored, but for what the guest would see.
+
+    It has a new link, without the faults and the generated name of the former one.
+    """
+    names = [name for name in differing(live, stored, host) if name in done or is_pausable(name, live, stored)]
+    values = merged(live.values, {name: stored.get(name) for name in names if name != "type"})
+    kept = {name: text for name, text in without_generated(values).items() if name not in LINK_FAULTS}
+    kept = networks.storable(kept, done, live)
+    return replace(live, type=stored.type if "type" in names else live.type, values=kept, stale_mode=None)

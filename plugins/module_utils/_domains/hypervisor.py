@@ -9,13 +9,14 @@ import os
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, networks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hostlinks, networks, pause_facts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_reader import DomainReader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import RULE, Host, Nic
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import RULE, Host, Nic, PauseFacts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_records import Requests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules, RuleStore
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -53,7 +54,9 @@ class Hypervisor:
             local=connection.local,
             library=os.path.dirname(getattr(connection.libvirt, "__file__", None) or ""),
         )
+        self._requests.continued = connection.continued
         self._guests = Guests(connection, timeout, self._requests)
+        self._pauses = Pauses(connection, self._requests)
         # The NICs that guests were asked to release before the rollback; None before one.
         self._to_keep: list[Nic] | None = None
         self._definitions = Definitions(connection)
@@ -118,8 +121,11 @@ class Hypervisor:
         self._requests.ensure_keeper()
         self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
-        self._guests.bring(tasks, journal)
-        self._check_links([task for task in tasks if task.attaches or task.changes_link])
+        for task_group in _in_order(tasks):
+            for one in _by_domain([task for task in task_group if task.pauses]):
+                self._pauses.pause(one, journal)
+            self._guests.bring([task for task in task_group if not task.pauses], journal)
+        self._check_links([task for task in tasks if task.attaches or task.pauses or task.changes_link])
 
     def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
         """Apply the plan of an undo, and continue if a part of it fails.
@@ -145,7 +151,9 @@ class Hypervisor:
         for one in _by_domain(tasks):
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
-        errors += self._guests.bring(tasks, journal, go_on=True)
+        for one in _by_domain([task for task in tasks if task.pauses]):
+            attempt(lambda one=one: self._pauses.pause(one, journal))  # type: ignore[misc]
+        errors += self._guests.bring([task for task in tasks if not task.pauses], journal, go_on=True)
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
@@ -155,6 +163,16 @@ class Hypervisor:
         :raises MacvtapError: this driver has none, or its daemon does not run.
         """
         return self._connection.retry(lambda: reader.networks(self._connection))
+
+    @property
+    def paused_seconds(self) -> t.Mapping[str, float]:
+        """How long the guest of each domain stood still that this run has paused."""
+        return self._pauses.seconds
+
+    def pause_facts(self, host: Host, names: t.Collection[str]) -> dict[str, PauseFacts]:
+        """Return whether the guests of these domains can be paused, and what that takes."""
+        domains = [host.domains[name] for name in names]
+        return self._connection.retry(lambda: pause_facts.read(self._connection, domains))
 
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
         """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""
@@ -200,7 +218,9 @@ class Hypervisor:
     def _check_links(self, tasks: t.Sequence[Task]) -> None:
         """Check that the kernel has the links that libvirt reports."""
         requested = [
-            task for task in tasks if task.key not in self.unanswered and task.key[0] not in self._guests.restarted
+            task
+            for task in tasks
+            if task.key not in self.unanswered and task.key[0] not in self._guests.restarted | self._pauses.restarted
         ]
         if not requested or not self._local:
             return
@@ -213,6 +233,17 @@ class Hypervisor:
                 fault = hostlinks.link_fault(iface, task.after.domain, host)
                 if fault:
                     raise MacvtapError(f"{task.after.domain} {iface.mac}: {fault}", path=task.path)
+
+
+def _in_order(tasks: t.Sequence[Task]) -> list[list[Task]]:
+    """Return the tasks of guests that are not paused, and then those of the others, whose failure costs more.
+
+    All at once if a MAC address moves: the guest that gets it waits for the one that has it.
+    """
+    names = {task.after.domain for task in tasks if task.pauses}
+    groups = [[task for task in tasks if (task.after.domain in names) is paused] for paused in (False, True)]
+    macs = [{task.before.mac for task in group} for group in groups]
+    return groups if macs[0].isdisjoint(macs[1]) else [list(tasks)]
 
 
 def _by_domain(tasks: t.Sequence[Task]) -> list[list[Task]]:

@@ -95,7 +95,7 @@ def with_actual_impacts(
     warnings = []
     for step in plan.steps:
         nic = step.before
-        touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.REPLUG}
+        touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.PAUSE, Impact.REPLUG}
         was_begun = any(step is one for one in begun)
         if nic is not None and nic.domain not in host.domains and touches and not was_begun:
             warnings.append(f"{step.target}: the domain was undefined or stopped while this ran, and has gone")

@@ -10,14 +10,44 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS, is_libvirts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
 # The values of the option live, and the impacts that each allows.
 LEVELS: t.Mapping[str, frozenset[Impact]] = {
     "none": frozenset(),
     "update": frozenset({Impact.LIVE}),
+    "pause": frozenset({Impact.LIVE, Impact.PAUSE}),
     "replug": frozenset({Impact.LIVE, Impact.REPLUG}),
 }
+
+# One word of the option live, or several.
+Level = t.Union[str, t.Collection[str]]
+# What may differ between a guest that was saved and the one that is restored of it: only what the guest does not see.
+# libvirt compares MAC address, model, MTU, virtio options and PCI address, and QEMU what the device offers.
+_PAUSED = ("type", "source", "mode", "network", "portgroup", "virtualport", "vlan", "bandwidth", "target")
+_PAUSED_TOO = ("trust_guest_rx_filters", "allmulticast")
+# The types of interfaces whose device in the guest does not depend on the host's side.
+_SAME_DEVICE = frozenset(("direct", "bridge", "network", "ethernet", "user"))
+
+
+def allowed(level: Level, way: Impact | None = None) -> frozenset[Impact]:
+    """Return the impacts that the words of the option live allow; ``way`` is what was chosen if several do."""
+    words = (level,) if isinstance(level, str) else level
+    impacts = frozenset[Impact]().union(*(LEVELS[word] for word in words))
+    return impacts - ({Impact.PAUSE, Impact.REPLUG} - {way} if way is not None else set())
+
+
+def validate_level(words: t.Collection[str]) -> None:
+    """Refuse words of the option live that contradict each other.
+
+    :raises MacvtapError: they do.
+    """
+    if not words or ("none" in words and len(set(words)) > 1):
+        raise MacvtapError(
+            f"[{', '.join(words)}] is not possible. Set none alone, or one or more of update, pause, replug",
+            path="live",
+        )
 
 
 def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
@@ -93,6 +123,19 @@ def impact_of(name: str, live: Iface, desired: Iface, host: Host) -> Impact:
     if live.get("network") is not None and name.split(".", maxsplit=1)[0] in networks.TAKES_NEW_PORT:
         return Impact.REPLUG
     return _of_element(name, host)
+
+
+def least_impact(name: str, live: Iface, desired: Iface, host: Host, ways: t.Collection[Impact]) -> Impact:
+    """Return as :func:`impact_of`, or PAUSE instead of REPLUG if that is among ``ways`` and can bring the value."""
+    impact = impact_of(name, live, desired, host)
+    pausable = Impact.PAUSE in ways and is_pausable(name, live, desired)
+    return Impact.PAUSE if impact is Impact.REPLUG and pausable else impact
+
+
+def is_pausable(name: str, live: Iface, desired: Iface) -> bool:
+    """Whether the guest can get this field's value by a pause: saved, changed in the image, and restored."""
+    part = name.partition(".")[0]
+    return {live.type, desired.type} <= _SAME_DEVICE and part in (*_PAUSED, *_PAUSED_TOO)
 
 
 def _is_reachable(live: Iface, host: Host) -> bool:

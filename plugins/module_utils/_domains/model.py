@@ -22,6 +22,7 @@ LINK_FAULTS = (LINK_DOWN, LINK_MAC) = ("link.state", "link.mac")
 GUEST_MAC = "link.guests_mac"
 # The actions on a NIC, as a run's journal names them.
 STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "link", "detached", "attached"
+PAUSED = "paused"
 # The states of a NIC that a guest was asked to release: still held, saved with the guest, or released.
 HELD, SAVED, RELEASED = "held", "saved", "released"
 
@@ -149,6 +150,25 @@ class Host:
     def rules(self) -> frozenset[str]:
         """The MAC addresses with a udev rule, modified ones included."""
         return (self.managed_rules or frozenset()) | self.modified_rules
+
+
+@dataclass(frozen=True)
+class PauseFacts:
+    """What decides whether, and for how long, a running guest can be paused to change its NICs.
+
+    ``blockers`` are the reasons why it cannot be saved. ``memory`` is how much of its memory is in use, and ``total``
+    all that it has. ``free`` is the space in the file system of libvirt's managed saves. All are in bytes, None if
+    unknown. ``write_rate`` and ``read_rate`` are that file system's, in bytes per second. ``unknown`` is why something
+    of it is not known, "" if all is.
+    """
+
+    blockers: tuple[str, ...] = ()
+    memory: int | None = None
+    total: int | None = None
+    free: int | None = None
+    write_rate: float | None = None
+    read_rate: float | None = None
+    unknown: str = ""
 
 
 # A host of which nothing is known.

@@ -18,7 +18,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     validate,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import is_set_by_guest, noticeable
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
+    Level,
+    is_set_by_guest,
+    noticeable,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     LINK_DOWN,
     LINK_MAC,
@@ -50,12 +54,12 @@ def plan(
     host: Host,
     unanswered: Unanswered = frozenset(),
     *,
-    level: str = "update",
+    level: Level = "update",
     purge: bool = False,
 ) -> Plan[Nic]:
     """Plan the steps from ``host`` to what is ``declared``.
 
-    ``level`` is one of LEVELS: how much a running guest may be disrupted. ``purge`` removes undeclared direct
+    ``level`` are words of LEVELS: how much a running guest may be disrupted. ``purge`` removes undeclared direct
     interfaces of the declared domains.
 
     :raises MacvtapError: a declaration is impossible, with the path of the option.
@@ -165,8 +169,8 @@ def _live_changes(resolved: Resolved, reported: t.Container[str]) -> list[Change
         for name, impact in resolved.live_changes.items()
         if name not in reported
     ]
-    if Impact.REPLUG not in resolved.live_changes.values():
-        # A replug creates a new link anyway.
+    if {Impact.PAUSE, Impact.REPLUG}.isdisjoint(resolved.live_changes.values()):
+        # Either creates a new link anyway.
         repaired = {LINK_DOWN: "up", LINK_MAC: before.mac}
         changes += [
             _change(resolved.before, name, before.get(name), repaired[name], Impact.LIVE)

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, fields
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pausing import Choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
 
 
 def with_views(plan: Plan[Nic]) -> Plan[Nic]:
@@ -48,6 +49,28 @@ def conversion_warnings(plan: Plan[Nic]) -> t.Iterator[str]:
                 f"{step.target}: a macvtap link has no {', '.join(lost)}; the conversion removes it. The diff "
                 "shows what it was"
             )
+
+
+def pauses(choices: t.Sequence[Choice], plan: Plan[Nic], seconds: t.Mapping[str, float]) -> list[dict[str, t.Any]]:
+    """Return how each guest is changed that is paused, or that a pause was possible for."""
+    changed = {
+        (step.before.domain, change.impact)
+        for step in plan.steps
+        for change in step.changes
+        if step.before is not None and change.impact in {Impact.PAUSE, Impact.REPLUG}
+    }
+    return [
+        {
+            "domain": one.domain,
+            "way": one.way.value,
+            "reason": one.reason,
+            "memory_bytes": one.memory,
+            "forecast_seconds": None if one.forecast is None else round(one.forecast, 2),
+            "measured_seconds": round(seconds[one.domain], 2) if one.domain in seconds else None,
+        }
+        for one in choices
+        if (one.domain, one.way) in changed
+    ]
 
 
 def with_kept(result: dict[str, t.Any], kept: t.Sequence[Step[Nic]], *, diff: bool) -> dict[str, t.Any]:

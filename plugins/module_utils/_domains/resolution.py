@@ -12,7 +12,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignm
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.desired import live_iface, stored_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
-    LEVELS,
+    Level,
+    allowed,
     differing,
     due_at_restart,
 )
@@ -40,6 +41,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Imp
 _ALLMULTICAST = "allmulticast"
 # NICs (domain, MAC address) that this run has asked a guest to release, and that it still holds.
 Unanswered = t.Collection[t.Tuple[str, str]]
+# What a running guest may be put through.
+_Impacts = t.FrozenSet[Impact]
+_NO_WAYS: t.Mapping[str, Impact] = {}
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,27 @@ class Resolved:
         return (*due_at_restart(live, stored, self.host, self.desired.given), *faults)
 
 
-def resolve(
+def resolve(  # noqa: PLR0913  # each is independent of the others
     declared: t.Sequence[Desired],
     host: Host,
     unanswered: Unanswered = frozenset(),
     *,
-    level: str = "update",
+    level: Level = "update",
+    ways: t.Mapping[str, Impact] = _NO_WAYS,
     purge: bool = False,
 ) -> tuple[Resolved, ...]:
-    """Compare each declared interface with the host, in order of declaration; purged ones come last."""
+    """Compare each declared interface with the host, in order of declaration; purged ones come last.
+
+    ``ways`` has the way that was chosen for a domain's guest, PAUSE or REPLUG, where ``level`` allows both.
+    """
     assigned = assign(declared, host, purge=purge)
+    impacts = {name: allowed(level, ways.get(name)) for name in {one.domain for one in declared}}
     found = [
-        _resolve_one(desired, assigned.get(place), host, unanswered, level) for place, desired in enumerate(declared)
+        _resolve_one(desired, assigned.get(place), host, unanswered, impacts[desired.domain])
+        for place, desired in enumerate(declared)
     ]
     if purge:
-        found += _purged(found, host, unanswered, level)
+        found += _purged(found, host, unanswered, impacts)
     leaving = {(one.before.domain, one.before.mac) for one in found if not one.desired.present}
     return tuple(_without_others_rule(one, host, leaving) for one in found)
 
@@ -116,7 +126,7 @@ def _is_placed(desired: Desired, nic: Nic, host: Host) -> bool:
 
 
 def _resolve_one(
-    desired: Desired, assigned: Assigned | None, host: Host, unanswered: Unanswered, level: str
+    desired: Desired, assigned: Assigned | None, host: Host, unanswered: Unanswered, impacts: _Impacts
 ) -> Resolved:
     domain = host.domains.get(desired.domain)
     if domain is None or assigned is None:
@@ -126,7 +136,7 @@ def _resolve_one(
     before = assigned
     desired = multicast.with_default(desired, before, host)
     if not domain.persistent:
-        return _of_transient(desired, before, host, unanswered, level)
+        return _of_transient(desired, before, host, unanswered, impacts)
     only_live = before.live if before.stored is None else None
     if not desired.present and only_live is not None and only_live.type != "direct":
         # It was attached by other means, or the guest was asked to release it and still holds it.
@@ -134,11 +144,11 @@ def _resolve_one(
         return Resolved(desired, before, before, domain.running, {}, (f"{target(before)}: {message}",))
     _validate_type(desired, before if only_live is None else replace(before, stored=only_live), host)
     if desired.present:
-        return _present(desired, before, host, unanswered, level)
+        return _present(desired, before, host, unanswered, impacts)
     if before.stored is not None and before.stored.type != "direct":
         # It was never converted, so there is no direct interface to remove.
         return Resolved(desired, before, before, domain.running, {})
-    return _removed(desired, before, host, unanswered, level)
+    return _removed(desired, before, host, unanswered, impacts)
 
 
 def _of_unknown(desired: Desired, host: Host) -> Resolved:
@@ -157,12 +167,12 @@ def _of_unknown(desired: Desired, host: Host) -> Resolved:
     return Resolved(desired, orphan, nothing, False, {}, (f"{message}: {what}",))
 
 
-def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, impacts: _Impacts) -> Resolved:
     domain = host.domains[before.domain]
     stored, warnings = stored_iface(desired, before, host)
     # A running guest's NIC is identified by its MAC address. If two share it, only the stored one is changed.
     untouchable = (domain.name, before.mac) in unanswered or before.shared
-    live, live_changes = live_iface(desired, before, stored, host, frozenset() if untouchable else LEVELS[level])
+    live, live_changes = live_iface(desired, before, stored, host, frozenset() if untouchable else impacts)
     if host.managed_rules is None and _ALLMULTICAST in stored.values:
         # Only the running link can have it.
         stored = replace(stored, values={n: text for n, text in stored.values.items() if n != _ALLMULTICAST})
@@ -172,21 +182,24 @@ def _present(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, 
     return Resolved(desired, before, after, domain.running, live_changes, tuple(warnings), host)
 
 
-def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, impacts: _Impacts) -> Resolved:
     """Compare a declaration with a transient domain, of which only the running guest can be changed.
 
     What a running guest cannot get is only a warning: an error would stop the task's other domains too.
     """
     known = before.live
     _validate_type(desired, replace(before, stored=known), host)
-    allowed = frozenset() if (before.domain, before.mac) in unanswered or before.shared else LEVELS[level]
+    # libvirt saves no transient domain.
+    impacts -= {Impact.PAUSE}
+    if (before.domain, before.mac) in unanswered or before.shared:
+        impacts = frozenset()
     warnings: list[str] = []
     desired_iface: Iface | None = None
     live, live_changes = known, dict[str, Impact]()
     if desired.present:
         stored = known and replace(known, values=without_generated(known.values))
         desired_iface, warnings = stored_iface(desired, replace(before, stored=stored), host)
-        live, live_changes = live_iface(desired, before, desired_iface, host, allowed)
+        live, live_changes = live_iface(desired, before, desired_iface, host, impacts)
         due = ["state"] if live is None else [n for n in differing(live, desired_iface, host) if n in desired.given]
         if due:
             warnings.append(
@@ -194,7 +207,7 @@ def _of_transient(desired: Desired, before: Nic, host: Host, unanswered: Unanswe
                 f"it). The running guest does not get {', '.join(due)}"
             )
     elif known is not None and known.type == "direct":
-        live = None if Impact.LIVE in allowed else known
+        live = None if Impact.LIVE in impacts else known
         if live is not None:
             warnings.append(f"{target(before)}: the domain is transient, and its guest keeps this NIC until it stops")
     after = Nic(before.domain, before.mac, None, live, shared=before.shared)
@@ -226,11 +239,11 @@ def _validate_type(desired: Desired, before: Nic, host: Host) -> None:
     )
 
 
-def _removed(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, level: str) -> Resolved:
+def _removed(desired: Desired, before: Nic, host: Host, unanswered: Unanswered, impacts: _Impacts) -> Resolved:
     domain = host.domains[before.domain]
     before = replace(before, has_orphan_rule=multicast.has_orphan_rule(desired, before, host))
     # A guest that has not released it yet may still do so; this run cannot do more.
-    stays = (domain.name, before.mac) in unanswered or level == "none" or before.shared
+    stays = (domain.name, before.mac) in unanswered or not impacts or before.shared
     live = before.live if stays else None
     return Resolved(desired, before, Nic(domain.name, before.mac, None, live), domain.running, {})
 
@@ -247,7 +260,9 @@ def _without_others_rule(one: Resolved, host: Host, leaving: t.Collection[tuple[
     return replace(one, before=multicast.without_rule(one.before), warnings=(*one.warnings, *message))
 
 
-def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, level: str) -> t.Iterator[Resolved]:
+def _purged(
+    found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, impacts: t.Mapping[str, _Impacts]
+) -> t.Iterator[Resolved]:
     declared = {id(iface) for one in found for iface in (one.before.stored, one.before.live) if iface is not None}
     for name in dict.fromkeys(one.desired.domain for one in found):
         domain = host.domains.get(name)
@@ -265,4 +280,4 @@ def _purged(found: t.Sequence[Resolved], host: Host, unanswered: Unanswered, lev
             else:
                 # If the guest has it as another type, it keeps it until it stops.
                 other = nic.live is not None and nic.live.type != "direct"
-                yield _removed(absent, nic, host, unanswered, "none" if other else level)
+                yield _removed(absent, nic, host, unanswered, frozenset() if other else impacts[name])

@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     LINK,
     LINK_DOWN,
     LINK_MAC,
+    PAUSED,
     RULE,
     STORED,
     UPDATED,
@@ -77,6 +78,11 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         changes += of_live
         warnings += _repaired_warnings(current, before) if LINK in actions else []
         warnings += _release_warnings(current, before, stored, domain) if actions & {DETACHED, ATTACHED} else []
+    elif domain is not None and PAUSED in actions and domain.saved is not None:
+        warnings.append(
+            f"domain {before.domain!r} is saved. The keeper process restores its guest as soon as libvirt can, as "
+            f"virsh start {before.domain} does"
+        )
     elif domain is not None and domain.running and STORED in actions:
         warnings += _started_meanwhile(current, stored, host)
     if STORED in actions and domain is not None and not undefined and _differ(stored, before.stored):
@@ -221,20 +227,23 @@ def _live(
     current: Nic, before: Nic, applied: Nic, actions: frozenset[str], host: Host
 ) -> tuple[Iface | None, list[Change]]:
     """Return the running guest's interface to restore, and the changes."""
-    if DETACHED in actions and before.live is not None:
-        if current.live is None:
-            return before.live, [_change(current, "live", "absent", "present", Impact.LIVE)]
+    if DETACHED in actions and before.live is not None and current.live is None:
+        return before.live, [_change(current, "live", "absent", "present", Impact.LIVE)]
+    if actions & {DETACHED, PAUSED} and before.live is not None and current.live is not None:
         # No difference if the guest has not released it. The keeper may have attached it as it was stored.
-        names = differing(current.live, before.live, host)
-        changes = [
-            _change(current, f"live.{n}", _value(current.live, n), _value(before.live, n), Impact.REPLUG) for n in names
-        ]
-        return (before.live if changes else current.live), changes
+        return _live_restored(current, before.live, host, Impact.PAUSE if PAUSED in actions else Impact.REPLUG)
     if ATTACHED in actions and before.live is None and current.live is not None:
         return None, [_change(current, "live", "present", "absent", Impact.LIVE)]
     if actions & {UPDATED, LINK} and current.live and before.live and applied.live:
         return _updates_undone(current, before.live, applied.live, host)
     return current.live, []
+
+
+def _live_restored(current: Nic, before: Iface, host: Host, impact: Impact) -> tuple[Iface, list[Change]]:
+    live = t.cast("Iface", current.live)
+    names = differing(live, before, host)
+    changes = [_change(current, f"live.{name}", _value(live, name), _value(before, name), impact) for name in names]
+    return (before if changes else live), changes
 
 
 def _updates_undone(current: Nic, before: Iface, applied: Iface, host: Host) -> tuple[Iface | None, list[Change]]:

@@ -12,7 +12,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     auto,
     disruptions,
     identity,
+    impact,
     inspection,
+    pausing,
     planner,
     report,
     resolution,
@@ -36,6 +38,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pa
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     KEPT,
     UNCHANGED,
+    Impact,
     Journal,
     Outcome,
     Plan,
@@ -53,7 +56,8 @@ _ATTEMPTS = 3
 class Options(t.NamedTuple):
     """How a run is made. The names are those of the module's options, where there is one."""
 
-    live: str
+    live: t.Sequence[str]
+    pause_max: float | None
     purge: bool
     auto: str
     check_relay: bool
@@ -119,6 +123,8 @@ class _Attempt:
         # The declarations compared with the domains: as these were first observed, and as they were last observed.
         self._resolved: t.Sequence[resolution.Resolved] = ()
         self._final: t.Sequence[resolution.Resolved] = ()
+        # How each guest is changed that more than one way is allowed for, or that is paused.
+        self._choices: tuple[pausing.Choice, ...] = ()
         self.journal: Journal[Nic] = Journal()
 
     def converge(self) -> Outcome[Nic, Host]:
@@ -163,6 +169,7 @@ class _Attempt:
                 {"domain": name, "mac": mac, "fields": changed} for (name, mac), changed in due.items()
             ],
             "pending": report.requests(outstanding),
+            "pauses": report.pauses(self._choices, done, domains.paused_seconds),
             "warnings": [
                 *(["purge: this task names no domain, so nothing is removed"] if purge and not self._declared else []),
                 *done.warnings,
@@ -193,17 +200,31 @@ class _Attempt:
         named = sources.validated(self._declared, host)
         cases = auto.cases(named, host, check=check)
         modes, warnings = ask.settle(cases, host.links or {}, self._probed, always=always, check=check)
-        self._resolved = self._final = resolution.resolve(
-            auto.resolve_modes(named, modes),
-            host,
-            identity.Untouched(frozenset(), states.ending(host)),
-            level=self._options.live,
-            purge=self._options.purge,
-        )
+        self._resolved = self._final = self._resolve(auto.resolve_modes(named, modes), host)
         first = planner.plan_of(self._resolved, host)
         # How the host is reached matters only if a source is taken from it.
         reach = _reach(host) if disruptions.of_steps(first.steps, host) else Reach()
         return _Answers(first, warnings, reach)
+
+    def _resolve(self, declared: t.Sequence[Desired], host: Host) -> t.Sequence[resolution.Resolved]:
+        """Compare the declarations with the host; of several ways to change a guest, the one that costs less."""
+        untouched, level = identity.Untouched(frozenset(), states.ending(host)), self._options.live
+
+        def resolve(ways: t.Mapping[str, Impact]) -> t.Sequence[resolution.Resolved]:
+            purge = self._options.purge
+            return resolution.resolve(declared, host, untouched, level=level, ways=ways, purge=purge)
+
+        resolved = resolve({})
+        names = pausing.candidates(resolved)
+        if not names:
+            return resolved
+        facts = self._domains.pause_facts(host, names)
+        self._choices = pausing.choose(resolved, facts, level, self._options.pause_max)
+        return resolve(self._ways)
+
+    @property
+    def _ways(self) -> dict[str, Impact]:
+        return {choice.domain: choice.way for choice in self._choices}
 
     def _plan(self, host: Host, answers: _Answers) -> Plan[Nic]:
         planned = answers.first
@@ -227,7 +248,7 @@ class _Attempt:
         identity.validate_defined(self._resolved, self._before, host)
         # A guest that stopped or started meanwhile is excluded: only its stored configuration was changed.
         self._final = resolution.resolve(
-            identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live
+            identity.pinned(self._resolved), host, self._untouched(host), level=self._options.live, ways=self._ways
         )
         return planner.plan_of(self._final, host)
 
@@ -237,7 +258,7 @@ class _Attempt:
 
     def _removed(self) -> list[Nic]:
         """Return the NICs that are declared absent, and that no running guest has any more."""
-        if self._options.live == "none":
+        if not impact.allowed(self._options.live):
             return []
         return [one.before for one in self._final if not one.desired.present and one.after.live is None]
 

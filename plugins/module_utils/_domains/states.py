@@ -83,4 +83,4 @@ def _domain(nic: Nic | None, host: Host) -> Domain | None:
 
 
 def _is_live(impacts: t.Collection[Impact]) -> bool:
-    return not {Impact.LIVE, Impact.REPLUG}.isdisjoint(impacts)
+    return not {Impact.LIVE, Impact.PAUSE, Impact.REPLUG}.isdisjoint(impacts)

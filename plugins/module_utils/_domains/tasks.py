@@ -25,6 +25,7 @@ class Task(t.NamedTuple):
     before: Nic
     after: Nic
     replugs: bool
+    pauses: bool = False
 
     @property
     def path(self) -> str:
@@ -47,12 +48,12 @@ class Task(t.NamedTuple):
         """Whether the link itself is changed."""
         live = self.after.live
         receives_all = live is not None and live.get("allmulticast") == "yes"
-        return (self.attaches and receives_all) or not self.updates().keys().isdisjoint(OF_LINK)
+        return ((self.attaches or self.pauses) and receives_all) or not self.updates().keys().isdisjoint(OF_LINK)
 
     def updates(self) -> dict[str, str | None]:
         """Return the changed values of an interface that stays in the running guest."""
         before, after = self.before.live, self.after.live
-        if before is None or after is None or self.replugs:
+        if before is None or after is None or self.replugs or self.pauses:
             return {}
         names = {*before.values, *after.values}
         return {name: after.get(name) for name in names if before.get(name) != after.get(name)}
@@ -60,7 +61,13 @@ class Task(t.NamedTuple):
 
 def tasks_of(steps: t.Sequence[Step[Nic]]) -> list[Task]:
     return [
-        Task(step, step.before, step.after, any(c.impact is Impact.REPLUG for c in step.changes))
+        Task(
+            step,
+            step.before,
+            step.after,
+            replugs=any(c.impact is Impact.REPLUG for c in step.changes),
+            pauses=any(c.impact is Impact.PAUSE for c in step.changes),
+        )
         for step in steps
         if step.before and step.after
     ]

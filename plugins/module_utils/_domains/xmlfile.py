@@ -94,7 +94,9 @@ class DomainFile:
         self.backup_file: str | None = None
         # A file has no guest, so no request can be outstanding.
         self.unanswered: set[tuple[str, str]] = set()
+        self.outlives_boot = True
         self.warnings: list[str] = []
+        self.paused_seconds: dict[str, float] = {}
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(
@@ -117,14 +119,12 @@ class DomainFile:
         )
         return networks.with_direct(host, declared)
 
+    def pause_facts(self, host: Host, names: t.Collection[str]) -> dict[str, t.Any]:  # noqa: ARG002
+        return {}
+
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:  # noqa: ARG002
         """Return nothing: a file has no guest."""
         return []
-
-    @property
-    def outlives_boot(self) -> bool:
-        """Return True: nothing is outstanding that a boot could end."""
-        return True
 
     def settle_requests(self, removed: t.Iterable[Nic] = ()) -> None:
         """Do nothing: a file has no guest."""

@@ -45,7 +45,7 @@ DEFAULTS: Values = {
     "macvtap_domains_state": "present",
     "macvtap_domains_auto": "new",
     "macvtap_domains_allmulticast": True,
-    "macvtap_domains_live": "update",
+    "macvtap_domains_live": ["update"],
     "macvtap_domains_purge": False,
     "macvtap_domains_allow_host_disconnect": False,
     "macvtap_host_access_shims": [],

@@ -150,7 +150,7 @@ def _read(name: str, data: Values) -> _Read:
         segment=segment,
         segments=of_links,
         kernel_required=variables.get("macvtap_kernel_required"),
-        guests_keep=variables.get("macvtap_domains_live") == "none",
+        guests_keep="none" in variables.get("macvtap_domains_live"),
         nics_follow=variables.get("macvtap_domains_auto") == "always",
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),

@@ -81,7 +81,7 @@ VARIABLES: Spec = {
     "macvtap_domains_mode": fields.TABLE.specification()["mode"],
     "macvtap_domains_auto": _SCOPE,
     **{f"macvtap_domains_{name}": fields.TABLE.specification()[name] for name in NIC_DEFAULTS},
-    "macvtap_domains_live": {"type": "str", "choices": list(impact.LEVELS)},
+    "macvtap_domains_live": {"type": "list", "elements": "str", "choices": list(impact.LEVELS)},
     "macvtap_domains_purge": _FLAG,
     "macvtap_domains_allow_host_disconnect": _FLAG,
     "macvtap_host_access_state": _PRESENCE,
@@ -140,7 +140,8 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
         converted = [str(one) for one in _checked(check_type_list, value, "", path)]
     elif kind == "dict":
         converted = read(path, _checked(check_type_dict, value, "", path), option["options"], unknown)
-    if "choices" in option and converted not in option["choices"]:
+    values = converted if kind == "list" else [converted]
+    if "choices" in option and any(one not in option["choices"] for one in values):
         raise MacvtapError(f"{value!r} is not one of {', '.join(option['choices'])}", path=path)
     return converted
 

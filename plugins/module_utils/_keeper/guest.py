@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import typing as t
 from xml.etree import ElementTree
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, paused, records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
 
+# How long a request to save a guest may be under way after the run that sent it was killed.
+_SECONDS = 5.0
 # What may have happened to a guest.
 _ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
 # libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. A guest that is restored or
@@ -72,6 +75,13 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         before = json.dumps(state)
         local = state["local"]
         domain, live = _read(libvirt, connection, uuid, local=local)
+        if state.get("pause"):
+            # The run that paused it holds the lock as long as it lives.
+            if _is_paused(libvirt, domain, live, state):
+                records.save(directory, uuid, state)
+                return "error" in state["pause"]
+            del state["pause"]
+            domain, live = _read(libvirt, connection, uuid, local=local)
         if live.instance != state["instance"] or (local and state.get("boot", boot_id()) != boot_id()):
             fate = _fate(libvirt, domain, live.instance, state)
             if fate != _RESTORED:
@@ -90,6 +100,23 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         if json.dumps(state) != before:
             records.save(directory, uuid, state)
         return any("error" in nic for nic in state["nics"].values())
+
+
+def _is_paused(libvirt: t.Any, domain: t.Any, live: _Live, state: State) -> bool:
+    """Bring back a guest whose run was killed while it paused it; return whether that is still to be done."""
+    pause = state["pause"]
+    pause.pop("error", None)
+    try:
+        waits = paused.finish(libvirt, domain, pause)
+    except libvirt.libvirtError as exc:
+        pause["error"] = str(exc.get_error_message() or exc).strip()
+        return True
+    if live.instance == state["instance"] and state.get("boot") == boot_id() and not waits:
+        # libvirt may not have seen the killed run's request yet, and the mark must be in the image then.
+        waits = time.monotonic() < pause.setdefault("until", time.monotonic() + _SECONDS)
+    if not waits and domain is not None:
+        paused.unmark(libvirt, domain)
+    return waits
 
 
 def _read(libvirt: t.Any, connection: t.Any, uuid: str, *, local: bool) -> tuple[t.Any, _Live]:

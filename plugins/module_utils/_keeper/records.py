@@ -72,9 +72,9 @@ def load(directory: str, uuid: str) -> State | None:
 
 
 def save(directory: str, uuid: str, state: State | None) -> None:
-    """Replace a domain's state atomically and durably; a state without NICs is removed."""
+    """Replace a domain's state atomically and durably; a state without NICs and without a pause is removed."""
     path = os.path.join(directory, uuid + _SUFFIX)
-    if not state or not state["nics"]:
+    if not state or not (state["nics"] or state.get("pause")):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return

@@ -593,9 +593,10 @@ def test_addresses_of_the_others_matter_only_where_one_is_added() -> None:
 
 
 def test_every_level_allows_more_than_the_one_before() -> None:
-    none, update, replug = impact.LEVELS.values()
-    assert none < update < replug
-    assert Impact.RESTART not in replug
+    none, update, pause, replug = impact.LEVELS.values()
+    assert none < update < pause
+    assert update < replug
+    assert Impact.RESTART not in pause | replug
 
 
 # Multicast, of which libvirt's configuration knows nothing: the link has it, and udev gives it to the next one.

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Records that a run pauses a guest, so that the keeper brings the guest back if the run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+import uuid
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import pending
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, paused, records
+
+
+class Requests(pending.Requests):
+    """The outstanding requests of this host, and the guests that are being paused.
+
+    ``continued`` has the instances of guests that this run has restored, with the instance as which each counts.
+    """
+
+    continued: t.Mapping[str, str] = {}
+
+    def outstanding(self) -> dict[str, records.State]:
+        found = super().outstanding()
+        return {
+            name: {**state, "instance": self.continued.get(state["instance"], state["instance"])}
+            for name, state in found.items()
+        }
+
+    def _write(self, nic: Nic, returned: Iface | None) -> None:
+        super()._write(replace(nic, instance=self._actual(nic.instance)), returned)
+
+    def _actual(self, instance: str) -> str:
+        return next((now for now, was in reversed(list(self.continued.items())) if was == instance), instance)
+
+    @contextlib.contextmanager
+    def pausing(self, nic: Nic, *, running: bool) -> t.Iterator[Record]:
+        """Have the keeper bring the guest of ``nic`` back if this process ends before the context does.
+
+        It waits for the lock that is held meanwhile, which the kernel releases if the process is killed. ``running`` is
+        whether the guest was not paused before.
+
+        :raises MacvtapError: it cannot be recorded, or the keeper does not start.
+        """
+        self._prepare()
+        with contextlib.ExitStack() as held:
+            with self._access():
+                held.enter_context(records.locked(self._directory, nic.uuid))
+            self._held.add(nic.uuid)
+            held.callback(self._held.discard, nic.uuid)
+            with self._access():
+                state = records.load(self._directory, nic.uuid) or self._state_of(nic)
+            made = Record(self, {**state, "pause": paused.record(uuid.uuid4().hex, running=running)})
+            held.callback(made.close)
+            with self._access(), records.locked(self._directory, "all"):
+                command = self._install()
+                made.write()
+                if not self.keeper():
+                    self._start(command)
+            made.finished = False
+            yield made
+
+    def _state_of(self, nic: Nic) -> records.State:
+        return {
+            "uri": self._uri,
+            "local": self._local,
+            "domain": nic.domain,
+            "uuid": nic.uuid,
+            "instance": self._actual(nic.instance),
+            "boot": guest.boot_id(),
+            "nics": {},
+        }
+
+    def write(self, state: records.State) -> None:
+        """Write the state of a domain whose lock this run holds.
+
+        :raises MacvtapError: it cannot be written.
+        """
+        with self._access():
+            records.save(self._directory, state["uuid"], state)
+
+
+class Record:
+    """The record of one pause. ``finished`` is whether there is nothing that the keeper would have to do."""
+
+    def __init__(self, requests: Requests, state: records.State) -> None:
+        self._requests = requests
+        self._state = state
+        self.finished = True
+
+    @property
+    def pause(self) -> records.State:
+        return t.cast("records.State", self._state["pause"])
+
+    @property
+    def token(self) -> str:
+        return str(self.pause["token"])
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the image has the new elements."""
+        return paused.is_changed(self.pause)
+
+    def change(self, old: t.Mapping[str, str], new: t.Mapping[str, str]) -> None:
+        """Record the elements that the image has, and those that it gets now."""
+        self._state["pause"] = paused.changed(self.pause, old, new)
+        self.write()
+
+    def write(self) -> None:
+        self._requests.write(self._state)
+
+    def close(self) -> None:
+        """Remove the record of a finished pause."""
+        if self.finished:
+            del self._state["pause"]
+            # What stays of it does no harm: the keeper finds a guest that runs.
+            with contextlib.suppress(MacvtapError):
+                self.write()

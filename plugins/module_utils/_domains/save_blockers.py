@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What of a running guest's XML keeps it from being saved, by libvirt's or by QEMU's rules. Pure.
+
+Read in qemuMigrationSrcIsAllowed() of libvirt, and in the migration blockers of QEMU. What is not listed here may still
+be refused: libvirt then resumes the guest, and the run fails.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from xml.etree import ElementTree
+
+# Elements below <devices> by their path, with the reason.
+_DEVICES = (
+    ("hostdev", "it has a device of the host (hostdev)"),
+    ("interface[@type='hostdev']", "it has an interface of type hostdev"),
+    ("interface[@type='vdpa']", "it has an interface of type vdpa"),
+    ("filesystem", "it has a shared file system (filesystem)"),
+    ("shmem", "it has memory shared with others (shmem)"),
+    ("tpm/backend[@type='passthrough']", "it has the TPM of the host"),
+    ("video/model/acceleration[@accel3d='yes']", "it has 3D acceleration"),
+    ("disk/mirror", "it has a block job in progress"),
+    ("disk/source[@type='pci']", "it has an NVMe device of the host"),
+)
+_DOMAIN = (("launchSecurity", "its memory is encrypted (launchSecurity)"),)
+
+
+def of(document: str) -> tuple[str, ...]:
+    """Return why a guest with this live XML of libvirt's cannot be saved, () if nothing is known of."""
+    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    found = [reason for path, reason in _DOMAIN if root.find(path) is not None]
+    found += [reason for path, reason in _DEVICES if root.find(f"devices/{path}") is not None]
+    return tuple(found)
+
+
+def disks(document: str) -> list[str]:
+    """Return the targets of a domain's disks."""
+    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    return [dev for one in root.iterfind("devices/disk/target") if (dev := one.get("dev"))]
+
+
+def has_huge_pages(document: str) -> bool:
+    """Whether the memory is in huge pages, which do not count as resident memory of QEMU's."""
+    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    return root.find("memoryBacking/hugepages") is not None
+
+
+def has_agent(document: str) -> bool:
+    """Whether the domain has a channel for the guest agent."""
+    channels: t.Iterator[ElementTree.Element] = ElementTree.fromstring(document).iterfind(  # noqa: S314  # libvirt's own
+        "devices/channel/target"
+    )
+    return any(one.get("name") == "org.qemu.guest_agent.0" for one in channels)

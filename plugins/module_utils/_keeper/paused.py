@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Brings a guest back that a run has saved to change its NICs, and that the run did not restore.
+
+A guest that others save is theirs to restore. So a run marks the guest in its metadata before it saves it, and the
+image has the mark.
+
+Part of the keeper's program: standard library only, libvirt is a parameter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import typing as t
+from xml.etree import ElementTree
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
+
+# The namespace and the prefix of the mark in the guest's metadata.
+_URI, _PREFIX = "urn:linuxvirt.macvtap:pause", "linuxvirt"
+# virDomainState and virDomainPausedReason of libvirt-domain.h.
+_PAUSED_TO_SAVE = (3, 3)
+_OLD, _NEW = "old", "new"
+
+
+def mark(libvirt: t.Any, domain: t.Any, token: str) -> None:
+    """Mark a running guest as being paused by the run with this ``token``."""
+    kind, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    domain.setMetadata(kind, f"<pause token='{token}'/>", _PREFIX, _URI, live)
+
+
+def unmark(libvirt: t.Any, domain: t.Any) -> None:
+    """Remove the mark, which the guest may no longer have."""
+    with contextlib.suppress(libvirt.libvirtError):
+        kind, live = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        domain.setMetadata(kind, None, None, _URI, live)
+
+
+def record(token: str, *, running: bool) -> State:
+    """Return the record of a pause that begins; ``running`` is whether the guest was not paused before."""
+    return {"token": token, "running": running, "has": _OLD, "interfaces": {_OLD: {}, _NEW: {}}}
+
+
+def changed(pause: State, old: t.Mapping[str, str], new: t.Mapping[str, str]) -> State:
+    """Return the record of a pause whose image gets the elements ``new`` instead of ``old``, by MAC address."""
+    return {**pause, "has": _NEW, "interfaces": {_OLD: dict(old), _NEW: dict(new)}}
+
+
+def is_changed(pause: State) -> bool:
+    """Return whether the guest has the elements that the run has put into its image."""
+    return bool(pause["has"] == _NEW)
+
+
+def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = False) -> bool:
+    """Bring a guest back; return whether that is still to be done.
+
+    It gets the NICs that its image has, or with ``prefer_old`` those from before; the others if it cannot be restored
+    with these. It updates ``pause``.
+
+    :raises libvirtError: libvirt does not restore it.
+    """
+    if domain is None:
+        return False
+    # First: the image of a guest that runs right after this is of no use, and would bring back an old state.
+    saved = bool(domain.hasManagedSaveImage())
+    if domain.isActive():
+        return _is_busy(domain, pause, saved=saved)
+    # A guest without an image was stopped by others, or it was restored and has stopped since.
+    document = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) if saved else ""
+    if pause["token"] not in document:
+        return False
+    if is_host_stopping():
+        return True
+    if prefer_old and pause["has"] == _NEW:
+        _swap(domain, pause, document)
+    try:
+        domain.create()
+    except libvirt.libvirtError:
+        if domain.isActive() or not any(pause["interfaces"].values()):
+            raise
+        _swap(domain, pause, document)
+        domain.create()
+    unmark(libvirt, domain)
+    return False
+
+
+def _is_busy(domain: t.Any, pause: State, *, saved: bool) -> bool:
+    """Return whether a running guest is still being saved or restored; else complete the pause."""
+    if domain.jobStats().get("type"):
+        return True
+    if saved:
+        # libvirtd was killed while it saved or restored the guest. The guest has gone on since.
+        domain.managedSaveRemove(0)
+    if pause["running"] and tuple(domain.state()[:2]) == _PAUSED_TO_SAVE:
+        domain.resume()
+    return False
+
+
+def _swap(domain: t.Any, pause: State, document: str) -> None:
+    """Give the image the other NICs: the old ones instead of the new ones, or the reverse."""
+    other = _OLD if pause["has"] == _NEW else _NEW
+    domain.managedSaveDefineXML(with_interfaces(document, pause["interfaces"][other]), 0)
+    pause["has"] = other
+
+
+def with_interfaces(document: str, elements: t.Mapping[str, str]) -> str:
+    """Return a domain's XML with these ``elements`` as interfaces, by MAC address."""
+    # Under the prefixes that it has.
+    source = io.BytesIO(document.encode())
+    for _event, (prefix, uri) in ElementTree.iterparse(source, events=["start-ns"]):  # noqa: S314  # libvirt's own
+        with contextlib.suppress(ValueError):
+            ElementTree.register_namespace(prefix, uri)
+    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
+    devices = root.find("devices")
+    for place, one in enumerate(devices if devices is not None else ()):
+        mac = one.find("mac")
+        if one.tag == "interface" and mac is not None and mac.get("address", "").lower() in elements:
+            element = elements[mac.get("address", "").lower()]
+            t.cast("ElementTree.Element", devices)[place] = ElementTree.fromstring(element)  # noqa: S314
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def is_host_stopping() -> bool:
+    """Return whether systemd is shutting the host down, so that no guest is started any more."""
+    if not os.path.isdir("/run/systemd/system"):
+        return False
+    try:
+        done = subprocess.run(["systemctl", "is-system-running"], capture_output=True, check=False, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.strip() == b"stopping"

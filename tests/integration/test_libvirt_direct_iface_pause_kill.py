@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Runs that are killed while they pause a guest, and others who interfere: no guest is lost, and no image is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, B, Module, Result, domain, nic, ok, run_beside
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+CALLS = ("setMetadata", "managedSave", "managedSaveGetXMLDesc", "managedSaveDefineXML", "create")
+TIMES = 40
+# What is done at a moment of a pause: before or after the first of these calls, or so many seconds after its beginning.
+AT_MOMENT = """
+import os, signal, subprocess, threading
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
+moment, when = {moment!r}
+done = []
+def act():
+    if not done:
+        done.append(True)
+        {action}
+def around(function, when):
+    def called(*of, **more):
+        if when == "before":
+            act()
+        try:
+            return function(*of, **more)
+        finally:
+            if when == "after":
+                act()
+    return called
+def pause(self, *of, original=Pauses.pause):
+    if isinstance(moment, float):
+        threading.Timer(moment, act).start()
+    else:
+        setattr(libvirt.virDomain, moment, around(getattr(libvirt.virDomain, moment), when))
+    return original(self, *of)
+Pauses.pause = pause
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+def move(source: str) -> Result:
+    return {"domain": "web1", "mac": A, "source": source, "live": "pause"}
+
+
+def at(hv: Hypervisor, moment: tuple[str | float, str], action: str, source: str) -> Result:
+    """Move web1 to ``source`` while ``action`` happens at a ``moment``; a run that is killed has no result."""
+    try:
+        return run_beside(hv, AT_MOMENT.format(moment=moment, action=action), move(source))
+    except AssertionError as exc:
+        if KILL not in action or "no result" not in str(exc):
+            raise
+        return {"rc": -signal.SIGKILL, "msg": ""}
+
+
+def files(hv: Hypervisor, *patterns: str) -> list[str]:
+    return hv.run("sh", "-c", f"ls {' '.join(patterns)} 2>/dev/null; true").split()
+
+
+def wait(what: t.Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 40
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_whole(hv: Hypervisor) -> bool:
+    """Whether the guest runs, was not booted again, and has no image."""
+    state = hv.virsh("domstate", "--reason", "web1")
+    assert "booted" not in state
+    return "running" in state and not files(hv, "/var/lib/libvirt/qemu/save/*")
+
+
+def source_of(hv: Hypervisor) -> str:
+    return hv.dump("web1", live=True).partition("<source dev='")[2].partition("'")[0]
+
+
+@pytest.fixture
+def paused_once(started: Hypervisor, module: Module) -> float:
+    """Return how long web1 takes for a pause, after which it does not count as booted any more."""
+    (paused,) = ok(module(**move("up1")))["pauses"]
+    assert ok(module(**move("eth0")))["changed"]
+    assert is_whole(started)
+    return float(paused["measured_seconds"])
+
+
+def test_a_run_killed_at_any_moment_of_a_pause_loses_no_guest(
+    started: Hypervisor, module: Module, paused_once: float
+) -> None:
+    moments: list[tuple[str | float, str]] = [(call, when) for call in CALLS for when in ("before", "after")]
+    moments += [(paused_once * 1.2 * number / TIMES, "") for number in range(TIMES)]
+    found = set()
+    for number, moment in enumerate(moments):
+        source = ("up1", "eth0")[number % 2]
+        killed = at(started, moment, KILL, source)
+        wait(lambda: is_whole(started))
+        found.add((killed["rc"] == 0, source_of(started) == source))
+        # The killed run has stored it, and another run brings what is still missing.
+        ok(module(**move(source)))
+        assert source_of(started) == source
+        assert is_whole(started)
+    # Killed before and after the image was changed, else it would not have shown anything.
+    assert {(False, False), (False, True)} <= found
+    wait(lambda: not files(started, "/run/linuxvirt.macvtap/*.json"))
+    assert "linuxvirt.macvtap:pause" not in started.dump("web1", live=True)
+
+
+@pytest.mark.parametrize("call", ["managedSave", "managedSaveDefineXML", "create"])
+@pytest.mark.usefixtures("paused_once")
+def test_a_guest_survives_libvirtd_that_is_killed_during_its_pause(started: Hypervisor, call: str) -> None:
+    restart = (
+        f"subprocess.run('kill -KILL $(cat /run/{started.daemon}.pid); /usr/sbin/{started.daemon} -d', shell=True)"
+    )
+    for when in ("before", "after"):
+        done = at(started, (call, when), restart, "up1")
+        wait(lambda: is_whole(started))
+        assert done["rc"] == 0 or done["msg"].endswith("The host is as it was before"), done
+        assert source_of(started) == ("eth0" if done["rc"] else "up1")
+
+
+def test_what_libvirt_refuses_is_put_back(started: Hypervisor, module: Module, paused_once: float) -> None:
+    assert paused_once
+    before = started.dump("web1")
+    # The uplink disappears after it was checked.
+    done = at(started, ("managedSave", "after"), "subprocess.run(['ip', 'link', 'del', 'up1'])", "up1")
+    started.add_up1()
+    assert "The guest runs on with the NICs that it had" in done["msg"]
+    assert done["msg"].endswith("The host is as it was before")
+    assert is_whole(started)
+    assert started.dump("web1") == before
+    # A change that fails after the pause takes another one to be undone.
+    failed = module(
+        interfaces=[
+            {"domain": "web1", "mac": A, "source": "up1"},
+            {"domain": "web1", "mac": B, "source": "eth0", "model": "nonsense"},
+        ],
+        live="pause",
+    )
+    assert failed["msg"].endswith("The host is as it was before"), failed
+    assert source_of(started) == "eth0"
+    assert is_whole(started)
+
+
+@pytest.mark.usefixtures("paused_once")
+def test_a_guest_that_others_save_or_destroy_stays_so(started: Hypervisor) -> None:
+    virsh = "subprocess.run(['virsh', '-q', '-c', 'qemu:///system', {!r}, 'web1'])"
+    done = at(started, ("setMetadata", "before"), virsh.format("managedsave"), "up1")
+    assert done["rc"] == 0 or "not running" in done["msg"], done
+    assert files(started, "/var/lib/libvirt/qemu/save/*")
+    assert "shut off" in started.virsh("domstate", "web1")
+    started.virsh("start", "web1")
+    killed = at(started, ("setMetadata", "before"), virsh.format("destroy") + "; " + KILL, "up1")
+    assert killed["rc"]
+    wait(lambda: not files(started, "/run/linuxvirt.macvtap/*.json"))
+    assert "shut off" in started.virsh("domstate", "web1")
+
+
+def test_a_guest_that_cannot_be_saved_is_refused(hv: Hypervisor, module: Module) -> None:
+    shared = "<shmem name='web1'><model type='ivshmem-plain'/><size unit='M'>1</size></shmem>"
+    hv.define(domain("web1", nic(A), shared))
+    hv.virsh("start", "web1")
+    before = hv.dump("web1"), hv.dump("web1", live=True)
+    for check in (True, False):
+        refused = module(check=check, **move("up1"))
+        assert "cannot be paused to change it: it has memory shared with others (shmem)" in refused["msg"]
+    assert (hv.dump("web1"), hv.dump("web1", live=True)) == before
+    hv.clear()
+    hv.define(domain("web1", nic(A)))
+    hv.virsh("start", "web1")
+    refused = module(**move("up1"), pause_max=0.01)
+    assert "and pause_max is 0.01 s" in refused["msg"]
+    assert source_of(hv) == "eth0"
+    (replugged,) = ok(module(check=True, **{**move("up1"), "live": ["pause", "replug"]}, pause_max=0.01))["pauses"]
+    assert replugged["way"] == "replug"
+
+
+def test_a_paused_guest_stays_paused(started: Hypervisor, module: Module) -> None:
+    started.virsh("suspend", "web1")
+    assert ok(module(**move("up1")))["pauses"]
+    assert source_of(started) == "up1"
+    assert started.virsh("domstate", "web1").strip() == "paused"
