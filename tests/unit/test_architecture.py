@@ -28,12 +28,12 @@ PLANNERS = (
     "*.planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
-    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions _domains.network_validate _domains.report",
-    "*.inspection _fleet.* _plan",
+    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
+    "_fleet.* _plan",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = frozenset(("_reflective_relay.ask", "_domains.run"))
+GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run"))
 
 # The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
 # packages.

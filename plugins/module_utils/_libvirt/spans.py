@@ -202,7 +202,12 @@ def content(text: bytes, element: Element) -> str:
 
 def quote(value: str) -> bytes:
     """Return ``value`` as an attribute's value in libvirt's own single quotes."""
-    return b"'" + value.translate(_ESCAPES).encode() + b"'"
+    return b"'" + escaped(value).encode() + b"'"
+
+
+def escaped(value: str) -> str:
+    """Return ``value`` as XML writes it, in an attribute or in an element."""
+    return value.translate(_ESCAPES)
 
 
 def indent_of(text: bytes, element: Element) -> bytes:

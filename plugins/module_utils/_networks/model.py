@@ -10,6 +10,13 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
+
+# The states that a network can be declared in.
+STATES = (ACTIVE, INACTIVE, ABSENT) = ("active", "inactive", "absent")
+# The actions on a network, as a run's journal names them.
+DEFINED, UNDEFINED, STARTED, STOPPED = "defined", "undefined", "started", "stopped"
+RESTARTED, UPDATED, AUTOSTART = "restarted", "updated", "autostart"
 # The modes of a direct network, as libvirt spells them.
 DIRECT_MODES = ("bridge", "vepa", "private", "passthrough")
 
@@ -92,3 +99,89 @@ class Port:
     mode: str = ""
     id: str = ""
     values: t.Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class DesiredPortgroup:
+    """One portgroup as the user declares it. ``default`` is None if it stays as it is; see Desired for ``given``."""
+
+    path: str
+    name: str
+    present: bool = True
+    default: bool | None = None
+    given: t.Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Desired:
+    """One direct network as the user declares it. What is None stays as it is.
+
+    ``interfaces`` are uplinks by name, alternative name, MAC address or PCI address; once ``named`` they are names.
+    ``given`` has the declared fields, as libvirt spells their values. None removes a field, and a field that is missing
+    stays as it is.
+    """
+
+    path: str
+    name: str
+    state: str = ACTIVE
+    mode: str | None = None
+    interfaces: tuple[str, ...] | None = None
+    pf: str | None = None
+    given: t.Mapping[str, str | None] = field(default_factory=dict)
+    portgroups: tuple[DesiredPortgroup, ...] = ()
+    autostart: bool | None = None
+
+
+@dataclass(frozen=True)
+class User:
+    """A NIC on a network: in a domain's stored configuration, in its running guest, or in its managed save.
+
+    ``portgroup`` is the one that it chooses, None for the default one. ``uplink`` and ``mode`` are those of a running
+    guest, which it got when it started, as are ``values``. ``own`` are the fields that the NIC sets itself, or of
+    which it is not known what the guest has.
+    """
+
+    network: str
+    domain: str
+    mac: str
+    stored: bool = False
+    live: bool = False
+    saved: bool = False
+    portgroup: str | None = None
+    uplink: str = ""
+    mode: str = ""
+    values: t.Mapping[str, str] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        how = [word for word, there in (("running", self.live), ("saved", self.saved)) if there] or ["not running"]
+        return f"{self.domain} ({self.mac}, {how[0]})"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The networks of a host by name, and what else the plan depends on.
+
+    ``users`` has the NICs on each network by its name. ``unreadable`` are domains that this user may not read, so that
+    they may be on any network. ``links`` are the host's links, None where they are not known; ``links_unknown`` is the
+    reason. ``non_vfs`` are the links that are known not to be SR-IOV virtual functions. ``functions`` are the virtual
+    functions of physical functions, by name. ``overwritten`` are the UUIDs of networks that another editor stored at
+    the same moment.
+    """
+
+    uri: str
+    networks: t.Mapping[str, Network]
+    users: t.Mapping[str, tuple[User, ...]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    links: Links | None = None
+    links_unknown: str = ""
+    non_vfs: frozenset[str] = frozenset()
+    functions: t.Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    overwritten: frozenset[str] = frozenset()
+
+    def by_uuid(self, uuid: str) -> Network | None:
+        return next((network for network in self.networks.values() if network.uuid == uuid), None)
+
+    def users_of(self, name: str) -> tuple[User, ...]:
+        return self.users.get(name, ())

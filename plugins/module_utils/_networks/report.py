@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the modules return of networks, of the NICs on them, and of what waits for a restart. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP, SETTINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, User
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.planner import fields_of
+
+
+def network(one: Network) -> dict[str, t.Any]:
+    """Return a network with the options' names and values."""
+    return {
+        "name": one.name,
+        "uuid": one.uuid or None,
+        **_definition(one),
+        "active": one.active,
+        "persistent": one.persistent,
+        "autostart": one.autostart,
+    }
+
+
+def live(one: Network) -> dict[str, t.Any] | None:
+    """Return what the active network has, None if it is not active."""
+    return _definition(one.live) if one.live is not None else None
+
+
+def _definition(one: Definition) -> dict[str, t.Any]:
+    return {
+        "mode": one.mode,
+        "interfaces": list(one.interfaces),
+        "pf": one.pf,
+        "virtualport": NETWORK.nested(one.values).get("virtualport"),
+        "portgroups": [
+            {"name": group.name, "default": group.default, **PORTGROUP.nested(group.values)} for group in one.portgroups
+        ],
+    }
+
+
+def user(one: User) -> dict[str, t.Any]:
+    """Return a NIC on a network."""
+    return {
+        "network": one.network,
+        "domain": one.domain,
+        "mac": one.mac,
+        "stored": one.stored,
+        "live": one.live,
+        "saved": one.saved,
+        "portgroup": one.portgroup,
+        "uplink": one.uplink or None,
+    }
+
+
+def due(after: Network, users: t.Iterable[User]) -> list[dict[str, t.Any]]:
+    """Return what differs from the stored network until it, or a guest on it, is stopped and started.
+
+    ``users`` are the NICs on it. ``after`` has what is stored and live at the end.
+    """
+    found = []
+    if after.live is not None and after.active:
+        old, new = (fields_of(comparable(one)) for one in (after.live, plain(after)))
+        fields = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+        if fields:
+            found.append({"network": after.name, "domain": None, "mac": None, "fields": fields})
+    for one in users:
+        fields = differing(one, after) if one.live else []
+        if fields:
+            found.append({"network": after.name, "domain": one.domain, "mac": one.mac, "fields": fields})
+    return found
+
+
+def differing(one: User, after: Definition) -> list[str]:
+    """Return the fields in which a running guest's NIC differs from what it would get at its next start."""
+    fields = ["mode"] if one.mode and one.mode != after.mode else []
+    if after.pf is None and one.uplink and one.uplink not in after.interfaces:
+        fields.append("interfaces")
+    portgroup = after.portgroup(one.portgroup)
+    given = {**after.values, **(portgroup.values if portgroup is not None else {})}
+    implied = {"trust_guest_rx_filters": "no"}
+    for name in SETTINGS:
+        # A portgroup of a direct network has no bandwidth, so that is the NIC's own.
+        if name in one.own or name.startswith("bandwidth."):
+            continue
+        if one.values.get(name, implied.get(name)) != given.get(name, implied.get(name)):
+            fields.append(name)
+    return fields

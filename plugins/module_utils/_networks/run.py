@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Glue for libvirt_direct_network: the stages of a run over networks, and its result."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+import uuid
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import (
+    planner,
+    report,
+    rollback,
+    sources,
+    validate,
+    warnings,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.adapter import Networks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved, resolve
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
+    ABSENT,
+    ACTIVE,
+    Desired,
+    Host,
+    Network,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
+
+# How often to look whether guests have left.
+_POLL_SECONDS = 0.5
+
+
+class Options(t.NamedTuple):
+    """How a run is made. The names are those of the module's options, where there is one."""
+
+    force: bool
+    auto: str
+    check_relay: bool
+    allow_host_disconnect: bool
+    on_error: str
+    timeout: int
+    check_mode: bool
+    diff: bool
+
+
+class _Answers(t.NamedTuple):
+    """Answers from before the plan: the networks with their uplinks and modes, UUIDs, and how the host is reached."""
+
+    desired: list[Desired]
+    uuids: dict[str, str]
+    warnings: tuple[str, ...]
+    reach: Reach
+
+
+def run(networks: Networks, declared: t.Sequence[Desired], options: Options) -> dict[str, t.Any]:
+    """Bring ``networks`` to what is ``declared``, and return the module's result.
+
+    :raises MacvtapError: as :func:`converge`.
+    """
+    stages = _Stages(networks, declared, options)
+    outcome = converge(
+        stages.observe,
+        stages.plan,
+        stages.apply,
+        rollback.undo,
+        inquire=stages.inquire,
+        revert=networks.revert,
+        check_mode=options.check_mode,
+        roll_back=options.on_error == "rollback",
+    )
+    return stages.result(outcome)
+
+
+class _Stages:
+    """The stages of one run."""
+
+    def __init__(self, networks: Networks, declared: t.Sequence[Desired], options: Options) -> None:
+        self._networks = networks
+        self._declared = declared
+        self._options = options
+        self._names = {desired.name for desired in declared}
+        asked = [one for desired in declared for one in (*(desired.interfaces or ()), desired.pf) if one]
+        self._uplinks = {name for one in asked for name in parents.spellings(one)}
+        self._deadline = time.monotonic() + options.timeout
+        self._probed: dict[str, relay.RelayResult] = {}
+        self._resolved: list[Resolved] = []
+
+    def observe(self) -> Host:
+        host = self._networks.observe(self._names, self._uplinks)
+        while not self._options.check_mode and self._leaving(host) and time.monotonic() < self._deadline:
+            time.sleep(_POLL_SECONDS)
+            host = self._networks.observe(self._names, self._uplinks)
+        return host
+
+    def _leaving(self, host: Host) -> bool:
+        """Whether running guests are on a network that is to be stopped or removed."""
+        going = (one.name for one in self._declared if one.state != ACTIVE)
+        return not self._options.force and any(user.live for name in going for user in host.users_of(name))
+
+    def inquire(self, host: Host) -> _Answers:
+        always, check = self._options.auto == "always", self._options.check_relay
+        named = sources.named(self._declared, host)
+        links = host.links or {}
+        modes, messages = ask.settle(
+            sources.cases(named, host, check=check), links, self._probed, always=always, check=check
+        )
+        desired = sources.with_modes(named, modes, host)
+        uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
+        resolved = resolve(desired, host, uuids, force=self._options.force)
+        # How the host is reached matters only if an uplink is taken from it.
+        reach = _reach(host) if warnings.disruptions(resolved, links) else Reach()
+        return _Answers(desired, uuids, tuple(dict.fromkeys(messages)), reach)
+
+    def plan(self, host: Host, answers: _Answers) -> Plan[Network]:
+        options = self._options
+        self._resolved = resolve(answers.desired, host, answers.uuids, force=options.force)
+        planned = planner.plan_of(self._resolved, host, force=options.force)
+        links = host.links or {}
+        disconnects = reachability.check(
+            warnings.disruptions(self._resolved, links), answers.reach, links, allowed=options.allow_host_disconnect
+        )
+        return replace(planned, warnings=(*planned.warnings, *answers.warnings, *disconnects))
+
+    def apply(self, steps: t.Sequence[Step[Network]], journal: Journal[Network]) -> None:
+        self._networks.apply(steps, journal, None if self._options.force else self._confirm)
+
+    def _confirm(self, step: Step[Network]) -> None:
+        """Refuse to stop a network that guests have started on, or were defined on, since the plan."""
+        host = self._networks.observe({step.target})
+        found = host.users_of(step.target)
+        if step.recreates:
+            found = tuple(user for user in found if user.live)
+        validate.refuse_use(step.target, "stopped", found, host.unreadable, step.path)
+
+    def result(self, outcome: Outcome[Network, Host]) -> dict[str, t.Any]:
+        """Return what the module returns."""
+        diff, host = self._options.diff, outcome.host
+        present = {desired.name for desired in self._declared if desired.state != ABSENT}
+        planned = {one.desired.name: one.after for one in self._resolved}
+        final = planned if outcome.remaining.changed else {name: host.networks.get(name) for name in planned}
+        there = [network for desired in self._declared if (network := final.get(desired.name)) is not None]
+        # The UUID of a new network is another one in each run.
+        known = [one if one.name in host.networks else replace(one, uuid="") for one in there]
+        return {
+            **outcome.plan.result(diff=diff),
+            **({"reflective_relay": [relay.report(one) for one in self._probed.values()]} if self._probed else {}),
+            "networks": [report.network(one) for one in known],
+            "used_by": [report.user(one) for desired in self._declared for one in host.users_of(desired.name)],
+            "restart_required": [
+                entry for one in there if one.name in present for entry in report.due(one, host.users_of(one.name))
+            ],
+            "warnings": list(outcome.plan.warnings),
+        }
+
+
+def _reach(host: Host) -> Reach:
+    """Return how this host is reached, an empty Reach if the guests are on another host."""
+    if host.links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return RouteMonitor(sock).observe()

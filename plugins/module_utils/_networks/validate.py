@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Refuses what libvirt would refuse or what would fail at a guest's start, and to take a network from guests. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import validate as shared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import validate as links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
+    Definition,
+    Host,
+    Network,
+    Portgroup,
+    User,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+
+def network(resolved: Resolved, host: Host) -> None:
+    """Refuse a network that cannot work. What stays as it is, is not validated.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    before, after, path = resolved.before, resolved.after, resolved.desired.path
+    if after is None:
+        return
+    current: Definition = before or Definition()
+    changed = {name for name, text in after.values.items() if current.values.get(name) != text}
+    shared.has_virtualport_type(after.values, changed, path)
+    moved = [one for one in after.interfaces if one not in current.interfaces]
+    if host.links is not None:
+        for name in moved:
+            _uplink(name, _path_of(name, resolved), host)
+        if after.pf is not None and after.pf != current.pf and link_of(after.pf, host.links) is None:
+            raise MacvtapError(
+                f"there is no link {after.pf} on this host{parents.candidates(after.pf, host.links)}",
+                path=join_path(path, "pf"),
+            )
+    if after.values.get("virtualport.type") and (moved or changed):
+        _virtualport(after, join_path(path, "virtualport.type"), host)
+    for portgroup in after.portgroups:
+        _portgroup(portgroup, resolved, host, moved=bool(moved))
+
+
+def _portgroup(portgroup: Portgroup, resolved: Resolved, host: Host, *, moved: bool) -> None:
+    before, after = resolved.before, resolved.after
+    if after is None:
+        return
+    path = next(
+        (one.path for one in resolved.desired.portgroups if one.name == portgroup.name),
+        join_path(resolved.desired.path, "mode"),
+    )
+    was = before.portgroup(portgroup.name) if before is not None else None
+    values = was.values if was is not None else {}
+    changed = {name for name, text in portgroup.values.items() if values.get(name) != text}
+    shared.has_virtualport_type(portgroup.values, changed, path)
+    renewed = before is None or before.mode != after.mode
+    if portgroup.values.get("vlan") and (renewed or "vlan" in changed) and after.mode != "passthrough":
+        raise MacvtapError(
+            f"libvirt refuses a VLAN in the portgroup {portgroup.name!r} of a network in mode {after.mode}: only "
+            "SR-IOV virtual functions in mode passthrough can have one. Use a network of its own, with a VLAN "
+            "interface of the host as uplink",
+            path=join_path(path, "vlan"),
+        )
+    if portgroup.values.get("vlan") and (moved or "vlan" in changed):
+        _functions_only(after, join_path(path, "vlan"), host)
+    if portgroup.values.get("virtualport.type") and (moved or "virtualport.type" in changed):
+        _virtualport(after, join_path(path, "virtualport.type"), host)
+
+
+def _uplink(name: str, path: str, host: Host) -> None:
+    found = host.links or {}
+    link = link_of(name, found)
+    if link is None:
+        raise MacvtapError(f"there is no link {name} on this host{parents.candidates(name, found)}", path=path)
+    links.check_parent(path, link, found)
+
+
+def _uplinks(after: Network, host: Host) -> t.Iterator[Link]:
+    for name in (*after.interfaces, *([after.pf] if after.pf else [])):
+        link = link_of(name, host.links or {})
+        if link is not None:
+            yield link
+
+
+def _virtualport(after: Network, path: str, host: Host) -> None:
+    for link in _uplinks(after, host):
+        veth = uplinks.veth_below(link, host.links or {})
+        if veth is not None:
+            what = "is a veth link" if veth is link else f"is on the veth link {veth.name}"
+            raise MacvtapError(
+                f"{link.name} {what}, on which libvirtd 9.0 hangs when it associates a virtual port. Use a physical "
+                "NIC as uplink",
+                path=path,
+            )
+
+
+def _functions_only(after: Network, path: str, host: Host) -> None:
+    if after.pf is not None:
+        return
+    for link in _uplinks(after, host):
+        if link.pci is None or link.name in host.non_vfs:
+            raise MacvtapError(
+                f"{link.name} is not an SR-IOV virtual function, and only one can have a VLAN here. Use a network of "
+                "its own, with a VLAN interface of the host as uplink",
+                path=path,
+            )
+
+
+def _path_of(name: str, resolved: Resolved) -> str:
+    declared = resolved.desired.interfaces or ()
+    path = join_path(resolved.desired.path, "interfaces")
+    return f"{path}[{declared.index(name)}]" if name in declared else path
+
+
+def users(resolved: Resolved, host: Host, *, force: bool) -> None:
+    """Refuse to remove or stop a network, or to remove a portgroup, that guests use.
+
+    :raises MacvtapError: naming the guests.
+    """
+    before, after = resolved.before, resolved.after
+    if before is None or force:
+        return
+    path = join_path(resolved.desired.path, "state")
+    if after is None or (before.active and not after.active):
+        what = "removed" if after is None else "stopped"
+        refuse_use(before.name, what, resolved.users, host.unreadable, path)
+        return
+    for portgroup in before.portgroups:
+        if after.portgroup(portgroup.name) is None:
+            _portgroup_users(portgroup.name, resolved, host)
+
+
+def _portgroup_users(name: str, resolved: Resolved, host: Host) -> None:
+    chosen = [user for user in resolved.users if user.portgroup == name]
+    if chosen or host.unreadable:
+        path = next((one.path for one in resolved.desired.portgroups if one.name == name), resolved.desired.path)
+        raise MacvtapError(
+            f"portgroup {name!r} of network {resolved.desired.name!r} is used by {_who(chosen, host.unreadable)}. "
+            "libvirt would start them without its settings. Change them first, or set force: true",
+            path=join_path(path, "state"),
+        )
+
+
+def refuse_use(name: str, what: str, found: t.Sequence[User], unreadable: t.Sequence[str], path: str) -> None:
+    """Refuse that a network is ``what`` ("stopped"), if guests use it or may.
+
+    :raises MacvtapError: naming them.
+    """
+    if found or unreadable:
+        raise MacvtapError(
+            f"network {name!r} is used by {_who(found, unreadable)}. If it is {what}, they cannot start any more. "
+            "Connect them to something else first, or set force: true",
+            path=path,
+        )
+
+
+def _who(found: t.Sequence[User], unreadable: t.Sequence[str]) -> str:
+    parts = [join_names([user.label for user in found])] if found else []
+    if unreadable:
+        parts.append(f"perhaps {join_names(unreadable)}, which this user may not read")
+    return " and ".join(parts)

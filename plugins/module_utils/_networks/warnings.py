@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What users should know of the changes of networks, and what they take from the host itself. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
+
+
+def warnings_of(resolved: Resolved) -> t.Iterator[str]:
+    before, after, name = resolved.before, resolved.after, resolved.desired.name
+    running = join_names([user.label for user in resolved.running])
+    if after is not None and not after.active and after.autostart:
+        yield f"network {name!r} is inactive now, and libvirt starts it at the next boot. Set autostart: false as well"
+    if before is None or not before.active:
+        return
+    if running and (after is None or not after.active):
+        yield f"network {name!r}: these guests go on, and cannot start again once they have stopped: {running}"
+    if running and resolved.restarts and before.live is not None and before.live.mode == "passthrough":
+        yield (
+            f"network {name!r}: libvirt no longer knows which uplinks these guests have, so other guests may fail to "
+            f"start until they have stopped: {running}"
+        )
+
+
+def disruptions(resolved: t.Iterable[Resolved], links: Links) -> tuple[Disruption, ...]:
+    """Return a Disruption for each of the ``links`` that a network newly gives to guests in mode passthrough.
+
+    It takes effect when a guest starts, of which no run of this collection needs to know. So it counts at once.
+    """
+    return tuple(
+        Disruption(uplink, Loss.PASSTHRU, join_path(one.desired.path, "mode" if one.desired.mode else "interfaces"))
+        for one in resolved
+        if one.after is not None
+        for uplink in sorted(_passed_through(one.after, links) - _passed_through(one.before, links))
+    )
+
+
+def _passed_through(definition: Definition | None, links: Links) -> set[str]:
+    if definition is None or definition.mode != "passthrough":
+        return set()
+    found = (link_of(name, links) for name in definition.interfaces)
+    return {link.name for link in found if link is not None}
