@@ -75,7 +75,7 @@ options:
   network: &network
     description:
       - A direct network of libvirt, instead of O(source) and O(mode). Such a network has a name for the LAN that is the
-        same on all hosts, and has the uplinks and the mode. C(libvirt_direct_network) manages it.
+        same on all hosts, and has the uplinks and the mode. M(linuxvirt.macvtap.libvirt_direct_network) manages it.
       - libvirt stores the interface with the type C(network), and this module treats it like one of the type
         C(direct). O(convert) is not needed to move it between a network and a O(source).
       - The network must exist, be active, and have the forward mode V(bridge), V(vepa), V(private) or V(passthrough)
@@ -507,6 +507,7 @@ requirements:
   - pyroute2 (0.5.14 or newer), required to change the mode or allmulticast of a running guest's interface
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
+  - module: linuxvirt.macvtap.libvirt_direct_network
   - module: linuxvirt.macvtap.macvtap_link
   - module: linuxvirt.macvtap.reflective_relay_info
 author:
