@@ -97,6 +97,6 @@ def _run(kernel: Kernel, wanted: t.Sequence[DesiredLink]) -> str:
 
 
 def _own(link: Link) -> Link:
-    """Return the link without values set by the kernel or inherited from its parent."""
-    alone = replace(link, index=0, bclim=None)
+    """Return the link without values set by the kernel or inherited from its parent, which others may rename."""
+    alone = replace(link, index=0, bclim=None, parent=None)
     return replace(alone, mac=None, parent_allmulti=None) if link.mode == "passthru" else alone

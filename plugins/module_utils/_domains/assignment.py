@@ -62,31 +62,35 @@ def assign(
     for name, own in indices.items():
         domain = domains.get(name)
         if domain is not None:
-            found.update(_Assigner(domain, declared, host, taken).assign(own, purge=purge))
+            found.update(_Assigner(domain, declared, host, taken, purge=purge).assign(own))
     return found
 
 
 class _Assigner:
     """Assigns the NICs of one domain."""
 
-    def __init__(self, domain: Domain, declared: t.Sequence[Desired], host: Host, taken: set[str]) -> None:
+    def __init__(
+        self, domain: Domain, declared: t.Sequence[Desired], host: Host, taken: set[str], *, purge: bool
+    ) -> None:
         self._domain = domain
         self._declared = declared
         self._host = host
         self._taken = taken
+        self._purge = purge
         self._slots = [
             _Slot(selection.nic_of(domain, pair), selection.stored_or_live(pair)) for pair in selection.pairs(domain)
         ]
         self._assigned: dict[int, Assigned] = {}
 
-    def assign(self, indices: t.Sequence[int], *, purge: bool) -> dict[int, Assigned]:
+    def assign(self, indices: t.Sequence[int]) -> dict[int, Assigned]:
         """Assign the declarations at ``indices``, all of this domain."""
         for selector in SELECTORS:
             now = [(slot, slot.planned) for slot in self._slots if slot.planned is not None]
             for index in indices:
                 if self._declared[index].by == selector:
                     self._assign_one(index, now)
-        remaining = [slot for slot in self._slots if slot.planned is not None and not (purge and slot.entry is None)]
+        left = [slot for slot in self._slots if slot.entry is not None or not self._purge]
+        remaining = [slot for slot in left if slot.planned is not None]
         for index in indices:
             self._validate_next_run(index, remaining)
         return self._assigned
@@ -125,6 +129,10 @@ class _Assigner:
                 f"{desired.by} would be ambiguous in the next run. Set mac instead",
                 path=join_path(desired.path, desired.by),
             )
+        only_live = [iface for slot, iface in now if slot.only_live and any(iface is one for one in matching)]
+        if self._purge and not desired.present and len(only_live) == len(matching):
+            # An earlier run may have left them in the running guest. The purge removes those that this entry does not.
+            matching = matching[:1]
         selection.validate_unique(desired, self._domain, matching)
         if matching:
             return next(slot for slot, iface in now if iface is matching[0])

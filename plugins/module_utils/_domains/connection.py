@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # A running domain's root element.
 _ID = re.compile(r"""<domain\b[^>]*?\sid=['"]([0-9]+)['"]""")
@@ -59,6 +61,30 @@ class Connection(connection.Connection):
         except OSError as exc:
             raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
 
+    @contextlib.contextmanager
+    def recorded(self, journal: Journal[Nic], steps: t.Sequence[Step[Nic]], action: str) -> t.Iterator[None]:
+        """Record an action of ``steps``, and withdraw the records if libvirt has refused it.
+
+        Whatever looks like the action then is another editor's.
+        """
+        for step in steps:
+            journal.record(step, action)
+        try:
+            yield
+        except self.libvirt.libvirtError as exc:
+            if not self.lost and exc.get_error_code() not in self._unknown():
+                for step in steps:
+                    journal.withdraw(step, action)
+            raise
+
+    def _unknown(self) -> set[t.Any]:
+        """Return the errors after which a request may have been carried out nevertheless."""
+        return {getattr(self.libvirt, f"VIR_ERR_{name}", None) for name in ("OPERATION_TIMEOUT", "RPC", "SYSTEM_ERROR")}
+
+    def paused(self, domain: t.Any) -> bool:
+        """Whether a running domain is paused."""
+        return bool(domain.state()[0] == self.libvirt.VIR_DOMAIN_PAUSED)
+
     def state(self, domain: t.Any) -> str:
         """Return the state of a running domain, as in Domain.state."""
         return {
@@ -103,7 +129,8 @@ class Connection(connection.Connection):
         except self.libvirt.libvirtError:
             if self.lost:
                 raise
-            return ()
+            # It may have been restored or discarded just now.
+            return () if domain.hasManagedSaveImage() else None
 
     def may_be_the_slot(self, exc: t.Any) -> bool:
         """Whether an error in attaching a NIC may be about its PCI slot, so that another slot may work."""

@@ -68,8 +68,13 @@ class DomainReader:
             try:
                 document = connection.stored_xml(handle) if listed.persistent else ""
                 live, instance = connection.live_xml(handle) if listed.active else ("", "")
-                state, job = (connection.state(handle), connection.job(handle)) if live else ("", "")
                 saved = self._saved(listed) if listed.persistent and not live else None
+                paused = listed.paused
+                if not live and saved is None and listed.may_be_saved:
+                    # It may have been restored, or started, between the two looks.
+                    live, instance = connection.live_xml(handle)
+                    paused = bool(live) and connection.paused(handle)
+                state, job = (connection.state(handle), connection.job(handle)) if live else ("", "")
             except connection.libvirt.libvirtError as exc:
                 if exc.get_error_code() != connection.libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -83,7 +88,7 @@ class DomainReader:
             uuid=uuid,
             running=bool(live),
             persistent=listed.persistent,
-            paused=listed.paused,
+            paused=paused,
             document=document,
             stored=stored,
             live=live_ifaces,

@@ -182,10 +182,11 @@ class Hotplug:
                 iface = next(
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
-            journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
-            if self._connection.live(handle, nic.mac) is None and not self._attach_element(handle, iface, task):
-                return
+            if self._connection.live(handle, nic.mac) is None:
+                with self._connection.recorded(journal, [task.step], ATTACHED):
+                    if not self._attach_element(handle, iface, task):
+                        return
             self._requests.discard(task.before)
             attached = self._connection.live(handle, nic.mac) if receives_all else None
         if attached is not None:

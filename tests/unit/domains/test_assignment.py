@@ -187,6 +187,19 @@ def test_a_teaming_pair_has_one_direct_nic() -> None:
     assert resolved.before.stored is direct
 
 
+@pytest.mark.parametrize("selector", [{"source": "eth0"}, {"alias": "ua-lan"}])
+def test_what_an_earlier_run_has_left_in_the_running_guest_is_not_ambiguous_if_all_of_it_is_purged(
+    selector: dict[str, t.Any],
+) -> None:
+    left = [live(iface(mac), number, alias="ua-lan") for number, mac in enumerate((A, B))]
+    declared = [want(present=False, **selector)]
+    assert meant(declared, on(running=left), purge=True) == [A]
+    (without,) = meant(declared, on(running=left))
+    assert "2 direct interfaces" in without
+    (stored,) = meant(declared, on(*(iface(mac, alias="ua-lan") for mac in (A, B)), running=left), purge=True)
+    assert "2 direct interfaces" in stored
+
+
 def test_purge_leaves_a_pair_and_takes_the_others() -> None:
     third = iface(C)
     host = on(*PAIR, third)
