@@ -78,13 +78,7 @@ def _undo_change(
     if before is None:
         return None, []
     after = step.after or before
-    target, warnings = current, []
-    if DEFINED in actions or UNDEFINED in actions:
-        ours = UNDEFINED in actions or _is_ours(current, after, host)
-        if ours:
-            target = replace(target, xml=before.xml, persistent=before.persistent, **vars(plain(before)))
-        elif plain(current) != plain(before):
-            warnings.append(_changed_by_others(after.name))
+    target, warnings = _stored(before, after, current, actions, host)
     if STOPPED in actions and before.active and not current.active:
         target = replace(target, active=True, live=before.live, live_xml=before.live_xml)
     if STARTED in actions and not before.active and current.active:
@@ -104,6 +98,21 @@ def _undo_change(
     if (AUTOSTART in actions or UNDEFINED in actions) and target.persistent:
         target = replace(target, autostart=before.autostart)
     return _step(step, current, target), warnings
+
+
+def _stored(
+    before: Network, after: Network, current: Network, actions: frozenset[str], host: Host
+) -> tuple[Network, list[str]]:
+    """Return ``current`` with what was stored before, and warnings."""
+    target, warnings = current, []
+    if actions & {DEFINED, UNDEFINED}:
+        if UNDEFINED in actions or _is_ours(current, after, host):
+            target = replace(target, xml=before.xml, persistent=before.persistent, **vars(plain(before)))
+        elif plain(current) != plain(before):
+            warnings.append(_changed_by_others(after.name))
+        if current.uuid in host.overwritten:
+            warnings.append(f"What the other editor has stored of network {after.name!r} may be lost. Check it")
+    return target, warnings
 
 
 def _live_before(step: Step[Network], current: Network, *, restarted: bool, host: Host) -> tuple[t.Any, str]:
