@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import threading
 import typing as t
 from dataclasses import dataclass, field
 
@@ -127,9 +128,19 @@ class Journal(t.Generic[ThingT]):
 
     def __init__(self) -> None:
         self._entries: list[Entry[ThingT]] = []
+        self._lock = threading.Lock()
 
     def record(self, step: Step[ThingT], action: str = "") -> None:
-        self._entries.append(Entry(step, action))
+        with self._lock:
+            self._entries.append(Entry(step, action))
+
+    def withdraw(self, step: Step[ThingT], action: str = "") -> None:
+        """Forget the last record of an action, because it was certainly not carried out."""
+        with self._lock:
+            for place in reversed(range(len(self._entries))):
+                if self._entries[place].step is step and self._entries[place].action == action:
+                    del self._entries[place]
+                    return
 
     @property
     def entries(self) -> tuple[Entry[ThingT], ...]:

@@ -75,15 +75,14 @@ options:
   network: &network
     description:
       - A direct network of libvirt, instead of O(source) and O(mode). Such a network has a name for the LAN that is the
-        same on all hosts, and has the uplinks and the mode. C(libvirt_direct_network) manages it.
+        same on all hosts, and has the uplinks and the mode. M(linuxvirt.macvtap.libvirt_direct_network) manages it.
       - libvirt stores the interface with the type C(network), and this module treats it like one of the type
         C(direct). O(convert) is not needed to move it between a network and a O(source).
       - The network must exist, be active, and have the forward mode V(bridge), V(vepa), V(private) or V(passthrough)
         without a bridge. Interfaces on other networks (NAT) are of another type, and need O(convert).
-      - libvirt has no way to move a running guest's NIC to another network. If the guest would have the same uplink in
-        the same mode, it keeps the NIC that it has, and libvirt connects it with the network at its next start. Until
-        then it does not count as a user of the network, and C(virsh migrate) does not find its uplink on a host that
-        calls it otherwise.
+      - If a running guest would have the same uplink in the same mode, it keeps the NIC that it has. libvirt 11.3
+        connects it with the network at once, and 9.0 at the guest's next start. Until then it does not count as a user
+        of the network, and C(virsh migrate) does not find its uplink on a host that calls it otherwise.
       - With O(xml_file) networks are unknown, so any name is accepted. An interface on a network that the task does not
         name is of another type, and needs O(convert).
       - An entry of O(interfaces) with a O(source) or O(mode) does not take the default beside it, and the reverse.
@@ -490,6 +489,7 @@ requirements:
   - pyroute2 (0.5.14 or newer), required to change the mode or allmulticast of a running guest's interface
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
+  - module: linuxvirt.macvtap.libvirt_direct_network
   - module: linuxvirt.macvtap.macvtap_link
   - module: linuxvirt.macvtap.reflective_relay_info
 author:

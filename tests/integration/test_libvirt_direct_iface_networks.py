@@ -123,17 +123,26 @@ def test_the_trust_of_a_portgroup_is_known_although_libvirt_does_not_show_it(net
 def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervisor, module: Module) -> None:
     nets.define(domain("web1", nic(A)))
     nets.virsh("start", "web1")
+    other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
+    connects = nets.release >= 11
     for level in ("replug", "update"):
         done = ok(module(domain="web1", network="lan", live=level))
-        assert impacts(done) == {"network": "config", "source": "config", "mode": "config"}
+        assert impacts(done) == {"network": "live" if connects else "config", "source": "config", "mode": "config"}
         assert done["restart_required"] == done["pending"] == []
-        assert (source(nets), source(nets, live=True)) == ("network network=lan", "direct dev=eth0 mode=bridge")
+        name = "network=lan " if connects else ""
+        assert (source(nets), source(nets, live=True)) == ("network network=lan", f"direct {name}dev=eth0 mode=bridge")
+        assert len(nets.virsh("net-port-list", "lan").split()) == connects
         again = ok(module(domain="web1", network="lan", live=level))
         assert (again["changed"], again["restart_required"]) == (False, [])
         (found,) = info(nets)["interfaces"]
-        assert found["differences"] == [{"field": "network", "stored": "lan", "live": None}]
+        assert found["differences"] == ([] if connects else [{"field": "network", "stored": "lan", "live": None}])
         ok(module(domain="web1", source="eth0", live=level))
-        assert source(nets) == "direct dev=eth0 mode=bridge"
+        assert source(nets) == source(nets, live=True) == "direct dev=eth0 mode=bridge"
+        assert nets.virsh("net-port-list", "lan") == ""
+        # A rollback takes it back.
+        failed = module(interfaces=[{"domain": "web1", "network": "lan"}, other], live=level)
+        assert "as it was before" in failed["msg"], failed
+        assert source(nets) == source(nets, live=True) == "direct dev=eth0 mode=bridge"
     # A mode is changed on the link itself. libvirt does not know of it.
     done = ok(module(domain="web1", network="vepa"))
     assert impacts(done)["mode"] == "live"

@@ -78,15 +78,33 @@ def _edit_remove(_world: World, guest: Guest, mac: str) -> None:
 def _edit_mode(_world: World, guest: Guest, mac: str) -> None:
     if guest.stored is not None:
         guest.stored = [
-            replace(nic, mode="private") if nic.mac == mac and nic.type == "direct" else nic for nic in guest.stored
+            replace(nic, mode="private") if nic.mac == mac and nic.type == "direct" and not nic.network else nic
+            for nic in guest.stored
         ]
 
 
 def _edit_source(_world: World, guest: Guest, mac: str) -> None:
     if guest.stored is not None:
         guest.stored = [
-            replace(nic, source=SOURCES[-1]) if nic.mac == mac and nic.type == "direct" else nic for nic in guest.stored
+            replace(nic, source=SOURCES[-1]) if nic.mac == mac and nic.type == "direct" and not nic.network else nic
+            for nic in guest.stored
         ]
+
+
+def _edit_network(_world: World, guest: Guest, mac: str) -> None:
+    if guest.stored is not None:
+        guest.stored = [
+            replace(nic, network="lan1", source="", mode="") if nic.mac == mac and nic.type == "direct" else nic
+            for nic in guest.stored
+        ]
+
+
+def _stop_network(world: World, _guest: Guest, _value: str) -> None:
+    world.inactive = frozenset({"lan1"})
+
+
+def _start_network(world: World, _guest: Guest, _value: str) -> None:
+    world.inactive = frozenset()
 
 
 def _attach(world: World, guest: Guest, mac: str) -> bool:
@@ -142,6 +160,9 @@ _OF_A_GUEST: t.Mapping[str, t.Callable[[World, Guest, str], t.Any]] = {
     "edit_remove": _edit_remove,
     "edit_mode": _edit_mode,
     "edit_source": _edit_source,
+    "edit_network": _edit_network,
+    "stop_network": _stop_network,
+    "start_network": _start_network,
     "attach": _attach,
     "detach": _detach,
     "begin_job": _begin_job,

@@ -11,12 +11,12 @@ from torture import intent
 from torture.drive import Outcome
 from torture.nics import Nic
 from torture.stage import Run, Stage
-from torture.world import OTHERS, RESTORED, Guest, LiveNic, World
+from torture.world import NETWORKS, OTHERS, RESTORED, Guest, LiveNic, World
 
 AS_BEFORE = "The host is as it was before"
 _ALARMS = ("The rollback failed", "The rollback is incomplete")
 # The options that the model supports, and its names for them.
-_FIELDS = {"source": "source", "mode": "mode", "model": "model", "link_state": "link"}
+_FIELDS = {"network": "network", "source": "source", "mode": "mode", "model": "model", "link_state": "link"}
 
 
 def after_run(stage: Stage, run: Run, outcome: Outcome) -> None:
@@ -173,7 +173,8 @@ def _check_interface(stage: Stage, run: Run, outcome: Outcome, returned: t.Mappi
     if key not in lists["pending"]:
         listed = key in lists["restart_required"]
         # Like with live values.
-        of_xml = ends and listed and lists["restart_required"][key]["fields"] == ["mode"]
+        fields = set(lists["restart_required"][key]["fields"]) if listed else set()
+        of_xml = ends and listed and fields - {"network"} == {"mode"}
         check(
             "false-restart",
             f"restart_required: {listed}",
@@ -212,7 +213,15 @@ class _Moment:
 
 
 def _in_slot(nic: Nic | None) -> Nic | None:
-    return nic and replace(nic.plain, address=nic.address)
+    return nic and replace(_connected(nic).plain, address=nic.address)
+
+
+def _connected(nic: Nic) -> Nic:
+    """Return a NIC with what its network gives it. A guest does not notice the name."""
+    if not nic.network:
+        return nic
+    source, mode = NETWORKS[nic.network]
+    return replace(nic, source=source, mode=mode, network="")
 
 
 def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
@@ -220,6 +229,7 @@ def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
     if stored is None or live is None:
         return (stored is None) != (live is None)
     nic = live.nic
+    stored = _connected(stored)
     names = ("type", "source", "model", "link", "driver", "queues", "average", "address")
     if any(getattr(stored, name) != getattr(nic, name) for name in names) or stored.mode != live.mode:
         return True
@@ -230,8 +240,8 @@ def _differ(stored: Nic | None, live: LiveNic | None) -> bool:
 def _same(returned: t.Mapping[str, t.Any] | None, nic: Nic | None, mode: str | None) -> bool:
     if returned is None or nic is None:
         return returned is None and nic is None
-    values = {name: getattr(nic, own) for name, own in _FIELDS.items()}
-    values["mode"] = mode or nic.mode
+    values = {name: getattr(nic, own) or None for name, own in _FIELDS.items()}
+    values["mode"] = mode or nic.mode or None
     values["link_state"] = values["link_state"] or "up"
     return nic.type != "direct" or all(returned.get(name) == value for name, value in values.items())
 

@@ -58,6 +58,9 @@ _FLAGS = {
     "VIR_ERR_DEVICE_MISSING": world.DEVICE_MISSING,
     "VIR_ERR_INVALID_CONN": 6,
     "VIR_DOMAIN_JOB_OPERATION": 0,
+    "VIR_NETWORK_XML_INACTIVE": 1,
+    "VIR_ERR_NO_NETWORK": 43,
+    "VIR_ERR_NO_NETWORK_PORT": 109,
 }
 
 
@@ -191,6 +194,15 @@ class Connection:
 
         return t.cast("list[Domain]", self.do("list", "", chosen))
 
+    def listAllNetworks(self, _flags: int = 0) -> list[Network]:  # noqa: N802
+        return t.cast(
+            "list[Network]",
+            self.do("networks", "", lambda: [Network(self, self._stage, name) for name in world.NETWORKS]),
+        )
+
+    def networkLookupByName(self, name: str) -> Network:  # noqa: N802
+        return t.cast("Network", self.do("networks", name, lambda: Network(self, self._stage, name)))
+
     def _lookup(self, about: str, found: t.Callable[[], Guest | None]) -> Domain:
         def looked_up() -> Domain:
             guest = found()
@@ -222,6 +234,36 @@ class Connection:
     def domainXMLToNative(self, _format: str, _text: str, _flags: int = 0) -> str:  # noqa: N802
         # The model validates only the document as a whole.
         return ""
+
+
+class Network:
+    """Like virNetwork."""
+
+    def __init__(self, connection: Connection, stage: Stage, name: str) -> None:
+        self._connection = connection
+        self._stage = stage
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:  # noqa: N802
+        return f"00000000-0000-4000-9000-{len(self._name):012d}"
+
+    def isPersistent(self) -> int:  # noqa: N802
+        return 1
+
+    def autostart(self) -> int:
+        return 1
+
+    def isActive(self) -> int:  # noqa: N802
+        return int(self._connection.do("networks", self._name, lambda: self._name not in self._stage.world.inactive))
+
+    def XMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
+        source, mode = world.NETWORKS[self._name]
+        return (
+            f"<network><name>{self._name}</name><forward mode='{mode}'><interface dev='{source}'/></forward></network>"
+        )
 
 
 class Reports(Connection):

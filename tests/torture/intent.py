@@ -7,9 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from torture.nics import Nic
-from torture.world import Guest, LiveNic, World
+from torture.world import NETWORKS, Guest, LiveNic, World
 
-_SELECTORS = ("mac", "alias", "target", "source")
+_SELECTORS = ("mac", "alias", "target", "source", "network")
 
 
 def entries(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -33,7 +33,12 @@ def meant(entry: t.Mapping[str, t.Any], guest: Guest, named: t.Collection[str] =
         return found
     kept = {nic.mac for nic in guest.stored or ()}
     live = {one.nic.mac for one in guest.live or () if _fits(one.nic, by, entry[by])}
-    return found | (live - kept)
+    found |= live - kept
+    if by in {"source", "network"} and entry.get("state") != "absent" and not found - set(named):
+        # One that is on the same uplink moves.
+        on = entry[by] if by == "source" else NETWORKS[entry[by]][0]
+        found |= {nic.mac for nic in guest.stored or () if nic.type == "direct" and _uplink(nic) == on}
+    return found
 
 
 def _selector(entry: t.Mapping[str, t.Any]) -> str:
@@ -51,7 +56,11 @@ def _named(entry: t.Mapping[str, t.Any], others: t.Iterable[t.Mapping[str, t.Any
 
 
 def _fits(nic: Nic, by: str, value: str) -> bool:
-    return getattr(nic, by) == value and (by != "source" or nic.type == "direct")
+    return getattr(nic, by) == value and (by != "source" or (nic.type == "direct" and not nic.network))
+
+
+def _uplink(nic: Nic) -> str:
+    return NETWORKS[nic.network][0] if nic.network else nic.source
 
 
 class Scope:

@@ -17,7 +17,11 @@ _MODELS_WITH_DRIVER = ("virtio",)
 
 @dataclass(frozen=True)
 class Nic:
-    """What the model knows of one ``<interface>``, "" for what is not there; ``address`` is the PCI bus, 0 for none."""
+    """What the model knows of one ``<interface>``, "" for what is not there; ``address`` is the PCI bus, 0 for none.
+
+    A stored one on a direct ``network`` has neither source nor mode, and a running one has those that the network gave
+    it.
+    """
 
     mac: str
     type: str = "direct"
@@ -31,6 +35,7 @@ class Nic:
     queues: str = ""
     average: str = ""
     address: int = 0
+    network: str = ""
 
     @property
     def plain(self) -> Nic:
@@ -46,14 +51,17 @@ def parse(element: ET.Element) -> Nic:
         return "" if found is None else found.get(name, "")
 
     kind = element.get("type", "")
+    # In an interface of type direct libvirt ignores it.
+    network = attribute("source", "network") if kind == "network" else ""
+    kind = "direct" if network else kind
     model = attribute("model", "type") or "rtl8139"
     has_driver = model in _MODELS_WITH_DRIVER
     target, alias, queues = attribute("target", "dev"), attribute("alias", "name"), attribute("driver", "queues")
     return Nic(
         mac=attribute("mac", "address").lower(),
         type=kind,
-        source=attribute("source", "dev") or attribute("source", "bridge"),
-        mode=(attribute("source", "mode") or "vepa") if kind == "direct" else "",
+        source="" if network else attribute("source", "dev") or attribute("source", "bridge"),
+        mode=(attribute("source", "mode") or "vepa") if kind == "direct" and not network else "",
         model=model,
         target="" if AUTOMATIC.fullmatch(target) else target,
         alias=alias if alias.startswith("ua-") else "",
@@ -62,12 +70,18 @@ def parse(element: ET.Element) -> Nic:
         queues=queues if has_driver and queues != "1" else "",
         average=attribute("bandwidth/inbound", "average"),
         address=int(attribute("address", "bus") or "0", 0),
+        network=network,
     )
 
 
 def render(nic: Nic) -> str:
     source = f"dev='{nic.source}' mode='{nic.mode}'" if nic.type == "direct" else f"bridge='{nic.source}'"
-    lines = [f"<interface type='{nic.type}'>", f"  <mac address='{nic.mac}'/>", f"  <source {source}/>"]
+    kind = nic.type
+    if nic.network and nic.source:
+        source = f"network='{nic.network}' portid='6a1' {source}"
+    elif nic.network:
+        kind, source = "network", f"network='{nic.network}'"
+    lines = [f"<interface type='{kind}'>", f"  <mac address='{nic.mac}'/>", f"  <source {source}/>"]
     if nic.average:
         lines += ["  <bandwidth>", f"    <inbound average='{nic.average}'/>", "  </bandwidth>"]
     if nic.target:

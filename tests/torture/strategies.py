@@ -16,7 +16,7 @@ from torture import actions
 from torture.actions import Action
 from torture.nics import AUTOMATIC, Nic
 from torture.stage import Event
-from torture.world import Guest, World
+from torture.world import NETWORKS, Guest, World
 
 # How often a run makes each call.
 Calls = t.Mapping[str, int]
@@ -29,13 +29,27 @@ ALIASES, TARGETS = ("ua-lan", "ua-wan"), ("lan0", "wan0")
 _CHANGES = frozenset(("define", "detach", "attach", "update", "link", "sleep", "keep"))
 _GUESTS = ("start", "stop", "reset", "hang", "answer", "save")
 # Options that are declared for an existing interface, alone or together.
-_OPTIONS = ("source", "source", "mode", "mode", "model", "link_state", "driver", "bandwidth", "alias", "target")
+_OPTIONS = (
+    "source",
+    "source",
+    "network",
+    "network",
+    "mode",
+    "mode",
+    "model",
+    "link_state",
+    "driver",
+    "bandwidth",
+    "alias",
+    "target",
+)
 
 domains = st.sampled_from(DOMAINS)
 _sides = st.sampled_from(("before", "after"))
 _modes = st.sampled_from(("bridge", "private", "vepa"))
 _values: t.Mapping[str, st.SearchStrategy[t.Any]] = {
     "source": st.sampled_from(SOURCES),
+    "network": st.sampled_from(sorted(NETWORKS)),
     "mode": _modes,
     "model": st.sampled_from(("virtio", "virtio", "e1000e", "e1000e", "nonsense")),
     "link_state": st.sampled_from(("up", "down")),
@@ -59,11 +73,13 @@ def macs(draw: st.DrawFn, domain: str) -> str:
 @st.composite
 def nics(draw: st.DrawFn, domain: str) -> Nic:
     direct = not _rarely(draw, 6)
+    network = draw(_values["network"]) if direct and _rarely(draw) else ""
     return Nic(
         draw(macs(domain)),
         type="direct" if direct else "bridge",
-        source=draw(st.sampled_from(SOURCES)) if direct else "br0",
-        mode=draw(_modes) if direct else "",
+        source="" if network else draw(st.sampled_from(SOURCES)) if direct else "br0",
+        mode=draw(_modes) if direct and not network else "",
+        network=network,
         model=draw(st.sampled_from(("virtio", "virtio", "virtio", "e1000e"))),
         alias=draw(st.sampled_from(ALIASES)) if _rarely(draw) else "",
         target=draw(st.sampled_from(TARGETS)) if _rarely(draw) else "",
@@ -87,7 +103,9 @@ def worlds(draw: st.DrawFn) -> World:
             guest.answers = not draw(st.booleans())
             if _rarely(draw):
                 # The live NIC differs from the stored one.
-                edit = draw(st.sampled_from(("edit_source", "edit_mode", "edit_remove", "edit_add", "attach")))
+                edit = draw(
+                    st.sampled_from(("edit_source", "edit_mode", "edit_network", "edit_remove", "edit_add", "attach"))
+                )
                 actions.apply(world, Action(edit, name, draw(macs(name))))
     return world
 
@@ -110,28 +128,34 @@ def _entries(draw: st.DrawFn, world: World, near: str) -> dict[str, t.Any]:
         entry[by] = value
         names = ["source", *draw(st.lists(st.sampled_from(_OPTIONS), max_size=1))]
     elif not there or _rarely(draw, 5):
-        by = draw(st.sampled_from(("mac", "source", "alias", "target")))
+        by = draw(st.sampled_from(("mac", "source", "network", "alias", "target")))
         entry[by] = draw(macs(domain)) if by == "mac" else draw(_values[by])
         names = ["source", "mode", *draw(st.lists(st.sampled_from(_OPTIONS), max_size=1))]
     else:
         nic = draw(st.sampled_from(there))
-        having = [name for name in ("source", "alias", "target") if _selects(nic, name)]
+        having = [name for name in ("source", "network", "alias", "target") if _selects(nic, name)]
         by = draw(st.sampled_from(("mac", "mac", *having)))
         entry[by] = getattr(nic, by)
         names = draw(st.lists(st.sampled_from(_OPTIONS), max_size=2, unique=True))
     if absent:
         return {**entry, "state": "absent"}
+    places = _places(by if by in {"source", "network"} else next((n for n in names if n in {"source", "network"}), ""))
     for name in names:
-        if name not in entry and (name, nic_model(entry, there)) != ("driver", "e1000e"):
+        if name not in places and name not in entry and (name, nic_model(entry, there)) != ("driver", "e1000e"):
             entry[name] = draw(_values[name])
     return entry
+
+
+def _places(name: str) -> set[str]:
+    """Return the options that exclude ``name``."""
+    return {"source": {"network"}, "network": {"source", "mode"}}.get(name, set())
 
 
 def _selectors_of_old(guest: Guest) -> t.Iterator[tuple[str, str]]:
     """Yield live values of NICs whose stored values differ."""
     for one in guest.live or ():
         stored = guest.stored_nic(one.nic.mac)
-        for name in ("source", "alias", "target"):
+        for name in ("source", "network", "alias", "target"):
             if stored is not None and _selects(one.nic, name) and getattr(stored, name) != getattr(one.nic, name):
                 yield name, getattr(one.nic, name)
 
@@ -140,7 +164,7 @@ def _selects(nic: Nic, name: str) -> bool:
     """Whether a NIC can be selected by its value of this option."""
     value = getattr(nic, name)
     if name == "source":
-        return nic.type == "direct"
+        return nic.type == "direct" and not nic.network
     return bool(value) and not AUTOMATIC.fullmatch(value) and (name != "alias" or value.startswith("ua-"))
 
 
@@ -149,7 +173,9 @@ def nic_model(entry: t.Mapping[str, t.Any], there: t.Iterable[Nic]) -> str:
 
 
 def _key(entry: dict[str, t.Any]) -> tuple[str, str]:
-    return entry["domain"], next(str(entry[name]) for name in ("mac", "alias", "target", "source") if name in entry)
+    return entry["domain"], next(
+        str(entry[name]) for name in ("mac", "alias", "target", "source", "network") if name in entry
+    )
 
 
 @st.composite
@@ -169,7 +195,7 @@ def fleet(draw: st.DrawFn, world: World) -> dict[str, t.Any]:
     having = direct(world)
     some = draw(st.lists(st.sampled_from(having), min_size=min(2, len(having)), max_size=4, unique=True))
     found: dict[str, t.Any] = {"timeout": 1, "interfaces": [{"domain": domain, "mac": mac} for domain, mac in some]}
-    option = draw(st.sampled_from(("source", "source", "mode", "model")))
+    option = draw(st.sampled_from(("source", "network", "mode", "model")))
     found[option] = draw(_values[option])
     found["live"] = draw(st.sampled_from(("replug", "replug", "replug", "update", "none")))
     return {**found, **draw(_of_all())}

@@ -17,6 +17,8 @@ from torture.nics import Document, Nic
 OTHERS = 0
 # No run declares the last one.
 SOURCES = ("eth0", "eth1", "eth2")
+# Direct networks: the only uplink and the mode of each.
+NETWORKS = {"lan": ("eth0", "bridge"), "lan1": ("eth1", "bridge"), "vepa": ("eth1", "vepa")}
 # The minimum number of hot-plug slots of a machine.
 _SLOTS = 4
 
@@ -96,6 +98,8 @@ class World:
     departures: list[Departure] = field(default_factory=list)
     # Counter for names of links.
     counter: int = 0
+    # The networks that are not active.
+    inactive: frozenset[str] = frozenset()
 
     def copy(self) -> World:
         guests = {
@@ -106,7 +110,7 @@ class World:
             )
             for uuid, guest in self.guests.items()
         }
-        return World(guests, list(self.departures), self.counter)
+        return World(guests, list(self.departures), self.counter, self.inactive)
 
     def add(self, name: str, nics: t.Iterable[Nic], **more: t.Any) -> Guest:
         number = len(self.guests) + 1
@@ -176,10 +180,22 @@ class World:
         found = guest.live_nic(nic.mac)
         if found is None:
             raise RefusedError(DEVICE_MISSING, f"no device matching MAC address {nic.mac} found")
-        was, wanted = (replace(one.plain, link="", average="", alias="") for one in (found.nic, nic))
-        if was != wanted:
+        wanted = self.connected(nic)
+        was, will_be = (replace(one.plain, link="", average="", alias="", network="") for one in (found.nic, wanted))
+        if was != will_be:
             raise RefusedError(OPERATION_UNSUPPORTED, "cannot modify network device configuration")
-        found.nic = replace(found.nic, link=nic.link, average=nic.average)
+        # Only another bandwidth replaces the whole interface, and its network with it.
+        network = found.nic.network if nic.average == found.nic.average else wanted.network
+        found.nic = replace(found.nic, link=nic.link, average=nic.average, network=network)
+
+    def connected(self, nic: Nic) -> Nic:
+        """Return a NIC with what its network gives it."""
+        if not nic.network or nic.source:
+            return nic
+        if nic.network in self.inactive:
+            raise RefusedError(OPERATION_INVALID, f"network '{nic.network}' is not active")
+        source, mode = NETWORKS[nic.network]
+        return replace(nic, source=source, mode=mode)
 
     # Actions of guests and their users.
 
@@ -219,6 +235,7 @@ class World:
             return
         guest.saved = [replace(one.nic.plain, address=one.nic.address) for one in guest.live]
         guest.saved = [replace(nic, alias=nic.alias if nic.alias.startswith("ua-") else "") for nic in guest.saved]
+        guest.saved = [replace(nic, source="", mode="") if nic.network else nic for nic in guest.saved]
         guest.saved_asked = {one.nic.mac: one.asked for one in guest.live if one.asked is not None}
         self.stop(guest)
 
@@ -266,6 +283,7 @@ class World:
             )
         if nic.type != "direct":
             return
+        nic = self.connected(nic)
         if nic.source not in SOURCES:
             raise RefusedError(INTERNAL_ERROR, f"Unable to get index for interface {nic.source}: No such device")
         for guest in self.guests.values():
@@ -282,6 +300,7 @@ class World:
     def _plugged(self, nic: Nic, number: int, bus: int, by: int) -> LiveNic:
         self.counter += 1
         prefix = "macvtap" if nic.type == "direct" else "vnet"
+        nic = self.connected(nic)
         made = replace(
             nic,
             target=nic.target or f"{prefix}{self.counter}",

@@ -28,8 +28,8 @@ PLANNERS = (
     "*.planner *.validate *.warnings *.impacts *.parents _domains.identity *.steps *.rollback *.vlans",
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
-    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions _domains.network_validate *.report",
-    "*.inspection _fleet.* _plan",
+    "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
+    "_fleet.* _plan",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.

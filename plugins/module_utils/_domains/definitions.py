@@ -111,10 +111,8 @@ class Definitions:
                 edited = replaced
             elif not restore:
                 self._defined[name] = document, ""
-            for task in changing:
-                journal.record(task.step, STORED)
             known_as_off = handle.ID() == -1
-            handle = self._define(edited, document, changing)
+            handle = self._define(edited, document, changing, journal)
             defined = self._connection.stored_xml(handle)
             if not restore:
                 self._defined[name] = document, defined
@@ -125,10 +123,11 @@ class Definitions:
                 # A guest that arrives from another host runs for a moment before there is an event.
                 jobs.validate_job(name, self._connection.job(handle), path=path, live=False)
 
-    def _define(self, edited: str, document: str, tasks: t.Sequence[Task]) -> t.Any:
+    def _define(self, edited: str, document: str, tasks: t.Sequence[Task], journal: Journal[Nic]) -> t.Any:
         """Define a configuration; if libvirt refuses it, blame the one of ``tasks`` at fault."""
         try:
-            return self._connection.handle.defineXML(edited)
+            with self._connection.recorded(journal, [task.step for task in tasks], STORED):
+                return self._connection.handle.defineXML(edited)
         except self._connection.libvirt.libvirtError as exc:
             refused = next(
                 (task for task in tasks[1:] if self._refusal_of(document, task) == message_of(exc)), tasks[0]

@@ -13,7 +13,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact 
     differing,
     impact_of,
     is_set_by_guest,
-    noticeable,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.merging import (
     merged,
@@ -137,7 +136,7 @@ def live_iface(
         hotplugs = running and Impact.LIVE in allowed
         return (stored if hotplugs else None), {}
     declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
-    names = noticeable(live, stored, host)
+    names = differing(live, stored, host)
     final = networks.effective(stored, host.networks, live)
     due = {
         name: impact_of(name, live, final, host)
@@ -146,7 +145,7 @@ def live_iface(
     }
     in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
     if networks.unnoticed(set(names) - in_place, final):
-        due = {name: impact for name, impact in due.items() if name not in networks.NAMES}
+        due = {name: impact for name, impact in due.items() if name not in networks.NAMES or impact is Impact.LIVE}
     if "type" in due and Impact.REPLUG not in allowed:
         # The running interface is of another type, and is not changed.
         return live, {}

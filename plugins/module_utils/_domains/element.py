@@ -83,11 +83,7 @@ def xml_type(iface: Iface) -> str:
 
 
 def for_update(iface: Iface) -> str:
-    """Return the text of a running guest's interface with other values, of the type that libvirt shows.
-
-    For type network libvirt would choose an uplink again, and refuse another one than the NIC has. It finds none for a
-    NIC that has the only one in mode passthrough.
-    """
+    """Return the text of a running guest's interface with other values, of the type that libvirt shows."""
     element, current = _located(iface.xml)
     return markup.changed(iface.xml.encode(), element, current.values, iface.values, fields.TABLE).decode()
 

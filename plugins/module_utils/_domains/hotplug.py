@@ -89,9 +89,17 @@ class Hotplug:
                     f"{nic.domain} {nic.mac} disappeared from the running guest while this ran", path=task.path
                 )
             values = {n: v for n, v in {**iface.values, **updates}.items() if v is not None}
-            changed = element.for_update(replace(iface, values=values))
+            changed = replace(iface, values=values)
             journal.record(task.step, UPDATED)
-            handle.updateDeviceFlags(changed, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            try:
+                handle.updateDeviceFlags(element.render(changed), self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            except self._connection.libvirt.libvirtError:
+                if not networks.same_network(iface, changed):
+                    raise
+                # 9.0 chooses an uplink again, and refuses another one than the NIC has. So it does not with the type
+                # that libvirt shows, with which 11.3 would take the NIC off its network.
+                text = element.for_update(changed)
+                handle.updateDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def detach(self, task: Task, journal: Journal[Nic]) -> bool:
         """Ask the guest to release a NIC; return whether to wait for it."""
@@ -188,10 +196,11 @@ class Hotplug:
                 iface = next(
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
-            journal.record(task.step, ATTACHED)
             # The keeper may have been quicker.
-            if self._connection.live(handle, nic.mac) is None and not self._attach_element(handle, iface, task):
-                return
+            if self._connection.live(handle, nic.mac) is None:
+                with self._connection.recorded(journal, [task.step], ATTACHED):
+                    if not self._attach_element(handle, iface, task):
+                        return
             self._requests.discard(task.before)
             attached = self._connection.live(handle, nic.mac) if receives_all else None
         if attached is not None:

@@ -96,7 +96,11 @@ def with_actual_impacts(
     for step in plan.steps:
         nic = step.before
         touches = {one.impact for one in step.changes} & {Impact.LIVE, Impact.REPLUG}
-        if nic is not None and nic.domain in domains and touches:
+        was_begun = any(step is one for one in begun)
+        if nic is not None and nic.domain not in host.domains and touches and not was_begun:
+            warnings.append(f"{step.target}: the domain was undefined or stopped while this ran, and has gone")
+            step = replace(step, changes=())  # noqa: PLW2901
+        elif nic is not None and nic.domain in domains and touches:
             now = host.domains.get(nic.domain)
             if now is not None and now.running:
                 outcome = (
@@ -107,7 +111,6 @@ def with_actual_impacts(
             else:
                 outcome = "stopped while this ran. It gets the stored configuration when it starts"
             warnings.append(f"{step.target}: the guest {outcome}")
-            was_begun = any(step is one for one in begun)
             changes = tuple(change(one, nic) for one in step.changes) if was_begun else ()
             step = replace(step, changes=changes)  # noqa: PLW2901
         steps.append(step)

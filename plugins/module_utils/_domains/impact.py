@@ -74,8 +74,9 @@ def is_set_by_guest(name: str, live: Iface) -> bool:
 
 def impact_of(name: str, live: Iface, desired: Iface, host: Host) -> Impact:
     """Return the least impact that gives the ``live`` interface the ``desired`` value of a field."""
-    if name == "type":
-        return Impact.REPLUG
+    if name == "type" or name in networks.NAMES:
+        in_place = name != "type" and networks.connects_live(live, desired, host)
+        return Impact.LIVE if in_place else Impact.REPLUG
     if name == "mode":
         # macvlan_changelink() refuses only changes to and from passthru.
         reachable = _is_reachable(live, host)

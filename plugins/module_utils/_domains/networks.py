@@ -20,6 +20,9 @@ NAMES = ("network", "portgroup")
 # What a network gives its interfaces beside an uplink and its mode. An interface's own values take precedence.
 _SETTINGS = ("virtualport", "vlan", "bandwidth", "trust_guest_rx_filters")
 _TRUST = "trust_guest_rx_filters"
+# The first libvirt that was measured to connect a running guest's NIC with a network, or to take it off one, where its
+# link stays as it is. 9.0 reports success and changes nothing.
+_CONNECTS_LIVE = 11_003_000
 # libvirt replaces the whole interface to change these in a running guest. By its source, it then chooses an uplink of
 # the network again, and refuses another one than the NIC has.
 TAKES_NEW_PORT = ("bandwidth", _TRUST)
@@ -116,6 +119,19 @@ def same_network(one: Iface, other: Iface) -> bool:
 def off(iface: Iface) -> Iface:
     """Return a running interface as one that is on its uplink without a network."""
     return replace(iface, values={name: text for name, text in iface.values.items() if name not in NAMES})
+
+
+def connects_live(live: Iface, desired: Iface, host: Host) -> bool:
+    """Whether libvirt can connect the NIC of a running guest with a network, or take it off one.
+
+    ``desired`` has the uplink and the mode that it would have. libvirt chooses among several, and refuses another one,
+    also on the way back.
+    """
+    joins, leaves = (one.get("network") is not None for one in (desired, live))
+    given = definition(desired if joins else live, host.networks)
+    certain = given is not None and len(given.interfaces) == 1
+    same = all(live.get(name) == desired.get(name) for name in ("source", "mode")) and live.stale_mode is None
+    return host.version >= _CONNECTS_LIVE and joins != leaves and certain and same
 
 
 def uplinks(iface: Iface | None, networks: Networks) -> tuple[str, ...]:

@@ -118,8 +118,8 @@ def _release_warnings(current: Nic, before: Nic, stored: Iface | None, domain: D
     """Return what happens when the guest releases a NIC that it was asked for; that cannot be taken back."""
     if current.live is None or current.mac not in domain.pending:
         return []
-    # This run has attached it, or another editor has removed what was stored.
-    gone = stored is None and (before.live is None or (before.stored is not None and domain.persistent))
+    # The guest had it only by this run.
+    gone = stored is None and before.live is None
     then = "gone" if gone else "attached again" + (" as it is stored" if stored is not None else "")
     return [f"{target(current)}: the guest was asked to release this NIC and may still do so. It is then {then}"]
 

@@ -137,7 +137,8 @@ class User:
     """A NIC on a network: in a domain's stored configuration, in its running guest, or in its managed save.
 
     ``portgroup`` is the one that it chooses, None for the default one. ``uplink`` and ``mode`` are those of a running
-    guest, which it got when it started, as are ``values``. ``own`` are the fields that the NIC sets itself.
+    guest, which it got when it started, as are ``values``. ``own`` are the fields that the NIC sets itself, or of
+    which it is not known what the guest has.
     """
 
     network: str

@@ -130,7 +130,8 @@ def _impact(field: str, resolved: Resolved) -> Impact:
     reached = set(stored) == set(live) if isinstance(stored, list) and isinstance(live, list) else stored == live
     if resolved.restarts:
         return Impact.RECREATE
-    if field == "interfaces" and before.pf is None and set(before.interfaces) == set(after.interfaces):
+    had = before.live.interfaces if before.live is not None else ()
+    if field == "interfaces" and set(before.interfaces) == set(after.interfaces) == set(had):
         # The active network keeps their order.
         return Impact.CONFIG
     if not reached or any(_has(user, field, resolved) for user in resolved.running):

@@ -13,6 +13,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import PORTGROUP
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Port, User
 
+# A running NIC does not show it (libvirt 9.0); its port does, which is gone once the network was stopped.
+_OF_PORT = ("trust_guest_rx_filters",)
+
 
 class Nic(t.NamedTuple):
     """A NIC on a network, in one of a domain's documents."""
@@ -116,7 +119,7 @@ def _of_domain(
             uplink=running.uplink if running is not None else "",
             mode=running.mode if running is not None else "",
             values=port.values if port is not None else (running.values if running is not None else {}),
-            own=frozenset(kept.values) if kept is not None else frozenset(),
+            own=frozenset((*(kept.values if kept is not None else ()), *([] if port is not None else _OF_PORT))),
         )
 
 

@@ -20,14 +20,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     networks,
     planner,
     resolution,
+    rollback,
     xml,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hostlinks import with_link_state
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    UPDATED,
+    Desired,
+    Domain,
+    Host,
+    Nic,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, Portgroup
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 
 A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")
 GROUPS = (Portgroup("web"), Portgroup("trusted", values={"trust_guest_rx_filters": "yes"}))
@@ -207,6 +214,39 @@ def test_what_a_running_guest_feels(
     replugged = planner.plan([want(**options)], host, level="replug")
     assert ("replug" in impacts(replugged).values()) == bool(remaining)
     assert due(want(**options), host, "replug") == []
+
+
+@pytest.mark.parametrize(
+    ("before", "options", "impact"),
+    [
+        (ON_ETH0, {"network": "lan"}, "live"),
+        ({"network": "lan"}, ON_ETH0, "live"),
+        # Libvirt might choose the other uplink, if only in a rollback.
+        (ON_ETH0, {"network": "pool"}, "config"),
+        ({"network": "pool"}, ON_ETH0, "config"),
+        ({"network": "lan"}, {"network": "also"}, "config"),
+        # It does not know of the mode that the link gets.
+        (ON_ETH0, {"network": "vep"}, "config"),
+        (ON_ETH0, {"network": "lan1"}, "restart"),
+    ],
+)
+def test_a_newer_libvirt_connects_a_running_nic_with_a_network(
+    before: dict[str, str], options: dict[str, str], impact: str
+) -> None:
+    host = on([stored(**before)], [live(**before)], version=11_003_000)
+    plan = planner.plan([want(**options)], host)
+    assert impacts(plan)["network"] == impact
+    (step,) = plan.steps
+    assert step.before is not None
+    assert step.after is not None
+    (now,) = [one for one in (step.after.live,) if one is not None]
+    assert (now.get("network") == options.get("network")) == (impact == "live")
+    # The way back is the same.
+    journal: Journal[Nic] = Journal()
+    journal.record(step, UPDATED)
+    domain = replace(host.domains["web1"], live=(now,))
+    undone = rollback.undo(journal, replace(host, domains={"web1": domain}))
+    assert {change.impact.value for change in undone.changes} == {"live"} & set(impacts(plan).values())
 
 
 def test_a_network_that_was_changed_is_another_place() -> None:

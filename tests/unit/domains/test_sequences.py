@@ -352,6 +352,35 @@ def test_a_guest_that_is_restored_between_two_looks_at_its_save(nth: int, what: 
     assert outcome.rc == 0
 
 
+@pytest.mark.parametrize(
+    ("declared", "others"),
+    [({"state": "absent"}, "edit_remove"), ({"source": "eth1"}, "edit_source"), ({"mode": "private"}, "edit_mode")],
+)
+def test_what_libvirt_refused_to_store_and_another_editor_stored_is_not_rolled_back(
+    declared: dict[str, str], others: str
+) -> None:
+    sequence = host()
+    events = [during("define", "refuse"), during("define", others, "web1", A)]
+    outcome = sequence.run({"domain": "web1", "mac": A, **declared}, events=events)
+    assert "The host is as it was before" in outcome.message
+    assert sequence.world.named("web1") == sequence.stage.shadow.named("web1")
+
+
+def test_a_nic_that_libvirt_refused_and_others_attached_stays() -> None:
+    sequence = host()
+    events = [during("attach", "refuse"), during("attach", "attach", "web1", C)]
+    sequence.run({"domain": "web1", "mac": C, "source": "eth0"}, events=events)
+    assert macs(sequence, "web1")[1] == [A, C]
+
+
+def test_a_transient_domain_that_has_gone_was_not_changed() -> None:
+    sequence = host()
+    sequence.act(Action("undefine", "web1"))
+    stopped = [during("job", "stop", "web1")]
+    outcome = sequence.run({"domain": "web1", "mac": A, "state": "absent"}, events=stopped)
+    assert not outcome.result["changed"]
+
+
 def test_a_domain_that_goes_meanwhile_keeps_no_other_from_being_put_back() -> None:
     sequence = host(web1=False)
     sequence.run(
