@@ -221,7 +221,8 @@ options:
     default: qemu:///system
   timeout:
     description:
-      - How many seconds to wait until running guests have left a network that is stopped or removed.
+      - How many seconds to wait until running guests have left a network that is stopped or removed. A guest that is on
+        it in its stored configuration or managed save is not waited for.
     type: int
     default: 0
   lock_timeout:

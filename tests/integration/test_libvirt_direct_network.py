@@ -5,12 +5,22 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 import typing as t
 
 import direct_iface
 import pytest
 from direct_iface import A, B, Result, domain, impacts, ok
-from support import Meanwhile, run_module
+from support import (
+    MODULES,
+    Meanwhile,
+    ansible_path,
+    module_command,
+    module_environment,
+    module_input,
+    run_module,
+)
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -267,3 +277,58 @@ def test_the_switch_decides_the_mode(networks: Networks) -> None:
     done = ok(networks(**declared, auto="always"))
     assert (impacts(done), done["reflective_relay"][0]["reflective_relay"]) == ({"mode": "recreate"}, True)
     networks.hv.hairpin(False)
+
+
+def test_an_update_that_is_lost_at_the_very_moment_is_reported(networks: Networks) -> None:
+    ok(networks(name="lan", interfaces=["eth0"]))
+    theirs = networks.xml("lan").replace("</network>", "<portgroup name='theirs'/></network>")
+    # Another editor defines it right after this run has looked for the last time.
+    code = f"""
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import adapter
+unchanged, their_xml = adapter._Run._unchanged, [{theirs!r}]
+def acting(self, before):
+    handle = unchanged(self, before)
+    if their_xml:
+        self._connection.handle.networkDefineXML(their_xml.pop())
+    return handle
+adapter._Run._unchanged = acting
+"""
+    program = f"""
+import runpy, sys
+sys.path.append({ansible_path()!r})
+{code}
+del sys.argv[1:]
+runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
+"""
+    python, dash, _code = module_command("libvirt_direct_network")
+    params = {"name": "lan", "interfaces": ["up1"]}
+    prefix = [*networks.hv.prefix, python, dash, program, "--"]
+    failed = run_module("libvirt_direct_network", params, prefix=prefix)
+    assert "changed by another editor at the moment when this run stored it" in failed["msg"]
+    assert failed["msg"].endswith("What the other editor has stored of network 'lan' may be lost. Check it")
+
+
+@pytest.mark.parametrize("moment", ["destroy", "networkDefineXML", "setAutostart"])
+def test_a_run_that_is_killed_leaves_what_the_next_one_completes(networks: Networks, moment: str) -> None:
+    ok(networks(name="lan", interfaces=["eth0"]))
+    owner = "virConnect" if moment == "networkDefineXML" else "virNetwork"
+    program = f"""
+import libvirt, os, runpy, signal, sys
+sys.path.append({ansible_path()!r})
+real = libvirt.{owner}.{moment}
+def killed(self, *arguments):
+    real(self, *arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+libvirt.{owner}.{moment} = killed
+runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
+"""
+    params: Result = {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False}
+    python, dash, _code = module_command("libvirt_direct_network")
+    command = [*networks.hv.prefix, python, dash, program]
+    done = subprocess.run(
+        command, input=module_input(params), capture_output=True, text=True, check=False, env=module_environment()
+    )
+    assert done.returncode == -signal.SIGKILL
+    ok(networks(**params))
+    assert not ok(networks(**params))["changed"]
+    assert "mode='vepa'" in networks.xml("lan", live=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 from dataclasses import replace
@@ -60,7 +61,7 @@ class Networks:
         names_of = {one for network in found.values() for one in (*network.interfaces, network.pf) if one}
         links = _links({*names_of, *uplinks})
         non_vfs = frozenset(link.name for link in links.values() if link.pci and _is_non_vf(link.pci))
-        return replace(host, links=links, non_vfs=non_vfs)
+        return replace(host, links=links, non_vfs=non_vfs, functions=_functions(links))
 
     def apply(
         self, steps: t.Sequence[Step[Network]], journal: Journal[Network] | None = None, confirm: Confirm | None = None
@@ -106,12 +107,15 @@ class _Run:
         self._step = step
         self._journal = journal
         self._counts = counts
+        self._count = 0
 
     def apply(self, stored: t.Callable[[str, str], None], confirm: Confirm | None) -> None:
         """Carry the step out; ``stored`` gets the UUID, and the XML or "" if another editor stored it as well."""
         before, after = self._step.before, self._step.after
         name = self._step.target
         with self._connection.translate_errors(f"libvirt refuses to change network {name!r}", self._step.path):
+            # Before the last look at it: a define in between is one that is overwritten.
+            self._count = self._counts.count((after or before or Network()).uuid)
             handle: t.Any = self._unchanged(before) if before is not None else None
             if after is None:
                 self._remove(handle, before, confirm)
@@ -138,7 +142,6 @@ class _Run:
             handle.undefine()
 
     def _store(self, after: Network, stored: t.Callable[[str, str], None]) -> t.Any:
-        count = self._counts.count(after.uuid)
         if not after.xml:
             # A transient network comes back as it was.
             self._record(STARTED)
@@ -146,7 +149,7 @@ class _Run:
         self._record(DEFINED)
         handle = self._connection.handle.networkDefineXML(after.xml)
         stored(after.uuid, handle.XMLDesc(self._connection.libvirt.VIR_NETWORK_XML_INACTIVE))
-        if self._counts.count(after.uuid) - count > 1:
+        if self._counts.count(after.uuid) - self._count > 1:
             stored(after.uuid, "")
             raise MacvtapError(
                 f"network {after.name!r} was changed by another editor at the moment when this run stored it",
@@ -207,6 +210,19 @@ class _Run:
 def _links(names: t.Collection[str]) -> Links:
     with netlink.session() as session:
         return session.observe(set(), parents=set(names))
+
+
+def _functions(links: Links) -> dict[str, tuple[str, ...]]:
+    """Return the virtual functions of physical functions, both by the names that their links have here."""
+    by_pci = {link.pci: link.name for link in links.values() if link.pci}
+    found = {}
+    for pci, name in by_pci.items():
+        device = f"/sys/bus/pci/devices/{pci}"
+        with contextlib.suppress(OSError):
+            entries = [entry for entry in sorted(os.listdir(device)) if entry.startswith("virtfn")]
+            addresses = [os.path.basename(os.path.realpath(f"{device}/{entry}")) for entry in entries]
+            found[name] = tuple(by_pci[address] for address in addresses if address in by_pci)
+    return found
 
 
 def _is_non_vf(pci: str) -> bool:

@@ -85,6 +85,8 @@ def _undo_change(
             target = replace(target, xml=before.xml, persistent=before.persistent, **vars(plain(before)))
         elif plain(current) != plain(before):
             warnings.append(_changed_by_others(after.name))
+        if current.uuid in host.overwritten:
+            warnings.append(f"What the other editor has stored of network {after.name!r} may be lost. Check it")
     if STOPPED in actions and before.active and not current.active:
         target = replace(target, active=True, live=before.live, live_xml=before.live_xml)
     if STARTED in actions and not before.active and current.active:

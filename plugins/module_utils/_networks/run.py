@@ -101,9 +101,9 @@ class _Stages:
         return host
 
     def _leaving(self, host: Host) -> bool:
-        """Whether running guests are on a network that is to be stopped or removed."""
-        going = (one.name for one in self._declared if one.state != ACTIVE)
-        return not self._options.force and any(user.live for name in going for user in host.users_of(name))
+        """Whether only running guests, which do not start on it again, are on networks to be stopped or removed."""
+        found = [user for one in self._declared if one.state != ACTIVE for user in host.users_of(one.name)]
+        return bool(found) and not self._options.force and all(one.live and not one.stored for one in found)
 
     def inquire(self, host: Host) -> _Answers:
         always, check = self._options.auto == "always", self._options.check_relay
@@ -116,7 +116,7 @@ class _Stages:
         uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
         resolved = resolve(desired, host, uuids, force=self._options.force)
         # How the host is reached matters only if an uplink is taken from it.
-        reach = _reach(host) if warnings.disruptions(resolved, links) else Reach()
+        reach = _reach(host) if warnings.disruptions(resolved, host) else Reach()
         return _Answers(desired, uuids, tuple(dict.fromkeys(messages)), reach)
 
     def plan(self, host: Host, answers: _Answers) -> Plan[Network]:
@@ -125,7 +125,7 @@ class _Stages:
         planned = planner.plan_of(self._resolved, host, force=options.force)
         links = host.links or {}
         disconnects = reachability.check(
-            warnings.disruptions(self._resolved, links), answers.reach, links, allowed=options.allow_host_disconnect
+            warnings.disruptions(self._resolved, host), answers.reach, links, allowed=options.allow_host_disconnect
         )
         return replace(planned, warnings=(*planned.warnings, *answers.warnings, *disconnects))
 

@@ -8,9 +8,9 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import link_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import Resolved
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
@@ -30,8 +30,8 @@ def warnings_of(resolved: Resolved) -> t.Iterator[str]:
         )
 
 
-def disruptions(resolved: t.Iterable[Resolved], links: Links) -> tuple[Disruption, ...]:
-    """Return a Disruption for each of the ``links`` that a network newly gives to guests in mode passthrough.
+def disruptions(resolved: t.Iterable[Resolved], host: Host) -> tuple[Disruption, ...]:
+    """Return a Disruption for each link of the host that a network newly gives to guests in mode passthrough.
 
     It takes effect when a guest starts, of which no run of this collection needs to know. So it counts at once.
     """
@@ -39,12 +39,12 @@ def disruptions(resolved: t.Iterable[Resolved], links: Links) -> tuple[Disruptio
         Disruption(uplink, Loss.PASSTHRU, join_path(one.desired.path, "mode" if one.desired.mode else "interfaces"))
         for one in resolved
         if one.after is not None
-        for uplink in sorted(_passed_through(one.after, links) - _passed_through(one.before, links))
+        for uplink in sorted(_passed_through(one.after, host) - _passed_through(one.before, host))
     )
 
 
-def _passed_through(definition: Definition | None, links: Links) -> set[str]:
+def _passed_through(definition: Definition | None, host: Host) -> set[str]:
     if definition is None or definition.mode != "passthrough":
         return set()
-    found = (link_of(name, links) for name in definition.interfaces)
-    return {link.name for link in found if link is not None}
+    found = (link_of(name, host.links or {}) for name in definition.interfaces)
+    return {*(link.name for link in found if link is not None), *host.functions.get(definition.pf or "", ())}
