@@ -26,7 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_mode
 
 # Kind, message and remedy.
 _Finding = t.Tuple[str, str, str]
-ROLES = ("macvtap_links", "macvtap_domains", "macvtap_host_access")
+ROLES = ("macvtap_links", "macvtap_networks", "macvtap_domains", "macvtap_host_access")
 
 
 def conflicts(host: Host) -> t.Iterator[tuple[_Finding, Place]]:

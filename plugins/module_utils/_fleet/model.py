@@ -181,10 +181,11 @@ class Host:
     ``segment`` applies to all links except those in ``segments``. ``version`` is libvirt's, None if libvirt was not
     queried. ``unfit`` (as a parent of macvtap links), ``unfit_vlan`` (of VLAN links) and ``reflects`` are by link name.
     ``links`` are the links after the VLAN links are created. ``networks`` are the libvirt networks after the role
-    macvtap_networks, with the current names of their uplinks; ``networks_known`` is whether libvirt listed them. With
-    ``nics_follow``, mode auto also applies to existing NICs. With ``guests_keep``, running guests keep removed NICs.
-    Macvlan shims are also in ``declared_links``. ``lost_by_vlans`` has what creating the VLAN links would take from the
-    host, with hints. ``may_disconnect`` has the roles that may do that. ``reach`` is how the host is reached.
+    macvtap_networks, with the current names of their uplinks; ``networks_known`` is whether libvirt listed them.
+    ``pools`` are the current uplinks of networks in mode passthrough. With ``nics_follow``, mode auto also applies to
+    existing NICs. With ``guests_keep``, running guests keep removed NICs. Macvlan shims are also in ``declared_links``.
+    ``lost_by_vlans`` has what creating the VLAN links would take from the host, with hints. ``may_disconnect`` has the
+    roles that may do that. ``reach`` is how the host is reached.
     """
 
     name: str
@@ -210,6 +211,7 @@ class Host:
     shims: tuple[Shim, ...] = ()
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     networks_known: bool = False
+    pools: frozenset[str] = frozenset()
     declared_networks: tuple[DeclaredNetwork, ...] = ()
     nics: tuple[Nic, ...] = ()
     # NICs in managed saves, as if they were stored.

@@ -98,9 +98,12 @@ def _alone(network: Network, host: Host, users: t.Mapping[str, t.Sequence[Nic]])
                 f"{name} is an uplink of network {network.name} in mode passthrough, and also of {join_names(others)}"
             )
             yield "network", message, "Declare an uplink that nothing else uses"
-        lost = reachability.cut_off(Disruption(name, Loss.PASSTHRU), host.reach, host.links) if link else None
+        # One that it had before has either cut the host off already, or no guest has started on it.
+        new = link is not None and name not in host.pools and "macvtap_networks" not in host.may_disconnect
+        lost = reachability.cut_off(Disruption(name, Loss.PASSTHRU), host.reach, host.links) if new else None
         if lost is not None:
-            yield "disconnect", f"network {network.name}: {lost[0]}", lost[1]
+            hint = f"{lost[1]}, or set macvtap_networks_{reachability.ALLOW}: true"
+            yield "disconnect", f"network {network.name}: {lost[0]}", hint
 
 
 def _on(uplink: str, host: Host, own: t.Collection[str | None]) -> t.Iterator[str]:

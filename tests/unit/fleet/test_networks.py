@@ -172,7 +172,12 @@ def test_the_uplinks_of_a_pool_are_not_the_hosts_own() -> None:
     conflict = only((on(networks=[pool("eth0")]), there))
     assert conflict.kind == "disconnect"
     assert conflict.message.startswith("network lan: eth0 has addresses of the host (192.0.2.5/24), and")
-    assert conflict.remedy == "Use another uplink"
+    assert conflict.remedy == "Use another uplink, or set macvtap_networks_allow_host_disconnect: true"
+    allowed = on(networks=[pool("eth0")], networks_allow_host_disconnect=True)
+    assert conflicts((allowed, there)) == []
+    # It has been so before.
+    before = found(network("lan", "eth0", mode="passthrough"), reach=Reach((Address("192.0.2.5", 24, index=2),)))
+    assert conflicts((on(networks=[pool("eth0")]), before)) == []
     # In the other modes the host keeps them.
     assert conflicts((on(networks=[lan("eth0")]), there)) == []
 
