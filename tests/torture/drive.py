@@ -79,6 +79,14 @@ class _Module:
         raise _EndedError(1, {**result, "warnings": self.warnings})
 
 
+class _Measured(t.NamedTuple):
+    """The file system of managed saves."""
+
+    free: int
+    write_rate: float
+    read_rate: float
+
+
 class _Clock(types.ModuleType):
     """A replacement for the module ``time`` in the collection's files."""
 
@@ -177,6 +185,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             "_links.messages",
             "_domains.run",
             "_domains.udev_rules",
+            "_domains.save_directory",
         )
     }
 
@@ -202,6 +211,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             (utils["_links.netlink"], "session", session),
             (utils["_links.holders"], "search", lambda devices: _search(stage, devices)),
             (utils["_links.messages"], "require", lambda: None),
+            (utils["_domains.save_directory"], "measure", lambda _memory: _Measured(1 << 40, 1e9, 1e9)),
             (utils["_domains.udev_rules"].RuleStore, "_unsupported_reason", lambda _self: "this host has no udev"),
         ):
             stack.enter_context(mock.patch.object(target, name, value))

@@ -29,6 +29,8 @@ _FLAGS = {
     "VIR_DOMAIN_AFFECT_LIVE": 1,
     "VIR_DOMAIN_AFFECT_CONFIG": 2,
     "VIR_DOMAIN_DEFINE_VALIDATE": 1,
+    "VIR_DOMAIN_METADATA_ELEMENT": 2,
+    "VIR_DOMAIN_SAVE_IMAGE_XML_SECURE": 1,
     "VIR_DOMAIN_NOSTATE": 0,
     "VIR_DOMAIN_RUNNING": 1,
     "VIR_DOMAIN_BLOCKED": 2,
@@ -93,6 +95,9 @@ class Stage(t.Protocol):
     def asks(self, guest: Guest, alias: str) -> None: ...
     def attaches(self, guest: Guest, nic: nics.Nic) -> None: ...
     def updates(self, guest: Guest, nic: nics.Nic) -> None: ...
+    def saves(self, guest: Guest) -> None: ...
+    def restores(self, guest: Guest) -> None: ...
+    def discards(self, guest: Guest) -> None: ...
     def restarted(self) -> int: ...
 
     # Whether libvirt reports events, and how often each domain was defined.
@@ -384,9 +389,40 @@ class Domain:
         def described(guest: Guest) -> str:
             if guest.saved is None:
                 raise LibvirtError("domain does not have managed save image", world.OPERATION_INVALID)
-            return nics.render_domain(nics.Document(guest.name, guest.uuid, guest.memory, tuple(guest.saved)))
+            text = nics.render_domain(nics.Document(guest.name, guest.uuid, guest.memory, tuple(guest.saved)))
+            return text.replace("  <devices>", f"  <metadata>{guest.saved_mark}</metadata>\n  <devices>")
 
         return str(self._do("saved", described))
+
+    def managedSave(self, _flags: int = 0) -> int:  # noqa: N802
+        self._do("save", self._stage.saves)
+        return 0
+
+    def managedSaveDefineXML(self, text: str, _flags: int = 0) -> int:  # noqa: N802
+        mark = next((ET.tostring(one, encoding="unicode") for one in ET.fromstring(text).iterfind("metadata/*")), "")  # noqa: S314
+        document = nics.parse_domain(text)
+        self._do("image", lambda guest: self._stage.world.change_image(guest, document, mark))
+        return 0
+
+    def managedSaveRemove(self, _flags: int = 0) -> int:  # noqa: N802
+        self._do("image", self._stage.discards)
+        return 0
+
+    def create(self) -> int:
+        self._do("restore", self._stage.restores)
+        return 0
+
+    def setMetadata(self, _kind: int, text: str | None, *_more: t.Any) -> int:  # noqa: N802
+        def marked(guest: Guest) -> None:
+            if not guest.running:
+                raise RefusedError(world.OPERATION_INVALID, "domain is not running")
+            guest.mark = text or ""
+
+        self._do("mark", marked)
+        return 0
+
+    def memoryStats(self) -> dict[str, int]:  # noqa: N802
+        return {"actual": 1024, "rss": 1024}
 
     def XMLDesc(self, flags: int = 0) -> str:  # noqa: N802
         def described(guest: Guest) -> str:

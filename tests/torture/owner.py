@@ -48,9 +48,9 @@ class Owner:
         self._looking = False
         try:
             parts: tuple[t.Any, ...] = tuple(
-                importlib.import_module(f"{_KEEPER}.{name}") for name in ("guest", "links", "records")
+                importlib.import_module(f"{_KEEPER}.{name}") for name in ("guest", "links", "records", "paused")
             )
-            self._guest, self._links, self._records = parts
+            self._guest, self._links, self._records, self._paused = parts
             self._pending: t.Any = importlib.import_module(f"{_DOMAINS}.pending")
         except ImportError:
             self._records = self._pending = None
@@ -113,6 +113,9 @@ class Owner:
                 (self._records, "running", lambda _directory: 1 if self._processes else None),
                 (self._records, "locked", self._locked),
                 (self._links, "ifindex", self._ifindex),
+                (self._paused, "is_host_stopping", lambda: False),
+                # A call of a killed run is carried out before it is killed, or never.
+                (self._guest, "_SECONDS", -1.0),
                 (self._records, "save", lambda *of: self._write(lambda: save(*of))),
                 (self._pending.Requests, "_install", lambda _self: []),
                 (self._pending.Requests, "_start", lambda _self, _command: self._write(self._start)),
@@ -183,6 +186,20 @@ class _Unwatched:
     def attaches(self, guest: Guest, nic: Nic) -> None:
         self.world.attach(guest, nic, OTHERS)
         self._stage.kept(guest, nic)
+
+    def saves(self, guest: Guest) -> None:
+        self._stage.violate("keeper", f"it saves {guest.name}")
+
+    def restores(self, guest: Guest) -> None:
+        if not guest.running and not (guest.saved_by_run and guest.saved is not None):
+            self._stage.violate("booted", f"{guest.name} was not saved by a run, and the keeper starts it")
+        self.world.restore(guest)
+        self._stage.note(f"   the keeper restores {guest.name}")
+        for run in self._stage.runs:
+            run.window.append(self.world.copy())
+
+    def discards(self, guest: Guest) -> None:
+        self._stage.discards(guest)
 
     def defines(self, document: Document) -> None:
         self._stage.violate("keeper", f"it does nothing but attach: {document}")

@@ -99,6 +99,9 @@ class Sequence:
         self.owner()
         if self.stage.found is not None:
             raise self.stage.found
+        for guest in self.world.guests.values():
+            if guest.saved is not None and guest.saved_by_run and not self.owner.gone:
+                self.stage.violate("lost", f"{guest.name} is saved for a run that has ended, or has an image of it")
         departures = self.world.departures
         owed, self._owed = self._owed, []
         for number in (*owed, *range(self._looked_at, len(departures))):

@@ -130,6 +130,8 @@ class Stage:
         self._moment = 0
         # Events during the keeper's calls, and their number.
         self.keeper_events: list[Event] = []
+        # Whether others have removed an image of a run's, which it may not have noticed.
+        self._unsaved = False
         self._keeper_calls = 0
         self.kill_keeper: t.Callable[[str], None] = lambda _which: None
         # Released NICs that nothing attaches again before the next run: (UUID, MAC address).
@@ -175,6 +177,11 @@ class Stage:
             if self.runs:
                 self._disturb(action)
             return
+        guest = self.world.named(action.domain)
+        if guest is not None and guest.saved is not None and guest.saved_by_run:
+            self._unsaved |= action.name == "discard_save"
+            # A run has it saved for a moment, and it runs without the run.
+            self.diverged.add(action.domain)
         before, meant = self.world.copy(), self.shadow.copy()
         came = actions.apply(self.world, action), actions.apply(self.shadow, action)
         edited = _edited(before, self.world), _edited(meant, self.shadow)
@@ -404,6 +411,21 @@ class Stage:
     def updates(self, guest: Guest, nic: Nic) -> None:
         self._begin("update", guest.uuid, nic.mac, live=True)
         self._do("update", guest.uuid, nic.mac, lambda: self.world.update(guest, nic))
+
+    def saves(self, guest: Guest) -> None:
+        self._begin("save", guest.uuid, "", live=True)
+        self._do("save", guest.uuid, "", lambda: self.world.managed_save(guest))
+
+    def restores(self, guest: Guest) -> None:
+        # It is looked for right before.
+        if not guest.running and not (guest.saved_by_run and guest.saved is not None) and not self._unsaved:
+            self.violate("booted", f"{guest.name} was not saved by a run, and is started")
+        self._do("restore", guest.uuid, "", lambda: self.world.restore(guest))
+
+    def discards(self, guest: Guest) -> None:
+        if not guest.running:
+            self.violate("lost", f"the image of {guest.name} is removed, and it does not run")
+        guest.saved = None
 
     def sets_mode(self, name: str, index: int, mac: str, mode: str) -> bool:
         """Set the mode of a link; return whether there is one."""

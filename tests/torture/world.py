@@ -70,6 +70,10 @@ class Guest:
     boot: int = 0
     reason: int = BOOTED
     slots: int = 0
+    # What is in the metadata of the running guest, and of its image; and whether a run has made the image.
+    mark: str = ""
+    saved_mark: str = ""
+    saved_by_run: bool = False
 
     @property
     def running(self) -> bool:
@@ -197,6 +201,30 @@ class World:
         source, mode = NETWORKS[nic.network]
         return replace(nic, source=source, mode=mode)
 
+    def managed_save(self, guest: Guest) -> None:
+        self._changeable(guest)
+        if guest.stored is None:
+            raise RefusedError(OPERATION_INVALID, "cannot do managed save for transient domain")
+        self.save(guest)
+        guest.saved_by_run = True
+
+    def change_image(self, guest: Guest, document: Document, mark: str) -> None:
+        """Give a saved guest other NICs, of which only what the guest does not see may differ."""
+        if guest.saved is None:
+            raise RefusedError(OPERATION_INVALID, "domain does not have managed save image")
+        if [(nic.mac, nic.model, nic.address) for nic in guest.saved] != [
+            (nic.mac, nic.model, nic.address) for nic in document.nics
+        ]:
+            raise RefusedError(CONFIG_UNSUPPORTED, "Target network card does not match source")
+        guest.saved, guest.saved_mark = list(document.nics), mark
+
+    def restore(self, guest: Guest) -> None:
+        """Start a guest as a run or the keeper does, which only restore what a run has saved."""
+        if guest.running:
+            raise RefusedError(OPERATION_INVALID, "domain is already running")
+        if not self.start(guest):
+            raise RefusedError(INTERNAL_ERROR, "the guest does not start")
+
     # Actions of guests and their users.
 
     def start(self, guest: Guest) -> bool:
@@ -220,13 +248,14 @@ class World:
         guest.slots = max([_SLOTS, *(nic.address for nic in nics)])
         guest.boot += 1
         guest.saved = None if from_image else guest.saved
+        guest.mark, guest.saved_mark = (guest.saved_mark, "") if from_image else ("", guest.saved_mark)
         guest.answers, guest.paused, guest.reason = not from_image or guest.answers, False, BOOTED
         if from_image:
             guest.reason = RESTORED
         return True
 
     def stop(self, guest: Guest) -> None:
-        guest.live, guest.job, guest.paused = None, False, False
+        guest.live, guest.job, guest.paused, guest.mark = None, False, False, ""
         if guest.stored is None:
             del self.guests[guest.uuid]
 
@@ -237,6 +266,7 @@ class World:
         guest.saved = [replace(nic, alias=nic.alias if nic.alias.startswith("ua-") else "") for nic in guest.saved]
         guest.saved = [replace(nic, source="", mode="") if nic.network else nic for nic in guest.saved]
         guest.saved_asked = {one.nic.mac: one.asked for one in guest.live if one.asked is not None}
+        guest.saved_mark, guest.saved_by_run = guest.mark, False
         self.stop(guest)
 
     def reset(self, guest: Guest) -> None:

@@ -99,6 +99,7 @@ class DomainReader:
             saved=saved,
             defined=(stored if defined == document else xml.interfaces(defined)) if defined else None,
             overwritten=handle.name() in self._definitions.overwritten,
+            is_restored_later=bool(pending.get(uuid, {}).get("pause")),
             pending=_pending(pending.get(uuid), instance, live_ifaces),
         )
 

@@ -91,7 +91,8 @@ class Domain:
     stored the domain at the same moment. ``paused`` is whether the guest is paused: libvirt then sets its links down.
     ``pending`` are the MAC addresses of NICs that any run has asked the guest to release and that it still holds.
     ``state`` and ``job`` are constants of jobs.py, "" for none. ``saved`` are the interfaces of its managed save, which
-    its next start restores; None where it has none.
+    its next start restores; None where it has none. ``is_restored_later`` is whether a run has saved it, and the keeper
+    restores it.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Domain:
     job: str = ""
     saved: tuple[Iface, ...] | None = None
     paused: bool = False
+    is_restored_later: bool = False
 
 
 @dataclass(frozen=True)

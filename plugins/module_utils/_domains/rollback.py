@@ -78,7 +78,7 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         changes += of_live
         warnings += _repaired_warnings(current, before) if LINK in actions else []
         warnings += _release_warnings(current, before, stored, domain) if actions & {DETACHED, ATTACHED} else []
-    elif domain is not None and PAUSED in actions and domain.saved is not None:
+    elif domain is not None and PAUSED in actions and domain.is_restored_later:
         warnings.append(
             f"domain {before.domain!r} is saved. The keeper process restores its guest as soon as libvirt can, as "
             f"virsh start {before.domain} does"

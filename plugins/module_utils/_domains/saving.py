@@ -77,11 +77,12 @@ class Pauses:
         :raises MacvtapError: it has a job or a managed save.
         """
         handle = self._connection.running(nic.uuid, nic.instance)
-        if handle is None:
+        saved = handle is not None and handle.hasManagedSaveImage()
+        if handle is None or self._connection.running(nic.uuid, nic.instance) is None:
             self.restarted.add(nic.domain)
             return None
         jobs.validate_job(nic.domain, self._connection.job(handle), path=path, live=True)
-        if handle.hasManagedSaveImage():
+        if saved:
             raise MacvtapError(f"domain {nic.domain!r} has a managed save already, and is not paused", path=path)
         return handle
 
@@ -102,6 +103,9 @@ class Pauses:
             changed = not is_pending()
             if changed:
                 self._change_image(handle, tasks, record)
+            if not handle.hasManagedSaveImage():
+                # It would be booted.
+                raise MacvtapError("others have removed the guest's image, or started it")
             with self._addresses_kept(handle, tasks):
                 handle.create()
         except (libvirt.libvirtError, MacvtapError) as exc:
@@ -119,7 +123,7 @@ class Pauses:
                 f"cannot change {macs} of the running domain {nic.domain!r} in a pause: {what}. {runs}",
                 path=tasks[0].path,
             ) from exc
-        self._bring_back(nic, record, saved=True)
+        self._bring_back(nic, record, saved=False)
         return changed
 
     def _change_image(self, handle: t.Any, tasks: t.Sequence[Task], record: Record) -> None:
@@ -168,7 +172,7 @@ class Pauses:
     def _bring_back(self, nic: Nic, record: Record, *, saved: bool) -> None:
         """Complete the pause of a guest that runs, or restore it with the NICs that it had.
 
-        ``saved`` is whether this run has saved it. If its request failed, a guest that is saved was saved by others.
+        ``saved`` is whether this run has saved and not restored it. Otherwise one that is saved was saved by others.
         """
         libvirt = self._connection.libvirt
         until = time.monotonic() + _SECONDS
@@ -178,7 +182,7 @@ class Pauses:
                 handle = self._connection.guest(nic.uuid)
                 active = handle is not None and handle.isActive()
                 if saved or active:
-                    if paused.finish(libvirt, handle, record.pause, prefer_old=True):
+                    if paused.finish(libvirt, handle, record.pause, prefer_old=True, restores=saved):
                         raise MacvtapError("it is still busy")
                     active = handle is not None and handle.isActive()
                 record.finished = True

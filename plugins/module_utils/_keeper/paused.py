@@ -54,11 +54,12 @@ def is_changed(pause: State) -> bool:
     return bool(pause["has"] == _NEW)
 
 
-def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = False) -> bool:
+def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = False, restores: bool = True) -> bool:
     """Bring a guest back; return whether that is still to be done.
 
     It gets the NICs that its image has, or with ``prefer_old`` those from before; the others if it cannot be restored
-    with these. It updates ``pause``.
+    with these. It updates ``pause``. Without ``restores`` the run has restored it already, and it is not started again:
+    others may have saved it since, with the mark that it still has.
 
     :raises libvirtError: libvirt does not restore it.
     """
@@ -70,7 +71,7 @@ def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = Fa
         return _is_busy(domain, pause, saved=saved)
     # A guest without an image was stopped by others, or it was restored and has stopped since.
     document = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE) if saved else ""
-    if pause["token"] not in document:
+    if not restores or pause["token"] not in document:
         return False
     if is_host_stopping():
         return True
