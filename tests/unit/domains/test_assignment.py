@@ -189,7 +189,7 @@ def test_a_teaming_pair_has_one_direct_nic() -> None:
 
 @pytest.mark.parametrize("selector", [{"source": "eth0"}, {"alias": "ua-lan"}])
 def test_what_an_earlier_run_has_left_in_the_running_guest_is_not_ambiguous_if_all_of_it_is_purged(
-    selector: dict[str, str],
+    selector: dict[str, t.Any],
 ) -> None:
     left = [live(iface(mac), number, alias="ua-lan") for number, mac in enumerate((A, B))]
     declared = [want(present=False, **selector)]
