@@ -366,6 +366,13 @@ def test_what_libvirt_refused_to_store_and_another_editor_stored_is_not_rolled_b
     assert sequence.world.named("web1") == sequence.stage.shadow.named("web1")
 
 
+def test_a_nic_that_libvirt_refused_and_others_attached_stays() -> None:
+    sequence = host()
+    events = [during("attach", "refuse"), during("attach", "attach", "web1", C)]
+    sequence.run({"domain": "web1", "mac": C, "source": "eth0"}, events=events)
+    assert macs(sequence, "web1")[1] == [A, C]
+
+
 def test_a_transient_domain_that_has_gone_was_not_changed() -> None:
     sequence = host()
     sequence.act(Action("undefine", "web1"))
