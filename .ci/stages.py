@@ -24,9 +24,10 @@ import tempfile
 import time
 import typing as t
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from checks import CLAIMS, REPORTS, ROOT, STAGES, Check, Job, Plan, in_order, lanes, planned
+
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
@@ -34,150 +35,10 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
-# The longest job starts first, because otherwise it would run alone at the end. So do quick ones that fail early. All
-# others follow in the order of the stages, but for those that share what is left of the integration tests: they end
-# at the same time. A job is named after its first check.
-WORKER = "integration, worker {}"
-FIRST = ("molecule, vm", "ruff check", "unit tests", WORKER.format(1))
 # Seconds for an interrupted check to clean up.
 PATIENCE = 180
 POLL_SECONDS = 0.1
-# pytest's report of each check, to find the slowest tests, and those that failed.
-REPORTS = ROOT / ".cache" / "reports"
 SLOWEST = 10
-# Which files the workers of the integration tests have begun: see tests/claimed.py.
-CLAIMS = ROOT / ".cache" / "claims"
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    argv: t.Sequence[str]
-    environment: t.Mapping[str, str] = field(default_factory=dict)
-    # Relative to the checkout.
-    directory: str = "."
-    # Cleans up after an interrupted check. Most checks clean up themselves.
-    cleanup: t.Sequence[str] = ()
-    stage: str = ""
-
-
-# Checks that share a cache or a directory run one after the other.
-Job = t.List[Check]
-
-
-@dataclass
-class Plan:
-    jobs: list[Job] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    def needs_root(self, name: str) -> bool:
-        if os.geteuid() == 0:
-            return True
-        self.skipped.append(f"{name} (needs root, for network namespaces)")
-        return False
-
-
-def lint(plan: Plan) -> None:
-    lab = "extensions/molecule/lab"
-    tests = f"tests:tests/integration:tests/benchmark:{lab}:.collections"
-    docs = [
-        "antsibull-docs",
-        "lint-collection-docs",
-        "--plugin-docs",
-        ".collections/ansible_collections/linuxvirt/macvtap",
-    ]
-    plan.jobs.append(
-        [
-            Check("ruff check", ["ruff", "check", "."]),
-            Check("ruff format", ["ruff", "format", "--check", "."]),
-            Check("mypy, plugins", ["mypy", "--package", "ansible_collections.linuxvirt.macvtap.plugins"]),
-            Check("mypy, lab", ["mypy", lab], {"MYPYPATH": f"{lab}:{lab}/guest"}),
-            Check("mypy, tests", ["mypy", "tests"], {"MYPYPATH": tests}),
-            Check("mypy, stages", ["mypy", ".ci/stages.py"]),
-            Check("yamllint", ["yamllint", "--strict", "."]),
-            Check("ansible-lint", ["ansible-lint"]),
-            Check("antsibull-changelog", ["antsibull-changelog", "lint"]),
-            Check("antsibull-docs", docs),
-            Check("reuse", ["reuse", "lint", "--lines"]),
-        ]
-    )
-
-
-def lanes() -> int:
-    """Return how many jobs may run at once."""
-    given = os.environ.get("MACVTAP_TEST_LANES", "")
-    return int(given) if given.isdigit() and int(given) else min(3, 1 + (os.cpu_count() or 1))
-
-
-def pytest(path: str, name: str) -> list[str]:
-    # pytest's cache is one file, so each check has its own.
-    return ["pytest", path, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
-
-
-def unit(plan: Plan) -> None:
-    plan.jobs.append([Check("unit tests", pytest("tests/unit", "unit"))])
-
-
-def integration(plan: Plan) -> None:
-    if not plan.needs_root("integration tests"):
-        return
-    for number in range(1, lanes() + 1):
-        check = pytest("tests/integration", f"integration-{number}")
-        plan.jobs.append([Check(WORKER.format(number), check, {"MACVTAP_TEST_CLAIMS": str(CLAIMS)})])
-
-
-def sanity(plan: Plan) -> None:
-    plan.jobs.append([Check("ansible-test sanity", [".ci/sanity"])])
-
-
-def molecule(plan: Plan) -> None:
-    if not plan.needs_root("molecule"):
-        return
-    for path in sorted((ROOT / "extensions/molecule").glob("*/molecule.yml")):
-        scenario = path.parent.name
-        if scenario == "vm" and os.environ.get("MACVTAP_TEST_VM", "yes") == "no":
-            plan.skipped.append("molecule, vm (MACVTAP_TEST_VM=no)")
-            continue
-        argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
-        # Molecule's default state directory is shared by all checkouts on the machine.
-        state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{scenario}"}
-        plan.jobs.append([Check(f"molecule, {scenario}", argv[0], state, "extensions", argv[1])])
-
-
-STAGES: dict[str, t.Callable[[Plan], None]] = {
-    "lint": lint,
-    "unit": unit,
-    "integration": integration,
-    "sanity": sanity,
-    "molecule": molecule,
-}
-
-
-def planned(names: t.Iterable[str]) -> Plan:
-    """Return all checks of these stages, and the single checks that are named, each with the name of its stage.
-
-    :raises KeyError: there is no such stage or check.
-    """
-    selected = set(names)
-    plan = Plan()
-    for stage, add in STAGES.items():
-        part = Plan()
-        add(part)
-        whole = stage in selected
-        jobs = [[replace(check, stage=stage) for check in job if whole or check.name in selected] for job in part.jobs]
-        plan.jobs += [job for job in jobs if job]
-        plan.skipped += part.skipped if whole else []
-    known = {*STAGES, *(check.name for job in plan.jobs for check in job)}
-    for unknown in sorted(selected - known):
-        raise KeyError(unknown)
-    return plan
-
-
-def in_order(jobs: t.Sequence[Job]) -> list[Job]:
-    """Return the jobs of FIRST, then the others in the order of the stages, then the other workers."""
-    ranks = {name: rank for rank, name in enumerate(FIRST)}
-    worker = WORKER.format("")
-    return sorted(jobs, key=lambda job: ranks.get(job[0].name, len(ranks) + job[0].name.startswith(worker)))
 
 
 @dataclass

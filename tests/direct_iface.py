@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import time
 import typing as t
 
@@ -101,3 +102,10 @@ def guest_has(hv: Hypervisor, guest: str, macs: set[str]) -> bool:
             return False
         time.sleep(0.2)
     return True
+
+
+def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:
+    """Return virsh's error, "" if it has none."""
+    argv = [*hv.prefix, "virsh", "--quiet", "--connect", "qemu:///system", *words]
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr if done.returncode else ""

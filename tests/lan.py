@@ -177,6 +177,40 @@ class Connected:
 
 
 @contextlib.contextmanager
+def speaking_as(machine: Machine, address: str, network: str) -> t.Iterator[None]:
+    """Let the machine have one more address, and connect to the LAN from that."""
+    own = "77" if machine.name.startswith("access-guest") else "9"
+    machine.ip("address", "add", f"{address}/{network}", "dev", "eth0")
+    machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", address)
+    try:
+        yield
+    finally:
+        machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", f"192.0.2.{own}")
+        machine.ip("address", "del", f"{address}/{network}", "dev", "eth0")
+
+
+@contextlib.contextmanager
+def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
+    """Let a process called ``name`` hold a connection from the guest to the shim, which is to live to the end."""
+    port, ready = another_port(), str(directory / "session")
+    with contextlib.ExitStack() as stack:
+        client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]
+        stack.enter_context(subprocess.Popen(client))
+        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, name]
+        process = stack.enter_context(
+            subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "connected\n"
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
+@contextlib.contextmanager
 def made() -> t.Iterator[Lan]:
     names = [f"access-{what}-{os.getpid()}" for what in ("switch", "host", "guest", "peer")]
     machines = [Machine(name) for name in names]

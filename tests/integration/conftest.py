@@ -22,6 +22,7 @@ import direct_iface
 import libvirtd_fixture
 import preloaded
 import pytest
+import reflecting
 from claimed import pytest_runtestloop
 from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
 from support import ROOT, run_module
@@ -194,6 +195,12 @@ def lower(netns: Namespace) -> t.Iterator[str]:
     yield "low0"
     if any(link["ifname"] == "lowfar0" for link in netns.links()):
         netns.ip("link", "del", "lowfar0")
+
+
+@pytest.fixture
+def switch(netns: Namespace) -> reflecting.Switch:
+    """The switch that eth0 is plugged into."""
+    return reflecting.Switch(netns)
 
 
 @pytest.fixture(scope="session")

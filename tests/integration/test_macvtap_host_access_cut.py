@@ -4,18 +4,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import subprocess
-import sys
 import threading
 import typing as t
 from pathlib import Path
 
 import lan as lans
 import pytest
-from lan import ACCESS, TOOL, Connected, Lan, Machine, another_port
+from lan import ACCESS, Connected, Lan, Machine, session, speaking_as
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 
@@ -148,19 +145,6 @@ def test_from_beyond_a_router(lan: Lan, connected: t.Any) -> None:
 V4 = {**ACCESS, "addresses": ["192.0.2.250"], "guests": ["192.0.2.77"]}
 
 
-@contextlib.contextmanager
-def speaking_as(machine: Machine, address: str, network: str) -> t.Iterator[None]:
-    """Let the machine have one more address, and connect to the LAN from that."""
-    own = "77" if machine.name.startswith("access-guest") else "9"
-    machine.ip("address", "add", f"{address}/{network}", "dev", "eth0")
-    machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", address)
-    try:
-        yield
-    finally:
-        machine.ip("route", "change", "192.0.2.0/24", "dev", "eth0", "src", f"192.0.2.{own}")
-        machine.ip("address", "del", f"{address}/{network}", "dev", "eth0")
-
-
 def test_by_a_route_that_an_undeclared_address_has_brought(lan: Lan, connected: t.Any) -> None:
     lan.done(V4)
     lan.host.ip("address", "add", "10.1.1.5/24", "dev", "host0")
@@ -254,27 +238,6 @@ def test_over_link_local_addresses(lan: Lan) -> None:
     result = lan.access(ABSENT, prefix=[*lan.host.prefix, "env", *(f"{name}={value}" for name, value in says.items())])
     assert re.search("^Ansible's connection from fe80::1 to fe80::.* removing it would cut it off", result["msg"])
     assert lan.state() == before
-
-
-@contextlib.contextmanager
-def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
-    """Let a process called ``name`` hold a connection from the guest to the shim, which is to live to the end."""
-    port, ready = another_port(), str(directory / "session")
-    with contextlib.ExitStack() as stack:
-        client = [*lan.guest.prefix, sys.executable, TOOL, "connect", "192.0.2.250", port, ready]
-        stack.enter_context(subprocess.Popen(client))
-        server = [*lan.host.prefix, sys.executable, TOOL, "session", "192.0.2.250", port, ready, name]
-        process = stack.enter_context(
-            subprocess.Popen(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "connected\n"
-        try:
-            yield
-        finally:
-            process.stdin.close()
-            assert process.wait(30) == 0
 
 
 STALE = ["env", "SSH_CONNECTION=192.0.2.9 4000 192.0.2.1 22"]

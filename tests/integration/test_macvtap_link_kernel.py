@@ -5,96 +5,16 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
-import subprocess
-import sys
 import time
 import typing as t
 
 import pytest
+from attributes import EVERYTHING, MACS, bclim, impacts, shown
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
     from conftest import Namespace
-
-MACS = [f"52:54:00:00:00:{n:02x}" for n in range(1, 8)]
-EVERYTHING = {
-    "mode": "source",
-    "source_macs": MACS[:2],
-    "mac": MACS[6],
-    "mtu": 1400,
-    "txqueuelen": 77,
-    "promiscuous": False,
-    "nodst": True,
-    "bcqueuelen": 500,
-    "bclim": 5,
-    "group": 7,
-    "alias": "ä" * 127 + "b",
-    "altnames": ["web0", "w" * 127],
-    "queues": {"tx": 3, "rx": 2},
-    "gso_max_size": 30000,
-    "addrgenmode": "none",
-    "allmulticast": True,
-    "arp": True,
-    "accept_ra": True,
-}
-
-# iproute2 6.1 does not know attribute 9 of macvlan's data.
-_BCLIM = """
-import socket, struct, sys
-def attributes(data):
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        yield kind & 0x3fff, data[4:length]
-        data = data[(length + 3) & ~3:]
-sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
-index = socket.if_nametoindex(sys.argv[1])
-sock.send(struct.pack("=IHHIIBxHiII", 32, 18, 1, 1, 0, 0, 0, index, 0, 0))
-data = dict(attributes(dict(attributes(dict(attributes(sock.recv(65536)[32:]))[18]))[2]))
-print(struct.unpack("=i", data[9])[0] if 9 in data else 1)
-"""
-
-
-def bclim(netns: Namespace, name: str) -> int:
-    command = [*netns.prefix, sys.executable, "-c", _BCLIM, name]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def shown(netns: Namespace, name: str) -> dict[str, t.Any]:
-    """Return what ``ip`` shows of the link, by the module's options."""
-    link = netns.link(name)
-    data = link["linkinfo"]["info_data"]
-    return {
-        "mode": data["mode"],
-        "source_macs": sorted(data.get("macaddr_data", [])),
-        "mac": link["address"],
-        "mtu": link["mtu"],
-        "txqueuelen": link.get("txqlen", 0),
-        "promiscuous": not data.get("nopromisc", False),
-        "nodst": data.get("nodst", False),
-        "bcqueuelen": data["bcqueuelen"],
-        "bclim": bclim(netns, name),
-        "group": 0 if link["group"] == "default" else int(link["group"]),
-        "alias": link.get("ifalias", ""),
-        "altnames": sorted(link.get("altnames", [])),
-        "queues": {"tx": link["num_tx_queues"], "rx": link["num_rx_queues"]},
-        "gso_max_size": link["gso_max_size"],
-        "addrgenmode": link["inet6_addr_gen_mode"],
-        "allmulticast": "ALLMULTI" in link["flags"],
-        "arp": "NOARP" not in link["flags"],
-        "accept_ra": accept_ra(netns, name),
-    }
-
-
-def accept_ra(netns: Namespace, name: str) -> bool:
-    command = [*netns.prefix, "cat", f"/proc/sys/net/ipv6/conf/{name}/accept_ra"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout != "0\n"
-
-
-def impacts(result: dict[str, t.Any]) -> dict[str, str]:
-    assert "failed" not in result, result["msg"]
-    return {change["field"]: change["impact"] for change in result["changes"]}
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -133,43 +53,6 @@ def test_every_attribute_at_creation_and_in_place(netns: Namespace, python: str)
     assert changed["links"][0]["ifindex"] == made["links"][0]["ifindex"]
     assert shown(netns, "mt0") == {**other, "queues": EVERYTHING["queues"]}
     assert impacts(run({"name": "mt0", **other})) == {}
-
-
-@pytest.mark.parametrize("state", ["up", "down"])
-def test_any_mode_but_passthru_becomes_any_other_in_place(netns: Namespace, state: str) -> None:
-    ways = list(itertools.permutations(("vepa", "bridge", "private", "source"), 2))
-    base = {"parent": "eth0", "state": state}
-    made = netns.run({**base, "links": [{"name": f"mt{n}", "mode": before} for n, (before, _after) in enumerate(ways)]})
-    changed = netns.run(
-        {**base, "links": [{"name": f"mt{n}", "mode": after} for n, (_before, after) in enumerate(ways)]}
-    )
-    assert changed["changes"] == [
-        {"target": f"mt{n}", "field": "mode", "before": before, "after": after, "impact": "in_place"}
-        for n, (before, after) in enumerate(ways)
-    ]
-    for n, (_before, after) in enumerate(ways):
-        link = netns.link(f"mt{n}")
-        assert (link["linkinfo"]["info_data"]["mode"], link["ifindex"]) == (after, made["links"][n]["ifindex"])
-        assert ("UP" in link["flags"]) is (state == "up")
-
-
-@pytest.mark.parametrize("mode", ["vepa", "bridge", "private", "source"])
-def test_to_and_from_passthru_the_link_is_made_anew(netns: Namespace, lower: str, mode: str) -> None:
-    base = {"name": "mt0", "parent": lower, "alias": "web", "group": 7, "altnames": ["web0"]}
-    (first,) = netns.run({**base, "mode": mode, "mac": MACS[0]})["links"]
-    returned = netns.run({"name": "mt0", "mode": "passthru"}, check=True)
-    assert impacts(returned)["mode"] == "recreate"
-    assert netns.link("mt0")["ifindex"] == first["ifindex"]
-    (second,) = netns.run({"name": "mt0", "mode": "passthru"})["links"]
-    assert second["ifindex"] != first["ifindex"]
-    assert netns.link("mt0")["address"] == netns.link(lower)["address"]
-    back = netns.run({"name": "mt0", "mode": mode})
-    assert impacts(back)["mode"] == "recreate"
-    assert back["links"][0]["ifindex"] != second["ifindex"]
-    link = netns.link("mt0")
-    assert link["address"] != netns.link(lower)["address"]
-    assert (link["linkinfo"]["info_data"]["mode"], link["ifalias"], link["group"]) == (mode, "web", "7")
-    assert link["altnames"] == ["web0"]
 
 
 @pytest.mark.parametrize("state", ["up", "down"])
@@ -253,23 +136,6 @@ def test_values_that_are_refused_on_a_link_that_exists(
     netns.refuses({"name": "mt0", **params}, message)
 
 
-@pytest.mark.parametrize("state", ["up", "down"])
-def test_flags_in_any_mode(netns: Namespace, state: str) -> None:
-    modes = ("vepa", "bridge", "private", "source")
-    links = [{"name": f"mt{n}", "mode": mode} for n, mode in enumerate(modes)]
-    netns.run({"parent": "eth0", "state": state, "links": links})
-    promiscuity = netns.link("eth0")["promiscuity"]
-    for promiscuous, nodst in ((False, True), (True, False)):
-        changed = netns.run({"state": state, "links": links, "promiscuous": promiscuous, "nodst": nodst})
-        assert impacts(changed) == {"promiscuous": "in_place", "nodst": "in_place"}
-        assert len(changed["changes"]) == 2 * len(modes)
-        for n in range(len(modes)):
-            seen = shown(netns, f"mt{n}")
-            assert (seen["promiscuous"], seen["nodst"]) == (promiscuous, nodst)
-    # Only a link in mode passthru makes its parent promiscuous.
-    assert netns.link("eth0")["promiscuity"] == promiscuity
-
-
 def test_the_broadcast_limit_is_one_for_the_whole_lower(netns: Namespace) -> None:
     links = [{"name": "mt0", "bclim": 5}, {"name": "mt1"}]
     netns.run({"parent": "eth0", "mode": "bridge", "links": links})
@@ -285,47 +151,6 @@ def test_the_broadcast_limit_is_one_for_the_whole_lower(netns: Namespace) -> Non
     # A link that moves takes the limit of where it comes to, and does not bring its own.
     netns.run({"name": "mt2", "parent": "eth0"})
     assert [bclim(netns, f"mt{n}") for n in range(3)] == [4, 4, 4]
-
-
-@pytest.mark.parametrize("python", PYTHONS)
-def test_the_source_list_is_a_set(netns: Namespace, python: str) -> None:
-    run = functools.partial(netns.run, python=python)
-    wanted = {"name": "mt0", "parent": "eth0", "mode": "source"}
-    run({**wanted, "source_macs": [MACS[2], MACS[0], MACS[1], MACS[0]]})
-    assert shown(netns, "mt0")["source_macs"] == MACS[:3]
-    assert impacts(run({**wanted, "source_macs": [MACS[1], MACS[2], MACS[0].upper()]})) == {}
-    with subprocess.Popen(
-        ["ip", "-n", netns.name, "-d", "monitor", "link"], stdout=subprocess.PIPE, text=True
-    ) as output:
-        time.sleep(0.3)
-        changed = run({**wanted, "source_macs": MACS[1:4]})
-        time.sleep(0.3)
-        output.terminate()
-        # Each change of the kernel's list is one message of its own: one to add, one to remove, none to flush.
-        returned = output.stdout.read() if output.stdout else ""
-    (change,) = changed["changes"]
-    assert (change["field"], change["impact"]) == ("source_macs", "in_place")
-    assert (change["before"], change["after"]) == (MACS[:3], MACS[1:4])
-    counts = [line.split("remotes (")[1].split(")")[0] for line in returned.splitlines() if "remotes (" in line]
-    assert set(counts) <= {"3", "4"}, returned
-    assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
-    assert impacts(run({**wanted})) == {}
-    assert shown(netns, "mt0")["source_macs"] == MACS[1:4]
-    assert impacts(run({**wanted, "source_macs": []})) == {"source_macs": "in_place"}
-    assert shown(netns, "mt0")["source_macs"] == []
-
-
-def test_leaving_the_mode_source_empties_the_list_and_coming_back_fills_it(netns: Namespace) -> None:
-    netns.run({"name": "mt0", "parent": "eth0", "mode": "source", "source_macs": MACS[:2]})
-    left = netns.run({"name": "mt0", "mode": "bridge"})
-    returned = {change["field"]: change["after"] for change in left["changes"]}
-    assert returned == {"mode": "bridge", "source_macs": []}
-    netns.refuses({"name": "mt0", "source_macs": MACS[:2]}, "^source_macs: .* would be in mode bridge")
-    netns.run({"name": "mt0", "mode": "source"})
-    assert shown(netns, "mt0")["source_macs"] == []
-    netns.run({"name": "mt0", "mode": "bridge"})
-    netns.run({"name": "mt0", "mode": "source", "source_macs": MACS[:2]})
-    assert shown(netns, "mt0")["source_macs"] == MACS[:2]
 
 
 @pytest.mark.parametrize("wanted", [{"parent": "eth1"}, {"queues": {"tx": 4}}, {"queues": {"rx": 5}}])
@@ -373,24 +198,6 @@ def test_addrgenmode_none_keeps_the_hosts_stack_off_and_allmulticast_is_live(net
     assert netns.link("mt0")["inet6_addr_gen_mode"] == "none"
 
 
-def test_promiscuity_of_the_lower_follows_a_passthru_link_and_never_goes_below_zero(
-    netns: Namespace, lower: str
-) -> None:
-    wanted = {"name": "mt0", "parent": lower, "mode": "passthru"}
-    # What the lower's promiscuity is to be, by (up, promiscuous).
-    expected = {("up", True): 1, ("up", False): 0, ("down", True): 0, ("down", False): 0}
-    states = list(expected)
-    # A way along which each of the four becomes each other one.
-    for number in (0, 1, 0, 2, 0, 3, 1, 2, 1, 3, 2, 3, 0):
-        state, promiscuous = states[number]
-        result = netns.run({**wanted, "state": state, "promiscuous": promiscuous})
-        assert "failed" not in result, result["msg"]
-        assert netns.link(lower)["promiscuity"] == expected[state, promiscuous]
-        assert shown(netns, "mt0")["promiscuous"] is promiscuous
-    assert netns.run({"name": "mt0", "state": "absent"})["changed"]
-    assert netns.link(lower)["promiscuity"] == 0
-
-
 def test_no_address_is_generated_where_there_is_no_ipv6(netns: Namespace, lower: str) -> None:
     def run(**given: t.Any) -> dict[str, str]:
         return impacts(netns.run({"name": "mt0", "parent": lower, "mode": "bridge", "addrgenmode": "none", **given}))
@@ -413,19 +220,3 @@ def test_what_is_put_back_has_its_addrgenmode_again(netns: Namespace) -> None:
     failed = netns.run({"parent": "eth0", "links": links})
     assert failed["msg"].endswith("(EINVAL). The host is as it was before"), failed["msg"]
     assert (netns.link("mt0")["mtu"], netns.link("mt0")["inet6_addr_gen_mode"]) == (1500, "none")
-
-
-def test_thousands_of_source_addresses(netns: Namespace) -> None:
-    macs = [f"52:54:00:01:{n >> 8:02x}:{n & 255:02x}" for n in range(5400)]
-    links = [
-        {"name": "mt0", "source_macs": macs},
-        *({"name": f"mt{n}", "source_macs": macs[:700]} for n in range(1, 40)),
-    ]
-    wanted = {"parent": "eth0", "mode": "source", "links": links}
-    assert len(netns.run(wanted)["changes"]) == 40
-    assert not netns.run(wanted)["changed"]
-    shown = netns.run({}, "macvtap_link_info")["links"]
-    assert [len(link["attributes"]["source_macs"]) for link in shown] == [5400, *[700] * 39]
-    # No link is left out behind the large one.
-    assert all(link["counters"] for link in shown)
-    netns.refuses({"name": "mt1", "source_macs": [*macs, "52:54:00:00:00:01"]}, "^source_macs: 5401 addresses exceed")

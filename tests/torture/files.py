@@ -13,7 +13,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from unit.persistence import earlier
-from unit.persistence.test_planner import HOST, link, vlan
+from unit.persistence.planned import HOST, link, vlan
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._file_store import revert

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from shims import HOST0, want
-from unit.host_access.test_undo import FOREIGN, HOSTS, THEIRS, Kernel, shown
+from unit.host_access.kernel_model import FOREIGN, HOSTS, THEIRS, Kernel, shown
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner

@@ -50,6 +50,18 @@ PACKAGES = frozenset(package for floor in LAYERS for package in floor)
 # Readable sizes. The documentation string of a function does not count.
 MAX_LINES_OF_FILE = 300
 MAX_LINES_OF_FUNCTION = 50
+DOCUMENTATION = (["DOCUMENTATION"], ["EXAMPLES"], ["RETURN"])
+# Files that are still to be split.
+LONG = {
+    "extensions/molecule/lab/taptalk.py",
+    "tests/integration/test_libvirt_direct_iface_pending.py",
+    "tests/torture/fake_libvirt.py",
+    "tests/torture/stage.py",
+    "tests/unit/domains/test_multicast.py",
+    "tests/unit/domains/test_planner.py",
+    "tests/unit/domains/test_sequences.py",
+    "tests/unit/domains/test_xml.py",
+}
 
 DOCS = PLUGINS.parent / "docs" / "dev"
 # Files whose name says what they are in every package.
@@ -206,9 +218,24 @@ def functions_in(node: ast.AST) -> t.Iterator[ast.FunctionDef]:
             yield from functions_in(child)
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_a_file_can_be_read_in_one_go(name: str) -> None:
-    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES_OF_FILE
+def lines_of_code(text: str) -> int:
+    """Return the number of lines of a file, without a module's documentation blocks."""
+    blocks = [
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign)
+        and [target.id for target in node.targets if isinstance(target, ast.Name)][:1] in DOCUMENTATION
+    ]
+    return len(text.splitlines()) - sum(1 + (node.end_lineno or 0) - node.lineno for node in blocks)
+
+
+def test_a_file_can_be_read_in_one_go() -> None:
+    root = PLUGINS.parent
+    folders = (".ci", "docs", "extensions", "plugins", "roles", "tests")
+    files = (file for folder in folders for file in (root / folder).rglob("*.py"))
+    lines = {str(file.relative_to(root)): lines_of_code(file.read_text(encoding="utf-8")) for file in files}
+    assert "plugins/modules/macvtap_link.py" in lines
+    assert {name: count for name, count in lines.items() if count > MAX_LINES_OF_FILE and name not in LONG} == {}
 
 
 @pytest.mark.parametrize("file", sorted(PLUGINS.rglob("*.py")), ids=lambda file: str(file.relative_to(PLUGINS)))

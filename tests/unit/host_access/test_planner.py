@@ -8,19 +8,7 @@ import typing as t
 from dataclasses import replace
 
 import pytest
-from shims import (
-    ABSENT,
-    BARE,
-    ETH0,
-    ETH1,
-    HOST0,
-    KERNEL,
-    OVER_HOST0,
-    RA,
-    WAYS,
-    WITH,
-    want,
-)
+from shims import ABSENT, BARE, ETH0, ETH1, HOST0, RA, WITH, want
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import planner
@@ -33,35 +21,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
     Address,
     Connection,
     DesiredShim,
-    Host,
     Route,
-    Shim,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
-
-def plan(wanted: DesiredShim, host: Host) -> Plan[Shim]:
-    return planner.plan([wanted], host)
-
-
-def changes(wanted: DesiredShim, host: Host) -> list[t.Any]:
-    return [(change.field, change.before, change.after) for change in plan(wanted, host).changes]
-
-
-def refused(wanted: DesiredShim, host: Host) -> str:
-    with pytest.raises(MacvtapError) as caught:
-        plan(wanted, host)
-    return str(caught.value)
-
-
-def also(host: Host, *more: Address | Route | Connection) -> Host:
-    return replace(
-        host,
-        addresses=host.addresses + tuple(one for one in more if isinstance(one, Address)),
-        routes=host.routes + tuple(one for one in more if isinstance(one, Route)),
-        connections=tuple(one for one in more if isinstance(one, Connection)),
-    )
+from .planned import also, changes, plan, refused
 
 
 def test_a_new_one_is_one_change() -> None:
@@ -117,44 +81,6 @@ def test_an_address_that_somebody_else_has_turned_out_to_have_is_given_anew() ->
 def test_settings_are_put_right() -> None:
     host = replace(WITH, settings={"host0": {**SETTINGS, "ipv6/accept_ra": 1}})
     assert changes(want(), host) == [("accept_ra", 1, 0)]
-
-
-def test_without_ipv6_there_is_nothing_of_it() -> None:
-    host = replace(BARE, ipv6=False)
-    wanted = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
-    (step,) = plan(wanted, host).steps
-    assert step.after is not None
-    assert set(step.after.settings) == {"ipv4/arp_filter", "ipv4/arp_announce"}
-    assert "addresses[1]: 2001:db8::250 is IPv6, which this host's kernel does not support" in refused(want(), host)
-
-
-V4 = want(addresses=("192.0.2.250",), guests=("192.0.2.77/32",))
-SETTINGS4 = {name: value for name, value in SETTINGS.items() if name.startswith("ipv4/")}
-
-
-def clamped(shim: int, parent: int, **settings: int) -> Host:
-    links = {"eth0": replace(ETH0, mtu=parent), "host0": replace(HOST0, mtu=shim)}
-    addresses = tuple(one for one in WITH.addresses if one.index != 10 or ":" not in one.address)
-    routes = tuple(one for one in WITH.routes if one.index != 10 or ":" not in one.destination)
-    return Host({**WITH.links, **links}, addresses, routes, {"host0": {**SETTINGS4, **settings}})
-
-
-def test_a_shim_with_less_than_ipv6_needs_has_none_of_it() -> None:
-    for parent in (1200, 1500):
-        assert not plan(V4, clamped(1200, parent)).changed
-        text = refused(want(), clamped(1200, parent))
-        assert "addresses[1]: 2001:db8::250 is IPv6, which requires an MTU of 1280; host0 has 1200" in text
-    # Its settings come with the MTU.
-    found = changes(replace(V4, mtu=1500), clamped(1200, 1500))
-    assert found == [("mtu", 1200, 1500), ("accept_ra", None, 0), ("autoconf", None, 0)]
-    # On such a parent a new one has none from the beginning.
-    low = replace(BARE, links={**BARE.links, "eth0": replace(ETH0, mtu=1200)})
-    (step,) = plan(V4, low).steps
-    assert step.after is not None
-    assert step.after.settings == SETTINGS4
-    assert "addresses[1]: 2001:db8::250 is IPv6, which requires" in refused(want(), low)
-    # Without IPv6 there is nothing to lose.
-    assert plan(replace(V4, mtu=1000), replace(BARE, ipv6=False)).changed
 
 
 def test_what_a_lease_brought_stays() -> None:
@@ -247,115 +173,6 @@ def test_what_would_harm_the_host_is_refused(given: dict[str, t.Any], message: s
     )
     host = replace(host, neighbours={"192.0.2.254": "02:00:00:00:00:fe"})
     assert refused(want(**given), host).startswith(f"shims[3].{message}")
-
-
-# From a guest by the shim's address or the host's, and from the LAN by the shim's.
-OVER_IT = [
-    Connection("192.0.2.250", "192.0.2.77"),
-    Connection("192.0.2.1", "192.0.2.77"),
-    Connection("2001:db8::250", "2001:db8::77"),
-    Connection("192.0.2.250", "203.0.113.5"),
-    Connection("fe80::fa", "fe80::5"),
-]
-
-
-@pytest.mark.parametrize("connection", OVER_IT, ids=str)
-@pytest.mark.parametrize("wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")], ids=str)
-def test_what_ansible_runs_over_stays(connection: Connection, wanted: DesiredShim) -> None:
-    text = refused(wanted, also(WITH, connection))
-    assert f"Ansible's connection from {connection.peer} to {connection.local} goes over host0" in text
-
-
-@pytest.mark.parametrize(
-    "wanted", [ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb"), want(guests=())], ids=str
-)
-@pytest.mark.parametrize(
-    "connection", [Connection("192.0.2.1", "203.0.113.5"), Connection("fe80::2", "fe80::5")], ids=str
-)
-def test_what_ansible_does_not_run_over_may_go(connection: Connection, wanted: DesiredShim) -> None:
-    assert plan(wanted, also(WITH, connection)).changed
-
-
-def test_the_way_to_the_peer_stays() -> None:
-    peer = Connection("192.0.2.1", "192.0.2.77")
-    assert "192.0.2.77 over host0; removing that route would cut it off" in refused(want(guests=()), also(WITH, peer))
-    # A wider route that has it too takes its place.
-    assert plan(want(guests=("192.0.2.64/27",)), also(WITH, peer)).changed
-    assert "and removing 192.0.2.250 would" in refused(
-        want(addresses=("192.0.2.251", "2001:db8::250")), also(WITH, Connection("192.0.2.250", "203.0.113.5"))
-    )
-
-
-def test_the_way_is_the_one_that_the_kernel_takes() -> None:
-    # By another table, or a rule: the main table leads elsewhere.
-    over = Connection("192.0.2.1", "203.0.113.5", index=10, gateway="192.0.2.77")
-    for wanted in (ABSENT, want(parent="eth1"), want(mac="02:00:00:00:00:fb")):
-        assert "Ansible's connection from 203.0.113.5 to 192.0.2.1 goes over host0" in refused(wanted, also(WITH, over))
-    # And the other way round.
-    beside = Connection("192.0.2.1", "192.0.2.77", index=2)
-    assert plan(ABSENT, also(WITH, replace(beside, peer="203.0.113.5"))).changed
-
-
-def test_a_route_of_the_kernels_goes_with_its_address() -> None:
-    undeclared = (Address("10.1.1.5", 24, index=10), Route("10.1.1.0/24", 10, protocol=KERNEL, scope=SCOPE_LINK))
-    assert plan(want(), also(WITH, *undeclared)).changed
-    connection = Connection("192.0.2.1", "10.1.1.9", index=10)
-    text = refused(want(), also(WITH, *undeclared, connection))
-    assert "guests: Ansible connects from 10.1.1.9 over host0; removing that route would cut it off" in text
-    # Of two addresses the other one keeps it.
-    kept = want(addresses=("192.0.2.250", "2001:db8::250", "10.1.1.6"))
-    two = (*undeclared, Address("10.1.1.6", 32, index=10))
-    assert plan(kept, also(WITH, *two, connection)).changed
-
-
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_others_routes_do_not_go_with_an_address(elsewhere: bool) -> None:
-    theirs = Route("203.0.113.0/24", 2, "192.0.2.9", source="192.0.2.250")
-    host = also(WITH, theirs)
-    host = replace(WITH, elsewhere=(replace(theirs, table=100),)) if elsewhere else host
-    for wanted, path in (
-        (ABSENT, "shims[3]"),
-        (want(parent="eth1"), "shims[3].addresses"),
-        (want(addresses=("192.0.2.251", "2001:db8::250")), "shims[3].addresses"),
-    ):
-        text = refused(wanted, host)
-        assert text.startswith(f"{path}: the route to 203.0.113.0/24 over eth0 has the source 192.0.2.250 of host0")
-    assert plan(want(guests=()), host).changed
-    # Of IPv6 they lose no more than that.
-    six = also(WITH, Route("2001:db8:9::/48", 2, source="2001:db8::250"))
-    assert plan(ABSENT, six).changed
-
-
-def test_of_a_network_of_two_both_may_be_had() -> None:
-    host = also(BARE, Address("198.51.100.2", 31, index=3))
-    assert plan(want(addresses=("198.51.100.3",), guests=()), host).changed
-
-
-def test_no_address_where_ipv6_is_switched_off() -> None:
-    off = replace(BARE, without_ipv6=frozenset({"default"}))
-    text = "shims[3].addresses[1]: 2001:db8::250 is IPv6, which is disabled on"
-    assert refused(want(), off).startswith(f"{text} new links (net.ipv6.conf.default.disable_ipv6). Enable it")
-    assert plan(V4, off).changed
-    # One that is there has a setting of its own, and one that is made anew has not.
-    more = want(addresses=("192.0.2.250", "2001:db8::251"))
-    assert plan(more, replace(WITH, without_ipv6=off.without_ipv6)).changed
-    own = replace(WITH, without_ipv6=frozenset({"host0"}))
-    assert "which is disabled on host0 (net.ipv6.conf.host0.disable_ipv6)" in refused(more, own)
-    assert "on new links" in refused(want(parent="eth1"), replace(WITH, without_ipv6=off.without_ipv6))
-
-
-def test_a_route_that_would_not_go_alone_is_left() -> None:
-    apart = Route("198.51.100.0/24", 10, "192.0.2.77", apart="has several next hops")
-    for wanted, path in ((want(), "shims[3].guests"), (ABSENT, "shims[3]")):
-        text = refused(wanted, also(WITH, apart))
-        assert text.startswith(f"{path}: the route to 198.51.100.0/24 over host0 has several next hops, so it")
-    other = replace(WITH, elsewhere=(replace(apart, table=100),))
-    assert not plan(want(), other).changed
-    assert refused(ABSENT, other).startswith("shims[3]: the route to 198.51.100.0/24 over host0 has several")
-    # Nor is one taken for what was declared.
-    tos = replace(OVER_HOST0[0], apart="has the type of service 0x10")
-    host = replace(WITH, routes=(*WAYS, tos, *OVER_HOST0[1:]))
-    assert "the route to 192.0.2.77/32 over host0 has the type of service 0x10" in refused(want(), host)
 
 
 def test_each_once() -> None:

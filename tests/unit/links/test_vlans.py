@@ -9,60 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlan_validate, vlans
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    CHANGED,
-    INCOMPLETE_GROUP,
-    INDEX,
-    MADE,
-    REMOVED,
-    DesiredLink,
-    Holder,
-    Holders,
-    Link,
-    Links,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner, vlans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import INCOMPLETE_GROUP, DesiredLink, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.steps import predicted
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import (
     OWNER_ALIAS,
     DesiredVlan,
     report,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan
 
-LO = Link("lo", 1, mac="00:00:00:00:00:00", mtu=65536, up=True, hardware=772, loopback=True)
-ETH0 = Link("eth0", 2, mac="02:00:00:00:00:02", mtu=1500, up=True, altnames=frozenset({"trunk"}))
-ETH1 = Link("eth1", 3, mac="02:00:00:00:00:03", mtu=1400, up=True)
-BOND = Link("bond0", 4, "bond", mac="02:00:00:00:00:04", mtu=1500, up=True)
-PORT = Link("port0", 5, mac="02:00:00:00:00:04", mtu=1500, up=True, master="bond0")
-DOWN = Link("eth2", 6, mac="02:00:00:00:00:06", mtu=1500)
-OURS = Link("eth0.20", 10, "vlan", "eth0", 2, mac=ETH0.mac, mtu=1500, up=True, alias=OWNER_ALIAS, vlan_id=20)
-OURS = replace(OURS, vlan_protocol="802.1Q")
-THEIRS = replace(OURS, name="mgmt", index=11, vlan_id=15, alias="")
-ON_IT = Link("mt0", 20, "macvtap", "eth0.20", 10, "bridge", "02:00:00:00:00:20", 1500, up=True)
-
-
-def host(*more: Link) -> Links:
-    return {link.name: link for link in (LO, ETH0, ETH1, BOND, PORT, DOWN, *more)}
-
-
-def vlan(**fields: t.Any) -> DesiredVlan:
-    return DesiredVlan(**{"parent": "eth0", "id": 20, "path": "vlans[3]", **fields})
-
-
-def plan(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> Plan[Link]:
-    return vlans.plan([wanted] if isinstance(wanted, DesiredVlan) else wanted, host(*more), **how)
-
-
-def changes(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> list[t.Any]:
-    return [(c.target, c.field, c.before, c.after, c.impact) for c in plan(wanted, *more, **how).changes]
-
-
-def refused(wanted: DesiredVlan | t.Sequence[DesiredVlan], *more: Link, **how: t.Any) -> str:
-    with pytest.raises(MacvtapError) as caught:
-        plan(wanted, *more, **how)
-    return str(caught.value)
+from .planned_vlans import BOND, ETH0, ETH1, ON_IT, OURS, THEIRS, changes, host, plan, refused, vlan
 
 
 @pytest.mark.parametrize("parent", ["eth0", "trunk", "02:00:00:00:00:02"])
@@ -120,88 +77,6 @@ def test_made_anew_it_has_from_its_new_parent_what_it_had_from_the_old() -> None
     own = replace(OURS, mac="02:00:00:00:00:99", mtu=1300)
     (step,) = plan(vlan(name="eth0.20", parent="eth1"), own).steps
     assert step.after == replace(own, parent="eth1", parent_index=3)
-
-
-@pytest.mark.parametrize("wanted", [vlan(name="eth0.20", id=21), vlan(state="absent")])
-@pytest.mark.parametrize(
-    ("more", "use"),
-    [
-        ([OURS, ON_IT], r"eth0.20 is the parent of mt0;"),
-        ([OURS, replace(ON_IT, kind="vlan", name="eth0.20.7")], r"eth0.20 is the parent of eth0.20.7;"),
-        ([replace(OURS, master="br0")], r"eth0.20 is a port of br0;"),
-    ],
-)
-def test_what_is_in_use_stays(wanted: DesiredVlan, more: list[Link], use: str) -> None:
-    text = refused(wanted, *more)
-    assert text.startswith(f"vlans[3]: {use}")
-    assert text.endswith("Remove that first, or set force: true")
-    assert plan(wanted, *more, force=True).changed
-
-
-GUEST = Holder(77, "qemu-system-x86_64", "web1")
-IN_IT = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10, vlan_id=7)
-
-
-@pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize(
-    ("more", "held", "use"),
-    [
-        ([ON_IT], Holders((GUEST,)), "pid 77 (qemu-system-x86_64, libvirt domain web1) holds the tap of mt0 open"),
-        ([ON_IT], Holders(doubt="no /proc"), "whether a process holds the tap of mt0 open is unknown: no /proc"),
-        # On a VLAN on it.
-        ([IN_IT, replace(ON_IT, parent="inner", parent_index=12)], Holders((GUEST,)), "pid 77 (qemu"),
-        # Whose other ports have guests that nobody sees here.
-        ([replace(OURS, master="br0")], Holders(), "it is a port of br0"),
-        ([ON_IT], Holders(), ""),
-        ([replace(ON_IT, parent="eth0", parent_index=2)], Holders((GUEST,)), ""),
-    ],
-)
-def test_what_guests_are_on_is_not_set_down(more: list[Link], held: Holders, use: str, force: bool) -> None:
-    links = host(OURS, *more)
-    planned = vlans.plan([vlan(state="down")], links)
-    assert planned.changed
-    if force or not use:
-        vlan_validate.check_guests(planned, links, {"mt0": held}, force=force)
-        return
-    with pytest.raises(MacvtapError) as caught:
-        vlan_validate.check_guests(planned, links, {"mt0": held}, force=False)
-    text = str(caught.value)
-    assert text.startswith(f"vlans[3]: setting eth0.20 down would disconnect what is on it: {use}")
-    assert text.endswith("Fix that first, or set force: true")
-
-
-def test_what_has_come_onto_a_link_since_then_stays_and_so_does_the_link() -> None:
-    """In the run itself, even by force, and on the way back."""
-    planned = plan(vlan(state="absent"), OURS, ON_IT, force=True)
-    assert vlan_validate.arrived(planned.steps, host(OURS, ON_IT)) == {}
-    new = replace(ON_IT, name="mt1", index=21)
-    refused = vlan_validate.arrived(planned.steps, host(OURS, ON_IT, new))
-    assert str(refused["eth0.20"]) == "vlans[3]: eth0.20 became the parent of mt1 after this task started; left alone"
-    made = Journal[Link]()
-    (step,) = plan(vlan()).steps
-    made.record(step, MADE)
-    made.record(step, f"{INDEX}10")
-    back = vlans.undo(made, host(OURS, ON_IT), {}, Journal()).steps
-    assert set(vlan_validate.arrived(back, host(OURS, ON_IT))) == {"eth0.20"}
-    # What goes back along with it, as this run has made both.
-    (inner,) = vlans.plan([vlan(parent="eth0.20", id=7, name="inner")], host(OURS)).steps
-    made.record(inner, MADE)
-    made.record(inner, f"{INDEX}12")
-    back = vlans.undo(made, host(OURS, replace(IN_IT, alias=OWNER_ALIAS)), {}, Journal()).steps
-    assert vlan_validate.arrived(back, host(OURS, IN_IT)) == {}
-
-
-def test_by_force_what_is_on_it_is_said_to_go() -> None:
-    assert changes(vlan(state="absent"), OURS, ON_IT, force=True) == [
-        ("eth0.20", "state", "up", "absent", Impact.NONE),
-        ("mt0", "state", "up", "absent", Impact.NONE),
-    ]
-
-
-def test_what_goes_in_the_same_task_is_not_in_the_way() -> None:
-    inner = replace(OURS, name="inner", index=12, parent="eth0.20", parent_index=10, vlan_id=7)
-    both = [vlan(state="absent"), vlan(parent="eth0.20", id=7, state="absent")]
-    assert [change[0] for change in changes(both, OURS, inner)] == ["eth0.20", "inner"]
 
 
 def test_what_something_else_has_made_is_used_as_it_is() -> None:
@@ -280,62 +155,6 @@ def test_two_may_swap_their_numbers() -> None:
     assert [(c[0], c[2], c[3]) for c in changes(wanted, OURS, other)] == [("eth0.20", 20, 30), ("eth0.30", 30, 20)]
 
 
-def recorded(*entries: tuple[t.Any, str]) -> Journal[Link]:
-    journal: Journal[Link] = Journal()
-    for step, action in entries:
-        journal.record(step, action)
-    return journal
-
-
-def test_the_way_back() -> None:
-    wanted = [vlan(id=30), vlan(name="eth0.20", id=21, mtu=1300)]
-    recreated, made = plan(wanted, OURS).steps
-    journal = recorded((recreated, REMOVED), (made, MADE))
-    new = replace(OURS, name="eth0.30", index=12, vlan_id=30)
-    back = vlans.undo(journal, host(new), {}, Journal())
-    assert [(c.target, c.before, c.after) for c in back.changes] == [
-        ("eth0.30", "up", "absent"),
-        ("eth0.20", "absent", "up"),
-    ]
-    # What it had from its parent it is to have from it again, so that it follows it again.
-    assert back.steps[1].after == replace(OURS, mac=None, mtu=None)
-    brought = recorded((back.steps[1], MADE), (back.steps[1], INDEX + "99"))
-    again = vlans.undo(journal, host(replace(OURS, index=99)), {}, brought)
-    assert not again.changed
-    assert again.warnings == ("eth0.20: recreated during the rollback, with another index",)
-    # Whoever has made it meanwhile, it is not this run's without its mark.
-    assert not vlans.undo(recorded((made, MADE)), host(replace(new, alias="")), {}, Journal()).changed
-    half_made = replace(new, alias="", group=INCOMPLETE_GROUP)
-    assert vlans.undo(recorded((made, MADE)), host(half_made), {}, Journal()).changed
-
-
-def test_a_changed_address_is_put_back_though_it_is_the_parents() -> None:
-    (step,) = plan(vlan(mac="02:00:00:00:00:99"), OURS).steps
-    there = host(replace(OURS, mac="02:00:00:00:00:99"))
-    (change,) = vlans.undo(recorded((step, CHANGED)), there, {}, Journal()).changes
-    assert (change.field, change.after) == ("mac", ETH0.mac)
-
-
-def test_what_is_declared_on_a_vlan_that_is_recreated_is_recreated_with_it() -> None:
-    outer, inner = replace(OURS, name="a", vlan_id=30), replace(OURS, name="q", index=12, vlan_id=7, parent="a")
-    inner = replace(inner, parent_index=outer.index)
-    wanted = [vlan(name="a", id=31), vlan(name="q", parent="a", id=7, path="vlans[4]")]
-    planned = plan(wanted, outer, inner)
-    assert [(step.target, step.recreates) for step in planned.steps] == [("a", True), ("q", True)]
-    # What is on that one is cut off along with it.
-    assert refused(wanted, outer, inner, replace(ON_IT, parent="q", parent_index=12)).startswith("vlans[4]: q is the p")
-    back = vlans.undo(recorded(*((step, REMOVED) for step in planned.steps)), host(), {}, Journal())
-    assert [step.target for step in back.steps] == ["a", "q"]
-    assert refused([vlan(name="a", id=30, state="absent"), wanted[1]], outer, inner).startswith(
-        "vlans[4].parent: a is dec"
-    )
-
-
-def test_a_vlan_on_one_that_is_declared_absent() -> None:
-    text = refused([vlan(state="absent"), vlan(parent="eth0.20", id=5, path="vlans[4]")], OURS)
-    assert text.startswith("vlans[4].parent: eth0.20 is declared absent, in vlans[3], which would remove")
-
-
 def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
     half_made = replace(OURS, alias="", group=INCOMPLETE_GROUP)
     (step,) = plan(vlan(), half_made).steps
@@ -343,11 +162,6 @@ def test_what_a_killed_run_has_left_without_its_mark_is_finished() -> None:
     assert (step.after.alias, step.after.group) == (OWNER_ALIAS, 0)
     assert plan(vlan(state="absent"), half_made).steps[0].removes
     assert not plan(vlan(), replace(OURS, group=INCOMPLETE_GROUP)).changed
-
-
-def test_a_vxlan_goes_with_the_vlan_that_it_is_under() -> None:
-    vxlan = Link("vx0", 30, "vxlan", under=OURS.index)
-    assert "is the parent of vx0" in refused(vlan(state="absent"), OURS, vxlan)
 
 
 def test_on_a_port_of_a_bridge_a_vlan_has_its_frames_first() -> None:
