@@ -54,13 +54,18 @@ DOCUMENTATION = (["DOCUMENTATION"], ["EXAMPLES"], ["RETURN"])
 # Files that are still to be split.
 LONG = {
     "extensions/molecule/lab/taptalk.py",
+    "tests/integration/test_libvirt_direct_iface_networks.py",
     "tests/integration/test_libvirt_direct_iface_pending.py",
+    "tests/integration/test_libvirt_direct_network.py",
     "tests/torture/fake_libvirt.py",
     "tests/torture/stage.py",
+    "tests/torture/world.py",
     "tests/unit/domains/test_multicast.py",
+    "tests/unit/domains/test_networks.py",
     "tests/unit/domains/test_planner.py",
     "tests/unit/domains/test_sequences.py",
     "tests/unit/domains/test_xml.py",
+    "tests/unit/fleet/test_networks.py",
 }
 
 DOCS = PLUGINS.parent / "docs" / "dev"
