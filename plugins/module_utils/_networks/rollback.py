@@ -35,9 +35,16 @@ def undo(journal: Journal[Network], host: Host) -> Plan[Network]:
     back: list[Step[Network]] = []
     warnings: list[str] = []
     for step in reversed(journal.steps):
-        one, messages = _undo_one(step, frozenset(actions[id(step)]), host)
+        done = frozenset(actions[id(step)])
+        one, messages = _undo_one(step, done, host)
         back += [one] if one is not None else []
         warnings += messages
+        using = _running(step.target, host)
+        if done & {STOPPED, RESTARTED} and step.before is not None and using:
+            warnings.append(
+                f"network {step.target!r} was stopped meanwhile, so libvirt no longer knows that these guests are on "
+                f"it, until they have stopped: {using}"
+            )
     return Plan(tuple(back), tuple(dict.fromkeys(warnings)))
 
 
