@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import yaml
 from ansible.plugins.filter import mathstuff
 from jinja2.nativetypes import NativeEnvironment
@@ -25,7 +27,7 @@ def test_networks_to_remove_are_removed_last() -> None:
     networks = [{"name": "old", "state": "absent"}, {"name": "lan"}, {"name": "spare", "state": "inactive"}]
     environment = NativeEnvironment()
     environment.filters.update(mathstuff.FilterModule().filters())
-    values = {"macvtap_networks_networks": networks}
+    values: dict[str, t.Any] = {"macvtap_networks_networks": networks}
     for name, text in yaml.safe_load((ROLE / "vars/main.yml").read_text()).items():
         values[name] = environment.from_string(text).render(values)
     assert values["macvtap_networks_absent"] == networks[:1]
