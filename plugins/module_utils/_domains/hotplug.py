@@ -174,7 +174,8 @@ class Hotplug:
                 # A saved guest still has its request: the keeper handles that.
                 return False
             held = self._connection.live(handle, nic.mac) is not None
-            if not held and not task.attaches:
+            # A guest that was saved after the first look has no NIC either.
+            if not held and not task.attaches and self.same_instance(nic) is not None:
                 self._requests.discard(nic)
             return held
 

@@ -646,3 +646,15 @@ def test_what_an_earlier_attempt_has_kept_is_not_denied_when_the_last_one_fails(
 def test_whatever_happens_at_any_call_what_is_promised_holds() -> None:
     """The short version of make torture, the same at each run."""
     run_short(DirectIface, examples=40, steps=6)
+
+
+def test_a_removal_stays_outstanding_at_whichever_look_the_guest_is_saved() -> None:
+    for nth in range(10):
+        for side in ("before", "after"):
+            sequence = host()
+            sequence.act(Action("hang", "web1"))
+            sequence.run(
+                {"domain": "web1", "mac": A, "state": "absent", "timeout": 1},
+                events=[during("lookup", "save", "web1", nth=nth, side=side)],
+            )
+            sequence.close()
