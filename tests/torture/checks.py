@@ -67,8 +67,18 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
     alarmed = any(alarm in outcome.message for alarm in _ALARMS) and run.restarts < 2 and not run.others_nics
     # There is nothing to roll back in a domain that others have undefined. The message says so.
     alarmed = alarmed and "undefined" not in outcome.message
-    if alarmed and not differences and not stage.diverged:
+    if alarmed and not differences and not stage.diverged and not _have_moved(stage):
         stage.violate("needless-alarm", f"{outcome.message!r}, but all is as it was before")
+
+
+def _have_moved(stage: Stage) -> bool:
+    """Whether any NIC of a running guest is in another slot than without the run, which a rollback cannot mend."""
+    slots = (
+        {(guest.uuid, one.nic.mac): one.nic.address for guest in world.guests.values() for one in guest.live or ()}
+        for world in (stage.world, stage.shadow)
+    )
+    now, meant = slots
+    return any(meant.get(nic, slot) != slot for nic, slot in now.items())
 
 
 def _check_put_back(stage: Stage, run: Run, outcome: Outcome) -> None:

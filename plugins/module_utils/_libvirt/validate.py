@@ -26,6 +26,8 @@ RANGES: t.Mapping[str, tuple[int, int]] = {
         for what in ("average", "peak", "burst")
     },
 }
+# What libvirt 9.0 does not escape in some places, so that it could not read its own XML any more.
+_UNESCAPED = re.compile("[&<>'\"]")
 # LIBVIRT_IFLA_VF_PORT_PROFILE_MAX minus the final NUL.
 _PROFILE_BYTES = 39
 _QBG, _QBH = "802.1Qbg", "802.1Qbh"
@@ -38,6 +40,15 @@ def text(value: t.Any, path: str) -> None:
         raise MacvtapError(f"{value!r} has a control character, which XML does not allow", path=path)
 
 
+def unescaped(value: str, what: str, path: str) -> None:
+    """Refuse a text that libvirt writes into its XML as it is."""
+    if _UNESCAPED.search(value):
+        raise MacvtapError(
+            f"{value!r} has one of & < > ' \". libvirt writes {what} as it is, and could not read its own XML any more",
+            path=path,
+        )
+
+
 def value(name: str, value: t.Any, path: str, ranges: t.Mapping[str, tuple[int, int]] = RANGES) -> None:
     """Refuse a value that the field ``name`` cannot have; ``ranges`` are the minimum and maximum of numbers.
 
@@ -48,8 +59,10 @@ def value(name: str, value: t.Any, path: str, ranges: t.Mapping[str, tuple[int, 
         _values.check_range(value, *ranges[name], path)
     elif name == "virtualport.instanceid" and uuid(value) is None:
         raise MacvtapError(f"{value!r} is not a UUID", path=path)
-    elif name == "virtualport.profileid" and len(value.encode()) > _PROFILE_BYTES:
-        raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
+    elif name == "virtualport.profileid":
+        unescaped(value, "a port profile", path)
+        if len(value.encode()) > _PROFILE_BYTES:
+            raise MacvtapError(f"a port profile has up to {_PROFILE_BYTES} bytes, and {value!r} has more", path=path)
 
 
 def virtualport(flat: t.Mapping[str, t.Any], path: str) -> None:

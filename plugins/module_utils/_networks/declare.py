@@ -72,6 +72,7 @@ def _declare_portgroup(path: str, options: t.Mapping[str, t.Any]) -> DesiredPort
     validate.text(name, join_path(path, "name"))
     if not name:
         raise MacvtapError("the name of a portgroup must not be empty", path=join_path(path, "name"))
+    validate.unescaped(name, "the name of a portgroup", join_path(path, "name"))
     present = options.get("state") != "absent"
     flat = PORTGROUP.flat({**options, "default": None})
     if any(field.startswith("bandwidth.") for field in flat):

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Port
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Definition, Network, Port
 
 
 def networks(connection: Connection, names: t.Collection[str] | None = None) -> dict[str, Network]:
@@ -25,7 +26,7 @@ def networks(connection: Connection, names: t.Collection[str] | None = None) -> 
 def read(connection: Connection, handle: t.Any) -> Network | None:
     """Return one network, None if it has gone since it was listed.
 
-    :raises MacvtapError: libvirt refuses, or its XML cannot be read.
+    :raises MacvtapError: libvirt refuses.
     """
     libvirt = connection.libvirt
     with connection.translate_errors(f"cannot read network {handle.name()!r}"):
@@ -45,8 +46,8 @@ def read(connection: Connection, handle: t.Any) -> Network | None:
 
 def network_of(name: str, uuid: str, stored_xml: str, live_xml: str, *, autostart: bool = False) -> Network:
     """Return the network of these texts, each "" if there is none: see Network."""
-    live = xml.read(live_xml) if live_xml else None
-    shown = xml.read(stored_xml or live_xml)
+    live = _definition(live_xml) if live_xml else None
+    shown = _definition(stored_xml or live_xml)
     return Network(
         mode=shown.mode,
         interfaces=shown.interfaces,
@@ -63,6 +64,15 @@ def network_of(name: str, uuid: str, stored_xml: str, live_xml: str, *, autostar
         xml=stored_xml,
         live_xml=live_xml,
     )
+
+
+def _definition(document: str) -> Definition:
+    """Return what the XML says; one that cannot be read is no direct network, and hides no other one."""
+    try:
+        return xml.read(document)
+    except MacvtapError as exc:
+        # libvirt 9.0 writes some names as they are, such as that of a portgroup with a quote in it.
+        return Definition(forward=f"unreadable, {exc}")
 
 
 def ports(connection: Connection, network: str) -> tuple[Port, ...]:

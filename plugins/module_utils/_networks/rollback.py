@@ -35,9 +35,16 @@ def undo(journal: Journal[Network], host: Host) -> Plan[Network]:
     back: list[Step[Network]] = []
     warnings: list[str] = []
     for step in reversed(journal.steps):
-        one, messages = _undo_one(step, frozenset(actions[id(step)]), host)
+        done = frozenset(actions[id(step)])
+        one, messages = _undo_one(step, done, host)
         back += [one] if one is not None else []
         warnings += messages
+        using = _running(step.target, host)
+        if done & {STOPPED, RESTARTED} and step.before is not None and using:
+            warnings.append(
+                f"network {step.target!r} was stopped meanwhile, so libvirt no longer knows that these guests are on "
+                f"it, until they have stopped: {using}"
+            )
     return Plan(tuple(back), tuple(dict.fromkeys(warnings)))
 
 
@@ -78,15 +85,7 @@ def _undo_change(
     if before is None:
         return None, []
     after = step.after or before
-    target, warnings = current, []
-    if DEFINED in actions or UNDEFINED in actions:
-        ours = UNDEFINED in actions or _is_ours(current, after, host)
-        if ours:
-            target = replace(target, xml=before.xml, persistent=before.persistent, **vars(plain(before)))
-        elif plain(current) != plain(before):
-            warnings.append(_changed_by_others(after.name))
-        if current.uuid in host.overwritten:
-            warnings.append(f"What the other editor has stored of network {after.name!r} may be lost. Check it")
+    target, warnings = _stored(before, after, current, actions, host)
     if STOPPED in actions and before.active and not current.active:
         target = replace(target, active=True, live=before.live, live_xml=before.live_xml)
     if STARTED in actions and not before.active and current.active:
@@ -106,6 +105,21 @@ def _undo_change(
     if (AUTOSTART in actions or UNDEFINED in actions) and target.persistent:
         target = replace(target, autostart=before.autostart)
     return _step(step, current, target), warnings
+
+
+def _stored(
+    before: Network, after: Network, current: Network, actions: frozenset[str], host: Host
+) -> tuple[Network, list[str]]:
+    """Return ``current`` with what was stored before, and warnings."""
+    target, warnings = current, []
+    if actions & {DEFINED, UNDEFINED}:
+        if UNDEFINED in actions or _is_ours(current, after, host):
+            target = replace(target, xml=before.xml, persistent=before.persistent, **vars(plain(before)))
+        elif plain(current) != plain(before):
+            warnings.append(_changed_by_others(after.name))
+        if current.uuid in host.overwritten:
+            warnings.append(f"What the other editor has stored of network {after.name!r} may be lost. Check it")
+    return target, warnings
 
 
 def _live_before(step: Step[Network], current: Network, *, restarted: bool, host: Host) -> tuple[t.Any, str]:

@@ -39,6 +39,10 @@ def test_a_declaration_is_normalised() -> None:
             {"virtualport": {"type": "802.1Qbh", "profileid": "ü" * 20}},
             "interfaces[2].virtualport.profileid: a port profile has up to 39 bytes",
         ),
+        (
+            {"virtualport": {"type": "802.1Qbh", "profileid": "a&b"}},
+            "interfaces[2].virtualport.profileid: 'a&b' has one of",
+        ),
         ({"rom": {"file": "/x\ny"}}, "interfaces[2].rom.file: '/x\\ny' has a control character"),
         ({"alias": "ua-\0"}, "interfaces[2].alias: 'ua-\\x00' has a control character"),
         ({"pci_address": "0:0:0.0"}, "interfaces[2].pci_address: libvirt treats '0:0:0.0' as no address"),

@@ -165,6 +165,11 @@ def test_a_portgroup_in_use_is_not_removed() -> None:
         ({"pf": "eth0", "interfaces": ["eth0"]}, "^pf: set either"),
         ({"pf": "eth9"}, "^pf: there is no link eth9"),
         ({"portgroups": [{"name": ""}]}, r"^portgroups\[0\]\.name: "),
+        ({"portgroups": [{"name": "it's"}]}, r"^portgroups\[0\]\.name: .* could not read its own XML"),
+        (
+            {"virtualport": {"type": "802.1Qbh", "profileid": "a&b"}},
+            r"^virtualport\.profileid: 'a&b' has one of .* could not read its own XML",
+        ),
         ({"portgroups": [{"name": "a"}, {"name": "a"}]}, r"^portgroups\[1\]\.name: the portgroup a is declared twice"),
         (
             {"portgroups": [{"name": "a", "default": True}, {"name": "b", "default": True}]},

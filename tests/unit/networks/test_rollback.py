@@ -86,6 +86,14 @@ def test_a_restart_is_undone_by_another_one(current: Network) -> None:
     assert (Impact.RECREATE in {change.impact for change in planned.changes}) == current.active
 
 
+def test_what_libvirt_forgets_of_guests_is_said() -> None:
+    inactive = network(live=None)
+    planned = undo(network(), inactive, inactive, STOPPED, users=(GUEST,))
+    assert target(planned) == network()
+    assert planned.warnings[0].endswith("until they have stopped: web1 (52:54:00:00:00:0a, running)")
+    assert undo(network(), inactive, inactive, STOPPED).warnings == ()
+
+
 def test_a_new_network_goes_again_unless_it_is_in_use_or_changed() -> None:
     new = ours(BEFORE, BEFORE)
     assert target(undo(None, new, new, DEFINED, STARTED)) is None

@@ -129,6 +129,12 @@ def test_a_network_has_its_stored_fields_and_its_live_ones() -> None:
     assert (inactive.active, inactive.live) == (False, None)
 
 
+def test_a_network_that_cannot_be_read_is_not_direct() -> None:
+    # As libvirt 9.0 writes a portgroup with such a name.
+    network = reader.network_of("lan", "a3e5", LAN.replace("name='db'", "name='d'b'"), "")
+    assert (network.direct, network.forward.partition(",")[0]) == (False, "unreadable")
+
+
 def test_a_portgroup_is_chosen_by_its_name_or_is_the_default() -> None:
     network = xml.read(LAN)
     assert [one and one.name for one in map(network.portgroup, ("db", None, "", "none"))] == ["db", "web", "web", None]
