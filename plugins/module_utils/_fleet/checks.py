@@ -68,7 +68,7 @@ def _uplinks_of_networks(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
         if network is not None:
             for uplink in (network.pf,) if network.pf else network.interfaces:
                 for finding in _on_parent(host, uplink, network.mode, None, word="uplink"):
-                    yield finding, declared.place(host.name)
+                    yield finding, Place(host.name, network=declared.name, seen="declared")
 
 
 def _exclusive(host: Host) -> t.Iterator[tuple[_Finding, Place]]:

@@ -13,7 +13,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import al
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     DEFECT,
     DeclaredLink,
-    DeclaredNetwork,
     Place,
     Problem,
     defect,
@@ -25,6 +24,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import va
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import declare as network_declare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired as DesiredNetwork
 
 Values = t.Mapping[str, t.Any]
 
@@ -124,29 +125,19 @@ class Variables:
                 result.append(vlan_options.desired(path, values))
         return tuple(result)
 
-    def networks(self) -> tuple[DeclaredNetwork, ...]:
+    def networks(self) -> tuple[DesiredNetwork, ...]:
         """Return the libvirt networks of macvtap_networks."""
         uplinks = self.get("macvtap_networks_uplink") or ([self.get(UPLINK)] if self.get(UPLINK) else None)
-        top = {"mode": self.get("macvtap_networks_mode")}
-        result: list[DeclaredNetwork] = []
-        for path, values in self._entries("macvtap_networks_networks", top, options.NETWORK, _NETWORK):
-            with self._noted(Place(self._host, network=values.get("name"), seen="declared")):
-                _require(values, path, "name")
-                given = values.get("interfaces") or (None if values.get("pf") else uplinks)
-                groups = {one["name"]: one.get("state") != "absent" for one in values.get("portgroups") or ()}
-                if any(one.name == values["name"] for one in result):
-                    raise MacvtapError(f"{values['name']} is declared twice", path=join_path(path, "name"))
-                result.append(
-                    DeclaredNetwork(
-                        values["name"],
-                        values.get("state") or "active",
-                        values.get("mode"),
-                        None if given is None else tuple(given),
-                        values.get("pf"),
-                        groups,
-                        path,
-                    )
-                )
+        entries: dict[str, tuple[str, Values]] = {}
+        result: list[DesiredNetwork] = []
+        for path, own in self._entries("macvtap_networks_networks", {}, options.NETWORK, _NETWORK):
+            # A pool of virtual functions takes no uplinks by default.
+            top = {"mode": self.get("macvtap_networks_mode"), "interfaces": None if own.get("pf") else uplinks}
+            entry = (path, {**top, **own})
+            with self._noted(Place(self._host, network=own.get("name"), seen="declared")):
+                network_declare.declare([*filter(None, [entries.get(str(own.get("name")))]), entry])
+                entries[str(own.get("name"))] = entry
+                result += network_declare.declare([entry])
         return tuple(result)
 
     def shims(self) -> tuple[DesiredShim, ...]:

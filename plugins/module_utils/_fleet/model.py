@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired as DesiredNetwork
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
 # In the order of the table: kinds that affect a whole host come first.
@@ -91,25 +92,6 @@ class DeclaredLink:
 
     def place(self, host: str) -> Place:
         return Place(host, link=self.key, seen="declared")
-
-
-@dataclass(frozen=True)
-class DeclaredNetwork:
-    """A libvirt network of the role macvtap_networks. None: what exists stays.
-
-    ``interfaces`` are its uplinks as they are declared. ``portgroups`` has for each named one whether it is present.
-    """
-
-    name: str
-    state: str = "active"
-    mode: str | None = None
-    interfaces: tuple[str, ...] | None = None
-    pf: str | None = None
-    portgroups: t.Mapping[str, bool] = field(default_factory=dict)
-    path: str = ""
-
-    def place(self, host: str) -> Place:
-        return Place(host, network=self.name, seen="declared")
 
 
 @dataclass(frozen=True)
@@ -212,7 +194,7 @@ class Host:
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     networks_known: bool = False
     pools: frozenset[str] = frozenset()
-    declared_networks: tuple[DeclaredNetwork, ...] = ()
+    declared_networks: tuple[DesiredNetwork, ...] = ()
     nics: tuple[Nic, ...] = ()
     # NICs in managed saves, as if they were stored.
     saved: tuple[Nic, ...] = ()

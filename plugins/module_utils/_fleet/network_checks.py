@@ -8,7 +8,6 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import networks, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
-    DeclaredNetwork,
     Host,
     Nic,
     Place,
@@ -16,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired, Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
 
 # Kind, message and remedy.
@@ -31,7 +30,7 @@ def conflicts(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
         if network is None:
             continue
         for finding in (*_uplinks(network, host), *_alone(network, host, users), *_pool(network, declared, users)):
-            yield finding, declared.place(host.name)
+            yield finding, Place(host.name, network=declared.name, seen="declared")
     for nic in host.nics:
         if nic.desired is not None and nic.network is not None and host.networks_known:
             for finding in _of_nic(nic, nic.network, host):
@@ -130,7 +129,7 @@ def _other_networks(network: Network, uplink: str, host: Host) -> t.Iterator[str
             yield f"network {other.name}"
 
 
-def _pool(network: Network, declared: DeclaredNetwork, users: t.Mapping[str, t.Sequence[Nic]]) -> t.Iterator[_Finding]:
+def _pool(network: Network, declared: Desired, users: t.Mapping[str, t.Sequence[Nic]]) -> t.Iterator[_Finding]:
     """Find networks in mode passthrough with more NICs than uplinks: the last guests could not start."""
     nics, uplinks = users.get(declared.name, ()), len(network.interfaces)
     if network.mode == "passthrough" and 0 < uplinks < len(nics):

@@ -7,37 +7,44 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import DeclaredNetwork, Host, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
+    ABSENT,
+    ACTIVE,
+    Desired,
+    Network,
+    Portgroup,
+)
 
 _PASSTHRU = "passthrough"
 
 
-def made(desired: t.Iterable[DeclaredNetwork], current: t.Mapping[str, Network], links: Links) -> dict[str, Network]:
+def made(desired: t.Iterable[Desired], current: t.Mapping[str, Network], links: Links) -> dict[str, Network]:
     """Return the networks after the ``desired`` ones are created, changed and removed, by name."""
     final = dict(current)
     for declared in desired:
         before = final.pop(declared.name, Network(name=declared.name))
-        if declared.state != "absent":
+        if declared.state != ABSENT:
             final[declared.name] = _merged(declared, before)
     return {name: replace(one, interfaces=_named(one.interfaces, links)) for name, one in final.items()}
 
 
-def _merged(declared: DeclaredNetwork, before: Network) -> Network:
+def _merged(declared: Desired, before: Network) -> Network:
     pf = declared.pf or (before.pf if declared.interfaces is None else None)
     mode = _PASSTHRU if pf else declared.mode or before.mode or DEFAULT_MODE
-    groups = {group.name: group for group in before.portgroups if declared.portgroups.get(group.name, True)}
-    new = [Portgroup(name) for name, present in declared.portgroups.items() if present and name not in groups]
+    named = {group.name: group.present for group in declared.portgroups}
+    groups = {group.name: group for group in before.portgroups if named.get(group.name, True)}
+    new = [Portgroup(name) for name, present in named.items() if present and name not in groups]
     return replace(
         before,
-        mode=_PASSTHRU if mode == "passthru" else mode,
+        mode=mode,
         interfaces=before.interfaces if declared.interfaces is None else declared.interfaces,
         pf=pf,
         portgroups=(*groups.values(), *new),
-        active=declared.state == "active",
+        active=declared.state == ACTIVE,
     )
 
 

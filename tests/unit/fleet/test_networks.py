@@ -322,3 +322,23 @@ def test_another_type_of_network_is_left_alone() -> None:
     there = found(network("default", mode=""), web("web1", U1, Iface(A, "network", origin="default")))
     assert conflicts((on(), there), (on(), {**there, "links": H2["links"]})) == []
     assert undeclared.lines({"hv1": {"declared": on(), "found": there}}) == []
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{"interfaces": ["eth0"]}], "macvtap_networks_networks[0].name: "),
+        ([lan(), lan()], "macvtap_networks_networks[1].name: the network lan is declared twice, here and in"),
+        ([lan(parent="eth0")], "macvtap_networks_networks[0].parent: unknown option"),
+        ([lan(portgroups=[{"name": "slow", "vlan": "x"}])], "[0].portgroups[0].vlan: 'x' is not a whole number"),
+        (
+            [lan(portgroups=[{"name": "slow", "bandwidth": {"inbound": {"average": 1}}}])],
+            "[0].portgroups[0].bandwidth: libvirt refuses bandwidth in a portgroup of a direct network",
+        ),
+        ([lan("eth0", pf="eth1")], "[0].pf: set either pf or interfaces, not both"),
+    ],
+)
+def test_an_invalid_network_is_reported_as_the_module_would(entries: list[Values], message: str) -> None:
+    conflict = only((on(networks=entries), H1))
+    assert conflict.kind == "declaration"
+    assert message in conflict.message

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import yaml
 from ansible.plugins.filter import mathstuff
 from jinja2.nativetypes import NativeEnvironment
