@@ -197,7 +197,7 @@ def fleet(draw: st.DrawFn, world: World) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {"timeout": 1, "interfaces": [{"domain": domain, "mac": mac} for domain, mac in some]}
     option = draw(st.sampled_from(("source", "network", "mode", "model")))
     found[option] = draw(_values[option])
-    found["live"] = draw(st.sampled_from(("replug", "replug", "replug", "update", "none")))
+    found["live"] = draw(st.sampled_from(("replug", "replug", "pause", "update", "none")))
     return {**found, **draw(_of_all())}
 
 
