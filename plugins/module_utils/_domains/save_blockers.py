@@ -2,8 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """What of a running guest's XML keeps it from being saved, by libvirt's or by QEMU's rules. Pure.
 
-Read in qemuMigrationSrcIsAllowed() of libvirt, and in the migration blockers of QEMU. What is not listed here may still
-be refused: libvirt then resumes the guest, and the run fails.
+libvirt or QEMU refuse them, some by version. Of these, shmem alone was tried (libvirt 9.0, QEMU 7.2); the others are
+left alone to be safe. What is not listed here may still be refused: libvirt then resumes the guest, and the run fails.
 """
 
 from __future__ import annotations
