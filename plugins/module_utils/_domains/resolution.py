@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import multicast, network_validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.assignment import Assigned, assign
@@ -43,7 +44,7 @@ _ALLMULTICAST = "allmulticast"
 Unanswered = t.Collection[t.Tuple[str, str]]
 # What a running guest may be put through.
 _Impacts = t.FrozenSet[Impact]
-_NO_WAYS: t.Mapping[str, Impact] = {}
+_NO_WAYS: t.Mapping[str, Impact] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
