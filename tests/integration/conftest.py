@@ -175,7 +175,7 @@ def _namespace(_namespaces: Shared[Namespace]) -> Namespace:
 @pytest.fixture
 def roomy_netns() -> t.Iterator[Namespace]:
     """A namespace of the test's own in which thousands of links may come and go."""
-    with _made(f"macvtap-roomy-{os.getpid()}", 4 * indexes.COUNT) as namespace:
+    with _made(f"macvtap-roomy-{os.getpid()}", 8 * indexes.COUNT) as namespace:
         yield namespace
 
 
