@@ -72,9 +72,16 @@ def _check_failure(stage: Stage, run: Run, outcome: Outcome) -> None:
 
 
 def _have_moved(stage: Stage) -> bool:
-    """Whether any NIC of a running guest is in another slot than without the run, which a rollback cannot mend."""
+    """Whether any NIC of a running guest is in another slot than without the run, or off its network.
+
+    A rollback may be unable to mend that.
+    """
     slots = (
-        {(guest.uuid, one.nic.mac): one.nic.address for guest in world.guests.values() for one in guest.live or ()}
+        {
+            (guest.uuid, one.nic.mac): (one.nic.address, one.nic.network)
+            for guest in world.guests.values()
+            for one in guest.live or ()
+        }
         for world in (stage.world, stage.shadow)
     )
     now, meant = slots
