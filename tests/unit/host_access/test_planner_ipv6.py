@@ -56,7 +56,7 @@ def test_no_address_where_ipv6_is_switched_off() -> None:
     text = "shims[3].addresses[1]: 2001:db8::250 is IPv6, which is disabled on"
     assert refused(want(), off).startswith(f"{text} new links (net.ipv6.conf.default.disable_ipv6). Enable it")
     assert plan(V4, off).changed
-    # One that is there has a setting of its own, and one that is made anew has not.
+    # One that is there has a setting of its own, and one that is recreated has not.
     more = want(addresses=("192.0.2.250", "2001:db8::251"))
     assert plan(more, replace(WITH, without_ipv6=off.without_ipv6)).changed
     own = replace(WITH, without_ipv6=frozenset({"host0"}))
