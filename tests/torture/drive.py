@@ -183,7 +183,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             "_links.netlink",
             "_links.holders",
             "_links.messages",
-            "_domains.run",
+            "_host_access.reach",
             "_domains.udev_rules",
             "_domains.save_directory",
         )
@@ -217,7 +217,7 @@ def _seams(stage: Stage) -> t.Iterator[types.ModuleType]:
             stack.enter_context(mock.patch.object(target, name, value))
         # How the host itself is reached is not part of this model.
         reach = importlib.import_module(f"{_UTILS}._host_access.model").Reach()
-        stack.enter_context(mock.patch.object(utils["_domains.run"], "_reach", return_value=reach))
+        stack.enter_context(mock.patch.object(utils["_host_access.reach"], "of", return_value=reach))
         signals = sys.modules.get(f"{_UTILS}._signals")
         if signals is not None:
             stack.enter_context(mock.patch.object(signals, "SIGNALS", (SIGNAL,)))

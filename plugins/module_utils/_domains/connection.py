@@ -4,16 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import jobs, xml
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 # A running domain's root element.
 _ID = re.compile(r"""<domain\b[^>]*?\sid=['"]([0-9]+)['"]""")
@@ -72,26 +70,6 @@ class Connection(connection.Connection):
             return self.continued.get(found, found)
         except OSError as exc:
             raise MacvtapError(f"cannot find the process of domain {domain.name()!r}: {exc}") from exc
-
-    @contextlib.contextmanager
-    def recorded(self, journal: Journal[Nic], steps: t.Sequence[Step[Nic]], action: str) -> t.Iterator[None]:
-        """Record an action of ``steps``, and withdraw the records if libvirt has refused it.
-
-        Whatever looks like the action then is another editor's.
-        """
-        for step in steps:
-            journal.record(step, action)
-        try:
-            yield
-        except self.libvirt.libvirtError as exc:
-            if not self.lost and exc.get_error_code() not in self._unknown():
-                for step in steps:
-                    journal.withdraw(step, action)
-            raise
-
-    def _unknown(self) -> set[t.Any]:
-        """Return the errors after which a request may have been carried out nevertheless."""
-        return {getattr(self.libvirt, f"VIR_ERR_{name}", None) for name in ("OPERATION_TIMEOUT", "RPC", "SYSTEM_ERROR")}
 
     def paused(self, domain: t.Any) -> bool:
         """Whether a running domain is paused."""

@@ -31,10 +31,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reach as host_reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     KEPT,
     UNCHANGED,
@@ -203,7 +203,7 @@ class _Attempt:
         self._resolved = self._final = self._resolve(auto.resolve_modes(named, modes), host)
         first = planner.plan_of(self._resolved, host)
         # How the host is reached matters only if a source is taken from it.
-        reach = _reach(host) if disruptions.of_steps(first.steps, host) else Reach()
+        reach = host_reach.of(host.links) if disruptions.of_steps(first.steps, host) else Reach()
         return _Answers(first, warnings, reach)
 
     def _resolve(self, declared: t.Sequence[Desired], host: Host) -> t.Sequence[resolution.Resolved]:
@@ -276,11 +276,3 @@ def _due(
     """
     found = {(one.desired.domain, one.before.mac): states.restart_fields(one, host) for one in final}
     return {nic: changed for nic, changed in found.items() if changed and nic not in held}
-
-
-def _reach(host: Host) -> Reach:
-    """Return how this host is reached, an empty Reach if the domains are on another host or in a file."""
-    if host.links is None:
-        return Reach()
-    with rtnetlink.open_socket() as sock:
-        return RouteMonitor(sock).observe()

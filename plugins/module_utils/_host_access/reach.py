@@ -13,10 +13,18 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import connections, decode
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, Connection, Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 Apply = t.Callable[[t.Sequence[Step[Link]], Journal[Link]], None]
+
+
+def of(links: Links | None) -> Reach:
+    """Return how this host is reached, an empty Reach if its links are not known: the guests are elsewhere."""
+    if links is None:
+        return Reach()
+    with rtnetlink.open_socket() as sock:
+        return RouteMonitor(sock).observe()
 
 
 class RouteMonitor:

@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 _T = t.TypeVar("_T")
 _C = t.TypeVar("_C", bound="Connection")
@@ -98,6 +99,26 @@ class Connection:
                 time.sleep(0.1)
             else:
                 return
+
+    @contextlib.contextmanager
+    def recorded(self, journal: Journal[t.Any], steps: t.Sequence[Step[t.Any]], action: str) -> t.Iterator[None]:
+        """Record an action of ``steps``, and withdraw the records if libvirt has refused it.
+
+        Whatever looks like the action then is another editor's.
+        """
+        for step in steps:
+            journal.record(step, action)
+        try:
+            yield
+        except self.libvirt.libvirtError as exc:
+            if not self.lost and exc.get_error_code() not in self._unknown():
+                for step in steps:
+                    journal.withdraw(step, action)
+            raise
+
+    def _unknown(self) -> set[t.Any]:
+        """Return the errors after which a request may have been carried out nevertheless."""
+        return {getattr(self.libvirt, f"VIR_ERR_{name}", None) for name in ("OPERATION_TIMEOUT", "RPC", "SYSTEM_ERROR")}
 
     @contextlib.contextmanager
     def translate_errors(self, what: str, path: str = "") -> t.Iterator[None]:

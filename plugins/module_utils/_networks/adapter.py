@@ -123,31 +123,25 @@ class _Run:
             if before is None or after.xml != before.xml or (after.persistent and not before.persistent):
                 handle = self._store(after, stored)
             elif before.persistent and not after.persistent:
-                self._record(UNDEFINED)
-                handle.undefine()
+                self._do(UNDEFINED, handle.undefine)
             self._activate(handle, before, after, confirm)
             if after.persistent and bool(handle.autostart()) != after.autostart:
-                self._record(AUTOSTART)
-                handle.setAutostart(int(after.autostart))
+                self._do(AUTOSTART, lambda: handle.setAutostart(int(after.autostart)))
 
     def _remove(self, handle: t.Any, before: Network | None, confirm: Confirm | None) -> None:
         if handle is None or before is None:
             return
         if before.active:
             self._confirm(confirm)
-            self._record(STOPPED)
-            handle.destroy()
+            self._do(STOPPED, handle.destroy)
         if before.persistent:
-            self._record(UNDEFINED)
-            handle.undefine()
+            self._do(UNDEFINED, handle.undefine)
 
     def _store(self, after: Network, stored: t.Callable[[str, str], None]) -> t.Any:
         if not after.xml:
             # A transient network comes back as it was.
-            self._record(STARTED)
-            return self._connection.handle.networkCreateXML(after.live_xml)
-        self._record(DEFINED)
-        handle = self._connection.handle.networkDefineXML(after.xml)
+            return self._do(STARTED, lambda: self._connection.handle.networkCreateXML(after.live_xml))
+        handle = self._do(DEFINED, lambda: self._connection.handle.networkDefineXML(after.xml))
         stored(after.uuid, handle.XMLDesc(self._connection.libvirt.VIR_NETWORK_XML_INACTIVE))
         if self._counts.count(after.uuid) - self._count > 1:
             stored(after.uuid, "")
@@ -161,8 +155,7 @@ class _Run:
         was_active = before is not None and before.active
         if was_active and not after.active:
             self._confirm(confirm)
-            self._record(STOPPED)
-            handle.destroy()
+            self._do(STOPPED, handle.destroy)
         elif was_active and self._step.recreates:
             self._confirm(confirm)
             self._record(RESTARTED)
@@ -173,8 +166,7 @@ class _Run:
                 self._record(UPDATED)
                 handle.update(*update, self._connection.libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
         elif after.active and not handle.isActive():
-            self._record(STARTED)
-            handle.create()
+            self._do(STARTED, handle.create)
 
     def _unchanged(self, before: Network) -> t.Any:
         """Return the libvirt network ``before``, right before it is changed.
@@ -202,6 +194,10 @@ class _Run:
     def _confirm(self, confirm: Confirm | None) -> None:
         if confirm is not None:
             confirm(self._step)
+
+    def _do(self, action: str, request: t.Callable[[], t.Any]) -> t.Any:
+        with self._connection.recorded(self._journal, [self._step], action):
+            return request()
 
     def _record(self, action: str) -> None:
         self._journal.record(self._step, action)

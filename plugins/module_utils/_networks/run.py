@@ -9,10 +9,10 @@ import typing as t
 import uuid
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reach as host_reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import (
     planner,
     report,
@@ -116,7 +116,7 @@ class _Stages:
         uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
         resolved = resolve(desired, host, uuids, force=self._options.force)
         # How the host is reached matters only if an uplink is taken from it.
-        reach = _reach(host) if warnings.disruptions(resolved, host) else Reach()
+        reach = host_reach.of(host.links) if warnings.disruptions(resolved, host) else Reach()
         return _Answers(desired, uuids, tuple(dict.fromkeys(messages)), reach)
 
     def plan(self, host: Host, answers: _Answers) -> Plan[Network]:
@@ -159,11 +159,3 @@ class _Stages:
             ],
             "warnings": list(outcome.plan.warnings),
         }
-
-
-def _reach(host: Host) -> Reach:
-    """Return how this host is reached, an empty Reach if the guests are on another host."""
-    if host.links is None:
-        return Reach()
-    with rtnetlink.open_socket() as sock:
-        return RouteMonitor(sock).observe()
