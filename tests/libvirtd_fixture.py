@@ -92,13 +92,19 @@ class Hypervisor:
         return str(guest.execute(self.cell, name, command)["stdout"])
 
     def clear(self) -> None:
+        """Remove all domains, and then all networks, in whatever state a test left them."""
         for name in self.virsh("list", "--name").split():
             self.virsh("destroy", name)
         for name in self.virsh("list", "--all", "--name").split():
             self.virsh("undefine", "--managed-save", name)
+        # A transient network goes with its end.
+        for name in self.virsh("net-list", "--name").split():
+            self.virsh("net-destroy", name)
+        for name in self.virsh("net-list", "--all", "--name").split():
+            self.virsh("net-undefine", name)
 
     def reset(self) -> None:
-        """Remove all domains, and all links but eth0 and a new up1."""
+        """Remove all domains and networks, and all links but eth0 and a new up1."""
         self.clear()
         self.hairpin(False)
         names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - {"lo", model.UPLINK}

@@ -34,20 +34,22 @@ def test_a_managed_save_comes_back_as_it_was_saved(started: Hypervisor, module: 
 
 def test_a_job_that_allows_no_change_is_an_error_at_once(started: Hypervisor, module: Module) -> None:
     started.run("mkfifo", "/run/dump")
-    # It is read, but no further than its first bytes, so that the dump does not end.
+    # Nobody reads it further than its first bytes, so that the dump ends with its reader, and no sooner.
+    reading = "echo $$ > /run/reader; exec sleep 600 < /run/dump"
     with (
-        subprocess.Popen([*started.prefix, "sh", "-c", "exec sleep 60 < /run/dump"]) as reader,
-        subprocess.Popen([*started.prefix, "virsh", "-q", "dump", "web1", "/run/dump"]) as dump,
+        subprocess.Popen([*started.prefix, "sh", "-c", reading]),
+        subprocess.Popen([*started.prefix, "virsh", "-q", "dump", "web1", "/run/dump"]),
     ):
-        deadline = time.monotonic() + 20
-        while "Dump" not in started.virsh("domjobinfo", "web1") and time.monotonic() < deadline:
-            time.sleep(0.1)
-        failed = module(domain="web1", mac=B, source="up1", mode="bridge")
-        stored = ok(module(domain="web1", mac=B, source="up1", mode="bridge", live="none"))
-        # Not the second half of a minute that libvirt waits for the job to end.
-        assert "Dump" in started.virsh("domjobinfo", "web1")
-        reader.kill()
-        dump.wait(60)
+        try:
+            deadline = time.monotonic() + 20
+            while "Dump" not in started.virsh("domjobinfo", "web1") and time.monotonic() < deadline:
+                time.sleep(0.1)
+            failed = module(domain="web1", mac=B, source="up1", mode="bridge")
+            stored = ok(module(domain="web1", mac=B, source="up1", mode="bridge", live="none"))
+            # Not the second half of a minute that libvirt waits for the job to end.
+            assert "Dump" in started.virsh("domjobinfo", "web1")
+        finally:
+            started.run("sh", "-c", "kill $(cat /run/reader)")
     started.run("rm", "/run/dump")
     assert "domain 'web1' has a job in progress (dump)" in failed["msg"]
     assert stored["changed"]

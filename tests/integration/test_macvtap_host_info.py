@@ -135,19 +135,11 @@ BRIDGED = "<network><name>bridged</name><forward mode='bridge'/><bridge name='br
 def test_networks_and_who_is_on_them(hv: Hypervisor) -> None:
     for xml in (BRIDGED, LAN):
         hv.virsh("net-define", "/dev/stdin", stdin=xml)
-    try:
-        hv.virsh("net-start", "lan")
-        on_lan = (
-            f"<interface type='network'><mac address='{A}'/><source network='lan' portgroup='trusted'/></interface>"
-        )
-        hv.define(domain("web1", on_lan))
-        hv.virsh("start", "web1")
-        returned = look(hv)
-    finally:
-        hv.clear()
-        hv.virsh("net-destroy", "lan")
-        for name in ("bridged", "lan"):
-            hv.virsh("net-undefine", name)
+    hv.virsh("net-start", "lan")
+    on_lan = f"<interface type='network'><mac address='{A}'/><source network='lan' portgroup='trusted'/></interface>"
+    hv.define(domain("web1", on_lan))
+    hv.virsh("start", "web1")
+    returned = look(hv)
     bridged, lan = returned["networks"]
     assert (bridged["name"], bridged["mode"], bridged["interfaces"], bridged["active"]) == ("bridged", None, [], False)
     assert (lan["name"], lan["mode"], lan["interfaces"], lan["active"]) == ("lan", "bridge", ["eth0"], True)
