@@ -26,6 +26,10 @@ class MacvtapError(Exception):
         return f"{text}. {self.state}" if self.state else text
 
 
+class StaleError(MacvtapError):
+    """Another process has changed what this run had read, so it has to be read again."""
+
+
 class MissingLibraryError(MacvtapError):
     """A Python library that the module needs is not on this host."""
 

@@ -445,6 +445,7 @@ reflective_relay:
   elements: dict
 """
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
@@ -465,7 +466,8 @@ def libvirt_direct_network(module: _glue.Module) -> dict[str, t.Any]:
     with lock, opened(params["uri"], Connection, read_only=module.check_mode) as connection:
         how = {name: params[name] for name in run.Options._fields if name in params}
         options = run.Options(**how, check_mode=module.check_mode, diff=module._diff)
-        return run.run(Networks(connection), declared, options)
+        with contextlib.closing(Networks(connection)) as networks:
+            return run.run(networks, declared, options)
 
 
 def _with_own_uplinks(

@@ -9,9 +9,9 @@ from concurrent import futures
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, jobs, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Nic, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal

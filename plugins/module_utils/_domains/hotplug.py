@@ -26,11 +26,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     UPDATED,
     Iface,
     Nic,
-    StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import OF_LINK, Task
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal

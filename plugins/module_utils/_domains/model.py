@@ -10,7 +10,6 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 
@@ -25,10 +24,6 @@ STORED, RULE, UPDATED, LINK, DETACHED, ATTACHED = "stored", "rule", "updated", "
 PAUSED = "paused"
 # The states of a NIC that a guest was asked to release: still held, saved with the guest, or released.
 HELD, SAVED, RELEASED = "held", "saved", "released"
-
-
-class StaleError(MacvtapError):
-    """Another process has changed what this run had read, so it has to be read again."""
 
 
 @dataclass(frozen=True)

@@ -73,13 +73,6 @@ def pauses(choices: t.Sequence[Choice], plan: Plan[Nic], seconds: t.Mapping[str,
     ]
 
 
-def with_kept(result: dict[str, t.Any], kept: t.Sequence[Step[Nic]], *, diff: bool) -> dict[str, t.Any]:
-    """Return the result with the changes that earlier attempts of the same run have kept."""
-    earlier = Plan(tuple(kept)).result(diff=diff)
-    lists = {name: earlier[name] + result[name] for name in earlier if name != "changed"}
-    return {**result, **lists, "changed": earlier["changed"] or result["changed"]}
-
-
 def _with_views(step: Step[Nic]) -> Step[Nic]:
     before, after = step.before, step.after
     if before is None or after is None:

@@ -8,6 +8,7 @@ import contextlib
 import typing as t
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _attempts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     auto,
     disruptions,
@@ -28,7 +29,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Desired,
     Host,
     Nic,
-    StaleError,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reach as host_reach
@@ -36,8 +36,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access imp
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
-    KEPT,
-    UNCHANGED,
     Impact,
     Journal,
     Outcome,
@@ -47,10 +45,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
-
-# How often a run starts over because another editor has changed a domain meanwhile.
-_ATTEMPTS = 3
 
 
 class Options(t.NamedTuple):
@@ -73,25 +67,9 @@ def run(domains: Domains, declared: t.Sequence[Desired], options: Options) -> di
     :raises MacvtapError: as :func:`converge`.
     """
     probed: dict[str, relay.RelayResult] = {}
-    kept: list[Step[Nic]] = []
-    attempts = 0
-    while True:
-        attempts += 1
-        attempt = _Attempt(domains, declared, options, probed)
-        try:
-            return report.with_kept(attempt.result(attempt.converge()), kept, diff=options.diff)
-        except (MacvtapError, Interrupted) as exc:
-            # This run's changes are rolled back, or kept on request. The next attempt reads the other editor's.
-            again = isinstance(exc, StaleError) and attempts < _ATTEMPTS
-            if options.on_error == "keep":
-                kept += attempt.journal.steps
-                if kept:
-                    # Kept by this attempt or an earlier one.
-                    exc.state = KEPT
-            elif exc.state != UNCHANGED:
-                raise
-            if not again:
-                raise
+    return _attempts.run(
+        lambda: _Attempt(domains, declared, options, probed), keep=options.on_error == "keep", diff=options.diff
+    )
 
 
 class _Answers(t.NamedTuple):
@@ -127,7 +105,14 @@ class _Attempt:
         self._choices: tuple[pausing.Choice, ...] = ()
         self.journal: Journal[Nic] = Journal()
 
-    def converge(self) -> Outcome[Nic, Host]:
+    def run(self) -> dict[str, t.Any]:
+        """Make the attempt, and return the module's result.
+
+        :raises MacvtapError: as :func:`converge`.
+        """
+        return self._result(self._converge())
+
+    def _converge(self) -> Outcome[Nic, Host]:
         try:
             outcome = converge(
                 self._observe,
@@ -151,8 +136,7 @@ class _Attempt:
             raise
         return outcome
 
-    def result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
-        """Return what the module returns."""
+    def _result(self, outcome: Outcome[Nic, Host]) -> dict[str, t.Any]:
         domains, host, purge, final = self._domains, outcome.host, self._options.purge, self._final
         ours = {(one.before.domain, one.before.mac) for one in final}
         outstanding = [one for one in domains.outstanding(host) if (one["domain"], one["mac"]) in ours]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, StaleError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import spans
 
 Edit = t.Tuple[t.Optional[Iface], t.Optional[Iface]]

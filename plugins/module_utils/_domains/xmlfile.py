@@ -21,9 +21,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Domain,
     Host,
     Nic,
-    StaleError,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import uuid as uuid_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 

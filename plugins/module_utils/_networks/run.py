@@ -9,6 +9,8 @@ import typing as t
 import uuid
 from dataclasses import replace
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _attempts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reach as host_reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -30,7 +32,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     Host,
     Network,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
+    Journal,
+    Outcome,
+    Plan,
+    Step,
+    converge,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
@@ -65,35 +73,55 @@ def run(networks: Networks, declared: t.Sequence[Desired], options: Options) -> 
 
     :raises MacvtapError: as :func:`converge`.
     """
-    stages = _Stages(networks, declared, options)
-    outcome = converge(
-        stages.observe,
-        stages.plan,
-        stages.apply,
-        rollback.undo,
-        inquire=stages.inquire,
-        revert=networks.revert,
-        check_mode=options.check_mode,
-        roll_back=options.on_error == "rollback",
+    probed: dict[str, relay.RelayResult] = {}
+    deadline = time.monotonic() + options.timeout
+    return _attempts.run(
+        lambda: _Attempt(networks, declared, options, probed, deadline),
+        keep=options.on_error == "keep",
+        diff=options.diff,
     )
-    return stages.result(outcome)
 
 
-class _Stages:
-    """The stages of one run."""
+class _Attempt:
+    """One attempt at a run. ``probed`` are the switches that any attempt has probed; ``journal`` is what it began."""
 
-    def __init__(self, networks: Networks, declared: t.Sequence[Desired], options: Options) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        declared: t.Sequence[Desired],
+        options: Options,
+        probed: dict[str, relay.RelayResult],
+        deadline: float,
+    ) -> None:
         self._networks = networks
         self._declared = declared
         self._options = options
         self._names = {desired.name for desired in declared}
         asked = [one for desired in declared for one in (*(desired.interfaces or ()), desired.pf) if one]
         self._uplinks = {name for one in asked for name in parents.spellings(one)}
-        self._deadline = time.monotonic() + options.timeout
-        self._probed: dict[str, relay.RelayResult] = {}
+        self._deadline = deadline
+        self._probed = probed
         self._resolved: list[Resolved] = []
+        self.journal: Journal[Network] = Journal()
 
-    def observe(self) -> Host:
+    def run(self) -> dict[str, t.Any]:
+        """Make the attempt, and return the module's result.
+
+        :raises MacvtapError: as :func:`converge`.
+        """
+        outcome = converge(
+            self._observe,
+            self._plan,
+            self._apply,
+            rollback.undo,
+            inquire=self._inquire,
+            revert=self._networks.revert,
+            check_mode=self._options.check_mode,
+            roll_back=self._options.on_error == "rollback",
+        )
+        return self._result(outcome)
+
+    def _observe(self) -> Host:
         host = self._networks.observe(self._names, self._uplinks)
         while not self._options.check_mode and self._leaving(host) and time.monotonic() < self._deadline:
             time.sleep(_POLL_SECONDS)
@@ -105,7 +133,7 @@ class _Stages:
         found = [user for one in self._declared if one.state != ACTIVE for user in host.users_of(one.name)]
         return bool(found) and not self._options.force and all(one.live and not one.stored for one in found)
 
-    def inquire(self, host: Host) -> _Answers:
+    def _inquire(self, host: Host) -> _Answers:
         always, check = self._options.auto == "always", self._options.check_relay
         named = sources.named(self._declared, host)
         links = host.links or {}
@@ -119,7 +147,7 @@ class _Stages:
         reach = host_reach.of(host.links) if warnings.disruptions(resolved, host) else Reach()
         return _Answers(desired, uuids, tuple(dict.fromkeys(messages)), reach)
 
-    def plan(self, host: Host, answers: _Answers) -> Plan[Network]:
+    def _plan(self, host: Host, answers: _Answers) -> Plan[Network]:
         options = self._options
         self._resolved = resolve(answers.desired, host, answers.uuids, force=options.force)
         planned = planner.plan_of(self._resolved, host, force=options.force)
@@ -129,19 +157,25 @@ class _Stages:
         )
         return replace(planned, warnings=(*planned.warnings, *answers.warnings, *disconnects))
 
-    def apply(self, steps: t.Sequence[Step[Network]], journal: Journal[Network]) -> None:
+    def _apply(self, steps: t.Sequence[Step[Network]], journal: Journal[Network]) -> None:
+        self.journal = journal
         self._networks.apply(steps, journal, None if self._options.force else self._confirm)
 
     def _confirm(self, step: Step[Network]) -> None:
-        """Refuse to stop a network that guests have started on, or were defined on, since the plan."""
+        """Refuse to stop a network that guests have started on, or were defined on, since the plan.
+
+        :raises StaleError: naming them.
+        """
         host = self._networks.observe({step.target})
         found = host.users_of(step.target)
         if step.recreates:
             found = tuple(user for user in found if user.live)
-        validate.refuse_use(step.target, "stopped", found, host.unreadable, step.path)
+        try:
+            validate.refuse_use(step.target, "stopped", found, host.unreadable, step.path)
+        except MacvtapError as exc:
+            raise StaleError(exc.message, path=exc.path) from exc
 
-    def result(self, outcome: Outcome[Network, Host]) -> dict[str, t.Any]:
-        """Return what the module returns."""
+    def _result(self, outcome: Outcome[Network, Host]) -> dict[str, t.Any]:
         diff, host = self._options.diff, outcome.host
         present = {desired.name for desired in self._declared if desired.state != ABSENT}
         planned = {one.desired.name: one.after for one in self._resolved}

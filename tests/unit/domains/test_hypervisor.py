@@ -24,9 +24,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Host,
     Iface,
     Nic,
-    StaleError,
 )
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.writes import Writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal

@@ -75,11 +75,3 @@ def test_a_conversion_names_what_it_loses() -> None:
     assert warning.startswith(f"web1 {A}: a macvtap link has no mtu; the conversion removes it")
     changed = step(Nic("web1", A, STORED), Nic("web1", A, LIVE), ("target", None, "macvtap0"))
     assert list(report.conversion_warnings(Plan((changed,)))) == []
-
-
-def test_what_earlier_attempts_have_kept_is_returned_too() -> None:
-    kept = step(Nic("web1", A), Nic("web1", A, STORED), ("state", "absent", "present"))
-    result = Plan[Nic]().result(diff=True)
-    merged = report.with_kept(result, [kept], diff=True)
-    assert (merged["changed"], len(merged["changes"]), len(merged["diff"])) == (True, 1, 1)
-    assert report.with_kept(result, [], diff=True) == result

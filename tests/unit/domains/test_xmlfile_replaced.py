@@ -14,8 +14,8 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _plan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import declare, planner, rollback, xmlfile
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic, StaleError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 
 from .xmlfiles import DOMAIN, MAC, TO_DIRECT, converge, never, put
