@@ -236,6 +236,10 @@ notes:
     network, a few milliseconds in which no guest can start on it. Without guests on it the module does that. With
     guests on it the change is only stored, unless O(force=true), and is listed in RV(restart_required). The next run
     after they have left restarts it.
+  - If the module is killed after it has stopped a network to restart it, a process that it has started beforehand
+    starts the network again.
+  - If another editor changes a network, or a guest starts on it, between the module's last look and its change, the
+    module undoes what it has done and starts over, up to twice.
   - In mode V(passthrough) nothing of an active network is changed while guests are on it, unless O(force=true). libvirt
     would forget which uplinks are in use.
   - If another editor defines the network at the moment when the module stores it, the run fails, because it counts

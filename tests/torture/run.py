@@ -18,10 +18,11 @@ from torture.files import PersistenceFiles
 from torture.host_access import HostAccess
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
+from torture.networks import DirectNetworks
 from torture.stage import ViolationError
 
 # Every machine counts its ``sequences`` and ``runs``, and raises ViolationError.
-MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, HostAccess, PersistenceFiles)
+MACHINES: tuple[t.Any, ...] = (DirectIface, DirectNetworks, MacvtapLinks, HostAccess, PersistenceFiles)
 # The number of sequences of one seed: small, so that a violation is reproduced quickly.
 _A_ROUND = 500
 

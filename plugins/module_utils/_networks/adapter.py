@@ -76,8 +76,8 @@ class Networks:
         else:
             self._overwritten.add(uuid)
 
-    def revert(self, steps: t.Sequence[Step[Network]]) -> None:
-        """Carry out the plan of an undo, and continue if a part of it fails.
+    def revert(self, steps: t.Sequence[Step[Network]], confirm: Confirm | None = None) -> None:
+        """Carry out the plan of an undo, and continue if a part of it fails; see apply() for ``confirm``.
 
         :raises MacvtapError: with everything that could not be restored.
         """
@@ -85,7 +85,7 @@ class Networks:
         failures = []
         for step in steps:
             try:
-                self.apply([step])
+                self.apply([step], confirm=confirm)
             except MacvtapError as exc:
                 failures.append(str(exc))
         if failures:

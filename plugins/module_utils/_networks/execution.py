@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
@@ -77,10 +78,14 @@ class Execution:
             self._do(UNDEFINED, handle.undefine, handle)
 
     def _store(self, after: Network, stored: t.Callable[[str, str], None]) -> t.Any:
-        handle = self._do(DEFINED, lambda: self._connection.handle.networkDefineXML(after.xml))
-        stored(after.uuid, handle.XMLDesc(self._connection.libvirt.VIR_NETWORK_XML_INACTIVE))
-        if self._counts.count(after.uuid) - self._count > 1:
-            stored(after.uuid, "")
+        # A rollback has to know whether it was this run alone.
+        with _signals.deferred():
+            handle = self._do(DEFINED, lambda: self._connection.handle.networkDefineXML(after.xml))
+            stored(after.uuid, handle.XMLDesc(self._connection.libvirt.VIR_NETWORK_XML_INACTIVE))
+            is_alone = self._counts.count(after.uuid) - self._count <= 1
+            if not is_alone:
+                stored(after.uuid, "")
+        if not is_alone:
             raise MacvtapError(
                 f"network {after.name!r} was changed by another editor at the moment when this run stored it",
                 path=self._step.path,
@@ -95,15 +100,18 @@ class Execution:
         elif was_active and self._step.recreates:
             self._restart(handle, handle.create, confirm)
         elif was_active:
-            self._update(handle, before, after)
+            self._update(handle, before, after, confirm)
         elif after.active:
             self._do(STARTED, handle.create, handle)
 
-    def _update(self, handle: t.Any, before: Network | None, after: Network) -> None:
+    def _update(self, handle: t.Any, before: Network | None, after: Network, confirm: Confirm | None) -> None:
         if before is None or before.live is None or after.live is None:
             return
+        updates = live.updates(before.live, after.live, self._connection.libvirt)
+        if updates:
+            self._confirm(confirm)
         affect_live = self._connection.libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
-        for update in live.updates(before.live, after.live, self._connection.libvirt):
+        for update in updates:
             self._do(UPDATED, lambda update=update: handle.update(*update, affect_live), handle)  # type: ignore[misc]
 
     def _restart(self, handle: t.Any, create: t.Callable[[], t.Any], confirm: Confirm | None) -> None:
@@ -130,7 +138,7 @@ class Execution:
         elif self._step.recreates:
             self._restart(handle, create, confirm)
         else:
-            self._update(handle, before, after)
+            self._update(handle, before, after, confirm)
         if before is not None and before.persistent:
             self._do(UNDEFINED, handle.undefine, handle)
 

@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     STOPPED,
     UNDEFINED,
     UPDATED,
+    Definition,
     Host,
     Network,
 )
@@ -88,6 +89,10 @@ def _undo_change(
     target, warnings = _stored(before, after, current, actions, host)
     if STOPPED in actions and before.active and not current.active:
         target = replace(target, active=True, live=before.live, live_xml=before.live_xml)
+    if actions & {STOPPED, RESTARTED} and _differs_from_stored(before):
+        warnings.append(
+            f"network {after.name!r} had other values than its stored ones, and has those since it was started again"
+        )
     if STARTED in actions and not before.active and current.active:
         using = _running(after.name, host)
         if using:
@@ -95,7 +100,7 @@ def _undo_change(
         else:
             target = replace(target, active=False, live=None, live_xml="")
     if actions & {RESTARTED, UPDATED} and before.live is not None and current.live is not None:
-        if comparable(current.live) != comparable(before.live):
+        if comparable(current.live) != comparable(_restartable(before, actions)):
             live, message = _live_before(step, current, restarted=RESTARTED in actions, host=host)
             warnings += [message] if message else []
             target = replace(target, live=live, live_xml=before.live_xml)
@@ -139,9 +144,28 @@ def _live_before(step: Step[Network], current: Network, *, restarted: bool, host
             return current.live, _changed_by_others(name)
     if running and current.live.mode == "passthrough":
         return current.live, f"network {name!r} is left as it is, because guests use it: {_running(name, host)}"
+    if restarted and _differs_from_stored(before):
+        # By a start of what is stored then.
+        return plain(before), ""
     lost = {user.uplink for user in running} - set(before.live.interfaces)
     kept = tuple(one for one in current.live.interfaces if one in lost)
-    return replace(plain(before.live), interfaces=(*before.live.interfaces, *kept)), ""
+    message = ""
+    if kept:
+        using = join_names([user.label for user in running if user.uplink in kept])
+        message = f"network {name!r} keeps the uplink {join_names(kept)}, because guests have started on it: {using}"
+    return replace(plain(before.live), interfaces=(*before.live.interfaces, *kept)), message
+
+
+def _restartable(before: Network, actions: frozenset[str]) -> Definition:
+    """Return what the network had, or the nearest that a restart gives it."""
+    if RESTARTED in actions and _differs_from_stored(before):
+        return before
+    return before.live or before
+
+
+def _differs_from_stored(before: Network) -> bool:
+    """Whether a start does not give an active network what it had."""
+    return before.persistent and before.live is not None and comparable(before) != comparable(before.live)
 
 
 def _items(network: Network) -> list[tuple[str, str]]:

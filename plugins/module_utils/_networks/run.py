@@ -10,7 +10,6 @@ import uuid
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _attempts
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reach as host_reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
@@ -115,7 +114,7 @@ class _Attempt:
             self._apply,
             rollback.undo,
             inquire=self._inquire,
-            revert=self._networks.revert,
+            revert=self._revert,
             check_mode=self._options.check_mode,
             roll_back=self._options.on_error == "rollback",
         )
@@ -161,19 +160,22 @@ class _Attempt:
         self.journal = journal
         self._networks.apply(steps, journal, None if self._options.force else self._confirm)
 
+    def _revert(self, steps: t.Sequence[Step[Network]]) -> None:
+        self._networks.revert(steps, None if self._options.force else self._confirm_running)
+
     def _confirm(self, step: Step[Network]) -> None:
-        """Refuse to stop a network that guests have started on, or were defined on, since the plan.
+        """Refuse to take something from guests that have started on a network, or were defined on it, since the plan.
 
         :raises StaleError: naming them.
         """
-        host = self._networks.observe({step.target})
-        found = host.users_of(step.target)
-        if step.recreates:
-            found = tuple(user for user in found if user.live)
-        try:
-            validate.refuse_use(step.target, "stopped", found, host.unreadable, step.path)
-        except MacvtapError as exc:
-            raise StaleError(exc.message, path=exc.path) from exc
+        validate.confirm(step, self._networks.observe({step.target}))
+
+    def _confirm_running(self, step: Step[Network]) -> None:
+        """As _confirm(), for guests that run: what this run has made goes although it is in a stored configuration.
+
+        :raises StaleError: naming them.
+        """
+        validate.confirm(step, self._networks.observe({step.target}), running=True)
 
     def _result(self, outcome: Outcome[Network, Host]) -> dict[str, t.Any]:
         diff, host = self._options.diff, outcome.host

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import validate as shared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     Portgroup,
     User,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
@@ -146,6 +147,33 @@ def _portgroup_users(name: str, resolved: Resolved, host: Host) -> None:
             f"portgroup {name!r} of network {resolved.desired.name!r} is used by {_who(chosen, host.unreadable)}. "
             "libvirt would start them without its settings. Change them first, or set force: true",
             path=join_path(path, "state"),
+        )
+
+
+def confirm(step: Step[Network], host: Host, *, running: bool = False) -> None:
+    """Refuse a step that takes something from guests that use the network by now.
+
+    ``running`` disregards those that only have it stored.
+
+    :raises StaleError: naming them.
+    """
+    before, after = step.before, step.after
+    found = [user for user in host.users_of(step.target) if user.live or not running]
+    what = "stopped"
+    if after is not None and after.active:
+        what = "changed"
+        found = [user for user in found if user.live]
+        live = before.live if before is not None else None
+        if not step.recreates and live is not None and live.mode != "passthrough":
+            # Only those on an uplink that goes.
+            gone = set(live.interfaces) - set((after.live or after).interfaces)
+            found = [user for user in found if user.uplink in gone]
+            if not gone:
+                return
+    if found or host.unreadable:
+        raise StaleError(
+            f"network {step.target!r} is used by {_who(found, host.unreadable)} by now, and is not {what}. Run again",
+            path=step.path,
         )
 
 

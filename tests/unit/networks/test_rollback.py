@@ -140,3 +140,17 @@ def test_an_uplink_that_a_guest_got_meanwhile_stays_in_the_active_network() -> N
     assert after is not None
     assert after.live is not None
     assert (after.interfaces, after.live.interfaces) == (("eth0",), ("eth0", "eth1"))
+    assert planned.warnings == (
+        "network 'lan' keeps the uplink eth1, because guests have started on it: web1 (52:54:00:00:00:0a, running)",
+    )
+
+
+@pytest.mark.parametrize("action", [STOPPED, RESTARTED])
+def test_a_start_gives_the_network_what_is_stored(action: str) -> None:
+    before = network(MORE, BEFORE)
+    planned = undo(before, None, replace(before, active=False, live=None, live_xml=""), action)
+    assert "had other values than its stored ones" in planned.warnings[0]
+    assert len(planned.steps) == 1
+    # As it is then.
+    done = undo(before, before, network(MORE, MORE), action)
+    assert (done.steps, done.warnings) == ((), planned.warnings)
