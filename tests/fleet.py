@@ -41,11 +41,12 @@ def found(
     version: str | None = "9.0.0",
     relay: t.Mapping[str, bool] | None = None,
     reach: Reach = report.NO_REACH,
+    functions: t.Mapping[str, t.Sequence[str]] | None = None,
 ) -> Values:
     """Return the current state of a host with the uplink eth0, and with ``more`` links and domains."""
     links = [uplink(number), *(thing for thing in more if isinstance(thing, Link))]
     there = {link.name: link for link in links}
-    reported = report.links(there, {}, reach)
+    reported = report.links(there, {}, reach, functions or {})
     for link in reported:
         link["reflective_relay"] = (relay or {}).get(link["name"])
     return {

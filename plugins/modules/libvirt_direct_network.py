@@ -168,7 +168,8 @@ options:
   pf:
     description:
       - An SR-IOV physical function whose virtual functions are the uplinks. Implies O(mode=passthrough).
-      - libvirt refuses to start the network if it has no virtual functions.
+      - libvirt starts no network without virtual functions. So it is refused if it is known to have none, unless
+        O(state=inactive).
       - Mutually exclusive with O(interfaces).
     type: str
   virtualport: *virtualport

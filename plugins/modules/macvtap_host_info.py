@@ -212,6 +212,15 @@ links:
         - V(null) if that is not known, and for links that are not in O(relay).
       type: bool
       returned: always
+    virtual_functions:
+      description:
+        - The SR-IOV virtual functions of its device, by the names of their links, or by PCI address if they have none
+          here.
+        - V(null) for links that are not those of a PCI device.
+      version_added: 0.2.0
+      type: list
+      elements: str
+      returned: always
     addresses:
       description: The host's IP addresses on it with prefix lengths, without link-local ones.
       type: list
@@ -244,6 +253,7 @@ links:
       unfit:
       unfit_vlan:
       reflective_relay:
+      virtual_functions: []
 connections:
   description: The connections that Ansible uses.
   returned: success
@@ -420,7 +430,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rea
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink, sriov
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
@@ -440,7 +450,7 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, support.evaluate(running)),
-        "links": report.links(links, _reflects(relay, links), reach),
+        "links": report.links(links, _reflects(relay, links), reach, sriov.functions(links)),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,
         "networks": None if networks is None else report.networks(networks),

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.udev_rules import Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import holders, messages, netlink, sriov
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Holder, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Step
 
@@ -49,22 +48,15 @@ def with_host_links(host: Host, sources: t.Collection[str], rules: Rules) -> Hos
         )
         for name, domain in host.domains.items()
     }
-    non_vfs = frozenset(link.name for link in links.values() if link.pci and _is_non_vf(link.pci))
     return replace(
         host,
         domains=domains,
         links=links,
         holders=held,
         all_holders=complete,
-        non_vfs=non_vfs,
+        non_vfs=sriov.non_vfs(links),
         **rules._asdict(),
     )
-
-
-def _is_non_vf(pci: str) -> bool:
-    # sysfs has the PCI devices of all network namespaces. Without it nothing is known.
-    device = f"/sys/bus/pci/devices/{pci}"
-    return os.path.isdir(device) and not os.path.lexists(f"{device}/physfn")
 
 
 def _with_rule(iface: Iface, rules: Rules) -> Iface:

@@ -14,8 +14,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.disruption import Disruption, Loss
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired, Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, join_names, suggest
 
 # Kind, message and remedy.
@@ -29,7 +30,8 @@ def conflicts(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
         network = host.networks.get(declared.name)
         if network is None:
             continue
-        for finding in (*_uplinks(network, host), *_alone(network, host, users), *_pool(network, declared, users)):
+        on_it = users.get(declared.name, ())
+        for finding in (*_uplinks(network, host), *_alone(network, host, users), *_pool(network, on_it, host)):
             yield finding, Place(host.name, network=declared.name, seen="declared")
     for nic in host.nics:
         if nic.desired is not None and nic.network is not None and host.networks_known:
@@ -129,10 +131,19 @@ def _other_networks(network: Network, uplink: str, host: Host) -> t.Iterator[str
             yield f"network {other.name}"
 
 
-def _pool(network: Network, declared: Desired, users: t.Mapping[str, t.Sequence[Nic]]) -> t.Iterator[_Finding]:
+def _pool(network: Network, nics: t.Sequence[Nic], host: Host) -> t.Iterator[_Finding]:
     """Find networks in mode passthrough with more NICs than uplinks: the last guests could not start."""
-    nics, uplinks = users.get(declared.name, ()), len(network.interfaces)
-    if network.mode == "passthrough" and 0 < uplinks < len(nics):
-        has = f"{uplinks} uplink{'s' if uplinks > 1 else ''} for {len(nics)} NICs"
+    if network.mode != "passthrough":
+        return
+    uplinks, word, remedy = len(network.interfaces), "uplink", "Declare more uplinks, or fewer NICs"
+    if network.pf is not None:
+        link = parents.lookup(network.pf, host.links)
+        functions = host.functions.get(link.name, () if link.kind else None) if link is not None else None
+        if functions == () and network.active:
+            message = f"{network.pf}, the pf of network {network.name}, has no virtual functions"
+            yield "network", f"{message}: libvirt does not start it", "Create some, or declare another pf"
+        uplinks, word, remedy = len(functions or ()), "virtual function", "Create more, or declare fewer NICs"
+    if 0 < uplinks < len(nics):
+        has = f"{uplinks} {word}{'s' if uplinks > 1 else ''} for {len(nics)} NICs"
         message = f"network {network.name} in mode passthrough has {has}, each of which takes one"
-        yield "network", message, "Declare more uplinks, or fewer NICs"
+        yield "network", message, remedy

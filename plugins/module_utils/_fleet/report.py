@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
@@ -30,8 +31,16 @@ Values = t.Mapping[str, t.Any]
 NO_REACH = Reach()
 
 
-def links(current: Links, reflects: t.Mapping[str, bool | None], reach: Reach = NO_REACH) -> list[dict[str, t.Any]]:
-    """Return the host's links by ifindex. ``reflects`` has which links' switches reflect; ``reach`` is the host's."""
+def links(
+    current: Links,
+    reflects: t.Mapping[str, bool | None],
+    reach: Reach = NO_REACH,
+    functions: t.Mapping[str, t.Sequence[str]] = MappingProxyType({}),
+) -> list[dict[str, t.Any]]:
+    """Return the host's links by ifindex.
+
+    ``reflects`` has which links' switches reflect, ``functions`` their virtual functions; ``reach`` is the host's.
+    """
     return [
         {
             **{name: getattr(link, name) for name in _LINK},
@@ -43,6 +52,7 @@ def links(current: Links, reflects: t.Mapping[str, bool | None], reach: Reach = 
             "unfit": _refusal(validate.check_parent, link, current),
             "unfit_vlan": _refusal(vlan_validate.check_parent, link, current),
             "reflective_relay": reflects.get(link.name),
+            "virtual_functions": list(functions[link.name]) if link.name in functions else None,
             "addresses": reachability.own_addresses(link, reach),
             "routes": reachability.own_routes(link, reach),
         }

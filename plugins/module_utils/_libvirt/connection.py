@@ -33,6 +33,12 @@ _HINTS = (
         "live: none and restart the domain",
     ),
     (
+        # Of a network with a pf. libvirt misspells it.
+        "No usable Vf",
+        "The link that pf names has no virtual functions that are bound to a network driver. Create some first "
+        "(sriov_numvfs in the directory of its device in sysfs), or set pf to another link",
+    ),
+    (
         "boot elements cannot be used together",
         "libvirt adds <boot dev='hd'/> to a domain whose devices have no boot order. Remove <boot dev=…/> "
         "from the domain's <os> first (virsh edit), and give its disk a boot order",

@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris, writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, sriov
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import reader, users
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.execution import Confirm, Execution
@@ -55,8 +53,7 @@ class Networks:
             return replace(host, links_unknown=uris.unknown_links(connection.uri))
         names_of = {one for network in found.values() for one in (*network.interfaces, network.pf) if one}
         links = _links({*names_of, *uplinks})
-        non_vfs = frozenset(link.name for link in links.values() if link.pci and _is_non_vf(link.pci))
-        return replace(host, links=links, non_vfs=non_vfs, functions=_functions(links))
+        return replace(host, links=links, non_vfs=sriov.non_vfs(links), functions=sriov.functions(links))
 
     def apply(
         self, steps: t.Sequence[Step[Network]], journal: Journal[Network] | None = None, confirm: Confirm | None = None
@@ -95,22 +92,3 @@ class Networks:
 def _links(names: t.Collection[str]) -> Links:
     with netlink.session() as session:
         return session.observe(set(), parents=set(names))
-
-
-def _functions(links: Links) -> dict[str, tuple[str, ...]]:
-    """Return the virtual functions of physical functions, both by the names that their links have here."""
-    by_pci = {link.pci: link.name for link in links.values() if link.pci}
-    found = {}
-    for pci, name in by_pci.items():
-        device = f"/sys/bus/pci/devices/{pci}"
-        with contextlib.suppress(OSError):
-            entries = [entry for entry in sorted(os.listdir(device)) if entry.startswith("virtfn")]
-            addresses = [os.path.basename(os.path.realpath(f"{device}/{entry}")) for entry in entries]
-            found[name] = tuple(by_pci[address] for address in addresses if address in by_pci)
-    return found
-
-
-def _is_non_vf(pci: str) -> bool:
-    # sysfs has the PCI devices of all network namespaces. Without it nothing is known.
-    device = f"/sys/bus/pci/devices/{pci}"
-    return os.path.isdir(device) and not os.path.lexists(f"{device}/physfn")

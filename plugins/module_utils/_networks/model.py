@@ -166,8 +166,8 @@ class Host:
     ``users`` has the NICs on each network by its name. ``unreadable`` are domains that this user may not read, so that
     they may be on any network. ``links`` are the host's links, None where they are not known; ``links_unknown`` is the
     reason. ``non_vfs`` are the links that are known not to be SR-IOV virtual functions. ``functions`` are the virtual
-    functions of physical functions, by name. ``overwritten`` are the UUIDs of networks that another editor stored at
-    the same moment.
+    functions of links, by name or, if they have no link here, by PCI address; () if there are none. ``overwritten`` are
+    the UUIDs of networks that another editor stored at the same moment.
     """
 
     uri: str

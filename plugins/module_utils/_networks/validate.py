@@ -39,15 +39,35 @@ def network(resolved: Resolved, host: Host) -> None:
     if host.links is not None:
         for name in moved:
             _uplink(name, _path_of(name, resolved), host)
-        if after.pf is not None and after.pf != current.pf and link_of(after.pf, host.links) is None:
-            raise MacvtapError(
-                f"there is no link {after.pf} on this host{parents.candidates(after.pf, host.links)}",
-                path=join_path(path, "pf"),
-            )
+        if after.pf is not None:
+            _physical_function(after.pf, resolved, host)
     if after.values.get("virtualport.type") and (moved or changed):
         _virtualport(after, join_path(path, "virtualport.type"), host)
     for portgroup in after.portgroups:
         _portgroup(portgroup, resolved, host, moved=bool(moved))
+
+
+def _physical_function(name: str, resolved: Resolved, host: Host) -> None:
+    """Refuse a pool that libvirt would not start: one without virtual functions."""
+    before, after = resolved.before, resolved.after
+    path, links_here = join_path(resolved.desired.path, "pf"), host.links or {}
+    link = link_of(name, links_here)
+    if link is None:
+        if before is None or before.pf != name:
+            raise MacvtapError(f"there is no link {name} on this host{parents.candidates(name, links_here)}", path=path)
+        return
+    starts = after is not None and after.active and (before is None or not before.active or resolved.restarts)
+    if not starts or host.functions.get(link.name, () if link.kind else None) != ():
+        return
+    what = f"is a {link.kind} link, which has no virtual functions" if link.kind else "has no virtual functions"
+    hint = (
+        "Set pf to an SR-IOV physical function"
+        if link.kind
+        else (f"Create some first, as with 'echo 4 > /sys/class/net/{link.name}/device/sriov_numvfs'")
+    )
+    raise MacvtapError(
+        f"{link.name} {what}, and libvirt starts no pool without any. {hint}, or set interfaces instead", path=path
+    )
 
 
 def _portgroup(portgroup: Portgroup, resolved: Resolved, host: Host, *, moved: bool) -> None:

@@ -46,5 +46,6 @@ def disruptions(resolved: t.Iterable[Resolved], host: Host) -> tuple[Disruption,
 def _passed_through(definition: Definition | None, host: Host) -> set[str]:
     if definition is None or definition.mode != "passthrough":
         return set()
-    found = (link_of(name, host.links or {}) for name in definition.interfaces)
-    return {*(link.name for link in found if link is not None), *host.functions.get(definition.pf or "", ())}
+    names = (*definition.interfaces, *host.functions.get(definition.pf or "", ()))
+    found = (link_of(name, host.links or {}) for name in names)
+    return {link.name for link in found if link is not None}

@@ -218,7 +218,10 @@ def test_a_veth_link_gets_no_virtual_port() -> None:
 
 
 def test_an_uplink_that_passes_to_guests_is_lost_to_the_host() -> None:
-    where = host(network(), functions={"eth2": ("vf0", "vf1")})
+    # A guest has the other one.
+    functions = {"eth2": ("vf0", "vf1", "0000:01:10.2")}
+    links = {**LINKS, **{name: Link(name, index=index) for index, name in enumerate(("vf0", "vf1"), 7)}}
+    where = replace(host(network(), functions=functions), links=links)
     for options, lost in (
         ({"pf": "eth2"}, ["vf0", "vf1"]),
         ({"mode": "passthrough"}, ["eth0", "eth1"]),
