@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import types
 import typing as t
 
@@ -122,6 +123,16 @@ def run_module(
     except (IndexError, ValueError) as exc:
         raise AssertionError(f"no result from {name}: {done.stdout!r} {done.stderr!r}") from exc
     return {**result, "rc": done.returncode}
+
+
+def until(true: t.Callable[[], bool], seconds: float = 30) -> bool:
+    """Wait for a condition, and return whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @contextlib.contextmanager

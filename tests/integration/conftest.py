@@ -19,6 +19,7 @@ import sys
 import typing as t
 
 import direct_iface
+import direct_network
 import libvirtd_fixture
 import preloaded
 import pytest
@@ -238,6 +239,19 @@ def started(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
     hv.define(direct_iface.domain("web1", direct_iface.nic(direct_iface.A)))
     hv.virsh("start", "web1")
     return hv
+
+
+@pytest.fixture
+def nets(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
+    """A hypervisor with networks."""
+    direct_network.define_networks(hv)
+    return hv
+
+
+@pytest.fixture
+def networks(hv: libvirtd_fixture.Hypervisor) -> direct_network.Networks:
+    """libvirt_direct_network on a hypervisor without networks."""
+    return direct_network.Networks(hv)
 
 
 @pytest.fixture(scope="module")
