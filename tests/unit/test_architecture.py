@@ -57,10 +57,6 @@ LONG = {
     "tests/torture/fake_libvirt.py",
     "tests/torture/stage.py",
     "tests/torture/world.py",
-    "tests/unit/domains/test_networks.py",
-    "tests/unit/domains/test_sequences.py",
-    "tests/unit/domains/test_xml.py",
-    "tests/unit/fleet/test_networks.py",
 }
 
 DOCS = PLUGINS.parent / "docs" / "dev"
