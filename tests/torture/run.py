@@ -18,7 +18,7 @@ from torture.files import PersistenceFiles
 from torture.host_access import HostAccess
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 # Every machine counts its ``sequences`` and ``runs``, and raises ViolationError.
 MACHINES: tuple[t.Any, ...] = (DirectIface, MacvtapLinks, HostAccess, PersistenceFiles)

@@ -54,9 +54,6 @@ DOCUMENTATION = (["DOCUMENTATION"], ["EXAMPLES"], ["RETURN"])
 # Files that are still to be split.
 LONG = {
     "extensions/molecule/lab/taptalk.py",
-    "tests/torture/fake_libvirt.py",
-    "tests/torture/stage.py",
-    "tests/torture/world.py",
 }
 
 DOCS = PLUGINS.parent / "docs" / "dev"

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from torture.actions import Action
+from torture.actions import Action, Event
 from torture.nics import Nic
 from torture.sequence import Sequence
-from torture.stage import Event
 from torture.world import World
 
 A, B, C, D = (f"52:54:00:00:00:0{digit}" for digit in "abcd")

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from torture.actions import Action
+from torture.actions import Action, Event
 from torture.sequence import Sequence
-from torture.stage import Event
 from torture.world import World
 
 from .sequences import A, B, C, during, host, macs, nic
