@@ -29,6 +29,7 @@ OTHER_ROOT = os.environ.get("MACVTAP_TEST_ROOT", "")
 # There a virtual environment of the machine's has no interpreter.
 PYTHON = "/usr/bin/python3" if OTHER_ROOT else sys.executable
 MODULES = "ansible_collections.linuxvirt.macvtap.plugins.modules"
+ROOT_ONLY = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 # The newest pyroute2, and the one that Debian 12 has (0.7.2).
 PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
 

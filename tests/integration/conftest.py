@@ -20,7 +20,9 @@ import typing as t
 
 import direct_iface
 import direct_network
+import lan as lans
 import libvirtd_fixture
+import managed
 import preloaded
 import pytest
 import reflecting
@@ -252,6 +254,26 @@ def nets(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
 def networks(hv: libvirtd_fixture.Hypervisor) -> direct_network.Networks:
     """libvirt_direct_network on a hypervisor without networks."""
     return direct_network.Networks(hv)
+
+
+@pytest.fixture
+def host(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[managed.Host]:
+    """A hypervisor without any boot configuration; what a test makes of it goes with the test."""
+    with managed.lent(hv) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _shared_lan() -> t.Iterator[lans.Lan]:
+    with lans.made() as made:
+        yield made
+
+
+@pytest.fixture
+def lan(_shared_lan: lans.Lan) -> t.Iterator[lans.Lan]:
+    """A LAN with nothing on the host but its uplink; what a test makes there goes with it."""
+    yield _shared_lan
+    _shared_lan.clear()
 
 
 @pytest.fixture(scope="module")

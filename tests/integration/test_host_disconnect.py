@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from pathlib import Path
 
 import lan as lans
 import pytest
 from lan import Connected, Lan
-from support import Meanwhile, run_module
+from support import ROOT_ONLY, Meanwhile, run_module
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 PASSTHRU = {"name": "mt0", "parent": "eth0", "mode": "passthru"}
 MT0 = {"name": "mt0", "parent": "eth0", "mode": "bridge", "addrgenmode": "none"}

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -14,9 +13,9 @@ import typing as t
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
-from support import MODULES, PYTHON, Killed, ansible_path, module_environment, module_input, running_module
+from support import MODULES, PYTHON, ROOT_ONLY, Killed, ansible_path, module_environment, module_input, running_module
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 KILLS = 16
 # IPv4 alone: the detection of IPv6 duplicates takes seconds in which nothing else happens.
