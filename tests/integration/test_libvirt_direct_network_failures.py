@@ -5,21 +5,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 
 import direct_iface
 import pytest
 from direct_iface import A, Result, domain, ok
 from direct_network import Networks, nic_on
-from support import (
-    MODULES,
-    Meanwhile,
-    ansible_path,
-    module_command,
-    module_environment,
-    module_input,
-    run_module,
-)
+from support import meanwhile, run_module, running_module
 
 pytestmark = direct_iface.MARKS
 
@@ -47,9 +38,9 @@ def test_a_failure_puts_all_networks_back(networks: Networks) -> None:
 def test_what_another_editor_changes_meanwhile_is_not_overwritten(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     update = ["virsh", "net-update", "lan", "add", "portgroup", "<portgroup name='theirs'/>", "--config"]
-    meanwhile = Meanwhile("after", "_networks.planner.plan_of", update)
+    edited = meanwhile("after", "_networks.planner.plan_of", update)
     params = {"name": "lan", "interfaces": ["up1"]}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, meanwhile=meanwhile)
+    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=edited)
     assert "changed by another editor while this ran" in failed["msg"]
     assert "name='theirs'" in networks.xml("lan")
     assert "eth0" in networks.xml("lan")
@@ -58,9 +49,9 @@ def test_what_another_editor_changes_meanwhile_is_not_overwritten(networks: Netw
 def test_a_guest_that_starts_meanwhile_keeps_its_network(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     networks.hv.define(domain("web1", nic_on(A)))
-    meanwhile = Meanwhile("after", "_networks.planner.plan_of", ["virsh", "start", "web1"])
+    started = meanwhile("after", "_networks.planner.plan_of", ["virsh", "start", "web1"])
     params = {"name": "lan", "mode": "vepa"}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, meanwhile=meanwhile)
+    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=started)
     assert "is used by web1" in failed["msg"]
     assert failed["msg"].endswith("The host is as it was before")
     assert "vepa" not in networks.xml("lan")
@@ -81,17 +72,8 @@ def acting(self, before):
     return handle
 adapter._Run._unchanged = acting
 """
-    program = f"""
-import runpy, sys
-sys.path.append({ansible_path()!r})
-{code}
-del sys.argv[1:]
-runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
-"""
-    python, dash, _code = module_command("libvirt_direct_network")
     params = {"name": "lan", "interfaces": ["up1"]}
-    prefix = [*networks.hv.prefix, python, dash, program, "--"]
-    failed = run_module("libvirt_direct_network", params, prefix=prefix)
+    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=code)
     assert "changed by another editor at the moment when this run stored it" in failed["msg"]
     assert failed["msg"].endswith("What the other editor has stored of network 'lan' may be lost. Check it")
 
@@ -100,23 +82,17 @@ runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", a
 def test_a_run_that_is_killed_leaves_what_the_next_one_completes(networks: Networks, moment: str) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     owner = "virConnect" if moment == "networkDefineXML" else "virNetwork"
-    program = f"""
-import libvirt, os, runpy, signal, sys
-sys.path.append({ansible_path()!r})
+    patch = f"""
+import libvirt, os, signal
 real = libvirt.{owner}.{moment}
 def killed(self, *arguments):
     real(self, *arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 libvirt.{owner}.{moment} = killed
-runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
 """
     params: Result = {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False}
-    python, dash, _code = module_command("libvirt_direct_network")
-    command = [*networks.hv.prefix, python, dash, program]
-    done = subprocess.run(
-        command, input=module_input(params), capture_output=True, text=True, check=False, env=module_environment()
-    )
-    assert done.returncode == -signal.SIGKILL
+    with running_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=patch) as process:
+        assert process.wait(120) == -signal.SIGKILL
     ok(networks(**params))
     assert not ok(networks(**params))["changed"]
     assert "mode='vepa'" in networks.xml("lan", live=True)

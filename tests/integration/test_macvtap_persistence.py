@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import typing as t
 
 import pytest
 from managed import ETC, LINK, LINKS, PROGRAM, Host
-from support import MODULES, PYTHONS, ROOT_ONLY, module_environment, module_input
+from support import PYTHONS, ROOT_ONLY, running_module
 
 pytestmark = ROOT_ONLY
 HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
@@ -130,23 +128,15 @@ def test_a_killed_run_leaves_complete_files_and_the_next_run_finishes(host: Host
     killed = 0
     for number, side in ((number, side) for number in range(1, 8) for side in both):
         # Just before it puts the file in place that it has written.
-        code = (
-            "import os, runpy, signal, sys; replace = os.replace; done = []\n"
+        patch = (
+            "import os, signal; replace = os.replace; done = []\n"
             "def kill(*paths, **more):\n"
             f"    done.append(paths); len(done) == {number} and os.kill(os.getpid(), signal.SIGKILL)\n"
             "    return replace(*paths, **more)\n"
             "os.replace = kill\n"
-            f"runpy.run_module({MODULES + '.macvtap_persistence'!r}, run_name='__main__', alter_sys=True)"
         )
-        ended = subprocess.run(
-            [*host.hv.prefix, sys.executable, "-c", code],
-            input=module_input(side),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=module_environment(),
-        )
-        killed += ended.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        with running_module("macvtap_persistence", side, prefix=host.hv.prefix, patch=patch) as process:
+            killed += process.wait(120) in (-signal.SIGKILL, 128 + signal.SIGKILL)
         for path in host.files():
             # What it had not put in place yet, no manager reads.
             if "/.macvtap-" not in path:
