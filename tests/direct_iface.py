@@ -12,7 +12,7 @@ import time
 import typing as t
 
 import pytest
-from support import MODULES, ansible_path, module_command, run_module
+from support import run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -43,16 +43,9 @@ def on(hv: Hypervisor) -> Module:
 
 def run_beside(hv: Hypervisor, code: str, params: Result) -> Result:
     """Run the module with ``code`` having changed what it consists of: somebody else acts at the very moment."""
-    program = f"""
-import runpy, sys, libvirt
-sys.path.append({ansible_path()!r})
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.hypervisor import Hypervisor
-{code}
-del sys.argv[1:]
-runpy.run_module({MODULES + ".libvirt_direct_iface"!r}, run_name="__main__", alter_sys=True)
-"""
-    python, dash, _code = module_command("libvirt_direct_iface")
-    return run_module("libvirt_direct_iface", params, prefix=[*hv.prefix, python, dash, program, "--"])
+    package = "ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains"
+    patch = f"import libvirt\nfrom {package}.hypervisor import Hypervisor\n{code}"
+    return run_module("libvirt_direct_iface", params, prefix=hv.prefix, patch=patch)
 
 
 def nic(mac: str, source: str = "eth0", mode: str = "bridge", more: str = "") -> str:

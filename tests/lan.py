@@ -144,7 +144,7 @@ class Lan:
         subprocess.run(["bridge", "-n", self.switch.name, "link", "set", "dev", "to-host", "hairpin", word], check=True)
 
 
-_NUMBERS = itertools.count(2200)
+_LANS, _NUMBERS = itertools.count(), itertools.count(2200)
 
 
 def another_port() -> str:
@@ -212,7 +212,8 @@ def session(lan: Lan, directory: Path, name: str) -> t.Iterator[None]:
 
 @contextlib.contextmanager
 def made() -> t.Iterator[Lan]:
-    names = [f"access-{what}-{os.getpid()}" for what in ("switch", "host", "guest", "peer")]
+    number = next(_LANS)
+    names = [f"access-{what}-{os.getpid()}-{number}" for what in ("switch", "host", "guest", "peer")]
     machines = [Machine(name) for name in names]
     switch, host, _guest, peer = machines
     try:

@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import types
 import typing as t
 
@@ -28,6 +29,7 @@ OTHER_ROOT = os.environ.get("MACVTAP_TEST_ROOT", "")
 # There a virtual environment of the machine's has no interpreter.
 PYTHON = "/usr/bin/python3" if OTHER_ROOT else sys.executable
 MODULES = "ansible_collections.linuxvirt.macvtap.plugins.modules"
+ROOT_ONLY = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
 # The newest pyroute2, and the one that Debian 12 has (0.7.2).
 PYTHONS = [pytest.param(sys.executable, id="newest"), pytest.param("/usr/bin/python3", id="debian")]
 
@@ -39,11 +41,12 @@ def ansible_path() -> str:
     return str(pathlib.Path(ansible.__file__).parent.parent)
 
 
-def module_command(name: str, python: str = PYTHON, meanwhile: Meanwhile | None = None) -> list[str]:
+def module_command(name: str, python: str = PYTHON, patch: str = "") -> list[str]:
+    """Return the command that runs a module. ``patch`` is code that first changes what the module consists of."""
     # A foreign interpreter finds ansible-core behind its own packages, so that it is these which the module meets.
     code = (
         f"import runpy, sys; sys.path.append({ansible_path()!r})\n"
-        f"{meanwhile.code() if meanwhile else ''}"
+        f"{patch}\n"
         f"runpy.run_module({MODULES + '.' + name!r}, run_name='__main__', alter_sys=True)"
     )
     return [python, "-c", code]
@@ -54,27 +57,22 @@ def module_input(params: t.Mapping[str, t.Any], *, check: bool = False, diff: bo
     return json.dumps({"ANSIBLE_MODULE_ARGS": args})
 
 
-class Meanwhile(t.NamedTuple):
-    """A command that somebody else runs while the module does: once, right before or after a function of ours."""
+def meanwhile(when: str, function: str, command: t.Sequence[str]) -> str:
+    """Return a patch by which others run a command once, "before" or "after" a function.
 
-    when: str  # "before" or "after"
-    function: str  # such as _host_access.reachability.checked
-    command: t.Sequence[str]
-
-    def code(self) -> str:
-        package, _dot, name = f"ansible_collections.linuxvirt.macvtap.plugins.module_utils.{self.function}".rpartition(
-            "."
-        )
-        return (
-            f"import {package} as package, subprocess\n"
-            f"real, acts = package.{name}, [lambda: subprocess.run({list(self.command)!r}, check=True)]\n"
-            "def acting(*args, **how):\n"
-            f"    acts.pop()() if acts and {self.when == 'before'} else None\n"
-            "    result = real(*args, **how)\n"
-            "    acts.pop()() if acts else None\n"
-            "    return result\n"
-            f"package.{name} = acting\n"
-        )
+    ``function`` is one of ours, such as _host_access.reachability.checked.
+    """
+    package, _dot, name = f"ansible_collections.linuxvirt.macvtap.plugins.module_utils.{function}".rpartition(".")
+    return (
+        f"import {package} as package, subprocess\n"
+        f"real, acts = package.{name}, [lambda: subprocess.run({list(command)!r}, check=True)]\n"
+        "def acting(*args, **how):\n"
+        f"    acts.pop()() if acts and {when == 'before'} else None\n"
+        "    result = real(*args, **how)\n"
+        "    acts.pop()() if acts else None\n"
+        "    return result\n"
+        f"package.{name} = acting\n"
+    )
 
 
 def module_environment() -> dict[str, str]:
@@ -92,23 +90,23 @@ def run_module(
     python: str = PYTHON,
     prefix: t.Sequence[str] = (),
     timeout: float = 120,
-    meanwhile: Meanwhile | None = None,
+    patch: str = "",
     alone: bool = False,
 ) -> dict[str, t.Any]:
     """Run the module ``name`` in a process of its own and return its result, with ``rc`` added.
 
     ``prefix`` is a command to run it under (``["ip", "netns", "exec", "ns"]``), ``python`` the interpreter: a
-    foreign one finds ansible-core in this one's packages. ``alone`` is a process that has not been forked by one
-    that has imported the module (see preloaded.py).
+    foreign one finds ansible-core in this one's packages. ``patch``: see :func:`module_command`. ``alone`` is a
+    process that has not been forked by one that has imported the module (see preloaded.py).
     """
     given, environment = module_input(params, check=check, diff=diff), module_environment()
     done: preloaded.Run | subprocess.CompletedProcess[str] | None = None
-    if python == PYTHON and meanwhile is None and not alone:
+    if python == PYTHON and not patch and not alone:
         program = preloaded.Program(python, f"{MODULES}.{name}", [ansible_path()], environment)
         done = preloaded.run(prefix, program, given, timeout)
     if done is None:
         done = subprocess.run(
-            [*prefix, *module_command(name, python, meanwhile)],
+            [*prefix, *module_command(name, python, patch)],
             input=given,
             capture_output=True,
             text=True,
@@ -124,12 +122,22 @@ def run_module(
     return {**result, "rc": done.returncode}
 
 
+def until(true: t.Callable[[], bool], seconds: float = 30) -> bool:
+    """Wait for a condition, and return whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 @contextlib.contextmanager
 def running_module(
-    name: str, params: t.Mapping[str, t.Any], *, prefix: t.Sequence[str] = (), **how: t.Any
+    name: str, params: t.Mapping[str, t.Any], *, prefix: t.Sequence[str] = (), patch: str = "", **how: t.Any
 ) -> t.Iterator[subprocess.Popen[str]]:
     """Start the module and let the caller wait for it, or kill it; ``how`` is for Popen."""
-    command = [*prefix, *module_command(name)]
+    command = [*prefix, *module_command(name, patch=patch)]
     outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **how}
     environment = module_environment()
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment, **outputs) as process:

@@ -19,7 +19,10 @@ import sys
 import typing as t
 
 import direct_iface
+import direct_network
+import lan as lans
 import libvirtd_fixture
+import managed
 import preloaded
 import pytest
 import reflecting
@@ -238,6 +241,39 @@ def started(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
     hv.define(direct_iface.domain("web1", direct_iface.nic(direct_iface.A)))
     hv.virsh("start", "web1")
     return hv
+
+
+@pytest.fixture
+def nets(hv: libvirtd_fixture.Hypervisor) -> libvirtd_fixture.Hypervisor:
+    """A hypervisor with networks."""
+    direct_network.define_networks(hv)
+    return hv
+
+
+@pytest.fixture
+def networks(hv: libvirtd_fixture.Hypervisor) -> direct_network.Networks:
+    """libvirt_direct_network on a hypervisor without networks."""
+    return direct_network.Networks(hv)
+
+
+@pytest.fixture
+def host(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[managed.Host]:
+    """A hypervisor without any boot configuration; what a test makes of it goes with the test."""
+    with managed.lent(hv) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def _shared_lan() -> t.Iterator[lans.Lan]:
+    with lans.made() as made:
+        yield made
+
+
+@pytest.fixture
+def lan(_shared_lan: lans.Lan) -> t.Iterator[lans.Lan]:
+    """A LAN with nothing on the host but its uplink; what a test makes there goes with it."""
+    yield _shared_lan
+    _shared_lan.clear()
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from pathlib import Path
 
 import lan as lans
 import pytest
 from lan import Connected, Lan
-from support import Meanwhile, run_module
+from support import ROOT_ONLY, meanwhile, run_module
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 PASSTHRU = {"name": "mt0", "parent": "eth0", "mode": "passthru"}
 MT0 = {"name": "mt0", "parent": "eth0", "mode": "bridge", "addrgenmode": "none"}
@@ -141,13 +140,13 @@ def test_a_link_that_a_connection_runs_over(lan: Lan, tmp_path: Path) -> None:
 
 
 GIVEN = ("ip", "address", "add", "198.51.100.1/24", "dev", "mt0")
-LOOKED = Meanwhile("after", "_host_access.reachability.checked", GIVEN)
+LOOKED = meanwhile("after", "_host_access.reachability.checked", GIVEN)
 
 
 @pytest.mark.parametrize("change", [{"state": "absent"}, {"parent": "eth1"}, {"state": "down"}, {"mtu": 1400}])
 def test_an_address_that_it_has_got_since_the_look_at_it(lan: Lan, change: dict[str, t.Any]) -> None:
     assert link(lan, MT0)["changed"]
-    result = link(lan, {**MT0, **change, "force": True}, meanwhile=LOOKED)
+    result = link(lan, {**MT0, **change, "force": True}, patch=LOOKED)
     assert result["msg"].startswith("mt0 has addresses of the host (198.51.100.1/24), and "), result["msg"]
     assert result["msg"].endswith("The host is as it was before")
     assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")
@@ -155,8 +154,8 @@ def test_an_address_that_it_has_got_since_the_look_at_it(lan: Lan, change: dict[
 
 def test_a_new_link_with_an_address_by_now_is_not_taken_back(lan: Lan) -> None:
     failing = {"name": "bad0", "parent": "eth1", "mode": "bridge", "addrgenmode": "stable_secret"}
-    given = Meanwhile("before", "_plan._roll_back", GIVEN)
-    result = link(lan, {"links": [MT0, failing]}, meanwhile=given)
+    given = meanwhile("before", "_plan._roll_back", GIVEN)
+    result = link(lan, {"links": [MT0, failing]}, patch=given)
     assert result["msg"].startswith("links[1]: the kernel refused to create bad0"), result["msg"]
     assert "failed as well: links[0]: mt0 has addresses of the host (198.51.100.1/24), and removing" in result["msg"]
     assert "198.51.100.1/24" in lan.host.ip("address", "show", "dev", "mt0")

@@ -13,9 +13,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from support import ROOT_ONLY
 
 TOOL = Path(__file__).resolve().parents[2] / "extensions" / "molecule" / "lab" / "lab.py"
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 
 def lab(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:

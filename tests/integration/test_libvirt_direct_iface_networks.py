@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import time
 import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok, run_beside
-from support import run_module, running_module
+from direct_iface import A, B, C, Module, Result, domain, element, guest_has, impacts, nic, ok
+from direct_network import info, network, nic_on, source
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -21,75 +18,8 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 
-def network(name: str, mode: str, *uplinks: str, more: str = "") -> str:
-    inside = "".join(f"<interface dev='{uplink}'/>" for uplink in uplinks)
-    return f"<network><name>{name}</name><forward mode='{mode}'>{inside}</forward>{more}</network>"
-
-
-def on(mac: str, name: str, more: str = "", portgroup: str = "") -> str:
-    group = f" portgroup='{portgroup}'" if portgroup else ""
-    return (
-        f"<interface type='network'><mac address='{mac}'/><source network='{name}'{group}/><model type='virtio'/>{more}"
-        "</interface>"
-    )
-
-
-TRUSTED = "<portgroup name='trusted' trustGuestRxFilters='yes'/>"
-NETWORKS = {
-    "lan": network("lan", "bridge", "eth0", more="<portgroup name='web'/><portgroup name='db'/>" + TRUSTED),
-    "lan1": network("lan1", "bridge", "up1"),
-    "vepa": network("vepa", "vepa", "eth0"),
-    "pass": network("pass", "passthrough", "up1"),
-    "off": network("off", "bridge", "eth0"),
-    "nat": "<network><name>nat</name><bridge name='virbr7'/><ip address='192.0.2.1' prefix='24'/></network>",
-}
-
-
-@pytest.fixture
-def nets(hv: Hypervisor) -> Hypervisor:
-    """A hypervisor with networks."""
-    for name, document in NETWORKS.items():
-        hv.virsh("net-define", "/dev/stdin", stdin=document)
-        if name != "off":
-            hv.virsh("net-start", name)
-    return hv
-
-
-@pytest.fixture
-def guest(nets: Hypervisor) -> Hypervisor:
-    """The guest web1 runs on the network lan, and answers hot-plug."""
-    nets.define_guest("web1", on(A, "lan"))
-    nets.virsh("start", "web1")
-    nets.in_guest("web1", "true")
-    return nets
-
-
-def info(hv: Hypervisor) -> Result:
-    """Return the interfaces of the only domain, and the requests that are outstanding."""
-    found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))
-    return {"interfaces": found["domains"][0]["interfaces"], "pending": found["pending"]}
-
-
-def until(true: t.Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def source(hv: Hypervisor, mac: str = A, *, live: bool = False) -> str:
-    """Return the type and the source of an interface, without the number of its port."""
-    text = element(hv.dump("web1", live=live), mac)
-    kind, place = re.search("type='(.*?)'", text), re.search("<source (.*?)/>", text)
-    assert kind
-    assert place
-    return f"{kind[1]} {re.sub(' portid=.[-0-9a-f]*.', '', place[1])}".replace("'", "")
-
-
 def test_a_running_nic_on_a_network_is_a_direct_one(nets: Hypervisor, module: Module) -> None:
-    nets.define(domain("web1", on(A, "lan", portgroup="web"), on(B, "nat")))
+    nets.define(domain("web1", nic_on(A, "lan", portgroup="web"), nic_on(B, "nat")))
     nets.virsh("start", "web1")
     (found,) = info(nets)["interfaces"]
     assert found["stored"] == {"network": "lan", "portgroup": "web", **found["stored"]}
@@ -105,7 +35,7 @@ def test_a_running_nic_on_a_network_is_a_direct_one(nets: Hypervisor, module: Mo
 
 
 def test_the_trust_of_a_portgroup_is_known_although_libvirt_does_not_show_it(nets: Hypervisor, module: Module) -> None:
-    nets.define(domain("web1", on(A, "lan", portgroup="trusted")))
+    nets.define(domain("web1", nic_on(A, "lan", portgroup="trusted")))
     nets.virsh("start", "web1")
     (found,) = info(nets)["interfaces"]
     assert (found["differences"], found["live"]["trust_guest_rx_filters"]) == ([], True)
@@ -150,7 +80,7 @@ def test_the_name_of_a_network_changes_nothing_of_a_running_guest(nets: Hypervis
 
 def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(nets: Hypervisor, module: Module) -> None:
     """The guest's own kernel keeps its NIC, in the same slot."""
-    nets.define_guest("web1", on(A, "nat"))
+    nets.define_guest("web1", nic_on(A, "nat"))
     nets.virsh("start", "web1")
     guest = nets
     assert guest_has(guest, "web1", {A})
@@ -179,7 +109,7 @@ def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(nets: H
 @pytest.mark.parametrize(
     "before",
     [
-        on(B, "nat"),
+        nic_on(B, "nat"),
         f"<interface type='bridge'><mac address='{B}'/><source bridge='br0'/><model type='virtio'/></interface>",
     ],
 )
@@ -220,37 +150,12 @@ def test_a_network_that_gives_no_link_is_refused(
     assert A not in nets.dump("web1")
 
 
-def test_a_failed_run_puts_back_a_nic_on_a_network(guest: Hypervisor, module: Module) -> None:
-    before = guest.dump("web1")
-    other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
-    failed = module(interfaces=[{"domain": "web1", "mac": A, "network": "lan1"}, other], live="replug")
-    assert "as it was before" in failed["msg"], failed
-    assert guest.dump("web1") == before
-    assert source(guest, live=True) == "direct network=lan dev=eth0 mode=bridge"
-    assert guest_has(guest, "web1", {A})
-    # Without its network, if that has gone meanwhile.
-    code = """
-attach = Hypervisor.apply
-def applied(self, steps, journal=None):
-    import threading, time
-    for name in ("lan", "lan1"):
-        libvirt.open("qemu:///system").networkLookupByName(name).destroy()
-    return attach(self, steps, journal)
-Hypervisor.apply = applied
-"""
-    failed = run_beside(guest, code, {"domain": "web1", "mac": A, "network": "lan1", "live": "replug"})
-    assert "network 'lan1' is not active" in failed["msg"]
-    assert source(guest) == "network network=lan"
-    assert source(guest, live=True) == "direct dev=eth0 mode=bridge"
-    assert guest_has(guest, "web1", {A})
-
-
 def test_what_a_network_gives_is_in_use_and_is_purged(nets: Hypervisor, module: Module) -> None:
     nets.define(domain("web1", nic(A)))
     nets.define(domain("web2"))
     for name in ("web1", "web2"):
         nets.virsh("start", name)
-    nets.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=on(B, "lan1"))
+    nets.virsh("attach-device", "web1", "/dev/stdin", "--live", stdin=nic_on(B, "lan1"))
     address = nets.run("cat", "/sys/class/net/up1/address")
     taking: list[Result] = [{"network": "pass"}, {"source": "up1", "mode": "passthrough"}]
     for options in taking:
@@ -259,58 +164,6 @@ def test_what_a_network_gives_is_in_use_and_is_purged(nets: Hypervisor, module: 
     assert nets.run("cat", "/sys/class/net/up1/address") == address
     done = ok(module(interfaces=[{"domain": "web1", "mac": A}], purge=True, timeout=0))
     assert [one["mac"] for one in done["pending"]] == [B]
-
-
-@pytest.mark.parametrize("how", ["kill", "inactive"])
-def test_a_guest_that_answers_late_has_its_nic_on_a_network_again(guest: Hypervisor, module: Module, how: str) -> None:
-    """By the process that outlives the run; on the uplink alone if there is no network any more."""
-    guest.virsh("suspend", "web1")
-    declared: Result = {
-        "domain": "web1",
-        "mac": A,
-        "network": "lan1",
-        "live": "replug",
-        "timeout": 0 if how != "kill" else 30,
-    }
-    if how == "kill":
-        with running_module("libvirt_direct_iface", declared, prefix=guest.prefix, start_new_session=True) as process:
-            assert until(lambda: bool(info(guest)["pending"]))
-            # It is written down a moment before it is asked for, which nothing shows.
-            time.sleep(2)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate(timeout=60)
-    else:
-        assert [one["mac"] for one in ok(module(**declared))["pending"]] == [A]
-    (shown,) = info(guest)["pending"]
-    assert shown["returns"]["network"] == "lan1"
-    if how == "inactive":
-        for name in ("lan", "lan1"):
-            guest.virsh("net-destroy", name)
-    guest.virsh("resume", "web1")
-    expected = "direct dev=eth0 mode=bridge" if how == "inactive" else "direct network=lan1 dev=up1 mode=bridge"
-    assert until(lambda: not info(guest)["pending"])
-    assert source(guest, live=True) == expected
-    assert guest_has(guest, "web1", {A})
-
-
-def test_an_uplink_keeps_its_address_if_it_cannot_be_passed_through(nets: Hypervisor) -> None:
-    nets.define(domain("web1"))
-    nets.virsh("start", "web1")
-    address = nets.run("cat", "/sys/class/net/up1/address")
-    # Another link takes it between the plan and the attempt.
-    code = """
-import subprocess
-apply = Hypervisor.apply
-def applied(self, *arguments):
-    subprocess.run("ip link add mt9 link up1 type macvtap mode bridge".split(), check=True)
-    return apply(self, *arguments)
-Hypervisor.apply = applied
-"""
-    failed = run_beside(nets, code, {"domain": "web1", "mac": B, "network": "pass"})
-    nets.run("ip", "link", "del", "mt9")
-    assert failed["msg"].startswith(f"cannot add {B} to the running domain 'web1'")
-    assert failed["msg"].endswith("The host is as it was before")
-    assert nets.run("cat", "/sys/class/net/up1/address") == address
 
 
 def test_a_pool_gives_each_guest_an_uplink_for_itself(nets: Hypervisor, module: Module) -> None:

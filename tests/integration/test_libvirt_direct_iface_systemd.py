@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import time
 import typing as t
 
 import direct_iface
@@ -13,7 +12,7 @@ import libvirtd_fixture
 import pytest
 import systemd_fixture
 from direct_iface import A, Result, domain, nic, ok
-from support import run_module
+from support import run_module, until
 
 pytestmark = [
     *direct_iface.MARKS,
@@ -36,15 +35,6 @@ def machine() -> t.Iterator[systemd_fixture.Machine]:
 def ask(machine: systemd_fixture.Machine, model: str) -> Result:
     declared: Result = {"domain": "web1", "mac": A, "model": model, "live": "replug", "timeout": 0}
     return ok(run_module("libvirt_direct_iface", declared, prefix=machine.prefix))
-
-
-def until(true: t.Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def pid(machine: systemd_fixture.Machine) -> int:

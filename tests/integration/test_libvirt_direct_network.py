@@ -5,84 +5,24 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import typing as t
 
 import direct_iface
 import pytest
 from direct_iface import A, B, Result, domain, impacts, ok
-from support import (
-    MODULES,
-    Meanwhile,
-    ansible_path,
-    module_command,
-    module_environment,
-    module_input,
-    run_module,
-)
+from direct_network import Networks, nic_on
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
 
+
 METADATA = "<metadata><x:y xmlns:x='urn:x' a='1'><portgroup name='no'/></x:y></metadata>"
 
 
-class Networks:
-    """The module on a hypervisor."""
-
-    def __init__(self, hv: Hypervisor) -> None:
-        self.hv = hv
-
-    def __call__(self, *, check: bool = False, **params: t.Any) -> Result:
-        return run_module("libvirt_direct_network", params, check=check, diff=True, prefix=self.hv.prefix)
-
-    def refused(self, message: str, **params: t.Any) -> None:
-        """Run with ``params``, which is to fail with ``message`` (a pattern) and to leave every network as it was."""
-        before = self.all()
-        for check in (True, False):
-            failed = self(check=check, **params)
-            assert failed.get("failed"), failed
-            assert re.search(message, failed["msg"]), failed["msg"]
-        assert self.all() == before
-
-    def info(self, **params: t.Any) -> list[Result]:
-        done = ok(run_module("libvirt_direct_network_info", params, prefix=self.hv.prefix))
-        return t.cast("list[Result]", done["networks"])
-
-    def names(self) -> list[str]:
-        return self.hv.virsh("net-list", "--all", "--name").split()
-
-    def xml(self, name: str, *, live: bool = False) -> str:
-        return self.hv.virsh("net-dumpxml", *(() if live else ("--inactive",)), name)
-
-    def all(self) -> list[str]:
-        return [text for name in self.names() for text in (self.xml(name), self.xml(name, live=True), self.state(name))]
-
-    def state(self, name: str) -> str:
-        return self.hv.virsh("net-info", name)
-
-    def define(self, xml: str) -> None:
-        self.hv.virsh("net-define", "/dev/stdin", stdin=xml)
-
-
-@pytest.fixture
-def networks(hv: Hypervisor) -> Networks:
-    return Networks(hv)
-
-
-def nic(mac: str, portgroup: str = "", network: str = "lan") -> str:
-    group = f" portgroup='{portgroup}'" if portgroup else ""
-    return (
-        f"<interface type='network'><mac address='{mac}'/><source network='{network}'{group}/>"
-        "<model type='virtio'/></interface>"
-    )
-
-
 def start(hv: Hypervisor, name: str = "web1", mac: str = A, portgroup: str = "") -> None:
-    hv.define(domain(name, nic(mac, portgroup)))
+    hv.define(domain(name, nic_on(mac, portgroup=portgroup)))
     hv.virsh("start", name)
 
 
@@ -163,7 +103,7 @@ def test_running_guests_keep_what_they_have_and_get_the_rest_at_their_next_start
 def test_a_network_that_guests_use_is_not_taken_from_them(networks: Networks) -> None:
     hv = networks.hv
     ok(networks(name="lan", interfaces=["eth0"], portgroups=[{"name": "web"}]))
-    hv.define(domain("web1", nic(A, "web")))
+    hv.define(domain("web1", nic_on(A, portgroup="web")))
     for state, what in (("absent", "removed"), ("inactive", "stopped")):
         networks.refused(
             rf"state: network 'lan' is used by web1 \({A}, not running\). If it is {what}", name="lan", state=state
@@ -216,49 +156,6 @@ def test_a_transient_network_becomes_persistent(networks: Networks) -> None:
     assert not ok(networks(name="lan"))["changed"]
 
 
-def test_a_failure_puts_all_networks_back(networks: Networks) -> None:
-    ok(networks(name="lan", interfaces=["eth0"]))
-    ok(networks(name="old", interfaces=["eth0"], state="inactive"))
-    before = networks.all()
-    # libvirt stores a pool of virtual functions, and does not start one without any.
-    declared = [
-        {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False},
-        {"name": "old", "state": "absent"},
-        {"name": "new", "interfaces": ["up1"]},
-        {"name": "pool", "pf": "eth0"},
-    ]
-    failed = networks(networks=declared)
-    assert "No usable Vf" in failed["msg"]
-    assert failed["msg"].endswith("The host is as it was before")
-    assert networks.all() == before
-    kept = networks(networks=declared, on_error="keep")
-    assert kept["failed"]
-    assert networks.names() == ["lan", "new", "pool"]
-
-
-def test_what_another_editor_changes_meanwhile_is_not_overwritten(networks: Networks) -> None:
-    ok(networks(name="lan", interfaces=["eth0"]))
-    update = ["virsh", "net-update", "lan", "add", "portgroup", "<portgroup name='theirs'/>", "--config"]
-    meanwhile = Meanwhile("after", "_networks.planner.plan_of", update)
-    params = {"name": "lan", "interfaces": ["up1"]}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, meanwhile=meanwhile)
-    assert "changed by another editor while this ran" in failed["msg"]
-    assert "name='theirs'" in networks.xml("lan")
-    assert "eth0" in networks.xml("lan")
-
-
-def test_a_guest_that_starts_meanwhile_keeps_its_network(networks: Networks) -> None:
-    ok(networks(name="lan", interfaces=["eth0"]))
-    networks.hv.define(domain("web1", nic(A)))
-    meanwhile = Meanwhile("after", "_networks.planner.plan_of", ["virsh", "start", "web1"])
-    params = {"name": "lan", "mode": "vepa"}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, meanwhile=meanwhile)
-    assert "is used by web1" in failed["msg"]
-    assert failed["msg"].endswith("The host is as it was before")
-    assert "vepa" not in networks.xml("lan")
-    assert len(networks.hv.virsh("net-port-list", "lan").split()) == 1
-
-
 def test_the_switch_decides_the_mode(networks: Networks) -> None:
     declared: Result = {"name": "lan", "mode": "auto", "interfaces": ["eth0"]}
     assert ok(networks(**declared))["networks"][0]["mode"] == "bridge"
@@ -267,58 +164,3 @@ def test_the_switch_decides_the_mode(networks: Networks) -> None:
     done = ok(networks(**declared, auto="always"))
     assert (impacts(done), done["reflective_relay"][0]["reflective_relay"]) == ({"mode": "recreate"}, True)
     networks.hv.hairpin(False)
-
-
-def test_an_update_that_is_lost_at_the_very_moment_is_reported(networks: Networks) -> None:
-    ok(networks(name="lan", interfaces=["eth0"]))
-    theirs = networks.xml("lan").replace("</network>", "<portgroup name='theirs'/></network>")
-    # Another editor defines it right after this run has looked for the last time.
-    code = f"""
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import adapter
-unchanged, their_xml = adapter._Run._unchanged, [{theirs!r}]
-def acting(self, before):
-    handle = unchanged(self, before)
-    if their_xml:
-        self._connection.handle.networkDefineXML(their_xml.pop())
-    return handle
-adapter._Run._unchanged = acting
-"""
-    program = f"""
-import runpy, sys
-sys.path.append({ansible_path()!r})
-{code}
-del sys.argv[1:]
-runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
-"""
-    python, dash, _code = module_command("libvirt_direct_network")
-    params = {"name": "lan", "interfaces": ["up1"]}
-    prefix = [*networks.hv.prefix, python, dash, program, "--"]
-    failed = run_module("libvirt_direct_network", params, prefix=prefix)
-    assert "changed by another editor at the moment when this run stored it" in failed["msg"]
-    assert failed["msg"].endswith("What the other editor has stored of network 'lan' may be lost. Check it")
-
-
-@pytest.mark.parametrize("moment", ["destroy", "networkDefineXML", "setAutostart"])
-def test_a_run_that_is_killed_leaves_what_the_next_one_completes(networks: Networks, moment: str) -> None:
-    ok(networks(name="lan", interfaces=["eth0"]))
-    owner = "virConnect" if moment == "networkDefineXML" else "virNetwork"
-    program = f"""
-import libvirt, os, runpy, signal, sys
-sys.path.append({ansible_path()!r})
-real = libvirt.{owner}.{moment}
-def killed(self, *arguments):
-    real(self, *arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-libvirt.{owner}.{moment} = killed
-runpy.run_module({MODULES + ".libvirt_direct_network"!r}, run_name="__main__", alter_sys=True)
-"""
-    params: Result = {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False}
-    python, dash, _code = module_command("libvirt_direct_network")
-    command = [*networks.hv.prefix, python, dash, program]
-    done = subprocess.run(
-        command, input=module_input(params), capture_output=True, text=True, check=False, env=module_environment()
-    )
-    assert done.returncode == -signal.SIGKILL
-    ok(networks(**params))
-    assert not ok(networks(**params))["changed"]
-    assert "mode='vepa'" in networks.xml("lan", live=True)

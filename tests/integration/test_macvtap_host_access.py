@@ -5,28 +5,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import os
 import re
-import typing as t
 
-import lan as lans
 import pytest
 from lan import ACCESS, SHIM, Lan
-from support import PYTHONS
+from support import PYTHONS, ROOT_ONLY
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
-
-
-@pytest.fixture(scope="module")
-def _lan() -> t.Iterator[Lan]:
-    with lans.made() as made:
-        yield made
-
-
-@pytest.fixture
-def lan(_lan: Lan) -> t.Iterator[Lan]:
-    yield _lan
-    _lan.clear()
+pytestmark = ROOT_ONLY
 
 
 # Who asks, and for which address.

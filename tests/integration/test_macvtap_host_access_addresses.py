@@ -13,20 +13,9 @@ import typing as t
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
+from support import ROOT_ONLY
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
-
-
-@pytest.fixture(scope="module")
-def _lan() -> t.Iterator[Lan]:
-    with lans.made() as made:
-        yield made
-
-
-@pytest.fixture
-def lan(_lan: Lan) -> t.Iterator[Lan]:
-    yield _lan
-    _lan.clear()
+pytestmark = ROOT_ONLY
 
 
 def test_an_ipv6_address_that_is_written_in_two_ways(lan: Lan) -> None:

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 import typing as t
 
 import lan as lans
 import pytest
 from lan import GUEST, HOST, SHIM, Lan
+from support import ROOT_ONLY
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 ORDINARY, OWN = "192.0.2.1", "192.0.2.250"
 UPLINK, SHIMS = HOST[0], SHIM[0]

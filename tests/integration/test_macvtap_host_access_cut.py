@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import typing as t
@@ -13,8 +12,9 @@ from pathlib import Path
 import lan as lans
 import pytest
 from lan import ACCESS, Connected, Lan, Machine, session, speaking_as
+from support import ROOT_ONLY
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 ABSENT = {"name": "host0", "state": "absent"}
 

@@ -5,18 +5,16 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
 import typing as t
 
 import lan as lans
 import pytest
 from lan import ACCESS, Lan
-from support import MODULES, PYTHON, Killed, ansible_path, module_environment, module_input, running_module
+from support import ROOT_ONLY, Killed, running_module
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")]
+pytestmark = ROOT_ONLY
 
 KILLS = 16
 # IPv4 alone: the detection of IPv6 duplicates takes seconds in which nothing else happens.
@@ -111,8 +109,7 @@ def test_one_that_was_left_half_made_is_finished_or_removed(lan: Lan) -> None:
 
 
 STOPPED = """
-import os, runpy, signal, sys
-sys.path.append({path!r})
+import os, signal
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rtnetlink
 sent, send = [], rtnetlink.transact_at_once
 def transact(*what, **how):
@@ -122,7 +119,6 @@ def transact(*what, **how):
         os.kill(os.getpid(), signal.SIGTERM)
     return answers
 rtnetlink.transact_at_once = transact
-runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 
 
@@ -143,17 +139,7 @@ def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None
     lan.done(task("a"))
     before, uplink = settled(lan), ordinary(lan)
     for number in range(1, 40):
-        code = STOPPED.format(path=ansible_path(), number=number, module=f"{MODULES}.macvtap_host_access")
-        done = subprocess.run(
-            [*lan.host.prefix, PYTHON, "-c", code],
-            input=module_input(task("b")),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=module_environment(),
-        )
-        result = json.loads(done.stdout.splitlines()[-1])
+        result = lan.access(task("b"), patch=STOPPED.format(number=number))
         if not result.get("failed"):
             break
         assert result["msg"] == "stopped by SIGTERM. The host is as it was before", number
@@ -164,17 +150,7 @@ def test_a_run_that_a_signal_stops_after_any_request_puts_back(lan: Lan) -> None
 
 def test_a_link_that_others_have_made_of_the_same_name_meanwhile_stays_theirs(lan: Lan) -> None:
     for number in range(1, 40):
-        code = REMADE.format(path=ansible_path(), number=number, module=f"{MODULES}.macvtap_host_access")
-        done = subprocess.run(
-            [*lan.host.prefix, PYTHON, "-c", code],
-            input=module_input({"shims": SIDES["a"][:1]}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=module_environment(),
-        )
-        result = json.loads(done.stdout.splitlines()[-1])
+        result = lan.access({"shims": SIDES["a"][:1]}, patch=REMADE.format(number=number))
         links = json.loads(lan.host.ip("-j", "-d", "link", "show", "type", "macvlan"))
         mode = [link["linkinfo"]["info_data"]["mode"] for link in links if link["ifname"] == "host0"]
         if mode == ["private"]:

@@ -8,12 +8,11 @@ import json
 import pathlib
 import subprocess
 import sys
-import time
 import typing as t
 
 import pytest
 from lan import TOOL
-from support import run_module
+from support import run_module, until
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink
@@ -46,23 +45,14 @@ for word in sys.stdin:
         out.send((raw(address) + own + mark).ljust(60, b"\\0"))
     for address in outward:
         os.write(tap, (raw(address) + raw(mac) + mark).ljust(60, b"\\0"))
-    until = time.monotonic() + 5
-    while (inward or outward) and time.monotonic() < until:
+    deadline = time.monotonic() + 5
+    while (inward or outward) and time.monotonic() < deadline:
         for one in select.select([tap, out], [], [], 0.1)[0]:
             frame = os.read(one.fileno() if one is out else one, 2000)
             if frame[12:].startswith(mark):
                 (outward if frame[6:12] == raw(mac) else inward).discard(frame[:6].hex(":"))
     print("all" if not inward | outward else f"missing: in {inward}, out {outward}", flush=True)
 """
-
-
-def until(true: t.Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def addresses(netns: Namespace, name: str) -> list[str]:

@@ -5,38 +5,26 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import typing as t
 
 import pytest
-from configured import ETC, LINK, LINKS, PROGRAM, Host, lent, ok
-from support import MODULES, PYTHONS, module_environment, module_input
+from managed import ETC, LINK, LINKS, PROGRAM, Host
+from support import PYTHONS, ROOT_ONLY, running_module
 
-if t.TYPE_CHECKING:
-    from libvirtd_fixture import Hypervisor
-
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+pytestmark = ROOT_ONLY
 HEADER = "# Managed by Ansible (linuxvirt.macvtap): what is changed here is lost."
 UNITS = "/etc/systemd/system"
 RULES = "/etc/udev/rules.d/90-macvtap-uplinks.rules"
-
-
-@pytest.fixture
-def host(hv: Hypervisor) -> t.Iterator[Host]:
-    with lent(hv) as made:
-        yield made
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: str) -> None:
     host.systemd()
     before = host.files()
-    predicted = ok(host.run(check=True, diff=True, python=python, **LINK))
+    predicted = host.done(check=True, diff=True, python=python, **LINK)
     assert host.files() == before
-    done = ok(host.run(diff=True, python=python, **LINK))
+    done = host.done(diff=True, python=python, **LINK)
     assert done["changes"] == predicted["changes"]
     assert done["diff"] == predicted["diff"]
     assert done["links"] == [{"name": "mt-0", "persistence": "systemd"}]
@@ -56,7 +44,7 @@ def test_files_and_results_and_a_second_run_changes_nothing(host: Host, python: 
     shown = {one["before_header"]: one["after"] for one in done["diff"]}
     for path in set(done["files"]) - links:
         assert host.sh(f"cat {path}") == shown[path]
-    again = ok(host.run(python=python, **LINK))
+    again = host.done(python=python, **LINK)
     assert (again["changed"], again["changes"]) == (False, [])
 
 
@@ -64,22 +52,22 @@ def test_only_the_files_of_an_absent_link_are_removed(host: Host) -> None:
     host.systemd()
     host.sh(f"echo '# mine' > {ETC}/50-macvtap-mine.netdev")
     before = host.files()
-    ok(host.run(parent="eth0", mode="bridge", links=[LINK, {"name": "mt1"}]))
-    ok(host.run(name="mt1", state="absent"))
-    assert ok(host.run(**LINK))["changed"] is False
-    ok(host.run(name="mt-0", state="absent"))
+    host.done(parent="eth0", mode="bridge", links=[LINK, {"name": "mt1"}])
+    host.done(name="mt1", state="absent")
+    assert host.done(**LINK)["changed"] is False
+    host.done(name="mt-0", state="absent")
     assert host.files() == before
     assert "network.d" not in host.sh(f"ls {ETC}")
-    ok(host.run(links=[LINK, {**LINK, "name": "mt1", "altnames": [], "mac": None}]))
-    ok(host.run(purge=True))
+    host.done(links=[LINK, {**LINK, "name": "mt1", "altnames": [], "mac": None}])
+    host.done(purge=True)
     assert host.files() == before
 
 
 def test_a_link_keeps_its_address(host: Host) -> None:
     host.systemd()
-    made = ok(host.run("macvtap_link", name="mt1", parent="eth0", mode="private"))
+    made = host.done("macvtap_link", name="mt1", parent="eth0", mode="private")
     (mac,) = (link["mac"] for link in made["links"])
-    ok(host.run(name="mt1"))
+    host.done(name="mt1")
     assert f"\nlink add link % name mt1 address {mac} type macvtap mode private\n" in host.sh(f"cat {LINKS}/eth0")
 
 
@@ -115,7 +103,7 @@ def test_the_hosts_own_links_keep_their_files_and_their_addresses(host: Host) ->
 
 def test_if_one_file_cannot_be_written_none_is(host: Host) -> None:
     host.systemd()
-    ok(host.run(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None}))
+    host.done(**{**LINK, "tap": None, "alias": None, "group": None, "altnames": None, "txqueuelen": None})
     before, texts = host.files(), host.sh(f"tail -n +1 {ETC}/*macvtap* {LINKS}/*")
     host.sh("mount -t tmpfs -o ro tmpfs /etc/udev/rules.d")
     failed = host.run(links=[{**LINK, "mode": "private"}, {"name": "mt1", "parent": "eth0", "mode": "bridge"}])
@@ -134,49 +122,41 @@ def test_a_killed_run_leaves_complete_files_and_the_next_run_finishes(host: Host
     ]
     sides: dict[str, set[str]] = {}
     for side in both:
-        ok(host.run(**side))
+        host.done(**side)
         for path in host.files():
             sides.setdefault(path, set()).add(host.sh(f"cat {path}"))
     killed = 0
     for number, side in ((number, side) for number in range(1, 8) for side in both):
         # Just before it puts the file in place that it has written.
-        code = (
-            "import os, runpy, signal, sys; replace = os.replace; done = []\n"
+        patch = (
+            "import os, signal; replace = os.replace; done = []\n"
             "def kill(*paths, **more):\n"
             f"    done.append(paths); len(done) == {number} and os.kill(os.getpid(), signal.SIGKILL)\n"
             "    return replace(*paths, **more)\n"
             "os.replace = kill\n"
-            f"runpy.run_module({MODULES + '.macvtap_persistence'!r}, run_name='__main__', alter_sys=True)"
         )
-        ended = subprocess.run(
-            [*host.hv.prefix, sys.executable, "-c", code],
-            input=module_input(side),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=module_environment(),
-        )
-        killed += ended.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        with running_module("macvtap_persistence", side, prefix=host.hv.prefix, patch=patch) as process:
+            killed += process.wait(120) in (-signal.SIGKILL, 128 + signal.SIGKILL)
         for path in host.files():
             # What it had not put in place yet, no manager reads.
             if "/.macvtap-" not in path:
                 assert host.sh(f"cat {path}") in sides[path]
     assert killed > 1
     for side in reversed(both):
-        ok(host.run(**side))
-    assert ok(host.run(**both[0]))["changed"] is False
+        host.done(**side)
+    assert host.done(**both[0])["changed"] is False
     assert "/.macvtap-" not in host.sh("find /etc -name '.macvtap-*'")
 
 
 def test_without_systemd_a_warning_shows_the_choices(host: Host) -> None:
     before = host.files()
-    done = ok(host.run(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}]))
+    done = host.done(parent="eth0", mode="bridge", links=[{"name": "mt-0"}, {"name": "mt1"}])
     (warning,) = (one if isinstance(one, str) else json.dumps(one) for one in done["warnings"])
     assert (
         "no configuration is written for mt-0, mt1, and what earlier runs wrote stays: systemd does not run" in warning
     )
     assert done["links"] == [{"name": "mt-0", "persistence": None}, {"name": "mt1", "persistence": None}]
-    assert ok(host.run(parent="eth0", name="mt1", persistence="none")).get("warnings", []) == []
+    assert host.done(parent="eth0", name="mt1", persistence="none").get("warnings", []) == []
     assert host.files() == before
 
 

@@ -13,13 +13,10 @@ import os
 import typing as t
 
 import pytest
-from managed import ETC, Host, lent
-from support import run_module
+from managed import ETC, Host
+from support import ROOT_ONLY, run_module
 
-if t.TYPE_CHECKING:
-    from libvirtd_fixture import Hypervisor
-
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+pytestmark = ROOT_ONLY
 
 SHIM: dict[str, t.Any] = {"name": "host-0", "parent": "eth0", "dhcp4": True, "guests": ["192.0.2.20/31"]}
 OWN = f"{ETC}/05-macvtap-host-0.network"
@@ -29,10 +26,9 @@ LEASE = "ip address add 192.0.2.130/32 dev host-0 valid_lft 600 preferred_lft 60
 
 
 @pytest.fixture
-def host(hv: Hypervisor) -> t.Iterator[Host]:
-    with lent(hv) as made:
-        made.systemd()
-        yield made
+def host(host: Host) -> Host:
+    host.systemd()
+    return host
 
 
 def make_shim(host: Host) -> None:

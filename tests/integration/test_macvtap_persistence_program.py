@@ -5,23 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import typing as t
 
 import pytest
-from configured import LINK, LINKS, MAC, PROGRAM, Host, as_declared, lent, ok
+from managed import LINK, LINKS, MAC, PROGRAM, Host, as_declared
+from support import ROOT_ONLY
 
-if t.TYPE_CHECKING:
-    from libvirtd_fixture import Hypervisor
-
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-
-
-@pytest.fixture
-def host(hv: Hypervisor) -> t.Iterator[Host]:
-    with lent(hv) as made:
-        yield made
+pytestmark = ROOT_ONLY
 
 
 @pytest.mark.parametrize(
@@ -41,7 +32,7 @@ def test_the_program_creates_the_link_as_declared(host: Host, backend: str, more
     parent = more.get("parent", "eth0")
     # Of a link in mode passthru that has gone the kernel keeps the count.
     heard = allmulti(host, parent)
-    ok(host.run(persistence=backend, **{**LINK, **more}))
+    host.done(persistence=backend, **{**LINK, **more})
     # With the link there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
         if backend == "systemd":
@@ -73,7 +64,7 @@ def test_the_program_logs_what_it_cannot_create_and_creates_the_rest(host: Host)
             {"name": "mt1", "parent": "up1", "mtu": 1300, "mac": "52:54:00:00:00:03"},
         ],
     }
-    ok(host.run(**declared))
+    host.done(**declared)
     has_vlans = "vlan" in host.sh("ip link add link eth0 name probe type vlan id 9 2>&1 && ip link del probe; true")
     message = host.boot()
     assert "mt-0: ip link property add dev mt-0 altname eth0 altname web-1: " in message
@@ -91,7 +82,7 @@ def test_the_program_logs_what_it_cannot_create_and_creates_the_rest(host: Host)
 
 def test_the_program_leaves_existing_links_alone(host: Host) -> None:
     host.systemd()
-    ok(host.run(**LINK, state="up"))
+    host.done(**LINK, state="up")
     host.sh("ip link add link up1 name mt-0 type macvlan mode private; ip link set mt-0 mtu 1300 up")
     before = host.sh("ip -d link show")
     assert host.boot() == "<4>mt-0: this link exists and is not a macvtap link; it is left as it is\n"
@@ -105,7 +96,7 @@ def test_the_program_works_without_ipv6(host: Host) -> None:
     # Below 1280 bytes the kernel has none on a link.
     shim = {"name": "host-0", "parent": "eth0", "addresses": ["192.0.2.41"], "guests": ["192.0.2.20/31"]}
     small = {**LINK, "mtu": 1200}
-    ok(host.run(links=[small], shims=[{**shim, "mtu": 1280}]))
+    host.done(links=[small], shims=[{**shim, "mtu": 1280}])
     host.sh(f"sed -i 's/mtu 1280/mtu 1200/' {LINKS}/eth0")
     try:
         assert host.boot() == ""
@@ -122,7 +113,7 @@ def test_the_program_finds_the_uplink_by_address_or_name(host: Host, by: str) ->
     message = {"mac": host.sh("cat /sys/class/net/up1/address").strip(), "name": "up1", "altname": "lan-b"}[by]
     host.sh("ip link property add dev up1 altname lan-b")
     try:
-        ok(host.run(name="mt1", parent=message, mode="bridge", mac=MAC))
+        host.done(name="mt1", parent=message, mode="bridge", mac=MAC)
         host.sh("ip link set up1 down; ip link set up1 name other")
         host.boot("eth0")
         # A virtual link has no device of its own, by which physical links are known.
@@ -144,7 +135,7 @@ def test_the_program_waits_for_uplinks_and_logs_missing_ones(host: Host) -> None
             {"name": f"mt{number}", "parent": message, "mode": "bridge", "mac": f"52:54:00:00:00:0{number}"}
             for number, message in enumerate(["eth0", "lan-b", "gone0"], 1)
         ]
-        ok(host.run(links=links))
+        host.done(links=links)
         host.sh(f"ip link del gone0; mv {LINKS}/gone0 {LINKS}/{mac}; sed -i s/tries=20/tries=1/ {PROGRAM}")
         message = host.sh(f"PATH=/run/bin:$PATH sh {PROGRAM}").splitlines()
         assert sorted(message) == [

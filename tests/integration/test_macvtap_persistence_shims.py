@@ -5,18 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import typing as t
 
 import pytest
-from managed import ETC, LINKS, PROGRAM, Host, lent
-from support import run_module
+from managed import ETC, LINKS, PROGRAM, Host
+from support import ROOT_ONLY
 
-if t.TYPE_CHECKING:
-    from libvirtd_fixture import Hypervisor
-
-pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+pytestmark = ROOT_ONLY
 
 INTERFACES = "/etc/network/interfaces.d/macvtap"
 SYSCTL = "/etc/sysctl.d/90-macvtap.conf"
@@ -30,17 +26,11 @@ SHIM: dict[str, t.Any] = {
 SETTINGS = ("ipv4/conf/host-0/arp_filter", "ipv4/conf/host-0/arp_announce", "ipv6/conf/host-0/accept_ra")
 
 
-@pytest.fixture
-def host(hv: Hypervisor) -> t.Iterator[Host]:
-    with lent(hv) as made:
-        yield made
-
-
 def test_files_and_results_and_a_second_run_changes_nothing(host: Host) -> None:
     host.systemd()
-    predicted = host.run(check=True, diff=True, shims=[SHIM])
+    predicted = host.done(check=True, diff=True, shims=[SHIM])
     assert host.files() == {}
-    done = host.run(diff=True, shims=[SHIM])
+    done = host.done(diff=True, shims=[SHIM])
     assert (done["changes"], done["diff"]) == (predicted["changes"], predicted["diff"])
     assert done["links"] == [{"name": "host-0", "persistence": "systemd"}]
     written = host.files()
@@ -55,56 +45,56 @@ def test_files_and_results_and_a_second_run_changes_nothing(host: Host) -> None:
         "/etc/udev/rules.d/90-macvtap-uplinks.rules",
     }
     assert sorted(host.files()) == done["files"]
-    again = host.run(shims=[SHIM])
+    again = host.done(shims=[SHIM])
     assert (again["changed"], again["changes"]) == (False, [])
 
 
 def test_purge_takes_what_is_written_of_shims_that_are_not_listed_and_no_link(host: Host) -> None:
     host.systemd()
-    host.run(links=[{"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}])
-    host.run(shims=[SHIM])
+    host.done(links=[{"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}])
+    host.done(shims=[SHIM])
 
     def written(**options: t.Any) -> set[str | None]:
-        return {one["kind"] for one in host.run(**options)["written"]}
+        return {one["kind"] for one in host.done(**options)["written"]}
 
     assert written(shims=[SHIM], purge=True) == {"macvtap", "macvlan"}
     assert written(shims=[], purge=True) == {"macvtap"}
-    host.run(shims=[SHIM])
+    host.done(shims=[SHIM])
     assert written(links=[], purge=True) == {"macvlan"}
 
 
 def test_links_and_shims_are_managed_by_different_calls(host: Host) -> None:
     host.systemd()
     link = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
-    host.run(shims=[SHIM])
+    host.done(shims=[SHIM])
     alone = host.files(), host.sh(f"cat {' '.join(host.files())}")
-    host.run(links=[link], purge=True)
+    host.done(links=[link], purge=True)
     beside = host.files()
     assert len(beside) > len(alone[0])
-    host.run(purge=True)
+    host.done(purge=True)
     assert (host.files(), host.sh(f"cat {' '.join(host.files())}")) == alone
-    host.run(links=[link], purge=True)
-    host.run(shims=[{"name": "host-0", "state": "absent"}])
+    host.done(links=[link], purge=True)
+    host.done(shims=[{"name": "host-0", "state": "absent"}])
     assert set(host.files()) == {path for path in beside if "host-0" not in path} - {SYSCTL}
-    host.run(purge=True)
+    host.done(purge=True)
     assert host.files() == {}
 
 
 def test_only_root_can_read_a_profile_of_networkmanager(host: Host) -> None:
     host.systemd()
     shim = {**SHIM, "addresses": ["2001:db8:1::41"], "dhcp4": True}
-    host.run(persistence="networkmanager", shims=[shim])
+    host.done(persistence="networkmanager", shims=[shim])
     path = "/etc/NetworkManager/system-connections/macvtap-host-0.nmconnection"
     assert host.files()[path] == "600"
     host.sh(f"chmod 644 {path}")
-    (change,) = host.run(persistence="networkmanager", shims=[shim])["changes"]
+    (change,) = host.done(persistence="networkmanager", shims=[shim])["changes"]
     assert (change["field"], host.files()[path]) == ("mode", "600")
 
 
 @pytest.mark.parametrize("backend", ["systemd", "ifupdown"])
 def test_the_program_creates_the_shim_as_declared(host: Host, backend: str) -> None:
     host.systemd() if backend == "systemd" else host.ifupdown()
-    host.run(shims=[SHIM], persistence=backend)
+    host.done(shims=[SHIM], persistence=backend)
     # With the shim there, as after a run of the role, the same again harms nothing.
     for _time in range(2):
         if backend == "systemd":
@@ -143,7 +133,7 @@ def test_bad_input_names_the_option_and_writes_nothing(host: Host) -> None:
         ({"name": "host*"}, "shims[0].name"),
         ({"parent": "lo", "persistence": "networkd"}, "shims[0].parent"),
     ):
-        failed = run_module("macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix)
+        failed = host.run(shims=[{**SHIM, **bad}])
         assert failed["msg"].startswith(f"{path}: "), failed["msg"]
     assert host.files() == {}
 
@@ -160,9 +150,7 @@ def test_routes_to_the_hosts_own_addresses_are_refused(host: Host) -> None:
                     "addresses[0]: 192.0.2.1 is already an address of the host",
                 ),
             ):
-                failed = run_module(
-                    "macvtap_persistence", {"shims": [{**SHIM, **bad}]}, prefix=host.hv.prefix, check=check
-                )
+                failed = host.run(shims=[{**SHIM, **bad}], check=check)
                 assert failed["msg"].startswith(f"shims[0].{why}, "), failed["msg"]
         assert host.files() == {}
     finally:

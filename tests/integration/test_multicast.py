@@ -13,7 +13,7 @@ import direct_iface
 import pytest
 from direct_iface import A, Module, Result, impacts, nic, ok
 from labkit import cells, model
-from support import run_module
+from support import run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -65,19 +65,10 @@ class Guest:
         for address in ADDRESSES:
             self.sh(f"ip -6 address add {address}/64 dev eth0")
         self.sh(f"python3 -c '{_JOIN}' {PORT} {' '.join(GROUPS)} >/tmp/heard 2>&1 &")
-        self.until(lambda: "joined" in self.sh("cat /tmp/heard") and not self.sh("ip -6 address | grep tentative"))
+        until(lambda: "joined" in self.sh("cat /tmp/heard") and not self.sh("ip -6 address | grep tentative"))
 
     def sh(self, command: str) -> str:
         return self.hv.in_guest("web1", "sh", "-c", command)
-
-    @staticmethod
-    def until(found: t.Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + 30
-        while not found():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.2)
-        return True
 
     def _on_switch(self, *command: str) -> str:
         switch = cells.enter(model.require(self.hv.cell.lab).switch)
@@ -179,7 +170,7 @@ def test_a_guest_that_is_trusted_sets_its_link_itself(guest: Guest, module: Modu
         assert "Until then the link receives no more than before" in str(done["warnings"])
         assert (guest.answers(), guest.hears()) == (False, False)
         guest.sh(f"ip -6 address add {ANOTHER}/64 dev eth0")
-        assert guest.until(lambda: guest.answers(ANOTHER))
+        assert until(lambda: guest.answers(ANOTHER))
     assert (guest.answers(), guest.hears()) == (True, True)
     groups = hv.run("ip", "maddr", "show", "dev", link(ok(module(domain="web1", mac=A))))
     assert "33:33:ff:fe:00:01" in groups
@@ -209,7 +200,7 @@ def test_libvirt_takes_allmulticast_off_the_link_of_a_guest_that_it_trusts(hv: H
     assert re.match(r"allmulticast: allmulticast and trust_guest_rx_filters exclude each other", refused["msg"])
     hv.run("ip", "link", "set", name, "allmulticast", "on")
     guest.sh(f"ip -6 address add {ANOTHER}/64 dev eth0")
-    assert guest.until(lambda: "ALLMULTI" not in hv.run("ip", "link", "show", name))
+    assert until(lambda: "ALLMULTI" not in hv.run("ip", "link", "show", name))
 
 
 def test_a_nic_that_does_not_report_its_filters_cannot_be_trusted(hv: Hypervisor, module: Module) -> None:

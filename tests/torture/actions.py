@@ -7,8 +7,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
+from torture.guests import OTHERS, UNPAUSED, Guest, RefusedError
 from torture.nics import Nic
-from torture.world import OTHERS, SOURCES, UNPAUSED, Guest, RefusedError, World
+from torture.world import SOURCES, World
 
 
 class Action(t.NamedTuple):
@@ -17,6 +18,18 @@ class Action(t.NamedTuple):
     name: str
     domain: str = ""
     value: t.Any = ""
+
+
+class Event(t.NamedTuple):
+    """An action of others at the ``nth`` call (from 0) of this name ("any": of all), before or after it.
+
+    "keeper" are the calls of the keeper, from the run's beginning on, or from when something was done between runs.
+    """
+
+    call: str
+    nth: int
+    side: str
+    action: Action
 
 
 # Events of the host: the keeper checks it, or its processes are killed.

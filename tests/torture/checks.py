@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from torture import intent
 from torture.drive import Outcome
+from torture.guests import OTHERS, RESTORED, Guest, LiveNic
 from torture.nics import Nic
-from torture.stage import Run, Stage
-from torture.world import NETWORKS, OTHERS, RESTORED, Guest, LiveNic, World
+from torture.scene import Run
+from torture.stage import Stage
+from torture.world import NETWORKS, World
 
 AS_BEFORE = "The host is as it was before"
 _ALARMS = ("The rollback failed", "The rollback is incomplete")

@@ -17,10 +17,12 @@ from unittest import mock
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from torture import fake_libvirt
+from torture.guests import Guest
 from torture.intent import Scope
 from torture.nics import Nic
-from torture.stage import SIGNAL, Killed, Run, Stage
-from torture.world import SOURCES, Guest
+from torture.scene import SIGNAL, Killed, Run
+from torture.stage import Stage
+from torture.world import SOURCES
 
 _BASE = "ansible_collections.linuxvirt.macvtap.plugins"
 _UTILS = f"{_BASE}.module_utils"

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import types
 import typing as t
-import xml.etree.ElementTree as ET
 
-from torture import nics, world
-from torture.world import Guest, RefusedError, World
+from torture import guests, nics, world
+from torture.fake_domain import Domain, LibvirtError, Stage
+from torture.guests import Guest, RefusedError
 
 VERSION = 9_000_000
 _DEFINED, _STARTED = 0, 2
@@ -47,62 +47,23 @@ _FLAGS = {
     "VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT": 5,
     "VIR_DOMAIN_JOB_OPERATION_DUMP": 8,
     "VIR_DOMAIN_JOB_OPERATION_STR": 0,
-    "VIR_ERR_INTERNAL_ERROR": world.INTERNAL_ERROR,
+    "VIR_ERR_INTERNAL_ERROR": guests.INTERNAL_ERROR,
     "VIR_ERR_NO_SUPPORT": 3,
-    "VIR_ERR_OPERATION_FAILED": world.OPERATION_FAILED,
+    "VIR_ERR_OPERATION_FAILED": guests.OPERATION_FAILED,
     "VIR_ERR_SYSTEM_ERROR": 38,
-    "VIR_ERR_RPC": world.RPC,
-    "VIR_ERR_NO_DOMAIN": world.NO_DOMAIN,
-    "VIR_ERR_OPERATION_INVALID": world.OPERATION_INVALID,
-    "VIR_ERR_CONFIG_UNSUPPORTED": world.CONFIG_UNSUPPORTED,
-    "VIR_ERR_OPERATION_TIMEOUT": world.OPERATION_TIMEOUT,
-    "VIR_ERR_OPERATION_UNSUPPORTED": world.OPERATION_UNSUPPORTED,
-    "VIR_ERR_DEVICE_MISSING": world.DEVICE_MISSING,
+    "VIR_ERR_RPC": guests.RPC,
+    "VIR_ERR_NO_DOMAIN": guests.NO_DOMAIN,
+    "VIR_ERR_OPERATION_INVALID": guests.OPERATION_INVALID,
+    "VIR_ERR_CONFIG_UNSUPPORTED": guests.CONFIG_UNSUPPORTED,
+    "VIR_ERR_OPERATION_TIMEOUT": guests.OPERATION_TIMEOUT,
+    "VIR_ERR_OPERATION_UNSUPPORTED": guests.OPERATION_UNSUPPORTED,
+    "VIR_ERR_DEVICE_MISSING": guests.DEVICE_MISSING,
     "VIR_ERR_INVALID_CONN": 6,
     "VIR_DOMAIN_JOB_OPERATION": 0,
     "VIR_NETWORK_XML_INACTIVE": 1,
     "VIR_ERR_NO_NETWORK": 43,
     "VIR_ERR_NO_NETWORK_PORT": 109,
 }
-
-
-class LibvirtError(Exception):
-    """Like libvirt.libvirtError: an error with a code."""
-
-    def __init__(self, message: str, code: int = world.INTERNAL_ERROR) -> None:
-        super().__init__(message)
-        self._code = code
-
-    def get_error_code(self) -> int:
-        return self._code
-
-    def get_error_message(self) -> str:
-        return str(self)
-
-    def get_error_domain(self) -> int:
-        return 10
-
-
-class Stage(t.Protocol):
-    """The observer of all calls: see torture.stage."""
-
-    @property
-    def world(self) -> World: ...
-
-    def call(self, name: str, about: str, effect: t.Callable[[], t.Any]) -> t.Any: ...
-    def looks(self, guest: Guest, what: str) -> None: ...
-    def defines(self, document: nics.Document) -> None: ...
-    def asks(self, guest: Guest, alias: str) -> None: ...
-    def attaches(self, guest: Guest, nic: nics.Nic) -> None: ...
-    def updates(self, guest: Guest, nic: nics.Nic) -> None: ...
-    def saves(self, guest: Guest) -> None: ...
-    def restores(self, guest: Guest) -> None: ...
-    def discards(self, guest: Guest) -> None: ...
-    def restarted(self) -> int: ...
-
-    # Whether libvirt reports events, and how often each domain was defined.
-    reports: bool
-    defined: t.Counter[str]
 
 
 def module(stage: Stage) -> types.ModuleType:
@@ -164,7 +125,7 @@ class Connection:
 
     def check(self) -> None:
         if self._since != self._stage.restarted():
-            raise LibvirtError("internal error: client socket is closed", world.INTERNAL_ERROR)
+            raise LibvirtError("internal error: client socket is closed", guests.INTERNAL_ERROR)
 
     def isAlive(self) -> int:  # noqa: N802
         return int(self._since == self._stage.restarted())
@@ -212,7 +173,7 @@ class Connection:
         def looked_up() -> Domain:
             guest = found()
             if guest is None:
-                raise LibvirtError(f"Domain not found: no domain with matching name '{about}'", world.NO_DOMAIN)
+                raise LibvirtError(f"Domain not found: no domain with matching name '{about}'", guests.NO_DOMAIN)
             return Domain(self, self._stage, guest.uuid, guest.name)
 
         return t.cast("Domain", self.do("lookup", about, looked_up))
@@ -317,179 +278,3 @@ class Reports(Connection):
             uuid: ((guest.boot, guest.running, guest.stored is None), self._stage.defined[uuid])
             for uuid, guest in self._stage.world.guests.items()
         }
-
-
-class Domain:
-    """Like virDomain: a domain by its UUID, even if it no longer exists."""
-
-    def __init__(self, connection: Connection, stage: Stage, uuid: str, name: str) -> None:
-        self._connection = connection
-        self._stage = stage
-        self._uuid = uuid
-        self._name = name
-        # It changes at each start.
-        guest = stage.world.guests.get(uuid)
-        self._id = guest.boot if guest is not None and guest.running else -1
-        if guest is not None and not guest.running:
-            # A domain that is off has no job.
-            stage.looks(guest, "job")
-
-    def connect(self) -> Connection:
-        return self._connection
-
-    def name(self) -> str:
-        return self._name
-
-    def UUIDString(self) -> str:  # noqa: N802
-        return self._uuid
-
-    def _do(self, name: str, effect: t.Callable[[Guest], t.Any]) -> t.Any:
-        def done() -> t.Any:
-            guest = self._stage.world.guests.get(self._uuid)
-            if guest is None:
-                raise LibvirtError(
-                    f"Domain not found: no domain with matching uuid '{self._uuid}' ({self._name})", world.NO_DOMAIN
-                )
-            return effect(guest)
-
-        return self._connection.do(name, self._name, done)
-
-    def _looked(self, guest: Guest, what: str) -> Guest:
-        self._stage.looks(guest, what)
-        return guest
-
-    def isActive(self) -> int:  # noqa: N802
-        return int(self._do("state", lambda guest: guest.running))
-
-    def isPersistent(self) -> int:  # noqa: N802
-        return int(self._do("state", lambda guest: self._looked(guest, "persistent").stored is not None))
-
-    def ID(self) -> int:  # noqa: N802
-        # As of the call that has returned this domain.
-        return self._id
-
-    def state(self, _flags: int = 0) -> list[int]:
-        return t.cast("list[int]", self._do("state", _state))
-
-    def info(self) -> list[int]:
-        return t.cast("list[int]", self._do("state", lambda guest: [_state(guest)[0], 1024, 1024, 1, 0]))
-
-    def jobInfo(self) -> list[int]:  # noqa: N802
-        return t.cast(
-            "list[int]", self._do("job", lambda guest: [2 if self._looked(guest, "job").job else 0, *[0] * 11])
-        )
-
-    def jobStats(self, _flags: int = 0) -> dict[str, int]:  # noqa: N802
-        return t.cast("dict[str, int]", self._do("job", lambda guest: _job_stats(self._looked(guest, "job"))))
-
-    def hasManagedSaveImage(self, _flags: int = 0) -> int:  # noqa: N802
-        return int(self._do("saved", lambda guest: guest.saved is not None))
-
-    def managedSaveGetXMLDesc(self, _flags: int = 0) -> str:  # noqa: N802
-        def described(guest: Guest) -> str:
-            if guest.saved is None:
-                raise LibvirtError("domain does not have managed save image", world.OPERATION_INVALID)
-            text = nics.render_domain(nics.Document(guest.name, guest.uuid, guest.memory, tuple(guest.saved)))
-            return text.replace("  <devices>", f"  <metadata>{guest.saved_mark}</metadata>\n  <devices>")
-
-        return str(self._do("saved", described))
-
-    def managedSave(self, _flags: int = 0) -> int:  # noqa: N802
-        self._do("save", self._stage.saves)
-        return 0
-
-    def managedSaveDefineXML(self, text: str, _flags: int = 0) -> int:  # noqa: N802
-        mark = next((ET.tostring(one, encoding="unicode") for one in ET.fromstring(text).iterfind("metadata/*")), "")  # noqa: S314
-        document = nics.parse_domain(text)
-        self._do("image", lambda guest: self._stage.world.change_image(guest, document, mark))
-        return 0
-
-    def managedSaveRemove(self, _flags: int = 0) -> int:  # noqa: N802
-        self._do("image", self._stage.discards)
-        return 0
-
-    def create(self) -> int:
-        self._do("restore", self._stage.restores)
-        return 0
-
-    def setMetadata(self, _kind: int, text: str | None, *_more: t.Any) -> int:  # noqa: N802
-        def marked(guest: Guest) -> None:
-            if not guest.running:
-                raise RefusedError(world.OPERATION_INVALID, "domain is not running")
-            guest.mark = text or ""
-
-        self._do("mark", marked)
-        return 0
-
-    def memoryStats(self) -> dict[str, int]:  # noqa: N802
-        return {"actual": 1024, "rss": 1024}
-
-    def XMLDesc(self, flags: int = 0) -> str:  # noqa: N802
-        def described(guest: Guest) -> str:
-            stored = bool(flags & 2) or guest.live is None
-            self._stage.looks(guest, "stored" if stored else "live")
-            live = tuple(one.nic for one in guest.live or ())
-            # A transient domain has only a live configuration.
-            shown = tuple(guest.stored) if stored and guest.stored is not None else live
-            document = nics.Document(guest.name, guest.uuid, guest.memory, shown)
-            return nics.render_domain(document, None if stored else guest.boot)
-
-        return str(self._do("read", described))
-
-    def attachDeviceFlags(self, text: str, flags: int = 0) -> int:  # noqa: N802
-        nic = _nic(text)
-
-        def attached(guest: Guest) -> int:
-            if flags & 2:
-                self._edit(guest, [*_stored(guest), nic])
-            if flags & 1:
-                self._stage.attaches(guest, nic)
-            return 0
-
-        return int(self._do("attach", attached))
-
-    def detachDeviceAlias(self, alias: str, flags: int = 0) -> int:  # noqa: N802
-        assert flags == 1, flags
-        if alias is None:
-            raise TypeError("alias must not be None")
-
-        def asked(guest: Guest) -> int:
-            self._stage.asks(guest, alias)
-            return 0
-
-        return int(self._do("detach", asked))
-
-    def updateDeviceFlags(self, text: str, flags: int = 0) -> int:  # noqa: N802
-        nic = _nic(text)
-
-        def updated(guest: Guest) -> int:
-            if flags & 2:
-                self._edit(guest, [nic if one.mac == nic.mac else one for one in _stored(guest)])
-            if flags & 1:
-                self._stage.updates(guest, nic)
-            return 0
-
-        return int(self._do("update", updated))
-
-    def _edit(self, guest: Guest, edited: t.Sequence[nics.Nic]) -> None:
-        self._stage.defines(nics.Document(guest.name, guest.uuid, guest.memory, tuple(edited)))
-
-
-def _nic(text: str) -> nics.Nic:
-    return nics.parse(ET.fromstring(text))  # noqa: S314  # what the module wrote
-
-
-def _stored(guest: Guest) -> list[nics.Nic]:
-    if guest.stored is None:
-        raise LibvirtError("transient domains do not have any persistent config", world.OPERATION_INVALID)
-    return guest.stored
-
-
-def _state(guest: Guest) -> list[int]:
-    if not guest.running:
-        return [5, 5 if guest.saved is not None else 2]
-    return [3, 1] if guest.paused else [1, guest.reason]
-
-
-def _job_stats(guest: Guest) -> dict[str, int]:
-    return {"type": 2, "operation": 5} if guest.job else {"type": 0}

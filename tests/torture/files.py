@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_files i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import Declared, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 # Actions of others on a file, and events that stop a run.

@@ -18,7 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.mod
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.undo import undo
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, Step, converge
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 _NAMES = ("host0", "host1")
 # Actions of others on a shim, and events that stop a run.
@@ -191,25 +191,31 @@ class HostAccess(RuleBasedStateMachine):
         self.touched.add(name)
         if what == "rename":
             self._rename(link)
-            return
-        if what == "add":
-            # Each address or route is on a link only once.
-            if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
-                self.kernel.add(name, THEIRS)
-                self.kernel.add(name, FOREIGN)
-                self.added.add(link.index)
+        elif what == "add":
+            self._add_to(link)
         elif what == "set":
             self.kernel.links[name] = replace(link, mtu=1333)
             if link.index in self.theirs:
                 self.theirs[link.index] = self.kernel.links[name]
         else:
-            self.kernel.remove(name)
-            self.theirs.pop(link.index, None)
+            self._replace(link, what)
+
+    def _add_to(self, link: Link) -> None:
+        # Each address or route is on a link only once.
+        if not any(one == THEIRS and one.index == link.index for one in self.kernel.addresses):
+            self.kernel.add(link.name, THEIRS)
+            self.kernel.add(link.name, FOREIGN)
+            self.added.add(link.index)
+
+    def _replace(self, link: Link, what: str) -> None:
+        """Remove a link, and "remake" it, or let another one "take_over" its name."""
+        self.kernel.remove(link.name)
+        self.theirs.pop(link.index, None)
         if what in {"remake", "take_over"}:
             on = self.kernel.links.get("eth0")
-            like = Link(name, kind="dummy", mac=link.mac)
+            like = Link(link.name, kind="dummy", mac=link.mac)
             if what == "remake" and on is not None:
-                like = replace(HOST0, name=name, mtu=1300, parent_index=on.index)
+                like = replace(HOST0, name=link.name, mtu=1300, parent_index=on.index)
             made = self.kernel.make(like)
             self.theirs[made.index] = made
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from torture.guests import Guest, LiveNic
 from torture.nics import Nic
-from torture.world import NETWORKS, Guest, LiveNic, World
+from torture.world import NETWORKS, World
 
 _SELECTORS = ("mac", "alias", "target", "source", "network")
 

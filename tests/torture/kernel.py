@@ -11,15 +11,9 @@ from unit.links.kernel_model import DEFAULTS, FakeKernel, RefusedError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
-    CHANGED,
-    MADE,
-    REMOVED,
-    Link,
-    Links,
-)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import CHANGED, MADE, REMOVED, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 # What others do to a link: those by which it is another one then, or none, or none that a run removes. "create" makes
 # one where there is none. What is done to the parent of links (the first four) happens to them too.

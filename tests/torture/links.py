@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import pl
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Link, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNCHANGED, Journal, converge
 from torture.kernel import OTHERS, Event, Kernel
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 # Links that others change between runs. The last two are parents.
 _LINKS = (*NAMES, "eth0", "eth1")

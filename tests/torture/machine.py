@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from torture import sequence, strategies
-from torture.actions import Action
+from torture.actions import Action, Event
 from torture.sequence import Sequence
-from torture.stage import Event, ViolationError
+from torture.violations import ViolationError
 from torture.world import World
 
 

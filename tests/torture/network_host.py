@@ -12,7 +12,7 @@ from network_model import Guest, Model, Net, Nic
 from network_spec import Spec, parsed
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 NAMES = ("lan", "dmz", "old")
 UUIDS = {name: f"{number}3e5b5d5-8ed1-4f0e-8f80-3a8e36d9ac0c" for number, name in enumerate(NAMES, 1)}

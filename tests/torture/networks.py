@@ -26,7 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNC
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted
 from torture.network_host import NAMES, WatchedModel
 from torture.network_others import ACTS, act
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 if t.TYPE_CHECKING:
     from network_model import Net, Nic

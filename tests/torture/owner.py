@@ -12,9 +12,11 @@ import typing as t
 from unittest import mock
 
 from torture import fake_libvirt
+from torture.guests import OTHERS, Guest
 from torture.nics import Document, Nic
-from torture.stage import Killed, Stage
-from torture.world import OTHERS, Guest, World
+from torture.scene import Killed
+from torture.stage import Stage
+from torture.world import World
 
 _IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
 _PROCESSES = ("supervisor", "worker")

@@ -19,7 +19,7 @@ from torture.host_access import HostAccess
 from torture.links import MacvtapLinks
 from torture.machine import DirectIface
 from torture.networks import DirectNetworks
-from torture.stage import ViolationError
+from torture.violations import ViolationError
 
 # Every machine counts its ``sequences`` and ``runs``, and raises ViolationError.
 MACHINES: tuple[t.Any, ...] = (DirectIface, DirectNetworks, MacvtapLinks, HostAccess, PersistenceFiles)

@@ -7,11 +7,13 @@ from __future__ import annotations
 import typing as t
 
 from torture import checks, drive
-from torture.actions import Action
+from torture.actions import Action, Event
 from torture.drive import Outcome
+from torture.guests import OTHERS, Departure
 from torture.owner import Owner
-from torture.stage import Event, Run, Stage
-from torture.world import OTHERS, Departure, World
+from torture.scene import Run
+from torture.stage import Stage
+from torture.world import World
 
 
 def calls(world: World, params: t.Mapping[str, t.Any], *, reports: bool = False) -> dict[str, int]:

@@ -13,10 +13,10 @@ import typing as t
 from hypothesis import strategies as st
 
 from torture import actions
-from torture.actions import Action
+from torture.actions import Action, Event
+from torture.guests import Guest
 from torture.nics import AUTOMATIC, Nic
-from torture.stage import Event
-from torture.world import NETWORKS, Guest, World
+from torture.world import NETWORKS, World
 
 # How often a run makes each call.
 Calls = t.Mapping[str, int]

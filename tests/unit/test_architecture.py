@@ -51,22 +51,6 @@ PACKAGES = frozenset(package for floor in LAYERS for package in floor)
 MAX_LINES_OF_FILE = 300
 MAX_LINES_OF_FUNCTION = 50
 DOCUMENTATION = (["DOCUMENTATION"], ["EXAMPLES"], ["RETURN"])
-# Files that are still to be split.
-LONG = {
-    "extensions/molecule/lab/taptalk.py",
-    "tests/integration/test_libvirt_direct_iface_networks.py",
-    "tests/integration/test_libvirt_direct_iface_pending.py",
-    "tests/integration/test_libvirt_direct_network.py",
-    "tests/torture/fake_libvirt.py",
-    "tests/torture/stage.py",
-    "tests/torture/world.py",
-    "tests/unit/domains/test_multicast.py",
-    "tests/unit/domains/test_networks.py",
-    "tests/unit/domains/test_planner.py",
-    "tests/unit/domains/test_sequences.py",
-    "tests/unit/domains/test_xml.py",
-    "tests/unit/fleet/test_networks.py",
-}
 
 DOCS = PLUGINS.parent / "docs" / "dev"
 # Files whose name says what they are in every package.
@@ -240,7 +224,7 @@ def test_a_file_can_be_read_in_one_go() -> None:
     files = (file for folder in folders for file in (root / folder).rglob("*.py"))
     lines = {str(file.relative_to(root)): lines_of_code(file.read_text(encoding="utf-8")) for file in files}
     assert "plugins/modules/macvtap_link.py" in lines
-    assert {name: count for name, count in lines.items() if count > MAX_LINES_OF_FILE and name not in LONG} == {}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES_OF_FILE} == {}
 
 
 @pytest.mark.parametrize("file", sorted(PLUGINS.rglob("*.py")), ids=lambda file: str(file.relative_to(PLUGINS)))

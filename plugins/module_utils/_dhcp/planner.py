@@ -39,14 +39,13 @@ def plan(resolved: Resolved, host: Host, steps: t.Sequence[Step[File]], unread: 
     commands: list[Command] = [RELOAD] if reload else []
     absent = {name for name, one in resolved.decisions.items() if one.absent}
     warnings = []
-    for step in steps:
-        file = step.before if step.removes else None
-        for name, kind in links_of(file).items() if file is not None else ():
-            profile = managers.profile_file(name)
-            if step.target == profile and kind == SHIM and (name not in host.links or name in absent):
+    for step, file in ((step, step.before) for step in steps if step.removes and step.before is not None):
+        for name, kind in links_of(file).items():
+            is_profile = step.target == managers.profile_file(name)
+            if is_profile and kind == SHIM and (name not in host.links or name in absent):
                 # NetworkManager must forget the profile; otherwise it might create the shim again.
                 commands.append(_load(name))
-            if name in host.links and file and (step.target == profile or others) and managers.gets_lease(file):
+            if name in host.links and (is_profile or others) and managers.gets_lease(file):
                 warnings.append(f"the DHCP client of {name} runs until the next boot, or until {name} is removed")
     return Leases(leases, tuple(commands), tuple(warnings))
 

@@ -112,36 +112,45 @@ class _Assigner:
         slot.entry, slot.planned = index, _planned(desired, slot)
 
     def _find_slot(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> _Slot:
-        # The next run has to find what is stored, whatever an earlier run has left in the running guest.
-        stored_ones = [iface for slot, iface in now if desired.by != "mac" and not slot.only_live]
-        present = [iface for _other, iface in now]
-        matching = selection.matching(desired, stored_ones, self._host.links) or selection.matching(
-            desired, present, self._host.links
-        )
-        if desired.nic is not None:
-            matching = [one for one in (selection.find_in(present, desired.nic),) if one is not None]
-        if not matching and desired.present and desired.by in {"source", "network"}:
-            # One that is connected to the same uplink in another way moves: it is not to get a second NIC there.
-            free = [iface for slot, iface in now if slot.entry is None and not slot.only_live]
-            matching = [iface for iface in free if selection.on_uplink_of(desired, iface, self._host)]
-            if len(matching) > 1:
-                raise _several_on_uplink(desired, matching)
-        others = [slot for slot, iface in now if slot.entry is not None and any(iface is one for one in matching)]
+        matching = self._matching(desired, now)
+        slots = [slot for slot, iface in now if any(iface is one for one in matching)]
+        others = [self._declared[slot.entry].path for slot in slots if slot.entry is not None]
         if len(matching) > 1 and others:
             raise MacvtapError(
                 f"domain {desired.domain!r} would have {len(matching)} direct interfaces with {desired.by} "
                 f"{desired.key}: {'; '.join(map(selection.describe, matching))}. "
-                f"{', '.join(self._declared[slot.entry or 0].path for slot in others)} declares one of them, so "
-                f"{desired.by} would be ambiguous in the next run. Set mac instead",
+                f"{', '.join(others)} declares one of them, so {desired.by} would be ambiguous in the next run. Set "
+                "mac instead",
                 path=join_path(desired.path, desired.by),
             )
-        only_live = [iface for slot, iface in now if slot.only_live and any(iface is one for one in matching)]
-        if self._purge and not desired.present and len(only_live) == len(matching):
+        if self._purge and not desired.present and all(slot.only_live for slot in slots):
             # An earlier run may have left them in the running guest. The purge removes those that this entry does not.
             matching = matching[:1]
         selection.validate_unique(desired, self._domain, matching)
         if matching:
             return next(slot for slot, iface in now if iface is matching[0])
+        return self._new_slot(desired)
+
+    def _matching(self, desired: Desired, now: t.Sequence[tuple[_Slot, Iface]]) -> list[Iface]:
+        """Return the interfaces among ``now`` that a declaration selects."""
+        present = [iface for _slot, iface in now]
+        if desired.nic is not None:
+            found = [one for one in (selection.find_in(present, desired.nic),) if one is not None]
+        else:
+            # The next run has to find what is stored, whatever an earlier run has left in the running guest.
+            stored = [iface for slot, iface in now if desired.by != "mac" and not slot.only_live]
+            links = self._host.links
+            found = selection.matching(desired, stored, links) or selection.matching(desired, present, links)
+        if found or not desired.present or desired.by not in {"source", "network"}:
+            return found
+        # One that is connected to the same uplink in another way moves: it is not to get a second NIC there.
+        free = [iface for slot, iface in now if slot.entry is None and not slot.only_live]
+        moving = [iface for iface in free if selection.on_uplink_of(desired, iface, self._host)]
+        if len(moving) > 1:
+            raise _several_on_uplink(desired, moving)
+        return moving
+
+    def _new_slot(self, desired: Desired) -> _Slot:
         mac = desired.mac or _new_address(desired, self._domain, self._host, self._taken)
         self._taken.add(mac)
         for slot in self._slots:

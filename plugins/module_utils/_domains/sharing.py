@@ -140,6 +140,30 @@ def _validate_pool(
 def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
     """Return the users of each source after all of ``cases`` are applied."""
     found: dict[str, list[_Use]] = {}
+    for source, use in (*_uses_by_links(host), *_uses_by_others(host), *_uses_by_nics(cases, host)):
+        found.setdefault(source, []).append(use)
+    return found
+
+
+def _uses_by_links(host: Host) -> t.Iterator[tuple[str, _Use]]:
+    """Yield each link that no guest of ``host`` has, with the link that it is on."""
+    observed = [iface for domain in host.domains.values() for iface in domain.live]
+    # By name: a trusted guest may have given its link another address.
+    guests = {iface.get("target") for iface in observed if iface.type == "direct"}
+    for link in (host.links or {}).values():
+        if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
+            yield link.parent, _Use(f"the link {link.name}", "", link.name, link.mode, True)
+
+
+def _uses_by_others(host: Host) -> t.Iterator[tuple[str, _Use]]:
+    """Yield each stored NIC of the domains that were not read, with its source."""
+    for text, others in host.stored_by_source.items():
+        for name, mac, mode in others:
+            yield _name(text, host), _Use(f"{name} {mac}", name, mac, mode, False)
+
+
+def _uses_by_nics(cases: t.Sequence[Case], host: Host) -> t.Iterator[tuple[str, _Use]]:
+    """Yield each NIC as it is after all of ``cases``, with each link that it certainly uses."""
     final: dict[tuple[str, str], list[Nic]] = {}
     for domain in host.domains.values():
         for pair in selection.pairs(domain):
@@ -148,30 +172,23 @@ def _uses(cases: t.Sequence[Case], host: Host) -> dict[str, list[_Use]]:
             )
     for _desired, before, after in cases:
         final.setdefault((before.domain, before.mac), [])[:] = [after]
-    links = host.links or {}
-    observed = [iface for domain in host.domains.values() for iface in domain.live]
-    # By name: a trusted guest may have given its link another address.
-    guests = {iface.get("target") for iface in observed if iface.type == "direct"}
-    for link in links.values():
-        if link.kind in MACVLAN_KINDS and link.parent and link.name not in guests:
-            found.setdefault(link.parent, []).append(_Use(f"the link {link.name}", "", link.name, link.mode, True))
-    for text, others in host.stored_by_source.items():
-        for name, mac, mode in others:
-            found.setdefault(_name(text, host), []).append(_Use(f"{name} {mac}", name, mac, mode, False))
     for (name, mac), nics in final.items():
         for nic in nics:
-            ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]
-            there = {
-                _name(uplink, host): (networks.mode(iface, host.networks), active)
-                for iface, active in reversed(ifaces)
-                if iface is not None and iface.type == "direct"
-                for uplink in networks.certain_uplinks(iface, host.networks)
-                # One that runs has the uplink that its network gave it.
-                if active or not _is_on(nic.live, iface)
-            }
-            for source, (mode, active) in there.items():
-                found.setdefault(source, []).append(_Use(f"{name} {mac}", name, mac, mode, active))
-    return found
+            for source, (mode, active) in _sources(nic, host).items():
+                yield source, _Use(f"{name} {mac}", name, mac, mode, active)
+
+
+def _sources(nic: Nic, host: Host) -> dict[str, tuple[str | None, bool]]:
+    """Return the links that a NIC certainly uses, each with the mode and whether it runs there."""
+    ifaces: list[tuple[Iface | None, bool]] = [(nic.live, True), (nic.stored, False)]
+    return {
+        _name(uplink, host): (networks.mode(iface, host.networks), active)
+        for iface, active in reversed(ifaces)
+        if iface is not None and iface.type == "direct"
+        for uplink in networks.certain_uplinks(iface, host.networks)
+        # One that runs has the uplink that its network gave it.
+        if active or not _is_on(nic.live, iface)
+    }
 
 
 def _is_on(live: Iface | None, stored: Iface) -> bool:

@@ -48,7 +48,6 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
         if current is None:
             _validate_address(desired, before, host, leaving)
         network_validate.validate(desired, stored, _changed(current, stored), host)
-        planned = stored
         stored = networks.effective(stored, host.networks, before.live)
         current = current and networks.effective(current, host.networks, before.live)
         changed = _changed(current, stored)
@@ -61,16 +60,25 @@ def validate_nics(cases: t.Sequence[_Case], host: Host) -> None:
             link = link_of(name, host.links or {})
             _validate_target(desired, before, name, targets[name], None if name in removed_targets else link)
             _validate_others_targets(desired, name, host)
-        if changed & _OF_THE_SOURCE and host.links is not None:
-            for source in networks.uplinks(planned, host.networks):
-                link = link_of(source, host.links)
-                if "source" in changed:
-                    link = _validate_source(desired, planned, link, source, host.links)
-                    # The link of type ethernet may stay when the guest releases it.
-                    if before.live is None or before.live.type == "ethernet":
-                        _validate_link_address(desired, stored, link, host.links, removed_targets)
-                if link is not None:
-                    _validate_link(desired, stored, link, host)
+        _validate_sources((desired, before, after), stored, changed, host, removed_targets)
+
+
+def _validate_sources(
+    case: _Case, stored: Iface, changed: t.AbstractSet[str], host: Host, removed_targets: t.Collection[str | None]
+) -> None:
+    """Refuse links that cannot have the interface; ``stored`` is it with what its network gives it."""
+    desired, before, after = case
+    if after.stored is None or host.links is None or not changed & _OF_THE_SOURCE:
+        return
+    for source in networks.uplinks(after.stored, host.networks):
+        link = link_of(source, host.links)
+        if "source" in changed:
+            link = _validate_source(desired, after.stored, link, source, host.links)
+            # The link of type ethernet may stay when the guest releases it.
+            if before.live is None or before.live.type == "ethernet":
+                _validate_link_address(desired, stored, link, host.links, removed_targets)
+        if link is not None:
+            _validate_link(desired, stored, link, host)
 
 
 def _changed(before: Iface | None, after: Iface) -> set[str]:

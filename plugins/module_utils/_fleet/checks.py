@@ -44,22 +44,28 @@ def _all(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
     yield from _kernel(host)
     yield from _exclusive(host)
     yield from disconnect.conflicts(host)
-    for vlan in host.vlans:
-        if vlan.state != "absent":
-            place = Place(host.name, link=vlan.default_name, seen="declared")
-            for finding in _on_parent(host, vlan.parent, None, vlan.mtu, unfit=host.unfit_vlan):
-                yield finding, place
+    yield from _of_vlans(host)
     for desired in host.declared_links:
         for finding in _of_link(desired, host) if not desired.absent else ():
             yield finding, desired.place(host.name)
     yield from network_checks.conflicts(host)
     yield from _uplinks_of_networks(host)
     for nic in host.nics:
-        if nic.desired is not None:
-            for finding in _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), word="source"):
-                yield finding, nic.place(host.name)
-            for finding in _libvirt(nic, host):
-                yield finding, nic.place(host.name)
+        for finding in _of_nic(nic, host) if nic.desired is not None else ():
+            yield finding, nic.place(host.name)
+
+
+def _of_vlans(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
+    for vlan in host.vlans:
+        if vlan.state != "absent":
+            place = Place(host.name, link=vlan.default_name, seen="declared")
+            for finding in _on_parent(host, vlan.parent, None, vlan.mtu, unfit=host.unfit_vlan):
+                yield finding, place
+
+
+def _of_nic(nic: Nic, host: Host) -> t.Iterator[_Finding]:
+    yield from _on_parent(host, nic.final("source"), nic.final("mode"), _mtu(nic, host), word="source")
+    yield from _libvirt(nic, host)
 
 
 def _uplinks_of_networks(host: Host) -> t.Iterator[tuple[_Finding, Place]]:

@@ -96,18 +96,26 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
         identity_of_domain = identity.of(host, desired.domain)
         nics[key] = Nic(desired.domain, identity_of_domain, mac, 0, stored, live, desired_values, desired.by == "mac")
     if purge:
-        named = {domain for domain, _mac, _number in declared_keys}
-        duplicates = [(domain, mac) for domain, mac, number in nics if number]
-        for key in [k for k, nic in nics.items() if k[0] in named and k not in declared_keys and nic.type == "direct"]:
-            # If two NICs have the same address, both are left alone.
-            if key[:2] not in duplicates:
-                nics.update(_after_removal(nics, key, host))
+        for key in _purged(nics, declared_keys):
+            nics.update(_after_removal(nics, key, host))
     saved = [
         Nic(domain.name, identity.of(host, domain.name), iface.mac, stored=iface)
         for domain in host.domains.values()
         for iface in domain.saved or ()
     ]
     return replace(host, nics=tuple(nics.values()), saved=tuple(saved), problems=tuple(problems))
+
+
+def _purged(nics: t.Mapping[_Key, Nic], declared: t.Collection[_Key]) -> list[_Key]:
+    """Return the NICs that no entry declares, of the domains that entries are about."""
+    named = {domain for domain, _mac, _number in declared}
+    # If two NICs have the same address, both are left alone.
+    duplicates = [(domain, mac) for domain, mac, number in nics if number]
+    return [
+        key
+        for key, nic in nics.items()
+        if key[0] in named and key not in declared and nic.type == "direct" and key[:2] not in duplicates
+    ]
 
 
 def _observed(host: Host) -> DomainHost:

@@ -29,15 +29,7 @@ def _of(host: Host) -> t.Iterator[str]:
     for nic in host.nics:
         if nic.desired is None and (nic.type == "direct" or networks_of.of_nic(host, nic) is not None):
             yield f"NIC {nic.mac} of {nic.domain} on {_where(nic)}"
-    declared = {link.key for link in host.declared_links}
-    vlans = {(vlan.parent, vlan.id) for vlan in host.vlans} | {(None, vlan.default_name) for vlan in host.vlans}
-    for link in host.unmanaged_links():
-        if link.key in declared or not (link.kind == "macvtap" or is_shim(link)):
-            continue
-        yield f"{_KINDS[link.kind or '']} {link.name} on {link.parent}"
-    for link in host.links.values():
-        if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
-            yield f"VLAN link {link.name}"
+    yield from _links(host)
     networks = {network.name for network in host.declared_networks}
     for network in host.networks.values():
         if network.mode and network.name not in networks:
@@ -46,6 +38,17 @@ def _of(host: Host) -> t.Iterator[str]:
     for name, kind in host.written:
         if name not in names and name not in host.links:
             yield f"{_KINDS[kind]} {name} at the next boot"
+
+
+def _links(host: Host) -> t.Iterator[str]:
+    declared = {link.key for link in host.declared_links}
+    for link in host.unmanaged_links():
+        if link.key not in declared and (link.kind == "macvtap" or is_shim(link)):
+            yield f"{_KINDS[link.kind or '']} {link.name} on {link.parent}"
+    vlans = {(vlan.parent, vlan.id) for vlan in host.vlans} | {(None, vlan.default_name) for vlan in host.vlans}
+    for link in host.links.values():
+        if is_managed_vlan(link) and not {(link.parent, link.vlan_id), (None, link.name)} & vlans:
+            yield f"VLAN link {link.name}"
 
 
 def _where(nic: Nic) -> str:

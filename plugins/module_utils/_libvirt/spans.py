@@ -86,6 +86,7 @@ def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int
     roots: list[Element] = []
     found: list[tuple[int, int]] = []
     level = 0
+    # In the parent; and in it or in an element of the name, where a namespace hides things from libvirt.
     inside = within = False
     start = 0
     parser = _parser()
@@ -93,19 +94,15 @@ def slices(text: bytes, parent: str, name: str) -> tuple[Element, list[tuple[int
     def started(tag: str, attributes: t.Mapping[str, str]) -> None:
         nonlocal level, inside, within, start
         level += 1
-        if level >= 3 and inside:
-            within = within if level > 3 else tag == name
-            if within and "xmlns" in attributes:
-                _refuse_namespace(tag)
-        if level == 3:
-            if inside and tag == name:
-                start = parser.CurrentByteIndex
-        elif level == 2:
-            inside = tag == parent
-            if inside and "xmlns" in attributes:
-                _refuse_namespace(tag)
-        elif level == 1:
+        if level == 1:
             roots.append(Element(tag, parser.CurrentByteIndex, attributes))
+        elif level == 2:
+            inside = within = tag == parent
+        elif level == 3:
+            within = inside and tag == name
+            start = parser.CurrentByteIndex
+        if within and "xmlns" in attributes:
+            _refuse_namespace(tag)
         if level > _DEEPEST:
             _refuse_depth()
 

@@ -12,10 +12,9 @@ import typing as t
 
 import pytest
 
-from torture.actions import Action
+from torture.actions import Action, Event
 from torture.nics import Nic
 from torture.sequence import Sequence
-from torture.stage import Event
 from torture.world import World
 
 A, B, C = (f"52:54:00:00:00:0{digit}" for digit in "abc")

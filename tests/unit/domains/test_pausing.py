@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, host, running, want
+from .planned import LINKS, LIVE, MAC, OTHER, STORED, host, running, want
 
 GIB = 1 << 30
 # A guest that uses 1 GiB, on a disk that writes 0.5 GiB and reads 2 GiB a second.

@@ -26,7 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, udev_rules, want
+from .planned import LINKS, LIVE, MAC, OTHER, STORED, changed, heard, host, udev_rules, want
 
 WAS = Nic("web1", MAC, STORED, LIVE, uuid="u1", instance="1")
 STOPPED = replace(WAS, live=None, instance="")

@@ -15,7 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, by, changed, host, impacts, running, stopped, want
+from .planned import LINKS, LIVE, MAC, OTHER, STORED, by, changed, host, impacts, running, stopped, want
 
 PRIVATE = want(mode="private")
 

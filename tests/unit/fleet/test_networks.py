@@ -1,43 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Direct networks: their uplinks, the NICs on them, and the same network on other hosts."""
+"""Direct networks of one host: their uplinks, and the NICs on them."""
 
 from __future__ import annotations
 
 import typing as t
 
 import pytest
-from compared import H1, H2, NOTHING, U1, A, B, conflicts, macvtap, nic, on_lan, only, places, vlan, web
+from compared import H1, H2, U1, A, B, conflicts, macvtap, nic, on_lan, only, places, vlan, web
 from fleet import Values, declared, found, iface, mac, network, uplink
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, undeclared
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Address, Reach
 
-
-def lan(*interfaces: str, **options: t.Any) -> Values:
-    return {"name": "lan", **({"interfaces": list(interfaces)} if interfaces else {}), **options}
-
-
-def on(*nics: Values, networks: t.Sequence[Values] = (), **variables: t.Any) -> Values:
-    """Return declarations of NICs on the network lan, and of networks."""
-    own = declared(*nics, networks_networks=list(networks), domains_network="lan", uplink="eth0", **variables)
-    return {name: value for name, value in own.items() if name != "macvtap_domains_source"}
-
-
-# The uplinks of the two hosts have different names.
-SECOND = found(uplink(3, "enp3s0"), number=2)
-LAN1, LAN2 = on(nic(mac=A), networks=[lan()]), on(networks=[lan("enp3s0")])
-
-
-def test_one_name_for_different_uplinks_lets_guests_move() -> None:
-    both = on(nic(mac=A), networks=[lan("enp3s0")])
-    assert conflicts((LAN1, H1), (both, SECOND)) == []
-    assert conflicts((LAN1, H1), (LAN2, SECOND)) == []
-    # Without the name it is a conflict.
-    direct = [declared(nic(mac=A), domains_source=source) for source in ("eth0", "enp3s0")]
-    conflict = only((direct[0], H1), (direct[1], SECOND))
-    assert (conflict.kind, "gives different links one name" in conflict.remedy) == ("migration", True)
+from .networked import LAN1, lan, on
 
 
 @pytest.mark.parametrize(
@@ -200,95 +177,6 @@ def test_a_shim_beside_guests_of_a_network_that_it_does_not_reach() -> None:
     (gap,) = compare.gaps({"hv1": {"declared": variables, "found": found(web("web1", U1))}})
     assert gap["reason"].startswith("host0: ")
     assert f"web1 {A} (private)" in gap["reason"]
-
-
-def test_a_network_that_a_host_of_the_segment_does_not_have() -> None:
-    other = declared(nic("db1", mac=B))
-    conflict = only((LAN1, H1), (other, H2))
-    assert (conflict.kind, conflict.message) == (
-        "network",
-        "network lan is missing on hv2: guests of hv1 could not move there",
-    )
-    assert places(conflict) == ["hv1 lan declared", "hv2 lan"]
-    # It is allowed by its name.
-    allowing: Values = {"preflight_allow": ["network lan"]}
-    got = conflicts(
-        ({**LAN1, **{f"macvtap_{k}": v for k, v in allowing.items()}}, H1),
-        (declared(nic("db1", mac=B), **allowing), H2),
-    )
-    assert [one.allowed for one in got] == [True]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        # It declares nothing that a guest could be on.
-        (NOTHING, H2),
-        # Another segment; libvirt did not answer; it has the network already.
-        (declared(nic("db1", mac=B), segment="dmz"), H2),
-        (declared(nic("db1", mac=B)), found(number=2, version=None)),
-        (declared(nic("db1", mac=B)), found(network("lan", "eth0"), number=2)),
-    ],
-)
-def test_hosts_that_do_not_need_the_network(other: tuple[Values, Values]) -> None:
-    assert conflicts((LAN1, H1), other) == []
-
-
-def test_a_portgroup_that_another_host_does_not_have() -> None:
-    groups = on(nic(mac=A, portgroup="slow"), networks=[lan(portgroups=[{"name": "slow"}])])
-    # The network alone, if that is missing.
-    assert only((groups, H1), (declared(nic("db1", mac=B)), H2)).message.startswith("network lan is missing on hv2")
-    first = on(nic(mac=A, portgroup="slow"), networks=[lan(portgroups=[{"name": "slow"}])])
-    conflict = only((first, H1), (LAN2, SECOND))
-    assert conflict.message == "portgroup slow of network lan is missing on hv2: guests of hv1 could not move there"
-    assert places(conflict) == ["hv1 lan declared", "hv2 lan declared"]
-
-
-@pytest.mark.parametrize(
-    ("second", "kind", "message"),
-    [
-        (
-            (on(networks=[lan("enp3s0", mode="private")]), SECOND),
-            "network",
-            "network lan has several modes: bridge on hv1; private on hv2",
-        ),
-        ((NOTHING, found(network(mode=""), number=2)), "network", "bridge on hv1; not direct (nat) on hv2"),
-        (
-            (LAN2, found(uplink(3, "enp3s0", mtu=9000), number=2)),
-            "mtu",
-            "uplinks of several MTUs: 1500 on hv1; 9000 on hv2",
-        ),
-        (
-            (on(networks=[lan("enp3s0")], segment={"enp3s0": "dmz"}), SECOND),
-            "network",
-            "segments: all on hv1; dmz on hv2",
-        ),
-        # The switch decides.
-        ((on(networks=[lan("enp3s0", mode="auto")]), SECOND), "", ""),
-        # No guest can move there anyway.
-        ((on(networks=[lan("enp3s0", mode="private")], segment="dmz"), SECOND), "", ""),
-    ],
-)
-def test_a_network_that_is_something_else_on_another_host(
-    second: tuple[Values, Values], kind: str, message: str
-) -> None:
-    got = conflicts((on(networks=[lan()]), H1), second)
-    assert [one.kind for one in got] == ([kind] if kind else [])
-    assert message in "".join(one.message for one in got)
-
-
-def test_a_network_of_which_only_libvirt_knows_is_no_conflict() -> None:
-    nat = [found(network("default", mode=""), number=1), found(network("default", "eth0", mode="bridge"), number=2)]
-    assert conflicts((NOTHING, nat[0]), (NOTHING, nat[1])) == []
-
-
-def test_a_domain_on_a_network_here_and_on_an_uplink_there_could_not_migrate() -> None:
-    conflict = only((LAN1, H1), (declared(nic(mac=A), networks_networks=[lan("eth0")]), H2))
-    assert conflict.message == f"web1 could not migrate: {A} is on network lan on hv1; on eth0 in mode bridge on hv2"
-    slow = on(nic(mac=A, portgroup="slow"), networks=[lan(portgroups=[{"name": "slow"}])])
-    one, other = (network("lan", "eth0", groups="slow"), found(network("lan", "eth0", groups="slow"), number=2))
-    conflict = only((slow, found(one)), (on(nic(mac=A)), other))
-    assert "is on network lan, portgroup slow on hv1; on network lan on hv2" in conflict.message
 
 
 def test_addresses_on_a_network_are_in_the_segment_of_its_uplink() -> None:

@@ -93,12 +93,7 @@ class Kernel:
                     self.made.add(self.make(half).index)
             if after is None:
                 continue
-            for name, value in after.settings.items():
-                if self.settings.get(step.target, {}).get(name) != value:
-                    journal.record(step, Done.setting(name))
-                    yield
-                    if step.target in self.settings:
-                        self.settings[step.target][name] = value
+            yield from self._settings(step, after, journal)
             if not comes:
                 journal.record(step, Done.IN_PLACE)
             yield
@@ -108,6 +103,14 @@ class Kernel:
             wanted = replace(after.link, index=there.index, group=after.link.group or 0)
             self.links[step.target] = replace(wanted, mac=wanted.mac or there.mac, mtu=wanted.mtu or there.mtu)
             yield from self._parts(step, journal, comes=comes)
+
+    def _settings(self, step: Step[Shim], after: Shim, journal: Journal[Shim]) -> t.Iterator[None]:
+        for name, value in after.settings.items():
+            if self.settings.get(step.target, {}).get(name) != value:
+                journal.record(step, Done.setting(name))
+                yield
+                if step.target in self.settings:
+                    self.settings[step.target][name] = value
 
     def _parts(self, step: Step[Shim], journal: Journal[Shim], *, comes: bool) -> t.Iterator[None]:
         after = t.cast("Shim", step.after)

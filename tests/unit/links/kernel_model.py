@@ -121,7 +121,8 @@ class FakeKernel:
             self._allmulti(link, -1)
         del self.links[name]
 
-    def _create(self, wanted: Link) -> None:
+    def _parent_of(self, wanted: Link) -> Link:
+        """Return the parent of a link that is to be created."""
         if wanted.name in self._names():
             raise RefusedError("EEXIST")
         parent = next((link for link in self.links.values() if link.index == wanted.parent_index), None)
@@ -133,6 +134,10 @@ class FakeKernel:
             raise RefusedError("EINVAL")
         if parent.master:
             raise RefusedError("EBUSY")
+        return parent
+
+    def _create(self, wanted: Link) -> None:
+        parent = self._parent_of(wanted)
         siblings = self._on(parent)
         if siblings and "passthru" in (wanted.mode, *(link.mode for link in siblings)):
             raise RefusedError("EINVAL")
@@ -174,9 +179,7 @@ class FakeKernel:
             self._set_allmulticast(name, on=False)
         if before.up:
             self._set_promiscuous(name, after)
-        if after.mode is not None and after.mode != before.mode:
-            emptied = frozenset[str]() if before.mode == "source" else before.source_macs
-            self._set(name, mode=after.mode, source_macs=emptied)
+        self._set_mode(before, after.mode)
         if after.bclim is not None and after.bclim != before.bclim:
             self._set_limit(self.links[name], after.bclim)
         if after.mac is not None and after.mac != before.mac:
@@ -192,6 +195,11 @@ class FakeKernel:
             self._set_allmulticast(name, on=last)
         if not before.up:
             self._set_promiscuous(name, after)
+
+    def _set_mode(self, before: Link, mode: str | None) -> None:
+        if mode is not None and mode != before.mode:
+            emptied = frozenset[str]() if before.mode == "source" else before.source_macs
+            self._set(before.name, mode=mode, source_macs=emptied)
 
     def _set_source_macs(self, before: Link, after: Link) -> None:
         if after.mode == "source":
