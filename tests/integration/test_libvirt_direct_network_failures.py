@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import direct_iface
 import pytest
-from direct_iface import A, Result, domain, ok
+from direct_iface import A, Result, domain, impacts, ok
 from direct_network import Networks, nic_on
-from support import meanwhile, run_module, running_module
+from support import meanwhile, run_module, running_module, until
 
 pytestmark = direct_iface.MARKS
 
@@ -19,42 +20,47 @@ def test_a_failure_puts_all_networks_back(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     ok(networks(name="old", interfaces=["eth0"], state="inactive"))
     before = networks.all()
-    # libvirt stores a pool of virtual functions, and does not start one without any.
+    # The link that starts a network at boot cannot be made there.
+    obstacle = "/etc/libvirt/qemu/networks/autostart/pool.xml"
+    networks.hv.run("mkdir", "-p", obstacle)
     declared = [
         {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False},
         {"name": "old", "state": "absent"},
         {"name": "new", "interfaces": ["up1"]},
-        {"name": "pool", "pf": "eth0"},
+        {"name": "pool", "interfaces": ["eth0"]},
     ]
     failed = networks(networks=declared)
-    assert "No usable Vf" in failed["msg"]
+    assert "libvirt refuses to change network 'pool': " in failed["msg"]
     assert failed["msg"].endswith("The host is as it was before")
     assert networks.all() == before
     kept = networks(networks=declared, on_error="keep")
     assert kept["failed"]
     assert networks.names() == ["lan", "new", "pool"]
+    networks.hv.run("rmdir", obstacle)
 
 
 def test_what_another_editor_changes_meanwhile_is_not_overwritten(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
-    update = ["virsh", "net-update", "lan", "add", "portgroup", "<portgroup name='theirs'/>", "--config"]
+    # Once: a second time there is such a portgroup.
+    update = ["sh", "-c", "virsh net-update lan add portgroup \"<portgroup name='theirs'/>\" --config; true"]
     edited = meanwhile("after", "_networks.planner.plan_of", update)
     params = {"name": "lan", "interfaces": ["up1"]}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=edited)
-    assert "changed by another editor while this ran" in failed["msg"]
+    done = ok(run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=edited))
+    assert done["changed"]
     assert "name='theirs'" in networks.xml("lan")
-    assert "eth0" in networks.xml("lan")
+    assert "up1" in networks.xml("lan")
 
 
 def test_a_guest_that_starts_meanwhile_keeps_its_network(networks: Networks) -> None:
     ok(networks(name="lan", interfaces=["eth0"]))
     networks.hv.define(domain("web1", nic_on(A)))
-    started = meanwhile("after", "_networks.planner.plan_of", ["virsh", "start", "web1"])
+    started = meanwhile("after", "_networks.planner.plan_of", ["sh", "-c", "virsh start web1; true"])
     params = {"name": "lan", "mode": "vepa"}
-    failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=started)
-    assert "is used by web1" in failed["msg"]
-    assert failed["msg"].endswith("The host is as it was before")
-    assert "vepa" not in networks.xml("lan")
+    done = ok(run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=started))
+    # The second attempt knows of the guest.
+    assert impacts(done) == {"mode": "restart"}
+    assert {one["domain"] for one in done["restart_required"]} == {None, "web1"}
+    assert "mode='bridge'" in networks.xml("lan", live=True)
     assert len(networks.hv.virsh("net-port-list", "lan").split()) == 1
 
 
@@ -63,14 +69,14 @@ def test_an_update_that_is_lost_at_the_very_moment_is_reported(networks: Network
     theirs = networks.xml("lan").replace("</network>", "<portgroup name='theirs'/></network>")
     # Another editor defines it right after this run has looked for the last time.
     code = f"""
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import adapter
-unchanged, their_xml = adapter._Run._unchanged, [{theirs!r}]
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import execution
+unchanged, their_xml = execution.Execution._unchanged, [{theirs!r}]
 def acting(self, before):
     handle = unchanged(self, before)
     if their_xml:
         self._connection.handle.networkDefineXML(their_xml.pop())
     return handle
-adapter._Run._unchanged = acting
+execution.Execution._unchanged = acting
 """
     params = {"name": "lan", "interfaces": ["up1"]}
     failed = run_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=code)
@@ -93,6 +99,8 @@ libvirt.{owner}.{moment} = killed
     params: Result = {"name": "lan", "mode": "vepa", "interfaces": ["up1"], "autostart": False}
     with running_module("libvirt_direct_network", params, prefix=networks.hv.prefix, patch=patch) as process:
         assert process.wait(120) == -signal.SIGKILL
+    # The guard starts what the run has left stopped.
+    assert until(lambda: re.search("Active: +yes", networks.state("lan")) is not None)
     ok(networks(**params))
     assert not ok(networks(**params))["changed"]
     assert "mode='vepa'" in networks.xml("lan", live=True)

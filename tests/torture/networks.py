@@ -217,11 +217,18 @@ class DirectNetworks(RuleBasedStateMachine):
                 kind = "false-as-before" if name in named else "not-meant"
                 raise ViolationError(kind, f"{name}: {before.get(name)} is {now.get(name)}", self.trace)
             was, state = before.get(name), named[name].state if name in named else "active"
-            if was is not None and was.live is not None and state == "active" and not self._is_active(name):
+            told = "was stopped to be restarted" in message and "kept" in message
+            if (
+                was is not None
+                and was.live is not None
+                and state == "active"
+                and not self._is_active(name)
+                and not told
+            ):
                 raise ViolationError("left-stopped", f"{name} was active, and is not any more: {message}", self.trace)
         for name, silent in self.model.lost.items():
-            told = ("may be lost", "at the moment when this run stored it", "were kept, as requested")
-            if not self.killed and (name not in message or not any(text in message for text in told)):
+            admissions = ("may be lost", "at the moment when this run stored it", "were kept, as requested")
+            if not self.killed and (name not in message or not any(text in message for text in admissions)):
                 raise ViolationError(
                     "silent-loss", f"{name}: {silent} is lost, and the run says: {message}", self.trace
                 )

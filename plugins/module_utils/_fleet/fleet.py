@@ -185,11 +185,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
         unfit={link["name"]: link["unfit"] for link in found["links"] if link.get("unfit")},
         unfit_vlan={link["name"]: link["unfit_vlan"] for link in found["links"] if link.get("unfit_vlan")},
         reflects={link["name"]: link.get("reflective_relay") for link in found["links"]},
-        functions={
-            link["name"]: tuple(link["virtual_functions"])
-            for link in found["links"]
-            if link.get("virtual_functions") is not None
-        },
+        functions=report.read_functions(found["links"]),
         domains=report.read_domains(found.get("domains") or ()),
         networks=report.read_networks(found.get("networks") or ()),
         networks_known=found.get("networks") is not None,

@@ -173,6 +173,12 @@ def read_links(data: t.Iterable[Values]) -> Links:
     return result
 
 
+def read_functions(data: t.Iterable[Values]) -> dict[str, tuple[str, ...]]:
+    """Return the virtual functions of links, where they are known."""
+    known = (link for link in data if link.get("virtual_functions") is not None)
+    return {link["name"]: tuple(link["virtual_functions"]) for link in known}
+
+
 def read_reach(data: t.Iterable[Values], connections: t.Iterable[Values]) -> Reach:
     """Return how a host is reached, by its reported links and Ansible's ``connections``."""
     addresses, routes, indexes = [], [], {}

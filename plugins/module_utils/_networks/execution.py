@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection, message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import live, reader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.guard import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
@@ -115,15 +115,22 @@ class Execution:
             self._do(UPDATED, lambda update=update: handle.update(*update, affect_live), handle)  # type: ignore[misc]
 
     def _restart(self, handle: t.Any, create: t.Callable[[], t.Any], confirm: Confirm | None) -> None:
-        with self._guard.restarting(handle.UUIDString(), self._step.target):
-            self._confirm(confirm)
+        libvirt = self._connection.libvirt
+        self._confirm(confirm)
+        # No signal comes between the two requests.
+        with self._guard.restarting(handle.UUIDString(), self._step.target), _signals.deferred():
             self._do(RESTARTED, handle.destroy, handle)
             try:
                 create()
-            except self._connection.libvirt.libvirtError:
+            except libvirt.libvirtError as exc:
                 # Another editor may have started it in between. The verification looks at what it has.
                 if not handle.isActive():
-                    raise
+                    name = self._step.target
+                    raise MacvtapError(
+                        f"network {name!r} was stopped to be restarted, and libvirt refuses to start it: "
+                        f"{message_of(exc)}",
+                        path=self._step.path,
+                    ) from exc
 
     def _bring_back_transient(
         self, handle: t.Any, before: Network | None, after: Network, confirm: Confirm | None

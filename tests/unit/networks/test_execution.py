@@ -184,6 +184,29 @@ def test_a_network_that_others_start_during_its_restart_is_restarted(networks: a
     assert live.mode == "vepa"
 
 
+def test_no_signal_comes_between_the_stop_and_the_start(networks: adapter.Networks, model: Model) -> None:
+    has(model, "stored", "active")
+    steps = steps_of(networks, mode="vepa")
+    with _signals.raising(), pytest.raises(_signals.Interrupted):
+        networks.apply(steps, Moment[Network](RESTARTED, lambda: signal.raise_signal(signal.SIGTERM)))
+    live = model.nets[UUID].live
+    assert live is not None
+    assert live.mode == "vepa"
+
+
+def test_a_network_that_does_not_start_again_is_reported_as_stopped(networks: adapter.Networks, model: Model) -> None:
+    has(model, "stored", "active")
+    steps = steps_of(networks, mode="vepa")
+
+    def refuse(what: str) -> None:
+        if what == "create":
+            raise LibvirtError("no more of it")
+
+    networks._connection.handle = fake_networks.Connection(model, refuse)
+    with pytest.raises(MacvtapError, match="was stopped to be restarted, and libvirt refuses to start it: no more of"):
+        networks.apply(steps, Journal())
+
+
 @pytest.mark.parametrize("others", [1, 3])
 def test_a_run_starts_over_when_a_network_is_changed_between_plan_and_apply(
     networks: adapter.Networks, model: Model, monkeypatch: pytest.MonkeyPatch, others: int
