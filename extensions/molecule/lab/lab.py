@@ -97,6 +97,11 @@ def guest_stop(args: argparse.Namespace) -> None:
     guest.stop(model.require(args.name).hypervisor(args.hv), args.guest)
 
 
+def guest_migrate(args: argparse.Namespace) -> None:
+    lab = model.require(args.name)
+    guest.migrate(lab.hypervisor(args.hv), args.guest, lab.hypervisor(args.destination))
+
+
 def guest_wait(args: argparse.Namespace) -> None:
     lab = model.require(args.name)
     show(guest.wait(lab, lab.hypervisor(args.hv), args.guest, timeout=args.timeout))
@@ -203,6 +208,8 @@ def guest_commands(command: Adder, of_lab: Adder) -> None:
     kind_of_guest(sub)
     of_guest("guest-start", guest_start, "start a guest unless it runs")
     of_guest("guest-stop", guest_stop, "stop a guest at once")
+    sub = of_guest("guest-migrate", guest_migrate, "migrate a running guest to another hypervisor, with virsh alone")
+    sub.add_argument("destination", help="the hypervisor that it is on then")
     sub = of_guest("guest-wait", guest_wait, "wait until a guest has its lease and IPv6 address; prints them as JSON")
     sub.add_argument("--timeout", type=float, default=60, help="seconds (%(default)s)")
     sub = of_guest("guest-exec", guest_exec, "run a command in a guest, once its agent answers")

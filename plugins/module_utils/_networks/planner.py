@@ -44,7 +44,7 @@ def plan_of(resolved: t.Sequence[Resolved], host: Host, *, force: bool) -> Plan[
         )
         for one in resolved
     )
-    return Plan(steps, tuple(warning for one in resolved for warning in warnings_of(one)))
+    return Plan(steps, tuple(warning for one in resolved for warning in warnings_of(one, host)))
 
 
 def changes_of(resolved: Resolved) -> tuple[Change, ...]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.desired import comparable, plain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.fields import NETWORK, PORTGROUP, SETTINGS
@@ -53,6 +54,21 @@ def user(one: User) -> dict[str, t.Any]:
         "portgroup": one.portgroup,
         "uplink": one.uplink or None,
     }
+
+
+def remembered(users: t.Iterable[User], first: t.Iterable[User]) -> list[User]:
+    """Return ``users`` with what a restart of their network has made libvirt forget of them, from before the run.
+
+    That is what only their ports had, which are gone. The guests keep it.
+    """
+    known = {(one.network, one.domain, one.mac, one.uplink): one for one in first if one.live}
+    found = []
+    for one in users:
+        before = known.get((one.network, one.domain, one.mac, one.uplink)) if one.live else None
+        forgotten = one.own - before.own if before is not None else frozenset()
+        values = {name: text for name, text in before.values.items() if name in forgotten} if before is not None else {}
+        found.append(replace(one, values={**one.values, **values}, own=one.own - forgotten))
+    return found
 
 
 def due(after: Network, users: t.Iterable[User]) -> list[dict[str, t.Any]]:

@@ -30,6 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
     Desired,
     Host,
     Network,
+    User,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     Journal,
@@ -101,6 +102,8 @@ class _Attempt:
         self._deadline = deadline
         self._probed = probed
         self._resolved: list[Resolved] = []
+        # The NICs on the networks as they were first observed.
+        self._first: list[User] = []
         self.journal: Journal[Network] = Journal()
 
     def run(self) -> dict[str, t.Any]:
@@ -142,6 +145,7 @@ class _Attempt:
         desired = sources.with_modes(named, modes, host)
         uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
         resolved = resolve(desired, host, uuids, force=self._options.force)
+        self._first = [user for one in resolved for user in one.users]
         # How the host is reached matters only if an uplink is taken from it.
         reach = host_reach.of(host.links) if warnings.disruptions(resolved, host) else Reach()
         return _Answers(desired, uuids, tuple(dict.fromkeys(messages)), reach)
@@ -185,13 +189,14 @@ class _Attempt:
         there = [network for desired in self._declared if (network := final.get(desired.name)) is not None]
         # The UUID of a new network is another one in each run.
         known = [one if one.name in host.networks else replace(one, uuid="") for one in there]
+        users = {one.name: report.remembered(host.users_of(one.name), self._first) for one in self._declared}
         return {
             **outcome.plan.result(diff=diff),
             **({"reflective_relay": [relay.report(one) for one in self._probed.values()]} if self._probed else {}),
             "networks": [report.network(one) for one in known],
-            "used_by": [report.user(one) for desired in self._declared for one in host.users_of(desired.name)],
+            "used_by": [report.user(one) for found in users.values() for one in found],
             "restart_required": [
-                entry for one in there if one.name in present for entry in report.due(one, host.users_of(one.name))
+                entry for one in there if one.name in present for entry in report.due(one, users[one.name])
             ],
             "warnings": list(outcome.plan.warnings),
         }

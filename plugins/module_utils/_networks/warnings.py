@@ -14,8 +14,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import join_names
 
 
-def warnings_of(resolved: Resolved) -> t.Iterator[str]:
+def warnings_of(resolved: Resolved, host: Host) -> t.Iterator[str]:
     before, after, name = resolved.before, resolved.after, resolved.desired.name
+    uplinks = (*after.interfaces, *([after.pf] if after.pf else [])) if after is not None else ()
+    missing = [one for one in uplinks if host.links is not None and link_of(one, host.links) is None]
+    if missing:
+        # One that is new is refused instead.
+        which = f"there is no link {join_names(missing)} on this host"
+        yield f"network {name!r}: {which}, so a guest that gets it as uplink does not start"
     running = join_names([user.label for user in resolved.running])
     if after is not None and not after.active and after.autostart:
         yield f"network {name!r} is inactive now, and libvirt starts it at the next boot. Set autostart: false as well"

@@ -194,6 +194,15 @@ def test_what_cannot_be_is_refused(options: dict[str, t.Any], message: str) -> N
         plan(host(network()), **options)
 
 
+def test_an_uplink_that_is_gone_is_reported_and_no_obstacle() -> None:
+    gone = replace(host(network()), links={"eth0": LINKS["eth0"]})
+    message = "network 'lan': there is no link eth1 on this host, so a guest that gets it as uplink does not start"
+    assert plan(gone).warnings == (message,)
+    assert plan(gone, mode="vepa").warnings == (message,)
+    assert plan(gone, interfaces=["eth0"]).warnings == ()
+    assert plan(replace(gone, links=None)).warnings == ()
+
+
 def test_a_new_network_needs_an_uplink() -> None:
     with pytest.raises(MacvtapError, match=r"^interfaces: is required, since the network 'lan' does not exist yet"):
         plan(host())
