@@ -21,8 +21,8 @@ sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 from labkit import indexes
 
 
-class Namespace:
-    """A network namespace with the uplink ``eth0``, a second one ``eth1``, and the ends behind them."""
+class Named:
+    """A network namespace with a name; ``prefix`` is the command that runs another one in it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,6 +31,10 @@ class Namespace:
     def ip(self, *words: str) -> str:
         """Run ``ip`` in the namespace and return what it says."""
         return subprocess.run(["ip", "-n", self.name, *words], check=True, capture_output=True, text=True).stdout
+
+
+class Namespace(Named):
+    """A network namespace with the uplink ``eth0``, a second one ``eth1``, and the ends behind them."""
 
     def links(self, *words: str) -> list[dict[str, t.Any]]:
         """Return ``ip -d link show`` as data, less what changes by itself."""
