@@ -215,7 +215,7 @@ def made() -> t.Iterator[Lan]:
             subprocess.run(["ip", "netns", "add", name], check=True)
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
         for name in names[1:3]:
-            indexes.reserve(name, 256)
+            indexes.reserve(name, 512)
         switch.ip("link", "add", "br0", "type", "bridge")
         switch.ip("link", "set", "br0", "up")
         for machine, what, end in ((host, HOST, "to-host"), (peer, PEER, "to-peer")):
