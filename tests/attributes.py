@@ -9,7 +9,7 @@ import sys
 import typing as t
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 
 MACS = [f"52:54:00:00:00:{n:02x}" for n in range(1, 8)]

@@ -8,11 +8,10 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import typing as t
 
 import pytest
-from support import run_module
+from support import run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -89,12 +88,7 @@ def impacts(result: Result) -> dict[str, str]:
 
 def guest_has(hv: Hypervisor, guest: str, macs: set[str]) -> bool:
     """Whether the guest's own kernel has these NICs and no others; it may need a moment to notice one."""
-    deadline = time.monotonic() + 20
-    while set(re.findall(r"link/ether (\S+)", hv.in_guest(guest, "ip", "link"))) != macs:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
+    return until(lambda: set(re.findall(r"link/ether (\S+)", hv.in_guest(guest, "ip", "link"))) == macs, 20)
 
 
 def attempt(hv: Hypervisor, *words: str, stdin: str = "") -> str:

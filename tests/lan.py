@@ -13,6 +13,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+import namespaces
 import preloaded
 from support import run_module
 
@@ -36,15 +37,8 @@ ACCESS = {
 Result = t.Dict[str, t.Any]
 
 
-class Machine:
+class Machine(namespaces.Named):
     """A network namespace whose link to the LAN is eth0."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.prefix = ["ip", "netns", "exec", name]
-
-    def ip(self, *words: str) -> str:
-        return subprocess.run(["ip", "-n", self.name, *words], check=True, capture_output=True, text=True).stdout
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self.prefix, *command], check=check, capture_output=True, text=True, timeout=60)
@@ -221,7 +215,7 @@ def made() -> t.Iterator[Lan]:
             subprocess.run(["ip", "netns", "add", name], check=True)
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
         for name in names[1:3]:
-            indexes.reserve(name, 256)
+            indexes.reserve(name, 512)
         switch.ip("link", "add", "br0", "type", "bridge")
         switch.ip("link", "set", "br0", "up")
         for machine, what, end in ((host, HOST, "to-host"), (peer, PEER, "to-peer")):

@@ -8,7 +8,7 @@ import subprocess
 import typing as t
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 
 Result = t.Dict[str, t.Any]

@@ -40,6 +40,7 @@ _SHARED: t.Mapping[str, t.Mapping[str, t.Any]] = {
     "lock_timeout": {"type": "int", "default": 60},
     "on_error": {"type": "str", "choices": ["rollback", "keep"], "default": "rollback"},
     "purge": {"type": "bool", "default": False},
+    "uri": {"type": "str", "default": "qemu:///system"},
 }
 
 

@@ -395,7 +395,7 @@ def main() -> None:
     module = _glue.Module(
         argument_spec={
             "domains": {"type": "list", "elements": "str"},
-            "uri": {"type": "str", "default": "qemu:///system"},
+            **_glue.shared("uri"),
             "timeout": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

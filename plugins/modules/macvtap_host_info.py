@@ -486,7 +486,7 @@ def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
 def main() -> None:
     module = _glue.Module(
         argument_spec={
-            "uri": {"type": "str", "default": "qemu:///system"},
+            **_glue.shared("uri"),
             "timeout": {"type": "int", "default": 0},
             "relay": {"type": "list", "elements": "str", "default": []},
             "relay_vepa": {"type": "bool", "default": False},

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
-import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import typing as t
@@ -23,12 +21,13 @@ import direct_network
 import lan as lans
 import libvirtd_fixture
 import managed
-import preloaded
+import namespaces
 import pytest
 import reflecting
 from claimed import pytest_runtestloop
+from namespaces import Namespace
 from shuffled import pytest_collection_modifyitems, pytest_terminal_summary
-from support import ROOT, run_module
+from support import ROOT
 
 sys.path.append(str(ROOT / "extensions" / "molecule" / "lab"))
 
@@ -41,57 +40,6 @@ T = t.TypeVar("T")
 OF_A_FILE = indexes.COUNT
 CLONE_NEWNS = 0x20000
 LOCK = pathlib.Path("/run/linuxvirt.macvtap.links.lock")
-
-
-class Namespace:
-    """A network namespace with the uplink ``eth0``, a second one ``eth1``, and the ends behind them."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.prefix = ["ip", "netns", "exec", name]
-
-    def ip(self, *words: str) -> str:
-        """Run ``ip`` in the namespace and return what it says."""
-        return subprocess.run(["ip", "-n", self.name, *words], check=True, capture_output=True, text=True).stdout
-
-    def links(self, *words: str) -> list[dict[str, t.Any]]:
-        """Return ``ip -d link show`` as data, less what changes by itself."""
-        shown: list[dict[str, t.Any]] = json.loads(self.ip("-d", "-j", "link", "show", *words))
-        # The carrier and what follows from it come a moment after whatever brought them.
-        drifting = {"NO-CARRIER", "LOWER_UP", "M-DOWN"}
-        for link in shown:
-            for data in ("info_data", "info_slave_data"):
-                # A bridge's clocks.
-                values = link.get("linkinfo", {}).get(data, {})
-                values.update((name, 0) for name in values if name.endswith("_timer"))
-        return [
-            {**link, "operstate": "", "flags": [flag for flag in link["flags"] if flag not in drifting]}
-            for link in shown
-        ]
-
-    def link(self, name: str) -> dict[str, t.Any]:
-        return self.links("dev", name)[0]
-
-    def names(self, kind: str = "macvtap") -> set[str]:
-        return {link["ifname"] for link in json.loads(self.ip("-j", "link", "show", "type", kind)) if link}
-
-    def run(self, params: t.Mapping[str, t.Any], module: str = "macvtap_link", **how: t.Any) -> dict[str, t.Any]:
-        return run_module(module, params, prefix=self.prefix, **how)
-
-    def refuses(self, params: t.Mapping[str, t.Any], message: str, **how: t.Any) -> str:
-        """Run the module, which is to fail with ``message`` (a pattern) and to leave every link as it was."""
-        before = self.links()
-        failed = self.run(params, **how)
-        assert failed.get("failed"), failed
-        assert re.search(message, failed["msg"]), failed["msg"]
-        assert self.links() == before
-        return str(failed["msg"])
-
-    def clear(self) -> None:
-        # A bridge last: the links on it would go with it.
-        for kind in ("macvtap", "macvlan", "bridge"):
-            for name in self.names(kind):
-                self.ip("link", "del", name)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -116,27 +64,6 @@ def _own_lock(tmp_path_factory: pytest.TempPathFactory) -> None:
     own.touch()
     LOCK.touch(0o600)
     subprocess.run(["mount", "--bind", own, LOCK], check=True)
-
-
-@contextlib.contextmanager
-def _made(name: str, count: int = indexes.COUNT) -> t.Iterator[Namespace]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root, for network namespaces")
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    namespace = Namespace(name)
-    try:
-        # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
-        indexes.reserve(name, count)
-        for number in (0, 1):
-            namespace.ip("link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
-            namespace.ip("link", "set", f"eth{number}", "up")
-            namespace.ip("link", "set", f"far{number}", "up")
-        preloaded.allow(namespace.prefix)
-        yield namespace
-    finally:
-        preloaded.end(namespace.prefix)
-        subprocess.run(["ip", "netns", "del", name], check=True)
-        indexes.release([name])
 
 
 class Shared(t.Generic[T]):
@@ -165,7 +92,7 @@ class Shared(t.Generic[T]):
 
 @pytest.fixture(scope="session")
 def _namespaces() -> t.Iterator[Shared[Namespace]]:
-    shared = Shared(lambda n: _made(f"macvtap-test-{os.getpid()}-{n}", 2 * OF_A_FILE), lambda made: made.name)
+    shared = Shared(lambda n: namespaces.made(f"macvtap-test-{os.getpid()}-{n}", 2 * OF_A_FILE), lambda made: made.name)
     yield shared
     shared.remove()
 
@@ -178,7 +105,7 @@ def _namespace(_namespaces: Shared[Namespace]) -> Namespace:
 @pytest.fixture
 def roomy_netns() -> t.Iterator[Namespace]:
     """A namespace of the test's own in which thousands of links may come and go."""
-    with _made(f"macvtap-roomy-{os.getpid()}", 8 * indexes.COUNT) as namespace:
+    with namespaces.made(f"macvtap-roomy-{os.getpid()}", 8 * indexes.COUNT) as namespace:
         yield namespace
 
 
@@ -187,6 +114,13 @@ def netns(_namespace: Namespace) -> t.Iterator[Namespace]:
     """A namespace with nothing on its uplinks; what a test makes there goes with it."""
     yield _namespace
     _namespace.clear()
+
+
+@pytest.fixture
+def other_netns() -> t.Iterator[str]:
+    """Another namespace, with nothing in it."""
+    with namespaces.empty(f"macvtap-other-{os.getpid()}") as name:
+        yield name
 
 
 @pytest.fixture
@@ -279,5 +213,5 @@ def lan(_shared_lan: lans.Lan) -> t.Iterator[lans.Lan]:
 @pytest.fixture(scope="module")
 def netns_of_links() -> t.Iterator[Namespace]:
     """A namespace for all the examples of a property, each of which begins with nothing on the uplinks."""
-    with _made(f"macvtap-prop-{os.getpid()}", 4 * indexes.COUNT) as namespace:
+    with namespaces.made(f"macvtap-prop-{os.getpid()}", 4 * indexes.COUNT) as namespace:
         yield namespace

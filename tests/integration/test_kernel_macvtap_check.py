@@ -17,8 +17,8 @@ from other_user import OtherUser
 from support import module_environment, run_module
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
     from libvirtd_fixture import Hypervisor
+    from namespaces import Namespace
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
     from reflecting import Switch
 
 

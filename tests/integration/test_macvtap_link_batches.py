@@ -15,7 +15,7 @@ import pytest
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 LOCK = pathlib.Path("/run/linuxvirt.macvtap.links.lock")
 MACS = [f"52:54:00:00:00:{n:02x}" for n in range(1, 8)]

@@ -21,7 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import UNC
 if t.TYPE_CHECKING:
     import socket
 
-    from conftest import Namespace
+    from namespaces import Namespace
 
 THERE, NEW = ("mt0", "mt1", "mt2"), ("mt3", "mt4")
 MACS = {name: f"52:54:00:00:00:{n:02x}" for n, name in enumerate((*THERE, *NEW))}

@@ -14,7 +14,7 @@ from attributes import EVERYTHING, MACS, bclim, impacts, shown
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 
 @pytest.mark.parametrize("python", PYTHONS)

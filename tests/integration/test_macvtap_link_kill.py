@@ -10,7 +10,7 @@ import typing as t
 from support import Killed
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 KILLS = 50
 BYSTANDERS = [{"name": f"other{n}", "mac": f"52:54:00:00:ff:{n:02x}"} for n in range(5)]

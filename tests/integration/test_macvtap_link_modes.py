@@ -15,7 +15,7 @@ from attributes import MACS, impacts, shown
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 
 @pytest.mark.parametrize("state", ["up", "down"])

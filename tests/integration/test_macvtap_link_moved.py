@@ -27,7 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 if t.TYPE_CHECKING:
     import socket
 
-    from conftest import Namespace
+    from namespaces import Namespace
 
 MAC = "52:54:00:00:00:01"
 OTHER = "52:54:00:00:00:02"
@@ -190,7 +190,9 @@ def test_what_a_killed_purge_leaves_the_next_one_finds(netns: Namespace) -> None
     assert sends > 2
 
 
-def test_links_elsewhere_take_one_look_however_many_they_are(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_elsewhere_take_one_look_however_many_they_are(
+    netns: Namespace, other_netns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = {"dump": 0, "child": 0}
 
     def counted(what: str, function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -203,7 +205,8 @@ def test_links_elsewhere_take_one_look_however_many_they_are(netns: Namespace, m
     monkeypatch.setattr(rtnetlink, "dump_links", counted("dump", rtnetlink.dump_links))
     monkeypatch.setattr(_child, "run", counted("child", _child.run))
     seen = []
-    with _another(netns) as name, session_in(netns, **{name: f"/run/netns/{name}"}) as session:
+    name = other_netns
+    with session_in(netns, **{name: f"/run/netns/{name}"}) as session:
         for numbers in (range(2), range(2, 32)):
             wanted = [DesiredLink(f"mt{n}", parent="eth0", mode="bridge", netns=name, tap_mode=0o660) for n in numbers]
             looks.update(dump=0, child=0)
@@ -211,19 +214,3 @@ def test_links_elsewhere_take_one_look_however_many_they_are(netns: Namespace, m
             seen.append(dict(looks))
         assert len([link for link in session.observe(()).values() if link.netns == name and link.up]) >= 32
     assert seen[0] == seen[1]
-
-
-@contextlib.contextmanager
-def _another(namespace: Namespace) -> t.Iterator[str]:
-    import subprocess
-
-    from labkit import indexes
-
-    name = f"{namespace.name}-m"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
-        indexes.reserve(name)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
-        indexes.release([name])

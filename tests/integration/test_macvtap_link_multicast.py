@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 pytestmark = pytest.mark.root
 

@@ -12,7 +12,7 @@ import pytest
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 MAC = "52:54:00:00:00:01"
 BROKEN = 4294967295

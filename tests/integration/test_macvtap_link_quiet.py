@@ -19,7 +19,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ne
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 pytestmark = pytest.mark.root
 

@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ta
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Tap
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 BASE = {"name": "mt0", "parent": "eth0", "mode": "bridge"}
 

@@ -15,7 +15,7 @@ import pytest
 from support import run_module
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 BASE = {"name": "mt0", "parent": "eth0", "mode": "bridge", "mac": "52:54:00:00:00:01"}
 # What takes the link from whoever holds its tap.

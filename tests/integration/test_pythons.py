@@ -15,7 +15,7 @@ import pytest
 from support import run_module
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 # Debian 11 and EPEL 9 have 0.5.14. That of Debian 12 many other tests run with.

@@ -18,7 +18,7 @@ import pytest
 from support import PYTHONS, module_command, module_environment, module_input, running_module
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
     from reflecting import Result, Switch
 
 

@@ -15,8 +15,8 @@ from direct_iface import A, B, domain, nic
 from support import ROOT
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
     from libvirtd_fixture import Hypervisor
+    from namespaces import Namespace
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 # These take a kernel whose macvtap is a module, and one with VLANs, as the lab's virtual machine has them; and a user

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import shutil
 import subprocess
 import typing as t
 
+import direct_iface
 import pytest
 from labkit import hypervisor, model
 from unprivileged import (
@@ -43,12 +42,7 @@ from unprivileged import (
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(shutil.which("libvirtd") is None, reason="needs libvirtd"),
-    pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs qemu-system-x86_64"),
-]
+pytestmark = direct_iface.MARKS
 
 
 @pytest.fixture(scope="module")

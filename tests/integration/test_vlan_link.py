@@ -11,7 +11,7 @@ import pytest
 from support import PYTHONS
 
 if t.TYPE_CHECKING:
-    from conftest import Namespace
+    from namespaces import Namespace
 
 
 @pytest.fixture

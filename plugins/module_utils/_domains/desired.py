@@ -136,17 +136,8 @@ def live_iface(
     if not running or live is None:
         hotplugs = running and Impact.LIVE in allowed
         return (stored if hotplugs else None), {}
-    declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
-    names = differing(live, stored, host)
     final = networks.effective(stored, host.networks, live)
-    due = {
-        name: least_impact(name, live, final, host, allowed)
-        for name in names
-        if name in declared or (removed and name.startswith(removed))
-    }
-    in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
-    if networks.unnoticed(set(names) - in_place, final):
-        due = {name: impact for name, impact in due.items() if name not in networks.NAMES or impact is Impact.LIVE}
+    due = _due(desired, live, stored, host, allowed)
     if due.get("type") not in {None, *allowed}:
         # The running interface is of another type, and is not changed.
         return live, {}
@@ -168,6 +159,22 @@ def live_iface(
         # A link that is down or has another address cuts the guest off, whatever is declared.
         values = {name: text for name, text in values.items() if name not in LINK_FAULTS}
     return replace(live, values=values), done
+
+
+def _due(desired: Desired, live: Iface, stored: Iface, host: Host, allowed: frozenset[Impact]) -> dict[str, Impact]:
+    """Return the declared fields in which the running interface differs, each with its least impact."""
+    declared, removed = {"type", *desired.given}, removed_with(live.values, dict(desired.given))
+    names = differing(live, stored, host)
+    final = networks.effective(stored, host.networks, live)
+    due = {
+        name: least_impact(name, live, final, host, allowed)
+        for name in names
+        if name in declared or (removed and name.startswith(removed))
+    }
+    in_place = {name for name, impact in due.items() if impact is Impact.LIVE and impact in allowed}
+    if networks.unnoticed(set(names) - in_place, final):
+        due = {name: impact for name, impact in due.items() if name not in networks.NAMES or impact is Impact.LIVE}
+    return due
 
 
 def _paused(live: Iface, stored: Iface, done: t.Collection[str], host: Host) -> Iface:

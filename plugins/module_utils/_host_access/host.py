@@ -132,16 +132,24 @@ class Access:
         }
         for step in staying if asking else ():
             _probe(step, self._own(step, links), own)
-        lasting = [step for step in staying if not _is_created(step)]
-        for step in lasting:
+        self._take([step for step in staying if not _is_created(step)], journal)
+        self._give(staying, links, journal)
+        self._await_detection(staying, links)
+
+    def _take(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> None:
+        """Remove addresses and routes."""
+        for step in steps:
             for part in _parts(step.before, exclude=step.after):
                 journal.record(step, Done.takes(part))
-        self._transact([asked for step in lasting for asked in _removals(step)], gone=_GONE)
-        for step in lasting:
-            for part in _parts(step.after, exclude=step.before):
+        self._transact([asked for step in steps for asked in _removals(step)], gone=_GONE)
+
+    def _give(self, steps: t.Sequence[Step[Shim]], links: Links, journal: Journal[Shim]) -> None:
+        """Add addresses and routes."""
+        for step in steps:
+            # What is created goes as a whole.
+            for part in _parts(step.after, exclude=step.before) if not _is_created(step) else ():
                 journal.record(step, Done.gives(part))
-        self._transact([asked for step in staying for asked in _additions(step, self._own(step, links).index)])
-        self._await_detection(staying, links)
+        self._transact([asked for step in steps for asked in _additions(step, self._own(step, links).index)])
 
     def _create(self, steps: t.Sequence[Step[Shim]], journal: Journal[Shim]) -> None:
         """Remove links, and create the new ones: down, and not yet marked as ours."""

@@ -141,23 +141,36 @@ def cut_off(disruption: Disruption, reach: Reach, links: Links) -> tuple[str, st
         return _cut_off_by_source(disruption, target, reach)
     if disruption.loss is Loss.RA:
         reach = _advertised(target, reach)
-    cause, effect = disruption.loss.value
-    instead = _INSTEAD.get(disruption.loss, "")
     concerned = list(_concerned(disruption, target, links))
+    return _cut_connection(disruption, target, concerned, reach) or _cut_own(disruption, target, concerned, reach)
+
+
+def _cut_connection(
+    disruption: Disruption, target: Link, concerned: t.Sequence[Link], reach: Reach
+) -> tuple[str, str] | None:
+    """Return Ansible's connection over one of the links ``concerned``, and a hint."""
     names = {link.index: link for link in concerned}
     for connection in reach.connections:
         link = next((names[i] for i in _indexes_of(connection, reach) if i in names), None)
         if link is not None:
-            text = f"{connection_text(connection, link.name)}, {_through(link, target)}and {cause} "
+            text = f"{connection_text(connection, link.name)}, {_through(link, target)}and {disruption.loss.value[0]} "
             could = "could" if disruption.loss in (Loss.MTU, Loss.RA) else "would"
+            instead = _INSTEAD.get(disruption.loss, "")
             return f"{text}{could} cut it off", f"Connect to another address of the host{instead}"
+    return None
+
+
+def _cut_own(disruption: Disruption, target: Link, concerned: t.Sequence[Link], reach: Reach) -> tuple[str, str] | None:
+    """Return the host's own addresses or routes on one of the links ``concerned``, and a hint."""
+    cause, effect = disruption.loss.value
     for link in concerned[1:] if disruption.declared else concerned:
         addresses, routes = own_addresses(link, reach), own_routes(link, reach)
         if disruption.loss is Loss.MTU and link is not target:
             addresses, routes = ([one for one in own if family(one) == 6] for own in (addresses, routes))
         if addresses or routes:
             own = f"addresses of the host ({join_names(addresses)})" if addresses else f"routes to {join_names(routes)}"
-            hint = "Use another uplink" if disruption.loss is Loss.PASSTHRU else f"Remove them first{instead}"
+            remove = f"Remove them first{_INSTEAD.get(disruption.loss, '')}"
+            hint = "Use another uplink" if disruption.loss is Loss.PASSTHRU else remove
             return f"{link.name} has {own}, {_through(link, target)}and {cause} {effect}", hint
     return None
 

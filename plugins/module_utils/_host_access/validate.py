@@ -130,28 +130,9 @@ def _check_addresses(entry: DesiredShim, step: Step[Shim], host: Host, owners: A
     had = {address.address for address in step.before.addresses} if step.before else set()
     for index, address in enumerate(entry.addresses):
         path = f"{join_path(entry.path, 'addresses')}[{index}]"
-        if family(address) == 6 and not host.ipv6:
-            raise MacvtapError(f"{address} is IPv6, which this host's kernel does not support. Remove it", path=path)
-        _check_switched_on(address, step, host, path)
-        mtu = mtu_of(step.after.link, host) if step.after else None
-        if family(address) == 6 and mtu is not None and mtu < IPV6_MTU:
-            raise MacvtapError(
-                f"{address} is IPv6, which requires an MTU of {IPV6_MTU}; {step.target} has {mtu} from its parent. "
-                "Raise the parent's MTU and set mtu, or remove the address",
-                path=path,
-            )
-        other = next((name for name, one in owners if one.address == address and name != step.target), None)
-        if other is not None:
-            raise MacvtapError(
-                f"{address} is already an address of the host, on {other}. Use a separate address", path=path
-            )
-        network = next((n for n in _networks(owners) if address in (str(n[0]), str(n[-1]))), None)
-        if network is not None:
-            raise MacvtapError(
-                f"{address} is the {'network' if address == str(network[0]) else 'broadcast'} address of {network}. "
-                "Use a host address",
-                path=path,
-            )
+        if family(address) == 6:
+            _check_ipv6(address, step, host, path)
+        _check_free(address, step, owners, path)
         if address in had:
             continue
         if any(route.gateway == address for _name, route in routes):
@@ -165,12 +146,38 @@ def _check_addresses(entry: DesiredShim, step: Step[Shim], host: Host, owners: A
             )
 
 
-def _check_switched_on(address: str, step: Step[Shim], host: Host, path: str) -> None:
+def _check_ipv6(address: str, step: Step[Shim], host: Host, path: str) -> None:
+    """Refuse an IPv6 address that the kernel, its settings or the MTU of the link rule out."""
+    if not host.ipv6:
+        raise MacvtapError(f"{address} is IPv6, which this host's kernel does not support. Remove it", path=path)
     name = step.target if step.before is not None and not step.recreates else "default"
-    if family(address) == 6 and name in host.without_ipv6:
+    if name in host.without_ipv6:
         raise MacvtapError(
             f"{address} is IPv6, which is disabled on {'new links' if name == 'default' else name} "
             f"(net.ipv6.conf.{name}.disable_ipv6). Enable it, or remove the address",
+            path=path,
+        )
+    mtu = mtu_of(step.after.link, host) if step.after else None
+    if mtu is not None and mtu < IPV6_MTU:
+        raise MacvtapError(
+            f"{address} is IPv6, which requires an MTU of {IPV6_MTU}; {step.target} has {mtu} from its parent. "
+            "Raise the parent's MTU and set mtu, or remove the address",
+            path=path,
+        )
+
+
+def _check_free(address: str, step: Step[Shim], owners: AddressOwners, path: str) -> None:
+    """Refuse an address that another link of the host has, or that no host of its network can have."""
+    other = next((name for name, one in owners if one.address == address and name != step.target), None)
+    if other is not None:
+        raise MacvtapError(
+            f"{address} is already an address of the host, on {other}. Use a separate address", path=path
+        )
+    network = next((n for n in _networks(owners) if address in (str(n[0]), str(n[-1]))), None)
+    if network is not None:
+        raise MacvtapError(
+            f"{address} is the {'network' if address == str(network[0]) else 'broadcast'} address of {network}. "
+            "Use a host address",
             path=path,
         )
 

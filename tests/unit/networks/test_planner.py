@@ -13,10 +13,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import (
     declare,
-    edit,
     live,
     planner,
-    reader,
     report,
     sources,
     warnings,
@@ -31,7 +29,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Plan
 
-UUID = "a3e5b5d5-8ed1-4f0e-8f80-3a8e36d9ac0c"
+from .planned import UUID, lan
+
 LINKS = {
     name: Link(
         name=name,
@@ -51,8 +50,7 @@ SAVED = replace(STOPPED, stored=False, saved=True)
 
 
 def network(stored: Definition = LAN, current: Definition | None = LAN, **more: t.Any) -> Network:
-    texts = [edit.new("lan", UUID, one) if one is not None else "" for one in (stored, current)]
-    return replace(reader.network_of("lan", UUID, texts[0], texts[1], autostart=True), **more)
+    return lan(stored, current, **more)
 
 
 def host(one: Network | None = None, *users: User, **more: t.Any) -> Host:

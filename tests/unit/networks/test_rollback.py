@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import edit, reader, rollback
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import rollback
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import (
     AUTOSTART,
     DEFINED,
@@ -26,7 +26,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model 
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Journal, Plan, Step
 
-UUID = "a3e5b5d5-8ed1-4f0e-8f80-3a8e36d9ac0c"
+from .planned import lan
+
 BEFORE = Definition("bridge", ("eth0",))
 MORE = replace(BEFORE, interfaces=("eth0", "eth1"))
 VEPA = replace(BEFORE, mode="vepa")
@@ -35,8 +36,7 @@ GUEST = User("lan", "web1", "52:54:00:00:00:0a", True, True, uplink="eth0", mode
 
 
 def network(stored: Definition | None = BEFORE, live: Definition | None = BEFORE, **more: t.Any) -> Network:
-    texts = [edit.new("lan", UUID, one) if one is not None else "" for one in (stored, live)]
-    return replace(reader.network_of("lan", UUID, texts[0], texts[1], autostart=stored is not None), **more)
+    return lan(stored, live, **more)
 
 
 def undo(
