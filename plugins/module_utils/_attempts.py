@@ -23,7 +23,6 @@ class Attempt(t.Protocol):
 
         :raises MacvtapError: as ``converge()``.
         """
-        ...
 
 
 def run(begin: t.Callable[[], Attempt], *, keep: bool, diff: bool) -> dict[str, t.Any]:

@@ -28,7 +28,8 @@ def main(arguments: t.Sequence[str]) -> None:
 
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     connection = libvirt.open(uri)
-    print(READY, flush=True)
+    sys.stdout.write(f"{READY}\n")
+    sys.stdout.flush()
     stopped = read(sys.stdin)
     until = time.monotonic() + _SECONDS
     while stopped and time.monotonic() < until:
