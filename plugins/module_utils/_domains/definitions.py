@@ -7,7 +7,6 @@ from __future__ import annotations
 import typing as t
 from concurrent import futures
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, jobs, xml
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import STORED, Nic
@@ -113,16 +112,12 @@ class Definitions:
             elif not restore:
                 self._defined[name] = document, ""
             known_as_off = handle.ID() == -1
-            # A rollback has to know whether it was this run alone.
-            with _signals.deferred():
-                handle = self._define(edited, document, changing, journal)
-                defined = self._connection.stored_xml(handle)
-                if not restore:
-                    self._defined[name] = document, defined
-                is_alone = counts.count(before.uuid) - stored <= 1
-                if not is_alone:
-                    self.overwritten.add(name)
-            if not is_alone:
+            handle = self._define(edited, document, changing, journal)
+            defined = self._connection.stored_xml(handle)
+            if not restore:
+                self._defined[name] = document, defined
+            if counts.count(before.uuid) - stored > 1:
+                self.overwritten.add(name)
                 raise MacvtapError(_overwritten_message(name), path=path)
             if known_as_off and handle.ID() != -1:
                 # A guest that arrives from another host runs for a moment before there is an event.

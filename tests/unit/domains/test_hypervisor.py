@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import typing as t
 from dataclasses import replace
 
 import pytest
-from moments import Moment
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     hostlinks,
     hypervisor,
@@ -23,7 +20,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
-    STORED,
     Desired,
     Host,
     Iface,
@@ -107,23 +103,6 @@ def test_another_editors_work_before_this_ones_is_kept_on_the_way_back(
     hv.revert(rollback.undo(journal, hv.observe(["web1"])).steps)
     assert xml.interfaces(stored(connection)) == ()
     assert ">16384<" in stored(connection)
-
-
-def test_an_update_that_is_lost_is_reported_when_a_signal_arrives_at_that_moment(
-    connection: t.Any, hv: hypervisor.Hypervisor
-) -> None:
-    steps = planner.plan([ADD], hv.observe(["web1"])).steps
-
-    def others() -> None:
-        connection.defineXML(stored(connection).replace("<memory unit='KiB'>8192<", "<memory unit='KiB'>16384<"))
-        signal.raise_signal(signal.SIGTERM)
-
-    journal = Moment[Nic](STORED, others)
-    with _signals.raising():
-        with pytest.raises(_signals.Interrupted):
-            hv.apply(steps, journal)
-        planned = rollback.undo(journal, hv.observe(["web1"]))
-    assert "What the other editor has stored of domain 'web1' may be lost" in planned.warnings[-1]
 
 
 def test_missing_links_are_distinguished_from_existing_ones(hv: hypervisor.Hypervisor) -> None:
