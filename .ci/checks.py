@@ -78,7 +78,8 @@ def lint(plan: Plan) -> None:
 def lanes() -> int:
     """Return how many jobs may run at once."""
     given = os.environ.get("MACVTAP_TEST_LANES", "")
-    return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1)
+    # One more than there are processors: most integration tests wait for a guest or a network more than they compute.
+    return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1) + 1
 
 
 def pytest(path: str, name: str) -> list[str]:
@@ -113,6 +114,9 @@ def molecule(plan: Plan) -> None:
         argv = [["molecule", command, "--scenario-name", scenario] for command in ("test", "destroy")]
         # Molecule's default state directory is shared by all checkouts on the machine.
         state = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ROOT}/.cache/molecule/{scenario}"}
+        if scenario == "vm":
+            # It takes longer than all others, and computes all the while: the others wait for a processor, not it.
+            state["LAB_VM_NICE"] = "-10"
         plan.jobs.append([Check(f"molecule, {scenario}", argv[0], state, "extensions", argv[1])])
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -48,6 +49,23 @@ def console(vm: Vm) -> Path:
     return vm.dir / "console.log"
 
 
+def pidfile(vm: Vm) -> Path:
+    """QEMU's process, as the cell numbers it."""
+    return vm.dir / "qemu.pid"
+
+
+def preference(vm: Vm) -> list[list[str]]:
+    """What gives its QEMU as much of the processors as LAB_VM_NICE (nice(1)'s number) says, where the kernel lets it.
+
+    QEMU has a session of its own, and Linux shares processors out by sessions first: see sched(7), autogroup.
+    """
+    wanted = os.environ.get("LAB_VM_NICE", "0")
+    if wanted == "0" or not Path("/proc/self/autogroup").exists():
+        return []
+    script = 'echo "$1" > /proc/$(cat "$2")/autogroup'
+    return [["sh", "-c", script, "sh", wanted, str(pidfile(vm))]]
+
+
 def start(lab: Lab, vm: Vm, cache: Path) -> None:
     """Plug it in and switch it on; it is there when `wait` says so."""
     built = vmimage.build(cache)
@@ -61,7 +79,7 @@ def start(lab: Lab, vm: Vm, cache: Path) -> None:
         "removed": [],
         "files": {},
         # It returns once it has its files and its taps; and goes with the cell, as all that is in one.
-        "start": [[*qemu(vm, built), "-daemonize"]],
+        "start": [[*qemu(vm, built), "-daemonize", "-pidfile", str(pidfile(vm))], *preference(vm)],
     }
     cells.boot(vm, spec)
 
