@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import subprocess
 import time
 import typing as t
 
 import direct_iface
 import pytest
 from direct_iface import A, B, Module, Result, guest_has, nic, ok
+from guest_traffic import streaming, watched
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -20,39 +19,6 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 FILES = "/var/lib/libvirt/qemu/save /run/linuxvirt.macvtap -name '*.save' -o -name '*.json'"
-# Sends numbers to the guest's echo service over one connection until its input ends, and writes what came back.
-ECHO = """
-import select, socket, sys
-link = socket.create_connection(("10.77.0.2", 7), timeout=30)
-lines = link.makefile("rw")
-number = 0
-while not select.select([sys.stdin], [], [], 0.02)[0]:
-    number += 1
-    lines.write(f"{number}\\n")
-    lines.flush()
-    assert lines.readline() == f"{number}\\n"
-print(number)
-"""
-
-# Sends echo requests to the guest until its input ends, and writes for how long at most no reply came.
-PING = """
-import select, socket, struct, sys, time
-link = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-request = struct.pack("!BBHHH", 8, 0, 0xffff - 0x0800 - 7, 7, 0)
-last, longest, input = None, 0.0, sys.stdin
-while True:
-    link.sendto(request, ("10.77.0.2", 0))
-    ready = select.select([link, input], [], [], 0.02)[0]
-    now = time.monotonic()
-    if link in ready and link.recv(100)[20] == 0:
-        if last is None:
-            print(flush=True)
-        longest, last = max(longest, now - (last or now)), now
-        time.sleep(0.01)
-    if input in ready:
-        break
-print(longest)
-"""
 
 
 def uptime(hv: Hypervisor) -> float:
@@ -91,20 +57,6 @@ ip address add 10.77.0.1/24 dev lan7
     hv.run("sh", "-c", "ip link del lan7; ip link del up2")
 
 
-@contextlib.contextmanager
-def pinging(hv: Hypervisor) -> t.Iterator[list[float]]:
-    """Ping the guest meanwhile; the list then has the longest silence in seconds."""
-    found: list[float] = []
-    command = [*hv.prefix, "/usr/bin/python3", "-c", PING]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "\n"
-        try:
-            yield found
-        finally:
-            found.append(float(process.communicate("end", timeout=30)[0]))
-
-
 def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, module: Module) -> None:
     before = uptime(lan)
     conversion: Result = {"domain": "web1", "mac": A, "source": "up1", "mode": "bridge", "convert": True}
@@ -112,11 +64,10 @@ def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, 
         [conversion, {"domain": "web1", "mac": B, "source": "up1"}],
         [{"domain": "web1", "mac": A, "source": "up2"}],
     ]
-    command = [*lan.prefix, "/usr/bin/python3", "-c", ECHO]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as echo:
+    with streaming(lan.prefix, "10.77.0.2", 7):
         for entries in steps:
             predicted = ok(module(check=True, interfaces=entries, live="pause"))
-            with pinging(lan) as silence:
+            with watched(lan.prefix, "10.77.0.2") as noticed:
                 done = ok(module(interfaces=entries, live="pause"))
             assert predicted["changes"] == done["changes"]
             assert {change["impact"] for change in done["changes"]} == {"pause"}
@@ -124,10 +75,8 @@ def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, 
             # Several NICs are one pause. Other guests and the tests share the machine, which the forecast cannot know.
             (paused,), (forecast,) = done["pauses"], predicted["pauses"]
             assert paused["measured_seconds"] < 2 * forecast["forecast_seconds"] + 1
-            assert silence[0] < paused["measured_seconds"] + 1.5
+            assert noticed[0].silence < paused["measured_seconds"] + 1.5
             assert not ok(module(interfaces=entries, live="pause"))["changed"]
-        answered = echo.communicate("end", timeout=30)[0]
-    assert (echo.returncode, int(answered) > 0) == (0, True)
     links = lan.run("ip", "-br", "link")
     assert re.search(r"macvtap\d+@up2", links)
     assert re.search(r"macvtap\d+@up1", links)
