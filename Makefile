@@ -50,7 +50,7 @@ molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual ma
 	@.ci/setup debian molecule
 	@.ci/test molecule
 
-bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 30 min)
+bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 35 min)
 	@.ci/setup debian unit peers
 	@python tests/benchmark/run.py
 
