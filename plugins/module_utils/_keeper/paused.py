@@ -11,11 +11,11 @@ Part of the keeper's program: standard library only, libvirt is a parameter.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import typing as t
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
@@ -25,6 +25,7 @@ _URI, _PREFIX = "urn:linuxvirt.macvtap:pause", "linuxvirt"
 # virDomainState and virDomainPausedReason of libvirt-domain.h.
 _PAUSED_TO_SAVE = (3, 3)
 _OLD, _NEW = "old", "new"
+_INTERFACE = ["domain", "devices", "interface"]
 
 
 def mark(libvirt: t.Any, domain: t.Any, token: str) -> None:
@@ -154,20 +155,31 @@ def _swap(domain: t.Any, pause: State, document: str) -> None:
 
 
 def with_interfaces(document: str, elements: t.Mapping[str, str]) -> str:
-    """Return a domain's XML with these ``elements`` as interfaces, by MAC address."""
-    # Under the prefixes that it has.
-    source = io.BytesIO(document.encode())
-    for _event, (prefix, uri) in ElementTree.iterparse(source, events=["start-ns"]):  # noqa: S314  # libvirt's own
-        with contextlib.suppress(ValueError):
-            ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
-    devices = root.find("devices")
-    for place, one in enumerate(devices if devices is not None else ()):
-        mac = one.find("mac")
-        if one.tag == "interface" and mac is not None and mac.get("address", "").lower() in elements:
-            element = elements[mac.get("address", "").lower()]
-            t.cast("ElementTree.Element", devices)[place] = ElementTree.fromstring(element)  # noqa: S314
-    return ElementTree.tostring(root, encoding="unicode")
+    """Return a domain's XML with these ``elements`` as interfaces, by MAC address; all else stays to the byte."""
+    text = document.encode()
+    path: list[str] = []
+    edits: list[tuple[int, int, str]] = []
+    begun, mac = 0, ""
+    parser = expat.ParserCreate()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal begun, mac
+        path.append(name)
+        if path == _INTERFACE:
+            begun, mac = parser.CurrentByteIndex, ""
+        elif path == [*_INTERFACE, "mac"]:
+            mac = attributes.get("address", "").lower()
+
+    def end(_name: str) -> None:
+        if path == _INTERFACE and mac in elements:
+            edits.append((begun, text.index(b">", parser.CurrentByteIndex) + 1, elements[mac]))
+        path.pop()
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.Parse(text, True)  # it takes no keyword
+    for begin, stop, element in reversed(edits):
+        text = text[:begin] + element.encode() + text[stop:]
+    return text.decode()
 
 
 def is_host_stopping() -> bool:
