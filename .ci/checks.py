@@ -78,8 +78,7 @@ def lint(plan: Plan) -> None:
 def lanes() -> int:
     """Return how many jobs may run at once."""
     given = os.environ.get("MACVTAP_TEST_LANES", "")
-    # One more than there are processors: most integration tests wait for a guest or a network more than they compute.
-    return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1) + 1
+    return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1)
 
 
 def pytest(path: str, name: str) -> list[str]:

@@ -4,9 +4,9 @@
 
 A single check can also be named, as in the output: `.ci/test 'ruff check'`.
 
-By default one check more than there are processors runs in parallel, at most three. MACVTAP_TEST_LANES sets another
-number. A check's output is shown as a whole when it ends. A failed check does not stop the others. The final report has
-the slowest tests of all checks, the time of each stage, and how many checks passed.
+By default one check per processor runs in parallel, at most two. MACVTAP_TEST_LANES sets another number. A check's
+output is shown as a whole when it ends. A failed check does not stop the others. The final report has the slowest tests
+of all checks, the time of each stage, and how many checks passed.
 
 Ctrl-C, SIGTERM and SIGHUP end all running checks, which then clean up.
 """

@@ -83,9 +83,9 @@ class Hypervisor:
     def dump(self, domain: str, *, live: bool = False) -> str:
         return self.virsh("dumpxml", "--security-info", *(() if live else ("--inactive",)), domain)
 
-    def define_guest(self, name: str, *interfaces: str) -> None:
-        """Define a guest with an operating system, which answers hot-plug."""
-        guest.define(self.cell, name, image.cache_dir(None), memory=192, interfaces=interfaces)
+    def define_guest(self, name: str, *interfaces: str, memory: int = 192) -> None:
+        """Define a guest with an operating system, which answers hot-plug, and with so many MiB of memory."""
+        guest.define(self.cell, name, image.cache_dir(None), memory=memory, interfaces=interfaces)
 
     def in_guest(self, name: str, *command: str) -> str:
         """Run a command in a guest, once it has booted, and return what it says."""

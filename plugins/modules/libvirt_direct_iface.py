@@ -742,7 +742,8 @@ pauses:
     - The guests that are paused, or would be in check mode. With O(live=[pause, replug]) also those that are replugged
       although a pause would be possible in principle.
     - The forecast is the memory that is in use, divided by the rates at which the file system of libvirt's managed
-      saves writes and reads. These are measured with a file that has no name, in check mode too.
+      saves writes and reads, and a fixed part for QEMU, which is longer if others use the processors. The rates are
+      measured with a file that has no name, in check mode too.
   returned: success
   type: list
   elements: dict

@@ -17,7 +17,8 @@ from harness import Cost, median
 class Size:
     """How much of everything: ``links`` in a task, ``looped`` where a task is looped, ``growth`` step by step.
 
-    Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet.
+    Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet,
+    ``memories`` those of guests in MiB.
     """
 
     rounds: int = 5
@@ -27,6 +28,7 @@ class Size:
     domains: int = 200
     one_by_one: int = 10
     hosts: int = 200
+    memories: tuple[int, ...] = (192, 1024, 4096)
 
 
 @dataclass(frozen=True)

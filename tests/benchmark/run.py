@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Measure macvtap_link, libvirt_direct_iface and preflight: `make bench`. Needs root, for namespaces of its own."""
+"""Measure macvtap_link, libvirt_direct_iface, pauses of running guests, and preflight: `make bench`.
+
+Needs root, for namespaces of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ import harness
 import hypervisors
 import links
 import netns
+import pauses
 import report
 import tasks
 import traffic
@@ -61,6 +65,7 @@ SUITES = {
         domains.run_once,
         ("again", "mode"),
     ),
+    "pauses": Suite(hypervisors.session, {"pause": pauses.pausing}, domains.run_once, ()),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
 }
 _DOCS = harness.ROOT / "docs" / "benchmark"

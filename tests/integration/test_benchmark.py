@@ -23,7 +23,7 @@ import netns
 import report
 import run
 
-_SIZE = figures.Size(rounds=1, links=5, looped=1, growth=(2, 5), domains=3, one_by_one=1, hosts=4)
+_SIZE = figures.Size(rounds=1, links=5, looped=1, growth=(2, 5), domains=3, one_by_one=1, hosts=4, memories=(192,))
 _KEYS = {
     "macvtap_link": {
         "1": {"create"},
@@ -40,6 +40,7 @@ _KEYS = {
         "2": {"mode"},
         "3": {"replug", "live_mode"},
     },
+    "pauses": {"pause": {"pause_192", "pause_restart_192", "forecast_192"}},
     "preflight": {"compare": {"compare"}},
 }
 # The others may be missing: a peer that is not installed is not measured.
@@ -54,7 +55,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for netwo
 @pytest.fixture(scope="module", params=_KEYS)
 def module(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    if name == "libvirt_direct_iface" and not all(map(shutil.which, ("libvirtd", "qemu-system-x86_64"))):
+    if name in {"libvirt_direct_iface", "pauses"} and not all(map(shutil.which, ("libvirtd", "qemu-system-x86_64"))):
         pytest.skip("needs libvirtd and qemu-system-x86_64")
     return name
 
@@ -82,6 +83,7 @@ def test_every_figure_is_measured_and_reported(module: str, session: harness.Ses
     assert all(figure.note in report.table(every) for figure in every if figure.value is None)
 
 
+@pytest.mark.parametrize("module", [name for name, suite in run.SUITES.items() if suite.cases], indirect=True)
 def test_profile_names_the_modules_functions(module: str, session: harness.Session) -> None:
     case, file = ("compare", "compare") if module == "preflight" else ("again", module)
     assert f"{file}.py" in run.profile(run.SUITES[module], session, case, _SIZE)

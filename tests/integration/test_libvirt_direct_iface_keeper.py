@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import typing as t
 
 import direct_iface
@@ -100,8 +101,10 @@ def test_a_nic_that_cannot_come_back_is_shown_and_comes_back_when_it_can(started
 def read_only(hv: Hypervisor) -> t.Iterator[None]:
     hv.run("mkdir", "-p", "-m", "700", STATE)
     hv.run("mount", "--bind", STATE, STATE)
+    # Whoever writes there at this moment keeps it busy.
+    remount = [*hv.prefix, "mount", "-o", "remount,bind,ro", STATE]
     try:
-        hv.run("mount", "-o", "remount,bind,ro", STATE)
+        assert until(lambda: subprocess.run(remount, check=False, capture_output=True).returncode == 0)
         yield
     finally:
         hv.run("umount", STATE)

@@ -93,7 +93,7 @@ def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(nets: H
         ({"network": "lan", "portgroup": "db"}, "{} network=lan portgroup=db{}", "{} network=lan portgroup=db{}"),
     ]
     for options, stored, live in ways:
-        done = ok(module(domain="web1", mac=A, live="replug", **options))
+        done = ok(module(domain="web1", mac=A, live="replug", timeout=120, **options))
         assert "replug" in impacts(done).values()
         assert done["restart_required"] == done["pending"] == []
         assert source(guest) == stored.format("network", "")
@@ -101,7 +101,7 @@ def test_a_nic_is_converted_between_all_that_a_guest_can_be_connected_to(nets: H
         for document in (guest.dump("web1"), guest.dump("web1", live=True)):
             assert address[0] in element(document, A)
         assert guest_has(guest, "web1", {A})
-        assert not ok(module(domain="web1", mac=A, live="replug", **options))["changed"]
+        assert not ok(module(domain="web1", mac=A, live="replug", timeout=120, **options))["changed"]
     assert len(guest.virsh("net-port-list", "lan").split()) == 1
     assert guest.virsh("net-port-list", "lan1") == ""
 

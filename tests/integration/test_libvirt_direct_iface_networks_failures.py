@@ -33,7 +33,7 @@ def guest(nets: Hypervisor) -> Hypervisor:
 def test_a_failed_run_puts_back_a_nic_on_a_network(guest: Hypervisor, module: Module) -> None:
     before = guest.dump("web1")
     other: Result = {"domain": "web1", "mac": B, "source": "up1", "model": "nonsense"}
-    failed = module(interfaces=[{"domain": "web1", "mac": A, "network": "lan1"}, other], live="replug")
+    failed = module(interfaces=[{"domain": "web1", "mac": A, "network": "lan1"}, other], live="replug", timeout=120)
     assert "as it was before" in failed["msg"], failed
     assert guest.dump("web1") == before
     assert source(guest, live=True) == "direct network=lan dev=eth0 mode=bridge"
@@ -48,7 +48,7 @@ def applied(self, steps, journal=None):
     return attach(self, steps, journal)
 Hypervisor.apply = applied
 """
-    failed = run_beside(guest, code, {"domain": "web1", "mac": A, "network": "lan1", "live": "replug"})
+    failed = run_beside(guest, code, {"domain": "web1", "mac": A, "network": "lan1", "live": "replug", "timeout": 120})
     assert "network 'lan1' is not active" in failed["msg"]
     assert source(guest) == "network network=lan"
     assert source(guest, live=True) == "direct dev=eth0 mode=bridge"

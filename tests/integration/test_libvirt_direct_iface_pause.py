@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import typing as t
 
 import direct_iface
 import pytest
 from direct_iface import A, B, Module, Result, guest_has, impacts, nic, ok
-from pauses import BRIDGED, ECHO, check_nothing_left, pinging, start, uplinks, uptime
+from guest_traffic import streaming, watched
+from paused_guest import BRIDGED, check_nothing_left, start, uplinks, uptime
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -33,11 +33,10 @@ def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, 
         [conversion, {"domain": "web1", "mac": B, "source": "up1"}],
         [{"domain": "web1", "mac": A, "source": "up2"}],
     ]
-    command = [*lan.prefix, "/usr/bin/python3", "-c", ECHO]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as echo:
+    with streaming(lan.prefix, "10.77.0.2", 7):
         for entries in steps:
             predicted = ok(module(check=True, interfaces=entries, live="pause"))
-            with pinging(lan) as silence:
+            with watched(lan.prefix, "10.77.0.2") as noticed:
                 done = ok(module(interfaces=entries, live="pause"))
             assert predicted["changes"] == done["changes"]
             assert {change["impact"] for change in done["changes"]} == {"pause"}
@@ -45,10 +44,8 @@ def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, 
             # Several NICs are one pause. Other guests and the tests share the machine, which the forecast cannot know.
             (paused,), (forecast,) = done["pauses"], predicted["pauses"]
             assert paused["measured_seconds"] < 2 * forecast["forecast_seconds"] + 1
-            assert silence[0] < paused["measured_seconds"] + 1.5
+            assert noticed[0].silence < paused["measured_seconds"] + 1.5
             assert not ok(module(interfaces=entries, live="pause"))["changed"]
-        answered = echo.communicate("end", timeout=30)[0]
-    assert (echo.returncode, int(answered) > 0) == (0, True)
     links = lan.run("ip", "-br", "link")
     assert re.search(r"macvtap\d+@up2", links)
     assert re.search(r"macvtap\d+@up1", links)

@@ -12,7 +12,8 @@ import direct_iface
 import pytest
 from direct_iface import A, B, Module, Result, domain, element, guest_has, impacts, nic, ok
 from interrupted import AT_MOMENT, KILL, is_whole, wait
-from pauses import BRIDGED, check_nothing_left, pinging, start, uplinks, uptime
+from guest_traffic import watched
+from paused_guest import BRIDGED, check_nothing_left, start, uplinks, uptime
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -79,7 +80,7 @@ def test_a_guest_answers_on_whatever_it_is_paused_to(hv: Hypervisor, module: Mod
             assert place(hv) == live
             assert not stored or place(hv, live=False) == stored
             # It answers.
-            with pinging(hv):
+            with watched(hv.prefix, "10.77.0.2"):
                 pass
             again = ok(module(interfaces=entries, live="pause"))
             assert (again["changed"], again["restart_required"]) == (False, [])

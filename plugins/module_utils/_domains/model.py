@@ -155,8 +155,8 @@ class PauseFacts:
 
     ``blockers`` are the reasons why it cannot be saved. ``memory`` is how much of its memory is in use, and ``total``
     all that it has. ``free`` is the space in the file system of libvirt's managed saves. All are in bytes, None if
-    unknown. ``write_rate`` and ``read_rate`` are that file system's, in bytes per second. ``unknown`` is why something
-    of it is not known, "" if all is.
+    unknown. ``write_rate`` and ``read_rate`` are that file system's, in bytes per second. ``load`` is how many
+    processes share a processor, one of ours included. ``unknown`` is why something of it is not known, "" if all is.
     """
 
     blockers: tuple[str, ...] = ()
@@ -165,6 +165,7 @@ class PauseFacts:
     free: int | None = None
     write_rate: float | None = None
     read_rate: float | None = None
+    load: float = 1.0
     unknown: str = ""
 
 

@@ -41,8 +41,8 @@ class _Guest(t.NamedTuple):
     unknown: str = ""
 
     def made(self, measured: save_directory.Measured | None = None) -> PauseFacts:
-        rates = measured._asdict() if measured is not None else {}
-        return PauseFacts(self.blockers, self.memory, self.total, unknown=self.unknown, **rates)
+        known = measured._asdict() if measured is not None else {}
+        return PauseFacts(self.blockers, self.memory, self.total, unknown=self.unknown, **known)
 
 
 def _read(connection: Connection, domain: Domain) -> _Guest:

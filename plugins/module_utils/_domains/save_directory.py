@@ -2,6 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """Measures the file system to which libvirt saves guests: its free space, and how fast it writes and reads.
 
+And how busy the processors are, which a pause needs too.
+
 libvirt writes an image through the page cache and waits until it is on the disk (fdatasync in libvirt_iohelper). The
 guest is restored right after that: from the page cache if there is room for the image, else from the disk.
 """
@@ -9,6 +11,7 @@ guest is restored right after that: from the page cache if there is room for the
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import tempfile
@@ -20,17 +23,21 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 DIRECTORY = "/var/lib/libvirt/qemu/save"
 _CONFIGURATION = "/etc/libvirt/qemu.conf"
 _BLOCK = 1 << 20
-_LEAST, _MOST = 32 << 20, 256 << 20
+# A shorter run would fit into one time slice of the scheduler, and show nothing of what others do.
+_LEAST, _MOST = 64 << 20, 256 << 20
+# It is read into memory.
+_MOST_READ = 64 << 20
 # How long one direction is measured at most.
 _SECONDS = 1.0
 
 
 class Measured(t.NamedTuple):
-    """``free`` bytes, and rates in bytes per second."""
+    """``free`` bytes, rates in bytes per second, and the ``load``: how many processes share a processor."""
 
     free: int
     write_rate: float
     read_rate: float
+    load: float
 
 
 def measure(memory: int) -> Measured:
@@ -42,22 +49,22 @@ def measure(memory: int) -> Measured:
     if format_ not in {"", "raw"}:
         raise MacvtapError(f"libvirt compresses images ({format_}), as {_CONFIGURATION} says")
     try:
+        # QEMU is one more than in the last minute.
+        load = (os.getloadavg()[0] + 1) / (os.cpu_count() or 1)
         state = os.statvfs(DIRECTORY)
         free = state.f_bavail * state.f_frsize
-        size = min(max(_LEAST, memory // 16), _MOST, free // 4) // _BLOCK * _BLOCK
+        size = min(max(_LEAST, memory // 8), _MOST, free // 4) // _BLOCK * _BLOCK
         if not size:
-            return Measured(free, 0, 0)
+            return Measured(free, 0, 0, 1)
         with _nameless() as file:
             written, write_seconds = _write(file, size)
-            if memory < _available() // 2:
-                # It is still in the page cache then, as a guest's image is.
-                read_seconds = _read(file, written)
-            else:
+            if memory >= _available() // 2:
+                # Otherwise it is still in the page cache, as a guest's image is.
                 os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-                read_seconds = _read(file, written)
+            read_rate = _read(file, min(written, _MOST_READ))
     except OSError as exc:
         raise MacvtapError(f"{DIRECTORY} cannot be measured: {exc.strerror or exc}") from exc
-    return Measured(free, written / write_seconds, written / read_seconds)
+    return Measured(free, written / write_seconds, read_rate, load)
 
 
 @contextlib.contextmanager
@@ -77,22 +84,26 @@ def _nameless() -> t.Iterator[int]:
 
 def _write(file: int, size: int) -> tuple[int, float]:
     """Write up to ``size`` bytes that no file system can compress, and wait for the disk."""
-    block = os.urandom(_BLOCK)
+    block = bytearray(os.urandom(_BLOCK))
     started = time.monotonic()
     written = 0
     while written < size and (written < _LEAST or time.monotonic() - started < _SECONDS):
-        # Another block each time.
-        written += os.write(file, written.to_bytes(8, "big") + block[8:])
+        # Another block each time, and not a copy: the processor's time for it would count.
+        block[:8] = written.to_bytes(8, "big")
+        written += os.write(file, block)
     os.fdatasync(file)
     return written, max(time.monotonic() - started, 1e-6)
 
 
 def _read(file: int, size: int) -> float:
-    started = time.monotonic()
-    at = 0
-    while at < size:
-        at += len(os.pread(file, _BLOCK, at)) or size
-    return max(time.monotonic() - started, 1e-6)
+    """Read so many bytes into memory that was not in use, as QEMU does, and return the rate."""
+    with mmap.mmap(-1, size) as memory, memoryview(memory) as view:
+        started = time.monotonic()
+        at = 0
+        while at < size:
+            with view[at : at + _BLOCK] as block:
+                at += os.preadv(file, [block], at) or size
+        return size / max(time.monotonic() - started, 1e-6)
 
 
 def _available() -> int:

@@ -20,7 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network, Portgroup
 
-from .test_planner import LINKS, LIVE, MAC, OTHER, STORED, host, running, want
+from .planned import LINKS, LIVE, MAC, OTHER, STORED, host, running, want
 
 LIMIT = {"bandwidth.inbound.average": "1000"}
 SLOW = (Portgroup("slow", values=LIMIT),)
