@@ -15,6 +15,7 @@ if t.TYPE_CHECKING:
 
 FILES = "/var/lib/libvirt/qemu/save /run/linuxvirt.macvtap -name '*.save' -o -name '*.json'"
 
+
 def uptime(hv: Hypervisor) -> float:
     return float(hv.in_guest("web1", "cat", "/proc/uptime").split()[0])
 

@@ -11,8 +11,8 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, Module, Result, domain, element, guest_has, impacts, nic, ok
-from interrupted import AT_MOMENT, KILL, is_whole, wait
 from guest_traffic import watched
+from interrupted import AT_MOMENT, KILL, is_whole, wait
 from paused_guest import BRIDGED, check_nothing_left, start, uplinks, uptime
 
 if t.TYPE_CHECKING:
