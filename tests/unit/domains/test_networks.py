@@ -108,7 +108,9 @@ def applied(declared: list[Desired], host: Host, level: str) -> Host:
     domain = host.domains["web1"]
     replugs = "replug" in impacts(plan).values()
     for step in plan.steps:
-        before, after = t.cast("Nic", step.before), t.cast("Nic", step.after)
+        before, after = step.before, step.after
+        assert isinstance(before, Nic)
+        assert isinstance(after, Nic)
         document = xml.edit(domain.document, [(before.stored, after.stored)])
         running = [one for one in domain.live if one.mac != before.mac]
         domain = replace(domain, document=document)
