@@ -8,7 +8,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +66,26 @@ class Hypervisor:
         """Let the switch port that eth0 is plugged into reflect frames, or not."""
         switch.set_hairpin(model.require(self.cell.lab), self.cell, on)
 
+    @property
+    def start_script(self) -> str:
+        """A shell script that starts this hypervisor's libvirtd, once an ended one has released its lock."""
+        return f"for try in $(seq 300); do /usr/sbin/{self.daemon} -d && exit; sleep 0.1; done; exit 1"
+
+    @property
+    def restart_script(self) -> str:
+        """A shell script that kills this hypervisor's libvirtd, and starts it again."""
+        return f"kill -KILL $(cat /run/{self.daemon}.pid); {self.start_script}"
+
     def restart(self) -> None:
-        """Kill the hypervisor's own libvirtd, and start it again as it was started."""
-        self.run("sh", "-c", f"kill -KILL $(cat /run/{self.daemon}.pid)")
-        command = [*self.prefix, f"/usr/sbin/{self.daemon}", "-d"]
-        deadline = time.monotonic() + 30
-        while (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
-            # It may still hold its lock.
-            assert time.monotonic() < deadline, done.stderr
-            time.sleep(0.05)
+        self.run("sh", "-c", self.restart_script)
+
+    def revive(self) -> None:
+        """Start libvirtd if a test left none, so that one failure stays one."""
+        answer = subprocess.run(
+            [*self.prefix, "virsh", "-c", "qemu:///system", "uri"], capture_output=True, check=False
+        )
+        if answer.returncode:
+            self.run("sh", "-c", self.start_script)
 
     def define(self, xml: str) -> None:
         self.virsh("define", "/dev/stdin", stdin=xml)
@@ -93,6 +103,7 @@ class Hypervisor:
 
     def clear(self) -> None:
         """Remove all domains, and then all networks, in whatever state a test left them."""
+        self.revive()
         for name in self.virsh("list", "--name").split():
             self.virsh("destroy", name)
         for name in self.virsh("list", "--all", "--name").split():

@@ -364,6 +364,48 @@ pending:
       since: "2026-11-22T10:00:00+00:00"
       pid: 4242
       returns: {source: eth1, mode: bridge, model: virtio, link_state: up, trust_guest_rx_filters: false}
+pauses:
+  description:
+    - Domains whose guest a run of M(linuxvirt.macvtap.libvirt_direct_iface) pauses at the moment, or was pausing when
+      it was killed. The keeper, a process of this collection, restores the guest then. A warning says so if it cannot.
+    - V(null) if this user may not read it, as with RV(pending).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+      returned: always
+    state:
+      description:
+        - V(under_way) as long as the run lives. V(interrupted) if it was killed. The keeper then watches the guest for
+          about half a minute, because libvirt may still save it.
+      type: str
+      returned: always
+    saved:
+      description: Whether the guest is saved at the moment. Otherwise it runs, or is just being saved or restored.
+      type: bool
+      returned: always
+    since:
+      description: Time of the beginning.
+      type: str
+      returned: always
+    error:
+      description: Why the guest of an interrupted run is not restored yet. The keeper keeps trying.
+      type: str
+      returned: always
+    pid:
+      description: Process ID of the keeper; V(null) if it does not run.
+      type: int
+      returned: always
+  sample:
+    - domain: web1
+      state: interrupted
+      saved: true
+      since: "2026-11-22T10:00:00+00:00"
+      error: "Cannot get interface MTU on 'eth1': No such device"
+      pid: 4242
 """
 
 import typing as t
@@ -379,6 +421,7 @@ def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
     with hypervisor.connect(module.params["uri"], read_only=True) as hv:
         host, outstanding = settled.observe(hv, asked, module.params["timeout"])
         pending = inspection.pending(outstanding) if hv.sees_requests else None
+        pauses = hv.paused(host)
     for index, name in enumerate(asked or ()):
         if name not in host.domains:
             raise MacvtapError(unknown_domain(name, host), path=f"domains[{index}]")
@@ -387,7 +430,8 @@ def libvirt_direct_iface_info(module: _glue.Module) -> dict[str, t.Any]:
         "libvirt_version": inspection.version_text(host.version),
         "domains": inspection.domains(host, all_of_them=asked is not None),
         "pending": pending,
-        "warnings": inspection.keeper_warnings(outstanding, host),
+        "pauses": pauses if hv.sees_requests else None,
+        "warnings": [*inspection.keeper_warnings(outstanding, host), *inspection.pause_warnings(pauses)],
     }
 
 

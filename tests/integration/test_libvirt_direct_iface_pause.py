@@ -5,56 +5,25 @@
 from __future__ import annotations
 
 import re
-import time
 import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, Module, Result, guest_has, nic, ok
+from direct_iface import A, B, Module, Result, guest_has, impacts, nic, ok
 from guest_traffic import streaming, watched
+from paused_guest import BRIDGED, check_nothing_left, start, uplinks, uptime
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
 
-FILES = "/var/lib/libvirt/qemu/save /run/linuxvirt.macvtap -name '*.save' -o -name '*.json'"
-
-
-def uptime(hv: Hypervisor) -> float:
-    return float(hv.in_guest("web1", "cat", "/proc/uptime").split()[0])
-
-
-def check_nothing_left(hv: Hypervisor) -> None:
-    """Check that no image and no record is left, and no mark in the guest."""
-    deadline = time.monotonic() + 20
-    while hv.run("sh", "-c", f"find {FILES} 2>/dev/null; true").strip():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert "linuxvirt.macvtap:pause" not in hv.dump("web1", live=True)
-
 
 @pytest.fixture
 def lan(hv: Hypervisor) -> t.Iterator[Hypervisor]:
-    """A bridge lan7, on which up1 and up2 end, and web1 on the bridge itself; the host is 10.77.0.1 there."""
-    script = """
-ip link add up2 type veth peer name far2
-ip link add lan7 type bridge
-for link in far1 far2; do ip link set $link master lan7; done
-for link in up2 far2 lan7; do ip link set $link up; done
-ip address add 10.77.0.1/24 dev lan7
-"""
-    hv.run("sh", "-c", script)
-    bridged = nic(A).replace("type='direct'", "type='bridge'").replace("dev='eth0' mode='bridge'", "bridge='lan7'")
-    hv.define_guest("web1", bridged, nic(B))
-    hv.virsh("start", "web1")
-    assert guest_has(hv, "web1", {A, B})
-    interface = hv.in_guest("web1", "sh", "-c", f"grep -l {A} /sys/class/net/*/address").split("/")[4]
-    hv.in_guest("web1", "ip", "address", "add", "10.77.0.2/24", "dev", interface)
-    hv.in_guest("web1", "sh", "-c", "nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &")
-    yield hv
-    hv.clear()
-    hv.run("sh", "-c", "ip link del lan7; ip link del up2")
+    with uplinks(hv):
+        start(hv, BRIDGED, nic(B))
+        yield hv
 
 
 def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, module: Module) -> None:
@@ -80,6 +49,29 @@ def test_a_guest_keeps_its_nics_its_uptime_and_its_connections(lan: Hypervisor, 
     links = lan.run("ip", "-br", "link")
     assert re.search(r"macvtap\d+@up2", links)
     assert re.search(r"macvtap\d+@up1", links)
+    assert guest_has(lan, "web1", {A, B})
+    assert uptime(lan) >= before
+    check_nothing_left(lan)
+
+
+def test_of_both_ways_the_one_that_costs_less_is_taken(lan: Hypervisor, module: Module) -> None:
+    before = uptime(lan)
+    both: Result = {"domain": "web1", "mac": B, "live": ["pause", "replug"]}
+    steps: list[tuple[Result, str, str]] = [
+        ({"source": "up1"}, "pause", "the forecast is less than the 10 s that a replug counts as"),
+        ({"source": "up2", "pause_max": 0.01}, "replug", "and pause_max is 0.01 s"),
+    ]
+    for options, way, reason in steps:
+        predicted = ok(module(check=True, **both, **options))
+        done = ok(module(**both, **options))
+        assert (impacts(done), impacts(predicted)) == ({"source": way}, {"source": way})
+        for result in (predicted, done):
+            assert [(one["domain"], one["way"]) for one in result["pauses"]] == [("web1", way)]
+            assert reason in result["pauses"][0]["reason"]
+        assert (done["restart_required"], done["pending"]) == ([], [])
+        assert (done["pauses"][0]["measured_seconds"] is None) is (way == "replug")
+        again = ok(module(**both, **options))
+        assert (again["changed"], again["pauses"]) == (False, [])
     assert guest_has(lan, "web1", {A, B})
     assert uptime(lan) >= before
     check_nothing_left(lan)

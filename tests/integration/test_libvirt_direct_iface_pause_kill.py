@@ -4,86 +4,17 @@
 
 from __future__ import annotations
 
-import signal
-import time
 import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, Module, Result, domain, nic, ok, run_beside
+from direct_iface import A, B, Module, domain, nic, ok
+from interrupted import CALLS, KILL, TIMES, at, files, is_whole, move, source_of, wait
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
-
-CALLS = ("setMetadata", "managedSave", "managedSaveGetXMLDesc", "managedSaveDefineXML", "create")
-TIMES = 40
-# What is done at a moment of a pause: before or after the first of these calls, or so many seconds after its beginning.
-AT_MOMENT = """
-import os, signal, subprocess, threading
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
-moment, when = {moment!r}
-done = []
-def act():
-    if not done:
-        done.append(True)
-        {action}
-def around(function, when):
-    def called(*of, **more):
-        if when == "before":
-            act()
-        try:
-            return function(*of, **more)
-        finally:
-            if when == "after":
-                act()
-    return called
-def pause(self, *of, original=Pauses.pause):
-    if isinstance(moment, float):
-        threading.Timer(moment, act).start()
-    else:
-        setattr(libvirt.virDomain, moment, around(getattr(libvirt.virDomain, moment), when))
-    return original(self, *of)
-Pauses.pause = pause
-"""
-KILL = "os.kill(os.getpid(), signal.SIGKILL)"
-
-
-def move(source: str) -> Result:
-    return {"domain": "web1", "mac": A, "source": source, "live": "pause"}
-
-
-def at(hv: Hypervisor, moment: tuple[str | float, str], action: str, source: str) -> Result:
-    """Move web1 to ``source`` while ``action`` happens at a ``moment``; a run that is killed has no result."""
-    try:
-        return run_beside(hv, AT_MOMENT.format(moment=moment, action=action), move(source))
-    except AssertionError as exc:
-        if KILL not in action or "no result" not in str(exc):
-            raise
-        return {"rc": -signal.SIGKILL, "msg": ""}
-
-
-def files(hv: Hypervisor, *patterns: str) -> list[str]:
-    return hv.run("sh", "-c", f"ls {' '.join(patterns)} 2>/dev/null; true").split()
-
-
-def wait(what: t.Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 40
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_whole(hv: Hypervisor) -> bool:
-    """Whether the guest runs, was not booted again, and has no image."""
-    state = hv.virsh("domstate", "--reason", "web1")
-    assert "booted" not in state
-    return "running" in state and not files(hv, "/var/lib/libvirt/qemu/save/*")
-
-
-def source_of(hv: Hypervisor) -> str:
-    return hv.dump("web1", live=True).partition("<source dev='")[2].partition("'")[0]
 
 
 @pytest.fixture
@@ -119,9 +50,7 @@ def test_a_run_killed_at_any_moment_of_a_pause_loses_no_guest(
 @pytest.mark.parametrize("call", ["managedSave", "managedSaveDefineXML", "create"])
 @pytest.mark.usefixtures("paused_once")
 def test_a_guest_survives_libvirtd_that_is_killed_during_its_pause(started: Hypervisor, call: str) -> None:
-    restart = (
-        f"subprocess.run('kill -KILL $(cat /run/{started.daemon}.pid); /usr/sbin/{started.daemon} -d', shell=True)"
-    )
+    restart = f"subprocess.run({started.restart_script!r}, shell=True, check=True)"
     for when in ("before", "after"):
         done = at(started, (call, when), restart, "up1")
         wait(lambda: is_whole(started))

@@ -11,7 +11,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 
 
 class Domains(t.Protocol):
-    """Domains that can be observed and changed, and what this run has done to them."""
+    """Domains that can be observed and changed, and what this run has done to them.
+
+    ``save_limits`` is after how many seconds the save of a domain's guest is aborted, for those that have a limit.
+    """
+
+    save_limits: t.Mapping[str, float]
 
     @property
     def only_domain(self) -> str:

@@ -185,5 +185,5 @@ def _paused(live: Iface, stored: Iface, done: t.Collection[str], host: Host) -> 
     names = [name for name in differing(live, stored, host) if name in done or is_pausable(name, live, stored)]
     values = merged(live.values, {name: stored.get(name) for name in names if name != "type"})
     kept = {name: text for name, text in without_generated(values).items() if name not in LINK_FAULTS}
-    kept = networks.storable(kept, done, live)
+    kept = networks.storable(networks.with_own(kept, stored), done, live)
     return replace(live, type=stored.type if "type" in names else live.type, values=kept, stale_mode=None)

@@ -100,6 +100,13 @@ def _with_faults(iface: Iface, domain: Domain, links: Links, held: tuple[Holder,
     return replace(iface, values={**iface.values, **faults}) if faults else iface
 
 
+def with_link_states(ifaces: t.Iterable[Iface]) -> tuple[Iface, ...]:
+    """As :func:`with_link_state`, with the host's links as they are now."""
+    with netlink.session() as session:
+        links = session.observe((), parents=())
+    return tuple(with_link_state(iface, links) for iface in ifaces)
+
+
 def with_link_state(iface: Iface, links: Links) -> Iface:
     """Return the running interface with its link's mode, which libvirt may not know, and allmulticast."""
     link = link_of_iface(iface, links)

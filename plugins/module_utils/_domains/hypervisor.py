@@ -59,6 +59,7 @@ class Hypervisor:
         self._pauses = Pauses(connection, self._requests)
         # The NICs that guests were asked to release before the rollback; None before one.
         self._to_keep: list[Nic] | None = None
+        self.save_limits: t.Mapping[str, float] = {}
         self._definitions = Definitions(connection)
         self._reader = DomainReader(connection, self._definitions)
         with connection.translate_errors("cannot query libvirt"):
@@ -122,9 +123,11 @@ class Hypervisor:
         self._definitions.store(_by_domain(tasks), journal)
         self._write_rules(tasks, journal)
         for task_group in _in_order(tasks):
+            self._pauses.limits = self.save_limits
             for one in _by_domain([task for task in task_group if task.pauses]):
                 self._pauses.pause(one, journal)
             self._guests.bring([task for task in task_group if not task.pauses], journal)
+        self._pauses.wait()
         self._check_links([task for task in tasks if task.attaches or task.pauses or task.changes_link])
 
     def revert(self, steps: t.Sequence[Step[Nic]]) -> None:
@@ -152,7 +155,7 @@ class Hypervisor:
             attempt(lambda one=one: self._definitions.put_back(one))  # type: ignore[misc]
         attempt(lambda: self._write_rules(tasks, journal, restore=True))
         for one in _by_domain([task for task in tasks if task.pauses]):
-            attempt(lambda one=one: self._pauses.pause(one, journal))  # type: ignore[misc]
+            attempt(lambda one=one: self._pauses.pause(one, journal, limited=False))  # type: ignore[misc]
         errors += self._guests.bring([task for task in tasks if not task.pauses], journal, go_on=True)
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
@@ -177,6 +180,10 @@ class Hypervisor:
     def outstanding(self, host: Host) -> list[dict[str, t.Any]]:
         """Return the NICs of ``host`` with an outstanding request to release them: see pending.py."""
         return self._requests.listed(host)
+
+    def paused(self, host: Host) -> list[dict[str, t.Any]]:
+        """Return the domains of ``host`` whose guest is being paused: see pause_records.py."""
+        return self._requests.paused(host)
 
     @property
     def outlives_boot(self) -> bool:

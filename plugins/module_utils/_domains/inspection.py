@@ -53,6 +53,20 @@ def keeper_warnings(outstanding: t.Sequence[t.Mapping[str, t.Any]], host: Host) 
     ]
 
 
+def pause_warnings(paused: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """Return a warning for each guest that no run and no keeper restores, or that cannot be restored."""
+    return [
+        f"{one['domain']}: a run was killed while it paused the guest, which is not running again yet: "
+        + (
+            f"{one['error']}. Process {one['pid']} tries again until it can be"
+            if one["pid"] is not None
+            else f"the keeper does not run. virsh start {one['domain']} restores it"
+        )
+        for one in paused
+        if one["state"] == "interrupted" and one["saved"] and (one["error"] or one["pid"] is None)
+    ]
+
+
 def pending_warning(one: t.Mapping[str, t.Any], host: Host, *, outlives_boot: bool) -> str:
     """Return the warning about a NIC with an outstanding request.
 

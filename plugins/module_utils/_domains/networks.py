@@ -63,6 +63,17 @@ def storable(values: t.Mapping[str, str], desired: t.Container[str], current: If
     return {name: text for name, text in values.items() if name not in others}
 
 
+def with_own(values: t.Mapping[str, str], stored: Iface) -> dict[str, str]:
+    """Return the ``values`` of a running interface without what its network gave it.
+
+    It has what the ``stored`` one on a network has of that.
+    """
+    if stored.get("network") is None:
+        return dict(values)
+    rest = {name: text for name, text in values.items() if name.split(".")[0] not in _SETTINGS}
+    return {**rest, **{name: text for name, text in stored.values.items() if name.split(".")[0] in _SETTINGS}}
+
+
 def left(values: t.Mapping[str, str], current: Iface, networks: Networks, default_mode: str) -> dict[str, str]:
     """Return ``values`` with the mode that the ``current`` interface had from its network, if it leaves that."""
     if current.get("network") is None or values.get("network") is not None:

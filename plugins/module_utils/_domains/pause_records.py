@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 import uuid
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import pending
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, paused, records
 
@@ -30,6 +31,26 @@ class Requests(pending.Requests):
             for name, state in found.items()
         }
 
+    def paused(self, host: Host) -> list[dict[str, t.Any]]:
+        """Return the domains of ``host`` whose guest a run pauses, or was pausing when it was killed.
+
+        :raises MacvtapError: they cannot be read.
+        """
+        states = super().outstanding()
+        found = [(one, states[one.uuid]["pause"]) for one in host.domains.values() if _has_pause(states, one.uuid)]
+        pid = self.keeper() if found else None
+        return [
+            {
+                "domain": domain.name,
+                "state": "under_way" if _is_alive(pause.get("run")) else "interrupted",
+                "saved": domain.saved is not None,
+                "since": pause.get("since"),
+                "error": pause.get("error"),
+                "pid": pid,
+            }
+            for domain, pause in found
+        ]
+
     def _write(self, nic: Nic, returned: Iface | None) -> None:
         super()._write(replace(nic, instance=self._actual(nic.instance)), returned)
 
@@ -37,11 +58,14 @@ class Requests(pending.Requests):
         return next((now for now, was in reversed(list(self.continued.items())) if was == instance), instance)
 
     @contextlib.contextmanager
-    def pausing(self, nic: Nic, *, running: bool) -> t.Iterator[Record]:
+    def pausing(
+        self, nic: Nic, *, running: bool, receiving: tuple[t.Iterable[str], t.Iterable[str]] = ((), ())
+    ) -> t.Iterator[Record]:
         """Have the keeper bring the guest of ``nic`` back if this process ends before the context does.
 
         It waits for the lock that is held meanwhile, which the kernel releases if the process is killed. ``running`` is
-        whether the guest was not paused before.
+        whether the guest was not paused before. ``receiving`` are the NICs (MAC addresses) whose links receive all
+        multicast, before and after the pause.
 
         :raises MacvtapError: it cannot be recorded, or the keeper does not start.
         """
@@ -53,7 +77,7 @@ class Requests(pending.Requests):
             held.callback(self._held.discard, nic.uuid)
             with self._access():
                 state = records.load(self._directory, nic.uuid) or self._state_of(nic)
-            made = Record(self, {**state, "pause": paused.record(uuid.uuid4().hex, running=running)})
+            made = Record(self, {**state, "pause": self._pause(running=running, receiving=receiving)})
             held.callback(made.close)
             with self._access(), records.locked(self._directory, "all"):
                 command = self._install()
@@ -62,6 +86,16 @@ class Requests(pending.Requests):
                     self._start(command)
             made.finished = False
             yield made
+
+    def _pause(self, *, running: bool, receiving: tuple[t.Iterable[str], t.Iterable[str]]) -> records.State:
+        made = paused.record(
+            uuid.uuid4().hex,
+            running=running,
+            local=self._local,
+            since=pending.now(),
+            run=guest.process(os.getpid()),
+        )
+        return paused.with_allmulticast(made, *receiving)
 
     def _state_of(self, nic: Nic) -> records.State:
         return {
@@ -83,6 +117,17 @@ class Requests(pending.Requests):
             records.save(self._directory, state["uuid"], state)
 
 
+def _has_pause(states: t.Mapping[str, records.State], name: str) -> bool:
+    return bool(states.get(name, {}).get("pause"))
+
+
+def _is_alive(run: str | None) -> bool:
+    """Whether the process of a run still is that process."""
+    with contextlib.suppress(OSError, ValueError):
+        return run is not None and guest.process(int(run.split()[0])) == run
+    return False
+
+
 class Record:
     """The record of one pause. ``finished`` is whether there is nothing that the keeper would have to do."""
 
@@ -90,6 +135,8 @@ class Record:
         self._requests = requests
         self._state = state
         self.finished = True
+        # The XML of the image.
+        self.document = ""
 
     @property
     def pause(self) -> records.State:
@@ -108,6 +155,10 @@ class Record:
         """Record the elements that the image has, and those that it gets now."""
         self._state["pause"] = paused.changed(self.pause, old, new)
         self.write()
+
+    def keep(self) -> None:
+        """Record that the image was not changed after all."""
+        self._state["pause"] = paused.unchanged(self.pause)
 
     def write(self) -> None:
         self._requests.write(self._state)

@@ -32,6 +32,8 @@ class Choice(t.NamedTuple):
     # Seconds that the guest stands still, None if unknown or if it does not.
     forecast: float | None
     memory: int | None
+    # After how many seconds its save has to be aborted to keep what pause_max promises, None without a promise.
+    limit: float | None = None
 
 
 def candidates(resolved: t.Iterable[Resolved]) -> list[str]:
@@ -47,6 +49,13 @@ def forecast(facts: PauseFacts) -> float | None:
     if facts.memory is None or not facts.write_rate or not facts.read_rate:
         return None
     return BASE_SECONDS * max(1.0, facts.load) + facts.memory / facts.write_rate + facts.memory / facts.read_rate
+
+
+def save_limit(facts: PauseFacts, longest: float | None) -> float | None:
+    """Return for how many seconds a guest may be saved that must not stand still for more than ``longest`` seconds."""
+    if longest is None or facts.memory is None or not facts.read_rate:
+        return None
+    return longest - facts.memory / facts.read_rate
 
 
 def room(memory: int) -> int:
@@ -77,14 +86,15 @@ def choose(
                     "store the change, or add replug to live",
                     path=path,
                 )
-            choices.append(Choice(name, Impact.PAUSE, "a replug is not allowed", seconds, known.memory))
+            limit = save_limit(known, longest)
+            choices.append(Choice(name, Impact.PAUSE, "a replug is not allowed", seconds, known.memory, limit))
             continue
         against = _replugged(nics) or against or _cheaper(seconds, known)
         if against:
             choices.append(Choice(name, Impact.REPLUG, against, None, known.memory))
         else:
             reason = f"the forecast is less than the {REPLUG_SECONDS:g} s that a replug counts as"
-            choices.append(Choice(name, Impact.PAUSE, reason, seconds, known.memory))
+            choices.append(Choice(name, Impact.PAUSE, reason, seconds, known.memory, save_limit(known, longest)))
     return tuple(choices)
 
 

@@ -42,7 +42,7 @@ def directory() -> str:
     return f"/var/lib/{_NAME}" if lasting else os.path.join(_lock.directory(), _NAME)
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
@@ -263,7 +263,7 @@ class Requests:
             previous = state["nics"].get(nic.mac)
             self._was[nic.uuid, nic.mac] = previous
             state["nics"][nic.mac] = {
-                "since": previous["since"] if previous else _now(),
+                "since": previous["since"] if previous else now(),
                 "returns": returned is not None,
                 "element": element.for_hotplug(live),
                 # If its network is not active any more.

@@ -204,6 +204,7 @@ class _Attempt:
             return resolved
         facts = self._domains.pause_facts(host, names)
         self._choices = pausing.choose(resolved, facts, level, self._options.pause_max)
+        self._domains.save_limits = {one.domain: one.limit for one in self._choices if one.limit is not None}
         return resolve(self._ways)
 
     @property

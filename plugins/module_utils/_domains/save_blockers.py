@@ -47,8 +47,8 @@ def has_huge_pages(document: str) -> bool:
 
 
 def has_agent(document: str) -> bool:
-    """Whether the domain has a channel for the guest agent."""
+    """Whether the guest agent of a running domain is connected."""
     channels: t.Iterator[ElementTree.Element] = ElementTree.fromstring(document).iterfind(  # noqa: S314  # libvirt's own
         "devices/channel/target"
     )
-    return any(one.get("name") == "org.qemu.guest_agent.0" for one in channels)
+    return any(one.get("name") == "org.qemu.guest_agent.0" and one.get("state") == "connected" for one in channels)

@@ -9,25 +9,24 @@ At any moment one of these holds: the guest runs; this run has it saved and rest
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import typing as t
-from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     element,
+    guest_clock,
     hostlinks,
     jobs,
-    save_blockers,
+    pause_image,
+    save_limit,
     xml,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import IN_XML, without_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import PAUSED, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_records import Record, Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, paused
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import paused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import deferred, is_pending
@@ -35,8 +34,14 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import 
 # How long to try to bring a guest back before that is left to the keeper.
 _SECONDS = 30.0
 _POLL_SECONDS = 0.1
-# How long a guest agent has to set the clock.
-_AGENT_SECONDS = 10.0
+
+
+class _Guest(t.NamedTuple):
+    """A running guest, its interfaces by MAC address, and after how many seconds its save is aborted (None: never)."""
+
+    handle: t.Any
+    live: t.Mapping[str, Iface]
+    limit: float | None
 
 
 class Pauses:
@@ -47,11 +52,20 @@ class Pauses:
         self._requests = requests
         # The elements that guests had in their image before this run changed it, by UUID and MAC address.
         self._originals: dict[tuple[str, str], Iface] = {}
+        self._clocks = guest_clock.Clocks(connection.libvirt)
         self.seconds: dict[str, float] = {}
         self.restarted: set[str] = set()
+        # For how many seconds each guest may be saved, by domain.
+        self.limits: t.Mapping[str, float] = {}
 
-    def pause(self, tasks: t.Sequence[Task], journal: Journal[Nic]) -> None:
+    def wait(self) -> None:
+        """Let guest agents set the clocks of the guests that were paused."""
+        self._clocks.wait()
+
+    def pause(self, tasks: t.Sequence[Task], journal: Journal[Nic], *, limited: bool = True) -> None:
         """Change the NICs of one running guest, all in one pause. A signal that arrives meanwhile waits.
+
+        With ``limited`` a save that takes longer than ``limits`` is aborted.
 
         :raises MacvtapError: the guest runs with the NICs that it had, or the message says otherwise.
         """
@@ -63,13 +77,20 @@ class Pauses:
                 if handle is None:
                     return
                 running = handle.state()[0] != self._connection.libvirt.VIR_DOMAIN_PAUSED
-            with self._requests.pausing(nic, running=running) as record:
+                has_agent = running and self._clocks.has_agent(handle)
+                live = self._live(handle)
+            limit = self.limits.get(nic.domain) if limited else None
+            receiving = pause_image.receiving_all(live, tasks)
+            with self._requests.pausing(nic, running=running, receiving=receiving) as record:
                 started = time.monotonic()
-                changed = self._restored(handle, tasks, record, journal)
+                changed = self._restored(_Guest(handle, live, limit), tasks, record, journal)
                 self.seconds[nic.domain] = time.monotonic() - started
+            if has_agent and nic.domain not in self.restarted:
+                self._clocks.set(handle)
             if changed:
                 with self._connection.translate_errors(f"cannot read domain {nic.domain!r}", path):
-                    self._complete(tasks)
+                    if self._connection.running(nic.uuid, nic.instance) is None:
+                        self.restarted.add(nic.domain)
 
     def _validated(self, nic: Nic, path: str) -> t.Any:
         """Return the libvirt domain of a guest that can be saved now, None if it is no longer the observed one.
@@ -86,33 +107,43 @@ class Pauses:
             raise MacvtapError(f"domain {nic.domain!r} has a managed save already, and is not paused", path=path)
         return handle
 
-    def _restored(self, handle: t.Any, tasks: t.Sequence[Task], record: Record, journal: Journal[Nic]) -> bool:
+    def _live(self, handle: t.Any) -> dict[str, Iface]:
+        """Return the running guest's interfaces by MAC address, with what libvirt does not know of their links."""
+        found = self._connection.interfaces(handle)
+        if self._connection.local:
+            found = hostlinks.with_link_states(found)
+        return {iface.mac: iface for iface in found}
+
+    def _restored(self, guest: _Guest, tasks: t.Sequence[Task], record: Record, journal: Journal[Nic]) -> bool:
         """Save a guest, change its image and restore it; return whether it has been changed.
 
         :raises MacvtapError: it was not.
         """
+        handle, live, limit = guest
         libvirt, nic = self._connection.libvirt, tasks[0].before
         saved = False
+        reached = save_limit.Limit()
         try:
             paused.mark(libvirt, handle, record.token)
             for task in tasks:
                 journal.record(task.step, PAUSED)
-            handle.managedSave(0)
+            with save_limit.limited(libvirt, handle, limit) as reached:
+                handle.managedSave(0)
             saved = True
             # After a signal it is only restored.
             changed = not is_pending()
-            if changed:
-                self._change_image(handle, tasks, record)
+            self._change_image(handle, tasks if changed else (), record, live)
             if not handle.hasManagedSaveImage():
                 # It would be booted.
                 raise MacvtapError("others have removed the guest's image, or started it")
-            with self._addresses_kept(handle, tasks):
-                handle.create()
+            paused.restore(handle, record.document, local=self._connection.local)
         except (libvirt.libvirtError, MacvtapError) as exc:
             self._bring_back(nic, record, saved=saved or self._connection.lost)
             if nic.domain in self.restarted:
                 return False
             what = message_of(exc) if isinstance(exc, libvirt.libvirtError) else exc.message
+            if reached.reached and not saved:
+                what = f"its save took longer than {limit:.1f} s, so that pause_max could not be kept, and was aborted"
             runs = "The guest is saved. The keeper restores it as soon as libvirt can"
             if record.finished:
                 runs = f"The guest runs on with the {'new NICs' if record.is_changed else 'NICs that it had'}"
@@ -126,48 +157,30 @@ class Pauses:
         self._bring_back(nic, record, saved=False)
         return changed
 
-    def _change_image(self, handle: t.Any, tasks: t.Sequence[Task], record: Record) -> None:
-        document = handle.managedSaveGetXMLDesc(self._connection.libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
-        current = {iface.mac: iface for iface in xml.interfaces(document)}
-        edits = []
-        for task in tasks:
-            iface = current.get(task.before.mac)
-            if iface is None:
-                raise MacvtapError(f"{task.before.mac} is not in the image", path=task.path)
-            edits.append((iface, self._image_iface(iface, task)))
+    def _change_image(
+        self, handle: t.Any, tasks: t.Sequence[Task], record: Record, live: t.Mapping[str, Iface]
+    ) -> None:
+        libvirt = self._connection.libvirt
+        document = record.document = handle.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
+        uuid = handle.UUIDString()
+        originals = {mac: iface for (owner, mac), iface in self._originals.items() if owner == uuid}
+        edits = pause_image.edits(xml.interfaces(document), live, tasks, originals)
+        if not edits:
+            return
         record.change(
-            {iface.mac: element.render(iface) for iface, _new in edits},
-            {iface.mac: element.render(new) for iface, new in edits},
+            {one.saved.mac: element.render(one.old) for one in edits},
+            {one.saved.mac: element.render(one.new) for one in edits},
         )
-        handle.managedSaveDefineXML(xml.edit(document, edits), 0)
-        for iface, _new in edits:
-            self._originals.setdefault((tasks[0].before.uuid, iface.mac), iface)
-
-    def _image_iface(self, saved: Iface, task: Task) -> Iface:
-        """Return the interface to have in the image instead of ``saved``."""
-        original = self._originals.get((task.before.uuid, saved.mac))
-        if original is not None:
-            # The rollback.
-            return original
-        before, after = t.cast("Iface", task.before.live), t.cast("Iface", task.after.live)
-        values = dict(saved.values)
-        for field in IN_XML:
-            new = after.get(field.name)
-            if before.type != after.type or before.get(field.name) != new:
-                values.pop(field.name, None)
-                values.update({field.name: new} if new is not None else {})
-        # The slot is the guest's.
-        address = saved.get("pci_address")
-        values = {**without_generated(values), **({"pci_address": address} if address else {})}
-        return replace(saved, type=after.type, values=values, origin=None)
-
-    @contextlib.contextmanager
-    def _addresses_kept(self, handle: t.Any, tasks: t.Sequence[Task]) -> t.Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for task in tasks:
-                if task.after.live is not None and self._connection.local:
-                    stack.enter_context(links.address_kept(element.render(task.after.live), handle))
-            yield
+        document = xml.edit(document, [(one.saved, one.new) for one in edits])
+        try:
+            handle.managedSaveDefineXML(document, 0)
+        except libvirt.libvirtError:
+            if not self._connection.lost:
+                record.keep()
+            raise
+        record.document = document
+        for one in edits:
+            self._originals.setdefault((uuid, one.saved.mac), one.old)
 
     def _bring_back(self, nic: Nic, record: Record, *, saved: bool) -> None:
         """Complete the pause of a guest that runs, or restore it with the NICs that it had.
@@ -187,7 +200,7 @@ class Pauses:
                     active = handle is not None and handle.isActive()
                 record.finished = True
                 if active:
-                    paused.unmark(libvirt, handle)
+                    paused.complete(libvirt, handle, record.pause)
                     self._continue(nic)
                 else:
                     # Others have stopped or saved it.
@@ -206,31 +219,3 @@ class Pauses:
             handle = self._connection.guest(nic.uuid)
             if handle is not None and handle.isActive():
                 self._connection.continues(handle, nic.instance)
-
-    def _complete(self, tasks: t.Sequence[Task]) -> None:
-        """Give the new links what libvirt does not know, and the guest the time."""
-        nic = tasks[0].before
-        handle = self._connection.running(nic.uuid, nic.instance)
-        if handle is None:
-            self.restarted.add(nic.domain)
-            return
-        for task in tasks:
-            if task.after.live is not None and task.after.live.get("allmulticast") == "yes":
-                iface = self._connection.live(handle, task.before.mac)
-                if iface is not None:
-                    hostlinks.change(iface, {"allmulticast": "yes"}, task.path)
-        self._set_time(handle)
-
-    def _set_time(self, handle: t.Any) -> None:
-        """Set the guest's clock by its agent, if it has one that answers in time."""
-        libvirt = self._connection.libvirt
-        if not save_blockers.has_agent(str(handle.XMLDesc(0))):
-            return
-
-        def set_time() -> None:
-            with contextlib.suppress(libvirt.libvirtError):
-                handle.setTime(None, libvirt.VIR_DOMAIN_TIME_SYNC)
-
-        thread = threading.Thread(target=set_time, daemon=True)
-        thread.start()
-        thread.join(_AGENT_SECONDS)

@@ -96,6 +96,7 @@ class DomainFile:
         self.outlives_boot = True
         self.warnings: list[str] = []
         self.paused_seconds: dict[str, float] = {}
+        self.save_limits: t.Mapping[str, float] = {}
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):
             self.warnings.append(

@@ -19,8 +19,9 @@ from xml.etree import ElementTree
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, paused, records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
 
-# How long a request to save a guest may be under way after the run that sent it was killed.
-_SECONDS = 5.0
+# How long a request to save a guest may be under way after the run that sent it was killed: libvirt waits 30 seconds
+# for another job of the guest to end.
+_SECONDS = 35.0
 # What may have happened to a guest.
 _ENDED, _SAVED, _RESTORED = "ended", "saved", "restored"
 # libvirt's states with their reasons: virDomainState and vir…Reason of libvirt-domain.h. A guest that is restored or
@@ -57,9 +58,17 @@ def instance(domain: t.Any, number: int, *, local: bool) -> str:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
             with open(f"/run/libvirt/qemu/{domain.name()}.pid", encoding="ascii") as file:
                 pid = int(file.read())
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                return f"{number} {pid} {file.read().rpartition(')')[2].split()[19]}"
+            return f"{number} {process(pid)}"
     return str(number)
+
+
+def process(pid: int) -> str:
+    """Return the ID of a process: its number, and when it was started.
+
+    :raises OSError: there is no such process.
+    """
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return f"{pid} {file.read().rpartition(')')[2].split()[19]}"
 
 
 def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
@@ -115,7 +124,7 @@ def _is_paused(libvirt: t.Any, domain: t.Any, live: _Live, state: State) -> bool
         # libvirt may not have seen the killed run's request yet, and the mark must be in the image then.
         waits = time.monotonic() < pause.setdefault("until", time.monotonic() + _SECONDS)
     if not waits and domain is not None:
-        paused.unmark(libvirt, domain)
+        paused.complete(libvirt, domain, pause)
     return waits
 
 

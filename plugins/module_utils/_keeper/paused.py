@@ -11,12 +11,13 @@ Part of the keeper's program: standard library only, libvirt is a parameter.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import typing as t
 from xml.etree import ElementTree
+from xml.parsers import expat
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
 
 # The namespace and the prefix of the mark in the guest's metadata.
@@ -24,6 +25,7 @@ _URI, _PREFIX = "urn:linuxvirt.macvtap:pause", "linuxvirt"
 # virDomainState and virDomainPausedReason of libvirt-domain.h.
 _PAUSED_TO_SAVE = (3, 3)
 _OLD, _NEW = "old", "new"
+_INTERFACE = ["domain", "devices", "interface"]
 
 
 def mark(libvirt: t.Any, domain: t.Any, token: str) -> None:
@@ -39,14 +41,31 @@ def unmark(libvirt: t.Any, domain: t.Any) -> None:
         domain.setMetadata(kind, None, None, _URI, live)
 
 
-def record(token: str, *, running: bool) -> State:
-    """Return the record of a pause that begins; ``running`` is whether the guest was not paused before."""
-    return {"token": token, "running": running, "has": _OLD, "interfaces": {_OLD: {}, _NEW: {}}}
+def record(token: str, *, running: bool, local: bool = False, **more: t.Any) -> State:
+    """Return the record of a pause that begins; ``running`` is whether the guest was not paused before.
+
+    ``local`` is whether its links are on this host. ``more`` is what others may want to know of it.
+    """
+    made: State = {"token": token, "running": running, "local": local, "has": _OLD}
+    return {**made, "interfaces": {_OLD: {}, _NEW: {}}, "allmulticast": {_OLD: [], _NEW: []}, **more}
+
+
+def with_allmulticast(pause: State, old: t.Iterable[str], new: t.Iterable[str]) -> State:
+    """Return the record of a pause with the NICs (MAC addresses) whose links receive all multicast.
+
+    A restored guest has new links, and libvirt's XML does not have it.
+    """
+    return {**pause, "allmulticast": {_OLD: sorted(old), _NEW: sorted(new)}}
 
 
 def changed(pause: State, old: t.Mapping[str, str], new: t.Mapping[str, str]) -> State:
     """Return the record of a pause whose image gets the elements ``new`` instead of ``old``, by MAC address."""
     return {**pause, "has": _NEW, "interfaces": {_OLD: dict(old), _NEW: dict(new)}}
+
+
+def unchanged(pause: State) -> State:
+    """Return the record of a pause whose image was not changed after all."""
+    return {**pause, "has": _OLD}
 
 
 def is_changed(pause: State) -> bool:
@@ -77,15 +96,43 @@ def finish(libvirt: t.Any, domain: t.Any, pause: State, *, prefer_old: bool = Fa
         return True
     if prefer_old and pause["has"] == _NEW:
         _swap(domain, pause, document)
+        document = domain.managedSaveGetXMLDesc(libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
     try:
-        domain.create()
+        restore(domain, document, local=pause["local"])
     except libvirt.libvirtError:
         if domain.isActive() or not any(pause["interfaces"].values()):
             raise
         _swap(domain, pause, document)
-        domain.create()
-    unmark(libvirt, domain)
+        restore(domain, with_interfaces(document, pause["interfaces"][pause["has"]]), local=pause["local"])
+    complete(libvirt, domain, pause)
     return False
+
+
+def restore(domain: t.Any, document: str, *, local: bool) -> None:
+    """Restore a guest of its image, whose XML is ``document``.
+
+    If that fails, no source of an interface in mode passthrough keeps the guest's address (libvirt 9.0).
+
+    :raises libvirtError: libvirt does not restore it.
+    """
+    with contextlib.ExitStack() as kept:
+        for one in ElementTree.fromstring(document).iterfind("devices/interface") if local else ():  # noqa: S314
+            # It was on a network that has gone.
+            with contextlib.suppress(Exception):
+                kept.enter_context(links.address_kept(ElementTree.tostring(one, encoding="unicode"), domain))
+        domain.create()
+
+
+def complete(libvirt: t.Any, domain: t.Any, pause: State) -> None:
+    """Give the new links of a restored guest what libvirt does not know, and remove the mark."""
+    receiving = pause["allmulticast"][pause["has"]] if pause["local"] else []
+    if receiving:
+        with contextlib.suppress(libvirt.libvirtError):
+            for one in ElementTree.fromstring(domain.XMLDesc(0)).iterfind("devices/interface"):  # noqa: S314
+                mac = one.find("mac")
+                if mac is not None and mac.get("address", "").lower() in receiving:
+                    links.set_allmulticast(links.target_of(one) or "")
+    unmark(libvirt, domain)
 
 
 def _is_busy(domain: t.Any, pause: State, *, saved: bool) -> bool:
@@ -108,20 +155,31 @@ def _swap(domain: t.Any, pause: State, document: str) -> None:
 
 
 def with_interfaces(document: str, elements: t.Mapping[str, str]) -> str:
-    """Return a domain's XML with these ``elements`` as interfaces, by MAC address."""
-    # Under the prefixes that it has.
-    source = io.BytesIO(document.encode())
-    for _event, (prefix, uri) in ElementTree.iterparse(source, events=["start-ns"]):  # noqa: S314  # libvirt's own
-        with contextlib.suppress(ValueError):
-            ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.fromstring(document)  # noqa: S314  # libvirt's own
-    devices = root.find("devices")
-    for place, one in enumerate(devices if devices is not None else ()):
-        mac = one.find("mac")
-        if one.tag == "interface" and mac is not None and mac.get("address", "").lower() in elements:
-            element = elements[mac.get("address", "").lower()]
-            t.cast("ElementTree.Element", devices)[place] = ElementTree.fromstring(element)  # noqa: S314
-    return ElementTree.tostring(root, encoding="unicode")
+    """Return a domain's XML with these ``elements`` as interfaces, by MAC address; all else stays to the byte."""
+    text = document.encode()
+    path: list[str] = []
+    edits: list[tuple[int, int, str]] = []
+    begun, mac = 0, ""
+    parser = expat.ParserCreate()
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal begun, mac
+        path.append(name)
+        if path == _INTERFACE:
+            begun, mac = parser.CurrentByteIndex, ""
+        elif path == [*_INTERFACE, "mac"]:
+            mac = attributes.get("address", "").lower()
+
+    def end(_name: str) -> None:
+        if path == _INTERFACE and mac in elements:
+            edits.append((begun, text.index(b">", parser.CurrentByteIndex) + 1, elements[mac]))
+        path.pop()
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.Parse(text, True)  # it takes no keyword
+    for begin, stop, element in reversed(edits):
+        text = text[:begin] + element.encode() + text[stop:]
+    return text.decode()
 
 
 def is_host_stopping() -> bool:

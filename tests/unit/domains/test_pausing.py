@@ -204,12 +204,20 @@ def test_what_keeps_a_guest_from_being_saved(device: str, reason: str) -> None:
 def test_what_does_not() -> None:
     devices = (
         "<disk type='file'><source file='/x'/><target dev='vda'/></disk><interface type='bridge'/>"
-        "<tpm><backend type='emulator'/></tpm><channel><target name='org.qemu.guest_agent.0'/></channel>"
+        "<tpm><backend type='emulator'/></tpm>"
+        "<channel><target name='org.qemu.guest_agent.0' state='connected'/></channel>"
     )
     document = f"<domain><metadata><hostdev/></metadata><devices>{devices}</devices></domain>"
     assert save_blockers.of(document) == ()
     assert save_blockers.disks(document) == ["vda"]
     assert save_blockers.has_agent(document)
+    assert not save_blockers.has_agent(document.replace("state='connected'", "state='disconnected'"))
     assert not save_blockers.has_huge_pages(document)
     encrypted: t.Any = "<domain><launchSecurity type='sev'/><devices/></domain>"
     assert save_blockers.of(encrypted) == ("its memory is encrypted (launchSecurity)",)
+
+
+def test_a_save_is_aborted_in_time_for_the_restore() -> None:
+    assert pausing.save_limit(KNOWN, 5) == 4.5
+    assert pausing.save_limit(KNOWN, None) is None
+    assert pausing.save_limit(replace(KNOWN, read_rate=None), 5) is None

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Pauses that the host does not allow: no room, no directory, an uplink that is taken, a save that takes too long."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+import direct_iface
+import pytest
+from direct_iface import A, Module, Result, attempt, ok, run_beside
+from interrupted import AT_MOMENT, KILL, at, files, is_whole, move, source_of, wait
+from support import run_module
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+SAVES = "/var/lib/libvirt/qemu/save"
+FILL = f"subprocess.run('head -c 1G /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
+TAKE = "subprocess.run('ip link add mt9 link up1 type macvtap mode passthru'.split())"
+
+
+@pytest.fixture
+def small(started: Hypervisor) -> t.Iterator[Hypervisor]:
+    """web1 runs, and there are 192 MiB for images."""
+    started.run("mount", "-t", "tmpfs", "-o", "size=192M", "tmpfs", SAVES)
+    yield started
+    started.clear()
+    started.run("umount", SAVES)
+
+
+def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module) -> None:
+    before = small.dump("web1"), small.virsh("domid", "web1")
+    # The room is used up after it was checked.
+    done = at(small, ("managedSave", "before"), FILL, "up1")
+    assert "The guest runs on with the NICs that it had" in done["msg"], done
+    assert done["msg"].endswith("The host is as it was before")
+    assert files(small, f"{SAVES}/*") == [f"{SAVES}/filled"]
+    assert (small.dump("web1"), small.virsh("domid", "web1")) == before
+    assert small.virsh("domstate", "web1").strip() == "running"
+    # And now it is known.
+    for check in (True, False):
+        refused = module(check=check, **move("up1"))
+        assert "MiB are free in the file system of libvirt's managed saves" in refused["msg"], refused
+    small.run("rm", f"{SAVES}/filled")
+    assert ok(module(**move("up1")))["changed"]
+    assert is_whole(small)
+
+
+def test_a_guest_without_a_directory_for_its_image_runs_on(started: Hypervisor, module: Module) -> None:
+    started.run("mv", SAVES, f"{SAVES}.away")
+    try:
+        predicted = ok(module(check=True, **move("up1")))
+        assert predicted["pauses"][0]["forecast_seconds"] is None
+        promised = module(**move("up1"), pause_max=60)
+        assert f"is unknown: {SAVES} cannot be measured: No such file or directory" in promised["msg"]
+        done = module(**move("up1"))
+        assert "The guest runs on with the NICs that it had" in done["msg"], done
+        assert done["msg"].endswith("The host is as it was before")
+        assert source_of(started) == "eth0"
+    finally:
+        started.run("sh", "-c", f"[ -e {SAVES} ] && rmdir {SAVES}; mv {SAVES}.away {SAVES}")
+    assert started.virsh("domstate", "web1").strip() == "running"
+
+
+def test_an_uplink_that_others_pass_through_meanwhile(started: Hypervisor, module: Module) -> None:
+    address = started.run("cat", "/sys/class/net/up1/address")
+    beside = AT_MOMENT.format(moment=("managedSave", "after"), action=TAKE)
+    passed: Result = {**move("up1"), "mode": "passthrough"}
+    # The new one is taken: the guest has its old one.
+    done = run_beside(started, beside, passed)
+    assert "The guest runs on with the NICs that it had" in done["msg"], done
+    assert done["msg"].endswith("The host is as it was before")
+    assert is_whole(started)
+    assert source_of(started) == "eth0"
+    started.run("ip", "link", "del", "mt9")
+    assert started.run("cat", "/sys/class/net/up1/address") == address
+    # The old one is taken, which the guest no longer needs.
+    ok(module(**passed))
+    assert started.run("cat", "/sys/class/net/up1/address").strip() == A
+    ok(run_beside(started, beside, {**move("eth0"), "mode": "bridge"}))
+    started.run("ip", "link", "del", "mt9")
+    assert started.run("cat", "/sys/class/net/up1/address") == address
+    assert is_whole(started)
+
+
+# QEMU answers nobody, and so the monitor's command is a job that lasts. The run is killed while its own request waits.
+HANG = """
+        subprocess.run("kill -STOP $(cat /run/libvirt/qemu/web1.pid)", shell=True)
+        command = ["setsid", "virsh", "qemu-monitor-command", "web1", '{{"execute":"query-status"}}']
+        subprocess.Popen(command, stdout=-3, stderr=-3)
+        __import__("time").sleep(1)
+        threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+"""
+
+
+def test_a_request_that_waits_for_another_job_when_the_run_is_killed(started: Hypervisor, module: Module) -> None:
+    ok(module(**move("up1")))
+    before = started.virsh("domid", "web1")
+    try:
+        killed = at(started, ("managedSave", "before"), HANG.strip().format() + "  # " + KILL, "eth0")
+        # Longer than a save takes that begins at once.
+        time.sleep(7)
+    finally:
+        started.run("sh", "-c", "kill -CONT $(cat /run/libvirt/qemu/web1.pid)")
+    assert killed["rc"]
+    # It is saved now, and restored by the keeper.
+    wait(lambda: attempt(started, "domid", "web1") != "" or started.virsh("domid", "web1") != before)
+    wait(lambda: is_whole(started))
+    assert source_of(started) == "up1"
+
+
+def test_pauses_are_listed(started: Hypervisor, module: Module) -> None:
+    ok(module(**move("up1")))
+
+    def listed(hv: Hypervisor) -> list[tuple[str, bool, bool]]:
+        found = ok(run_module("libvirt_direct_iface_info", {}, prefix=hv.prefix))["pauses"]
+        return [(one["state"], one["saved"], one["pid"] is not None) for one in found]
+
+    assert listed(started) == []
+    assert at(started, ("setMetadata", "before"), KILL, "eth0")["rc"]
+    # libvirt might still save the guest.
+    assert listed(started) == [("interrupted", False, True)]
+    # The next run takes it over.
+    ok(module(**move("eth0")))
+    assert listed(started) == []
