@@ -150,7 +150,9 @@ def test_an_update_that_is_lost_is_reported_when_a_signal_arrives_at_that_moment
 
     journal = Moment[Network](DEFINED, others)
     with _signals.raising():
-        with pytest.raises(_signals.Interrupted):
+        with pytest.raises(
+            _signals.Interrupted, match=r"^stopped by SIGTERM\. network 'lan' was changed by another edit"
+        ):
             networks.apply(steps, journal)
         planned = rollback.undo(journal, networks.observe({"lan"}))
     assert planned.warnings[-1] == "What the other editor has stored of network 'lan' may be lost. Check it"
