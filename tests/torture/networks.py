@@ -76,9 +76,9 @@ class Guard:
         self._lines = lines
 
     @contextlib.contextmanager
-    def restarting(self, uuid: str, _name: str) -> t.Iterator[None]:
+    def restarting(self, uuid: str, _name: str) -> t.Iterator[t.Callable[[], None]]:
         self._lines.append(f"{restarter.STOPS} {uuid}")
-        yield
+        yield lambda: self._lines.append(f"{restarter.STOPPED} {uuid}")
         self._lines.append(f"{restarter.STARTED} {uuid}")
 
     def close(self) -> None:
@@ -178,9 +178,9 @@ class DirectNetworks(RuleBasedStateMachine):
             return "killed"
 
     def _guard(self, lines: t.Sequence[str]) -> None:
-        stopped = restarter.read(lines)
+        left = restarter.read(lines)
         libvirt = fake_networks.module(self.model)
-        restarter.restart(libvirt, libvirt.open(""), stopped)
+        restarter.restart(libvirt, libvirt.open(""), left)
 
     def _seam(self, what: str) -> None:
         if self.killed:

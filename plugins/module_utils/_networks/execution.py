@@ -112,8 +112,9 @@ class Execution:
         libvirt = self._connection.libvirt
         self._confirm(confirm)
         # No signal comes between the two requests.
-        with self._guard.restarting(handle.UUIDString(), self._step.target), _signals.deferred():
+        with self._guard.restarting(handle.UUIDString(), self._step.target) as stopped, _signals.deferred():
             self._do(RESTARTED, handle.destroy, handle)
+            stopped()
             try:
                 create()
             except libvirt.libvirtError as exc:
