@@ -283,7 +283,9 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
         if domain.saved and not any(iface.mac == mac for iface in domain.saved):
             # The guest had released the NIC before it was saved.
             return RELEASED
-        return SAVED if domain.saved is not None or asked.get("saved") else ""
+        # An image of libvirt's that is gone was discarded, and one in a file of the user's is not known.
+        elsewhere = asked.get("saved") and not asked.get("managed")
+        return SAVED if domain.saved is not None or elsewhere else ""
     if asked["instance"] != domain.instance:
         return ""
     return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED
