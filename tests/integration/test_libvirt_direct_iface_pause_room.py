@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -21,6 +22,34 @@ pytestmark = direct_iface.MARKS
 SAVES = "/var/lib/libvirt/qemu/save"
 FILL = f"subprocess.run('head -c 1G /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
 TAKE = "subprocess.run('ip link add mt9 link up1 type macvtap mode passthru'.split())"
+
+
+# The disk seemed fast, and stands still: libvirt's helper does not write the image until the save is aborted.
+SLOW = """
+import os, signal, threading
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import save_directory
+save_directory.measure = lambda memory: save_directory.Measured(1 << 40, 1e9, 1e9, 1)
+helpers = []
+def names():
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/comm") as file:
+                if file.read().startswith("libvirt_iohelp"):
+                    yield int(name)
+        except OSError:
+            pass
+def stop():
+    while not helpers:
+        helpers.extend(names())
+    os.kill(helpers[0], signal.SIGSTOP)
+def save(self, flags, original=libvirt.virDomain.managedSave):
+    threading.Thread(target=stop).start()
+    return original(self, flags)
+def abort(self, original=libvirt.virDomain.abortJob):
+    original(self)
+    os.kill(helpers[0], signal.SIGCONT)
+libvirt.virDomain.managedSave, libvirt.virDomain.abortJob = save, abort
+"""
 
 
 @pytest.fixture
@@ -48,6 +77,20 @@ def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module
     small.run("rm", f"{SAVES}/filled")
     assert ok(module(**move("up1")))["changed"]
     assert is_whole(small)
+
+
+def test_a_save_that_takes_longer_than_promised_is_aborted(started: Hypervisor) -> None:
+    before = started.dump("web1"), started.virsh("domid", "web1")
+    aborted = run_beside(started, SLOW, {**move("up1"), "pause_max": 1})
+    assert re.search(
+        r"its save took longer than [\d.]+ s, so that pause_max could not be kept, and was aborted\. "
+        r"The guest runs on with the NICs that it had\. The host is as it was before$",
+        aborted["msg"],
+    )
+    assert is_whole(started)
+    assert source_of(started) == "eth0"
+    assert (started.dump("web1"), started.virsh("domid", "web1")) == before
+    assert "linuxvirt.macvtap:pause" not in started.dump("web1", live=True)
 
 
 def test_a_guest_without_a_directory_for_its_image_runs_on(started: Hypervisor, module: Module) -> None:
