@@ -28,8 +28,8 @@ _RUN_BY_SYSTEMD = "/run/systemd/system"
 # Where root's requests may be. Other users may not read them.
 _OF_ROOT = (f"/run/{_NAME}", f"/var/lib/{_NAME}")
 _UNWATCHED = (
-    "NICs that guests were asked to release before this run were not watched: the keeper process, "
-    "which attaches them again, was not running. It was started now"
+    "The keeper process was not running: NICs that guests have released for an earlier run were not attached again, "
+    "and guests whose pause was interrupted were not restored. It was started now"
 )
 
 
