@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 SAVES = "/var/lib/libvirt/qemu/save"
-FILL = f"subprocess.run('head -c 1G /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
+FILL = f"subprocess.run('head -c {{}} /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
 TAKE = "subprocess.run('ip link add mt9 link up1 type macvtap mode passthru'.split())"
 
 
@@ -63,11 +63,13 @@ def small(started: Hypervisor) -> t.Iterator[Hypervisor]:
 
 def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module) -> None:
     before = small.dump("web1"), small.virsh("domid", "web1")
-    # The room is used up after it was checked.
-    done = at(small, ("managedSave", "before"), FILL, "up1")
-    assert "The guest runs on with the NICs that it had" in done["msg"], done
-    assert done["msg"].endswith("The host is as it was before")
-    assert files(small, f"{SAVES}/*") == [f"{SAVES}/filled"]
+    # The room is used up after it was checked: but for 1 MiB, into which most of the image fits, and all of it.
+    for size in ("191M", "1G"):
+        small.run("rm", "-f", f"{SAVES}/filled")
+        done = at(small, ("managedSave", "before"), FILL.format(size), "up1")
+        assert "No space left on device. The guest runs on with the NICs that it had" in done["msg"], done
+        assert done["msg"].endswith("The host is as it was before")
+        assert files(small, f"{SAVES}/*") == [f"{SAVES}/filled"]
     assert (small.dump("web1"), small.virsh("domid", "web1")) == before
     assert small.virsh("domstate", "web1").strip() == "running"
     # And now it is known.
@@ -93,19 +95,29 @@ def test_a_save_that_takes_longer_than_promised_is_aborted(started: Hypervisor) 
     assert "linuxvirt.macvtap:pause" not in started.dump("web1", live=True)
 
 
-def test_a_guest_without_a_directory_for_its_image_runs_on(started: Hypervisor, module: Module) -> None:
-    started.run("mv", SAVES, f"{SAVES}.away")
+@pytest.mark.parametrize(
+    ("take", "fault", "give"),
+    [
+        ("mv {0} {0}.away", "No such file or directory", "[ -e {0} ] && rmdir {0}; mv {0}.away {0}"),
+        ("mount --bind {0} {0}; mount -o remount,bind,ro {0}", "Read-only file system", "umount {0}"),
+    ],
+    ids=["missing", "read-only"],
+)
+def test_a_guest_without_a_directory_for_its_image_runs_on(
+    started: Hypervisor, module: Module, take: str, fault: str, give: str
+) -> None:
+    started.run("sh", "-c", take.format(SAVES))
     try:
         predicted = ok(module(check=True, **move("up1")))
         assert predicted["pauses"][0]["forecast_seconds"] is None
         promised = module(**move("up1"), pause_max=60)
-        assert f"is unknown: {SAVES} cannot be measured: No such file or directory" in promised["msg"]
+        assert f"is unknown: {SAVES} cannot be measured: {fault}" in promised["msg"]
         done = module(**move("up1"))
         assert "The guest runs on with the NICs that it had" in done["msg"], done
         assert done["msg"].endswith("The host is as it was before")
         assert source_of(started) == "eth0"
     finally:
-        started.run("sh", "-c", f"[ -e {SAVES} ] && rmdir {SAVES}; mv {SAVES}.away {SAVES}")
+        started.run("sh", "-c", give.format(SAVES))
     assert started.virsh("domstate", "web1").strip() == "running"
 
 
