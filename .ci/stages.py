@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
+# Hundreds of processes import the same files. Each would compile them.
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 # Seconds for an interrupted check to clean up.
 PATIENCE = 180
 POLL_SECONDS = 0.1
