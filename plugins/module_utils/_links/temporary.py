@@ -23,9 +23,13 @@ class RefusedError(Exception):
 
 
 class Endpoint(t.NamedTuple):
-    """A link's name and MAC address, and a packet socket that can be bound to it; it receives nothing before."""
+    """A link's name, index (``number``) and MAC address, and a packet socket to bind to it.
+
+    The socket receives nothing before.
+    """
 
     name: str
+    number: int
     mac: str
     socket: socket.socket
 
@@ -55,7 +59,8 @@ def links(parent: Link, mode: str, count: int = 1) -> t.Iterator[list[Endpoint]]
         _transact(there, [messages.change(index, silent) for index in indexes])
         up = rtnetlink.IFF_UP
         _transact(there, [messages.change(index, (), up, up) for index in indexes])
-        yield [Endpoint(_name(number), mac, sock) for number, (mac, sock) in enumerate(zip(macs, sockets))]
+        made = enumerate(zip(indexes, macs, sockets))
+        yield [Endpoint(_name(number), index, mac, sock) for number, (index, mac, sock) in made]
 
 
 def _create(parent: Link, mode: str, namespace: int, number: int, mac: str) -> bytes:
