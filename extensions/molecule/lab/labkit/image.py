@@ -28,9 +28,9 @@ HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest"
 DEFAULT_CACHE = HERE.parents[3] / ".cache" / "lab"
 KERNEL = "linux-image-cloud-amd64"
-MODULES = ("virtio_pci", "virtio_net", "8021q")
+MODULES = ("virtio_pci", "virtio_net", "virtio_console", "8021q")
 BUSYBOX = Path("/bin/busybox")
-SCRIPTS = ("etherping.py",)
+SCRIPTS = ("etherping.py", "qga.py")
 
 
 @dataclasses.dataclass(frozen=True)
