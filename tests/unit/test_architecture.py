@@ -18,7 +18,7 @@ PREFIX = "ansible_collections.linuxvirt.macvtap.plugins.module_utils"
 
 # Modules that read or change a host. `struct` and `time` do neither; signals reach only this process.
 READS_HOST = frozenset(
-    "ctypes fcntl glob grp libvirt os pwd pyroute2 select shutil socket subprocess tempfile".split()  # noqa: SIM905
+    "ctypes fcntl glob grp libvirt nftables os pwd pyroute2 select shutil socket subprocess tempfile".split()  # noqa: SIM905
 )
 # Functions of os.path that only process names.
 OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "relpath", "split"))
@@ -43,7 +43,7 @@ LAYERS = (
     ("_networks",),
     ("_persistence", "_keeper"),
     ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
-    ("_links",),
+    ("_links", "_nft"),
 )
 PACKAGES = frozenset(package for floor in LAYERS for package in floor)
 
