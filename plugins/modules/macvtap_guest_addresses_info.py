@@ -13,7 +13,8 @@ version_added: 0.2.0
 author: linuxvirt.macvtap contributors (!UNKNOWN)
 description:
   - Returns the addresses of each NIC of each guest, each with where it is known from, how sure it is and how old.
-  - By default asks the guest agents that are connected, and reads the host's neighbour table. With O(probe) it also
+  - By default asks the guest agents that are connected, and reads the host's neighbour table and what guards with
+    C(addresses=learned) have learned. With O(probe) it also
     asks on the LAN, and with O(wait_for) it waits until guests have addresses, and receives what they send meanwhile.
   - Nothing on the host stays changed. O(probe) uses a temporary link in a network namespace of its own, which ends with
     the module, however it ends.
@@ -137,9 +138,11 @@ notes:
 requirements:
   - libvirt (its Python bindings)
   - pyroute2 (for O(probe))
+  - nftables (its Python bindings, for what guards have learned)
 seealso:
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.macvtap_host_access
+  - module: linuxvirt.macvtap.macvtap_guard
 """
 
 EXAMPLES = r"""
@@ -278,7 +281,8 @@ guests:
             sources:
               description:
                 - All sources that know it. V(agent) is the guest agent, V(neighbour) the host's neighbour table,
-                  V(learned) a frame that the guest sent by itself, and V(probe) an answer.
+                  V(learned) a frame that the guest sent by itself,
+                  seen by this run or by its guard, and V(probe) an answer.
               type: list
               elements: str
               returned: always

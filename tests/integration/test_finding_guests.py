@@ -14,7 +14,7 @@ import typing as t
 import direct_iface
 import found_guests
 import pytest
-from direct_iface import Result
+from direct_iface import Result, ok
 from found_guests import (
     ALONE,
     BRIDGE,
@@ -86,6 +86,21 @@ def test_a_static_address_in_mode_passthrough_is_learned_from_what_the_guest_sen
         lab.hv.in_guest("web3", "sh", "-c", f"({ask_forever}) >/dev/null 2>&1 &")
         result = json.loads(process.communicate(timeout=60)[0])
     assert addresses(result, ALONE)[STATIC]["state"] == "claimed"
+
+
+def test_what_a_guard_has_learned_is_known_without_a_question(lab: Lab) -> None:
+    guard = {"mac": PRIVATE, "addresses": ["learned"], "policy": "count", "persistent": False}
+    ok(run_module("macvtap_guard", guard, prefix=lab.hv.prefix))
+    try:
+        lab.hv.in_guest("web2", "arping", "-c", "1", "-w", "5", "-I", "eth0", "192.0.2.1")
+        lab.hv.in_guest("web2", "ping", "-c", "1", "-w", "5", "2001:db8:1::1")
+        found = addresses(ask(lab.hv), PRIVATE)
+        assert {(one["state"], one["source"]) for one in found.values()} == {("claimed", "learned")}
+        assert lab.leased(PRIVATE) in found
+        assert found.keys() <= in_guest(lab.hv, "web2")
+        assert {one["family"] for one in found.values()} == {"ipv4", "ipv6"}
+    finally:
+        ok(run_module("macvtap_guard", {"mac": PRIVATE, "state": "absent"}, prefix=lab.hv.prefix))
 
 
 def test_an_address_that_is_gone_is_stale(lab: Lab) -> None:

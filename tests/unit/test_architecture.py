@@ -41,7 +41,7 @@ LAYERS = (
     ("_fleet", "_addresses"),
     ("_domains", "_dhcp"),
     ("_networks",),
-    ("_persistence", "_keeper"),
+    ("_persistence", "_keeper", "_guard"),
     ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
     ("_links", "_nft"),
 )

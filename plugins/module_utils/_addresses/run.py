@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import (
     guests,
+    learned,
     merging,
     neighbours,
     options,
@@ -123,7 +124,7 @@ class Search:
     def _look(self) -> tuple[Findings, dict[tuple[str, int], list[t.Any]]]:
         """Ask the sources whose turn it is, and return what all have said."""
         local = self.host.links is not None
-        seen = neighbours.read(self.host.links or {}) if local else []
+        seen = [*neighbours.read(self.host.links or {}), *learned.read(self.guests)] if local else []
         now = time.monotonic()
         asks = now - self._asked_at >= _ASK_SECONDS
         if asks and self._request.agent:
