@@ -14,14 +14,14 @@ import typing as t
 
 import lan
 import libvirtd_fixture
-from direct_iface import Result, nic, ok
+from direct_iface import Result, domain, nic, ok
 from labkit import model, switch
 from support import ROOT, run_module, running_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
-BRIDGE, PRIVATE, ALONE, SHIM = (f"52:54:00:00:0f:0{digit}" for digit in range(4))
+BRIDGE, PRIVATE, ALONE, SHIM, IDLE = (f"52:54:00:00:0f:0{digit}" for digit in range(5))
 NETWORK, STATIC = "192.0.2.0/24", "192.0.2.40"
 AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 
@@ -69,6 +69,9 @@ def made() -> t.Iterator[Lab]:
             for name in ("web1", "web2", "web3"):
                 hv.virsh("start", name)
             first = json.loads(process.communicate(timeout=180)[0])
+        # Something on the LAN of the other host, so that it asks there.
+        other.define(domain("idle1", nic(IDLE)))
+        other.virsh("start", "idle1")
         hv.in_guest("web3", "ip", "address", "add", f"{STATIC}/24", "dev", "eth0")
         yield Lab(hv, other, first)
 

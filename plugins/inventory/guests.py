@@ -76,6 +76,13 @@ options:
     type: list
     elements: str
     default: []
+  ask_others:
+    description:
+      - Let the other hypervisors ask for guests that their own host cannot ask, such as those in mode V(private), and
+        for those of which it knows no address. They ask on the uplinks of their own running guests.
+      - With O(probe) only. Takes another run on all hypervisors, if there are such guests.
+    type: bool
+    default: true
   prefer:
     description:
       - Which address becomes C(ansible_host), the best first. Each is V(ipv4), V(ipv6) or a network.
@@ -145,6 +152,7 @@ cache_timeout: 3600
 import os
 import pathlib
 import typing as t
+from dataclasses import replace
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
@@ -183,7 +191,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return
         try:
             prefer = guests.preferences(self.get_option("prefer"), "prefer")
-            self._add(self._answers(path, cache=cache), prefer)
+            answers = self._answers(path, cache=cache)
+            self._add(answers, self._reports(answers), prefer)
         except MacvtapError as exc:
             # Ansible shows the text of each error of a chain.
             raise AnsibleParserError(f"{path}: {exc}") from None
@@ -237,22 +246,38 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return tuple(read)
 
     def _ask(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
+        """Return the answers of the hypervisors by name: ``result``, ``connection`` and maybe ``others``."""
+        answers = self._ask_once(question)
+        reports = _values_of(answers, "result", "guests")
+        macs = guests.macs_for_others(reports)
+        if macs and len(reports) > 1 and self.get_option("probe") and self.get_option("ask_others"):
+            arguments = {**question.arguments, "macs": list(macs), "agent": False, "listen": 0}
+            # A host that is down is not waited for again.
+            again = replace(question, arguments=arguments, pattern=",".join(sorted(reports)))
+            for name, answer in self._ask_once(again).items():
+                answers[name]["others"] = answer["result"]
+        return answers
+
+    def _ask_once(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
         try:
             return ask_hypervisors.ask(question)
         except ask_hypervisors.AskError as exc:
             raise MacvtapError(f"the hypervisors could not be asked: {exc}", path="hypervisors") from exc
 
-    def _add(self, answers: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]) -> None:
+    def _reports(self, answers: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Return the guests of each hypervisor that has answered, with what the others have found."""
         if not answers:
             display.warning(f"{self.NAME}: hypervisors: no host matches {self.get_option('hypervisors')!r}")
-        reports = {}
         for name, answer in sorted(answers.items()):
-            result = answer["result"] or {}
-            if "guests" in result and not result.get("failed"):
-                reports[name] = result["guests"]
-            else:
-                message = " ".join(str(result.get("msg") or "it did not answer").split())
+            message = _failure(answer["result"])
+            if message:
                 display.warning(f"{self.NAME}: the guests of {name} are missing: {message}")
+        reports = _values_of(answers, "result", "guests")
+        return guests.with_others(reports, _values_of(answers, "others", "others"))
+
+    def _add(
+        self, answers: t.Mapping[str, t.Any], reports: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]
+    ) -> None:
         found, warnings = guests.guests(reports, prefer, self.get_option("group_by"), stale=self.get_option("stale"))
         for warning in warnings:
             display.warning(f"{self.NAME}: {warning}")
@@ -281,3 +306,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         composed = self.inventory.get_host(guest.name).get_vars()
         self._add_host_to_composed_groups(self.get_option("groups"), composed, guest.name, strict=strict)
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), composed, guest.name, strict=strict)
+
+
+def _failure(result: t.Any) -> str:
+    """Return why a hypervisor has not answered, "" if it has."""
+    result = result or {}
+    if "guests" in result and not result.get("failed"):
+        return ""
+    return " ".join(str(result.get("msg") or "it did not answer").split())
+
+
+def _values_of(answers: t.Mapping[str, t.Any], answer: str, value: str) -> dict[str, t.Any]:
+    """Return one value of those that have answered, by hypervisor."""
+    return {name: one[answer][value] for name, one in answers.items() if answer in one and not _failure(one[answer])}

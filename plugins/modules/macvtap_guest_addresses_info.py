@@ -40,7 +40,8 @@ options:
     description:
       - Only NICs with these MAC addresses, and only guests that have one.
       - MAC addresses that no guest of this host has are returned in RV(others), with the addresses that this host finds
-        for them. So another host of the same LAN can find guests that their own host cannot ask.
+        for them. So another host of the same LAN can find guests that their own host cannot ask. O(probe) then asks on
+        the uplinks of all its running guests.
     type: list
     elements: str
   agent:

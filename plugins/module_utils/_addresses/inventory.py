@@ -124,6 +124,49 @@ def _twice(places: t.Sequence[tuple[str, Values]]) -> str:
     return f"{places[0][1]['name']} runs on {_text.join_names(names)} at the same time; {names[0]} is used"
 
 
+def macs_for_others(reports: t.Mapping[str, t.Sequence[Values]]) -> tuple[str, ...]:
+    """Return the MAC addresses of running NICs that their own host could not ask, or of which it knows no address.
+
+    An address that several NICs have is left out: the answers would not say whose they are.
+    """
+    nics = [nic for guests_of in reports.values() for guest in guests_of if _runs(guest) for nic in guest["interfaces"]]
+    macs = [nic["mac"] for nic in nics]
+    return tuple(
+        nic["mac"]
+        for nic in nics
+        if macs.count(nic["mac"]) == 1 and (nic.get("not_asked") or not any(map(_is_sure, nic["addresses"])))
+    )
+
+
+def _is_sure(address: Values) -> bool:
+    return address["scope"] != "link" and address["state"] != STALE
+
+
+def with_others(
+    reports: t.Mapping[str, t.Sequence[Values]], others: t.Mapping[str, t.Sequence[Values]]
+) -> dict[str, list[Values]]:
+    """Return ``reports`` with what other hypervisors have found; ``others`` is that of each.
+
+    Those addresses have ``asked_by``, the hypervisor that has found them. They replace what the guest's own host knows.
+    """
+    found: dict[str, dict[str, Values]] = {}
+    for hypervisor in sorted(others):
+        for one in others[hypervisor]:
+            for address in one["addresses"]:
+                if address["state"] != STALE:
+                    found.setdefault(one["mac"], {}).setdefault(address["address"], {**address, "asked_by": hypervisor})
+    return {
+        name: [{**guest, "interfaces": [_asked(nic, found) for nic in guest["interfaces"]]} for guest in guests_of]
+        for name, guests_of in reports.items()
+    }
+
+
+def _asked(nic: Values, found: t.Mapping[str, t.Mapping[str, Values]]) -> Values:
+    by_others = found.get(nic["mac"], {})
+    own = [one for one in nic["addresses"] if one["address"] not in by_others]
+    return {**nic, "addresses": [*by_others.values(), *own]}
+
+
 def groups(guest: Values, groupings: t.Collection[str]) -> tuple[str, ...]:
     """Return the names of the groups that a guest is in, such as ``uplink_eth0``."""
     found = []

@@ -143,7 +143,10 @@ class Search:
 
     def _probe(self, known: t.Sequence[Sighting]) -> dict[str, probe.Answers]:
         request, links = self._request, self.host.links or {}
-        uplinks = questions.uplinks(self.guests, links, request.probe_uplinks)
+        own = {mac for guest in self.guests for nic in guest.nics for mac in nic.macs}
+        # Guests of other hosts may be on any LAN of this one.
+        among = self.guests if own.issuperset(request.macs or ()) else guests.of_host(self.host, None)
+        uplinks = questions.uplinks(among, links, request.probe_uplinks)
         macs = questions.macs_by_uplink(self.guests, uplinks, request.macs or ())
         asked = {
             link.name: options.with_candidates(request.probe_for, merging.candidates(macs[link.name], known))

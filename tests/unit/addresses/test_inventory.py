@@ -97,6 +97,26 @@ def test_groups() -> None:
     assert inventory.groups(values, ["state"]) == ("state_running",)
 
 
+def test_others_ask_for_guests_that_were_not_asked_or_are_not_known() -> None:
+    known, old = guest(address("192.0.2.7"), mac="a"), guest(address("192.0.2.8", "stale"), mac="b")
+    local = guest(address("fe80::7", scope="link"), mac="c")
+    twice = [guest(mac="d"), guest(mac="d")]
+    stopped = guest(mac="e", state="shut_off")
+    private = guest(address("192.0.2.9", "claimed"), mac="f", not_asked="in mode private")
+    reports = {"hv1": [known, old, twice[0]], "hv2": [local, twice[1], stopped, private]}
+    assert inventory.macs_for_others(reports) == ("b", "c", "f")
+
+
+def test_what_others_have_found_replaces_what_is_stale() -> None:
+    own = guest(address("192.0.2.7", "stale"), address("192.0.2.9", "stale"), mac="b")
+    sees = [{"mac": "b", "addresses": [address("192.0.2.7"), address("192.0.2.8", "stale")]}]
+    found = inventory.with_others({"hv1": [own]}, {"hv2": sees, "hv3": sees})["hv1"][0]["interfaces"][0]["addresses"]
+    assert [(one["address"], one["state"], one.get("asked_by")) for one in found] == [
+        ("192.0.2.7", "confirmed", "hv2"),
+        ("192.0.2.9", "stale", None),
+    ]
+
+
 def proxy_command(**connection: t.Any) -> str:
     """Return the command that ssh runs, as it reads the options."""
     option, text = shlex.split(inventory.jump({"inventory_hostname": "hv1", **connection}))
