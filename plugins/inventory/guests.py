@@ -149,6 +149,7 @@ cache_connection: /var/cache/ansible/guests
 cache_timeout: 3600
 """
 
+import contextlib
 import os
 import pathlib
 import typing as t
@@ -161,7 +162,7 @@ from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
 
@@ -248,12 +249,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _ask(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
         """Return the answers of the hypervisors by name: ``result``, ``connection`` and maybe ``others``."""
         answers = self._ask_once(question)
-        reports = _values_of(answers, "result", "guests")
-        macs = guests.macs_for_others(reports)
-        if macs and len(reports) > 1 and self.get_option("probe") and self.get_option("ask_others"):
+        if not (self.get_option("probe") and self.get_option("ask_others")):
+            return answers
+        found = {}
+        for name, answer in answers.items():
+            # Whoever has not answered is named later.
+            with contextlib.suppress(MacvtapError):
+                found[name] = reports.guests(_value(answer["result"], "guests"))
+        macs = guests.macs_for_others(found)
+        if macs and len(found) > 1:
             arguments = {**question.arguments, "macs": list(macs), "agent": False, "listen": 0}
             # A host that is down is not waited for again.
-            again = replace(question, arguments=arguments, pattern=",".join(sorted(reports)))
+            again = replace(question, arguments=arguments, pattern=",".join(sorted(found)))
             for name, answer in self._ask_once(again).items():
                 answers[name]["others"] = answer["result"]
         return answers
@@ -268,21 +275,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Return the guests of each hypervisor that has answered, with what the others have found."""
         if not answers:
             display.warning(f"{self.NAME}: hypervisors: no host matches {self.get_option('hypervisors')!r}")
+        found: dict[str, t.Any] = {}
+        others: dict[str, t.Any] = {}
         for name, answer in sorted(answers.items()):
-            message = _failure(answer["result"])
-            if message:
-                display.warning(f"{self.NAME}: the guests of {name} are missing: {message}")
-        reports = _values_of(answers, "result", "guests")
-        return guests.with_others(reports, _values_of(answers, "others", "others"))
+            try:
+                found[name] = reports.guests(_value(answer["result"], "guests"))
+                if "others" in answer:
+                    others[name] = reports.others(_value(answer["others"], "others"))
+            except MacvtapError as exc:
+                what = "what it knows of others is" if name in found else "its guests are"
+                display.warning(f"{self.NAME}: {name}: {what} missing: {exc}")
+        return guests.with_others(found, others)
 
     def _add(
-        self, answers: t.Mapping[str, t.Any], reports: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]
+        self, answers: t.Mapping[str, t.Any], found_by: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]
     ) -> None:
-        found, warnings = guests.guests(reports, prefer, self.get_option("group_by"), stale=self.get_option("stale"))
+        found, warnings = guests.guests(found_by, prefer, self.get_option("group_by"), stale=self.get_option("stale"))
         for warning in warnings:
             display.warning(f"{self.NAME}: {warning}")
         self.inventory.add_group(self.get_option("group"))
         for guest in found:
+            if not reports.is_usable(guest.name):
+                display.warning(f"{self.NAME}: {guest.name!r} on {guest.hypervisor} cannot be a host's name; left out")
+                continue
             if guest.name in answers:
                 display.warning(f"{self.NAME}: {guest.name} on {guest.hypervisor} is called as a hypervisor; left out")
                 continue
@@ -308,14 +323,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._add_host_to_keyed_groups(self.get_option("keyed_groups"), composed, guest.name, strict=strict)
 
 
-def _failure(result: t.Any) -> str:
-    """Return why a hypervisor has not answered, "" if it has."""
+def _value(result: t.Any, name: str) -> t.Any:
+    """Return one value of the module's result.
+
+    :raises MacvtapError: it failed, or the hypervisor could not be reached.
+    """
     result = result or {}
-    if "guests" in result and not result.get("failed"):
-        return ""
-    return " ".join(str(result.get("msg") or "it did not answer").split())
-
-
-def _values_of(answers: t.Mapping[str, t.Any], answer: str, value: str) -> dict[str, t.Any]:
-    """Return one value of those that have answered, by hypervisor."""
-    return {name: one[answer][value] for name, one in answers.items() if answer in one and not _failure(one[answer])}
+    if name in result and not result.get("failed"):
+        return result[name]
+    raise MacvtapError(" ".join(str(result.get("msg") or "it did not answer").split()))

@@ -211,7 +211,7 @@ def test_an_inventory_of_guests_whose_other_hypervisor_is_down(lab: Lab, files: 
     shown = inventory(files, "--list", timeout=2, prefer=["192.0.2.0/24"], **probes(lab))
     assert shown.returncode == 0, shown.stderr
     assert shown.stderr.count("WARNING") == 1, shown.stderr
-    assert "the guests of hv3 are missing: " in shown.stderr
+    assert "hv3: its guests are missing: " in shown.stderr
     listed = json.loads(shown.stdout, object_hook=found_guests.without_marks)
     hosts = listed["_meta"]["hostvars"]
     assert hosts["web1"]["ansible_host"] == lab.leased(BRIDGE)
@@ -253,7 +253,7 @@ def test_the_cache_is_used_until_it_is_refreshed(files: pathlib.Path) -> None:
     )
     again = inventory(files, "--graph", **asked)
     assert "WARNING" not in again.stderr
-    assert "the guests of hv2 are missing" in inventory(files, "--graph", "--flush-cache", **asked).stderr
+    assert "hv2: its guests are missing" in inventory(files, "--graph", "--flush-cache", **asked).stderr
 
 
 @pytest.mark.parametrize(
