@@ -16,7 +16,7 @@ import lan
 import libvirtd_fixture
 from direct_iface import Result, domain, nic, ok
 from labkit import model, switch
-from support import ROOT, run_module, running_module
+from support import ROOT, run_module, running_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -59,10 +59,10 @@ def in_guest(hv: Hypervisor, name: str) -> set[str]:
 
 @contextlib.contextmanager
 def made() -> t.Iterator[Lab]:
-    """web1 in mode bridge with an agent's channel, web2 in mode private, web3 in passthrough without DHCP."""
+    """web1 in mode bridge, web2 in mode private, web3 in passthrough without DHCP; an agent's channel but in web3."""
     with libvirtd_fixture.hypervisors(f"finds{os.getpid()}", ("hv1", "hv2")) as (hv, other):
         hv.define_guest("web1", nic(BRIDGE), AGENT)
-        hv.define_guest("web2", nic(PRIVATE, mode="private"))
+        hv.define_guest("web2", nic(PRIVATE, mode="private"), AGENT)
         hv.define_guest("web3", nic(ALONE, "up1", "passthrough"))
         waits = {"macs": [BRIDGE, PRIVATE], "wait_for": {"count": 2, "timeout": 120}}
         with running_module("macvtap_guest_addresses_info", waits, prefix=hv.prefix, stdout=-1) as process:
@@ -111,6 +111,26 @@ def shim(hv: Hypervisor, address: str) -> t.Iterator[None]:
         yield
     finally:
         hv.run("ip", "link", "del", "host0")
+
+
+@contextlib.contextmanager
+def agent(hv: Hypervisor, name: str, mac: str, *answer: str) -> t.Iterator[None]:
+    """Run an agent in a guest that says it has the address ``answer``, or never answers."""
+    listed = [
+        {
+            "name": "eth0",
+            "hardware-address": mac,
+            "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": one, "prefix": 24} for one in answer],
+        }
+    ]
+    arguments = [json.dumps(listed)] if answer else []
+    runs = 'python3 -I -S /lab/qga.py "$@" </dev/null >/dev/null 2>&1 & echo $! >/run/qga'
+    hv.in_guest(name, "sh", "-c", runs, "sh", *arguments)
+    try:
+        assert until(lambda: "state='connected'" in hv.dump(name, live=True))
+        yield
+    finally:
+        hv.in_guest(name, "sh", "-c", "kill $(cat /run/qga)")
 
 
 def inventory(directory: pathlib.Path, *arguments: str, **options: t.Any) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,7 @@ from found_guests import (
     STATIC,
     Lab,
     addresses,
+    agent,
     answers,
     ask,
     in_guest,
@@ -115,38 +116,22 @@ def test_an_address_that_is_gone_is_stale(lab: Lab) -> None:
 
 
 def test_a_guest_agent(lab: Lab) -> None:
-    listed = [
-        {
-            "name": "eth0",
-            "hardware-address": BRIDGE,
-            "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": "192.0.2.43", "prefix": 24}],
-        }
-    ]
-    serves = f"python3 -I -S /lab/qga.py '{json.dumps(listed)}'"
-    lab.hv.in_guest("web1", "sh", "-c", f"{serves} >/dev/null 2>&1 & echo $! >/run/qga")
-    try:
-        assert until(lambda: "192.0.2.43" in addresses(ask(lab.hv), BRIDGE), 20)
+    with agent(lab.hv, "web1", BRIDGE, "192.0.2.43"):
         found = addresses(ask(lab.hv), BRIDGE)["192.0.2.43"]
         assert (found["state"], found["source"], found["prefix"]) == ("confirmed", "agent", 24)
         assert "192.0.2.43" not in addresses(ask(lab.hv, agent=False), BRIDGE)
         # It is not on the guest's interface.
         assert addresses(ask(lab.hv, probe=True), BRIDGE)["192.0.2.43"]["state"] == "claimed"
-    finally:
-        lab.hv.in_guest("web1", "sh", "-c", "kill $(cat /run/qga)")
 
 
 def test_an_agent_that_does_not_answer_costs_its_time_and_a_warning(lab: Lab) -> None:
-    lab.hv.in_guest("web1", "sh", "-c", "python3 -I -S /lab/qga.py >/dev/null 2>&1 & echo $! >/run/qga")
-    try:
-        connected = "state='connected'"
-        assert until(lambda: connected in lab.hv.dump("web1", live=True), 20)
-        result = ask(lab.hv, agent_timeout=1)
+    with agent(lab.hv, "web1", BRIDGE), agent(lab.hv, "web2", PRIVATE, "192.0.2.45"):
+        result = ask(lab.hv, agent_timeout=2)
         # libvirt may be the first to give up.
         silent, reports = "did not answer in time: web1", "web1: the guest agent was asked and reports"
         assert any(text in json.dumps(result["warnings"]) for text in (silent, reports))
-        assert len(result["guests"]) == 3
-    finally:
-        lab.hv.in_guest("web1", "sh", "-c", "kill $(cat /run/qga)")
+        # It keeps no other agent from answering.
+        assert addresses(result, PRIVATE)["192.0.2.45"]["source"] == "agent"
 
 
 def test_nothing_is_left_of_a_probe_that_is_killed(lab: Lab) -> None:

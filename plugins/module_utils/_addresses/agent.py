@@ -17,50 +17,48 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     Guest,
     Sighting,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import save_blockers
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import connection, markup, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import connection
 
-_CHANNEL = "org.qemu.guest_agent.0"
-# As many requests of one client does libvirtd work on at a time by default (max_client_requests).
+# libvirtd has twenty workers by default (max_workers), and each agent that does not answer keeps one busy for seconds.
 _AT_ONCE = 5
 
 
 class Agents:
-    """The agents of a libvirt's guests. One that has not answered yet is not asked again."""
+    """The agents of a libvirt's guests. One that has not answered yet is not asked again.
+
+    Each is asked in a thread of its own, and over a connection of its own: an agent that does not answer blocks other
+    requests of the same connection (libvirt 9.0).
+    """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._lock = threading.Lock()
         self._busy: set[str] = set()
-        self._answers: dict[str, tuple[float, dict[str, t.Any]]] = {}
+        self._answers: dict[str, tuple[float, t.Mapping[str, t.Any]]] = {}
         self._errors: dict[str, str] = {}
         self._slots = threading.Semaphore(_AT_ONCE)
         self._unavailable = ""
 
     def ask(self, guests: t.Iterable[Guest], seconds: float) -> list[Sighting]:
-        """Ask all agents at once, and return what those say that answer within so many seconds.
-
-        The answers of this very call only; asks none of a guest whose agent is not connected.
-        """
+        """Ask all agents that are connected, and return what those say that answer to this call within that time."""
         begin = time.monotonic()
-        running = {guest.uuid: guest.name for guest in guests if guest.runs}
-        threads: list[threading.Thread] = []
+        threads = []
         try:
             with connection.opened(self._uri, connection.Connection, read_only=False) as opened:
-                for uuid, name in running.items():
-                    if uuid not in self._busy and (domain := _with_agent(opened, uuid)) is not None:
-                        self._busy.add(uuid)
+                for guest in guests:
+                    if guest.runs and self._begin(opened, guest.uuid):
+                        arguments = (opened.libvirt, guest.uuid, begin + seconds)
                         # A daemon: the run does not wait for it in the end.
-                        thread = threading.Thread(
-                            target=self._ask, args=(opened.libvirt, domain, uuid, name), daemon=True
-                        )
-                        thread.start()
-                        threads.append(thread)
-                for thread in threads:
-                    thread.join(max(0.0, begin + seconds - time.monotonic()))
+                        threads.append(threading.Thread(target=self._ask, args=arguments, daemon=True))
         except MacvtapError as exc:
             self._unavailable = str(exc)
             return []
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, begin + seconds - time.monotonic()))
         with self._lock:
             answers = [answer for when, answer in self._answers.values() if when >= begin]
         return [sighting for answer in answers for sighting in sightings(answer)]
@@ -77,14 +75,32 @@ class Agents:
             found.append(f"the guest agents of these guests did not answer in time: {_text.join_names(silent)}")
         return found
 
-    def _ask(self, libvirt: t.Any, domain: t.Any, uuid: str, _name: str) -> None:
+    def _begin(self, opened: connection.Connection, uuid: str) -> bool:
+        """Whether to ask a guest's agent now."""
+        with self._lock:
+            if uuid in self._busy:
+                return False
+        with contextlib.suppress(opened.libvirt.libvirtError):
+            if save_blockers.has_agent(str(opened.handle.lookupByUUIDString(uuid).XMLDesc(0))):
+                with self._lock:
+                    self._busy.add(uuid)
+                return True
+        return False
+
+    def _ask(self, libvirt: t.Any, uuid: str, until: float) -> None:
         error, answer = "", None
-        with self._slots:
-            try:
-                answer = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
-            except libvirt.libvirtError as exc:
-                gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
-                error = "" if exc.get_error_code() in gone else connection.message_of(exc)
+        # Whoever has no turn in time stays among those that have not answered.
+        if not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
+            return
+        try:
+            with contextlib.closing(libvirt.open(self._uri)) as own:
+                source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
+                answer = own.lookupByUUIDString(uuid).interfaceAddresses(source)
+        except libvirt.libvirtError as exc:
+            gone = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+            error = "" if exc.get_error_code() in gone else connection.message_of(exc)
+        finally:
+            self._slots.release()
         with self._lock:
             self._busy.discard(uuid)
             self._errors.pop(uuid, None)
@@ -92,26 +108,6 @@ class Agents:
                 self._errors[uuid] = error
             elif answer is not None:
                 self._answers[uuid] = (time.monotonic(), answer)
-
-
-def _with_agent(opened: connection.Connection, uuid: str) -> t.Any:
-    """Return the libvirt domain if it has an agent that is connected, else None."""
-    with contextlib.suppress(opened.libvirt.libvirtError):
-        domain = opened.handle.lookupByUUIDString(uuid)
-        if has_agent(str(domain.XMLDesc(0))):
-            return domain
-    return None
-
-
-def has_agent(document: str) -> bool:
-    """Whether a running domain's XML says that an agent is connected."""
-    text = document.encode()
-    for start, end in spans.slices(text, "devices", "channel")[1]:
-        target = markup.attributes(spans.locate(text[start:end], 1)).get(("target",), {})
-        if target.get("name") == _CHANNEL:
-            # libvirt before 1.2.11 shows no state.
-            return target.get("state", "connected") == "connected"
-    return False
 
 
 def sightings(answer: t.Mapping[str, t.Any]) -> list[Sighting]:

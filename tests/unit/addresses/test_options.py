@@ -9,7 +9,7 @@ import typing as t
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, waiting
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import has_agent, sightings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import sightings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     CLAIMED,
     CONFIRMED,
@@ -95,23 +95,6 @@ def test_the_error_says_who_lacks_what() -> None:
         "after 60 seconds these NICs do not have 2 IPv4 addresses that are claimed: "
         f"web1 {A} (has 1), web2 {A} (shut_off)"
     )
-
-
-CHANNEL = "<channel type='unix'><target type='virtio' name='{}' {}/></channel>"
-
-
-@pytest.mark.parametrize(
-    ("channels", "has"),
-    [
-        (CHANNEL.format("org.qemu.guest_agent.0", "state='connected'"), True),
-        (CHANNEL.format("org.qemu.guest_agent.0", "state='disconnected'"), False),
-        (CHANNEL.format("com.redhat.spice.0", "state='connected'"), False),
-        ("<channel type='pty'/>", False),
-        ("", False),
-    ],
-)
-def test_a_guest_with_an_agent(channels: str, has: bool) -> None:
-    assert has_agent(f"<domain><devices>{channels}</devices></domain>") is has
 
 
 def test_an_agents_answer_is_its_guests() -> None:
