@@ -14,7 +14,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # others follow in the order of the stages, but for those that share what is left of the integration tests: they end
 # at the same time. A job is named after its first check.
 WORKER = "integration, worker {}"
-FIRST = ("molecule, vm", "ruff check", "unit tests", WORKER.format(1))
+WAITING_WORKER = "integration, waiting"
+FIRST = ("molecule, vm", WAITING_WORKER, "ruff check", "unit tests", WORKER.format(1))
+# Files of the integration tests that wait for most of their time: for answers to ARP, for leases, for limits. Less than
+# a third of it is processor time.
+WAITING = (
+    "test_host_disconnect.py",
+    "test_libvirt_direct_iface_keeper.py",
+    "test_macvtap_host_access.py",
+    "test_macvtap_host_access_addresses.py",
+    "test_macvtap_host_access_arp.py",
+    "test_macvtap_host_access_cut.py",
+    "test_macvtap_host_access_guest.py",
+    "test_macvtap_host_access_kill.py",
+)
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
 # Which files the workers of the integration tests have begun: see tests/claimed.py.
@@ -31,6 +44,8 @@ class Check:
     # Cleans up after an interrupted check. Most checks clean up themselves.
     cleanup: t.Sequence[str] = ()
     stage: str = ""
+    # It mostly waits, and so runs beside the lanes.
+    waits: bool = False
 
 
 # Checks that share a cache or a directory run one after the other.
@@ -81,21 +96,26 @@ def lanes() -> int:
     return int(given) if given.isdigit() and int(given) else min(2, os.cpu_count() or 1)
 
 
-def pytest(path: str, name: str) -> list[str]:
+def pytest(name: str, *paths: str) -> list[str]:
     # pytest's cache is one file, so each check has its own.
-    return ["pytest", path, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
+    return ["pytest", *paths, "-q", "-o", f"cache_dir=.cache/pytest/{name}", f"--junitxml={REPORTS / name}.xml"]
 
 
 def unit(plan: Plan) -> None:
-    plan.jobs.append([Check("unit tests", pytest("tests/unit", "unit"))])
+    plan.jobs.append([Check("unit tests", pytest("unit", "tests/unit"))])
 
 
 def integration(plan: Plan) -> None:
     if not plan.needs_root("integration tests"):
         return
+    claims = {"MACVTAP_TEST_CLAIMS": str(CLAIMS)}
+    # With one lane nothing may run beside it.
+    waiting = [f"tests/integration/{name}" for name in WAITING] if lanes() > 1 else []
+    if waiting:
+        plan.jobs.append([Check(WAITING_WORKER, pytest("integration-waiting", *waiting), claims, waits=True)])
+    others = ["tests/integration", *(f"--ignore={path}" for path in waiting)]
     for number in range(1, lanes() + 1):
-        check = pytest("tests/integration", f"integration-{number}")
-        plan.jobs.append([Check(WORKER.format(number), check, {"MACVTAP_TEST_CLAIMS": str(CLAIMS)})])
+        plan.jobs.append([Check(WORKER.format(number), pytest(f"integration-{number}", *others), claims)])
 
 
 def sanity(plan: Plan) -> None:

@@ -4,9 +4,9 @@
 
 A single check can also be named, as in the output: `.ci/test 'ruff check'`.
 
-By default one check per processor runs in parallel, at most two. MACVTAP_TEST_LANES sets another number. A check's
-output is shown as a whole when it ends. A failed check does not stop the others. The final report has the slowest tests
-of all checks, the time of each stage, and how many checks passed.
+By default one check per processor runs in parallel, at most two, beside those that mostly wait. MACVTAP_TEST_LANES sets
+another number. A check's output is shown as a whole when it ends. A failed check does not stop the others. The final
+report has the slowest tests of all checks, the time of each stage, and how many checks passed.
 
 Ctrl-C, SIGTERM and SIGHUP end all running checks, which then clean up.
 """
@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "PY_COLORS": "0",
     "NO_COLOR": "1",
 }
+# Hundreds of processes import the same files. Each would compile them.
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 # Seconds for an interrupted check to clean up.
 PATIENCE = 180
 POLL_SECONDS = 0.1
@@ -72,15 +74,22 @@ class Runner:
             signal.signal(number, self._interrupt)
         self.progress = os.dup(sys.stdout.fileno())
         while (self.waiting or self.running) and self.signal is None:
-            while self.waiting and len(self.running) < self.lanes:
-                first, *rest = self.waiting.pop(0)
-                self._start(first, rest)
+            self._fill()
             time.sleep(POLL_SECONDS)
             for one in [one for one in self.running if one.process.poll() is not None]:
                 self._ended(one)
         if self.signal is not None:
             self._end_all()
         os.close(self.progress)
+
+    def _fill(self) -> None:
+        """Start what mostly waits, and as many others as there are free lanes for."""
+        free = self.lanes - sum(not one.check.waits for one in self.running)
+        for job in list(self.waiting):
+            if job[0].waits or free > 0:
+                free -= not job[0].waits
+                self.waiting.remove(job)
+                self._start(job[0], job[1:])
 
     def _interrupt(self, number: int, _frame: object) -> None:
         self.signal = self.signal or number

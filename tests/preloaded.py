@@ -9,6 +9,7 @@ with its place, or when this process does. Only places that :func:`allow` knows 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -57,12 +58,13 @@ class _Server:
             files = [stack.enter_context(os.fdopen(os.memfd_create(name), "w+b")) for name in ("in", "out", "err")]
             files[0].write(stdin.encode())
             files[0].seek(0)
-            socket.send_fds(self._socket, [os.getcwd().encode()], [file.fileno() for file in files])
-            answer = self._socket.recv(64)
-            texts = []
-            for file in files[1:]:
-                file.seek(0)
-                texts.append(file.read().decode())
+            request = json.dumps({"directory": os.getcwd(), "timeout": timeout})
+            socket.send_fds(self._socket, [request.encode()], [file.fileno() for file in files])
+            try:
+                answer = self._socket.recv(64)
+            except TimeoutError as exc:
+                raise AssertionError(f"the module is not ready after {timeout} s: {_read(files[2])}") from exc
+            texts = [_read(file) for file in files[1:]]
         assert answer, f"the process that runs modules has ended: {texts[1]}"
         return Run(json.loads(answer), *texts)
 
@@ -73,6 +75,11 @@ class _Server:
         except subprocess.TimeoutExpired:  # it waits for a run that takes too long
             self._process.kill()
             self._process.wait()
+
+
+def _read(file: t.IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def allow(prefix: t.Sequence[str]) -> None:
@@ -115,14 +122,17 @@ def serve(descriptor: int, module: str) -> bool:
     del sys.modules[module]
     with socket.socket(fileno=descriptor) as sock:
         while True:
-            directory, files, _flags, _address = socket.recv_fds(sock, 4096, 3)
-            if not directory:
+            request, files, _flags, _address = socket.recv_fds(sock, 8192, 3)
+            if not request:
                 return False
             child = os.fork()
             if child == 0:
                 for number, file in enumerate(files):
                     os.dup2(file, number)
-                os.chdir(directory.decode())
+                given = json.loads(request)
+                os.chdir(given["directory"])
+                # Right before the time is up: where it waits.
+                faulthandler.dump_traceback_later(max(given["timeout"] - 2, 1), file=2)
             for file in files:
                 os.close(file)
             if child == 0:

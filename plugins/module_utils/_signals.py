@@ -13,22 +13,26 @@ import signal
 import threading
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class Interrupted(BaseException):
     """A signal that asks the run to end. Not an Exception, so that no error handler catches it.
 
-    ``state`` is the state of the host, if anything was begun.
+    ``errors`` are the errors that the run ended with at the same moment. ``state`` is the state of the host, if
+    anything was begun.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *errors: str) -> None:
         super().__init__(name)
         self.name = name
+        self.errors = errors
         self.state = ""
 
     def __str__(self) -> str:
-        return f"stopped by {self.name}" + (f". {self.state}" if self.state else "")
+        return ". ".join(filter(None, [f"stopped by {self.name}", *self.errors, self.state]))
 
 
 class _Handler:
@@ -45,10 +49,10 @@ class _Handler:
         if not self.deferred:
             self.raise_pending()
 
-    def raise_pending(self) -> None:
+    def raise_pending(self, *errors: str) -> None:
         if self.pending and not self.raised:
             self.raised = True
-            raise Interrupted(self.pending)
+            raise Interrupted(self.pending, *errors)
 
 
 _current: list[_Handler] = []
@@ -85,16 +89,21 @@ def defer() -> None:
 def deferred() -> t.Iterator[None]:
     """Defer signals for something that must not be left half done; one that arrives meanwhile is raised at the end.
 
-    Not if signals were deferred already: then nothing changes.
+    Not if signals were deferred already, or in another thread than the main one, which no signal interrupts: then
+    nothing changes.
 
-    :raises Interrupted: a signal arrived meanwhile.
+    :raises Interrupted: a signal arrived meanwhile. It has the error that the block has failed with.
     """
-    if not _current or _current[-1].deferred:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or not _current or _current[-1].deferred:
         yield
         return
     defer()
     try:
         yield
+    except MacvtapError as exc:
+        resume(str(exc))
+        raise
     finally:
         resume()
 
@@ -104,11 +113,11 @@ def is_pending() -> bool:
     return bool(_current) and bool(_current[-1].pending) and not _current[-1].raised
 
 
-def resume() -> None:
+def resume(*errors: str) -> None:
     """Let signals interrupt again.
 
-    :raises Interrupted: a signal arrived meanwhile.
+    :raises Interrupted: a signal arrived meanwhile. It has the ``errors``.
     """
     if _current:
         _current[-1].deferred = False
-        _current[-1].raise_pending()
+        _current[-1].raise_pending(*errors)

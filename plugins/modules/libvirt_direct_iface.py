@@ -766,6 +766,11 @@ pauses:
     measured_seconds:
       description: For how long it stood still; null in check mode, or if it is replugged.
       type: float
+    clock_set:
+      description:
+        - Whether its guest agent has set its clock, which is behind by the time that it stood still. V(false) if no
+          agent was connected, or if it did not answer in three seconds; null in check mode, or if it is replugged.
+      type: bool
   sample:
     - domain: web1
       way: pause
@@ -773,6 +778,7 @@ pauses:
       memory_bytes: 201326592
       forecast_seconds: 0.9
       measured_seconds: 0.8
+      clock_set: true
 reflective_relay:
   description: The probed switches, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was probed

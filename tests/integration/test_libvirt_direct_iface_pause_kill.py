@@ -114,6 +114,62 @@ def test_a_guest_that_cannot_be_saved_is_refused(hv: Hypervisor, module: Module)
     assert replugged["way"] == "replug"
 
 
+BACKUP = """
+<domainbackup mode='pull'><server transport='unix' socket='/run/backup.sock'/><disks>
+  <disk name='vda' type='file'><scratch file='/var/lib/libvirt/images/scratch.qcow2'/></disk>
+</disks></domainbackup>"""
+DISK = """
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/var/lib/libvirt/images/vda.raw'/>
+<target dev='vda' bus='virtio'/></disk>"""
+
+
+def test_a_guest_with_a_backup_or_a_block_job_is_refused(hv: Hypervisor, module: Module) -> None:
+    hv.run("truncate", "-s", "16M", "/var/lib/libvirt/images/vda.raw")
+    hv.define(domain("web1", nic(A), DISK))
+    hv.virsh("start", "web1")
+    copy = ("blockcopy", "web1", "vda", "/var/lib/libvirt/images/copy.raw", "--format", "raw", "--transient-job")
+    begun = [
+        (("backup-begin", "web1", "/dev/stdin"), "it has a job in progress (backup)", ("domjobabort", "web1")),
+        (
+            (*copy, "--bytes", "--bandwidth", "4096"),
+            "its disk vda has a block job",
+            ("blockjob", "web1", "vda", "--abort"),
+        ),
+    ]
+    for begin, blocker, end in begun:
+        hv.virsh(*begin, stdin=BACKUP)
+        before = hv.dump("web1"), hv.dump("web1", live=True)
+        for check in (True, False):
+            refused = module(check=check, **move("up1"))
+            assert "cannot be paused to change it: " in refused["msg"]
+            assert blocker in refused["msg"]
+        assert (hv.dump("web1"), hv.dump("web1", live=True)) == before
+        hv.virsh(*end)
+    wait(lambda: module(**move("up1"))["rc"] == 0)
+    assert source_of(hv) == "up1"
+
+
+# Both processes of the keeper.
+KILL_KEEPER = """
+p=$(cat /run/linuxvirt.macvtap/keeper.lock); kill -KILL $p $(cat /proc/$p/task/$p/children)"""
+
+
+@pytest.mark.usefixtures("paused_once")
+def test_the_next_run_has_a_guest_restored_that_nothing_is_left_to_restore(started: Hypervisor, module: Module) -> None:
+    script = f"{KILL_KEEPER}; {started.restart_script}"
+    assert at(started, ("managedSaveDefineXML", "after"), f"subprocess.run({script!r}, shell=True); {KILL}", "up1")[
+        "rc"
+    ]
+    # Check mode changes nothing.
+    ok(module(check=True, domain="web1", mac=A))
+    assert "shut off" in started.virsh("domstate", "web1")
+    done = ok(module(domain="web1", mac=A))
+    assert "guests whose pause was interrupted were not restored. It was started now" in str(done["warnings"])
+    wait(lambda: is_whole(started))
+    assert source_of(started) == "up1"
+    wait(lambda: not files(started, "/run/linuxvirt.macvtap/*.json"))
+
+
 def test_a_paused_guest_stays_paused(started: Hypervisor, module: Module) -> None:
     started.virsh("suspend", "web1")
     assert ok(module(**move("up1")))["pauses"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -19,8 +20,36 @@ if t.TYPE_CHECKING:
 pytestmark = direct_iface.MARKS
 
 SAVES = "/var/lib/libvirt/qemu/save"
-FILL = f"subprocess.run('head -c 1G /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
+FILL = f"subprocess.run('head -c {{}} /dev/zero >{SAVES}/filled', shell=True, stderr=subprocess.DEVNULL)"
 TAKE = "subprocess.run('ip link add mt9 link up1 type macvtap mode passthru'.split())"
+
+
+# The disk seemed fast, and stands still: libvirt's helper does not write the image until the save is aborted.
+SLOW = """
+import os, signal, threading
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import save_directory
+save_directory.measure = lambda memory: save_directory.Measured(1 << 40, 1e9, 1e9, 1)
+helpers = []
+def names():
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/comm") as file:
+                if file.read().startswith("libvirt_iohelp"):
+                    yield int(name)
+        except OSError:
+            pass
+def stop():
+    while not helpers:
+        helpers.extend(names())
+    os.kill(helpers[0], signal.SIGSTOP)
+def save(self, flags, original=libvirt.virDomain.managedSave):
+    threading.Thread(target=stop).start()
+    return original(self, flags)
+def abort(self, original=libvirt.virDomain.abortJob):
+    original(self)
+    os.kill(helpers[0], signal.SIGCONT)
+libvirt.virDomain.managedSave, libvirt.virDomain.abortJob = save, abort
+"""
 
 
 @pytest.fixture
@@ -34,11 +63,13 @@ def small(started: Hypervisor) -> t.Iterator[Hypervisor]:
 
 def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module) -> None:
     before = small.dump("web1"), small.virsh("domid", "web1")
-    # The room is used up after it was checked.
-    done = at(small, ("managedSave", "before"), FILL, "up1")
-    assert "The guest runs on with the NICs that it had" in done["msg"], done
-    assert done["msg"].endswith("The host is as it was before")
-    assert files(small, f"{SAVES}/*") == [f"{SAVES}/filled"]
+    # The room is used up after it was checked: but for 1 MiB, into which most of the image fits, and all of it.
+    for size in ("191M", "1G"):
+        small.run("rm", "-f", f"{SAVES}/filled")
+        done = at(small, ("managedSave", "before"), FILL.format(size), "up1")
+        assert "No space left on device. The guest runs on with the NICs that it had" in done["msg"], done
+        assert done["msg"].endswith("The host is as it was before")
+        assert files(small, f"{SAVES}/*") == [f"{SAVES}/filled"]
     assert (small.dump("web1"), small.virsh("domid", "web1")) == before
     assert small.virsh("domstate", "web1").strip() == "running"
     # And now it is known.
@@ -50,19 +81,43 @@ def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module
     assert is_whole(small)
 
 
-def test_a_guest_without_a_directory_for_its_image_runs_on(started: Hypervisor, module: Module) -> None:
-    started.run("mv", SAVES, f"{SAVES}.away")
+def test_a_save_that_takes_longer_than_promised_is_aborted(started: Hypervisor) -> None:
+    before = started.dump("web1"), started.virsh("domid", "web1")
+    aborted = run_beside(started, SLOW, {**move("up1"), "pause_max": 1})
+    assert re.search(
+        r"its save took longer than [\d.]+ s, so that pause_max could not be kept, and was aborted\. "
+        r"The guest runs on with the NICs that it had\. The host is as it was before$",
+        aborted["msg"],
+    )
+    assert is_whole(started)
+    assert source_of(started) == "eth0"
+    assert (started.dump("web1"), started.virsh("domid", "web1")) == before
+    assert "linuxvirt.macvtap:pause" not in started.dump("web1", live=True)
+
+
+@pytest.mark.parametrize(
+    ("take", "fault", "give"),
+    [
+        ("mv {0} {0}.away", "No such file or directory", "[ -e {0} ] && rmdir {0}; mv {0}.away {0}"),
+        ("mount --bind {0} {0}; mount -o remount,bind,ro {0}", "Read-only file system", "umount {0}"),
+    ],
+    ids=["missing", "read-only"],
+)
+def test_a_guest_without_a_directory_for_its_image_runs_on(
+    started: Hypervisor, module: Module, take: str, fault: str, give: str
+) -> None:
+    started.run("sh", "-c", take.format(SAVES))
     try:
         predicted = ok(module(check=True, **move("up1")))
         assert predicted["pauses"][0]["forecast_seconds"] is None
         promised = module(**move("up1"), pause_max=60)
-        assert f"is unknown: {SAVES} cannot be measured: No such file or directory" in promised["msg"]
+        assert f"is unknown: {SAVES} cannot be measured: {fault}" in promised["msg"]
         done = module(**move("up1"))
         assert "The guest runs on with the NICs that it had" in done["msg"], done
         assert done["msg"].endswith("The host is as it was before")
         assert source_of(started) == "eth0"
     finally:
-        started.run("sh", "-c", f"[ -e {SAVES} ] && rmdir {SAVES}; mv {SAVES}.away {SAVES}")
+        started.run("sh", "-c", give.format(SAVES))
     assert started.virsh("domstate", "web1").strip() == "running"
 
 

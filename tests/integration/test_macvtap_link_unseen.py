@@ -51,6 +51,26 @@ def test_no_cut_is_made_without_force(netns: Namespace, cut: dict[str, t.Any]) -
         assert netns.run({**BASE, **cut, "force": True})["changed"]
 
 
+def test_who_has_the_tap_of_a_former_link_open_holds_no_new_one(netns: Namespace) -> None:
+    (link,) = netns.run(BASE)["links"]
+    with contextlib.ExitStack() as opened:
+        # Another link of the machine may get the number first.
+        for _try in range(50):
+            tap = link["tap"]
+            opened.enter_context(pathlib.Path(tap["path"]).open("rb+", buffering=0))
+            netns.ip("link", "del", "mt0")
+            (link,) = netns.run(BASE)["links"]
+            if (link["tap"]["major"], link["tap"]["minor"]) == (tap["major"], tap["minor"]):
+                break
+        else:
+            pytest.fail("no link has got the device number of the one before")
+        assert netns.run({}, "macvtap_link_info")["links"][0]["holders"] == []
+        assert netns.run({**BASE, "mac": "52:54:00:00:00:02"})["changed"]
+        with pathlib.Path(link["tap"]["path"]).open("rb+", buffering=0):
+            netns.refuses({**BASE, "state": "absent"}, rf"mt0 would disconnect pid {os.getpid()} ")
+        assert netns.run({**BASE, "state": "absent"})["changed"]
+
+
 @pytest.mark.parametrize("words", [(), ("unshare", "--mount", "sh", "-c", 'umount -l /sys; exec "$@"', "sh")])
 def test_a_holder_is_seen_whichever_namespace_sys_is_of(netns: Namespace, words: tuple[str, ...]) -> None:
     prefix = inside(netns, *words)

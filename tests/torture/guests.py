@@ -64,6 +64,8 @@ class Guest:
     mark: str = ""
     saved_mark: str = ""
     saved_by_run: bool = False
+    # Who has attached which NIC of that image. One that a run has attached stays the run's over its own pause.
+    saved_origins: t.Mapping[str, int] = field(default_factory=dict)
 
     @property
     def running(self) -> bool:

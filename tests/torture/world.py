@@ -146,8 +146,9 @@ class World:
         self._changeable(guest)
         if guest.stored is None:
             raise RefusedError(OPERATION_INVALID, "cannot do managed save for transient domain")
+        origins = {one.nic.mac: one.by for one in guest.live or ()}
         self.save(guest)
-        guest.saved_by_run = True
+        guest.saved_by_run, guest.saved_origins = True, origins
 
     def change_image(self, guest: Guest, document: Document, mark: str) -> None:
         """Give a saved guest other NICs, of which only what the guest does not see may differ."""
@@ -182,7 +183,8 @@ class World:
             return False
         guest.live = []
         for number, nic in enumerate(nics):
-            plugged = self._plugged(nic, number, nic.address, OTHERS)
+            by = guest.saved_origins.get(nic.mac, OTHERS) if from_image else OTHERS
+            plugged = self._plugged(nic, number, nic.address, by)
             # QEMU saves outstanding requests, and resumes them.
             plugged.asked = guest.saved_asked.get(nic.mac) if from_image else None
             guest.live.append(plugged)
@@ -207,7 +209,7 @@ class World:
         guest.saved = [replace(nic, alias=nic.alias if nic.alias.startswith("ua-") else "") for nic in guest.saved]
         guest.saved = [replace(nic, source="", mode="") if nic.network else nic for nic in guest.saved]
         guest.saved_asked = {one.nic.mac: one.asked for one in guest.live if one.asked is not None}
-        guest.saved_mark, guest.saved_by_run = guest.mark, False
+        guest.saved_mark, guest.saved_by_run, guest.saved_origins = guest.mark, False, {}
         self.stop(guest)
 
     def reset(self, guest: Guest) -> None:

@@ -48,11 +48,12 @@ class Host:
             else:
                 self.values[one.target] = one.after
 
-    def run(self, wanted: Shelf, *, check_mode: bool = False) -> Plan[str]:
+    def run(self, wanted: Shelf, *, check_mode: bool = False, roll_back: bool = True) -> Plan[str]:
         return converge(
             self.observe,
             lambda seen, _answers: Plan(tuple(step(name, seen.get(name), value) for name, value in wanted.items())),
             self.apply,
             lambda journal, seen: Plan(tuple(step(s.target, seen.get(s.target), s.before) for s in journal.steps)),
             check_mode=check_mode,
+            roll_back=roll_back,
         ).plan

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import typing as t
 
 import pytest
@@ -13,7 +14,15 @@ from unit.shelf import Host, Shelf, step
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Plan, Step, converge, recording
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
+    KEPT,
+    UNCHANGED,
+    Journal,
+    Plan,
+    Step,
+    converge,
+    recording,
+)
 
 
 def test_a_step_that_fails_half_way_rolls_everything_back() -> None:
@@ -182,6 +191,41 @@ def test_a_signal_after_the_rollback_hides_no_error() -> None:
 
     with _signals.raising(), pytest.raises(MacvtapError, match=r"the host refused\. The host is as it was before$"):
         fail()
+
+
+@pytest.mark.parametrize("roll_back", [True, False])
+def test_a_signal_that_was_deferred_hides_no_error(*, roll_back: bool) -> None:
+    host = Host({"a": "old"})
+
+    def fail(steps: t.Sequence[Step[str]], journal: Journal[str]) -> None:
+        for one in steps:
+            journal.record(one)
+        with _signals.deferred():
+            _signalled()
+            raise MacvtapError("the host refused")
+
+    host.apply = fail  # type: ignore[method-assign]
+    state = UNCHANGED if roll_back else KEPT
+    with _signals.raising(), pytest.raises(_signals.Interrupted) as stopped:
+        host.run({"a": "new"}, roll_back=roll_back)
+    assert str(stopped.value) == f"stopped by SIGTERM. the host refused. {state}"
+
+
+def test_only_the_main_thread_defers_signals() -> None:
+    def defer() -> None:
+        with _signals.deferred():
+            begun.set()
+            assert ended.wait(10)
+
+    begun, ended = threading.Event(), threading.Event()
+    thread = threading.Thread(target=defer)
+    with _signals.raising():
+        thread.start()
+        assert begun.wait(10)
+        with pytest.raises(_signals.Interrupted):
+            _signalled()
+        ended.set()
+        thread.join()
 
 
 def test_a_signal_before_any_change_ends_the_run() -> None:

@@ -107,9 +107,38 @@ def test_there_are_as_many_workers_as_lanes_and_all_but_one_begin_last(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("MACVTAP_TEST_LANES", given)
     names = [job[0].name for job in stages.in_order(stages.planned(stages.STAGES).jobs)]
-    workers = [name for name in names if name.startswith("integration")]
+    workers = [name for name in names if name.startswith("integration, worker")]
     assert workers == [sys.modules["checks"].WORKER.format(number) for number in range(1, expected + 1)]
     assert names[len(names) - expected + 1 :] == workers[1:]
+
+
+@pytest.mark.parametrize("given", ["1", "2"])
+def test_each_file_of_the_integration_tests_is_a_workers(
+    stages: t.Any, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("MACVTAP_TEST_LANES", given)
+    waiting: set[str] = set()
+    for (check,) in stages.planned(["integration"]).jobs:
+        taken = {word for word in check.argv if word.startswith("tests/integration/")}
+        left = {word.partition("=")[2] for word in check.argv if word.startswith("--ignore=")}
+        assert all((ROOT / name).is_file() for name in taken | left)
+        # Those for one are left by all others, which have the whole directory.
+        assert bool(taken) == check.waits
+        assert left == (set() if check.waits else waiting)
+        waiting |= taken
+    assert bool(waiting) == (given != "1")
+
+
+def test_one_that_waits_runs_beside_a_full_lane(stages: t.Any, tmp_path: pathlib.Path) -> None:
+    there = [tmp_path / "a", tmp_path / "b"]
+    # Each ends when the other one has begun.
+    text = "touch {}; for try in $(seq 600); do [ -e {} ] && exit; sleep 0.05; done; false"
+    computing = script(stages, "computing", text.format(*there))
+    waiting = script(stages, "waiting", text.format(*reversed(there)), waits=True)
+    runner = stages.Runner(stages.Plan([[computing], [waiting]]), 1)
+    runner.run()
+    assert (runner.passed, runner.failed) == (2, [])
 
 
 def test_a_check_can_tell_of_its_progress_while_its_output_is_kept_back(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, PauseFacts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Nic, Paused, PauseFacts
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -38,8 +38,8 @@ class Domains(t.Protocol):
         """Whether outstanding requests are handled after a reboot of this host too."""
 
     @property
-    def paused_seconds(self) -> t.Mapping[str, float]:
-        """How long the guest of each domain stood still that this run has paused."""
+    def pauses(self) -> t.Mapping[str, Paused]:
+        """What the pause was for the guest of each domain that this run has paused."""
 
     def pause_facts(self, host: Host, names: t.Collection[str]) -> t.Mapping[str, PauseFacts]:
         """Return whether the running guests of these domains can be paused, and what that takes."""

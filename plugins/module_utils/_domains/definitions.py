@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import writes
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._signals import Interrupted, deferred
 
 _T = t.TypeVar("_T")
 _R = t.TypeVar("_R")
@@ -112,13 +113,15 @@ class Definitions:
             elif not restore:
                 self._defined[name] = document, ""
             known_as_off = handle.ID() == -1
-            handle = self._define(edited, document, changing, journal)
-            defined = self._connection.stored_xml(handle)
-            if not restore:
-                self._defined[name] = document, defined
-            if counts.count(before.uuid) - stored > 1:
-                self.overwritten.add(name)
-                raise MacvtapError(_overwritten_message(name), path=path)
+
+            def define() -> t.Any:
+                handle = self._define(edited, document, changing, journal)
+                if not restore:
+                    self._defined[name] = document, self._connection.stored_xml(handle)
+                return handle
+
+            error = writes.OverwrittenError(f"domain {name!r}", path=path)
+            handle = counts.define(before.uuid, stored, define, lambda: self.overwritten.add(name), error)
             if known_as_off and handle.ID() != -1:
                 # A guest that arrives from another host runs for a moment before there is an event.
                 jobs.validate_job(name, self._connection.job(handle), path=path, live=False)
@@ -172,17 +175,25 @@ def _changing(tasks: t.Sequence[Task]) -> list[Task]:
 def _in_parallel(do: t.Callable[[_T], _R], items: t.Sequence[_T]) -> list[_R]:
     """Return the result of ``do`` for each item, with several in parallel: each define waits for the disk.
 
-    If one fails, those that have not begun are cancelled.
+    If one fails, or a signal arrives, those that have not begun are cancelled. The error names what else was
+    overwritten.
     """
     if len(items) < _MIN_DOMAINS_FOR_THREADS:
         return [do(item) for item in items]
     with futures.ThreadPoolExecutor(_THREADS) as pool:
-        running = [pool.submit(do, item) for item in items]
+        running: list[futures.Future[_R]] = []
         try:
+            with deferred():
+                running += (pool.submit(do, item) for item in items)
             return [one.result() for one in running]
-        except BaseException:
-            for one in running:
-                one.cancel()
+        except BaseException as exc:
+            ended = [one.exception() for one in running if not one.cancel()]
+            others = [str(one) for one in ended if isinstance(one, writes.OverwrittenError) and one is not exc]
+            if isinstance(exc, Interrupted):
+                exc.errors += tuple(others)
+            elif others and isinstance(exc, MacvtapError):
+                # Also instead of a StaleError: a second attempt could succeed without a word about the others.
+                raise MacvtapError(". ".join([str(exc), *others])) from exc
             raise
 
 
@@ -207,7 +218,3 @@ def _stale_message(task: Task) -> str:
         f"domain {task.after.domain!r}: the stored configuration of interface {task.before.mac} kept "
         "changing while this ran. Find out what else edits it"
     )
-
-
-def _overwritten_message(name: str) -> str:
-    return f"domain {name!r} was changed by another editor at the moment when this run stored it"

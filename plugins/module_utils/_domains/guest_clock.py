@@ -17,10 +17,16 @@ _POLL_SECONDS = 0.05
 
 
 class Clocks:
-    """The clocks that this run sets. Agents may never answer, so each is asked in a thread of its own."""
+    """The clocks that this run sets; ``are_set`` are the domains whose agents have done so.
 
-    def __init__(self, libvirt: t.Any) -> None:
+    Agents may never answer, so each is asked in a thread of its own, and over a connection of its own to ``uri``: an
+    agent that does not answer blocks other requests of the same connection (libvirt 9.0).
+    """
+
+    def __init__(self, libvirt: t.Any, uri: str) -> None:
         self._libvirt = libvirt
+        self._uri = uri
+        self.are_set: set[str] = set()
         self._threads: list[threading.Thread] = []
 
     def has_agent(self, domain: t.Any) -> bool:
@@ -29,9 +35,11 @@ class Clocks:
             return save_blockers.has_agent(str(domain.XMLDesc(0)))
         return False
 
-    def set(self, domain: t.Any) -> None:
-        """Begin to set the clock of a guest whose agent was connected before it stood still."""
-        thread = threading.Thread(target=self._set, args=(domain, time.monotonic() + _SECONDS), daemon=True)
+    def set(self, name: str, domain: t.Any) -> None:
+        """Begin to set the clock of the guest ``name`` whose agent was connected before it stood still."""
+        self.are_set.discard(name)
+        guest = domain.UUIDString(), domain.ID()
+        thread = threading.Thread(target=self._set, args=(name, guest, time.monotonic() + _SECONDS), daemon=True)
         thread.start()
         self._threads.append(thread)
 
@@ -41,10 +49,14 @@ class Clocks:
         while self._threads:
             self._threads.pop().join(max(0.0, until - time.monotonic()))
 
-    def _set(self, domain: t.Any, until: float) -> None:
-        with contextlib.suppress(self._libvirt.libvirtError):
+    def _set(self, name: str, guest: tuple[str, int], until: float) -> None:
+        with contextlib.suppress(self._libvirt.libvirtError), contextlib.closing(self._libvirt.open(self._uri)) as own:
+            domain = own.lookupByUUIDString(guest[0])
+            if domain.ID() != guest[1]:
+                return
             while not save_blockers.has_agent(str(domain.XMLDesc(0))):
                 if time.monotonic() > until:
                     return
                 time.sleep(_POLL_SECONDS)
             domain.setTime(None, self._libvirt.VIR_DOMAIN_TIME_SYNC)
+            self.are_set.add(name)

@@ -14,7 +14,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connect
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.definitions import Definitions
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.domain_reader import DomainReader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.guests import Guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import RULE, Host, Nic, PauseFacts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
+    RULE,
+    Host,
+    Nic,
+    Paused,
+    PauseFacts,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_records import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task, rules_of, tasks_of
@@ -157,6 +163,7 @@ class Hypervisor:
         for one in _by_domain([task for task in tasks if task.pauses]):
             attempt(lambda one=one: self._pauses.pause(one, journal, limited=False))  # type: ignore[misc]
         errors += self._guests.bring([task for task in tasks if not task.pauses], journal, go_on=True)
+        self._pauses.wait()
         if errors:
             raise MacvtapError("; ".join(dict.fromkeys(map(str, errors))))
 
@@ -168,9 +175,9 @@ class Hypervisor:
         return self._connection.retry(lambda: reader.networks(self._connection))
 
     @property
-    def paused_seconds(self) -> t.Mapping[str, float]:
-        """How long the guest of each domain stood still that this run has paused."""
-        return self._pauses.seconds
+    def pauses(self) -> t.Mapping[str, Paused]:
+        """What the pause was for the guest of each domain that this run has paused."""
+        return self._pauses.done
 
     def pause_facts(self, host: Host, names: t.Collection[str]) -> dict[str, PauseFacts]:
         """Return whether the guests of these domains can be paused, and what that takes."""

@@ -169,6 +169,13 @@ class PauseFacts:
     unknown: str = ""
 
 
+class Paused(t.NamedTuple):
+    """What a pause was for a guest: how many ``seconds`` it stood still, and whether its agent has set its clock."""
+
+    seconds: float
+    is_clock_set: bool
+
+
 # A host of which nothing is known.
 NO_HOST = Host("", {})
 

@@ -28,8 +28,8 @@ _RUN_BY_SYSTEMD = "/run/systemd/system"
 # Where root's requests may be. Other users may not read them.
 _OF_ROOT = (f"/run/{_NAME}", f"/var/lib/{_NAME}")
 _UNWATCHED = (
-    "NICs that guests were asked to release before this run were not watched: the keeper process, "
-    "which attaches them again, was not running. It was started now"
+    "The keeper process was not running: NICs that guests have released for an earlier run were not attached again, "
+    "and guests whose pause was interrupted were not restored. It was started now"
 )
 
 
@@ -283,7 +283,9 @@ def _state(domain: Domain, mac: str, asked: records.State) -> str:
         if domain.saved and not any(iface.mac == mac for iface in domain.saved):
             # The guest had released the NIC before it was saved.
             return RELEASED
-        return SAVED if domain.saved is not None or asked.get("saved") else ""
+        # An image of libvirt's that is gone was discarded, and one in a file of the user's is not known.
+        elsewhere = asked.get("saved") and not asked.get("managed")
+        return SAVED if domain.saved is not None or elsewhere else ""
     if asked["instance"] != domain.instance:
         return ""
     return HELD if any(iface.mac == mac for iface in domain.live) else RELEASED

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import element, fields
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Nic, Paused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pausing import Choice
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.resolution import Resolved
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Impact, Plan, Step
@@ -51,7 +51,7 @@ def conversion_warnings(plan: Plan[Nic]) -> t.Iterator[str]:
             )
 
 
-def pauses(choices: t.Sequence[Choice], plan: Plan[Nic], seconds: t.Mapping[str, float]) -> list[dict[str, t.Any]]:
+def pauses(choices: t.Sequence[Choice], plan: Plan[Nic], done: t.Mapping[str, Paused]) -> list[dict[str, t.Any]]:
     """Return how each guest is changed that is paused, or that a pause was possible for."""
     changed = {
         (step.before.domain, change.impact)
@@ -66,7 +66,8 @@ def pauses(choices: t.Sequence[Choice], plan: Plan[Nic], seconds: t.Mapping[str,
             "reason": one.reason,
             "memory_bytes": one.memory,
             "forecast_seconds": None if one.forecast is None else round(one.forecast, 2),
-            "measured_seconds": round(seconds[one.domain], 2) if one.domain in seconds else None,
+            "measured_seconds": round(done[one.domain].seconds, 2) if one.domain in done else None,
+            "clock_set": done[one.domain].is_clock_set if one.domain in done else None,
         }
         for one in choices
         if (one.domain, one.way) in changed

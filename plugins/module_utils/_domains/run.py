@@ -153,7 +153,7 @@ class _Attempt:
                 {"domain": name, "mac": mac, "fields": changed} for (name, mac), changed in due.items()
             ],
             "pending": report.requests(outstanding),
-            "pauses": report.pauses(self._choices, done, domains.paused_seconds),
+            "pauses": report.pauses(self._choices, done, domains.pauses),
             "warnings": [
                 *(["purge: this task names no domain, so nothing is removed"] if purge and not self._declared else []),
                 *done.warnings,

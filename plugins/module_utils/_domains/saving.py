@@ -22,7 +22,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xml,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.connection import Connection
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import PAUSED, Iface, Nic
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import PAUSED, Iface, Nic, Paused
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pause_records import Record, Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import Task
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -45,18 +45,24 @@ class _Guest(t.NamedTuple):
 
 
 class Pauses:
-    """The guests that this run pauses: for how many ``seconds`` each stood still, and which have ended meanwhile."""
+    """The guests that this run pauses, and which of them have ended meanwhile."""
 
     def __init__(self, connection: Connection, requests: Requests) -> None:
         self._connection = connection
         self._requests = requests
         # The elements that guests had in their image before this run changed it, by UUID and MAC address.
         self._originals: dict[tuple[str, str], Iface] = {}
-        self._clocks = guest_clock.Clocks(connection.libvirt)
-        self.seconds: dict[str, float] = {}
+        self._clocks = guest_clock.Clocks(connection.libvirt, connection.uri)
+        # For how long the guest of each domain stood still.
+        self._seconds: dict[str, float] = {}
         self.restarted: set[str] = set()
         # For how many seconds each guest may be saved, by domain.
         self.limits: t.Mapping[str, float] = {}
+
+    @property
+    def done(self) -> dict[str, Paused]:
+        """What the pause was for the guest of each domain."""
+        return {name: Paused(seconds, name in self._clocks.are_set) for name, seconds in self._seconds.items()}
 
     def wait(self) -> None:
         """Let guest agents set the clocks of the guests that were paused."""
@@ -83,14 +89,24 @@ class Pauses:
             receiving = pause_image.receiving_all(live, tasks)
             with self._requests.pausing(nic, running=running, receiving=receiving) as record:
                 started = time.monotonic()
-                changed = self._restored(_Guest(handle, live, limit), tasks, record, journal)
-                self.seconds[nic.domain] = time.monotonic() - started
-            if has_agent and nic.domain not in self.restarted:
-                self._clocks.set(handle)
+                try:
+                    changed = self._restored(_Guest(handle, live, limit), tasks, record, journal)
+                finally:
+                    # A guest stands still also for a pause that fails.
+                    self._seconds[nic.domain] = time.monotonic() - started
+                    if has_agent:
+                        self._set_clock(nic)
             if changed:
                 with self._connection.translate_errors(f"cannot read domain {nic.domain!r}", path):
                     if self._connection.running(nic.uuid, nic.instance) is None:
                         self.restarted.add(nic.domain)
+
+    def _set_clock(self, nic: Nic) -> None:
+        # It never fails a pause.
+        with contextlib.suppress(MacvtapError, self._connection.libvirt.libvirtError):
+            handle = self._connection.running(nic.uuid, nic.instance)
+            if handle is not None:
+                self._clocks.set(nic.domain, handle)
 
     def _validated(self, nic: Nic, path: str) -> t.Any:
         """Return the libvirt domain of a guest that can be saved now, None if it is no longer the observed one.

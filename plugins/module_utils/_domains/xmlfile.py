@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Domain,
     Host,
     Nic,
+    Paused,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import uuid as uuid_of
@@ -95,7 +96,7 @@ class DomainFile:
         self.unanswered: set[tuple[str, str]] = set()
         self.outlives_boot = True
         self.warnings: list[str] = []
-        self.paused_seconds: dict[str, float] = {}
+        self.pauses: dict[str, Paused] = {}
         self.save_limits: t.Mapping[str, float] = {}
         self.only_domain = self._domain().name
         if path.startswith(tuple(map(os.path.expanduser, _DAEMONS))):

@@ -14,6 +14,18 @@ import contextlib
 import threading
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _signals
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+_T = t.TypeVar("_T")
+
+
+class OverwrittenError(MacvtapError):
+    """Another editor has stored the same thing at the same moment, and what it has stored may be lost."""
+
+    def __init__(self, what: str, *, path: str) -> None:
+        super().__init__(f"{what} was changed by another editor at the moment when this run stored it", path=path)
+
 
 class Writes:
     """A separate connection on which libvirt reports defines. Without events it counts nothing.
@@ -46,6 +58,28 @@ class Writes:
                 self._handle = None
                 return 0
             return self._counts[uuid]
+
+    def define(
+        self,
+        uuid: str,
+        since: int,
+        request: t.Callable[[], _T],
+        overwritten: t.Callable[[], None],
+        error: OverwrittenError,
+    ) -> _T:
+        """Store a domain or network by ``request``, and return its result; ``since`` is its count right before that.
+
+        If others have stored it as well since, ``overwritten`` is called. No signal comes in between: the rollback has
+        to know, and without one the user.
+
+        :raises OverwrittenError: the ``error``, if others have stored it as well since.
+        """
+        with _signals.deferred():
+            result = request()
+            if self.count(uuid) - since > 1:
+                overwritten()
+                raise error
+        return result
 
     def may_differ(self, uuid: str) -> bool:
         """Whether it was undefined, renamed, started or stopped before the last count, or may have been."""

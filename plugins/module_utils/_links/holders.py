@@ -1,19 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Finds the processes that hold a tap open."""
+"""Finds the processes that hold a tap open.
+
+A process may still have the tap of a link open that is gone. The kernel gives its device number to the next link, so
+the number alone does not tell. Such a descriptor is left without a link for ever, and TUNGETIFF shows that. The inode
+of /dev/tapN would not: a node may be replaced, or be another one in a container.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import re
 import stat
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _child
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Device, Holder, Holders, Links
 
 # PID_NS_INIT_INO of include/uapi/linux/nsfs.h: the initial PID namespace, which has every process of the machine.
 _WHOLE = "pid:[4026531836]"
 _CAP_SYS_PTRACE = 19
+# A system call since Linux 5.6, with the same number on all architectures that libvirt runs guests on.
+_SYS_PIDFD_GETFD = 438
+# _IOR('T', 210, unsigned int) of linux/if_tun.h. Some architectures encode a direction in other bits.
+_TUNGETIFF = 0x400454D2 if os.uname().machine.startswith(("ppc", "mips", "sparc")) else 0x800454D2
+_IFREQ_SIZE = 40
 _NOT_ROOT = "some processes cannot be inspected; run the task as root (become: true), with CAP_SYS_PTRACE"
 _CONTAINED = (
     "this process runs in its own PID namespace, as in a container, and a process outside may hold the tap. Run the "
@@ -53,9 +67,11 @@ def survey(devices: t.Collection[Device]) -> tuple[dict[Device, list[Holder]], s
         directories = [f"{proc}/{name}" for name in os.listdir(proc) if name.isdigit()]
     except OSError:
         return held, f"{proc} cannot be read"
+    # Of a process that has another number here, descriptors cannot be looked at: they count.
+    is_same_number = _pid_namespace(f"{proc}/self") == _WHOLE
     for directory in directories:
         try:
-            found = _open_devices(directory) & desired
+            found = _open_devices(directory, desired, look=is_same_number)
         except PermissionError:
             # Init holds no tap, and some systems let no one inspect it.
             if directory != f"{proc}/1":
@@ -114,8 +130,11 @@ def capable(capability: int) -> bool | None:
     return None if effective is None else bool(int(effective[1], 16) >> capability & 1)
 
 
-def _open_devices(directory: str) -> set[Device]:
-    """Raises PermissionError if this user may not inspect the process."""
+def _open_devices(directory: str, desired: t.Collection[Device], *, look: bool) -> set[Device]:
+    """Return which of the ``desired`` devices a process has open; ``look`` is whether to look at the descriptors.
+
+    :raises PermissionError: this user may not inspect the process.
+    """
     devices: set[Device] = set()
     try:
         descriptors = os.listdir(f"{directory}/fd")
@@ -130,9 +149,30 @@ def _open_devices(directory: str) -> set[Device]:
             raise
         except OSError:
             continue
-        if stat.S_ISCHR(found.st_mode):
-            devices.add((os.major(found.st_rdev), os.minor(found.st_rdev)))
+        device = (os.major(found.st_rdev), os.minor(found.st_rdev))
+        if not stat.S_ISCHR(found.st_mode) or device not in desired or device in devices:
+            continue
+        if not (look and _is_left_over(int(os.path.basename(directory)), int(descriptor), found.st_rdev)):
+            devices.add(device)
     return devices
+
+
+def _is_left_over(process: int, descriptor: int, device: int) -> bool:
+    """Whether a descriptor is that of a tap whose link is gone; False if that is not known."""
+    with contextlib.ExitStack() as opened, contextlib.suppress(OSError, AttributeError):
+        pidfd = os.pidfd_open(process)
+        opened.callback(os.close, pidfd)
+        copy = _child.libc().syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+        if copy < 0:
+            return False
+        opened.callback(os.close, copy)
+        if os.fstat(copy).st_rdev != device:
+            return False
+        try:
+            fcntl.ioctl(copy, _TUNGETIFF, bytes(_IFREQ_SIZE))
+        except OSError as exc:
+            return exc.errno == errno.ENOLINK
+    return False
 
 
 def _holder(directory: str) -> Holder:

@@ -78,19 +78,13 @@ class Execution:
             self._do(UNDEFINED, handle.undefine, handle)
 
     def _store(self, after: Network, stored: t.Callable[[str, str], None]) -> t.Any:
-        # A rollback has to know whether it was this run alone.
-        with _signals.deferred():
+        def define() -> t.Any:
             handle = self._do(DEFINED, lambda: self._connection.handle.networkDefineXML(after.xml))
             stored(after.uuid, handle.XMLDesc(self._connection.libvirt.VIR_NETWORK_XML_INACTIVE))
-            is_alone = self._counts.count(after.uuid) - self._count <= 1
-            if not is_alone:
-                stored(after.uuid, "")
-        if not is_alone:
-            raise MacvtapError(
-                f"network {after.name!r} was changed by another editor at the moment when this run stored it",
-                path=self._step.path,
-            )
-        return handle
+            return handle
+
+        error = writes.OverwrittenError(f"network {after.name!r}", path=self._step.path)
+        return self._counts.define(after.uuid, self._count, define, lambda: stored(after.uuid, ""), error)
 
     def _activate(self, handle: t.Any, before: Network | None, after: Network, confirm: Confirm | None) -> None:
         was_active = before is not None and before.active
@@ -118,8 +112,9 @@ class Execution:
         libvirt = self._connection.libvirt
         self._confirm(confirm)
         # No signal comes between the two requests.
-        with self._guard.restarting(handle.UUIDString(), self._step.target), _signals.deferred():
+        with self._guard.restarting(handle.UUIDString(), self._step.target) as stopped, _signals.deferred():
             self._do(RESTARTED, handle.destroy, handle)
+            stopped()
             try:
                 create()
             except libvirt.libvirtError as exc:

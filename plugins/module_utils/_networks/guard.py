@@ -29,15 +29,17 @@ class Guard:
         self._process: subprocess.Popen[str] | None = None
 
     @contextlib.contextmanager
-    def restarting(self, uuid: str, name: str) -> t.Iterator[None]:
+    def restarting(self, uuid: str, name: str) -> t.Iterator[t.Callable[[], None]]:
         """Have the network of this ``uuid`` started if this process is killed before the context ends without an error.
+
+        The context is a function, which is to be called once the network is stopped.
 
         :raises MacvtapError: the guard does not start. Nothing was done yet.
         """
         if self._process is None:
             self._process = self._start(name)
         self._write(f"{restarter.STOPS} {uuid}")
-        yield
+        yield lambda: self._write(f"{restarter.STOPPED} {uuid}")
         self._write(f"{restarter.STARTED} {uuid}")
 
     def close(self) -> None:

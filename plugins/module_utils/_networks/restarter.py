@@ -12,7 +12,7 @@ import time
 import typing as t
 
 # What a run writes to it: a word and the UUID of a network, or that it has ended by itself.
-STOPS, STARTED, ENDED = "stops", "started", "ended"
+STOPS, STOPPED, STARTED, ENDED = "stops", "stopped", "started", "ended"
 # What it writes when it is ready.
 READY = "ready"
 # How long a request of the killed run to stop a network may still be under way.
@@ -30,38 +30,43 @@ def main(arguments: t.Sequence[str]) -> None:
     connection = libvirt.open(uri)
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
-    stopped = read(sys.stdin)
+    left = read(sys.stdin)
     until = time.monotonic() + _SECONDS
-    while stopped and time.monotonic() < until:
-        restart(libvirt, connection, stopped)
+    while left and time.monotonic() < until:
+        restart(libvirt, connection, left)
         time.sleep(_PAUSE)
 
 
-def read(lines: t.Iterable[str]) -> set[str]:
-    """Return the networks that the run has left stopped when its ``lines`` end, as UUIDs."""
-    stopped: set[str] = set()
+def read(lines: t.Iterable[str]) -> dict[str, bool]:
+    """Return the networks that the run has left when its ``lines`` end: the UUID of each, and whether it was stopped.
+
+    Otherwise its request to stop it may be under way.
+    """
+    left: dict[str, bool] = {}
     for line in lines:
         word, _space, uuid = line.strip().partition(" ")
         if word == ENDED:
-            return set()
-        if word == STOPS:
-            stopped.add(uuid)
+            return {}
+        if word in {STOPS, STOPPED}:
+            left[uuid] = word == STOPPED
         elif word == STARTED:
-            stopped.discard(uuid)
-    return stopped
+            left.pop(uuid, None)
+    return left
 
 
-def restart(libvirt: t.Any, connection: t.Any, stopped: set[str]) -> None:
-    """Start those of the networks that are inactive now, and take them and missing ones out of ``stopped``."""
-    for uuid in sorted(stopped):
+def restart(libvirt: t.Any, connection: t.Any, left: dict[str, bool]) -> None:
+    """Start those of the networks that are inactive now, and take what needs nothing any more out of ``left``."""
+    for uuid, stopped in sorted(left.items()):
         try:
             network = connection.networkLookupByUUIDString(uuid)
-            # One that is still active may be about to be stopped.
             if network.isActive():
+                # The run, or others, have started it again. Otherwise it may be about to be stopped.
+                if stopped:
+                    del left[uuid]
                 continue
             network.create()
         except libvirt.libvirtError as exc:
             # Any other refusal may be a matter of the moment.
             if exc.get_error_code() != libvirt.VIR_ERR_NO_NETWORK:
                 continue
-        stopped.discard(uuid)
+        del left[uuid]

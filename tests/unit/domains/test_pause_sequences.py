@@ -59,6 +59,17 @@ def test_a_rollback_pauses_them_once_more() -> None:
     assert sources(sequence) == [("eth0", "eth0")] * 2
 
 
+def test_a_nic_that_was_only_stored_goes_again_when_a_signal_comes_after_a_pause() -> None:
+    sequence = host()
+    sequence.act(Action("edit_add", "web1", C))
+    outcome = sequence.run(
+        {"interfaces": [{"domain": "web1", "mac": mac} for mac in (A, C)], "source": "eth1", "live": "pause"},
+        events=[Event("attach", 0, "after", Action("sigterm"))],
+    )
+    assert outcome.message.endswith("The host is as it was before")
+    assert [[one.nic.mac for one in guest.live or ()] for guest in sequence.world.guests.values()] == [[A], [B]]
+
+
 @pytest.mark.parametrize(
     ("what", "params"),
     [

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 
 from torture.actions import Action, Event
@@ -150,6 +152,17 @@ def test_what_was_released_before_the_guest_was_saved_and_is_removed_since_is_no
     assert [one["mac"] for one in outcome.result["pending"]] == [A]
     assert "the guest has released this NIC" in str(outcome.warnings)
     assert sequence.run({"domain": "web1", "mac": A, "state": "absent"}).result["pending"] == []
+
+
+def test_a_request_has_ended_whose_guest_was_saved_and_discarded() -> None:
+    sequence = host()
+    sequence.act(Action("hang", "web1"))
+    replug: t.Any = {"domain": "web1", "mac": A, "source": "eth1", "live": "replug", "timeout": 1}
+    assert [one["state"] for one in sequence.run(replug).result["pending"]] == ["held"]
+    sequence.act(Action("save", "web1"))
+    stored: t.Any = {"domain": "web1", "mac": A, "mode": "private", "live": "none"}
+    outcome = sequence.run(stored, events=[during("define", "discard_save", "web1")])
+    assert (outcome.rc, outcome.result["pending"]) == (0, [])
 
 
 @pytest.mark.parametrize("editor", ["edit_remove", "undefine"])

@@ -60,7 +60,7 @@ def model() -> Model:
 @pytest.fixture
 def networks(model: Model, monkeypatch: pytest.MonkeyPatch) -> adapter.Networks:
     # The guard is another process, and has another model.
-    monkeypatch.setattr(Guard, "restarting", lambda *_of: contextlib.nullcontext())
+    monkeypatch.setattr(Guard, "restarting", lambda *_of: contextlib.nullcontext(lambda: None))
     links = {name: Link(name, index=index) for index, name in enumerate(("eth0", "eth1"), 2)}
     monkeypatch.setattr(adapter, "_links", lambda _names: links)
     libvirt = fake_networks.module(model)
@@ -150,7 +150,9 @@ def test_an_update_that_is_lost_is_reported_when_a_signal_arrives_at_that_moment
 
     journal = Moment[Network](DEFINED, others)
     with _signals.raising():
-        with pytest.raises(_signals.Interrupted):
+        with pytest.raises(
+            _signals.Interrupted, match=r"^stopped by SIGTERM\. network 'lan' was changed by another edit"
+        ):
             networks.apply(steps, journal)
         planned = rollback.undo(journal, networks.observe({"lan"}))
     assert planned.warnings[-1] == "What the other editor has stored of network 'lan' may be lost. Check it"
@@ -250,25 +252,34 @@ def test_a_transient_network_is_transient_again_after_a_rollback(
 def test_the_guard_starts_what_a_killed_run_has_left_stopped(model: Model) -> None:
     has(model, "stored", "active")
     libvirt = fake_networks.module(model)
-    left = {UUID, OTHER}
+    left = {UUID: False, OTHER: False}
     restarter.restart(libvirt, libvirt.open(""), left)
     # A request to stop it may be under way.
-    assert left == {UUID}
+    assert left == {UUID: False}
     model.destroy(UUID)
     restarter.restart(libvirt, libvirt.open(""), left)
-    assert (left, model.nets[UUID].live is None) == (set(), False)
+    assert (left, model.nets[UUID].live is None) == ({}, False)
+
+
+def test_the_guard_has_nothing_to_do_with_what_was_stopped_and_is_active_again(model: Model) -> None:
+    has(model, "stored", "active")
+    libvirt = fake_networks.module(model)
+    left = {UUID: True}
+    restarter.restart(libvirt, libvirt.open(""), left)
+    assert left == {}
 
 
 @pytest.mark.parametrize(
     ("lines", "left"),
     [
-        ([], set()),
-        (["stops a"], {"a"}),
-        (["stops a", "started a", "stops b"], {"b"}),
-        (["stops a", "started a"], set()),
-        (["stops a", "ended"], set()),
-        (["stops a", "star"], {"a"}),
+        ([], {}),
+        (["stops a"], {"a": False}),
+        (["stops a", "stopped a"], {"a": True}),
+        (["stops a", "stopped a", "started a", "stops b"], {"b": False}),
+        (["stops a", "stopped a", "started a"], {}),
+        (["stops a", "ended"], {}),
+        (["stops a", "stopped a", "star"], {"a": True}),
     ],
 )
-def test_the_guard_knows_what_the_run_has_started_again(lines: list[str], left: set[str]) -> None:
+def test_the_guard_knows_what_the_run_has_started_again(lines: list[str], left: dict[str, bool]) -> None:
     assert restarter.read([f"{line}\n" for line in lines]) == left

@@ -28,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent / "guest"
 DEFAULT_CACHE = HERE.parents[3] / ".cache" / "lab"
 KERNEL = "linux-image-cloud-amd64"
-MODULES = ("virtio_pci", "virtio_net", "8021q")
+# The last one is for guest agents.
+MODULES = ("virtio_pci", "virtio_net", "8021q", "virtio_console")
 BUSYBOX = Path("/bin/busybox")
 SCRIPTS = ("etherping.py",)
 

@@ -44,8 +44,21 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-# It has ifupdown's place, and so cannot be there beside it: its package lies in this directory.
+# It has ifupdown's place, and so cannot be there beside it: what its package installs lies in this directory.
 OTHER, OTHERS = "ifupdown2", "/usr/local/share/lab"
+# As its installation would compile it, which takes a minute in the machine, and is done here as long as it is built.
+UNPACK = f"""\
+set -e
+cd {OTHERS}
+mkdir files
+dpkg-deb --extract {OTHER}_*.deb files
+python3 -m compileall -q -s files -p / files
+tar --create --file {OTHER}.tar --directory files .
+rm -r files {OTHER}_*.deb
+"""
+# Its Python compiles each of Ansible's modules once, not at each run.
+KEPT_CODE = HERE.parent / "kept_code.py"
+PACKAGES_OF_ITS_OWN = "usr/local/lib/python3.11/dist-packages"
 # Three managers of the network at once; its files say which link is whose.
 ENABLED = ("systemd-networkd.service", "NetworkManager.service", "networking.service")
 MASKED = (
@@ -125,7 +138,8 @@ def _code() -> bytes:
 
 
 def _files() -> dict[str, bytes]:
-    return {str(path.relative_to(FILES)): path.read_bytes() for path in FILES.rglob("*") if path.is_file()}
+    paths = [path for path in FILES.rglob("*") if path.is_file()]
+    return {os.path.relpath(path, FILES): path.read_bytes() for path in (*paths, KEPT_CODE)}
 
 
 def _build(work: Path) -> None:
@@ -180,6 +194,11 @@ def _settle(root: Path) -> None:
             shutil.copyfile(source, target)
         # Not as the checkout has it, whose umask may let nobody but root read; NetworkManager wants it so.
         target.chmod(0o755 if source.is_dir() else 0o600 if source.suffix == ".nmconnection" else 0o644)
+    packages = root / PACKAGES_OF_ITS_OWN
+    (packages / KEPT_CODE.name).write_bytes(KEPT_CODE.read_bytes())
+    (packages / KEPT_CODE.with_suffix(".pth").name).write_text(f"import {KEPT_CODE.stem}\n")
+    run(["chroot", str(root), "python3", "-m", "py_compile", f"/{PACKAGES_OF_ITS_OWN}/{KEPT_CODE.name}"])
+    run(["chroot", str(root), "sh", "-c", UNPACK])
     (root / "srv/lab").mkdir()
     (root / "etc/machine-id").write_text("")
     # The name and the resolver are the building machine's; and the LAN has no mirror, but apt would wait for one.

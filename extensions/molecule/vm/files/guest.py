@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""On the virtual machine: a guest on a parent, which host and guest reach each other over a shim; as JSON.
+"""On the virtual machine: guests on parents, and whether host and guest reach each other over a shim; as JSON.
 
-``guest.py PARENT MAC GUEST,… SHIM,…`` has a link in a network namespace for the guest, which is what it is to the
-kernel, with its addresses (and prefixes' lengths), and pings both ways: the guest's addresses, and the shim's.
+``guest.py GUESTS SHIMS``, as in ../vars/expected.yml, has for one guest after the other a link in a network namespace,
+which is what a guest is to the kernel, with its addresses (and prefixes' lengths), and pings both ways: the guest's
+addresses, and the shim's.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import subprocess
 import sys
@@ -22,10 +24,10 @@ def said(*argv: str) -> str:
 
 
 def answers(*argv: str) -> bool:
+    """Return whether one of some pings is answered; it ends with the first that is."""
     # The machine is emulated.
-    return (
-        subprocess.run([*argv[:-1], "-c", "2", "-W", "10", argv[-1]], capture_output=True, check=False).returncode == 0
-    )
+    argv = (*argv[:-1], "-c", "1", "-W", "5", argv[-1])
+    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(3))
 
 
 def way(address: str) -> str:
@@ -36,13 +38,16 @@ def way(address: str) -> str:
 
 def talk(guests: t.Sequence[str], shims: t.Sequence[str]) -> dict[str, t.Any]:
     own = {":" in address: address.partition("/")[0] for address in guests}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        by_host = {one: pool.submit(answers, "ping", one) for one in own.values()}
+        by_guest = {one: pool.submit(answers, *GUEST, "ping", "-I", own[":" in one], one) for one in shims}
     return {
-        **{f"host to {own[v6]}": answers("ping", own[v6]) and way(own[v6]) for v6 in own},
-        **{f"guest to {one}": answers(*GUEST, "ping", "-I", own[":" in one], one) for one in shims},
+        **{f"host to {one}": asked.result() and way(one) for one, asked in by_host.items()},
+        **{f"guest to {one}": asked.result() for one, asked in by_guest.items()},
     }
 
 
-def main(parent: str, mac: str, guests: str, shims: str) -> None:
+def told(parent: str, mac: str, guests: t.Sequence[str], shims: t.Sequence[str]) -> dict[str, t.Any]:
     said("ip", "netns", "add", NETNS)
     try:
         # With the same MAC address each time, which the host may have in its table.
@@ -51,12 +56,18 @@ def main(parent: str, mac: str, guests: str, shims: str) -> None:
         # What it gets of the LAN's router it would speak from, and the host does not route that over the shim.
         said(*GUEST, "sysctl", "-qw", "net.ipv6.conf.guest0.accept_ra=0")
         said("ip", "-n", NETNS, "link", "set", "guest0", "up")
-        for address in guests.split(","):
+        for address in guests:
             nodad = ["nodad"] if ":" in address else []
             said("ip", "-n", NETNS, "address", "add", address, "dev", "guest0", *nodad)
-        print(json.dumps(talk(guests.split(","), shims.split(","))))
+        return talk(guests, shims)
     finally:
         said("ip", "netns", "del", NETNS)
+
+
+def main(guests: str, shims: str) -> None:
+    addresses = {name: [one.partition("/")[0] for one in shim["addresses"]] for name, shim in json.loads(shims).items()}
+    guest = [(one["parent"], one["mac"], one["addresses"], addresses[one["shim"]]) for one in json.loads(guests)]
+    print(json.dumps([told(*one) for one in guest]))
 
 
 main(*sys.argv[1:])

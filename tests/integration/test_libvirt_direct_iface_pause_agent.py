@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A guest that was paused: what its link receives, and its clock, by a guest agent that answers or does not."""
+
+from __future__ import annotations
+
+import base64
+import re
+import typing as t
+
+import direct_iface
+from direct_iface import A, Module, Result, guest_has, nic, ok
+from interrupted import move
+from support import until
+
+if t.TYPE_CHECKING:
+    from libvirtd_fixture import Hypervisor
+
+pytestmark = direct_iface.MARKS
+
+CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+# An agent that answers until it is asked to set the clock, and that too if it has an argument.
+AGENT = r"""
+import os, sys
+ports = [name for name in os.listdir("/dev") if name.startswith("vport")]
+port = os.open("/dev/" + ports[0], os.O_RDWR)
+asked = b""
+while True:
+    asked += os.read(port, 4096)
+    while b"\n" in asked:
+        line, _newline, asked = asked.partition(b"\n")
+        if b"guest-set-time" in line:
+            os.system("hwclock -s -u")
+            answer = b"{}" if len(sys.argv) > 1 else b""
+        else:
+            answer = bytes(byte for byte in line.partition(b'"id"')[2] if chr(byte).isdigit())
+        if answer:
+            os.write(port, b'{"return": ' + answer + b'}\n')
+"""
+RUN = """
+kill $(cat /run/agent.pid 2>/dev/null) 2>/dev/null
+echo $0 | base64 -d >/run/agent.py
+python3 -I -S /run/agent.py "$@" </dev/null >/dev/null 2>&1 & echo $! >/run/agent.pid
+"""
+
+
+def run_agent(hv: Hypervisor, *arguments: str) -> None:
+    """Run an agent in the guest, which is connected then."""
+    hv.in_guest("web1", "sh", "-c", RUN, base64.b64encode(AGENT.encode()).decode(), *arguments)
+    assert until(lambda: "state='connected'" in hv.dump("web1", live=True))
+
+
+def receives(hv: Hypervisor) -> tuple[set[str], bool]:
+    """Return the groups of the guest's link, and whether it receives everything."""
+    name = hv.dump("web1", live=True).partition("<target dev='")[2].partition("'")[0]
+    groups = re.findall(r"link +(\S+)", hv.run("ip", "maddr", "show", "dev", name))
+    return set(groups), "PROMISC" in hv.run("ip", "link", "show", name)
+
+
+def test_a_trusted_guest_has_its_filters_and_its_clock_after_a_pause(hv: Hypervisor, module: Module) -> None:
+    trusted = nic(A).replace("type='direct'", "type='direct' trustGuestRxFilters='yes'", 1)
+    hv.define_guest("web1", trusted, CHANNEL)
+    hv.virsh("start", "web1")
+    assert guest_has(hv, "web1", {A})
+    hv.in_guest("web1", "sh", "-c", "ip -6 address add fd00::7:5/64 dev eth0; ip link set eth0 promisc on")
+    group = "33:33:ff:07:00:05"
+    assert until(lambda: group in receives(hv)[0] and receives(hv)[1])
+
+    def paused(source: str) -> Result:
+        before = receives(hv)
+        (pause,) = ok(module(**move(source)))["pauses"]
+        assert until(lambda: receives(hv) == before)
+        return t.cast("Result", pause)
+
+    assert paused("up1")["clock_set"] is False
+    hv.in_guest("web1", "ip", "link", "set", "eth0", "promisc", "off")
+    assert until(lambda: not receives(hv)[1])
+    run_agent(hv, "answers")
+    assert paused("eth0")["clock_set"] is True
+    # Nothing waits for one that never answers.
+    run_agent(hv)
+    assert paused("up1")["clock_set"] is False
