@@ -8,13 +8,14 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B
+from direct_iface import A, B, C
 from support import PYTHON, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
+D = "52:54:00:00:00:0d"
 HOOKS, FILES = "/etc/libvirt/hooks/qemu.d", "/etc/linuxvirt-macvtap"
 _NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
 # What is there when libvirt has called all hooks before it starts a guest.
@@ -56,7 +57,7 @@ def guards(hv: Hypervisor) -> t.Iterator[Guards]:
     hv.restart()
     yield made
     hv.run("rm", "-f", f"{HOOKS}/z-log")
-    made.run(guards=[{"mac": A, "state": "absent"}, {"mac": B, "state": "absent"}])
+    made.run(guards=[{"mac": mac, "state": "absent"} for mac in (A, B, C, D)])
 
 
 def test_a_guard_is_there_before_its_guest_is(hv: Hypervisor, guards: Guards) -> None:
@@ -107,6 +108,19 @@ def test_what_flushes_all_of_nftables_loses_no_guard(hv: Hypervisor, guards: Gua
     assert guards.links() == before
     hv.run(*program)
     assert guards.links() == before
+
+
+def test_a_nic_that_is_attached_has_its_guard(hv: Hypervisor, guards: Guards) -> None:
+    guards.run(guards=[{"mac": C}, {"mac": D}])
+    hv.virsh("start", "web1")
+    direct_iface.ok(direct_iface.on(hv)(domain="web1", mac=C, source="eth0", model="virtio"))
+    (link,) = guards.links()[C]
+    assert f"<target dev='{link}'/>" in direct_iface.element(hv.dump("web1", live=True), C)
+    # One whose guard cannot be loaded is not let out in silence.
+    hv.run("sed", "-i", "s/return/nonsense/g", f"{FILES}/guards.json")
+    guards.nft("flush ruleset")
+    result = direct_iface.ok(direct_iface.on(hv)(domain="web1", mac=D, source="eth0", model="virtio"))
+    assert "has no guard, and the guest may send anything" in str(result["warnings"])
 
 
 def test_each_guard_has_a_rule_of_udev(hv: Hypervisor, guards: Guards) -> None:
