@@ -163,3 +163,22 @@ def test_a_file_of_somebody_else_is_left_alone(hv: Hypervisor, guards: Guards) -
     assert f"{HOOKS}/macvtap-guard is not managed by this collection" in str(result["warnings"])
     assert hv.run("cat", f"{HOOKS}/macvtap-guard") == "#!/bin/sh\n"
     hv.run("sh", "-c", f"cat /run/hook >{HOOKS}/macvtap-guard")
+
+
+def test_a_file_that_cannot_be_written_takes_the_rules_back(hv: Hypervisor, guards: Guards) -> None:
+    hv.virsh("start", "web1")
+    before, rules = guards.links(), guards.nft("list table netdev linuxvirt_macvtap")
+    patch = (
+        "from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files\n"
+        "from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError\n"
+        "real = _files.write\n"
+        "def write(path, *values, **named):\n"
+        "    if path.endswith('guards.json'): raise MacvtapError('the disk is full')\n"
+        "    real(path, *values, **named)\n"
+        "_files.write = write\n"
+    )
+    declared = {"guards": [{"mac": A, "rate": 7}, {"mac": B}]}
+    failed = run_module("macvtap_guard", declared, prefix=hv.prefix, patch=patch)
+    assert failed["msg"] == "the disk is full. The host is as it was before"
+    assert guards.links() == before
+    assert guards.nft("list table netdev linuxvirt_macvtap") == rules

@@ -138,7 +138,9 @@ class Guards:
             # Before the file: a program without guards does nothing.
             self.warnings = self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
-        if not entries:
+        if entries:
+            self._installer.start()
+        else:
             self._installer.remove()
 
     def learned(self, mac: str) -> list[str]:
