@@ -20,7 +20,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
 # One name on every distribution family that the roles know (Debian, RHEL, SUSE).
-_PACKAGES = {"pyroute2": "python3-pyroute2", "lxml": "python3-lxml", "libvirt": "python3-libvirt"}
+_PACKAGES = {
+    "pyroute2": "python3-pyroute2",
+    "lxml": "python3-lxml",
+    "libvirt": "python3-libvirt",
+    "nftables": "python3-nftables",
+}
 _PACKAGES_SUSE = {**_PACKAGES, "libvirt": "python3-libvirt-python"}
 _INSTALLERS = (
     ({"debian", "ubuntu"}, "apt install", _PACKAGES),

@@ -18,7 +18,7 @@ PREFIX = "ansible_collections.linuxvirt.macvtap.plugins.module_utils"
 
 # Modules that read or change a host. `struct` and `time` do neither; signals reach only this process.
 READS_HOST = frozenset(
-    "ctypes fcntl glob grp libvirt os pwd pyroute2 select shutil socket subprocess tempfile".split()  # noqa: SIM905
+    "ctypes fcntl glob grp libvirt nftables os pwd pyroute2 select shutil socket subprocess tempfile".split()  # noqa: SIM905
 )
 # Functions of os.path that only process names.
 OF_NAMES = frozenset(("basename", "commonpath", "dirname", "join", "normpath", "relpath", "split"))
@@ -29,21 +29,21 @@ PLANNERS = (
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
-    "_fleet.* _plan *.pausing *.rollback_warnings",
+    "_fleet.* _plan *.pausing *.rollback_warnings *.waiting *.questions _addresses.guests _addresses.options",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run"))
+GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run", "_addresses.run"))
 
 # The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
 # packages.
 LAYERS = (
-    ("_fleet",),
+    ("_fleet", "_addresses"),
     ("_domains", "_dhcp"),
     ("_networks",),
-    ("_persistence", "_keeper"),
+    ("_persistence", "_keeper", "_guard"),
     ("_host_access", "_reflective_relay", "_kernel", "_libvirt"),
-    ("_links",),
+    ("_links", "_nft"),
 )
 PACKAGES = frozenset(package for floor in LAYERS for package in floor)
 

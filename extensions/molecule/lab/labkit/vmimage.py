@@ -38,6 +38,7 @@ PACKAGES = (
     "python3-apt",
     "python3-libvirt",
     "python3-lxml",
+    "python3-nftables",
     "python3-pyroute2",
     "qemu-system-x86",
     "systemd-sysv",

@@ -1,0 +1,1 @@
+"""What guests may send: nftables on their links."""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter that finds the link of a domain's NIC, as libvirt has it: a guest may have changed its MAC address."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import markup, spans
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import Connection, opened
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did_you_mean, suggest
+
+
+class Asked(t.NamedTuple):
+    """A NIC of a domain, and the path of its options."""
+
+    path: str
+    domain: str
+    mac: str
+
+
+def links(asked: t.Sequence[Asked], uri: str) -> dict[str, str]:
+    """Return the links of the NICs of running guests, by path.
+
+    :raises MacvtapError: there is no such domain, or it has no such NIC.
+    """
+    if not asked:
+        return {}
+    found = {}
+    with opened(uri, Connection, read_only=True) as connection:
+        for one in asked:
+            link = _link(connection, one)
+            if link:
+                found[one.path] = link
+    return found
+
+
+def _link(connection: Connection, one: Asked) -> str:
+    with connection.translate_errors("cannot read the domains", join_path(one.path, "domain")):
+        domains = {each.name(): each for each in connection.handle.listAllDomains()}
+        domain = domains.get(one.domain)
+        if domain is None:
+            message = f"there is no domain {one.domain!r}{did_you_mean(suggest(one.domain, domains))}"
+            raise MacvtapError(message, path=join_path(one.path, "domain"))
+        live = str(domain.XMLDesc(0))
+        stored = str(domain.XMLDesc(connection.libvirt.VIR_DOMAIN_XML_INACTIVE)) if domain.isPersistent() else live
+        is_running = bool(domain.isActive())
+    nics = _nics(live if is_running else stored)
+    if one.mac not in nics and one.mac not in _nics(stored):
+        has = f"it has {', '.join(sorted(nics))}" if nics else "it has none"
+        message = f"domain {one.domain!r} has no direct interface with the MAC address {one.mac}; {has}"
+        raise MacvtapError(message, path=join_path(one.path, "mac"))
+    return nics.get(one.mac, "") if is_running else ""
+
+
+def _nics(document: str) -> dict[str, str]:
+    """Return the links of a domain's NICs by MAC address, "" for a NIC without: direct ones, and those on networks."""
+    text = document.encode()
+    found = {}
+    for start, end in spans.slices(text, "devices", "interface")[1]:
+        attributes = markup.attributes(spans.locate(text[start:end], markup.DEPTH))
+        if attributes.get((), {}).get("type") in ("direct", "network"):
+            mac = attributes.get(("mac",), {}).get("address", "").lower()
+            found[mac] = attributes.get(("target",), {}).get("dev", "")
+    return found

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter that installs the program of loader.py, and what starts it: libvirt, udev and systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import stat
+import sys
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
+
+PROGRAM = "/etc/linuxvirt-macvtap/guard"
+HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
+RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
+UNIT = "/etc/systemd/system/macvtap-guard.service"
+WANTS = "/etc/systemd/system/multi-user.target.wants/macvtap-guard.service"
+# Runs a program, and returns its exit status and output; None if it is not installed.
+Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
+
+# libvirt refuses to start a guest if its hook fails, so it fails only for a guest that must have a guard.
+_HOOK = """#!/bin/sh
+{header}
+# A guest starts only if its guard is on its links. Other guests are not affected.
+case "$2 $3" in
+"start begin") ;;
+*) exit 0 ;;
+esac
+[ -e {store} ] && [ -x {python} ] || exit 0
+exec {python} {program} qemu "$@"
+"""
+_UNIT = """{header}
+[Unit]
+Description=Guards of guests on macvtap links
+Before=libvirtd.service virtqemud.service libvirt-guests.service
+After=nftables.service
+# When nftables.service is reloaded or restarted, it removes all tables.
+ReloadPropagatedFrom=nftables.service
+PartOf=nftables.service
+ConditionPathExists={store}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={python} {program} load
+ExecReload={python} {program} load
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def texts(macs: t.Iterable[str], python: str, source: str) -> dict[str, tuple[str, int]]:
+    """Return the files with their texts and modes, for guards of these NICs."""
+    values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "python": shlex.quote(python)}
+    # Both characters begin a substitution of udev.
+    command = f"{python} {PROGRAM}".replace("%", "%%").replace("$", "$$")
+    run = f'RUN+="{command} link $id"'
+    rules = "".join(
+        f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}", {run}\n'
+        for mac in sorted(macs)
+    )
+    return {
+        PROGRAM: (f"{HEADER}\n{source}", 0o644),
+        HOOK: (_HOOK.format(**values), 0o755),
+        RULES: (f"{HEADER}\n{rules}", 0o644),
+        UNIT: (_UNIT.format(**values), 0o644),
+    }
+
+
+class Installer:
+    """The files that load guards, below ``root``, which is / except in tests."""
+
+    def __init__(self, run: Run | None = None, root: str = "/") -> None:
+        self._run, self._root = run, root
+        self._changed: set[str] = set()
+
+    def install(self, macs: t.Iterable[str]) -> list[str]:
+        """Write what is missing or differs, and return warnings of what does not work on this host."""
+        source: t.Any = loader.__loader__
+        warnings = []
+        changed: set[str] = set()
+        for path, (text, mode) in texts(macs, sys.executable, source.get_source(loader.__name__)).items():
+            if path == HOOK and not os.path.isdir(self._path("/etc/libvirt")):
+                continue
+            before = _files.read(self._path(path))
+            if before is not None and HEADER not in before.splitlines()[:2]:
+                warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
+            elif before != text:
+                _files.write(self._path(path), text, mode=mode)
+                changed.add(path)
+        self._changed = changed
+        if HOOK in changed:
+            warnings.append(
+                f"libvirt reads {HOOK} only when its daemon starts. Restart libvirtd or virtqemud once, which does not "
+                "affect guests. Until then only udev puts guards on the links of guests that start"
+            )
+        return warnings
+
+    def start(self) -> None:
+        """Let udev and systemd read what :meth:`install` has written, once the guards are stored."""
+        changed = self._changed
+        if RULES in changed and self._exists("/run/udev/control", stat.S_ISSOCK):
+            self._command("udevadm", "control", "--reload")
+        if UNIT in changed and self._exists("/run/systemd/system", stat.S_ISDIR):
+            _files.write_link(self._path(WANTS), "../macvtap-guard.service")
+            self._command("systemctl", "daemon-reload")
+            # It loads nothing that is there already. A unit that was started is restarted with nftables.service.
+            self._command("systemctl", "start", "--no-block", "macvtap-guard.service")
+
+    def remove(self) -> None:
+        """Remove what :meth:`install` has written: there is no guard any more."""
+        for path in (HOOK, RULES, WANTS, UNIT, PROGRAM):
+            text = _files.read(self._path(path)) or ""
+            if path == WANTS or HEADER in text.splitlines()[:2]:
+                _files.write(self._path(path), None)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self._path(PROGRAM)))
+
+    def _command(self, *words: str) -> None:
+        if self._run is not None:
+            self._run(words)
+
+    def _exists(self, path: str, kind: t.Callable[[int], bool]) -> bool:
+        with contextlib.suppress(OSError):
+            return kind(os.stat(self._path(path)).st_mode)
+        return False
+
+    def _path(self, path: str) -> str:
+        return os.path.join(self._root, path.lstrip("/"))

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The program that puts guards on links: at boot, when a link appears, and before libvirt starts a guest.
+
+It is installed on the host as it is here, and imports the standard library and python3-nftables alone. The module
+itself carries out its plans by the same commands.
+
+    guard load              all guards, on all links that there are
+    guard link NAME         the guard of one link
+    guard qemu DOMAIN OPERATION SUBOPERATION EXTRA
+                            libvirt's hook: the guards of a domain whose XML is on standard input
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import re
+import sys
+import typing as t
+from xml.parsers import expat
+
+STORE = "/etc/linuxvirt-macvtap/guards.json"
+TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
+SYSFS = "/sys/class/net"
+# Before the chains of others on the same link.
+PRIORITY = -10
+Object = t.Dict[str, t.Any]
+_OF_TABLE = {"family": FAMILY, "table": TABLE}
+_PLAIN = re.compile(r"[A-Za-z0-9.-]")
+
+
+def chain_of(link: str) -> str:
+    """Return the name of the chain on a link: words of nftables, whatever the link's name has."""
+    return "link_" + "".join(one if _PLAIN.match(one) else f"_{ord(one):x}_" for one in link)
+
+
+def add_guard(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) -> list[Object]:
+    """Return the commands that give the chain ``name`` these rules, whatever it has."""
+    of_chain = {**_OF_TABLE, "chain": name}
+    return [
+        {"add": {"chain": {**_OF_TABLE, "name": name}}},
+        {"flush": {"chain": {**_OF_TABLE, "name": name}}},
+        *({"add": {"set": {**_OF_TABLE, **one}}} for one in sets),
+        *({"add": {"rule": {**of_chain, **one}}} for one in rules),
+    ]
+
+
+def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]:
+    """Return the commands that hand all that a link sends to the chain ``guard``.
+
+    With an ``index``, only that very link's: kernels may keep the chain when the link is gone, and the name may be
+    given to the link of another guest.
+    """
+    chain = {**_OF_TABLE, "name": chain_of(link)}
+    hook = {"type": "filter", "hook": "egress", "prio": PRIORITY, "dev": link, "policy": "accept"}
+    left = {"meta": {"key": "oif"}}
+    same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
+    comment = f"{mac} {'-' if index is None else index} {link}"
+    rule = {**_OF_TABLE, "chain": chain["name"], "comment": comment, "expr": [*same, {"jump": {"target": guard}}]}
+    return [{"add": {"chain": {**chain, **hook}}}, {"flush": {"chain": chain}}, {"add": {"rule": rule}}]
+
+
+def remove_link(link: str) -> list[Object]:
+    """Return the commands that take away the chain on a link, which is there."""
+    chain = {"chain": {**_OF_TABLE, "name": chain_of(link)}}
+    return [{"flush": chain}, {"delete": chain}]
+
+
+def stored(path: str = STORE) -> dict[str, Object]:
+    """Return the guards that are to be there at each start, by MAC address."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found: dict[str, Object] = json.load(file)["guards"]
+            return found
+    except FileNotFoundError:
+        return {}
+
+
+class Loader:
+    """Puts guards on links."""
+
+    def __init__(self, guards: t.Mapping[str, Object]) -> None:
+        self._guards = guards
+        self._library: t.Any = importlib.import_module("nftables").Nftables()
+        self._library.set_json_output(True)
+
+    def load(self) -> None:
+        """Load all guards, and put them on the links that there are."""
+        # One that is there keeps its counters, and the addresses that it has learned.
+        there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
+        commands = [one for mac in self._guards if self._guards[mac]["chain"] not in there for one in self._add(mac)]
+        for link in os.listdir(SYSFS):
+            mac = _read(link, "address")
+            if mac in self._guards and _is_macvtap(link):
+                commands += self._on_link(link, mac)
+        self._run(commands)
+
+    def on(self, links: t.Iterable[tuple[str, str]]) -> None:
+        """Put the guards of these NICs, link and MAC address, on their links."""
+        commands = []
+        for link, mac in links:
+            if mac in self._guards:
+                chain = self._guards[mac]["chain"]
+                there = self._chains({"chain": {**_OF_TABLE, "name": chain}})
+                commands += [] if chain in there else self._add(mac)
+                commands += self._on_link(link, mac)
+        self._run(commands)
+
+    def _chains(self, what: Object) -> set[str]:
+        """Return the names of the chains with rules in what is listed."""
+        code, output, _error = self._library.json_cmd({"nftables": [{"list": what}]})
+        return set() if code else {one["rule"]["chain"] for one in output["nftables"] if "rule" in one}
+
+    def _add(self, mac: str) -> list[Object]:
+        guard = self._guards[mac]
+        return add_guard(guard["chain"], guard["sets"], guard["rules"])
+
+    def _on_link(self, link: str, mac: str) -> list[Object]:
+        index = _read(link, "ifindex")
+        return add_link(link, mac, int(index), self._guards[mac]["chain"]) if index else []
+
+    def _run(self, commands: t.Sequence[Object]) -> None:
+        if not commands:
+            return
+        table = {"add": {"table": {"family": FAMILY, "name": TABLE}}}
+        code, _output, error = self._library.json_cmd({"nftables": [table, *commands]})
+        if code:
+            raise RuntimeError(" ".join(error.split())[:500])
+
+
+def nics(document: str) -> list[tuple[str, str]]:
+    """Return the links and MAC addresses of the direct interfaces in a domain's XML."""
+    found: list[tuple[str, str]] = []
+    path: list[str] = []
+    current: dict[str, str] = {}
+
+    def started(name: str, attributes: dict[str, str]) -> None:
+        path.append(name)
+        if path == ["domain", "devices", "interface"]:
+            current.clear()
+        if path[:-1] == ["domain", "devices", "interface"]:
+            current.update({f"{name}.{key}": value for key, value in attributes.items()})
+
+    def ended(_name: str) -> None:
+        if path == ["domain", "devices", "interface"] and "target.dev" in current and "mac.address" in current:
+            found.append((current["target.dev"], current["mac.address"].lower()))
+        path.pop()
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = started, ended
+    parser.Parse(document, True)
+    return [(link, mac) for link, mac in found if _is_macvtap(link)]
+
+
+def _is_macvtap(link: str) -> bool:
+    with contextlib.suppress(OSError):
+        return any(re.fullmatch(r"tap[0-9]+", name) for name in os.listdir(f"{SYSFS}/{link}"))
+    return False
+
+
+def _read(link: str, name: str) -> str:
+    with contextlib.suppress(OSError), open(f"{SYSFS}/{link}/{name}", encoding="ascii") as file:
+        return file.read().strip()
+    return ""
+
+
+def main(words: t.Sequence[str]) -> int:
+    guards = stored()
+    desired = None
+    if words[0] == "link":
+        desired = [(words[1], _read(words[1], "address"))]
+    elif words[0] == "qemu":
+        if tuple(words[2:4]) not in (("start", "begin"), ("started", "begin"), ("reconnect", "begin")):
+            return 0
+        desired = nics(sys.stdin.read())
+    macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
+    if not macs:
+        return 0
+    try:
+        loader = Loader(guards)
+        if desired is None:
+            loader.load()
+        else:
+            loader.on(desired)
+    except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
+        print(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}", file=sys.stderr)
+        return int(any(guards[mac]["required"] for mac in macs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

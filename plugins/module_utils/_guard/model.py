@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a guest may send, and what of that a host has. Plain values only."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from dataclasses import dataclass, fields
+
+DROP, COUNT = "drop", "count"
+# What a file has that this version would not write.
+UNKNOWN = "unknown"
+LEARNED = "learned"
+ANY = "any"
+# Of EtherType numbers, those that nftables has words for.
+ETHERTYPES: t.Mapping[str, int] = {"ip": 0x0800, "arp": 0x0806, "8021q": 0x8100, "ip6": 0x86DD, "8021ad": 0x88A8}
+DEFAULT_ETHERTYPES = ("arp", "ip", "ip6")
+# Within a tag nothing else is checked.
+TAGS = ("8021q", "8021ad")
+# How many addresses of a family a guest may have at one time that were learned, and for how many seconds of silence.
+LEARNED_V4, LEARNED_V6, LEARNED_SECONDS = 1, 16, 3600
+
+# The kinds of frames that are dropped or counted: comments of the rules, and keys of the counters.
+MAC, ETHERTYPE, RATE, ARP, ND = "mac", "ethertype", "rate", "arp", "nd"
+ADDRESS, DHCP, ROUTER, PEER, MALFORMED = "address", "dhcp_server", "router_advertisement", "peer", "malformed"
+KINDS = (RATE, MAC, ETHERTYPE, DHCP, ROUTER, ARP, ND, PEER, ADDRESS, MALFORMED)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What the guest whose NIC has the address ``mac`` may send. The values are canonical: see options.py.
+
+    ``addresses`` are IPv4 and IPv6 addresses and prefixes in order, () for any, or (LEARNED,). If there are any, the
+    NIC's link-local IPv6 address is among them or covered. ``ethertypes`` are words and hexadecimal numbers in order,
+    or (ANY,). ``peers`` are MAC addresses, IP addresses and prefixes in order, () for all. ``rate`` is in frames per
+    second, 0 for any.
+    """
+
+    mac: str
+    policy: str = DROP
+    other_macs: bool = False
+    addresses: tuple[str, ...] = ()
+    ethertypes: tuple[str, ...] = DEFAULT_ETHERTYPES
+    peers: tuple[str, ...] = ()
+    dhcp_server: bool = False
+    router_advertisements: bool = False
+    rate: int = 0
+
+    @property
+    def options(self) -> dict[str, t.Any]:
+        """Return the values by the names of their options."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "mac"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def from_options(mac: str, values: t.Mapping[str, t.Any]) -> Guard:
+    """Return the inverse of ``Guard.options``."""
+    canonical: dict[str, t.Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in values.items()}
+    return Guard(mac, **canonical)
+
+
+@dataclass(frozen=True)
+class GuestLink:
+    """A macvtap link of the host."""
+
+    name: str
+    index: int
+    mac: str
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A chain that hands the frames of a link to a guard's chain.
+
+    ``index`` is that of the link, None for whatever link has the name. If the link with that index is gone, the chain
+    does nothing.
+    """
+
+    link: str
+    mac: str
+    index: int | None
+
+
+@dataclass(frozen=True)
+class State:
+    """One guard on the host: what the file has of it, what the kernel has, and the names of the links that it is on.
+
+    ``active`` is None where the kernel has no chain for it, and ``modified`` is whether that has other rules than this
+    collection's.
+    """
+
+    mac: str
+    stored: Guard | None = None
+    active: Guard | None = None
+    links: tuple[str, ...] = ()
+    modified: bool = False
+
+    @property
+    def exists(self) -> bool:
+        return self.stored is not None or self.active is not None or self.modified or bool(self.links)
+
+
+@dataclass(frozen=True)
+class Host:
+    """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links."""
+
+    guards: t.Mapping[str, State]
+    links: t.Mapping[str, GuestLink]
+    bindings: tuple[Binding, ...] = ()
+
+    def state(self, mac: str) -> State:
+        return self.guards.get(mac, State(mac))
+
+
+def link_local(mac: str) -> str:
+    """Return the link-local IPv6 address that follows from a MAC address (EUI-64)."""
+    parts = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((parts[0] ^ 2, *parts[1:3], 0xFF, 0xFE, *parts[3:]))
+    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))
+
+
+def by_family(texts: t.Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the MAC addresses, the IPv4 and the IPv6 addresses and prefixes among canonical texts."""
+    found: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for text in texts:
+        found[1 if "." in text else 0 if text.count(":") == 5 and len(text) == 17 and "/" not in text else 2].append(
+            text
+        )
+    return found
+
+
+def sort_addresses(texts: t.Iterable[str]) -> tuple[str, ...]:
+    """Return canonical MAC addresses, IP addresses and prefixes in their one order."""
+    macs, *families = by_family(texts)
+    networks = [sorted(ipaddress.ip_network(text) for text in family) for family in families]
+    return (*sorted(macs), *(short(one) for family in networks for one in family))
+
+
+def short(network: t.Any) -> str:
+    """Return an IP network as text, one address without its length."""
+    return str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Plans guards: one step for each NIC. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard, Host, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Change, Impact, Journal, Plan, Step
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice, did_you_mean, suggest
+
+# Actions in the journal: the rules in the kernel, and the file.
+RULES, STORE = "rules", "store"
+
+
+def plan(
+    desired: t.Sequence[Desired], host: Host, guests: t.Mapping[str, str] | None = None, *, persistent: bool = True
+) -> Plan[State]:
+    """Plan all declared guards.
+
+    ``guests`` are the links of running guests by the path of their entry, as libvirt has them: a guest may have given
+    its link another address.
+
+    :raises MacvtapError: a link does not exist, or a NIC is declared twice.
+    """
+    steps: dict[str, Step[State]] = {}
+    paths: dict[str, str] = {}
+    for entry in desired:
+        mac = mac_of(entry, host)
+        if mac in paths:
+            raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
+        paths[mac] = entry.path or "the module's own options"
+        before = host.state(mac)
+        steps[mac] = step_between(before, after(entry, mac, host, (guests or {}).get(entry.path), persistent))
+    return Plan(tuple(steps.values()))
+
+
+def after(entry: Desired, mac: str, host: Host, guest: str | None, persistent: bool) -> State:
+    """Return what an entry makes of the guard of a NIC."""
+    if not entry.present:
+        return State(mac)
+    guard = entry.guard(mac)
+    links = {link.name for link in host.links.values() if link.mac == mac}
+    links |= {entry.link} if entry.link is not None else set()
+    links |= {guest} if guest is not None and guest in host.links else set()
+    return State(mac, guard if persistent else None, guard, tuple(sorted(links)))
+
+
+def mac_of(entry: Desired, host: Host) -> str:
+    """Return the address of the NIC that an entry is about.
+
+    :raises MacvtapError: its link does not exist.
+    """
+    if entry.mac is not None:
+        return entry.mac
+    link = host.links.get(entry.link or "")
+    if link is not None:
+        return link.mac
+    bound = next((one.mac for one in host.bindings if one.link == entry.link), None)
+    if not entry.present and bound is not None:
+        return bound
+    message = f"no macvtap link {entry.link} exists{did_you_mean(suggest(entry.link or '', host.links))}"
+    raise MacvtapError(message, path=join_path(entry.path, "link"))
+
+
+def step_between(before: State, planned: State) -> Step[State]:
+    """Return the step from one state of a guard to another."""
+    changes = tuple(_changes(before, planned))
+    return Step(planned.mac, before, planned, changes, view(before), view(planned))
+
+
+def _changes(before: State, planned: State) -> t.Iterator[Change]:
+    def change(field: str, old: t.Any, new: t.Any) -> Change:
+        return Change(planned.mac, field, old, new, Impact.IN_PLACE)
+
+    current, wished = _options(before), _options(planned)
+    if before.exists != planned.exists:
+        yield change("state", *("present" if one.exists else "absent" for one in (before, planned)))
+    elif planned.exists:
+        yield from (change(key, current.get(key), wished[key]) for key in wished if current.get(key) != wished[key])
+    if before.exists and planned.exists:
+        if _loaded(before) != _loaded(planned):
+            yield change("rules", _loaded(before), _loaded(planned))
+        if before.stored != planned.stored:
+            yield change("persistent", *(one.stored is not None for one in (before, planned)))
+        if before.links != planned.links:
+            yield change("links", list(before.links), list(planned.links))
+
+
+def _options(state: State) -> dict[str, t.Any]:
+    guard = state.active or state.stored
+    return guard.options if guard is not None else {}
+
+
+def _loaded(state: State) -> str:
+    return "modified" if state.modified else "missing" if state.active is None else "loaded"
+
+
+def view(state: State) -> dict[str, t.Any] | str:
+    """Return a state as a diff shows it."""
+    if not state.exists:
+        return ""
+    return {
+        **_options(state),
+        "links": list(state.links),
+        "persistent": state.stored is not None,
+        "rules": _loaded(state),
+    }
+
+
+def undo(journal: Journal[State], host: Host) -> Plan[State]:
+    """Plan the inverse of what the journal has. What others have changed meanwhile is left, with a warning."""
+    steps, warnings = [], []
+    for step in journal.steps:
+        if step.before is None or step.after is None:
+            continue
+        current, foreign = host.state(step.target), False
+        former = current
+        if journal.contains(step, RULES):
+            if _kernel(current) == _kernel(step.after):
+                former = replace(
+                    former, active=step.before.active, links=step.before.links, modified=step.before.modified
+                )
+            else:
+                foreign = _kernel(current) != _kernel(step.before)
+        if journal.contains(step, STORE):
+            if current.stored == step.after.stored:
+                former = replace(former, stored=step.before.stored)
+            else:
+                foreign = foreign or current.stored != step.before.stored
+        if former.modified and not current.modified:
+            # Rules that this collection did not write are not known to it as a whole.
+            former, foreign = replace(former, modified=False, active=None), True
+        if foreign:
+            warnings.append(f"the guard of {step.target} is not as it was, because others have changed it as well")
+        steps.append(step_between(current, former))
+    return Plan(tuple(steps), tuple(warnings))
+
+
+def _kernel(state: State) -> tuple[Guard | None, tuple[str, ...], bool]:
+    return state.active, state.links, state.modified
+
+
+def predicted(planned: Plan[State], host: Host) -> dict[str, State]:
+    """Return the guards as they will be after ``planned``."""
+    return {**host.guards, **{step.target: step.after for step in planned.steps if step.after is not None}}
+
+
+def report(state: State) -> dict[str, t.Any]:
+    """Return what the modules return of a guard."""
+    guard = state.active or state.stored or Guard(state.mac)
+    return {
+        "mac": state.mac,
+        "links": list(state.links),
+        **guard.options,
+        "persistent": state.stored is not None,
+        "rules": _loaded(state),
+    }

@@ -1,0 +1,1 @@
+"""This collection's table of nftables."""

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter for this collection's table of nftables, through libnftables and its JSON (libnftables-json(5)).
+
+No program is run. The library python3-nftables works in the network namespace of the
+process. Version 1.0.6 of Debian 12 is enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+# One table for all of this collection, so that what others have in nftables is never touched.
+NAME, FAMILY = "linuxvirt_macvtap", "netdev"
+# An object or a command as libnftables has it: {"rule": {...}}, {"add": {"rule": {...}}}
+Object = t.Dict[str, t.Any]
+_MISSING = "No such file or directory"
+_HINTS = {
+    "Operation not permitted": "this user may not change nftables. Set become: true",
+    "Operation not supported": "the kernel does not support it. Filtering what a link sends needs Linux 5.16 or newer",
+    "Protocol not supported": "the kernel has no nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_NETDEV)",
+}
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a set. ``value`` has as many parts as the set's type: ``("52:54:00:00:00:01", "192.0.2.1")``.
+
+    ``timeout`` and ``expires`` are in seconds, None for an element that stays.
+    """
+
+    value: tuple[str, ...]
+    timeout: int | None = None
+    expires: int | None = None
+
+    @property
+    def age(self) -> int | None:
+        """Seconds since the element was last added or updated, None if the kernel does not know."""
+        return None if self.timeout is None or self.expires is None else max(0, self.timeout - self.expires)
+
+
+class Table:
+    """The table ``name``. Several packages have their own chains and sets in it, and touch no others."""
+
+    def __init__(self, name: str = NAME, family: str = FAMILY) -> None:
+        self.name, self.family = name, family
+        self._library: t.Any = None
+
+    def read(self) -> list[Object] | None:
+        """Return the table's objects in the kernel's order, with handles and counters; None without such a table."""
+        return self._listed({"table": {"family": self.family, "name": self.name}})
+
+    def read_chain(self, name: str) -> list[Object] | None:
+        """Return the objects of one chain; None without it."""
+        return self._listed({"chain": {"family": self.family, "table": self.name, "name": name}})
+
+    def replace(self, commands: t.Sequence[Object]) -> None:
+        """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.
+
+        A set that rules update is added in one transaction with such a rule, and only if it is missing: the JSON of
+        1.0.6 has no flag dynamic, which the library sets by itself then, and the kernel refuses a set with other flags.
+
+        :raises MacvtapError: nothing was changed.
+        """
+        table = {"add": {"table": {"family": self.family, "name": self.name}}}
+        code, _output, error = self._nft().json_cmd({"nftables": [table, *commands]})
+        if code:
+            raise _refused(error)
+
+    def elements(self, set_name: str) -> tuple[Element, ...]:
+        """Return the elements of a set, in the kernel's order; () without that set."""
+        what = {"set": {"family": self.family, "table": self.name, "name": set_name}}
+        listed = self._listed(what) or []
+        found: Object = next((one["set"] for one in listed if "set" in one), {})
+        return tuple(element(one, found.get("timeout")) for one in found.get("elem", ()))
+
+    def _listed(self, what: Object) -> list[Object] | None:
+        # As JSON, which takes any name. In a text, words of the language are no names.
+        code, output, error = self._nft().json_cmd({"nftables": [{"list": what}]})
+        if code and _MISSING in error:
+            return None
+        if code:
+            raise _refused(error)
+        return [one for one in output["nftables"] if "metainfo" not in one] if output else []
+
+    def _nft(self) -> t.Any:
+        if self._library is None:
+            try:
+                self._library = _deps.load("nftables").Nftables()
+            except OSError as exc:
+                raise MacvtapError(f"libnftables, which python3-nftables uses, cannot be loaded: {exc}") from exc
+            self._library.set_json_output(True)
+            self._library.set_handle_output(True)
+        return self._library
+
+    def close(self) -> None:
+        """Close the library's socket now, and not when the object is collected."""
+        with contextlib.suppress(AttributeError):
+            del self._library
+        self._library = None
+
+
+def element(data: t.Any, timeout: int | None = None) -> Element:
+    """Return one element of a set, from the JSON of libnftables. ``timeout`` is that of the set, its default."""
+    inner = data.get("elem", data) if isinstance(data, dict) else data
+    value = inner.get("val", inner) if isinstance(inner, dict) else inner
+    parts = value["concat"] if isinstance(value, dict) and "concat" in value else [value]
+    known = inner if isinstance(inner, dict) else {}
+    return Element(tuple(_text(part) for part in parts), known.get("timeout", timeout), known.get("expires"))
+
+
+def _text(part: t.Any) -> str:
+    if isinstance(part, dict) and "prefix" in part:
+        return f"{part['prefix']['addr']}/{part['prefix']['len']}"
+    if isinstance(part, dict) and "range" in part:
+        return "-".join(map(str, part["range"]))
+    return str(part)
+
+
+def _refused(error: str) -> MacvtapError:
+    """Return the library's error as one line: it shows each command that was not carried out, and why."""
+    lines = [line.strip() for line in error.splitlines() if "Error:" in line]
+    message = lines[0].partition("Error:")[2].strip() if lines else " ".join(error.split())
+    hint = next((hint for known, hint in _HINTS.items() if known in message), "")
+    return MacvtapError(f"nftables refused it: {message}" + (f"; {hint}" if hint else ""))

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""macvtap_guard against the real kernel: what a hostile guest and an honest one get onto the LAN."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import subprocess
+import sys
+import typing as t
+
+import guest_frames
+import namespaces
+import pytest
+from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, NEIGHBOUR, OWN
+from support import ROOT_ONLY
+
+pytestmark = ROOT_ONLY
+ADDRESSES = [IP4, IP6]
+OWN_NAMES = [f"own {name}" for name in OWN]
+
+
+class Guarded:
+    """A namespace with a guest's link, macvtap0, and a neighbour's on the same uplink."""
+
+    def __init__(self, netns: namespaces.Namespace) -> None:
+        self.netns = netns
+
+    def run(self, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        given = {
+            "persistent": False,
+            **({} if {"guards", "mac", "link"} & {*params} else {"link": "macvtap0"}),
+            **params,
+        }
+        result = self.netns.run(given, module="macvtap_guard", check=check, diff=True)
+        assert not result.get("failed"), result
+        return result
+
+    def info(self) -> dict[str, t.Any]:
+        (found,) = self.netns.run({"macs": [MAC]}, module="macvtap_guard_info")["guards"]
+        return t.cast("dict[str, t.Any]", found)
+
+    def counted(self) -> dict[str, int]:
+        return {kind: one["packets"] for kind, one in self.info()["counters"].items() if one["packets"]}
+
+    def passes(self, *names: str) -> list[str]:
+        """Let the guest send these frames, or all, and return the names of those that arrive elsewhere."""
+        command = [*self.netns.prefix, sys.executable, guest_frames.__file__, "macvtap0", "macvtap1", "far0", *names]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return t.cast("list[str]", json.loads(done.stdout))
+
+
+def add_link(netns: namespaces.Namespace, name: str, mac: str) -> None:
+    netns.ip("link", "add", name, "link", "eth0", "address", mac, "type", "macvtap", "mode", "bridge")
+    set_up(netns, name)
+
+
+def set_up(netns: namespaces.Namespace, name: str) -> None:
+    """Set a link up on which the host itself sends nothing: it has no address from the moment when it is up."""
+    netns.ip("link", "set", name, "addrgenmode", "none")
+    netns.ip("link", "set", name, "up")
+
+
+@pytest.fixture(scope="module")
+def _netns() -> t.Iterator[namespaces.Namespace]:
+    with namespaces.made(f"macvtap-guard-{os.getpid()}") as made:
+        for end in ("eth0", "far0"):
+            made.ip("link", "set", end, "down")
+            set_up(made, end)
+        yield made
+
+
+@pytest.fixture
+def guest(_netns: namespaces.Namespace) -> t.Iterator[Guarded]:
+    for name, mac in (("macvtap0", MAC), ("macvtap1", NEIGHBOUR)):
+        add_link(_netns, name, mac)
+    guarded = Guarded(_netns)
+    yield guarded
+    guarded.run(guards=[{"mac": one, "state": "absent"} for one in (MAC, NEIGHBOUR)])
+    _netns.clear()
+
+
+def test_what_is_forged_passes_without_a_guard_and_not_with_it(guest: Guarded) -> None:
+    assert guest.passes() == [*OWN_NAMES, *FORGED]
+    guest.run(addresses=ADDRESSES)
+    assert guest.passes() == OWN_NAMES
+    assert guest.counted() == collections.Counter(kind for kind, _frame in FORGED.values())
+    guest.run(state="absent")
+    assert guest.passes("mac", "arp-reply") == ["mac", "arp-reply"]
+
+
+def test_what_would_be_dropped_is_counted_first(guest: Guarded) -> None:
+    guest.run(addresses=ADDRESSES, policy="count")
+    assert guest.passes() == [*OWN_NAMES, *FORGED]
+    counted = guest.counted()
+    # Of an own MAC address alone, a frame can count for several kinds.
+    assert {*counted} == {kind for kind, _frame in FORGED.values()}
+
+
+def test_without_addresses_it_is_about_macs_and_servers(guest: Guarded) -> None:
+    guest.run()
+    passed = guest.passes()
+    assert [name for name in passed if name in OWN_NAMES] == OWN_NAMES
+    dropped = {FORGED[name][0] for name in FORGED if name not in passed}
+    assert {FORGED[name][0] for name in passed if name not in OWN_NAMES} == {"arp", "address", "nd"}
+    assert {"mac", "ethertype", "dhcp_server", "router_advertisement"} <= dropped
+    assert {"arp-mac-inside", "nd-advert-option", "nd-advert-second-option"}.isdisjoint(passed)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"other_macs": True}, ["mac", "arp-mac-inside"]),
+        ({"ethertypes": ["any"]}, ["vlan", "vlan-double", "stp", "lldp"]),
+        ({"ethertypes": ["arp", "0x88cc"]}, ["lldp"]),
+        ({"dhcp_server": True}, ["dhcp-server", "dhcpv6-server"]),
+        ({"router_advertisements": True, "addresses": ADDRESSES}, ["router-advert", "redirect"]),
+        ({"addresses": [IP4, "2001:db8::/64"]}, ["nd-advert", "nd-duplicate", "ip6-source"]),
+        ({"addresses": [IP4, "fe80::/10"]}, ["ip6-router-source", "nd-advert-router"]),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
+)
+def test_what_is_allowed_passes(guest: Guarded, options: dict[str, t.Any], names: list[str]) -> None:
+    guest.run(**options)
+    assert guest.passes(*names) == names
+
+
+def test_peers_are_all_that_a_guest_reaches(guest: Guarded) -> None:
+    names = ["own ip4", "own ip4-to-neighbour", "own ip6", "own dhcp-renewal", "own dhcp-client", "own nd-solicit"]
+    guest.run(peers=["192.0.2.99"])
+    assert guest.passes(*names) == [name for name in names if name != "own dhcp-renewal"]
+    guest.run(peers=[guest_frames.FOREIGN])
+    assert guest.passes(*names) == [name for name in names if name != "own ip4-to-neighbour"]
+
+
+def test_a_guest_has_as_many_addresses_as_it_may_learn(guest: Guarded) -> None:
+    guest.run(addresses=["learned"])
+    names = ["own dhcp-client", "own nd-duplicate", "own arp-request", "arp-reply", "ip4-source", "own ip4", "ip6-none"]
+    assert guest.passes(*names) == ["own dhcp-client", "own nd-duplicate", "own arp-request", "own ip4"]
+    assert guest.info()["learned"] == [IP4, IP6]
+    # What it has learned stays when something else changes.
+    guest.run(addresses=["learned"], dhcp_server=True)
+    assert guest.passes("arp-reply", "own ip4") == ["own ip4"]
+    assert FOREIGN6 not in guest.info()["learned"]
+
+
+def test_more_frames_than_the_rate_are_dropped(guest: Guarded) -> None:
+    guest.run(rate=1, policy="count")
+    assert guest.passes("own ip4", "own ip4", "own ip4", "own ip4") == ["own ip4"] * 4
+    assert guest.counted()["rate"] > 0
+
+
+def test_the_same_again_changes_nothing_and_check_mode_predicts(guest: Guarded) -> None:
+    given: dict[str, t.Any] = {"addresses": ADDRESSES, "peers": ["192.0.2.0/24", "52:54:00:00:00:01"], "rate": 5000}
+    predicted = guest.run(check=True, **given)
+    assert guest.netns.run({}, module="macvtap_guard_info")["guards"] == []
+    assert guest.run(**given)["guards"] == predicted["guards"]
+    assert guest.run(**given)["changed"] is False
+    changed = guest.run(**{**given, "rate": 0})
+    assert [(one["field"], one["before"], one["after"]) for one in changed["changes"]] == [("rate", 5000, 0)]
+
+
+def test_a_name_that_another_link_gets_has_no_guard(guest: Guarded) -> None:
+    guest.run()
+    guest.netns.ip("link", "del", "macvtap0")
+    add_link(guest.netns, "macvtap0", guest_frames.FOREIGN)
+    assert guest.info()["links"] == []
+    # Otherwise this guest, whose own address that is, would be cut off.
+    assert guest.passes("mac", "own ip4") == ["mac", "own ip4"]
+
+
+def test_rules_of_others_are_seen_and_replaced(guest: Guarded) -> None:
+    guest.run()
+    chain = f"guard_{MAC.replace(':', '')}"
+    code = (
+        "import nftables; n = nftables.Nftables(); "
+        f"print(n.cmd('insert rule netdev linuxvirt_macvtap {chain} accept')); "
+        "print(n.cmd('add table netdev foreign')); print(n.cmd('add chain netdev foreign kept'))"
+    )
+    subprocess.run([*guest.netns.prefix, sys.executable, "-c", code], check=True)
+    assert guest.passes("mac") == ["mac"]
+    assert guest.info()["rules"] == "modified"
+    changes = guest.run()["changes"]
+    assert ("rules", "modified", "loaded") in [(one["field"], one["before"], one["after"]) for one in changes]
+    assert guest.passes("mac") == []
+    listed = "import nftables; n = nftables.Nftables(); print(n.cmd('list table netdev foreign')[1])"
+    done = subprocess.run(
+        [*guest.netns.prefix, sys.executable, "-c", listed], check=True, capture_output=True, text=True
+    )
+    assert "chain kept" in done.stdout
+
+
+def test_all_of_a_task_or_nothing(guest: Guarded) -> None:
+    entries = [{"mac": MAC}, {"link": "missing"}]
+    failed = guest.netns.run({"guards": entries, "persistent": False}, module="macvtap_guard")
+    assert failed["msg"].startswith("guards[1].link: no macvtap link missing exists")
+    assert guest.netns.run({}, module="macvtap_guard_info")["guards"] == []

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Plans of guards, and their undo."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
+    Binding,
+    Guard,
+    GuestLink,
+    Host,
+    State,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
+
+A, B = "52:54:00:00:0a:01", "52:54:00:00:0a:02"
+LINKS = {"macvtap0": GuestLink("macvtap0", 7, A), "macvtap1": GuestLink("macvtap1", 8, B)}
+GUARD = Guard(A)
+ABSENT = State(A)
+GUARDED = State(A, GUARD, GUARD, ("macvtap0",))
+
+
+def host_with(*states: State, links: t.Mapping[str, GuestLink] | None = None, bindings: t.Any = ()) -> Host:
+    return Host({one.mac: one for one in states}, LINKS if links is None else links, bindings)
+
+
+def plan(host: Host, *entries: dict[str, t.Any], **how: t.Any) -> t.Any:
+    return planner.plan([options.desired(f"guards[{n}]", one) for n, one in enumerate(entries)], host, **how)
+
+
+def changes(planned: t.Any) -> list[tuple[str, t.Any, t.Any]]:
+    return [(one.field, one.before, one.after) for one in planned.changes]
+
+
+@pytest.mark.parametrize("entry", [{"mac": A}, {"link": "macvtap0"}], ids=["mac", "link"])
+def test_a_guard_is_on_the_links_of_its_nic(entry: dict[str, t.Any]) -> None:
+    planned = plan(host_with(), entry)
+    assert changes(planned) == [("state", "absent", "present")]
+    assert planned.steps[0].after == GUARDED
+    assert plan(host_with(GUARDED), entry).changed is False
+
+
+def test_a_guest_that_does_not_run_has_a_guard_without_links() -> None:
+    assert plan(host_with(links={}), {"mac": A}).steps[0].after == State(A, GUARD, GUARD)
+
+
+def test_a_running_guest_may_have_another_address_on_its_link() -> None:
+    links = {"macvtap5": GuestLink("macvtap5", 9, "52:54:00:ff:ff:ff")}
+    (step,) = plan(host_with(links=links), {"mac": A}, guests={"guards[0]": "macvtap5"}).steps
+    assert step.after.links == ("macvtap5",)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (replace(GUARDED, links=()), [("links", [], ["macvtap0"])]),
+        (replace(GUARDED, stored=None), [("persistent", False, True)]),
+        (replace(GUARDED, active=None, links=()), [("rules", "missing", "loaded"), ("links", [], ["macvtap0"])]),
+        (replace(GUARDED, active=None, modified=True), [("rules", "modified", "loaded")]),
+        (replace(GUARDED, active=Guard(A, rate=5)), [("rate", 5, 0)]),
+        (replace(GUARDED, stored=Guard(A, rate=5)), [("persistent", True, True)]),
+    ],
+)
+def test_only_what_differs_changes(state: State, expected: list[t.Any]) -> None:
+    planned = plan(host_with(state), {"mac": A})
+    assert changes(planned) == expected
+    assert planned.steps[0].after == GUARDED
+
+
+def test_a_removed_guard_leaves_nothing() -> None:
+    absent = {"mac": A, "state": "absent"}
+    assert changes(plan(host_with(GUARDED), absent)) == [("state", "present", "absent")]
+    assert plan(host_with(), absent).changed is False
+    # Also by the name of a link that is gone.
+    host = host_with(GUARDED, links={}, bindings=(Binding("macvtap0", A, 7),))
+    assert plan(host, {"link": "macvtap0", "state": "absent"}).steps[0].after == State(A)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([{"link": "macvtap9"}], r"guards\[0\].link: no macvtap link macvtap9 exists; did you mean macvtap"),
+        ([{"mac": A}, {"link": "macvtap0"}], rf"guards\[1\]: the NIC {A} is declared twice, here and in guards\[0\]"),
+        ([{"mac": A.upper()}, {"mac": A}], "declared twice"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(entries: list[dict[str, t.Any]], message: str) -> None:
+    with pytest.raises(MacvtapError, match=message):
+        plan(host_with(), *entries)
+
+
+def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
+    """Undo the run that has changed ``before`` to GUARDED, and has begun so much of it, where there is ``now``."""
+    step = planner.step_between(before, GUARDED)
+    journal: Journal[State] = Journal()
+    for action in begun:
+        journal.record(step, action)
+    return planner.undo(journal, host_with(now))
+
+
+def test_undo_takes_back_what_the_run_has_done() -> None:
+    both = (planner.RULES, planner.STORE)
+    assert undo(both, GUARDED).steps[0].after == State(A)
+    assert undo((planner.RULES,), replace(GUARDED, stored=None)).steps[0].after == State(A)
+    # The kernel refused the rules, or the file could not be written.
+    assert undo((planner.RULES,), State(A)).changed is False
+    former = State(A, Guard(A, rate=5), Guard(A, rate=5), ("macvtap0",))
+    assert undo(both, GUARDED, former).steps[0].after == former
+    assert undo(both, GUARDED, former).warnings == ()
+
+
+def test_undo_leaves_what_others_have_changed_and_says_so() -> None:
+    other = replace(GUARDED, active=Guard(A, rate=9))
+    undone = undo((planner.RULES, planner.STORE), other)
+    assert undone.steps[0].after == replace(other, stored=None)
+    assert "others have changed it" in undone.warnings[0]
+    # Rules that were not this collection's cannot be restored.
+    modified = replace(GUARDED, active=None, modified=True)
+    assert undo((planner.RULES,), GUARDED, modified).warnings
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ("<interface type='direct'><mac address='52:54:00:00:0A:01'/><target dev='lo'/></interface>", [("lo", A)]),
+        ("<interface type='direct'><mac address='52:54:00:00:0a:01'/></interface>", []),
+        ("<interface type='direct'><target dev='lo'/></interface>", []),
+        ("<hostdev><mac address='52:54:00:00:0a:01'/><target dev='lo'/></hostdev>", []),
+    ],
+)
+def test_the_program_knows_a_domains_links(document: str, found: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "_is_macvtap", lambda _link: True)
+    assert loader.nics(f"<domain><devices>{document}</devices></domain>") == found
+
+
+def test_a_links_chain_has_a_name_that_nftables_can_read() -> None:
+    assert loader.chain_of("macvtap0") == "link_macvtap0"
+    names = ["mt-0", "mt_0", "mt.0", "mt@0", "mté", "mt_40_0"]
+    assert len({loader.chain_of(name) for name in names}) == len(names)
+    assert all(loader.chain_of(name).isascii() for name in names)

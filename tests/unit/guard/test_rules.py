@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""From options to rules of nftables and back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import host, model, options, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
+
+MAC = "52:54:00:00:0a:01"
+_NETWORKS4 = st.tuples(st.integers(1, 0xDFFFFFFF), st.integers(8, 32)).map(
+    lambda pair: f"{_dotted(pair[0] >> (32 - pair[1]) << (32 - pair[1]))}/{pair[1]}"
+)
+_NETWORKS6 = st.tuples(st.integers(0, (1 << 64) - 1), st.sampled_from((48, 64, 128))).map(
+    lambda pair: f"2001:db8:{pair[0] >> 48 & 0xFFFF:x}:{pair[0] >> 32 & 0xFFFF if pair[1] > 48 else 0:x}::/{pair[1]}"
+)
+_MACS = st.integers(0, 0xFFFFFF).map(lambda n: f"52:54:00:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}")
+_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "policy": st.sampled_from(("drop", "count")),
+        "other_macs": st.booleans(),
+        "addresses": st.just(["learned"]) | st.lists(_NETWORKS4 | _NETWORKS6, max_size=5),
+        "ethertypes": st.lists(st.sampled_from(("ip", "ip6", "arp", "0x88cc", "0x8809")), min_size=1),
+        "peers": st.lists(_NETWORKS4 | _NETWORKS6 | _MACS, max_size=4),
+        "dhcp_server": st.booleans(),
+        "router_advertisements": st.booleans(),
+        "rate": st.integers(0, 1000000),
+    },
+)
+
+
+def _dotted(number: int) -> str:
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+
+
+def guard_of(**given_options: t.Any) -> Guard:
+    return options.desired("", {"mac": MAC, **given_options}).guard(MAC)
+
+
+@given(_OPTIONS)
+def test_a_guard_is_read_back_from_its_rules(given_options: dict[str, t.Any]) -> None:
+    guard = guard_of(**given_options)
+    # As the kernel lists them: sets in another order.
+    listed = json.loads(json.dumps(rules.render(guard)), object_hook=_reversed_sets)
+    assert parsing.parse(MAC, listed) == guard
+    assert host.from_store(MAC, json.loads(json.dumps(host.to_store(guard)))) == guard
+
+
+def _reversed_sets(one: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"set": one["set"][::-1]} if isinstance(one.get("set"), list) else one
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda listed: listed.pop(),
+        lambda listed: listed.insert(0, {"expr": [{"accept": None}]}),
+        lambda listed: listed[0].pop("comment"),
+        lambda listed: listed[0]["expr"].append({"accept": None}),
+        lambda listed: listed[1].update(expr=[]),
+        lambda listed: listed[0]["expr"].pop(),
+    ],
+)
+def test_rules_of_others_are_no_guard(edit: t.Callable[[list[t.Any]], t.Any]) -> None:
+    listed = copy.deepcopy(rules.render(guard_of(addresses=["192.0.2.1"])))
+    edit(listed)
+    assert parsing.parse(MAC, listed) is None
+
+
+@pytest.mark.parametrize(
+    ("given_options", "message"),
+    [
+        ({"addresses": ["192.0.2.1/24"]}, r"addresses\[0\]: .*did you mean 192.0.2.0/24 or 192.0.2.1"),
+        ({"addresses": ["web1"]}, r"addresses\[0\]: 'web1' is not an IP address"),
+        ({"addresses": ["224.0.0.1"]}, r"addresses\[0\]: 224.0.0.1 is not an address that a guest can have"),
+        ({"addresses": ["0.0.0.0"]}, r"addresses\[0\]: 0.0.0.0 is not an address"),  # noqa: S104
+        ({"addresses": ["192.0.2.1", "learned"]}, "addresses: learned cannot be combined"),
+        ({"ethertypes": ["ipx"]}, r"ethertypes\[0\]: 'ipx' is not an EtherType"),
+        ({"ethertypes": ["0x10"]}, r"ethertypes\[0\]: '0x10' is not an EtherType"),
+        ({"ethertypes": []}, "ethertypes: the guest could send nothing at all"),
+        ({"ethertypes": ["vlan"], "addresses": ["192.0.2.1"]}, "ethertypes: within VLAN tags no address is checked"),
+        ({"peers": ["ff:ff:ff:ff:ff:ff"]}, r"peers\[0\]: .*broadcast address"),
+        ({"peers": ["ff02::1"]}, r"peers\[0\]: ff02::1 is always allowed"),
+        ({"rate": -1}, "rate: -1 is not between"),
+        ({"link": "macvtap0"}, "mac: set mac or link, and not both"),
+        ({"mac": None, "link": "a/b"}, "link: 'a/b' is not a valid link name"),
+        ({"mac": None, "link": "mt0", "domain": "web1"}, "mac: mac is required with domain"),
+    ],
+)
+def test_what_is_no_guard_is_refused(given_options: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(MacvtapError, match=message):
+        options.desired("", {"mac": MAC, **given_options}).guard(MAC)
+
+
+@pytest.mark.parametrize(
+    ("given_addresses", "addresses"),
+    [
+        ([], ()),
+        (["learned"], ("learned",)),
+        (["192.0.2.10"], ("192.0.2.10", "fe80::5054:ff:fe00:a01")),
+        (["2001:db8::/65", "2001:db8::8000:0:0:0/65"], ("2001:db8::/64", "fe80::5054:ff:fe00:a01")),
+        (["fe80::/10"], ("fe80::/10",)),
+        (["fe80::7"], ("fe80::7",)),
+        (["::/0", "192.0.2.1", "192.0.2.0/24"], ("192.0.2.0/24", "::/0")),
+    ],
+)
+def test_a_guest_has_its_own_link_local_address(given_addresses: list[str], addresses: tuple[str, ...]) -> None:
+    assert guard_of(addresses=given_addresses).addresses == addresses
+
+
+def test_a_guest_that_is_watched_loses_nothing() -> None:
+    for given_options in ({}, {"addresses": ["learned"]}, {"addresses": ["192.0.2.1"], "peers": ["192.0.2.2"]}):
+        verdicts = [one for rule in rules.render(guard_of(policy="count", **given_options)) for one in rule["expr"]]
+        assert {"drop": None} not in verdicts
+        assert {"drop": None} in [one for rule in rules.render(guard_of(**given_options)) for one in rule["expr"]]
+
+
+def test_the_names_of_chains_and_sets_have_the_address() -> None:
+    for name in (rules.chain_name(MAC), *rules.set_names(MAC)):
+        assert rules.mac_of(name) == MAC
+    for name in ("guard_", "guard_52540000", "link_macvtap0", "other_525400000a01", "guard_525400000aZZ"):
+        assert rules.mac_of(name) is None
+    assert model.link_local(MAC) == "fe80::5054:ff:fe00:a01"
