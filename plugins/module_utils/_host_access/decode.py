@@ -18,9 +18,10 @@ _DADFAILED, _TENTATIVE, _PERMANENT = 0x08, 0x40, 0x80
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = (
     1, 4, 5, 6, 7, 9, 15, 18, 30,
 )  # fmt: skip
-_NDA_DST, _NDA_LLADDR = 1, 2  # include/uapi/linux/neighbour.h
+_NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO = 1, 2, 3  # include/uapi/linux/neighbour.h
 _LOCAL, _CLONED = 255, 0x200
 _U32 = struct.Struct("=I").unpack_from
+_NDMSG = struct.Struct("=4xiH").unpack_from  # index of the link, state
 _NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index of the link
 
 
@@ -41,14 +42,34 @@ def route_of(body: bytes | None) -> tuple[int, str | None]:
     return (_U32(attrs[_RTA_OIF])[0] if _RTA_OIF in attrs else 0), _gateway(attrs)
 
 
+class Neighbour(t.NamedTuple):
+    """An entry of the neighbour table; ``link`` is the index of its link, ``state`` an NUD_ value.
+
+    ``confirmed`` is how many clock ticks ago the neighbour was last known to be there, None if unknown.
+    """
+
+    address: str
+    mac: str
+    link: int
+    state: int
+    confirmed: int | None
+
+
 def neighbours(bodies: t.Sequence[bytes]) -> dict[str, str]:
     """Return the MAC address at which the host last saw each IP address."""
-    found = {}
+    return {one.address: one.mac for one in neighbour_entries(bodies)}
+
+
+def neighbour_entries(bodies: t.Sequence[bytes]) -> list[Neighbour]:
+    """Return the entries with a MAC address."""
+    found = []
     for body in bodies:
         attrs = rtnetlink.attributes(body, rtnetlink.NDMSG_BYTES, len(body))
-        address, mac = attrs.get(_NDA_DST, b""), attrs.get(_NDA_LLADDR, b"")
+        address, mac, cache = (attrs.get(kind, b"") for kind in (_NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO))
         if len(address) in (4, 16) and len(mac) == 6:
-            found[_text(address)] = mac.hex(":")
+            index, state = _NDMSG(body)
+            confirmed = _U32(cache)[0] if len(cache) >= 4 else None
+            found.append(Neighbour(_text(address), mac.hex(":"), index, state, confirmed))
     return found
 
 

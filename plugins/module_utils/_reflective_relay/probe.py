@@ -8,29 +8,17 @@ import contextlib
 import os
 import select
 import socket
-import struct
 import time
 import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import messages, netns, rtnetlink
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import ADDRGENMODES, MODES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import packets, temporary
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import frames
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay.model import ProbeReplies
 
-# All protocols: these sockets receive frames before the macvlan driver consumes them (all of them in mode passthru).
-# Sockets for one ethertype would come after it.
-_ETH_P_ALL = 3
-_SO_ATTACH_FILTER = 26
-_SOL_PACKET, _PACKET_IGNORE_OUTGOING, _PACKET_OUTGOING = 263, 23, 4
-# Of the two endpoints, in an otherwise empty namespace.
-_FIRST_INDEX, _GROUP = 1000, 1
-
-
-class _RefusedError(Exception):
-    """The kernel refuses the temporary links."""
+_SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 
 
 @dataclass
@@ -59,7 +47,7 @@ class _ProbePath:
         with contextlib.suppress(OSError):  # the parent was removed or set down
             data, address = self.receiving.recvfrom(2048)
             number = frames.read(data, self.cookie)
-            if number in self.sent and address[2] != _PACKET_OUTGOING:
+            if number in self.sent and address[2] != packets.PACKET_OUTGOING:
                 self.back.setdefault(number, time.perf_counter() - self.sent[number])
 
     def replies(self) -> ProbeReplies:
@@ -89,10 +77,9 @@ def ask(parents: t.Iterable[Link], *, method: str, timeout: float, count: int) -
                 ) from exc
             except OSError as exc:
                 failed[parent.name] = ProbeReplies(failure=f"no frame could be sent on {parent.name}: {exc.strerror}")
-            except _RefusedError as exc:
+            except temporary.RefusedError as exc:
                 failed[parent.name] = ProbeReplies(
-                    failure=f"the kernel refused two temporary links on {parent.name}: {exc}. They are impossible on a "
-                    "port of a bridge, and beside a link in mode passthru"
+                    failure=f"the kernel refused two temporary links on {parent.name}: {exc}. {temporary.REFUSED_HINT}"
                 )
         for number in range(count):
             for path in paths.values():
@@ -123,78 +110,23 @@ def _wait(paths: t.Sequence[_ProbePath], number: int, deadline: float) -> None:
 def _lower(parent: Link) -> t.Iterator[_ProbePath]:
     """Send from the parent's own address to itself: no switch learns a new one, and only a reflecting one replies."""
     cookie = os.urandom(frames.COOKIE_BYTES)
-    with _packet_socket() as sock:
+    with packets.packet_socket() as sock:
         _listen(sock, parent.name, cookie)
         yield _ProbePath(parent.mac or "", parent.mac or "", sock, sock, cookie)
 
 
 @contextlib.contextmanager
 def _endpoints(parent: Link) -> t.Iterator[_ProbePath]:
-    """Send from one temporary link in mode vepa to another.
-
-    They are macvlan links, which have no tap, in a network namespace of their own. It has no addresses, and ends with
-    this process.
-    """
+    """Send from one temporary link in mode vepa to another."""
     cookie = os.urandom(frames.COOKIE_BYTES)
-    macs = ["02:" + os.urandom(5).hex(":") for _number in range(2)]
-    with contextlib.ExitStack() as stack:
-        here = stack.enter_context(rtnetlink.open_socket())
-        with netns.fresh() as namespace:
-            there = stack.enter_context(rtnetlink.open_socket())
-            sending, receiving = (stack.enter_context(_packet_socket()) for _number in range(2))
-            _transact(here, [_create(parent, namespace, number, mac) for number, mac in enumerate(macs)])
-        # Immediately: the end of the namespace would do it a moment later.
-        stack.callback(rtnetlink.transact, there, [messages.delete_group(_GROUP)])
-        indexes = range(_FIRST_INDEX, _FIRST_INDEX + len(macs))
-        # Otherwise each would announce an IPv6 address on the LAN.
-        silent = (messages.addrgenmode(ADDRGENMODES["none"]),)
-        _transact(there, [messages.change(index, silent) for index in indexes])
-        up = rtnetlink.IFF_UP
-        _transact(there, [messages.change(index, (), up, up) for index in indexes])
-        sending.bind((_name(0), 0))
-        _listen(receiving, _name(1), cookie)
-        yield _ProbePath(macs[0], macs[1], sending, receiving, cookie)
-
-
-def _create(parent: Link, namespace: int, number: int, mac: str) -> bytes:
-    attrs = (
-        ("IFLA_IFNAME", _name(number)),
-        ("IFLA_LINK", parent.index),
-        ("IFLA_ADDRESS", mac),
-        ("IFLA_GROUP", _GROUP),
-        ("IFLA_NET_NS_FD", namespace),
-        messages.kind("macvlan", ("IFLA_MACVLAN_MODE", MODES["vepa"])),
-    )
-    return messages.create(attrs, 0, 0, index=_FIRST_INDEX + number)
-
-
-def _name(number: int) -> str:
-    return f"relay{number}"
-
-
-def _transact(sock: socket.socket, requests: t.Sequence[bytes]) -> None:
-    refused = [answer for answer in rtnetlink.transact(sock, requests) if answer is not None]
-    if refused:
-        raise _RefusedError(str(refused[0]))
-
-
-def _packet_socket() -> socket.socket:
-    # No protocol: it receives nothing until it is bound to one.
-    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
+    with temporary.links(parent, "vepa", 2) as (sending, receiving):
+        sending.socket.bind((sending.name, 0))
+        _listen(receiving.socket, receiving.name, cookie)
+        yield _ProbePath(sending.mac, receiving.mac, sending.socket, receiving.socket, cookie)
 
 
 def _listen(sock: socket.socket, link: str, cookie: bytes) -> None:
-    _attach(sock, frames.socket_filter(cookie))
+    packets.attach_filter(sock, frames.socket_filter(cookie))
     with contextlib.suppress(OSError):  # before Linux 4.20: receive() filters them
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    sock.bind((link, _ETH_P_ALL))
-
-
-def _attach(sock: socket.socket, program: bytes) -> None:
-    # In the kernel, so that a busy parent's traffic does not fill the socket.
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program) // 8, ctypes.addressof(buffer))
-    )
+    sock.bind((link, packets.ETH_P_ALL))

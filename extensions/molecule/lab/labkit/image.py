@@ -31,7 +31,7 @@ KERNEL = "linux-image-cloud-amd64"
 # The last one is for guest agents.
 MODULES = ("virtio_pci", "virtio_net", "8021q", "virtio_console")
 BUSYBOX = Path("/bin/busybox")
-SCRIPTS = ("etherping.py",)
+SCRIPTS = ("etherping.py", "qga.py")
 
 
 @dataclasses.dataclass(frozen=True)

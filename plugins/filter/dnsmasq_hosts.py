@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter dnsmasq_hosts: dHCP reservations for dnsmasq."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: dnsmasq_hosts
+short_description: DHCP reservations for dnsmasq
+version_added: 0.2.0
+description:
+  - Returns a line C(dhcp-host) for each NIC, to be a file in the directory of C(conf-dir), which dnsmasq reads when it
+    starts.
+options:
+  _input:
+    description:
+      - The NICs, each a dictionary. C(mac) and C(address) are required. C(addresses) is a list instead, with one IPv4
+        address at most. C(hostname), or else C(name), is the host name; without it there is none.
+      - Other keys do not matter, so the entries of a role's variables can be used as they are.
+      - A MAC address or an address that two of them have is an error.
+    type: list
+    elements: dict
+    required: true
+positional: _input
+author:
+  - linuxvirt.macvtap contributors (!UNKNOWN)
+"""
+
+EXAMPLES = r"""
+- name: Reserve the guests' addresses
+  ansible.builtin.copy:
+    content: "{{ guest_nics | linuxvirt.macvtap.dnsmasq_hosts }}"
+    dest: /etc/dnsmasq.d/guests.conf
+    mode: "0644"
+  vars:
+    guest_nics:
+      - {mac: "52:54:00:10:00:01", address: 192.0.2.10, hostname: web1}
+      - {mac: "52:54:00:10:00:02", addresses: [192.0.2.11, "2001:db8::11"]}
+  # dhcp-host=52:54:00:10:00:01,192.0.2.10,web1
+  # dhcp-host=52:54:00:10:00:02,192.0.2.11,[2001:db8::11]
+"""
+
+RETURN = r"""
+_value:
+  description: The lines, each with its end.
+  type: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import reservations
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+
+def dnsmasq_hosts(nics: t.Any) -> str:
+    """Return the reservations of ``nics``."""
+    try:
+        return reservations.dnsmasq(reservations.parse(nics))
+    except MacvtapError as exc:
+        raise AnsibleFilterError(f"dnsmasq_hosts: {exc}") from exc
+
+
+class FilterModule:
+    """The entry point for Ansible."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"dnsmasq_hosts": dnsmasq_hosts}

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter isc_hosts: dHCP reservations for ISC's dhcpd."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: isc_hosts
+short_description: DHCP reservations for ISC's dhcpd
+version_added: 0.2.0
+description:
+  - Returns a declaration C(host) for each NIC, to be included in C(dhcpd.conf) or C(dhcpd6.conf).
+  - The declarations are named after the MAC addresses.
+options:
+  _input:
+    description:
+      - The NICs, each a dictionary. C(mac) and C(address) are required. C(addresses) is a list instead, with one IPv4
+        address at most. C(hostname), or else C(name), is the host name; without it there is none.
+      - Other keys do not matter, so the entries of a role's variables can be used as they are.
+      - A MAC address or an address that two of them have is an error.
+    type: list
+    elements: dict
+    required: true
+  family:
+    description: Which addresses to reserve. NICs without any are left out.
+    type: str
+    choices: [ipv4, ipv6]
+    default: ipv4
+positional: _input, family
+author:
+  - linuxvirt.macvtap contributors (!UNKNOWN)
+"""
+
+EXAMPLES = r"""
+- name: Reserve the guests' addresses
+  ansible.builtin.copy:
+    content: "{{ [{'mac': '52:54:00:10:00:01', 'address': '192.0.2.10'}] | linuxvirt.macvtap.isc_hosts }}"
+    dest: /etc/dhcp/guests.conf
+    mode: "0644"
+  # host 52-54-00-10-00-01 {
+  #   hardware ethernet 52:54:00:10:00:01;
+  #   fixed-address 192.0.2.10;
+  # }
+"""
+
+RETURN = r"""
+_value:
+  description: The declarations.
+  type: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import reservations
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import FAMILIES
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+
+def isc_hosts(nics: t.Any, family: str = "ipv4") -> str:
+    """Return the reservations of ``nics``."""
+    if family not in FAMILIES:
+        raise AnsibleFilterError(f"isc_hosts: family: must be one of {', '.join(FAMILIES)}, not {family!r}")
+    try:
+        return reservations.isc(reservations.parse(nics), family)
+    except MacvtapError as exc:
+        raise AnsibleFilterError(f"isc_hosts: {exc}") from exc
+
+
+class FilterModule:
+    """The entry point for Ansible."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"isc_hosts": isc_hosts}

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The inventory plugin guests: the guests of all hypervisors, with the addresses to reach them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: guests
+short_description: Guests of all hypervisors, with the addresses to reach them
+version_added: 0.2.0
+author:
+  - linuxvirt.macvtap contributors (!UNKNOWN)
+description:
+  - Adds the libvirt guests of all hypervisors of an inventory as hosts, with the variable C(ansible_host), groups, and
+    a variable C(macvtap_guest) that has what M(linuxvirt.macvtap.macvtap_guest_addresses_info) returns of them.
+  - Runs that module on the hypervisors, all at the same time, over the connections that their inventory gives them. The
+    controller needs nothing but Ansible.
+  - A hypervisor that cannot be reached costs O(timeout) once, however many there are, and a warning.
+  - The name of the file must be C(macvtap_guests.yml) or end in C(.guests.yml); C(.yaml) is accepted as well.
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+options:
+  plugin:
+    description: The name of this plugin.
+    type: str
+    required: true
+    choices: [linuxvirt.macvtap.guests]
+  inventory:
+    description:
+      - Inventory sources that have the hypervisors. Relative paths are relative to this file.
+      - By default those that Ansible has read before this file. It reads the files of a directory in alphabetical
+        order.
+    type: list
+    elements: str
+  hypervisors:
+    description: A pattern that selects the hypervisors, such as the name of a group.
+    type: str
+    default: all
+  become:
+    description:
+      - Whether to become root on the hypervisors. Without root only what every user may read is known.
+    type: bool
+    default: true
+  uri:
+    description: URI of the libvirt daemon, on each hypervisor.
+    type: str
+    default: qemu:///system
+  timeout:
+    description: How many seconds connecting to a hypervisor may take.
+    type: int
+    default: 10
+  run_timeout:
+    description: How many seconds a hypervisor may take to answer, besides what O(listen) takes.
+    type: int
+    default: 60
+  forks:
+    description: How many hypervisors to ask at the same time.
+    type: int
+    default: 50
+  agent:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: bool
+    default: true
+  listen:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: int
+    default: 0
+  probe:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: bool
+    default: false
+  probe_networks:
+    description: As the option of M(linuxvirt.macvtap.macvtap_guest_addresses_info).
+    type: list
+    elements: str
+    default: []
+  ask_others:
+    description:
+      - Let the other hypervisors ask for guests that their own host cannot ask, such as those in mode V(private), and
+        for those of which it knows no address. They ask on the uplinks of their own running guests.
+      - With O(probe) only. Takes another run on all hypervisors, if there are such guests.
+    type: bool
+    default: true
+  prefer:
+    description:
+      - Which address becomes C(ansible_host), the best first. Each is V(ipv4), V(ipv6) or a network.
+      - Of several addresses that fit one, the surest is used. An address that fits none is not used.
+    type: list
+    elements: str
+    default: [ipv4, ipv6]
+  stale:
+    description: Whether an address that is V(stale) may become C(ansible_host), if no other fits the same preference.
+    type: bool
+    default: false
+  jump:
+    description:
+      - Connect to guests through their hypervisor, with its own connection variables. For guests that only the
+        hypervisor reaches, over its macvlan shim.
+      - Sets C(ansible_ssh_common_args), which is for the connection plugin C(ssh).
+    type: bool
+    default: false
+  group:
+    description: Name of the group that has all guests.
+    type: str
+    default: guests
+  group_by:
+    description:
+      - By what to group the guests, as in C(hypervisor_hv1), C(uplink_eth0), C(vlan_10), C(network_lan), C(mode_bridge)
+        and C(state_running). A guest with several NICs is in the groups of all.
+    type: list
+    elements: str
+    choices: [hypervisor, uplink, vlan, network, mode, state]
+    default: [hypervisor, uplink, vlan, network, mode, state]
+notes:
+  - Several hypervisors may have defined a guest of one UUID. It is a guest of the one where it runs. Different guests
+    of one name have the name of their hypervisor added, as in C(web1_hv2).
+  - A guest that is called as one of the hypervisors is left out, with a warning.
+seealso:
+  - module: linuxvirt.macvtap.macvtap_guest_addresses_info
+"""
+
+EXAMPLES = r"""
+# inventory/macvtap_guests.yml, beside inventory/hosts.yml with the hypervisors
+plugin: linuxvirt.macvtap.guests
+hypervisors: hypervisors
+
+# Guests that only their hypervisors reach; IPv6 first, and IPv4 only in one network
+plugin: linuxvirt.macvtap.guests
+inventory: [hosts.yml]
+hypervisors: hypervisors
+probe: true
+probe_networks: [192.0.2.0/24]
+prefer: [ipv6, 192.0.2.0/24]
+jump: true
+
+# Groups and variables of one's own, and a cache for an hour
+plugin: linuxvirt.macvtap.guests
+hypervisors: hypervisors
+keyed_groups:
+  - key: macvtap_guest.interfaces | map(attribute='portgroup') | select | list
+    prefix: portgroup
+compose:
+  ansible_user: "'admin'"
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: /var/cache/ansible/guests
+cache_timeout: 3600
+"""
+
+import contextlib
+import os
+import pathlib
+import typing as t
+from dataclasses import replace
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.display import Display
+from ansible.utils.unsafe_proxy import wrap_var
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
+
+display = Display()
+
+_NAMES = ("macvtap_guests.yml", "macvtap_guests.yaml")
+_ENDS = (".guests.yml", ".guests.yaml")
+_RANGES = {"timeout": (1, 600), "run_timeout": (5, 3600), "forks": (1, 500), "listen": (0, 3600)}
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    """The entry point for Ansible."""
+
+    NAME = "linuxvirt.macvtap.guests"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the file is one of this plugin's, by its name."""
+        name = os.path.basename(path)
+        return bool(super().verify_file(path)) and (name in _NAMES or name.endswith(_ENDS))
+
+    def parse(self, inventory: t.Any, loader: t.Any, path: str, cache: bool = True) -> None:
+        """Add the guests to ``inventory``."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        if os.environ.get(ask_hypervisors.NESTED):
+            # This very run asks for the hypervisors.
+            return
+        try:
+            prefer = guests.preferences(self.get_option("prefer"), "prefer")
+            answers = self._answers(path, cache=cache)
+            self._add(answers, self._reports(answers), prefer)
+        except MacvtapError as exc:
+            # Ansible shows the text of each error of a chain.
+            raise AnsibleParserError(f"{path}: {exc}") from None
+
+    def _answers(self, path: str, *, cache: bool) -> dict[str, t.Any]:
+        """Return what the hypervisors answered, from the cache if it has that."""
+        question = self._question(path)
+        if not self.get_option("cache"):
+            return self._ask(question)
+        key = self.get_cache_key(path)
+        if cache:
+            try:
+                return t.cast("dict[str, t.Any]", self._cache[key])
+            except KeyError:
+                pass
+        self._cache[key] = answers = self._ask(question)
+        return answers
+
+    def _question(self, path: str) -> ask_hypervisors.Question:
+        for option, (least, most) in _RANGES.items():
+            _values.check_range(self.get_option(option), least, most, option)
+        # An error here is better than the same from each hypervisor.
+        options.questions(self.get_option("probe_networks"), "probe_networks")
+        names = ("uri", "agent", "listen", "probe", "probe_networks")
+        return ask_hypervisors.Question(
+            self._sources(path),
+            self.get_option("hypervisors"),
+            {name: self.get_option(name) for name in names},
+            self.get_option("become"),
+            self.get_option("timeout"),
+            self.get_option("run_timeout") + self.get_option("listen"),
+            self.get_option("forks"),
+        )
+
+    def _sources(self, path: str) -> tuple[str, ...]:
+        declared = self.get_option("inventory")
+        if declared:
+            folder = pathlib.Path(path).resolve().parent
+            sources = [str(folder / os.path.expanduser(source)) for source in declared]
+            for index, source in enumerate(sources):
+                if not os.path.exists(source):
+                    raise MacvtapError(f"there is no {source}", path=f"inventory[{index}]")
+            return tuple(sources)
+        read = [str(source) for source in self.inventory.processed_sources if source and str(source) != str(path)]
+        if not read:
+            raise MacvtapError(
+                "no source of an inventory was read before this file, so there are no hypervisors. Set inventory to "
+                "the files that have them, or name this file so that it comes after them",
+                path="inventory",
+            )
+        return tuple(read)
+
+    def _ask(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
+        """Return the answers of the hypervisors by name: ``result``, ``connection`` and maybe ``others``."""
+        answers = self._ask_once(question)
+        if not (self.get_option("probe") and self.get_option("ask_others")):
+            return answers
+        found = {}
+        for name, answer in answers.items():
+            # Whoever has not answered is named later.
+            with contextlib.suppress(MacvtapError):
+                found[name] = reports.guests(_value(answer["result"], "guests"))
+        macs = guests.macs_for_others(found)
+        if macs and len(found) > 1:
+            arguments = {**question.arguments, "macs": list(macs), "agent": False, "listen": 0}
+            # A host that is down is not waited for again.
+            again = replace(question, arguments=arguments, pattern=",".join(sorted(found)))
+            for name, answer in self._ask_once(again).items():
+                answers[name]["others"] = answer["result"]
+        return answers
+
+    def _ask_once(self, question: ask_hypervisors.Question) -> dict[str, t.Any]:
+        try:
+            return ask_hypervisors.ask(question)
+        except ask_hypervisors.AskError as exc:
+            raise MacvtapError(f"the hypervisors could not be asked: {exc}", path="hypervisors") from exc
+
+    def _reports(self, answers: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Return the guests of each hypervisor that has answered, with what the others have found."""
+        if not answers:
+            display.warning(f"{self.NAME}: hypervisors: no host matches {self.get_option('hypervisors')!r}")
+        found: dict[str, t.Any] = {}
+        others: dict[str, t.Any] = {}
+        for name, answer in sorted(answers.items()):
+            try:
+                found[name] = reports.guests(_value(answer["result"], "guests"))
+                if "others" in answer:
+                    others[name] = reports.others(_value(answer["others"], "others"))
+            except MacvtapError as exc:
+                what = "what it knows of others is" if name in found else "its guests are"
+                display.warning(f"{self.NAME}: {name}: {what} missing: {exc}")
+        return guests.with_others(found, others)
+
+    def _add(
+        self, answers: t.Mapping[str, t.Any], found_by: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]
+    ) -> None:
+        found, warnings = guests.guests(found_by, prefer, self.get_option("group_by"), stale=self.get_option("stale"))
+        for warning in warnings:
+            display.warning(f"{self.NAME}: {warning}")
+        self.inventory.add_group(self.get_option("group"))
+        for guest in found:
+            if not reports.is_usable(guest.name):
+                display.warning(f"{self.NAME}: {guest.name!r} on {guest.hypervisor} cannot be a host's name; left out")
+                continue
+            if guest.name in answers:
+                display.warning(f"{self.NAME}: {guest.name} on {guest.hypervisor} is called as a hypervisor; left out")
+                continue
+            self._add_guest(guest, answers[guest.hypervisor]["connection"])
+
+    def _add_guest(self, guest: guests.InventoryGuest, connection: t.Mapping[str, t.Any]) -> None:
+        self.inventory.add_host(guest.name, group=self.get_option("group"))
+        values: dict[str, t.Any] = {"macvtap_guest": guest.values}
+        if guest.address is not None:
+            values["ansible_host"] = guest.address
+        if self.get_option("jump"):
+            values["ansible_ssh_common_args"] = guests.jump(connection)
+        for name, value in values.items():
+            # What hypervisors and guests say is no template.
+            self.inventory.set_variable(guest.name, name, wrap_var(value))
+        for group in guest.groups:
+            self.inventory.add_host(guest.name, group=self.inventory.add_group(self._sanitize_group_name(group)))
+        strict = self.get_option("strict")
+        composed = self.inventory.get_host(guest.name).get_vars()
+        self._set_composite_vars(self.get_option("compose"), composed, guest.name, strict=strict)
+        composed = self.inventory.get_host(guest.name).get_vars()
+        self._add_host_to_composed_groups(self.get_option("groups"), composed, guest.name, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), composed, guest.name, strict=strict)
+
+
+def _value(result: t.Any, name: str) -> t.Any:
+    """Return one value of the module's result.
+
+    :raises MacvtapError: it failed, or the hypervisor could not be reached.
+    """
+    result = result or {}
+    if name in result and not result.get("failed"):
+        return result[name]
+    raise MacvtapError(" ".join(str(result.get("msg") or "it did not answer").split()))

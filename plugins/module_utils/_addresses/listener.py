@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Receives what running guests send on their links: who says what about addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import frames
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
+    CLAIMED,
+    IPV6,
+    LEARNED,
+    Nic,
+    Sighting,
+    family_of,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import packets
+
+# Duplicate address detection waits for a second by default (RFC 4861, RetransTimer).
+_DETECTION_SECONDS = 1.2
+
+
+class Listener:
+    """Sockets on the links of guests. It sees frames in every mode, before they leave the link; it sends nothing."""
+
+    def __init__(self) -> None:
+        self.poll = select.poll()
+        self._sockets: dict[int, tuple[int, socket.socket, Nic]] = {}
+        # When each NIC's address was last claimed, and when it was said to be about to be taken, by index of the link.
+        self._claimed: dict[tuple[int, str], float] = {}
+        self._tentative: dict[tuple[int, str], float] = {}
+        # Who else has an address: it is not the guest's, whatever that was about to do.
+        self._taken: set[tuple[int, str]] = set()
+
+    def close(self) -> None:
+        for _index, sock, _nic in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+    def add(self, nics: t.Iterable[Nic]) -> None:
+        """Receive on the links of ``nics`` too.
+
+        :raises PermissionError: this user may not.
+        """
+        there = {index for index, _sock, _nic in self._sockets.values()}
+        for nic in nics:
+            if nic.link is None or not nic.link_index or nic.link_index in there:
+                continue
+            sock = packets.packet_socket()
+            try:
+                packets.attach_filter(sock, frames.socket_filter())
+                sock.bind((nic.link, packets.ETH_P_ALL))
+                # Another link may have the name by now.
+                if socket.if_nametoindex(nic.link) != nic.link_index:
+                    sock.close()
+                    continue
+            except OSError as exc:
+                sock.close()
+                if isinstance(exc, PermissionError):
+                    raise
+                continue
+            self._sockets[sock.fileno()] = (nic.link_index, sock, nic)
+            self.poll.register(sock, select.POLLIN)
+
+    def receive(self, descriptor: int) -> bool:
+        """Take what has arrived on a socket, and return whether it is one of these."""
+        if descriptor not in self._sockets:
+            return False
+        index, sock, nic = self._sockets[descriptor]
+        try:
+            while True:
+                data, address = sock.recvfrom(2048)
+                self._take(index, nic, data, outgoing=address[2] == packets.PACKET_OUTGOING)
+        except BlockingIOError:
+            pass
+        except OSError:
+            # The link is gone.
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(sock)
+            del self._sockets[descriptor]
+            sock.close()
+        return True
+
+    def listen(self, seconds: float) -> None:
+        """Receive for so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            remaining = deadline - time.monotonic()
+            for descriptor, _events in self.poll.poll(max(0.0, remaining) * 1000):
+                self.receive(descriptor)
+            if remaining <= 0:
+                return
+
+    def _take(self, index: int, nic: Nic, data: bytes, *, outgoing: bool) -> None:
+        said = frames.read(data)
+        if said is None:
+            return
+        now = time.monotonic()
+        key = (index, said.address)
+        if outgoing and said.mac in nic.macs:
+            (self._tentative if said.tentative else self._claimed)[key] = now
+        elif said.mac not in nic.macs and not said.tentative and key in self._tentative:
+            self._taken.add(key)
+
+    def is_tentative(self, address: str, seconds: float = 10) -> bool:
+        """Whether any guest was about to take an address less than so many seconds ago."""
+        now = time.monotonic()
+        return any(key[1] == address and now - when < seconds for key, when in self._tentative.items())
+
+    def sightings(self) -> list[Sighting]:
+        """Return what guests have claimed so far."""
+        now = time.monotonic()
+        claimed = {
+            **{
+                key: when
+                for key, when in self._tentative.items()
+                # IPv4 addresses are announced when they are taken.
+                if family_of(key[1]) == IPV6 and now - when > _DETECTION_SECONDS and key not in self._taken
+            },
+            **self._claimed,
+        }
+        nics = {index: nic for index, _sock, nic in self._sockets.values()}
+        return [
+            Sighting(nics[index].mac, address, LEARNED, CLAIMED, now - when, nics[index].uplink or "")
+            for (index, address), when in claimed.items()
+            if index in nics
+        ]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Guests, their NICs, and what is known about the addresses of these. Plain values only."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from dataclasses import dataclass, field
+
+# Where an address is known from.
+SOURCES = AGENT, NEIGHBOUR, LEARNED, PROBE = ("agent", "neighbour", "learned", "probe")
+# How sure it is, the surest first.
+STATES = CONFIRMED, CLAIMED, STALE = ("confirmed", "claimed", "stale")
+FAMILIES = IPV4, IPV6 = ("ipv4", "ipv6")
+# States of a guest.
+RUNNING, PAUSED, SAVED, SHUT_OFF = "running", "paused", "saved", "shut_off"
+
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Net = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+
+
+@dataclass(frozen=True)
+class Nic:
+    """A NIC of a guest, of any type.
+
+    ``macs`` are its MAC address and that of its link, which differ if a trusted guest has changed it. ``link`` is the
+    name of its link on the host, ``uplink`` that of the link below, None where they are not known. ``vlan`` is the VLAN
+    ID of its uplink, or its own. ``mode`` is in libvirt's spelling.
+    """
+
+    mac: str
+    macs: frozenset[str] = frozenset()
+    type: str = "direct"
+    link: str | None = None
+    link_index: int = 0
+    uplink: str | None = None
+    vlan: int | None = None
+    mode: str | None = None
+    network: str | None = None
+    portgroup: str | None = None
+
+
+@dataclass(frozen=True)
+class Guest:
+    name: str
+    uuid: str
+    state: str
+    nics: tuple[Nic, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        return self.state in (RUNNING, PAUSED)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """That an address was seen at a MAC address, by one source.
+
+    ``age`` is in seconds, None if unknown. ``uplink`` is the uplink where it was seen, "" if that is not known.
+    ``prefix`` is the length of the address's network, None if unknown.
+    """
+
+    mac: str
+    address: str
+    source: str
+    state: str
+    age: float | None = None
+    uplink: str = ""
+    prefix: int | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the sources say.
+
+    ``unanswered`` are the addresses that were asked for and would have answered, by the MAC address and uplink of a
+    NIC. ``not_asked`` is why a NIC could not be asked, by the same.
+    """
+
+    sightings: tuple[Sighting, ...] = ()
+    unanswered: t.Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    not_asked: t.Mapping[tuple[str, str], str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """An address of a NIC, put together from what all sources say."""
+
+    address: str
+    state: str
+    source: str
+    sources: tuple[str, ...]
+    age: float | None = None
+    prefix: int | None = None
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What is waited for: ``count`` addresses of ``family`` (None: any) of each selected NIC, as sure as ``state``."""
+
+    count: int = 1
+    family: str | None = None
+    state: str = CLAIMED
+    timeout: float = 60
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked on the LAN.
+
+    ``ipv4`` and ``ipv6`` are single addresses; ``prefixes`` are IPv6 networks in which all nodes are asked.
+    """
+
+    ipv4: tuple[str, ...] = ()
+    ipv6: tuple[str, ...] = ()
+    prefixes: tuple[ipaddress.IPv6Network, ...] = ()
+
+
+def family_of(address: str) -> str:
+    return IPV6 if ":" in address else IPV4
+
+
+def is_link_local(address: str) -> bool:
+    return ipaddress.ip_address(address).is_link_local
+
+
+def eui64(mac: str, network: ipaddress.IPv6Network) -> str:
+    """Return the address that a NIC forms of its MAC address in a /64 network."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return str(network.network_address + int.from_bytes(interface, "big"))

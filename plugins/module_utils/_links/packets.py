@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Packet sockets, and classic BPF programs that select what they receive."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+_SO_ATTACH_FILTER = 26
+_INSTRUCTION_BYTES = 8
+# All protocols: such a socket receives frames before the macvlan driver consumes them (all of them in mode passthru).
+# One for a single ethertype would come after it.
+ETH_P_ALL = 3
+PACKET_OUTGOING = 4
+
+
+def packet_socket() -> socket.socket:
+    # No protocol: it receives nothing until it is bound to one.
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
+
+
+def attach_filter(sock: socket.socket, program: bytes) -> None:
+    """Let the kernel drop what ``program`` does not accept, so that a busy link does not fill the socket."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(program, len(program))
+    length = len(program) // _INSTRUCTION_BYTES
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", length, ctypes.addressof(buffer)))

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What several sources come to."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import guests, merging, questions
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
+    AGENT,
+    CLAIMED,
+    CONFIRMED,
+    LEARNED,
+    NEIGHBOUR,
+    PAUSED,
+    PROBE,
+    RUNNING,
+    SHUT_OFF,
+    STALE,
+    Findings,
+    Found,
+    Guest,
+    Nic,
+    Sighting,
+)
+
+A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+NIC = Nic(A, frozenset({A}), link="macvtap0", link_index=7, uplink="eth0", mode="bridge")
+
+
+def seen(source: str, state: str, age: float | None = 1, *, mac: str = A, address: str = "192.0.2.7") -> Sighting:
+    return Sighting(mac, address, source, state, age, "eth0")
+
+
+def merged(*sightings: Sighting, unanswered: t.Collection[str] = (), nic: Nic = NIC) -> list[Found]:
+    findings = Findings(sightings, {merging.key_of(nic): frozenset(unanswered)})
+    return merging.addresses(nic, findings, stale_after=600)
+
+
+def test_the_surest_source_decides_and_all_are_named() -> None:
+    (found,) = merged(seen(NEIGHBOUR, STALE, 40), seen(LEARNED, CLAIMED, 5), seen(PROBE, CONFIRMED, 0.2))
+    assert (found.state, found.source, found.age) == (CONFIRMED, PROBE, 0.2)
+    assert found.sources == (NEIGHBOUR, LEARNED, PROBE)
+
+
+def test_of_equally_sure_sources_the_latest_decides() -> None:
+    (found,) = merged(seen(LEARNED, CLAIMED, 50), seen(LEARNED, CLAIMED, 3), seen(NEIGHBOUR, CLAIMED, None))
+    assert (found.source, found.age) == (LEARNED, 3)
+
+
+def test_an_old_claim_is_stale() -> None:
+    assert [one.state for one in merged(seen(LEARNED, CLAIMED, 601))] == [STALE]
+    assert [one.state for one in merged(seen(LEARNED, CLAIMED, 600))] == [CLAIMED]
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "result"),
+    [
+        (LEARNED, CLAIMED, STALE),
+        (NEIGHBOUR, CONFIRMED, STALE),
+        (AGENT, CONFIRMED, CLAIMED),
+        (PROBE, CONFIRMED, CONFIRMED),
+    ],
+)
+def test_silence_when_asked(source: str, state: str, result: str) -> None:
+    assert [one.state for one in merged(seen(source, state), unanswered={"192.0.2.7"})] == [result]
+    # Nobody has asked for this one.
+    assert [one.state for one in merged(seen(source, state), unanswered={"192.0.2.8"})] == [state]
+
+
+def test_an_address_that_has_moved_to_another_machine_is_stale() -> None:
+    moved = seen(PROBE, CONFIRMED, mac=B)
+    assert [one.state for one in merged(seen(LEARNED, CLAIMED), moved)] == [STALE]
+    assert [one.state for one in merged(seen(LEARNED, CLAIMED), seen(PROBE, CONFIRMED), moved)] == [CONFIRMED]
+
+
+def test_what_others_have_is_not_a_nics() -> None:
+    assert merged(seen(LEARNED, CLAIMED, mac=B)) == []
+
+
+def test_global_addresses_come_before_link_local_ones() -> None:
+    found = merged(*(seen(LEARNED, CLAIMED, address=one) for one in ("fe80::1", "2001:db8::1", "192.0.2.7")))
+    assert [one.address for one in found] == ["192.0.2.7", "2001:db8::1", "fe80::1"]
+
+
+def test_a_mac_address_on_two_uplinks() -> None:
+    other = Nic(A, frozenset({A}), link="macvtap1", link_index=8, uplink="eth1", mode="bridge")
+    both = [Guest("web1", "u1", RUNNING, (NIC,)), Guest("web2", "u2", RUNNING, (other,))]
+    found = guests.known(both, Findings((seen(LEARNED, CLAIMED), Sighting(A, "192.0.2.9", AGENT, CONFIRMED, 0))), 600)
+    # The agent does not say on which uplink.
+    assert [one.address for one in found["web1", 0]] == ["192.0.2.7"]
+    assert found["web2", 0] == []
+
+
+def test_a_guest_that_does_not_run_has_no_address() -> None:
+    guest = Guest("web1", "u1", SHUT_OFF, (NIC,))
+    assert guests.known([guest], Findings((seen(NEIGHBOUR, CONFIRMED),)), 600) == {("web1", 0): []}
+
+
+def test_two_machines_that_answer_for_one_address() -> None:
+    guest = Guest("web1", "u1", RUNNING, (NIC,))
+    both = Findings((seen(PROBE, CONFIRMED), seen(PROBE, CONFIRMED, mac=B)))
+    assert merging.conflicts([guest], both) == [f"192.0.2.7 is in use more than once on eth0: by {B}, web1 {A}"]
+    assert merging.conflicts([], both) == []
+    assert merging.conflicts([guest], Findings(both.sightings[:1])) == []
+
+
+class Answers(t.NamedTuple):
+    sightings: t.Tuple[Sighting, ...] = ()
+    asked: t.FrozenSet[str] = frozenset({"192.0.2.7", "192.0.2.8"})
+    failure: str = ""
+
+
+def silence(nic: Nic, state: str = RUNNING, **answers: t.Any) -> Findings:
+    return questions.findings([Guest("web1", "u1", state, (nic,))], (), {"eth0": Answers(**answers)}, asked=True)
+
+
+def test_silence_of_a_nic_in_mode_bridge_means_something() -> None:
+    assert silence(NIC).unanswered == {(A, "eth0"): frozenset({"192.0.2.7", "192.0.2.8"})}
+
+
+@pytest.mark.parametrize(
+    ("findings", "reason"),
+    [
+        (silence(Nic(A, link_index=7, uplink="eth0", mode="private")), "in mode private"),
+        (silence(Nic(A, link_index=7, uplink="eth0", mode="vepa")), "in mode vepa"),
+        (silence(NIC, PAUSED), "paused"),
+        (silence(NIC, failure="eth0 is down"), "eth0 is down"),
+        (silence(Nic(A, type="bridge", uplink="eth0")), "of type bridge"),
+        (silence(Nic(A, link_index=7, uplink="eth1", mode="bridge")), "not one of those that are asked on"),
+    ],
+)
+def test_silence_of_a_nic_that_may_not_have_been_reached_means_nothing(findings: Findings, reason: str) -> None:
+    assert findings.unanswered == {}
+    (text,) = findings.not_asked.values()
+    assert reason in text

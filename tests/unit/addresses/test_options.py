@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What is asked and awaited, and the errors for options that say neither."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, waiting
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import sightings
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
+    CLAIMED,
+    CONFIRMED,
+    RUNNING,
+    SHUT_OFF,
+    STALE,
+    Awaited,
+    Found,
+    Guest,
+    Nic,
+)
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+
+A = "52:54:00:00:00:0a"
+
+
+def test_networks_and_addresses_to_ask_for() -> None:
+    asked = options.questions(["192.0.2.0/29", "198.51.100.7", "2001:db8::/64", "2001:db8::7"], "probe_networks")
+    assert asked.ipv4 == (*(f"192.0.2.{n}" for n in range(1, 7)), "198.51.100.7")
+    assert asked.ipv6 == ("2001:db8::7",)
+    assert list(map(str, asked.prefixes)) == ["2001:db8::/64"]
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("192.0.2.7/24", "has host bits set"),
+        ("10.0.0.0/8", "16777216 addresses"),
+        ("2001:db8::/48", "neither a network of /64 nor a single address"),
+        ("lan", "neither an IP address nor a network"),
+        ("224.0.0.0/24", "no address or network of guests"),
+        ("127.0.0.1", "no address or network of guests"),
+        ("", "neither an IP address nor a network"),
+    ],
+)
+def test_what_cannot_be_asked(network: str, message: str) -> None:
+    with pytest.raises(MacvtapError, match=message) as error:
+        options.questions(["192.0.2.1", network], "probe_networks")
+    assert error.value.path == "probe_networks[1]"
+
+
+def test_the_limit_is_for_all_networks_together() -> None:
+    assert len(options.questions(["10.0.0.0/20"], "probe_networks").ipv4) == 4094
+    with pytest.raises(MacvtapError, match="4096 in all") as error:
+        options.questions(["10.0.0.0/20", "10.1.0.0/24"], "probe_networks")
+    assert error.value.path == "probe_networks[1]"
+
+
+@pytest.mark.parametrize(("name", "value"), [("count", 0), ("timeout", -1), ("count", 65)])
+def test_numbers_of_wait_for(name: str, value: int) -> None:
+    declared = {"count": 1, "family": "any", "state": CLAIMED, "timeout": 60, name: value}
+    with pytest.raises(MacvtapError) as error:
+        options.awaited(declared)
+    assert error.value.path == f"wait_for.{name}"
+
+
+def found(address: str, state: str = CLAIMED) -> Found:
+    return Found(address, state, "learned", ("learned",))
+
+
+@pytest.mark.parametrize(
+    ("awaited", "enough"),
+    [
+        (Awaited(), True),
+        (Awaited(2), True),
+        (Awaited(3), False),
+        (Awaited(family="ipv6"), True),
+        (Awaited(2, family="ipv6"), False),
+        (Awaited(state=CONFIRMED), False),
+    ],
+)
+def test_what_is_waited_for(awaited: Awaited, enough: bool) -> None:
+    guest = Guest("web1", "u1", RUNNING, (Nic(A),))
+    known = [found("192.0.2.7"), found("2001:db8::7"), found("fe80::7"), found("192.0.2.8", STALE)]
+    assert (waiting.missing([guest], {("web1", 0): known}, awaited) == []) is enough
+
+
+def test_the_error_says_who_lacks_what() -> None:
+    guests = [Guest("web1", "u1", RUNNING, (Nic(A),)), Guest("web2", "u2", SHUT_OFF, (Nic(A),))]
+    awaited = Awaited(2, "ipv4")
+    lacking = waiting.missing(guests, {("web1", 0): [found("192.0.2.7")], ("web2", 0): []}, awaited)
+    assert waiting.message(lacking, awaited) == (
+        "after 60 seconds these NICs do not have 2 IPv4 addresses that are claimed: "
+        f"web1 {A} (has 1), web2 {A} (shut_off)"
+    )
+
+
+def test_an_agents_answer_is_its_guests() -> None:
+    answer: dict[str, t.Any] = {
+        "lo": {"hwaddr": "00:00:00:00:00:00", "addrs": [{"addr": "127.0.0.1", "prefix": 8}]},
+        "eth0": {
+            "hwaddr": "52:54:00:00:00:0A",
+            "addrs": [{"addr": "192.0.2.7", "prefix": 24}, {"addr": "fe80::7%eth0"}, {"addr": "$(reboot)"}, {}],
+        },
+        "eth1": {"hwaddr": None, "addrs": None},
+    }
+    assert [(one.mac, one.address, one.prefix) for one in sightings(answer)] == [
+        (A, "192.0.2.7", 24),
+        (A, "fe80::7", None),
+    ]
