@@ -186,10 +186,10 @@ def main(words: t.Sequence[str]) -> int:
         else:
             loader.on(desired)
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
-        print(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}", file=sys.stderr)
+        sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")
         return int(any(guards[mac]["required"] for mac in macs))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
