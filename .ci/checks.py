@@ -16,10 +16,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKER = "integration, worker {}"
 WAITING_WORKER = "integration, waiting"
 FIRST = ("molecule, vm", WAITING_WORKER, "ruff check", "unit tests", WORKER.format(1))
-# Files of the integration tests that wait for most of their time: for answers to ARP, for leases, for limits. Less than
-# a third of it is processor time.
+# Files of the integration tests that wait for most of their time: for answers to ARP, leases, limits, an image that
+# another check builds. Less than half of it is processor time, on a quiet machine.
 WAITING = (
     "test_host_disconnect.py",
+    "test_lab.py",
     "test_libvirt_direct_iface_keeper.py",
     "test_macvtap_host_access.py",
     "test_macvtap_host_access_addresses.py",
@@ -27,6 +28,8 @@ WAITING = (
     "test_macvtap_host_access_cut.py",
     "test_macvtap_host_access_guest.py",
     "test_macvtap_host_access_kill.py",
+    "test_macvtap_link_netns.py",
+    "test_multicast.py",
 )
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"

@@ -351,7 +351,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.parents i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask, choice, link_modes
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
 
 class _Answers(t.NamedTuple):
@@ -379,7 +378,7 @@ class _Stages:
         self._session = session
         self._monitor = monitor
         self._purge_group = options.purge_group(module.params)
-        self._relay: dict[str, relay.RelayResult] = {}
+        self._switches = ask.Switches(auto=module.params["auto"], check=module.params["check_relay"])
 
     def observe(self) -> Links:
         # The names of links to purge are not known yet.
@@ -388,9 +387,8 @@ class _Stages:
         return self._session.observe(names, parents=parents)
 
     def inquire(self, links: Links) -> _Answers:
-        always, check = self._params["auto"] == "always", self._params["check_relay"]
-        cases = link_modes.cases(self._desired, links, check=check)
-        modes, warnings = ask.settle(cases, links, self._relay, always=always, check=check)
+        cases = link_modes.cases(self._desired, links, check=self._switches.check)
+        modes, warnings = self._switches.settle(cases, links)
         resolved = link_modes.resolve_modes(self._desired, modes)
         first = planner.plan(resolved, links, purge_group=self._purge_group)
         # Without a change it does not matter who holds a tap, or how the host is reached.
@@ -435,12 +433,11 @@ class _Stages:
         return refused
 
     def result(self, outcome: Outcome[Link, Links], *, diff: bool) -> dict[str, t.Any]:
-        desired, answers = self._desired, self._relay.values()
-        links = steps.predicted(outcome.remaining, outcome.host)
+        desired, links = self._desired, steps.predicted(outcome.remaining, outcome.host)
         return {
             **outcome.plan.result(diff=diff),
             "links": [report(links[entry.key]) for entry in desired if entry.key in links],
-            **({"reflective_relay": [relay.report(answer) for answer in answers]} if answers else {}),
+            **self._switches.result(),
             "warnings": (
                 *outcome.plan.warnings,
                 *link_warnings.of_taps(desired, links),

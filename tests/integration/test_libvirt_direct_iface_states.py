@@ -160,14 +160,19 @@ libvirt.virConnect.defineXML = raced
 """
 
 
+@pytest.mark.parametrize(
+    "signalled", ["", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"], ids=["", "signal"]
+)
 @pytest.mark.parametrize(("on_error", "stays"), [("rollback", []), ("keep", [B])])
 def test_what_another_editor_stores_right_before_the_define_is_no_silent_loss(
-    hv: Hypervisor, on_error: str, stays: list[str]
+    hv: Hypervisor, on_error: str, stays: list[str], signalled: str
 ) -> None:
     hv.define(domain("web1", nic(A)))
     declared: Result = {"domain": "web1", "mac": B, "source": "up1", "mode": "bridge", "on_error": on_error}
-    failed = run_beside(hv, BESIDE.replace("BEFORE", "(1,)"), declared)
+    beside = BESIDE.replace("BEFORE", "(1,)").replace("edit(len(editing))", f"edit(len(editing)); {signalled}")
+    failed = run_beside(hv, beside, declared)
     assert failed["rc"] == 1
+    assert failed["msg"].startswith("stopped by SIGTERM. ") == bool(signalled)
     assert "domain 'web1' was changed by another editor at the moment when this run stored it" in failed["msg"]
     assert "as it was before" not in failed["msg"]
     assert ("What the other editor has stored of domain 'web1' may be lost" in failed["msg"]) == (not stays)

@@ -36,7 +36,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
     """Two hypervisors with a domain each, of which web1 is stored as it is declared."""
     if os.geteuid() != 0:
         pytest.skip("needs root, for the lab")
-    with installed.fleet(tmp_path_factory.mktemp("home"), ("hv1", "hv2")) as made:
+    with installed.fleet(tmp_path_factory, ("hv1", "hv2")) as made:
         made.on("hv1", "virsh", "define", "/dev/stdin", stdin=domain("web1", nic(A)))
         made.on("hv2", "virsh", "define", "/dev/stdin", stdin=domain("web2"))
         made.on("hv2", "ip", "link", "add", "br0", "type", "bridge")

@@ -17,7 +17,7 @@ from unittest import mock
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from torture import fake_libvirt
-from torture.guests import Guest
+from torture.guests import OTHERS, Guest
 from torture.intent import Scope
 from torture.nics import Nic
 from torture.scene import SIGNAL, Killed, Run
@@ -251,6 +251,12 @@ def run(
         for guest in stage.world.guests.values()
         for one in guest.live or ()
         if one.asked is not None
+    }
+    # A guest that was saved after it had released a NIC gets it back once it is restored, by whoever looks first.
+    noted.outstanding |= {
+        (gone.uuid, gone.mac)
+        for gone in stage.world.departures
+        if gone.by != OTHERS and (guest := stage.world.guests.get(gone.uuid)) is not None and guest.saved is not None
     }
     noted.boots = {guest.uuid: guest.boot for guest in stage.world.guests.values()}
     stage.note(f"run {noted.number}{' (check mode)' if check else ''}: {dict(params)}")

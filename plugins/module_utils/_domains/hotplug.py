@@ -30,6 +30,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.pending import Requests
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.tasks import OF_LINK, Task
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, StaleError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import attached
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.connection import message_of
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
@@ -201,10 +202,18 @@ class Hotplug:
                 with self._connection.recorded(journal, [task.step], ATTACHED):
                     if not self._attach_element(handle, iface, task):
                         return
+                self._guard(handle, nic)
             self._requests.discard(task.before)
-            attached = self._connection.live(handle, nic.mac) if receives_all else None
-        if attached is not None:
-            hostlinks.change(attached, {"allmulticast": "yes"}, path)
+            live = self._connection.live(handle, nic.mac) if receives_all else None
+        if live is not None:
+            hostlinks.change(live, {"allmulticast": "yes"}, path)
+
+    def _guard(self, handle: t.Any, nic: Nic) -> None:
+        """Put the guard on the link of a NIC that was just attached."""
+        if self._connection.local and attached.has_guard(nic.mac):
+            live = self._connection.live(handle, nic.mac)
+            link = live.get("target") if live is not None else None
+            self.warnings.extend(attached.put_on(link, nic.mac) if link else ())
 
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
         """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""

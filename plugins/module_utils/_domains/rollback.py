@@ -7,19 +7,16 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import selection
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import rollback_warnings, selection
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import FIELDS, OUTSIDE_XML
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.impact import (
     differing,
-    due_at_restart,
     impact_of,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import (
     ATTACHED,
     DETACHED,
     LINK,
-    LINK_DOWN,
-    LINK_MAC,
     PAUSED,
     RULE,
     STORED,
@@ -63,86 +60,35 @@ def _undo_one(step: Step[Nic], actions: frozenset[str], host: Host) -> tuple[Ste
         return None, []
     domain = _same_domain(before, host)
     undefined = domain is not None and bool(before.document) and not domain.persistent
-    warnings = _domain_warnings(before, domain, actions, undefined=undefined)
     current = Nic(before.domain, before.mac) if domain is None else selection.current_nic(domain, before, step.path)
     current = replace(current, has_orphan_rule=before.has_orphan_rule and before.mac in host.rules)
     stored = None if undefined else _stored(current, before, applied, actions, domain)
-    changes = []
-    if RULE in actions and before.has_orphan_rule and not current.has_orphan_rule and host.managed_rules is not None:
-        changes.append(_change(current, "allmulticast", None, True, Impact.CONFIG))
-    if current.stored != stored:
-        changes += _stored_changes(current, stored)
-    live = current.live
-    if domain is not None and domain.running and before.instance == domain.instance:
-        live, of_live = _live(current, before, applied, actions, host)
-        changes += of_live
-        warnings += _repaired_warnings(current, before) if LINK in actions else []
-        warnings += _release_warnings(current, before, stored, domain) if actions & {DETACHED, ATTACHED} else []
-    elif domain is not None and PAUSED in actions and domain.is_restored_later:
-        warnings.append(
-            f"domain {before.domain!r} is saved. The keeper process restores its guest as soon as libvirt can, as "
-            f"virsh start {before.domain} does"
-        )
-    elif domain is not None and domain.running and STORED in actions:
-        warnings += _started_meanwhile(current, stored, host)
-    if STORED in actions and domain is not None and not undefined and _differ(stored, before.stored):
-        warnings.append(f"{target(before)} was changed by another editor while this ran, and is left as it is now")
-    after = replace(
-        before,
-        stored=stored,
-        live=live,
-        has_orphan_rule=before.has_orphan_rule if RULE in actions else current.has_orphan_rule,
-    )
+    warnings = rollback_warnings.of_domain(before, domain, actions, undefined=undefined)
+    live, of_live = current.live, list[Change]()
+    if domain is not None:
+        if domain.running and before.instance == domain.instance:
+            live, of_live = _live(current, before, applied, actions, host)
+        warnings += rollback_warnings.of_guest(before, current, stored, actions, host)
+        if STORED in actions and not undefined and _differ(stored, before.stored):
+            warnings.append(f"{target(before)} was changed by another editor while this ran, and is left as it is now")
+    changes = [*_rule_changes(current, before, actions, host), *_stored_changes(current, stored), *of_live]
+    has_rule = before.has_orphan_rule if RULE in actions else current.has_orphan_rule
+    after = replace(before, stored=stored, live=live, has_orphan_rule=has_rule)
     return (Step(target(before), current, after, tuple(changes), path=step.path) if changes else None), warnings
+
+
+def _rule_changes(current: Nic, before: Nic, actions: frozenset[str], host: Host) -> list[Change]:
+    """Return the change that writes the rule of an interface that is no longer stored, if this run has removed it."""
+    removed = RULE in actions and before.has_orphan_rule and not current.has_orphan_rule
+    if not removed or host.managed_rules is None:
+        return []
+    return [_change(current, "allmulticast", None, True, Impact.CONFIG)]
 
 
 def _same_domain(before: Nic, host: Host) -> Domain | None:
     """Return the domain that ``before`` was read of, unless it is gone or another one has its name."""
     domain = host.domains.get(before.domain)
     return None if domain is not None and before.uuid and domain.uuid != before.uuid else domain
-
-
-def _domain_warnings(before: Nic, domain: Domain | None, actions: frozenset[str], *, undefined: bool) -> list[str]:
-    """Return what became of the whole domain; ``undefined`` is whether only its guest runs on."""
-    if domain is None:
-        gone = f"domain {before.domain!r} was undefined or renamed while this ran, and nothing of it is put back"
-        return [gone] if actions - {RULE} else []
-    warnings = []
-    if STORED in actions and domain.overwritten:
-        warnings.append(
-            f"What the other editor has stored of domain {domain.name!r} may be lost. Check its configuration"
-        )
-    if STORED in actions and undefined:
-        warnings.append(
-            f"domain {before.domain!r} was undefined while this ran, and its guest runs on without a stored "
-            "configuration, so there is nothing to put back"
-        )
-    return warnings
-
-
-def _release_warnings(current: Nic, before: Nic, stored: Iface | None, domain: Domain) -> list[str]:
-    """Return what happens when the guest releases a NIC that it was asked for; that cannot be taken back."""
-    if current.live is None or current.mac not in domain.pending:
-        return []
-    # The guest had it only by this run.
-    gone = stored is None and before.live is None
-    then = "gone" if gone else "attached again" + (" as it is stored" if stored is not None else "")
-    return [f"{target(current)}: the guest was asked to release this NIC and may still do so. It is then {then}"]
-
-
-def _repaired_warnings(current: Nic, before: Nic) -> list[str]:
-    """Return warnings about repaired links, which stay repaired: undoing that would cut the guest off."""
-    if current.live is None or before.live is None:
-        return []
-    messages = {LINK_DOWN: "was down", LINK_MAC: f"had the address {before.live.get(LINK_MAC)}"}
-    repaired = [
-        text for name, text in messages.items() if name in before.live.values and name not in current.live.values
-    ]
-    return (
-        [f"{target(before)}: the guest's link {' and '.join(repaired)}, and is left as the guest needs it"]
-        if repaired
-        else []
-    )
 
 
 def _stored(current: Nic, before: Nic, applied: Nic, actions: frozenset[str], domain: Domain | None) -> Iface | None:
@@ -259,21 +205,9 @@ def _updates_undone(current: Nic, before: Iface, applied: Iface, host: Host) -> 
     return back, changes
 
 
-def _started_meanwhile(current: Nic, stored: Iface | None, host: Host) -> list[str]:
-    """Warn if a guest that was started while this ran has what this run had stored."""
-    if current.live is None or stored is None:
-        differs = current.live is not stored
-    else:
-        differs = bool(due_at_restart(current.live, stored, host))
-    if not differs:
-        return []
-    return [
-        f"{target(current)}: the guest was started while this ran. Its NIC differs from the stored one "
-        "until the domain is stopped and started"
-    ]
-
-
 def _stored_changes(current: Nic, stored: Iface | None) -> list[Change]:
+    if current.stored == stored:
+        return []
     if current.stored is None or stored is None:
         return [_change(current, "stored", _presence(current.stored), _presence(stored), Impact.CONFIG)]
     names = ["type", *(field.name for field in FIELDS)]

@@ -44,7 +44,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     converge,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
 
 class Options(t.NamedTuple):
@@ -66,9 +65,9 @@ def run(domains: Domains, declared: t.Sequence[Desired], options: Options) -> di
 
     :raises MacvtapError: as :func:`converge`.
     """
-    probed: dict[str, relay.RelayResult] = {}
+    switches = ask.Switches(auto=options.auto, check=options.check_relay)
     return _attempts.run(
-        lambda: _Attempt(domains, declared, options, probed), keep=options.on_error == "keep", diff=options.diff
+        lambda: _Attempt(domains, declared, options, switches), keep=options.on_error == "keep", diff=options.diff
     )
 
 
@@ -81,19 +80,19 @@ class _Answers(t.NamedTuple):
 
 
 class _Attempt:
-    """One attempt at a run. ``probed`` are the switches that any attempt has probed; ``journal`` is what it began."""
+    """One attempt at a run. ``journal`` is what it began."""
 
     def __init__(
         self,
         domains: Domains,
         declared: t.Sequence[Desired],
         options: Options,
-        probed: dict[str, relay.RelayResult],
+        switches: ask.Switches,
     ) -> None:
         self._domains = domains
         self._declared = declared
         self._options = options
-        self._probed = probed
+        self._switches = switches
         given = (desired.given.get("source") for desired in declared)
         self._uplinks = {name for source in given if source for name in parents.spellings(source)}
         self._networks = {name for desired in declared if (name := desired.given.get("network"))}
@@ -147,7 +146,7 @@ class _Attempt:
         return {
             **done.result(diff=self._options.diff),
             **({"backup_file": domains.backup_file} if domains.backup_file else {}),
-            **({"reflective_relay": [relay.report(one) for one in self._probed.values()]} if self._probed else {}),
+            **self._switches.result(),
             "interfaces": [report.interface(one) for one in final[: len(self._declared)]],
             "restart_required": [
                 {"domain": name, "mac": mac, "fields": changed} for (name, mac), changed in due.items()
@@ -180,10 +179,9 @@ class _Attempt:
         return self._first
 
     def _inquire(self, host: Host) -> _Answers:
-        always, check = self._options.auto == "always", self._options.check_relay
         named = sources.validated(self._declared, host)
-        cases = auto.cases(named, host, check=check)
-        modes, warnings = ask.settle(cases, host.links or {}, self._probed, always=always, check=check)
+        cases = auto.cases(named, host, check=self._switches.check)
+        modes, warnings = self._switches.settle(cases, host.links or {})
         self._resolved = self._final = self._resolve(auto.resolve_modes(named, modes), host)
         first = planner.plan_of(self._resolved, host)
         # How the host is reached matters only if a source is taken from it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -37,12 +38,11 @@ class Guards:
         self.listed: Listed = {}
         self.elements: dict[str, tuple[Element, ...]] = {}
         self.warnings: list[str] = []
+        self._observed = Host({}, {})
 
     def observe(self) -> Host:
         """Return all guards, and the macvtap links of this network namespace."""
-        with rtnetlink.open_socket() as sock:
-            found = decode.links(rtnetlink.dump_links(sock)).values()
-        links = {one.name: GuestLink(one.name, one.index, one.mac or "") for one in found if one.kind == "macvtap"}
+        links = _links()
         objects = self._table.read() or []
         self.listed = {one["chain"]["name"]: [] for one in objects if "chain" in one}
         for one in objects:
@@ -54,7 +54,8 @@ class Guards:
             if "set" in one
         }
         bindings = tuple(one for name in self.listed for one in _binding(self.listed[name]))
-        return Host(self._states(links, bindings), links, bindings)
+        self._observed = Host(self._states(links, bindings), links, bindings)
+        return self._observed
 
     def _states(self, links: t.Mapping[str, GuestLink], bindings: t.Sequence[Binding]) -> dict[str, State]:
         stored = {mac: from_store(mac, entry) for mac, entry in self._stored().items()}
@@ -83,7 +84,8 @@ class Guards:
 
         :raises MacvtapError: the kernel refuses the rules, and none is loaded; or the file cannot be written.
         """
-        host = self.observe()
+        # The table is as it was observed: others who change it hold the lock, or put guards on new links.
+        host = replace(self._observed, links=_links())
         commands = self._commands([step for step in steps if step.before and step.after], host)
         if commands:
             for step in steps:
@@ -136,7 +138,9 @@ class Guards:
             # Before the file: a program without guards does nothing.
             self.warnings = self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
-        if not entries:
+        if entries:
+            self._installer.start()
+        else:
             self._installer.remove()
 
     def learned(self, mac: str) -> list[str]:
@@ -145,6 +149,12 @@ class Guards:
 
     def counters(self, mac: str) -> dict[str, dict[str, int]]:
         return parsing.counters(self.listed.get(rules.chain_name(mac), []))
+
+
+def _links() -> dict[str, GuestLink]:
+    with rtnetlink.open_socket() as sock:
+        found = decode.links(rtnetlink.dump_links(sock)).values()
+    return {one.name: GuestLink(one.name, one.index, one.mac or "") for one in found if one.kind == "macvtap"}
 
 
 def to_store(guard: Guard) -> dict[str, t.Any]:

@@ -78,12 +78,13 @@ class Installer:
 
     def __init__(self, run: Run | None = None, root: str = "/") -> None:
         self._run, self._root = run, root
+        self._changed: set[str] = set()
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
         source: t.Any = loader.__loader__
         warnings = []
-        changed = set()
+        changed: set[str] = set()
         for path, (text, mode) in texts(macs, sys.executable, source.get_source(loader.__name__)).items():
             if path == HOOK and not os.path.isdir(self._path("/etc/libvirt")):
                 continue
@@ -93,7 +94,7 @@ class Installer:
             elif before != text:
                 _files.write(self._path(path), text, mode=mode)
                 changed.add(path)
-        self._start(changed)
+        self._changed = changed
         if HOOK in changed:
             warnings.append(
                 f"libvirt reads {HOOK} only when its daemon starts. Restart libvirtd or virtqemud once, which does not "
@@ -101,7 +102,9 @@ class Installer:
             )
         return warnings
 
-    def _start(self, changed: t.Collection[str]) -> None:
+    def start(self) -> None:
+        """Let udev and systemd read what :meth:`install` has written, once the guards are stored."""
+        changed = self._changed
         if RULES in changed and self._exists("/run/udev/control", stat.S_ISSOCK):
             self._command("udevadm", "control", "--reload")
         if UNIT in changed and self._exists("/run/systemd/system", stat.S_ISDIR):

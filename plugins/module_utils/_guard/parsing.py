@@ -26,7 +26,9 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
             mac,
             policy=model.DROP if any({"drop": None} in rule["expr"] for rule in listed) else model.COUNT,
             other_macs=model.MAC not in of_kind,
-            addresses=_parse_addresses(of_kind.get(model.ADDRESS, [])),
+            addresses=(model.LEARNED,)
+            if any("set" in one for rule in listed for one in rule["expr"])
+            else _parse_addresses(of_kind.get(model.ADDRESS, [])),
             ethertypes=_parse_ethertypes(of_kind.get(model.ETHERTYPE, [])),
             peers=_parse_peers(of_kind.get(model.PEER, [])),
             dhcp_server=model.DHCP not in of_kind,
@@ -54,44 +56,39 @@ def _outline(rule: Object) -> tuple[t.Any, ...]:
 
 
 def _parse_addresses(of_kind: t.Sequence[Object]) -> tuple[str, ...]:
-    if any("set" in one for rule in of_kind for one in rule["expr"]):
-        return (model.LEARNED,)
-    found: list[str] = []
-    for rule in of_kind:
-        for field in ("ip", "ip6"):
-            texts = _texts(_right(rule, rules.header(field, "saddr")))
-            found += [] if texts in ([rules.UNSPECIFIED4], [rules.UNSPECIFIED6]) else texts
-    return model.sort_addresses(set(found))
+    texts = [text for field in ("ip", "ip6") for text in _texts(_values(of_kind, rules.header(field, "saddr")))]
+    return model.sort_addresses({*texts} - {rules.UNSPECIFIED4, rules.UNSPECIFIED6})
 
 
 def _parse_peers(of_kind: t.Sequence[Object]) -> tuple[str, ...]:
     fields = (rules.header("ether", "daddr"), rules.header("ip", "daddr"), rules.header("ip6", "daddr"))
-    found = [text for rule in of_kind for field in fields for text in _texts(_right(rule, field))]
-    return model.sort_addresses(text for text in found if text not in (rules.BROADCAST, rules.MULTICAST))
+    texts = [text for field in fields for text in _texts(_values(of_kind, field))]
+    return model.sort_addresses(text for text in texts if text not in (rules.BROADCAST, rules.MULTICAST))
 
 
 def _parse_ethertypes(of_kind: t.Sequence[Object]) -> tuple[str, ...]:
     if not of_kind:
         return (model.ANY,)
-    right = _right(of_kind[0], rules.header("ether", "type"))
     known = {number: name for name, number in ETHERTYPES.items()}
     words = {**{name: name for name in ETHERTYPES}, "vlan": "8021q"}
-    elements = right["set"] if isinstance(right, dict) else [right]
+    elements = _values(of_kind, rules.header("ether", "type"))
     return tuple(sorted(words[one] if isinstance(one, str) else known.get(one, f"0x{one:04x}") for one in elements))
 
 
-def _right(rule: Object, left: Object) -> t.Any:
-    """Return the right side of the rule's match of a field, None without it."""
-    return next(
-        (one["match"]["right"] for one in rule["expr"] if "match" in one and one["match"]["left"] == left), None
-    )
+def _values(of_kind: t.Sequence[Object], left: Object) -> list[t.Any]:
+    """Return what a field is compared with in these rules."""
+    found: list[t.Any] = []
+    for rule in of_kind:
+        for one in rule["expr"]:
+            if "match" in one and one["match"]["left"] == left and one["match"]["op"] == "!=":
+                right = one["match"]["right"]
+                found += right["set"] if isinstance(right, dict) and "set" in right else [right]
+    return found
 
 
-def _texts(right: t.Any) -> list[str]:
-    if right is None:
-        return []
+def _texts(elements: t.Iterable[t.Any]) -> list[str]:
     found: list[str] = []
-    for one in right["set"] if isinstance(right, dict) and "set" in right else [right]:
+    for one in elements:
         if isinstance(one, dict) and "range" in one:
             # Neighbours among prefixes are listed as one.
             networks = ipaddress.summarize_address_range(*map(ipaddress.ip_address, one["range"]))

@@ -28,6 +28,8 @@ _SOLICIT, _ADVERT, _ROUTER_SOLICIT = "nd-neighbor-solicit", "nd-neighbor-advert"
 _LISTENER = ["mld-listener-report", "mld-listener-done", "mld2-listener-report"]
 # Whom each guest may send to: DHCP, neighbour discovery and multicast listeners need it.
 BROADCAST, MULTICAST = "255.255.255.255", "ff02::/16"
+# A rule of the kernel has room for 128 expressions, and a match takes up to three.
+_MOST_MATCHES = 30
 # No protocol has this number: a test that only a readable header passes.
 _RESERVED = 255
 
@@ -76,15 +78,15 @@ def _rules(guard: Guard) -> t.Iterator[Rule]:
     if not guard.other_macs:
         yield model.MAC, [_match(header("ether", "saddr"), guard.mac, "!=")], None
     if guard.ethertypes != (model.ANY,):
-        yield model.ETHERTYPE, [_match(header("ether", "type"), _any_of(_ethertypes(guard.ethertypes)), "!=")], None
+        yield model.ETHERTYPE, _none_of(header("ether", "type"), _ethertypes(guard.ethertypes)), None
     macs, peers4, peers6 = model.by_family(guard.peers)
     if macs:
         group = {"&": [header("ether", "daddr"), "01:00:00:00:00:00"]}
-        unicast = _match(group, "00:00:00:00:00:00")
-        yield model.PEER, [unicast, _match(header("ether", "daddr"), _any_of(macs), "!=")], None
+        yield model.PEER, [_match(group, "00:00:00:00:00:00"), *_none_of(header("ether", "daddr"), macs)], None
     if not guard.dhcp_server:
-        yield model.DHCP, [_match(header("udp", "sport"), {"set": [67, 547]})], None
-        yield model.DHCP, [_match(header("udp", "dport"), {"set": [68, 546]})], None
+        for field, ports in (("sport", (67, 547)), ("dport", (68, 546))):
+            for port in ports:
+                yield model.DHCP, [_match(header("udp", field), port)], None
     yield from _arp(guard)
     yield from _ip4(guard, _with_all(peers4, BROADCAST) if peers4 or peers6 else [])
     yield from _ip6(guard, _with_all(peers6, MULTICAST) if peers4 or peers6 else [])
@@ -93,97 +95,126 @@ def _rules(guard: Guard) -> t.Iterator[Rule]:
 def _arp(guard: Guard) -> t.Iterator[Rule]:
     if guard.other_macs and not guard.addresses:
         return
-    arp = [_protocol("arp"), _match(_raw("nh", 0, 48), _ARP_HEADER)]
-    arp += [] if guard.other_macs else [_match(header("arp", "saddr ether"), guard.mac)]
-    sender = header("arp", "saddr ip")
-    if guard.addresses:
-        # A probe, before the guest has the address.
-        yield model.ARP, [*arp, _match(sender, UNSPECIFIED4)], ALLOW
-    for source in _sources(guard, 4, sender):
-        yield model.ARP, [*arp, *source], ALLOW
-    yield model.ARP, [_protocol("arp")], None
+    arp, sender = _protocol("arp"), header("arp", "saddr ip")
+    # The last byte, so that nothing is missing.
+    whole = [arp, _match(_raw("nh", 0, 48), _ARP_HEADER), _match(_raw("nh", 216, 8), 0, ">=")]
+    whole += [] if guard.other_macs else [_match(header("arp", "saddr ether"), guard.mac)]
+    if _is_declared(guard):
+        # The guest probes before it has an address.
+        yield model.ARP, [arp, *_none_of(sender, [UNSPECIFIED4, *_allowed(guard, 4)])], None
+    elif guard.addresses:
+        yield model.ARP, [*whole, _match(sender, UNSPECIFIED4)], ALLOW
+    yield model.ARP, [*whole, *_learn(guard, 4, sender)], ALLOW
+    yield model.ARP, [arp], None
 
 
 def _ip4(guard: Guard, peers: list[str]) -> t.Iterator[Rule]:
     ip4, source = _protocol("ip"), header("ip", "saddr")
-    kind = model.ADDRESS if guard.addresses else model.MALFORMED
     if peers:
-        yield model.PEER, [ip4, _match(header("ip", "daddr"), _any_of(_elements(peers)), "!=")], None
+        yield model.PEER, [ip4, *_none_of(header("ip", "daddr"), _elements(peers))], None
     if guard.addresses:
         ports = [_match(header("udp", "sport"), 68), _match(header("udp", "dport"), 67)]
         yield model.ADDRESS, [ip4, _match(source, UNSPECIFIED4), *ports], ALLOW
-    readable = [ip4, _match({"meta": {"key": "l4proto"}}, _RESERVED, "!=")]
-    for allowed in _sources(guard, 4, source):
-        yield kind, [*readable, *allowed], ALLOW
-    yield kind, [ip4], None
+    if _is_declared(guard):
+        yield model.ADDRESS, [ip4, *_none_of(source, _allowed(guard, 4))], None
+    learn = _learn(guard, 4, source)
+    yield model.MALFORMED, [ip4, _match({"meta": {"key": "l4proto"}}, _RESERVED, "!="), *learn], ALLOW
+    yield (model.ADDRESS if learn else model.MALFORMED), [ip4], None
 
 
 def _ip6(guard: Guard, peers: list[str]) -> t.Iterator[Rule]:
     ip6, source, icmp = _protocol("ip6"), header("ip6", "saddr"), header("icmpv6", "type")
-    kind = model.ADDRESS if guard.addresses else model.MALFORMED
     if not guard.router_advertisements:
-        yield model.ROUTER, [_match(icmp, {"set": ["nd-router-advert", "nd-redirect"]})], None
-    discovery = _match(icmp, {"set": [_ROUTER_SOLICIT, _SOLICIT, _ADVERT]})
+        for kind in ("nd-router-advert", "nd-redirect"):
+            yield model.ROUTER, [_match(icmp, kind)], None
+    if _is_declared(guard):
+        yield model.ADDRESS, [ip6, *_none_of(source, [UNSPECIFIED6, *_allowed(guard, 6)])], None
     if not guard.other_macs or guard.addresses:
-        for matches in _discovery(guard):
-            yield model.ND, sorted(matches, key=lambda one: "set" in one), ALLOW
-        yield model.ND, [discovery], None
-    elif peers:
-        yield model.ND, [discovery], ALLOW
+        yield from _discovery(guard)
+    for kind in (_ROUTER_SOLICIT, _SOLICIT, _ADVERT):
+        if not guard.other_macs or guard.addresses:
+            yield model.ND, [_match(icmp, kind)], None
+        elif peers:
+            yield model.ND, [_match(icmp, kind)], ALLOW
     if peers:
-        yield model.PEER, [ip6, _match(header("ip6", "daddr"), _any_of(_elements(peers)), "!=")], None
+        yield model.PEER, [ip6, *_none_of(header("ip6", "daddr"), _elements(peers))], None
+    yield from _rest_of_ip6(guard)
+
+
+def _rest_of_ip6(guard: Guard) -> t.Iterator[Rule]:
+    ip6, source, icmp = _protocol("ip6"), header("ip6", "saddr"), header("icmpv6", "type")
     if guard.addresses:
         # Before the guest has its first address.
-        yield model.ADDRESS, [_match(source, UNSPECIFIED6), _match(icmp, {"set": _LISTENER})], ALLOW
+        for kind in _LISTENER:
+            yield model.ADDRESS, [_match(source, UNSPECIFIED6), _match(icmp, kind)], ALLOW
+        yield model.ADDRESS, [_match(source, UNSPECIFIED6)], None
+    learn = _learn(guard, 6, source)
     # The first byte after all headers, which a length beyond the packet would hide; and fragments but the first.
-    readable = [ip6, _match(_raw("th", 0, 8), 0, ">=")]
-    later = [_match({"exthdr": {"name": "frag", "field": "frag-off"}}, 0, "!=")]
-    for allowed in _sources(guard, 6, source):
-        yield kind, [*readable, *allowed], ALLOW
-        yield kind, [*later, *allowed], ALLOW
-    yield kind, [ip6], None
+    yield model.MALFORMED, [ip6, _match(_raw("th", 0, 8), 0, ">="), *learn], ALLOW
+    later = _match({"exthdr": {"name": "frag", "field": "frag-off"}}, 0, "!=")
+    yield model.MALFORMED, [later, *learn], ALLOW
+    yield (model.ADDRESS if learn else model.MALFORMED), [ip6], None
 
 
-def _discovery(guard: Guard) -> t.Iterator[list[Object]]:
+def _discovery(guard: Guard) -> t.Iterator[Rule]:
     """Yield what a guest may send of neighbour discovery: each packet whole, with one option of its own at most.
 
     Without other headers: an option or a header that is not looked at could claim another address.
     """
-    bare, length = _match(header("ip6", "nexthdr"), "ipv6-icmp"), header("ip6", "length")
-    sources, targets = (_sources(guard, 6, one) for one in (header("ip6", "saddr"), _raw("th", 64, 128)))
-    unspecified = _match(header("ip6", "saddr"), UNSPECIFIED6)
+    source, target, length = header("ip6", "saddr"), _raw("th", 64, 128), header("ip6", "length")
+    icmp, bare = header("icmpv6", "type"), _match(header("ip6", "nexthdr"), "ipv6-icmp")
+    unspecified, learn = _match(source, UNSPECIFIED6), _learn(guard, 6, source)
+    if _is_declared(guard):
+        foreign = _none_of(target, _raw_elements(model.by_family(guard.addresses)[2]))
+        yield model.ND, [_match(icmp, _ADVERT), *foreign], None
+        # Duplicate address detection claims its target.
+        yield model.ND, [unspecified, _match(icmp, _SOLICIT), *foreign], None
+    claim = _learn(guard, 6, target)
     for kind, size, option in ((_SOLICIT, 24, _SOURCE), (_ADVERT, 24, _TARGET), (_ROUTER_SOLICIT, 8, _SOURCE)):
-        start = [bare, _match(header("icmpv6", "type"), kind)]
+        start = [bare, _match(icmp, kind)]
         own = [] if guard.other_macs else [_match(_raw("th", size * 8, 64), option << 48 | _number(guard.mac))]
-        for source in sources:
-            for target in targets if kind == _ADVERT else [[]]:
-                yield [*start, *source, *target, _match(length, size)]
-                yield [*start, *source, *target, _match(length, size + 8), *own]
+        learns = [*learn, *(claim if kind == _ADVERT else [])]
+        yield model.ND, [*start, _match(length, size), *_matches_first(learns)], ALLOW
+        yield model.ND, [*start, _match(length, size + 8), *own, *_matches_first(learns)], ALLOW
         if kind == _SOLICIT:
-            # Duplicate address detection, with the nonce of RFC 7527 or without.
-            for target in targets:
-                yield [*start, unspecified, *target, _match(length, size)]
-                nonce = _match(_raw("th", size * 8, 16), _NONCE)
-                yield [*start, unspecified, *target, _match(length, size + 8), nonce]
-        if kind == _ROUTER_SOLICIT and guard.addresses:
-            yield [*start, unspecified, _match(length, size)]
+            # With the nonce of RFC 7527 or without.
+            nonce = _match(_raw("th", size * 8, 16), _NONCE)
+            yield model.ND, [*start, unspecified, _match(length, size + 8), nonce, *claim], ALLOW
+        if learn and kind != _ADVERT:
+            yield model.ND, [*start, unspecified, _match(length, size), *(claim if kind == _SOLICIT else [])], ALLOW
 
 
-def _sources(guard: Guard, family: int, field: Object) -> list[list[Object]]:
-    """Return the alternatives in which ``field`` is an address that the guest may use."""
-    if not guard.addresses:
-        return [[]]
-    is_raw = "base" in field["payload"]
-    if guard.addresses == (model.LEARNED,):
-        name = set_names(guard.mac)[family == 6]
-        # The unspecified address is no address to learn.
-        unspecified = {4: UNSPECIFIED4, 6: f"0x{0:032x}" if is_raw else UNSPECIFIED6}[family]
-        learn = {"set": {"op": "update", "elem": field, "set": f"@{name}"}}
-        return [[_match(field, unspecified, "!="), learn]]
-    allowed = model.by_family(guard.addresses)[1 if family == 4 else 2]
-    if not allowed:
+def _matches_first(parts: t.Iterable[Object]) -> list[Object]:
+    return sorted(parts, key=lambda one: "set" in one)
+
+
+def _is_declared(guard: Guard) -> bool:
+    return guard.addresses not in ((), (model.LEARNED,))
+
+
+def _allowed(guard: Guard, family: int) -> list[t.Any]:
+    return _elements(model.by_family(guard.addresses)[1 if family == 4 else 2])
+
+
+def _learn(guard: Guard, family: int, field: Object) -> list[Object]:
+    """Return what makes ``field`` an address of the guest, and fails if it has too many; nothing if it need not be."""
+    if guard.addresses != (model.LEARNED,):
         return []
-    return [[_match(field, _any_of(_raw_elements(allowed) if is_raw else _elements(allowed)))]]
+    # The unspecified address is no address to learn.
+    is_raw = "base" in field["payload"]
+    unspecified = UNSPECIFIED4 if family == 4 else f"0x{0:032x}" if is_raw else UNSPECIFIED6
+    name = set_names(guard.mac)[family == 6]
+    return [_match(field, unspecified, "!="), {"set": {"op": "update", "elem": field, "set": f"@{name}"}}]
+
+
+def _none_of(field: Object, elements: t.Sequence[t.Any]) -> list[Object]:
+    """Return matches of a field that has none of these values.
+
+    Not as a set: the kernel takes time by the square of the number of sets in a table. A rule has room for so many.
+    """
+    if len(elements) > _MOST_MATCHES:
+        return [_match(field, {"set": list(elements)}, "!=")]
+    return [_match(field, one, "!=") for one in elements]
 
 
 def _elements(texts: t.Iterable[str]) -> list[t.Any]:
@@ -216,11 +247,6 @@ def _ethertypes(names: t.Iterable[str]) -> list[t.Any]:
 
 def _number(mac: str) -> int:
     return int(mac.replace(":", ""), 16)
-
-
-def _any_of(elements: t.Sequence[t.Any]) -> t.Any:
-    """Return the right side of a match. The library makes of a set of one element that element."""
-    return elements[0] if len(elements) == 1 else {"set": list(elements)}
 
 
 def _protocol(name: str) -> Object:

@@ -40,7 +40,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import (
     converge,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import model as relay
 
 # How often to look whether guests have left.
 _POLL_SECONDS = 0.5
@@ -73,24 +72,24 @@ def run(networks: Networks, declared: t.Sequence[Desired], options: Options) -> 
 
     :raises MacvtapError: as :func:`converge`.
     """
-    probed: dict[str, relay.RelayResult] = {}
+    switches = ask.Switches(auto=options.auto, check=options.check_relay)
     deadline = time.monotonic() + options.timeout
     return _attempts.run(
-        lambda: _Attempt(networks, declared, options, probed, deadline),
+        lambda: _Attempt(networks, declared, options, switches, deadline),
         keep=options.on_error == "keep",
         diff=options.diff,
     )
 
 
 class _Attempt:
-    """One attempt at a run. ``probed`` are the switches that any attempt has probed; ``journal`` is what it began."""
+    """One attempt at a run. ``journal`` is what it began."""
 
     def __init__(
         self,
         networks: Networks,
         declared: t.Sequence[Desired],
         options: Options,
-        probed: dict[str, relay.RelayResult],
+        switches: ask.Switches,
         deadline: float,
     ) -> None:
         self._networks = networks
@@ -100,7 +99,7 @@ class _Attempt:
         asked = [one for desired in declared for one in (*(desired.interfaces or ()), desired.pf) if one]
         self._uplinks = {name for one in asked for name in parents.spellings(one)}
         self._deadline = deadline
-        self._probed = probed
+        self._switches = switches
         self._resolved: list[Resolved] = []
         # The NICs on the networks as they were first observed.
         self._first: list[User] = []
@@ -136,12 +135,9 @@ class _Attempt:
         return bool(found) and not self._options.force and all(one.live and not one.stored for one in found)
 
     def _inquire(self, host: Host) -> _Answers:
-        always, check = self._options.auto == "always", self._options.check_relay
         named = sources.named(self._declared, host)
-        links = host.links or {}
-        modes, messages = ask.settle(
-            sources.cases(named, host, check=check), links, self._probed, always=always, check=check
-        )
+        cases = sources.cases(named, host, check=self._switches.check)
+        modes, messages = self._switches.settle(cases, host.links or {})
         desired = sources.with_modes(named, modes, host)
         uuids = {one.name: str(uuid.uuid4()) for one in desired if one.name not in host.networks}
         resolved = resolve(desired, host, uuids, force=self._options.force)
@@ -192,7 +188,7 @@ class _Attempt:
         users = {one.name: report.remembered(host.users_of(one.name), self._first) for one in self._declared}
         return {
             **outcome.plan.result(diff=diff),
-            **({"reflective_relay": [relay.report(one) for one in self._probed.values()]} if self._probed else {}),
+            **self._switches.result(),
             "networks": [report.network(one) for one in known],
             "used_by": [report.user(one) for found in users.values() for one in found],
             "restart_required": [

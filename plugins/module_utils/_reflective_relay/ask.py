@@ -13,6 +13,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
     METHODS,
     TIMEOUT,
     RelayResult,
+    report,
 )
 
 
@@ -36,14 +37,25 @@ def verdicts(
     }
 
 
-def settle(
-    cases: t.Sequence[choice.Case], links: Links, answers: dict[str, RelayResult], *, always: bool, check: bool
-) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return the modes that ``auto`` resolves to, by path, and warnings.
+class Switches:
+    """The switches that a run has probed, each once in all its attempts.
 
-    ``answers`` are those of this run; new ones are added to them.
+    ``auto`` and ``check`` are the options auto and check_relay.
     """
-    needed = choice.to_ask(cases, always=always, check=check) - answers.keys()
-    answers.update(verdicts([links[name] for name in sorted(needed) if name in links]))
-    warnings = choice.warnings(cases, answers, always=always, check=check)
-    return choice.modes(cases, answers, always=always), warnings
+
+    def __init__(self, *, auto: str, check: bool) -> None:
+        self._always = auto == "always"
+        self.check = check
+        self._answers: dict[str, RelayResult] = {}
+
+    def settle(self, cases: t.Sequence[choice.Case], links: Links) -> tuple[dict[str, str | None], tuple[str, ...]]:
+        """Return the modes that ``auto`` resolves to, by path, and warnings; probe the switches that are needed."""
+        always, check, answers = self._always, self.check, self._answers
+        needed = choice.to_ask(cases, always=always, check=check) - answers.keys()
+        answers.update(verdicts([links[name] for name in sorted(needed) if name in links]))
+        warnings = choice.warnings(cases, answers, always=always, check=check)
+        return choice.modes(cases, answers, always=always), warnings
+
+    def result(self) -> dict[str, t.Any]:
+        """Return the module's return value ``reflective_relay``, {} if no switch was probed."""
+        return {"reflective_relay": [report(one) for one in self._answers.values()]} if self._answers else {}

@@ -27,7 +27,7 @@ def answers(*argv: str) -> bool:
     """Return whether one of some pings is answered; it ends with the first that is."""
     # The machine is emulated.
     argv = (*argv[:-1], "-c", "1", "-W", "5", argv[-1])
-    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _ in range(3))
+    return any(subprocess.run(argv, capture_output=True, check=False).returncode == 0 for _try in range(3))
 
 
 def way(address: str) -> str:
