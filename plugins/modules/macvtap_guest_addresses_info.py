@@ -271,8 +271,8 @@ guests:
                   host's kernel has exchanged frames with it within its last half minute or so.
                 - V(claimed) if the guest has said so by itself, and nobody has asked. Also if its agent lists it, and
                   it does not answer on the LAN.
-                - V(stale) if it was so once. The claim is older than O(stale_after), the host's kernel has not used it
-                  for a while, or the guest did not answer although it was asked.
+                - V(stale) if it was so once. The claim is older than O(stale_after) or than the guest's start, the
+                  host's kernel has not used it for a while, or the guest did not answer although it was asked.
               type: str
               returned: always
             source:

@@ -100,6 +100,14 @@ def test_what_a_guard_has_learned_is_known_without_a_question(lab: Lab) -> None:
         assert lab.leased(PRIVATE) in found
         assert found.keys() <= in_guest(lab.hv, "web2")
         assert {one["family"] for one in found.values()} == {"ipv4", "ipv6"}
+        # It may get others when it starts anew.
+        lab.hv.virsh("destroy", "web2")
+        lab.hv.virsh("start", "web2")
+        again = addresses(ask(lab.hv), PRIVATE)
+        assert {one["state"] for one in again.values()} == {"stale"}
+        waits = {"domains": ["web2"], "wait_for": {"count": 2, "timeout": 120}}
+        again = addresses(ask(lab.hv, **waits), PRIVATE)
+        assert again[lab.leased(PRIVATE)]["state"] == "claimed"
     finally:
         ok(run_module("macvtap_guard", {"mac": PRIVATE, "state": "absent"}, prefix=lab.hv.prefix))
 

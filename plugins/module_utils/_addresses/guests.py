@@ -31,17 +31,32 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links, link_of
 
 
-def of_host(host: Host, macs: t.Collection[str] | None) -> list[Guest]:
+class Clock(t.NamedTuple):
+    """The seconds since the host was booted, and how many clock ticks a second has."""
+
+    uptime: float
+    ticks: int
+
+
+def of_host(host: Host, macs: t.Collection[str] | None, clock: Clock | None = None) -> list[Guest]:
     """Return the guests of a host with all their NICs, or with ``macs`` those that have any of them, with these."""
-    found = [_guest(domain, host, macs) for domain in host.domains.values()]
+    found = [_guest(domain, host, macs, clock) for domain in host.domains.values()]
     return [guest for guest in found if macs is None or guest.nics]
 
 
-def _guest(domain: Domain, host: Host, macs: t.Collection[str] | None) -> Guest:
+def _guest(domain: Domain, host: Host, macs: t.Collection[str] | None, clock: Clock | None) -> Guest:
     ifaces = domain.live if domain.running else domain.stored
     nics = (_nic(iface, host) for iface in ifaces)
     chosen = tuple(nic for nic in nics if macs is None or not nic.macs.isdisjoint(macs))
-    return Guest(domain.name, domain.uuid, _state(domain), chosen)
+    return Guest(domain.name, domain.uuid, _state(domain), chosen, _runs_for(domain, clock))
+
+
+def _runs_for(domain: Domain, clock: Clock | None) -> float | None:
+    """Return for how many seconds a guest's QEMU runs, by its start time in the domain's instance."""
+    words = domain.instance.split()
+    if clock is None or len(words) != 3 or not words[2].isdigit():
+        return None
+    return max(0.0, clock.uptime - int(words[2]) / clock.ticks)
 
 
 def _state(domain: Domain) -> str:
@@ -89,7 +104,9 @@ def known(guests: t.Sequence[Guest], findings: Findings, stale_after: float) -> 
     """Return the addresses by the guest's name and the NIC's position; a guest that does not run has none."""
     shared = merging.shared_macs(guests)
     return {
-        (guest.name, number): merging.addresses(nic, findings, stale_after=stale_after, shared=nic.mac in shared)
+        (guest.name, number): merging.addresses(
+            nic, findings, stale_after=stale_after, shared=nic.mac in shared, runs_for=guest.runs_for
+        )
         if guest.runs
         else []
         for guest in guests

@@ -10,6 +10,8 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     AGENT,
     CLAIMED,
+    LEARNED,
+    NEIGHBOUR,
     PROBE,
     SOURCES,
     STALE,
@@ -31,16 +33,19 @@ def key_of(nic: Nic) -> Key:
     return nic.mac, nic.uplink or ""
 
 
-def addresses(nic: Nic, findings: Findings, *, stale_after: float, shared: bool = False) -> list[Found]:
+def addresses(
+    nic: Nic, findings: Findings, *, stale_after: float, shared: bool = False, runs_for: float | None = None
+) -> list[Found]:
     """Return the addresses of a NIC, the surest first.
 
-    ``shared`` is whether another NIC has its MAC address too: then only what was seen on its own uplink counts.
+    What was seen before its guest was started, ``runs_for`` seconds ago, is stale: it may get others. ``shared`` is
+    whether another NIC has its MAC address too: then only what was seen on its own uplink counts.
     """
     own = [s for s in findings.sightings if s.mac in (nic.macs or {nic.mac}) and _fits(s, nic, shared=shared)]
     unanswered = findings.unanswered.get(key_of(nic), frozenset())
     elsewhere = {s.address for s in findings.sightings if s.source == PROBE and s.mac not in (nic.macs or {nic.mac})}
     found = [
-        _merged(address, [_aged(s, stale_after) for s in own if s.address == address], unanswered, elsewhere)
+        _merged(address, [_aged(s, stale_after, runs_for) for s in own if s.address == address], unanswered, elsewhere)
         for address in dict.fromkeys(s.address for s in own)
     ]
     return sorted(found, key=_order)
@@ -50,10 +55,13 @@ def _fits(sighting: Sighting, nic: Nic, *, shared: bool) -> bool:
     return not shared or (bool(sighting.uplink) and sighting.uplink == nic.uplink)
 
 
-def _aged(sighting: Sighting, stale_after: float) -> Sighting:
-    if sighting.state == CLAIMED and sighting.age is not None and sighting.age > stale_after:
-        return replace(sighting, state=STALE)
-    return sighting
+def _aged(sighting: Sighting, stale_after: float, runs_for: float | None) -> Sighting:
+    age = sighting.age
+    if age is None or sighting.source not in (LEARNED, NEIGHBOUR):
+        return sighting
+    is_old = sighting.state == CLAIMED and age > stale_after
+    is_before = runs_for is not None and age > runs_for
+    return replace(sighting, state=STALE) if is_old or is_before else sighting
 
 
 def _merged(

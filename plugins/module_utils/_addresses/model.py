@@ -43,10 +43,13 @@ class Nic:
 
 @dataclass(frozen=True)
 class Guest:
+    """A guest; ``runs_for`` is for how many seconds its QEMU has run, None if unknown."""
+
     name: str
     uuid: str
     state: str
     nics: tuple[Nic, ...] = ()
+    runs_for: float | None = None
 
     @property
     def runs(self) -> bool:

@@ -98,7 +98,8 @@ class _Uplink:
             yield arp_frames.probe(own, ipaddress.IPv4Address(address).packed, sender)
         if number == 0:
             yield frames.router_solicitation(own, link_local)
-        for source in self._sources.values():
+        # A router may answer while these are sent: its networks have their turn in the next round.
+        for source in tuple(self._sources.values()):
             yield frames.echo_request(own, source, number + 1)
         for address in dict.fromkeys((*self._questions.ipv6, *self._formed)):
             if address not in answered:

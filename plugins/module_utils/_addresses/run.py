@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -102,7 +103,8 @@ class Search:
         for index, name in enumerate(request.domains or ()):
             if name not in self.host.domains:
                 raise MacvtapError(unknown_domain(name, self.host), path=f"domains[{index}]")
-        self.guests = guests.of_host(self.host, request.macs)
+        clock = guests.Clock(time.clock_gettime(time.CLOCK_BOOTTIME), os.sysconf("SC_CLK_TCK"))
+        self.guests = guests.of_host(self.host, request.macs, clock)
         if self.host.links is None:
             if request.probe or request.listen:
                 path = "probe" if request.probe else "listen"

@@ -26,6 +26,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     Nic,
     Sighting,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 
 A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 NIC = Nic(A, frozenset({A}), link="macvtap0", link_index=7, uplink="eth0", mode="bridge")
@@ -54,6 +55,32 @@ def test_of_equally_sure_sources_the_latest_decides() -> None:
 def test_an_old_claim_is_stale() -> None:
     assert [one.state for one in merged(seen(LEARNED, CLAIMED, 601))] == [STALE]
     assert [one.state for one in merged(seen(LEARNED, CLAIMED, 600))] == [CLAIMED]
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "age", "result"),
+    [
+        (LEARNED, CLAIMED, 31, STALE),
+        (NEIGHBOUR, CONFIRMED, 31, STALE),
+        (LEARNED, CLAIMED, 29, CLAIMED),
+        (NEIGHBOUR, CONFIRMED, 29, CONFIRMED),
+        # Somebody has written it down.
+        (NEIGHBOUR, CLAIMED, None, CLAIMED),
+    ],
+)
+def test_what_was_seen_before_the_guest_was_started_is_stale(
+    source: str, state: str, age: float | None, result: str
+) -> None:
+    guest = Guest("web1", "u1", RUNNING, (NIC,), runs_for=30)
+    (found,) = guests.known([guest], Findings((seen(source, state, age),)), 600)["web1", 0]
+    assert found.state == result
+
+
+@pytest.mark.parametrize(("instance", "runs_for"), [("7 4711 90000", 100.0), ("7", None), ("", None)])
+def test_for_how_long_a_guest_runs(instance: str, runs_for: float | None) -> None:
+    host = Host("", {"web1": Domain("web1", running=True, instance=instance)})
+    (guest,) = guests.of_host(host, None, guests.Clock(1000.0, 100))
+    assert guest.runs_for == runs_for
 
 
 @pytest.mark.parametrize(
