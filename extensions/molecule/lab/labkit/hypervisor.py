@@ -8,7 +8,7 @@ import dataclasses
 import uuid
 from pathlib import Path
 
-from labkit import cells, indexes, ssh, switch
+from labkit import cells, indexes, ssh, switch, vmimage
 from labkit.model import Cell, Lab
 
 # /usr and /root too: what is installed or removed on a hypervisor is of no concern to the machine.
@@ -59,6 +59,11 @@ def create(lab: Lab, hv: Cell, index_count: int, system: System = MACHINE) -> No
     cells.boot(hv, spec(lab, hv, system))
 
 
+def customized(root: Path) -> list[Path]:
+    """What Debian's Pythons import when they start, for the administrator to change: relative to the root."""
+    return [path.relative_to(root) for path in root.glob("etc/python3.*/sitecustomize.py")]
+
+
 def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
     host_uuid = uuid.uuid5(uuid.NAMESPACE_OID, hv.netns)
     made: cells.Spec = {
@@ -82,6 +87,8 @@ def spec(lab: Lab, hv: Cell, system: System = MACHINE) -> cells.Spec:
             "/etc/machine-id": (0o444, f"{host_uuid.hex}\n"),
             "/etc/libvirt/qemu.conf": (0o600, QEMU_CONF),
             f"/etc/libvirt/{system.daemon}.conf": (0o644, LIBVIRTD_CONF + f'host_uuid = "{host_uuid}"\n'),
+            # Its Python compiles each of Ansible's modules once, not at each run.
+            **{f"/{path}": (0o644, vmimage.KEPT_CODE.read_text()) for path in customized(system.root)},
             **ssh.server_files(lab),
         },
         # With -d each returns when it can be talked to.
