@@ -125,7 +125,7 @@ EXAMPLES = r"""
 # inventory/macvtap_guests.yml, beside inventory/hosts.yml with the hypervisors
 plugin: linuxvirt.macvtap.guests
 hypervisors: hypervisors
-
+---
 # Guests that only their hypervisors reach; IPv6 first, and IPv4 only in one network
 plugin: linuxvirt.macvtap.guests
 inventory: [hosts.yml]
@@ -134,7 +134,7 @@ probe: true
 probe_networks: [192.0.2.0/24]
 prefer: [ipv6, 192.0.2.0/24]
 jump: true
-
+---
 # Groups and variables of one's own, and a cache for an hour
 plugin: linuxvirt.macvtap.guests
 hypervisors: hypervisors
