@@ -1,1 +1,3 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
 """This collection's table of nftables."""
