@@ -230,7 +230,15 @@ def test_the_way_to_a_guest_through_its_hypervisor(lab: Lab, files: pathlib.Path
             assert option == "-o"
             # What ssh does with it.
             command = command.partition("ProxyCommand=")[2].replace("%h", host["ansible_host"]).replace("%p", "2222")
-            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+            # ssh would make the input that it shares with the tests non-blocking, which Ansible refuses.
+            done = subprocess.run(
+                ["sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
             assert done.stdout == "this is web1\n", done.stderr
     finally:
         lab.hv.in_guest("web1", "sh", "-c", "kill $(cat /run/nc)")

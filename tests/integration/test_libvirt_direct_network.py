@@ -125,7 +125,9 @@ def test_a_pool_of_whole_uplinks_keeps_its_accounts(networks: Networks) -> None:
     hv.run("ip", "link", "add", "up2", "type", "veth", "peer", "name", "far2")
     for link in ("up2", "far2"):
         hv.run("ip", "link", "set", link, "up")
-    networks.refused("mode: eth0 has addresses of the host", name="lan", mode="passthrough", interfaces=["eth0"])
+    hv.run("ip", "address", "add", "198.51.100.7/32", "dev", "up2")
+    networks.refused("mode: up2 has addresses of the host", name="lan", mode="passthrough", interfaces=["up2"])
+    hv.run("ip", "address", "del", "198.51.100.7/32", "dev", "up2")
     pool: Result = {"name": "lan", "mode": "passthrough", "interfaces": ["up1", "up2"]}
     ok(networks(**pool))
     start(hv)
