@@ -35,12 +35,12 @@ def around(function, when):
             if when == "after":
                 act()
     return called
-def pause(self, *of, original=Pauses.pause):
+def pause(self, *of, original=Pauses.pause, **more):
     if isinstance(moment, float):
         threading.Timer(moment, act).start()
     else:
         setattr(libvirt.virDomain, moment, around(getattr(libvirt.virDomain, moment), when))
-    return original(self, *of)
+    return original(self, *of, **more)
 Pauses.pause = pause
 """
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"

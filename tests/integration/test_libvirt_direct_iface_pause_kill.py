@@ -8,8 +8,8 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, Module, domain, nic, ok
-from interrupted import CALLS, KILL, TIMES, at, files, is_whole, move, source_of, wait
+from direct_iface import A, B, Module, domain, nic, ok, run_beside
+from interrupted import AT_MOMENT, CALLS, KILL, TIMES, at, files, is_whole, move, source_of, wait
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -58,8 +58,8 @@ def test_a_guest_survives_libvirtd_that_is_killed_during_its_pause(started: Hype
         assert source_of(started) == ("eth0" if done["rc"] else "up1")
 
 
-def test_what_libvirt_refuses_is_put_back(started: Hypervisor, module: Module, paused_once: float) -> None:
-    assert paused_once
+@pytest.mark.usefixtures("paused_once")
+def test_what_libvirt_refuses_is_put_back(started: Hypervisor) -> None:
     before = started.dump("web1")
     # The uplink disappears after it was checked.
     done = at(started, ("managedSave", "after"), "subprocess.run(['ip', 'link', 'del', 'up1'])", "up1")
@@ -68,14 +68,12 @@ def test_what_libvirt_refuses_is_put_back(started: Hypervisor, module: Module, p
     assert done["msg"].endswith("The host is as it was before")
     assert is_whole(started)
     assert started.dump("web1") == before
-    # A change that fails after the pause takes another one to be undone.
-    failed = module(
-        interfaces=[
-            {"domain": "web1", "mac": A, "source": "up1"},
-            {"domain": "web1", "mac": B, "source": "eth0", "model": "nonsense"},
-        ],
-        live="pause",
-    )
+    # A change that fails after the pause takes another one to be undone. The uplink of the second NIC disappears then.
+    # Not a model that QEMU refuses: libvirt 9.0 with QEMU 7.2 sometimes hangs when that is attached after a restore.
+    started.run("ip", "link", "add", "up2", "up", "type", "veth", "peer", "name", "far2")
+    entries = [{"domain": "web1", "mac": A, "source": "up1"}, {"domain": "web1", "mac": B, "source": "up2"}]
+    gone = AT_MOMENT.format(moment=("create", "after"), action="subprocess.run(['ip', 'link', 'del', 'up2'])")
+    failed = run_beside(started, gone, {"interfaces": entries, "live": "pause"})
     assert failed["msg"].endswith("The host is as it was before"), failed
     assert source_of(started) == "eth0"
     assert is_whole(started)
