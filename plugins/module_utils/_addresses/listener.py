@@ -97,14 +97,14 @@ class Listener:
                 return
 
     def _take(self, index: int, nic: Nic, data: bytes, *, outgoing: bool) -> None:
-        said = frames.read(data)
-        if said is None:
+        statement = frames.read(data)
+        if statement is None:
             return
         now = time.monotonic()
-        key = (index, said.address)
-        if outgoing and said.mac in nic.macs:
-            (self._tentative if said.tentative else self._claimed)[key] = now
-        elif said.mac not in nic.macs and not said.tentative and key in self._tentative:
+        key = (index, statement.address)
+        if outgoing and statement.mac in nic.macs:
+            (self._tentative if statement.tentative else self._claimed)[key] = now
+        elif statement.mac not in nic.macs and not statement.tentative and key in self._tentative:
             self._taken.add(key)
 
     def is_tentative(self, address: str, seconds: float = 10) -> bool:

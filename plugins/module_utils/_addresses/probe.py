@@ -120,14 +120,14 @@ class _Uplink:
             mac, destination, target = question
             self.send(frames.advertisement(self._own, mac, destination, target))
             return
-        said = frames.read(data)
-        if said is None or said.tentative:
+        statement = frames.read(data)
+        if statement is None or statement.tentative:
             return
         # What comes to our own address was asked for.
-        reply = said.reply and data[:6] == self._own
-        known = self._heard.get((said.mac, said.address))
+        reply = statement.reply and data[:6] == self._own
+        known = self._heard.get((statement.mac, statement.address))
         if known is None or reply or known[0] == LEARNED:
-            self._heard[said.mac, said.address] = (PROBE if reply else LEARNED, time.monotonic())
+            self._heard[statement.mac, statement.address] = (PROBE if reply else LEARNED, time.monotonic())
 
     def send(self, frame: bytes) -> None:
         with contextlib.suppress(OSError):
