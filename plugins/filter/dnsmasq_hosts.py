@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter dnsmasq_hosts: dHCP reservations for dnsmasq."""
+"""The filter dnsmasq_hosts: DHCP reservations for dnsmasq."""
 
 from __future__ import annotations
 

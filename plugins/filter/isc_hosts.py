@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter isc_hosts: dHCP reservations for ISC's dhcpd."""
+"""The filter isc_hosts: DHCP reservations for ISC's dhcpd."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The filter kea_reservations: dHCP reservations for Kea."""
+"""The filter kea_reservations: DHCP reservations for Kea."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import typing as t
 
@@ -107,3 +108,10 @@ def require_prefix(text: str, *, path: str = "") -> str:
             path=path,
         )
     return prefix
+
+
+def eui64(mac: str, network: ipaddress.IPv6Network) -> str:
+    """Return the address that a NIC forms of its MAC address in a /64 network (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return str(network.network_address + int.from_bytes(interface, "big"))

@@ -127,10 +127,3 @@ def family_of(address: str) -> str:
 
 def is_link_local(address: str) -> bool:
     return ipaddress.ip_address(address).is_link_local
-
-
-def eui64(mac: str, network: ipaddress.IPv6Network) -> str:
-    """Return the address that a NIC forms of its MAC address in a /64 network."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return str(network.network_address + int.from_bytes(interface, "big"))

@@ -13,6 +13,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import frames
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.listener import Listener
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
@@ -22,7 +23,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     PROBE,
     Questions,
     Sighting,
-    eui64,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import arp_frames
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import packets, temporary
@@ -78,7 +78,7 @@ class _Uplink:
             return
         source = network.network_address.packed[:8] + self._host_part
         self._sources[network] = source
-        self._formed += [eui64(mac, network) for mac in sorted(self._macs)]
+        self._formed += [_mac.eui64(mac, network) for mac in sorted(self._macs)]
         group = frames.multicast_mac(frames.solicited_node(source))
         self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, _MEMBERSHIP.pack(self._index, _MULTICAST, 6, group))
 

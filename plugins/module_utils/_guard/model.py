@@ -8,6 +8,8 @@ import ipaddress
 import typing as t
 from dataclasses import dataclass, fields
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+
 DROP, COUNT = "drop", "count"
 # What a file has that this version would not write.
 UNKNOWN = "unknown"
@@ -115,9 +117,7 @@ class Host:
 
 def link_local(mac: str) -> str:
     """Return the link-local IPv6 address that follows from a MAC address (EUI-64)."""
-    parts = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes((parts[0] ^ 2, *parts[1:3], 0xFF, 0xFE, *parts[3:]))
-    return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface))
+    return _mac.eui64(mac, ipaddress.IPv6Network("fe80::/64"))
 
 
 def by_family(texts: t.Iterable[str]) -> tuple[list[str], list[str], list[str]]:

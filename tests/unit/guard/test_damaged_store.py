@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""libvirt's hook where the file of the guards is damaged: only guests that have a guard in it are refused."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+
+import pytest
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+
+GUARDED, OTHER = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+START = ["qemu", "web1", "start", "begin", "-"]
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+    """The file of the guards on a host with the link macvtap0."""
+    made, sysfs = tmp_path / "guards.json", tmp_path / "net"
+    (sysfs / "macvtap0" / "tap7").mkdir(parents=True)
+    monkeypatch.setattr(loader, "SYSFS", str(sysfs))
+    for function in (loader.stored, loader._mentions):
+        monkeypatch.setattr(function, "__defaults__", (str(made),))
+    return made
+
+
+DAMAGED = (f'{{"guards": {{"{GUARDED.upper()}": {{', f'{{"others": ["{GUARDED}"]}}', f'["{GUARDED}"]')
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+@pytest.mark.parametrize(("mac", "refused"), [(GUARDED, 1), (OTHER, 0)])
+def test_only_guests_that_a_damaged_file_mentions_are_refused(
+    store: pathlib.Path, monkeypatch: pytest.MonkeyPatch, text: str, mac: str, refused: int
+) -> None:
+    store.write_text(text)
+    nic = f"<interface><mac address='{mac}'/><target dev='macvtap0'/></interface>"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"<domain><devices>{nic}</devices></domain>"))
+    assert loader.main(START) == refused
