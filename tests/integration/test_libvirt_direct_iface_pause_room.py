@@ -11,7 +11,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, Module, Result, attempt, ok, run_beside
-from interrupted import AT_MOMENT, KILL, at, files, is_whole, move, source_of, wait
+from interrupted import KILL, at, at_moment, files, is_whole, move, source_of, wait
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_a_guest_without_a_directory_for_its_image_runs_on(
 
 def test_an_uplink_that_others_pass_through_meanwhile(started: Hypervisor, module: Module) -> None:
     address = started.run("cat", "/sys/class/net/up1/address")
-    beside = AT_MOMENT.format(moment=("managedSave", "after"), action=TAKE)
+    beside = at_moment(("managedSave", "after"), TAKE)
     passed: Result = {**move("up1"), "mode": "passthrough"}
     # The new one is taken: the guest has its old one.
     done = run_beside(started, beside, passed)
