@@ -134,7 +134,8 @@ def test_what_has_changed_since_the_last_report() -> None:
     got = list(text.changed(changes.changes(before, after)))
     assert got == [f"hv1 web1 {A}: mode bridge → private", "hv1 link stray: state absent → present"]
     assert changes.changes(after, after) == []
-    assert list(text.changed(changes.changes(after, before)))[1] == "hv1 link stray: state present → absent"
+    first, second = after, before
+    assert list(text.changed(changes.changes(first, second)))[1] == "hv1 link stray: state present → absent"
 
 
 def test_a_host_that_cannot_be_reached_has_not_lost_its_nics() -> None:
