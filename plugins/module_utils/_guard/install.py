@@ -88,14 +88,25 @@ class Installer:
         self._run, self._root = run, root
         self._changed: set[str] = set()
 
+    def outdated(self, macs: t.Iterable[str]) -> bool:
+        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one."""
+        for path, (text, _mode) in self._texts(macs).items():
+            before = _files.read(self._path(path))
+            if before is None or (before != text and HEADER in before.splitlines()[:2]):
+                return True
+        return False
+
+    def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
+        source: t.Any = loader.__loader__
+        has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
+        found = texts(macs, sys.executable, source.get_source(loader.__name__))
+        return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
+
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
-        source: t.Any = loader.__loader__
         warnings = []
         changed: set[str] = set()
-        for path, (text, mode) in texts(macs, sys.executable, source.get_source(loader.__name__)).items():
-            if path == HOOK and not os.path.isdir(self._path("/etc/libvirt")):
-                continue
+        for path, (text, mode) in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is not None and HEADER not in before.splitlines()[:2]:
                 warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
