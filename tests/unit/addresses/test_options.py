@@ -120,7 +120,7 @@ def test_an_agents_answer_is_its_guests() -> None:
 
 
 def test_an_agent_that_lists_more_addresses_than_anybody_has() -> None:
-    listed = [{"addr": f"10.0.{n // 256}.{n % 256}", "prefix": 8} for n in range(70000)]
+    listed: list[dict[str, t.Any]] = [{"addr": f"10.0.{n // 256}.{n % 256}", "prefix": 8} for n in range(70000)]
     guest = Guest("web1", "u1", RUNNING, (Nic(A, frozenset({A})),))
     found = sightings({"eth0": {"hwaddr": A, "addrs": listed}}, guest)
     assert len(found) == MOST_ADDRESSES
