@@ -32,7 +32,7 @@ A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 
 def test_networks_and_addresses_to_ask_for() -> None:
     asked = options.questions(["192.0.2.0/29", "198.51.100.7", "2001:db8::/64", "2001:db8::7"], "probe_networks")
-    assert asked.ipv4 == (*(f"192.0.2.{n}" for n in range(1, 7)), "198.51.100.7")
+    assert asked.ipv4 == (*(f"192.0.2.{n}" for n in range(8)), "198.51.100.7")
     assert asked.ipv6 == ("2001:db8::7",)
     assert list(map(str, asked.prefixes)) == ["2001:db8::/64"]
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_asked(network: str, message: str) -> None:
 
 
 def test_the_limit_is_for_all_networks_together() -> None:
-    assert len(options.questions(["10.0.0.0/20"], "probe_networks").ipv4) == 4094
+    assert len(options.questions(["10.0.0.0/20"], "probe_networks").ipv4) == 4096
     with pytest.raises(MacvtapError, match="4096 in all") as error:
         options.questions(["10.0.0.0/20", "10.1.0.0/24"], "probe_networks")
     assert error.value.path == "probe_networks[1]"
