@@ -29,7 +29,8 @@ PLANNERS = (
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
-    "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions _addresses.guests _addresses.options",
+    "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions",
+    "_addresses.guests _addresses.options _addresses.ways",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
