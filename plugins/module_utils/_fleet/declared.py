@@ -17,6 +17,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model imp
     Problem,
     defect,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
@@ -101,6 +102,8 @@ class Variables:
                 _require(values, path, "name")
                 # Only the host knows whether the owners of a tap exist.
                 result.append(link_options.desired(path, {**dict.fromkeys(LINK_OPTIONS), **values}))
+                if values.get("guard") is not None:
+                    guard_options.declared(path, values)
         self._note_duplicates(result)
         return tuple(
             DeclaredLink(
@@ -170,6 +173,8 @@ class Variables:
             values.setdefault("allmulticast", default)
             with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
                 (desired,) = declare.declare([(path, values)], defaults=defaults)
+                if values.get("guard") is not None:
+                    guard_options.declared(path, values)
                 key = (desired.domain, desired.by, desired.key)
                 if key in result:
                     # Raises a clear error about the two of them.
