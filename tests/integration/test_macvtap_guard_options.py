@@ -9,12 +9,13 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, Module, ok
-from support import run_module
+from support import PYTHON, run_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
+_NFT = "import nftables, sys; sys.exit(nftables.Nftables().cmd(sys.argv[1])[0])"
 STORE = "/etc/linuxvirt-macvtap/guards.json"
 
 
@@ -85,6 +86,14 @@ def test_a_new_link_has_its_guard(hv: Hypervisor) -> None:
     assert fields(link(guard={}))[0] == (A, "state", "present")
     assert guards(hv)[A]["links"] == ["guarded0"]
     assert link(guard={})["changed"] is False
+    # Whatever others have removed of it, it is there again with a new link.
+    link(guard={"addresses": ["learned"]})
+    for what in ("link_guarded0", f"guard_{A.replace(':', '')}"):
+        hv.run(PYTHON, "-c", _NFT, f"delete chain netdev linuxvirt_macvtap {what}")
+    link(state="absent")
+    link()
+    assert guards(hv)[A]["rules"] == "loaded"
+    assert guards(hv)[A]["links"] == ["guarded0"]
     # Its guard goes when its address does, and comes with it.
     link(mac=B)
     assert guards(hv)[A]["links"] == []

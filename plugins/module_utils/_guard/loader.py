@@ -121,7 +121,13 @@ class Loader:
 
     def _add(self, mac: str) -> list[Object]:
         guard = self._guards[mac]
-        return add_guard(guard["chain"], guard["sets"], guard["rules"])
+        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+        missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+        return add_guard(guard["chain"], missing, guard["rules"])
+
+    def _has_set(self, name: str) -> bool:
+        code, _output, _error = self._library.json_cmd({"nftables": [{"list": {"set": {**_OF_TABLE, "name": name}}}]})
+        return not code
 
     def _on_link(self, link: str, mac: str) -> list[Object]:
         index = _read(link, "ifindex")
