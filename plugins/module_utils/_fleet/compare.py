@@ -11,6 +11,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     addresses,
     allowed,
     checks,
+    guards,
     migration,
     network_parity,
     reached,
@@ -38,6 +39,7 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     all_hosts = hosts(fleet)
     result = _of_each(host for host in all_hosts if not host.outside)
     result += [*network_parity.conflicts(all_hosts), *migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
+    result += guards.conflicts(all_hosts)
     # A conflict that concerns only hosts outside of --limit must not stop the others.
     outside = {host.name for host in all_hosts if host.outside}
     result = [one for one in result if any(place.host not in outside for place in one.where)]
