@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     guards,
     migration,
     network_parity,
+    options,
     reached,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
@@ -54,7 +55,20 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     shims = fleets.declaring(fleet, "macvtap_host_access_shims")
     for host in hosts(shims) if shims else ():
         result += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
+    for host in hosts(_trusting(fleet)):
+        result += [{"host": host.name, "what": "domain", "reason": reason} for reason in guards.trusting(host)]
     return result
+
+
+def _trusting(fleet: t.Any) -> dict[str, t.Any]:
+    """Return the hosts whose declarations mention that guests are trusted. Few do, and reading all takes a while."""
+    declaring = fleets.declaring(fleet, "macvtap_domains_interfaces")
+    names = (options.TRUST, f"macvtap_domains_{options.TRUST}")
+    return {
+        host: data
+        for host, data in declaring.items()
+        if names[0] in str(data["declared"]["macvtap_domains_interfaces"]) or data["declared"].get(names[1])
+    }
 
 
 def _of(host: Host) -> t.Iterable[Conflict]:

@@ -58,7 +58,8 @@ NETWORK: Spec = {
     "autostart": _FLAG,
 }
 # Options of an interface whose default is a role variable that is unset by default.
-NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
+TRUST = "trust_guest_rx_filters"
+NIC_DEFAULTS = ("model", "allmulticast", TRUST)
 # The variables other than lists of entries and defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},

@@ -7,8 +7,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from compared import H1, H2, A, B, conflicts, nic, only, places
+from compared import H1, H2, A, B, conflicts, fleet, nic, only, places
 from fleet import declared
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
 
 
 def guarded(name: str, mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
@@ -37,6 +39,17 @@ def test_a_guest_that_moves_between_hosts_has_one_guard() -> None:
 
     assert f"the guards of {A} differ" in both("192.0.2.2")
     assert f"the guards of {A} differ" not in both("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("guard", "noted"), [(None, True), ({"policy": "count"}, True), ({}, False), ({"state": "absent"}, True)]
+)
+def test_trust_without_a_guard_is_noted(guard: dict[str, t.Any] | None, noted: bool) -> None:
+    entry = nic("web1", mac=A, trust_guest_rx_filters=True, guard=guard)
+    notes = [one["reason"] for one in compare.gaps(fleet((declared(entry), H1)))]
+    assert [note.partition(".")[0] for note in notes if "guard" in note] == (
+        [f"web1 {A}: trust_guest_rx_filters lets the guest take any MAC address"] if noted else []
+    )
 
 
 def test_a_guard_that_cannot_be_is_a_conflict_of_its_declaration() -> None:
