@@ -136,6 +136,18 @@ def test_each_guard_has_a_rule_of_udev(hv: Hypervisor, guards: Guards) -> None:
     assert f'ATTRS{{address}}=="{B}"' in rules
 
 
+def test_what_loads_guards_is_restored(hv: Hypervisor, guards: Guards) -> None:
+    given = {"mac": A, "addresses": ["192.0.2.10"]}
+    hv.run("rm", f"{HOOKS}/macvtap-guard")
+    hv.run("sed", "-i", "s/^import os$/import sys/", f"{FILES}/guard")
+    predicted = direct_iface.ok(run_module("macvtap_guard", given, check=True, prefix=hv.prefix))
+    assert (predicted["changed"], predicted["changes"]) == (True, [])
+    assert guards.run(**given)["changed"] is True
+    assert hv.run("cat", f"{HOOKS}/macvtap-guard").startswith("#!/bin/sh")
+    assert "import os\n" in hv.run("cat", f"{FILES}/guard")
+    assert guards.run(**given)["changed"] is False
+
+
 def test_the_last_guard_takes_all_files_with_it(hv: Hypervisor, guards: Guards) -> None:
     hv.virsh("start", "web1")
     guards.run(mac=A, state="absent")
