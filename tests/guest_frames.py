@@ -123,6 +123,11 @@ OWN = {
     "router-solicit": ether(0x86DD, ip6(LOCAL, icmp6(133, bytes(4) + source_option(MAC)), _ICMP6, ROUTERS)),
     "router-solicit-any": ether(0x86DD, ip6(ANY6, icmp6(133, bytes(4)), _ICMP6, ROUTERS)),
     "listener": ether(0x86DD, ip6(ANY6, extension(_ICMP6, icmp6(143, bytes(24))), _HOP, "ff02::16")),
+    "vrrp": ether(0x0800, ip4(IP4, b"\x21\1\x64\1" + bytes(16), 112, "224.0.0.18"), to="01:00:5e:00:00:12"),
+    "vrrp-6": ether(0x86DD, ip6(LOCAL, b"\x31\1\x64\1" + bytes(20), 112, "ff02::12")),
+    "igmp": ether(0x0800, b"\x46" + ip4(IP4, b"\x94\4\0\0\x22" + bytes(15), 2, "224.0.0.22")[1:]),
+    "mdns": ether(0x0800, ip4(IP4, udp(5353, 5353), to="224.0.0.251")),
+    "jumbo": ether(0x0800, ip4(IP4, udp(1000, 53, bytes(1400)))),
     "echo6": ether(0x86DD, ip6(IP6, icmp6(128, bytes(8)), _ICMP6)),
 }
 # What a hostile one sends, and the kind as which it is dropped.
@@ -173,6 +178,10 @@ FORGED = {
     ),
     "router-advert-hop": ("router_advertisement", ether(0x86DD, ip6(LOCAL, extension(_ICMP6, router()), _HOP))),
     "router-advert-routing": ("router_advertisement", ether(0x86DD, ip6(LOCAL, extension(_ICMP6, router()), _ROUTING))),
+    "router-advert-tiny-fragment": (
+        "malformed",
+        ether(0x86DD, ip6(LOCAL, fragment(_OPTIONS, extension(_ICMP6, b"")), _FRAGMENT)),
+    ),
     "router-advert-fragment": (
         "router_advertisement",
         ether(0x86DD, ip6(LOCAL, fragment(_ICMP6, router()), _FRAGMENT)),
@@ -215,6 +224,12 @@ FORGED = {
     "vlan-arp": ("ethertype", ether(0x8100, b"\0\0\x08\6" + arp(2, FOREIGN, FOREIGN4, IP4)[14:])),
     "vlan-provider": ("ethertype", ether(0x88A8, b"\0\5\x08\0" + ip4(IP4, udp(1000, 53)))),
     "vlan-double": ("ethertype", ether(0x88A8, b"\0\5\x81\0\0\6\x08\0" + ip4(IP4, udp(1000, 53)))),
+    "vlan-old-provider": ("ethertype", ether(0x9100, b"\0\5\x08\0" + ip4(IP4, udp(1000, 53)))),
+    "arp-in-snap": ("ethertype", ether(36, b"\xaa\xaa\3\0\0\0\x08\6" + arp(2, MAC, FOREIGN4, IP4)[14:])),
+    "cfm": ("ethertype", ether(0x8902, bytes(40), to="01:80:c2:00:00:30")),
+    "ptp": ("ethertype", ether(0x88F7, bytes(40), to="01:1b:19:00:00:00")),
+    "mrp": ("ethertype", ether(0x88F6, bytes(40), to="01:80:c2:00:00:21")),
+    "dhcp-server-later-port": ("dhcp_server", ether(0x0800, ip4(IP4, udp(67, 67), to=FOREIGN4))),
     "lldp": ("ethertype", ether(0x88CC, bytes(40), to="01:80:c2:00:00:0e")),
     "lacp": ("ethertype", ether(0x8809, bytes(40), to="01:80:c2:00:00:02")),
     "stp": ("ethertype", ether(38, b"\x42\x42\3" + bytes(35), to="01:80:c2:00:00:00")),

@@ -14,6 +14,12 @@ def join_names(names: t.Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def aligned(rows: t.Sequence[t.Sequence[str]]) -> list[str]:
+    """Return ``rows``, which have equally many cells, as lines of aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
 def suggest(name: str, among: t.Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the names of ``among`` that ``name`` most likely stands for, most likely first."""
     import difflib

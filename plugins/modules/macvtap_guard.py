@@ -168,6 +168,8 @@ options:
     description:
       - Whether the guards are stored, in C(/etc/linuxvirt-macvtap/guards.json), and loaded at each boot, at each start
         of a guest, and when C(nftables.service) is reloaded.
+      - Whatever loads them is restored if it was removed or changed. The result is then changed, without a change of a
+        guard.
       - With V(false) they last until the link, or the table, is removed.
     type: bool
     default: true
@@ -355,10 +357,13 @@ def macvtap_guard(module: _glue.Module) -> dict[str, t.Any]:
             check_mode=module.check_mode,
             roll_back=params["on_error"] == "rollback",
         )
+        result = outcome.plan.result(diff=module._diff)
+        if not result["changed"]:
+            result["changed"] = host.refresh(check_mode=module.check_mode)
     states = planner.predicted(outcome.remaining, outcome.host)
     macs = [planner.mac_of(one, outcome.host) for one in desired if one.present]
     return {
-        **outcome.plan.result(diff=module._diff),
+        **result,
         "guards": [planner.report(states[mac]) for mac in macs],
         "warnings": [*outcome.plan.warnings, *host.warnings],
     }

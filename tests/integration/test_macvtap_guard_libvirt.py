@@ -119,8 +119,11 @@ def test_a_nic_that_is_attached_has_its_guard(hv: Hypervisor, guards: Guards) ->
     # One whose guard cannot be loaded is not let out in silence.
     hv.run("sed", "-i", "s/return/nonsense/g", f"{FILES}/guards.json")
     guards.nft("flush ruleset")
-    result = direct_iface.ok(direct_iface.on(hv)(domain="web1", mac=D, source="eth0", model="virtio"))
-    assert "has no guard, and the guest may send anything" in str(result["warnings"])
+    failed = direct_iface.on(hv)(domain="web1", mac=D, source="eth0", model="virtio", timeout=1)
+    assert "has no guard, and the guest may send anything" in failed["msg"]
+    # It is taken back, as soon as the guest releases it.
+    assert D not in hv.dump("web1")
+    assert "Set policy: count" in failed["msg"]
 
 
 def test_each_guard_has_a_rule_of_udev(hv: Hypervisor, guards: Guards) -> None:
@@ -131,6 +134,18 @@ def test_each_guard_has_a_rule_of_udev(hv: Hypervisor, guards: Guards) -> None:
     rules = hv.run("cat", "/etc/udev/rules.d/91-macvtap-guard.rules")
     assert f'ATTRS{{address}}=="{A}"' in rules
     assert f'ATTRS{{address}}=="{B}"' in rules
+
+
+def test_what_loads_guards_is_restored(hv: Hypervisor, guards: Guards) -> None:
+    given = {"mac": A, "addresses": ["192.0.2.10"]}
+    hv.run("rm", f"{HOOKS}/macvtap-guard")
+    hv.run("sed", "-i", "s/^import os$/import sys/", f"{FILES}/guard")
+    predicted = direct_iface.ok(run_module("macvtap_guard", given, check=True, prefix=hv.prefix))
+    assert (predicted["changed"], predicted["changes"]) == (True, [])
+    assert guards.run(**given)["changed"] is True
+    assert hv.run("cat", f"{HOOKS}/macvtap-guard").startswith("#!/bin/sh")
+    assert "import os\n" in hv.run("cat", f"{FILES}/guard")
+    assert guards.run(**given)["changed"] is False
 
 
 def test_the_last_guard_takes_all_files_with_it(hv: Hypervisor, guards: Guards) -> None:

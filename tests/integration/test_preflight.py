@@ -267,3 +267,26 @@ def test_what_is_deleted_from_the_variables_is_shown_by_verify_and_removed_by_pu
     fleet.on(
         "hv1", "sh", "-c", "! grep -rs host0 /etc/network/interfaces.d /etc/systemd/network /etc/linuxvirt-macvtap"
     )
+
+
+def test_the_report_shows_what_was_done_by_hand_and_who_is_not_reached(fleet: Fleet, tmp_path: pathlib.Path) -> None:
+    text = copy.deepcopy(CLEAN)
+    text["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    report = tmp_path / "report"
+    options = ("-e", f"macvtap_report={report}")
+    fleet.play("report", *options, inventory=inventory(tmp_path, CLEAN))
+    fleet.on("hv1", "ip", "link", "add", "link", "eth0", "name", "stray0", "type", "macvtap", "mode", "vepa")
+    try:
+        done = fleet.play("report", *options, inventory=inventory(tmp_path, text), check=False)
+    finally:
+        fleet.on("hv1", "ip", "link", "del", "stray0")
+    assert set(changed(done)) == {0}
+    shown = report.with_suffix(".txt").read_text()
+    assert re.search(rf"hv1 +web1 +shut off +{A} +eth0 +bridge +yes", shown), shown
+    assert re.search(rf"hv2 +web2 +shut off +{B} +eth0 +missing", shown), shown
+    assert "hv1: link stray0 on eth0 is not declared" in shown
+    assert "hv1 link stray0: state absent → present" in shown
+    assert "hv0: cannot be reached" in shown
+    assert "stray0" in report.with_suffix(".html").read_text()
+    assert "stray0" in report.with_suffix(".md").read_text()
+    assert json.loads(report.with_suffix(".json").read_text())["summary"]["not_inspected"] == 1

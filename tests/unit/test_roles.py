@@ -22,7 +22,7 @@ def test_every_variable_has_its_default_its_use_and_its_line_in_the_readme(role:
     assert {name: spec["default"] for name, spec in specs.items() if "default" in spec} == plain
     readme = (role / "README.md").read_text()
     # The role macvtap_preflight has the variables of the playbooks.
-    playbooks = (ROOT / "playbooks").glob("*.yml") if role.name == "macvtap_preflight" else ()
+    playbooks = (ROOT / "playbooks").rglob("*.yml") if role.name == "macvtap_preflight" else ()
     used = "".join(path.read_text() for path in (*role.glob("tasks/main.yml"), *role.glob("vars/main.yml"), *playbooks))
     for name in specs:
         assert f"| `{name}` |" in readme
@@ -47,7 +47,7 @@ def test_every_variable_of_a_playbook_is_in_an_argument_specification(playbook: 
     for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
         documented |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
     # One playbook sets a variable of another that it imports.
-    for path in (*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/*.yml")):
+    for path in (*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")):
         set_here |= names_set_by(yaml.safe_load(path.read_text()))
     # Comments, and names of roles and modules, are no variables.
     text = re.sub(r"(?m)#.*$|linuxvirt\.macvtap\.\w+", "", playbook.read_text())

@@ -21,7 +21,7 @@ PREFIX = "linuxvirt.macvtap."
 NAMES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 FILES = sorted(
     path
-    for pattern in ("roles/*/tasks/*.yml", "playbooks/*.yml", "extensions/molecule/**/*.yml")
+    for pattern in ("roles/*/tasks/*.yml", "playbooks/**/*.yml", "extensions/molecule/**/*.yml")
     for path in ROOT.glob(pattern)
 )
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("roles/*/README.md"))]

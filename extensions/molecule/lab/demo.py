@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NAME = os.environ.get("MACVTAP_DEMO_NAME", "macvtap-demo")
 GUESTS = {"hv1": "web1", "hv2": "web2"}
 EXAMPLE = "docs/example/inventory"
+LAN = "192.0.2.0/24"
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,24 @@ def _up() -> None:
         )
     for here, there in (nics, nics[::-1]):
         traffic(lab, here, there)
+    heading("ansible-playbook playbooks/report.yml: all of it on one page")
+    report = lab.dir / "report"
+    play(lab, "report", "-e", json.dumps({"macvtap_report": str(report), "macvtap_probe_networks": [LAN]}))
     heading("Look around, or end it")
     print(
+        f"{str(report) + '.html':<55} the page, for a browser\n"
         f"ssh -F {lab.ssh_config} hv1                              a hypervisor\n"
         f"ssh -F {lab.ssh_config} -t hv1 virsh console web1        a guest (leave it with Ctrl-])\n"
         f"make demo-down                                           the end"
     )
 
 
-def play(lab: model.Lab) -> int:
-    """Run site.yml on the lab; return how many tasks changed something.
+def play(lab: model.Lab, playbook: str = "site", *options: str) -> int:
+    """Run a playbook on the lab; return how many tasks changed something.
 
     :raises LabError: a host failed.
     """
-    argv = [str(ROOT / ".venv/bin/ansible-playbook"), "playbooks/site.yml"]
+    argv = [str(ROOT / ".venv/bin/ansible-playbook"), f"playbooks/{playbook}.yml", *options]
     argv += ["-i", EXAMPLE, "-i", str(lab.inventory)]
     environment = {**os.environ, "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"}
     changed = 0

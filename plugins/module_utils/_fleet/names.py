@@ -19,6 +19,8 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_hosts",
         "macvtap_preflight",
         "macvtap_preflight_json",
+        "macvtap_probe_networks",
+        "macvtap_report",
         "macvtap_segment",
         *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
@@ -31,8 +33,14 @@ KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
 # Variables that the roles and the playbook preflight set themselves.
 _INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent", "_present")
 _INTERNAL = frozenset(
-    f"macvtap_preflight_{name}"
-    for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
+    (
+        *(
+            f"macvtap_preflight_{name}"
+            for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
+        ),
+        *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
+        *(f"macvtap_report_{name}" for name in ("path", "earlier")),
+    )
 )
 _SIMILARITY = 0.85
 # An inventory that still has the old name would declare nothing, and purge would remove what it meant.

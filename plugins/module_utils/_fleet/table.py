@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+
 # The maximum number of rows and of hosts for one conflict. fleet_conflicts returns all of them.
 _LIMIT = 12
 _HEAD = ("", "kind", "host", "domain", "NIC or link", "seen")
@@ -16,11 +18,12 @@ def table(conflicts: t.Sequence[Values], gaps: t.Sequence[Values] = ()) -> str:
     """Return ``conflicts`` as text: for each one a row per place, its message and its remedy."""
     blocks = [(_rows(number, conflict), conflict) for number, conflict in enumerate(conflicts, 1)]
     all_rows = [_HEAD, *(row for rows, _conflict in blocks for row in rows)]
-    widths = [max(len(row[column]) for row in all_rows) for column in range(len(_HEAD))]
-    lines = [_line(_HEAD, widths)] if blocks else []
-    indent = " " * (widths[0] + 2)
+    head, *remaining = aligned(all_rows)
+    lines = [head] if blocks else []
+    indent = " " * (max(len(row[0]) for row in all_rows) + 2)
     for rows, conflict in blocks:
-        lines += [_line(row, widths) for row in rows]
+        lines += remaining[: len(rows)]
+        remaining = remaining[len(rows) :]
         lines.append(f"{indent}{conflict['message']}")
         if conflict.get("allowed"):
             lines.append(f"{indent}allowed by macvtap_preflight_allow")
@@ -48,10 +51,6 @@ def _places(where: t.Sequence[Values]) -> t.Iterator[tuple[str, ...]]:
             yield host, *(str(cell or "") for cell in (place.get("domain"), what, place.get("seen")))
     if len(hosts) > _LIMIT:
         yield f"and {len(hosts) - _LIMIT} hosts more", "", "", ""
-
-
-def _line(row: t.Sequence[str], widths: t.Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
 
 
 def _gaps(gaps: t.Iterable[Values]) -> t.Iterator[str]:

@@ -21,11 +21,12 @@ def lines(fleet: t.Any) -> list[str]:
 
     :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    undeclared = ((host.name, list(_of(host))) for host in hosts(fleet))
+    undeclared = ((host.name, list(of_host(host))) for host in hosts(fleet))
     return [f"{name}: {', '.join(parts)}" for name, parts in undeclared if parts]
 
 
-def _of(host: Host) -> t.Iterator[str]:
+def of_host(host: Host) -> t.Iterator[str]:
+    """Yield each undeclared link, network and NIC of one host."""
     for nic in host.nics:
         if nic.desired is None and (nic.type == "direct" or networks_of.of_nic(host, nic) is not None):
             yield f"NIC {nic.mac} of {nic.domain} on {_where(nic)}"

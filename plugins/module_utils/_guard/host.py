@@ -143,6 +143,19 @@ class Guards:
         else:
             self._installer.remove()
 
+    def refresh(self, *, check_mode: bool) -> bool:
+        """Write the files that load the guards where they are not as this version writes them.
+
+        Return whether they are not: somebody has removed one, or an older version has written them.
+        """
+        entries = self._stored()
+        if not entries or not self._installer.outdated(entries):
+            return False
+        if not check_mode:
+            self.warnings = self._installer.install(entries)
+            self._installer.start()
+        return True
+
     def learned(self, mac: str) -> list[str]:
         """Return the addresses that a guest has at this moment by learning."""
         return sorted(one.value[0] for name in rules.set_names(mac) for one in self.elements.get(name, ()))

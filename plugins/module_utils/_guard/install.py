@@ -20,6 +20,7 @@ HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
 UNIT = "/etc/systemd/system/macvtap-guard.service"
 WANTS = "/etc/systemd/system/multi-user.target.wants/macvtap-guard.service"
+NFTABLES = "/etc/systemd/system/nftables.service.d/macvtap-guard.conf"
 # Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 
@@ -39,9 +40,6 @@ _UNIT = """{header}
 Description=Guards of guests on macvtap links
 Before=libvirtd.service virtqemud.service libvirt-guests.service
 After=nftables.service
-# When nftables.service is reloaded or restarted, it removes all tables.
-ReloadPropagatedFrom=nftables.service
-PartOf=nftables.service
 ConditionPathExists={store}
 
 [Service]
@@ -52,6 +50,15 @@ ExecReload={python} {program} load
 
 [Install]
 WantedBy=multi-user.target
+"""
+# That service removes all tables whenever it starts, stops or is reloaded, and firewalld stops it to take its place.
+# This is a part of it, so that no job ends before the guards are back. It runs outside of the service's sandbox (+),
+# and whether it fails does not matter to the service (-).
+_NFTABLES = """{header}
+[Service]
+ExecStartPost=-+{python} {program} load
+ExecReload=-+{python} {program} load
+ExecStopPost=-+{python} {program} load
 """
 
 
@@ -70,6 +77,7 @@ def texts(macs: t.Iterable[str], python: str, source: str) -> dict[str, tuple[st
         HOOK: (_HOOK.format(**values), 0o755),
         RULES: (f"{HEADER}\n{rules}", 0o644),
         UNIT: (_UNIT.format(**values), 0o644),
+        NFTABLES: (_NFTABLES.format(**values), 0o644),
     }
 
 
@@ -80,14 +88,25 @@ class Installer:
         self._run, self._root = run, root
         self._changed: set[str] = set()
 
+    def outdated(self, macs: t.Iterable[str]) -> bool:
+        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one."""
+        for path, (text, _mode) in self._texts(macs).items():
+            before = _files.read(self._path(path))
+            if before is None or (before != text and HEADER in before.splitlines()[:2]):
+                return True
+        return False
+
+    def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
+        source: t.Any = loader.__loader__
+        has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
+        found = texts(macs, sys.executable, source.get_source(loader.__name__))
+        return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
+
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
-        source: t.Any = loader.__loader__
         warnings = []
         changed: set[str] = set()
-        for path, (text, mode) in texts(macs, sys.executable, source.get_source(loader.__name__)).items():
-            if path == HOOK and not os.path.isdir(self._path("/etc/libvirt")):
-                continue
+        for path, (text, mode) in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is not None and HEADER not in before.splitlines()[:2]:
                 warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
@@ -107,20 +126,21 @@ class Installer:
         changed = self._changed
         if RULES in changed and self._exists("/run/udev/control", stat.S_ISSOCK):
             self._command("udevadm", "control", "--reload")
-        if UNIT in changed and self._exists("/run/systemd/system", stat.S_ISDIR):
+        if {UNIT, NFTABLES} & changed and self._exists("/run/systemd/system", stat.S_ISDIR):
             _files.write_link(self._path(WANTS), "../macvtap-guard.service")
             self._command("systemctl", "daemon-reload")
-            # It loads nothing that is there already. A unit that was started is restarted with nftables.service.
+            # It loads nothing that is there already.
             self._command("systemctl", "start", "--no-block", "macvtap-guard.service")
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
-        for path in (HOOK, RULES, WANTS, UNIT, PROGRAM):
+        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM):
             text = _files.read(self._path(path)) or ""
             if path == WANTS or HEADER in text.splitlines()[:2]:
                 _files.write(self._path(path), None)
-        with contextlib.suppress(OSError):
-            os.rmdir(os.path.dirname(self._path(PROGRAM)))
+        for path in (PROGRAM, NFTABLES):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self._path(path)))
 
     def _command(self, *words: str) -> None:
         if self._run is not None:

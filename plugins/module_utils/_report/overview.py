@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What a fleet has and what it declares, as plain values: the data of every report. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, segments, undeclared
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.fleet import hosts, plain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import nics
+
+# The version of the returned form. A report that is compared with an earlier one must have the same.
+VERSION = 1
+Values = t.Mapping[str, t.Any]
+
+
+def overview(fleet: t.Any) -> dict[str, t.Any]:
+    """Return what the hosts of ``fleet`` have and declare.
+
+    ``fleet`` has for each host name what is ``declared`` and what was ``found``, as for compare.conflicts(), and may
+    have ``addresses`` and ``guards``, the results of macvtap_guest_addresses_info and macvtap_guard_info.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    data = plain(fleet)
+    conflicts = [one.as_dict() for one in compare.conflicts(data)]
+    gaps = compare.gaps(data)
+    reported = [_host(host, data[host.name], conflicts, gaps) for host in hosts(data) if not host.outside]
+    return {
+        "version": VERSION,
+        "summary": _summary(reported, conflicts),
+        "hosts": reported,
+        "conflicts": conflicts,
+        "gaps": gaps,
+    }
+
+
+def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Sequence[Values]) -> dict[str, t.Any]:
+    found = data.get("found") or {}
+    rows = [*nics.of_guests(host, data), *nics.of_links(host)] if host.inspected else list(nics.only_declared(host))
+    return {
+        "name": host.name,
+        "segment": host.segment,
+        "inspected": host.inspected,
+        "notes": [gap["reason"] for gap in gaps if gap["host"] == host.name],
+        "kernel": (found.get("kernel") or {}).get("kernel"),
+        "libvirt": (found.get("libvirt") or {}).get("version"),
+        "uplinks": _uplinks(host, found, rows),
+        "networks": _networks(found),
+        "nics": rows,
+        "undeclared": list(undeclared.of_host(host)) if host.inspected else [],
+        "conflicts": sum(
+            not one["allowed"] and any(place["host"] == host.name for place in one["where"]) for one in conflicts
+        ),
+    }
+
+
+def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[str, t.Any]]:
+    """Return the links that NICs and links are on, and the parents of those that are VLAN links."""
+    used = {row["uplink"] for row in rows if row["uplink"]}
+    used |= {name for network in found.get("networks") or () for name in network.get("interfaces") or ()}
+    by_name = {link["name"]: link for link in found.get("links") or ()}
+    used |= {by_name[name]["parent"] for name in used if name in by_name and by_name[name].get("kind") == "vlan"}
+    return [
+        {
+            "name": name,
+            "segment": segments.of_link(host, name),
+            "nics": sum(row["uplink"] == name for row in rows),
+            **_link(by_name.get(name)),
+        }
+        for name in sorted(name for name in used if name)
+    ]
+
+
+def _link(link: Values | None) -> dict[str, t.Any]:
+    if link is None:
+        return {"exists": False}
+    names = ("kind", "parent", "vlan_id", "mac", "mtu", "state", "carrier", "reflective_relay", "unfit", "addresses")
+    return {"exists": True, **{name: link.get(name) for name in names}}
+
+
+def _networks(found: Values) -> list[dict[str, t.Any]]:
+    names = ("name", "mode", "interfaces", "pf", "active", "autostart")
+    direct = (one for one in found.get("networks") or () if one.get("mode"))
+    return [
+        {**{name: one.get(name) for name in names}, "portgroups": [group["name"] for group in one["portgroups"]]}
+        for one in direct
+    ]
+
+
+def _summary(reported: t.Sequence[Values], conflicts: t.Sequence[Values]) -> dict[str, int]:
+    rows = [row for host in reported for row in host["nics"]]
+    guests = {(row["host"], row["guest"]): row["state"] for row in rows if row["guest"]}
+    return {
+        "hosts": len(reported),
+        "not_inspected": sum(not host["inspected"] for host in reported),
+        "guests": len(guests),
+        "running": sum(state in {"running", "paused"} for state in guests.values()),
+        "nics": len(rows),
+        "undeclared": sum(not row["declared"] for row in rows),
+        "drift": sum(bool(row["drift"]) for row in rows),
+        "restart_required": sum(bool(row["restart"]) for row in rows),
+        "conflicts": sum(not one["allowed"] for one in conflicts),
+    }

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""A report as text for a terminal, and as Markdown. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
+
+Values = t.Mapping[str, t.Any]
+Rows = t.List[t.Tuple[str, ...]]
+Column = t.Tuple[str, t.Callable[[Values], t.Any]]
+
+
+def declared(row: Values) -> str:
+    """Return in one word whether a NIC is declared, and as it is declared."""
+    if not row["declared"] and not row["drift"]:
+        return "no"
+    if row["drift"]:
+        return {"present": "missing", "absent": "to be removed"}.get(row["drift"][0]["declared"], "differs")
+    return "restart" if row["restart"] else "yes"
+
+
+# The columns of the table of NICs: the heading, and the value of a row.
+COLUMNS: tuple[Column, ...] = (
+    ("host", lambda row: row["host"]),
+    ("guest", lambda row: row["guest"]),
+    ("state", lambda row: row["state"]),
+    ("MAC address", lambda row: row["mac"]),
+    ("link", lambda row: row["link"]),
+    ("uplink", lambda row: row["uplink"]),
+    ("network", lambda row: f"{row['network']}/{row['portgroup']}" if row["portgroup"] else row["network"]),
+    ("mode", lambda row: row["mode"]),
+    ("addresses", lambda row: ", ".join(row["addresses"])),
+    ("guard", lambda row: row["guard"]),
+    ("declared", declared),
+)
+# Control characters, also those of terminals, and those that change the direction of text.
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
+# What Markdown or the HTML in it reads as more than text.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~&:@/])")
+
+
+def used_columns(report: Values) -> list[Column]:
+    """Return the columns that have a value in some row."""
+    nics = [row for host in report["hosts"] for row in host["nics"]]
+    return [(title, value) for title, value in COLUMNS if any(value(row) for row in nics)]
+
+
+def nic_rows(report: Values) -> Rows:
+    """Return the heading and a row for each NIC."""
+    columns = used_columns(report)
+    nics = (row for host in report["hosts"] for row in host["nics"])
+    return [
+        tuple(title for title, _value in columns),
+        *(tuple(printable(value(row)) for _title, value in columns) for row in nics),
+    ]
+
+
+def remarks(report: Values) -> t.Iterator[str]:
+    """Yield a line for each thing that the table has no room for: differences, what is undeclared, what is unknown."""
+    for host in report["hosts"]:
+        for note in host["notes"]:
+            yield printable(f"{host['name']}: {note}")
+        for row in host["nics"]:
+            what = f"{host['name']}: {row['guest']} {row['mac']}" if row["guest"] else f"{host['name']}: {row['link']}"
+            for one in row["drift"]:
+                yield printable(f"{what}: {one['field']} is {shown(one['current'])}, declared {shown(one['declared'])}")
+            for one in row["restart"]:
+                yield printable(
+                    f"{what}: {one['field']} is {shown(one['live'])} until the guest is stopped and started, then "
+                    f"{shown(one['stored'])}"
+                )
+        for one in host["undeclared"]:
+            yield printable(f"{host['name']}: {one} is not declared")
+
+
+def changed(changes: t.Iterable[Values]) -> t.Iterator[str]:
+    """Yield a line for each change since an earlier report."""
+    for one in changes:
+        what = " ".join(filter(None, (one["host"], one["what"])))
+        yield printable(f"{what}: {one['field']} {shown(one['before'])} → {shown(one['after'])}")
+
+
+def summary(report: Values) -> str:
+    """Return the numbers of a report in one sentence."""
+    numbers = report["summary"]
+    parts = [
+        _count(numbers["hosts"], "host"),
+        f"{_count(numbers['guests'], 'guest')} ({numbers['running']} running)",
+        _count(numbers["nics"], "NIC"),
+        f"{numbers['drift']} not as declared",
+        f"{numbers['restart_required']} waiting for a restart",
+        f"{numbers['undeclared']} not declared",
+        _count(numbers["conflicts"], "conflict"),
+    ]
+    if numbers["not_inspected"]:
+        parts.append(f"{_count(numbers['not_inspected'], 'host')} not inspected")
+    return ", ".join(parts)
+
+
+def table(report: Values, changes: t.Iterable[Values] = ()) -> str:
+    """Return the report as lines of text: a table of all NICs, remarks, and the numbers."""
+    rows = nic_rows(report)
+    lines = aligned(rows) if len(rows) > 1 else []
+    return "\n".join([*lines, *remarks(report), *changed(changes), summary(report)])
+
+
+def markdown(report: Values, changes: t.Iterable[Values] = ()) -> str:
+    """Return the report as Markdown."""
+    rows = nic_rows(report)
+    lines = ["# Guests on macvtap", "", f"{summary(report)}.", ""]
+    if len(rows) > 1:
+        lines += [_row(rows[0]), _row(["---"] * len(rows[0]), escape=False), *map(_row, rows[1:]), ""]
+    for title, more in (("Remarks", remarks(report)), ("Changes", changed(changes)), ("Conflicts", _conflicts(report))):
+        items = [f"- {_escaped(line)}" for line in more]
+        lines += [f"## {title}", "", *items, ""] if items else []
+    return "\n".join(lines)
+
+
+def _conflicts(report: Values) -> t.Iterator[str]:
+    for one in report["conflicts"]:
+        hosts = ", ".join(dict.fromkeys(place["host"] for place in one["where"]))
+        yield printable(f"{one['kind']}, {hosts}: {one['message']}")
+
+
+def _row(cells: t.Iterable[str], *, escape: bool = True) -> str:
+    return f"| {' | '.join(map(_escaped, cells) if escape else cells)} |"
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def printable(value: t.Any) -> str:
+    """Return a value that comes from a host as text that is safe on a terminal; "" for None."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", "" if value is None else str(value))
+
+
+def shown(value: t.Any) -> str:
+    """Return a value of a field, as YAML writes simple values."""
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

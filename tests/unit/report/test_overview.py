@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What an overview says of NICs and links, and what has changed between two."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from fleet import Values, declared, found, iface, mac, many, network
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import changes, overview, text
+
+A, B = mac(1), mac(2)
+
+
+def of(variables: Values, there: Values, **more: t.Any) -> Values:
+    """Return the overview of one host, as it is after writing and reading it."""
+    whole = overview.overview({"hv1": {"declared": variables, "found": there, **more}})
+    return t.cast("Values", json.loads(json.dumps(whole)))
+
+
+def rows(variables: Values, there: Values, **more: t.Any) -> list[Values]:
+    return t.cast("list[Values]", of(variables, there, **more)["hosts"][0]["nics"])
+
+
+def web(*stored: t.Any, live: t.Sequence[t.Any] = ()) -> Domain:
+    return Domain("web1", "u1", bool(live), stored=stored, live=tuple(live))
+
+
+def test_a_nic_as_declared_has_its_link_and_no_remark() -> None:
+    nic = web(iface(A), live=[iface(A, target="macvtap0")])
+    addresses = {"guests": [{"name": "web1", "interfaces": [{"mac": A, "addresses": [
+        {"address": "192.0.2.7", "state": "confirmed"}, {"address": "192.0.2.9", "state": "stale"}]}]}]}  # fmt: skip
+    guards = {"guards": [{"mac": A, "policy": "drop"}]}
+    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic), addresses=addresses, guards=guards)
+    assert (row["guest"], row["state"], row["link"], row["uplink"]) == ("web1", "running", "macvtap0", "eth0")
+    assert (row["mode"], row["addresses"], row["guard"]) == ("bridge", ["192.0.2.7"], "drop")
+    assert (row["declared"], row["drift"], row["restart"], text.declared(row)) == (True, [], [], "yes")
+
+
+@pytest.mark.parametrize(
+    ("entry", "stored", "drift", "word"),
+    [
+        ({"mode": "private"}, [iface(A)], [("mode", "private", "bridge")], "differs"),
+        ({"driver": {"queues": 4}}, [iface(A)], [("driver.queues", 4, None)], "differs"),
+        ({"link_state": "up"}, [iface(A)], [], "yes"),
+        ({"link_state": "down"}, [iface(A)], [("link_state", "down", None)], "differs"),
+        ({"trust_guest_rx_filters": False, "mode": "auto"}, [iface(A)], [], "yes"),
+        ({}, [], [("state", "present", "absent")], "missing"),
+        ({"state": "absent"}, [iface(A)], [("state", "absent", "present")], "to be removed"),
+    ],
+)
+def test_each_field_that_is_not_as_declared(
+    entry: Values, stored: list[t.Any], drift: list[tuple[str, t.Any, t.Any]], word: str
+) -> None:
+    (row,) = rows(declared({"domain": "web1", "mac": A, **entry}), found(web(*stored)))
+    assert [(one["field"], one["declared"], one["current"]) for one in row["drift"]] == drift
+    assert text.declared(row) == word
+
+
+def test_what_the_running_guest_gets_at_its_next_start() -> None:
+    nic = web(iface(A, model="virtio"), live=[iface(A, model="e1000e", target="macvtap0")])
+    (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic))
+    assert row["restart"] == [{"field": "model", "stored": "virtio", "live": "e1000e"}]
+    assert text.declared(row) == "restart"
+    (row,) = rows(declared(), found(web(live=[iface(A, target="macvtap0")])))
+    assert row["restart"] == [{"field": "state", "stored": "absent", "live": "present"}]
+    assert text.declared(row) == "no"
+
+
+def test_a_nic_on_a_network_has_what_the_network_gives_it() -> None:
+    stored = iface(A)
+    on_lan = type(stored)(A, values={"network": "lan"})
+    (row,) = rows(declared(), found(web(on_lan), network("lan", "eth0", mode="private")))
+    assert (row["network"], row["uplink"], row["mode"]) == ("lan", "eth0", "private")
+
+
+def test_links_of_nobody_and_of_the_role() -> None:
+    link = Link("spare0", 10, "macvtap", "eth0", 2, "vepa", A, 1500)
+    (row,) = rows(declared(links=[{"name": "spare0", "mode": "bridge"}]), found(link))
+    assert (row["guest"], row["link"], row["drift"][0]["field"]) == ("", "spare0", "mode")
+    (row,) = rows(declared(), found(link))
+    assert (row["mac"], text.declared(row)) == (A, "no")
+    (row,) = rows(declared(links=[{"name": "spare0"}]), found())
+    assert (row["state"], text.declared(row)) == ("missing", "missing")
+    assert rows(declared(links=[{"name": "spare0", "state": "absent"}]), found()) == []
+
+
+def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
+    whole = of(declared({"domain": "web1", "mac": A}), {"unreachable": True, "msg": "no route to host"})
+    (host,) = whole["hosts"]
+    assert host["notes"] == ["cannot be reached: no route to host"]
+    assert [(row["state"], row["drift"]) for row in host["nics"]] == [("unknown", [])]
+    assert whole["summary"]["not_inspected"] == 1
+    assert "1 host not inspected" in text.table(whole)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 3))
+def test_every_nic_that_is_found_or_declared_has_one_row(hosts: int, half: int) -> None:
+    whole = overview.overview(many(hosts, 2 * half))
+    nics = [row for host in whole["hosts"] for row in host["nics"]]
+    assert len({(row["host"], row["mac"]) for row in nics}) == len(nics) == 2 * half * hosts
+    # Half of them are only declared.
+    assert [text.declared(row) for row in nics].count("missing") == half * hosts
+    assert whole["summary"]["drift"] == half * hosts
+
+
+def test_the_table_has_no_empty_columns_and_no_control_characters() -> None:
+    evil = Domain("\x1b[31mweb\u202e", "u1", stored=(iface(A),))
+    shown = text.table(of(declared(), found(evil)))
+    assert "network" not in shown.splitlines()[0]
+    assert not set(shown) & {"\x1b", "\u202e"}
+    assert "�[31mweb�" in shown
+
+
+def test_markdown_of_hostile_names_is_text() -> None:
+    evil = Domain("[x](javascript:1)|<b>", "u1", stored=(iface(A),))
+    shown = text.markdown(of(declared(), found(evil)))
+    assert r"\[x\]\(javascript\:1\)\|\<b\>" in shown
+
+
+def test_what_has_changed_since_the_last_report() -> None:
+    before = of(declared(), found(web(iface(A), live=[iface(A, target="macvtap0")])))
+    nic = web(iface(A), live=[iface(A, mode="private", target="macvtap0")])
+    after = of(declared(), found(nic, Link("stray", 10, "macvtap", "eth0", 2, "bridge", B, 1500)))
+    got = list(text.changed(changes.changes(before, after)))
+    assert got == [f"hv1 web1 {A}: mode bridge → private", "hv1 link stray: state absent → present"]
+    assert changes.changes(after, after) == []
+    first, second = after, before
+    assert list(text.changed(changes.changes(first, second)))[1] == "hv1 link stray: state present → absent"
+
+
+def test_a_host_that_cannot_be_reached_has_not_lost_its_nics() -> None:
+    before = of(declared({"domain": "web1", "mac": A}), found(web(iface(A))))
+    after = of(declared({"domain": "web1", "mac": A}), {"unreachable": True})
+    for one, other in ((before, after), (after, before)):
+        assert {change["what"] for change in changes.changes(one, other)} == {""}
+
+
+@pytest.mark.parametrize("earlier", ["text", [], {}, {"version": 0, "hosts": []}])
+def test_another_file_is_no_earlier_report(earlier: t.Any) -> None:
+    with pytest.raises(MacvtapError, match="not the JSON of a report of version 1"):
+        changes.changes(earlier, of(declared(), found()))

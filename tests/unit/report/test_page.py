@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The HTML page of a report, and its picture."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import typing as t
+
+import pytest
+from fleet import declared, found, iface, mac, many
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.linuxvirt.macvtap.plugins.filter.overview_text import overview_text
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import overview
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.picture import Picture, picture
+
+A = mac(1)
+# Elements without an end.
+_VOID = {"meta", "input", "br", "rect", "path"}
+
+
+class _Reader(html.parser.HTMLParser):
+    """Reads a page, and fails where elements do not match."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.opened == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.attributes += attrs
+        if tag not in _VOID:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(fleet: t.Any, **more: t.Any) -> str:
+    return overview_text(overview.overview(fleet), "html", **more)
+
+
+def test_a_page_has_all_hosts_and_nics_and_asks_for_nothing_else() -> None:
+    made = page(many(3, 4), title="My LAN", made="today")
+    read = _Reader(made)
+    assert read.counts["details"] == 3
+    assert len(re.findall(r'<tr id="nic-', made)) == 12
+    assert "My LAN" in read.text
+    assert "state: absent, declared present" in read.text
+    # Links lead into the page, and nothing is loaded from elsewhere.
+    for name, value in read.attributes:
+        assert name != "src"
+        assert name != "href" or re.fullmatch(r"#nic-\d+-\d+", value or "")
+    ids = [value for name, value in read.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {(value or "")[1:] for name, value in read.attributes if name == "href"} <= set(ids)
+
+
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "</title><b>", "a\x00b\x1b[0m"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_hosts_report_is_text(name: str) -> None:
+    domain = Domain(name, "u1", True, stored=(iface(A),), live=(iface(A, model=name, target=name),))
+    link = Link(name, 10, "macvtap", "eth0", 2, name, A, 1500)
+    fleet = {name: {"declared": declared({"domain": name, "mac": A}), "found": found(domain, link)}}
+    fleet["other"] = {"declared": declared(), "found": {"unreachable": True, "msg": name}}
+    before = overview.overview({name: {"declared": declared(), "found": found()}})
+    read = _Reader(page(fleet, before=before, title=name, made=name))
+    assert read.counts["script"] == 1
+    assert "img" not in read.counts
+    assert "49" not in read.text
+    assert not {name for name, _value in read.attributes if name.startswith("on")}
+    assert re.sub("[\x00-\x1f]", "�", name) in read.text
+
+
+NIC = st.fixed_dictionaries({"uplink": st.sampled_from([None, "eth0", "eth0.10", "eth1"])})
+
+
+@given(st.lists(NIC, max_size=12))
+def test_no_box_of_a_picture_covers_another(nics: list[dict[str, t.Any]]) -> None:
+    vlan = {"kind": "vlan", "parent": "eth0", "vlan_id": 10}
+    link = {"exists": True, "kind": "", "parent": None, "vlan_id": None, "mtu": 1500, "carrier": True, "unfit": None}
+    uplinks = [{**link, "name": "eth0"}, {**link, **vlan, "name": "eth0.10"}, {"name": "eth1", "exists": False}]
+    empty: dict[str, t.Any] = {
+        "guest": "web",
+        "mac": A,
+        "link": None,
+        "mode": None,
+        "network": None,
+        "addresses": [],
+        "state": "",
+    }
+    rows = [{**empty, "drift": [], "restart": [], **nic} for nic in nics]
+    drawn = picture({"uplinks": uplinks, "nics": rows})
+    assert sorted(box.row for box in drawn.boxes if box.row is not None) == list(range(len(nics)))
+    check(drawn)
+
+
+def check(drawn: Picture) -> None:
+    for number, one in enumerate(drawn.boxes):
+        assert one.x >= 0
+        assert one.x + one.width <= drawn.width
+        assert one.y >= 0
+        assert one.y + one.height <= drawn.height
+        for other in drawn.boxes[number + 1 :]:
+            beside = one.x + one.width <= other.x or other.x + other.width <= one.x
+            assert beside or one.y + one.height <= other.y or other.y + other.height <= one.y
+    # Curves that begin and end in one order do not cross.
+    for curve in drawn.curves:
+        for below in drawn.curves:
+            if (curve.x1, curve.x2) == (below.x1, below.x2) and curve.y2 < below.y2:
+                assert curve.y1 <= below.y1
