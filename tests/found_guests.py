@@ -12,18 +12,18 @@ import subprocess
 import sys
 import typing as t
 
+import guest_agent
 import lan
 import libvirtd_fixture
 from direct_iface import Result, domain, nic, ok
 from labkit import model, switch
-from support import ROOT, run_module, running_module, until
+from support import ROOT, run_module, running_module
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 BRIDGE, PRIVATE, ALONE, SHIM, IDLE = (f"52:54:00:00:0f:0{digit}" for digit in range(5))
 NETWORK, STATIC = "192.0.2.0/24", "192.0.2.40"
-AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 
 
 class Lab(t.NamedTuple):
@@ -61,8 +61,8 @@ def in_guest(hv: Hypervisor, name: str) -> set[str]:
 def made() -> t.Iterator[Lab]:
     """web1 in mode bridge, web2 in mode private, web3 in passthrough without DHCP; an agent's channel but in web3."""
     with libvirtd_fixture.hypervisors(f"finds{os.getpid()}", ("hv1", "hv2")) as (hv, other):
-        hv.define_guest("web1", nic(BRIDGE), AGENT)
-        hv.define_guest("web2", nic(PRIVATE, mode="private"), AGENT)
+        hv.define_guest("web1", nic(BRIDGE), guest_agent.CHANNEL)
+        hv.define_guest("web2", nic(PRIVATE, mode="private"), guest_agent.CHANNEL)
         hv.define_guest("web3", nic(ALONE, "up1", "passthrough"))
         waits = {"macs": [BRIDGE, PRIVATE], "wait_for": {"count": 2, "timeout": 120}}
         with running_module("macvtap_guest_addresses_info", waits, prefix=hv.prefix, stdout=-1) as process:
@@ -123,14 +123,11 @@ def agent(hv: Hypervisor, name: str, mac: str, *answer: str) -> t.Iterator[None]
             "ip-addresses": [{"ip-address-type": "ipv4", "ip-address": one, "prefix": 24} for one in answer],
         }
     ]
-    arguments = [json.dumps(listed)] if answer else []
-    runs = 'python3 -I -S /lab/qga.py "$@" </dev/null >/dev/null 2>&1 & echo $! >/run/qga'
-    hv.in_guest(name, "sh", "-c", runs, "sh", *arguments)
+    guest_agent.run(hv, name, {"guest-network-get-interfaces": listed} if answer else None)
     try:
-        assert until(lambda: "state='connected'" in hv.dump(name, live=True))
         yield
     finally:
-        hv.in_guest(name, "sh", "-c", "kill $(cat /run/qga)")
+        guest_agent.end(hv, name)
 
 
 def inventory(directory: pathlib.Path, *arguments: str, **options: t.Any) -> subprocess.CompletedProcess[str]:

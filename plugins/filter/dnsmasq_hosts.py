@@ -12,16 +12,8 @@ version_added: 0.2.0
 description:
   - Returns a line C(dhcp-host) for each NIC, to be a file in the directory of C(conf-dir), which dnsmasq reads when it
     starts.
-options:
-  _input:
-    description:
-      - The NICs, each a dictionary. C(mac) and C(address) are required. C(addresses) is a list instead, with one IPv4
-        address at most. C(hostname), or else C(name), is the host name; without it there is none.
-      - Other keys do not matter, so the entries of a role's variables can be used as they are.
-      - A MAC address or an address that two of them have is an error.
-    type: list
-    elements: dict
-    required: true
+extends_documentation_fragment:
+  - linuxvirt.macvtap.reservations
 positional: _input
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)

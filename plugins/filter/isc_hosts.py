@@ -12,21 +12,9 @@ version_added: 0.2.0
 description:
   - Returns a declaration C(host) for each NIC, to be included in C(dhcpd.conf) or C(dhcpd6.conf).
   - The declarations are named after the MAC addresses.
-options:
-  _input:
-    description:
-      - The NICs, each a dictionary. C(mac) and C(address) are required. C(addresses) is a list instead, with one IPv4
-        address at most. C(hostname), or else C(name), is the host name; without it there is none.
-      - Other keys do not matter, so the entries of a role's variables can be used as they are.
-      - A MAC address or an address that two of them have is an error.
-    type: list
-    elements: dict
-    required: true
-  family:
-    description: Which addresses to reserve. NICs without any are left out.
-    type: str
-    choices: [ipv4, ipv6]
-    default: ipv4
+extends_documentation_fragment:
+  - linuxvirt.macvtap.reservations
+  - linuxvirt.macvtap.reservations.family
 positional: _input, family
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)

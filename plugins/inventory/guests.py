@@ -86,7 +86,10 @@ options:
   prefer:
     description:
       - Which address becomes C(ansible_host), the best first. Each is V(ipv4), V(ipv6) or a network.
-      - Of several addresses that fit one, the surest is used. An address that fits none is not used.
+      - Of several addresses that fit one, the surest is used. Of equally sure IPv6 addresses, one that follows from the
+        MAC address is used, which is no temporary one. An address that fits none is not used.
+      - An address that several guests have is not used, because it could lead to the wrong one. So it is with networks
+        in different VLANs that have the same addresses. Through different hypervisors (O(jump)) it is used.
     type: list
     elements: str
     default: [ipv4, ipv6]
@@ -96,23 +99,32 @@ options:
     default: false
   jump:
     description:
-      - Connect to guests through their hypervisor, with its own connection variables. For guests that only the
-        hypervisor reaches, over its macvlan shim.
-      - Sets C(ansible_ssh_common_args), which is for the connection plugin C(ssh).
-    type: bool
-    default: false
+      - Which guests to connect to through their hypervisor, with its own connection variables.
+      - V(shim) is for guests that their hypervisor reaches over its macvlan shim, unless the address is in
+        O(direct_networks). Those are the addresses with a C(shim) in what the module returns.
+      - It sets C(ansible_ssh_common_args), which is for the connection plugin C(ssh).
+    type: str
+    choices: [never, shim, always]
+    default: never
+  direct_networks:
+    description: Networks that the controller reaches by itself, for O(jump=shim). Whether it does is not tried.
+    type: list
+    elements: str
+    default: []
   group:
     description: Name of the group that has all guests.
     type: str
     default: guests
   group_by:
     description:
-      - By what to group the guests, as in C(hypervisor_hv1), C(uplink_eth0), C(vlan_10), C(network_lan), C(mode_bridge)
-        and C(state_running). A guest with several NICs is in the groups of all.
+      - By what to group the guests, as in C(hypervisor_hv1), C(uplink_eth0), C(vlan_10), C(segment_dmz),
+        C(network_lan), C(mode_bridge) and C(state_running). A guest with several NICs is in the groups of all.
+      - Segments are those of the hypervisor's variable C(macvtap_segment), if it has one. See the role
+        P(linuxvirt.macvtap.macvtap_preflight#role).
     type: list
     elements: str
-    choices: [hypervisor, uplink, vlan, network, mode, state]
-    default: [hypervisor, uplink, vlan, network, mode, state]
+    choices: [hypervisor, uplink, vlan, segment, network, mode, state]
+    default: [hypervisor, uplink, vlan, segment, network, mode, state]
 notes:
   - Several hypervisors may have defined a guest of one UUID. It is a guest of the one where it runs. Different guests
     of one name have the name of their hypervisor added, as in C(web1_hv2).
@@ -133,7 +145,7 @@ hypervisors: hypervisors
 probe: true
 probe_networks: [192.0.2.0/24]
 prefer: [ipv6, 192.0.2.0/24]
-jump: true
+jump: shim
 ---
 # Groups and variables of one's own, and a cache for an hour
 plugin: linuxvirt.macvtap.guests
@@ -162,8 +174,9 @@ from ansible.utils.unsafe_proxy import wrap_var
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory as guests
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, reports, ways
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
 from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import ask_hypervisors
 
 display = Display()
@@ -191,9 +204,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             # This very run asks for the hypervisors.
             return
         try:
-            prefer = guests.preferences(self.get_option("prefer"), "prefer")
+            rules = ways.Rules(
+                ways.preferences(self.get_option("prefer"), "prefer"),
+                tuple(self.get_option("group_by")),
+                self.get_option("stale"),
+                self.get_option("jump"),
+                ways.networks(self.get_option("direct_networks"), "direct_networks"),
+            )
             answers = self._answers(path, cache=cache)
-            self._add(answers, self._reports(answers), prefer)
+            self._add(answers, self._reports(answers), rules)
         except MacvtapError as exc:
             # Ansible shows the text of each error of a chain.
             raise AnsibleParserError(f"{path}: {exc}") from None
@@ -285,12 +304,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             except MacvtapError as exc:
                 what = "what it knows of others is" if name in found else "its guests are"
                 display.warning(f"{self.NAME}: {name}: {what} missing: {exc}")
-        return guests.with_others(found, others)
+        known = guests.with_others(found, others)
+        return {name: self._with_segments(known[name], answers[name]["connection"]) for name in known}
 
-    def _add(
-        self, answers: t.Mapping[str, t.Any], found_by: t.Mapping[str, t.Any], prefer: t.Sequence[guests.Preference]
-    ) -> None:
-        found, warnings = guests.guests(found_by, prefer, self.get_option("group_by"), stale=self.get_option("stale"))
+    def _with_segments(self, found: t.Any, variables: t.Mapping[str, t.Any]) -> t.Any:
+        declared = variables.get(segments.VARIABLE)
+        if declared is None:
+            return found
+        try:
+            return guests.with_segments(found, *segments.read(declared))
+        except MacvtapError as exc:
+            display.warning(f"{self.NAME}: {variables['inventory_hostname']}: {exc}")
+            return found
+
+    def _add(self, answers: t.Mapping[str, t.Any], found_by: t.Mapping[str, t.Any], rules: ways.Rules) -> None:
+        found, warnings = guests.guests(found_by, rules)
         for warning in warnings:
             display.warning(f"{self.NAME}: {warning}")
         self.inventory.add_group(self.get_option("group"))
@@ -308,8 +336,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         values: dict[str, t.Any] = {"macvtap_guest": guest.values}
         if guest.address is not None:
             values["ansible_host"] = guest.address
-        if self.get_option("jump"):
-            values["ansible_ssh_common_args"] = guests.jump(connection)
+        if guest.jumps:
+            values["ansible_ssh_common_args"] = ways.jump(connection)
         for name, value in values.items():
             # What hypervisors and guests say is no template.
             self.inventory.set_variable(guest.name, name, wrap_var(value))

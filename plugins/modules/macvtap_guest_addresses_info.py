@@ -244,7 +244,10 @@ guests:
           type: str
           returned: always
         addresses:
-          description: Its addresses, the surest first. Empty if the guest does not run.
+          description:
+            - Its addresses, the surest first, and at most 256 of them. Empty if the guest does not run.
+            - Of equally sure IPv6 addresses, the one that follows from the MAC address is first. It is no temporary
+              address, while others may be, which cannot be seen from outside.
           type: list
           elements: dict
           returned: always
@@ -291,6 +294,12 @@ guests:
               description: How many seconds ago that was; V(null) if unknown.
               type: float
               returned: always
+            shim:
+              description:
+                - The macvlan shim by which this host reaches the address at this NIC, V(null) if it does not.
+                - Its route leads there without a gateway, and shim and NIC are in mode V(bridge) on one uplink.
+              type: str
+              returned: always
   sample:
     - name: web1
       uuid: 1b5ab0b2-3a9b-5e3c-9b1d-5d1f4f2f2a11
@@ -314,6 +323,7 @@ guests:
               source: probe
               sources: [learned, probe]
               age: 0.6
+              shim: null
 others:
   description: MAC addresses in O(macs) that no selected guest has.
   returned: success

@@ -23,14 +23,15 @@ from ansible import constants, context
 # Set in that process, so that the plugin does not ask itself, where its own file is in the inventory.
 NESTED = "LINUXVIRT_MACVTAP_GUESTS_NESTED"
 _REGISTERED = "macvtap_guests_found"
-# To connect to a guest through its hypervisor.
-_CONNECTION = (
+# To connect to a guest through its hypervisor, and to know where its links lead.
+_VARIABLES = (
     "ansible_host",
     "ansible_port",
     "ansible_user",
     "ansible_ssh_private_key_file",
     "ansible_ssh_common_args",
     "ansible_ssh_extra_args",
+    "macvtap_segment",
 )
 # Starting, reading the inventory and ending, in seconds.
 _OVERHEAD = 60
@@ -81,7 +82,7 @@ def _limit(question: Question) -> int:
 
 def _playbook(question: Question, answers: pathlib.Path) -> list[dict[str, t.Any]]:
     """Return a play on the hypervisors and one on the controller, which writes down what they answered."""
-    variables = ", ".join(f"'{name}': one.{name} | default(none)" for name in _CONNECTION)
+    variables = ", ".join(f"'{name}': one.{name} | default(none)" for name in _VARIABLES)
     row = (
         "{host: {'result': one." + _REGISTERED + " | default(none), "
         "'connection': {'inventory_hostname': host, " + variables + "}}}"

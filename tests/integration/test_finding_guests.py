@@ -224,7 +224,7 @@ def test_the_way_to_a_guest_through_its_hypervisor(lab: Lab, files: pathlib.Path
     lab.hv.in_guest("web1", "sh", "-c", "nc -ll -p 2222 -e echo this is web1 >/dev/null 2>&1 & echo $! >/run/nc")
     try:
         with shim(lab.hv, "192.0.2.44"):
-            shown = inventory(files, "--host", "web1", jump=True, prefer=["ipv4"], **probes(lab))
+            shown = inventory(files, "--host", "web1", jump="shim", prefer=["ipv4"], **probes(lab))
             host = json.loads(shown.stdout, object_hook=found_guests.without_marks)
             option, command = shlex.split(host["ansible_ssh_common_args"])
             assert option == "-o"

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import typing as t
 
 import direct_iface
+import guest_agent
 from direct_iface import A, Module, Result, guest_has, nic, ok
 from interrupted import move
 from support import until
@@ -17,37 +17,6 @@ if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS
-
-CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
-# An agent that answers until it is asked to set the clock, and that too if it has an argument.
-AGENT = r"""
-import os, sys
-ports = [name for name in os.listdir("/dev") if name.startswith("vport")]
-port = os.open("/dev/" + ports[0], os.O_RDWR)
-asked = b""
-while True:
-    asked += os.read(port, 4096)
-    while b"\n" in asked:
-        line, _newline, asked = asked.partition(b"\n")
-        if b"guest-set-time" in line:
-            os.system("hwclock -s -u")
-            answer = b"{}" if len(sys.argv) > 1 else b""
-        else:
-            answer = bytes(byte for byte in line.partition(b'"id"')[2] if chr(byte).isdigit())
-        if answer:
-            os.write(port, b'{"return": ' + answer + b'}\n')
-"""
-RUN = """
-kill $(cat /run/agent.pid 2>/dev/null) 2>/dev/null
-echo $0 | base64 -d >/run/agent.py
-python3 -I -S /run/agent.py "$@" </dev/null >/dev/null 2>&1 & echo $! >/run/agent.pid
-"""
-
-
-def run_agent(hv: Hypervisor, *arguments: str) -> None:
-    """Run an agent in the guest, which is connected then."""
-    hv.in_guest("web1", "sh", "-c", RUN, base64.b64encode(AGENT.encode()).decode(), *arguments)
-    assert until(lambda: "state='connected'" in hv.dump("web1", live=True))
 
 
 def receives(hv: Hypervisor) -> tuple[set[str], bool]:
@@ -59,7 +28,7 @@ def receives(hv: Hypervisor) -> tuple[set[str], bool]:
 
 def test_a_trusted_guest_has_its_filters_and_its_clock_after_a_pause(hv: Hypervisor, module: Module) -> None:
     trusted = nic(A).replace("type='direct'", "type='direct' trustGuestRxFilters='yes'", 1)
-    hv.define_guest("web1", trusted, CHANNEL)
+    hv.define_guest("web1", trusted, guest_agent.CHANNEL)
     hv.virsh("start", "web1")
     assert guest_has(hv, "web1", {A})
     hv.in_guest("web1", "sh", "-c", "ip -6 address add fd00::7:5/64 dev eth0; ip link set eth0 promisc on")
@@ -75,8 +44,9 @@ def test_a_trusted_guest_has_its_filters_and_its_clock_after_a_pause(hv: Hypervi
     assert paused("up1")["clock_set"] is False
     hv.in_guest("web1", "ip", "link", "set", "eth0", "promisc", "off")
     assert until(lambda: not receives(hv)[1])
-    run_agent(hv, "answers")
+    guest_agent.run(hv, "web1", {"guest-set-time": {}})
     assert paused("eth0")["clock_set"] is True
     # Nothing waits for one that never answers.
-    run_agent(hv)
+    guest_agent.end(hv, "web1")
+    guest_agent.run(hv, "web1", {})
     assert paused("up1")["clock_set"] is False

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     AGENT,
     CONFIRMED,
+    MOST_ADDRESSES,
     Guest,
     Sighting,
 )
@@ -22,7 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import connection
 
 # libvirtd has twenty workers by default (max_workers), and each agent that does not answer keeps one busy for seconds.
-_AT_ONCE = 5
+_AT_ONCE = 12
 
 
 class Agents:
@@ -38,6 +39,8 @@ class Agents:
         self._busy: set[str] = set()
         self._answers: dict[str, tuple[float, t.Mapping[str, t.Any]]] = {}
         self._errors: dict[str, str] = {}
+        # Those whose turn did not come in time.
+        self._waiting: set[str] = set()
         self._slots = threading.Semaphore(_AT_ONCE)
         self._unavailable = ""
 
@@ -45,9 +48,10 @@ class Agents:
         """Ask all agents that are connected, and return what those say that answer to this call within that time."""
         begin = time.monotonic()
         threads = []
+        by_uuid = {guest.uuid: guest for guest in guests}
         try:
             with connection.opened(self._uri, connection.Connection, read_only=False) as opened:
-                for guest in guests:
+                for guest in by_uuid.values():
                     if guest.runs and self._begin(opened, guest.uuid):
                         arguments = (opened.libvirt, guest.uuid, begin + seconds)
                         # A daemon: the run does not wait for it in the end.
@@ -60,8 +64,13 @@ class Agents:
         for thread in threads:
             thread.join(max(0.0, begin + seconds - time.monotonic()))
         with self._lock:
-            answers = [answer for when, answer in self._answers.values() if when >= begin]
-        return [sighting for answer in answers for sighting in sightings(answer)]
+            answers = {uuid: answer for uuid, (when, answer) in self._answers.items() if when >= begin}
+        return [
+            sighting
+            for uuid, answer in answers.items()
+            if uuid in by_uuid
+            for sighting in sightings(answer, by_uuid[uuid])
+        ]
 
     def warnings(self, names: t.Mapping[str, str]) -> list[str]:
         """Return what went wrong, with the guests' ``names`` by UUID."""
@@ -69,10 +78,16 @@ class Agents:
             return [f"guest agents were not asked: {self._unavailable}"]
         with self._lock:
             silent = sorted(names[uuid] for uuid in self._busy & names.keys())
+            waiting = sorted(names[uuid] for uuid in self._waiting & names.keys())
             errors = sorted((names[uuid], text) for uuid, text in self._errors.items() if uuid in names)
         found = [f"{name}: the guest agent was asked and reports: {text}" for name, text in errors]
         if silent:
             found.append(f"the guest agents of these guests did not answer in time: {_text.join_names(silent)}")
+        if waiting:
+            found.append(
+                f"the guest agents of these guests had no turn in time, because others did not answer: "
+                f"{_text.join_names(waiting)}. Set agent_timeout higher"
+            )
         return found
 
     def _begin(self, opened: connection.Connection, uuid: str) -> bool:
@@ -89,10 +104,14 @@ class Agents:
 
     def _ask(self, libvirt: t.Any, uuid: str, until: float) -> None:
         error, answer = "", None
-        # Whoever has no turn in time stays among those that have not answered.
         if not self._slots.acquire(timeout=max(0.0, until - time.monotonic())):
+            with self._lock:
+                self._busy.discard(uuid)
+                self._waiting.add(uuid)
             return
         try:
+            with self._lock:
+                self._waiting.discard(uuid)
             with contextlib.closing(libvirt.open(self._uri)) as own:
                 source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
                 answer = own.lookupByUUIDString(uuid).interfaceAddresses(source)
@@ -110,22 +129,31 @@ class Agents:
                 self._answers[uuid] = (time.monotonic(), answer)
 
 
-def sightings(answer: t.Mapping[str, t.Any]) -> list[Sighting]:
-    """Return the addresses in an agent's answer, which is a guest's: whatever is no address is left out."""
-    found = []
+def sightings(answer: t.Mapping[str, t.Any], guest: Guest) -> list[Sighting]:
+    """Return the addresses in the answer of a guest's agent, which may say anything.
+
+    What is no address is left out, and what it says of NICs that are not its own.
+    """
+    nics = {mac: nic for nic in guest.nics for mac in nic.macs}
+    found: dict[str, dict[str, Sighting]] = {mac: {} for mac in nics}
     for interface in answer.values():
         mac = str(interface.get("hwaddr") or "").lower()
-        for one in interface.get("addrs") or ():
-            text = str(one.get("addr", "")).partition("%")[0]
-            try:
-                address = ipaddress.ip_address(text)
-            except ValueError:
-                continue
-            if mac and not (address.is_loopback or address.is_unspecified or address.is_multicast):
+        for one in interface.get("addrs") or () if mac in nics else ():
+            if len(found[mac]) == MOST_ADDRESSES:
+                break
+            address = _address(str(one.get("addr", "")))
+            if address is not None:
                 prefix = one.get("prefix")
-                found.append(
-                    Sighting(
-                        mac, str(address), AGENT, CONFIRMED, 0.0, prefix=prefix if isinstance(prefix, int) else None
-                    )
+                length = prefix if isinstance(prefix, int) else None
+                found[mac][address] = Sighting(
+                    nics[mac].mac, address, AGENT, CONFIRMED, 0.0, nics[mac].uplink or "", length
                 )
-    return found
+    return [sighting for by_address in found.values() for sighting in by_address.values()]
+
+
+def _address(text: str) -> str | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return None if address.is_loopback or address.is_unspecified or address.is_multicast else str(address)

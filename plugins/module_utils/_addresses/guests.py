@@ -103,21 +103,28 @@ def _vlan(uplink: str | None, iface: Iface, links: Links) -> int | None:
 def known(guests: t.Sequence[Guest], findings: Findings, stale_after: float) -> dict[tuple[str, int], list[Found]]:
     """Return the addresses by the guest's name and the NIC's position; a guest that does not run has none."""
     shared = merging.shared_macs(guests)
-    return {
-        (guest.name, number): merging.addresses(
-            nic, findings, stale_after=stale_after, shared=nic.mac in shared, runs_for=guest.runs_for
-        )
-        if guest.runs
-        else []
-        for guest in guests
-        for number, nic in enumerate(guest.nics)
-    }
+    found: dict[tuple[str, int], list[Found]] = {}
+    for guest in guests:
+        nics = [
+            merging.addresses(nic, findings, stale_after=stale_after, shared=nic.mac in shared, runs_for=guest.runs_for)
+            if guest.runs
+            else []
+            for nic in guest.nics
+        ]
+        found.update(((guest.name, number), one) for number, one in enumerate(merging.of_one_nic(nics)))
+    return found
 
 
 def report(
-    guests: t.Sequence[Guest], found: t.Mapping[tuple[str, int], t.Sequence[Found]], findings: Findings
+    guests: t.Sequence[Guest],
+    found: t.Mapping[tuple[str, int], t.Sequence[Found]],
+    findings: Findings,
+    reached_by: t.Mapping[str, tuple[str, str]],
 ) -> list[dict[str, t.Any]]:
-    """Return the guests as the module returns them."""
+    """Return the guests as the module returns them.
+
+    ``reached_by`` are the shim and its uplink by which the host sends to an address.
+    """
     return [
         {
             "name": guest.name,
@@ -126,7 +133,7 @@ def report(
             "interfaces": [
                 {
                     **{name: getattr(nic, name) for name in _REPORTED},
-                    "addresses": [address(one) for one in found[guest.name, number]],
+                    "addresses": [address(one, shim_to(nic, one, reached_by)) for one in found[guest.name, number]],
                     "not_asked": findings.not_asked.get(merging.key_of(nic)),
                 }
                 for number, nic in enumerate(guest.nics)
@@ -139,7 +146,17 @@ def report(
 _REPORTED = ("mac", "type", "link", "uplink", "vlan", "mode", "network", "portgroup")
 
 
-def address(found: Found) -> dict[str, t.Any]:
+def shim_to(nic: Nic, found: Found, reached_by: t.Mapping[str, tuple[str, str]]) -> str | None:
+    """Return the shim by which the host reaches an address of a NIC, None if it does not.
+
+    A shim on another uplink may lead to another machine that has the same address. One in mode bridge exchanges frames
+    only with links in mode bridge.
+    """
+    shim, uplink = reached_by.get(found.address, ("", ""))
+    return shim if nic.mode == "bridge" and nic.uplink and nic.uplink == uplink else None
+
+
+def address(found: Found, shim: str | None = None) -> dict[str, t.Any]:
     """Return one address as the module returns it."""
     return {
         "address": found.address,
@@ -149,6 +166,7 @@ def address(found: Found) -> dict[str, t.Any]:
         "state": found.state,
         "source": found.source,
         "sources": list(found.sources),
+        "shim": shim,
         "age": None if found.age is None else round(found.age, 1),
     }
 

@@ -1,85 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""From what hypervisors report to hosts of an inventory: names, addresses, groups, and the way there. Pure."""
+"""From what hypervisors report to hosts of an inventory: names, groups, and what others have found. Pure."""
 
 from __future__ import annotations
 
-import ipaddress
-import shlex
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _text
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import FAMILIES, STALE, STATES, Net
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import STALE
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.ways import (
+    GROUPINGS,
+    InventoryGuest,
+    Rules,
+)
 
-GROUPINGS = ("hypervisor", "uplink", "vlan", "network", "mode", "state")
 # What is a guest's, not a NIC's.
 _OF_GUEST = ("hypervisor", "state")
 
 Values = t.Mapping[str, t.Any]
-Preference = t.Union[str, Net]
 
 
-@dataclass(frozen=True)
-class InventoryGuest:
-    """A guest as it is in the inventory. ``values`` are what the module returned, with its hypervisor."""
-
-    name: str
-    hypervisor: str
-    values: Values
-    address: str | None
-    groups: tuple[str, ...]
-
-
-def preferences(declared: t.Sequence[str], option: str) -> tuple[Preference, ...]:
-    """Return what addresses are preferred, the best first: families and networks.
-
-    :raises MacvtapError: one is neither.
-    """
-    found: list[Preference] = []
-    for index, text in enumerate(declared):
-        if str(text) in FAMILIES:
-            found.append(str(text))
-            continue
-        try:
-            found.append(ipaddress.ip_network(str(text).strip()))
-        except ValueError as exc:
-            raise MacvtapError(
-                f"{text!r} is not {', '.join(FAMILIES)} or a network such as 192.0.2.0/24: {exc}",
-                path=f"{option}[{index}]",
-            ) from exc
-    return tuple(found)
-
-
-def choose(guest: Values, prefer: t.Sequence[Preference], *, stale: bool = False) -> str | None:
-    """Return the address to connect to: the first preference that any fits, and of those the surest; None without."""
-    usable = [
-        one
-        for interface in guest["interfaces"]
-        for one in interface["addresses"]
-        if one["scope"] != "link" and (stale or one["state"] != STALE)
-    ]
-    for preference in prefer:
-        fitting = [one for one in usable if _fits(one, preference)]
-        if fitting:
-            return str(min(fitting, key=lambda one: STATES.index(one["state"]))["address"])
-    return None
-
-
-def _fits(address: Values, preference: Preference) -> bool:
-    if isinstance(preference, str):
-        return bool(address["family"] == preference)
-    return ipaddress.ip_address(address["address"]) in preference
-
-
-def guests(
-    reports: t.Mapping[str, t.Sequence[Values]],
-    prefer: t.Sequence[Preference],
-    groupings: t.Collection[str],
-    *,
-    stale: bool = False,
-) -> tuple[list[InventoryGuest], list[str]]:
+def guests(reports: t.Mapping[str, t.Sequence[Values]], rules: Rules) -> tuple[list[InventoryGuest], list[str]]:
     """Return the guests of all hypervisors, and warnings; ``reports`` are the guests that each has, by its name.
 
     A guest that several hypervisors have defined is where it runs. Different guests of one name have their hypervisor's
@@ -99,15 +41,15 @@ def guests(
         name = str(guest["name"])
         own = name if len(names[name]) == 1 else f"{name}_{hypervisor}"
         values = {**guest, "hypervisor": hypervisor}
-        address = choose(guest, prefer, stale=stale)
-        found.append(InventoryGuest(own, hypervisor, values, address, groups(values, groupings)))
+        found.append(InventoryGuest(own, hypervisor, values, groups=groups(values, rules.groupings)))
     warnings += [
         f"{len(hypervisors)} guests are called {name}, on {_text.join_names(hypervisors)}. Their hypervisor's name is "
         f"added, as in {name}_{hypervisors[0]}"
         for name, hypervisors in sorted(names.items())
         if len(hypervisors) > 1
     ]
-    return found, warnings
+    found, ambiguous = ways.addressed(found, rules)
+    return found, warnings + ambiguous
 
 
 def _runs(guest: Values) -> bool:
@@ -156,15 +98,44 @@ def with_others(
                 if address["state"] != STALE:
                     found.setdefault(one["mac"], {}).setdefault(address["address"], {**address, "asked_by": hypervisor})
     return {
-        name: [{**guest, "interfaces": [_asked(nic, found) for nic in guest["interfaces"]]} for guest in guests_of]
+        name: [
+            {**guest, "interfaces": _of_one_nic([_asked(nic, found) for nic in guest["interfaces"]])}
+            for guest in guests_of
+        ]
         for name, guests_of in reports.items()
     }
+
+
+def _of_one_nic(nics: t.Sequence[Values]) -> list[Values]:
+    """Return a guest's NICs without the addresses that others have found at one and that are another's."""
+    found = merging.origins([{one["address"]: one.get("sources", ()) for one in nic["addresses"]} for nic in nics])
+    return [
+        {**nic, "addresses": [one for one in nic["addresses"] if (number, one["address"]) not in found.foreign]}
+        for number, nic in enumerate(nics)
+    ]
 
 
 def _asked(nic: Values, found: t.Mapping[str, t.Mapping[str, Values]]) -> Values:
     by_others = found.get(nic["mac"], {})
     own = [one for one in nic["addresses"] if one["address"] not in by_others]
     return {**nic, "addresses": [*by_others.values(), *own]}
+
+
+def with_segments(guests_of: t.Sequence[Values], segment: str, own: t.Mapping[str, str]) -> list[Values]:
+    """Return the guests of a hypervisor with the segments of their NICs.
+
+    ``own`` are the segments of its networks and links, ``segment`` that of the others.
+    """
+    return [
+        {
+            **guest,
+            "interfaces": [
+                {**nic, "segment": own.get(nic.get("network") or "") or own.get(nic.get("uplink") or "") or segment}
+                for nic in guest["interfaces"]
+            ],
+        }
+        for guest in guests_of
+    ]
 
 
 def groups(guest: Values, groupings: t.Collection[str]) -> tuple[str, ...]:
@@ -175,29 +146,3 @@ def groups(guest: Values, groupings: t.Collection[str]) -> tuple[str, ...]:
             sources = [guest] if grouping in _OF_GUEST else guest["interfaces"]
             found += [f"{grouping}_{value}" for one in sources if (value := one.get(grouping)) not in (None, "")]
     return tuple(dict.fromkeys(found))
-
-
-def jump(connection: Values) -> str:
-    """Return the options of ssh by which it reaches a guest through its hypervisor, of which these are the variables.
-
-    All values are quoted, twice: ssh passes the command to a shell. A percent sign of theirs must not be read by the
-    outer ssh.
-    """
-    given = [_arguments(connection, f"ansible_ssh_{name}_args") for name in ("common", "extra")]
-    words = ["ssh", *given[0], *given[1]]
-    key, port, user = (
-        connection.get(name) for name in ("ansible_ssh_private_key_file", "ansible_port", "ansible_user")
-    )
-    words += ["-i", str(key)] if key else []
-    words += ["-p", str(port)] if port else []
-    words += ["-l", str(user)] if user else []
-    host = str(connection.get("ansible_host") or connection["inventory_hostname"])
-    command = shlex.join(words).replace("%", "%%")
-    return "-o " + shlex.quote(f"ProxyCommand={command} -W [%h]:%p -- {shlex.quote(host)}")
-
-
-def _arguments(connection: Values, name: str) -> list[str]:
-    try:
-        return shlex.split(str(connection.get(name) or ""))
-    except ValueError as exc:
-        raise MacvtapError(f"{name} of {connection['inventory_hostname']} cannot be read: {exc}", path="jump") from exc

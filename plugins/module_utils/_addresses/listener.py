@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     CLAIMED,
     IPV6,
     LEARNED,
+    MOST_ADDRESSES,
     Nic,
     Sighting,
     family_of,
@@ -103,7 +104,10 @@ class Listener:
         now = time.monotonic()
         key = (index, statement.address)
         if outgoing and statement.mac in nic.macs:
-            (self._tentative if statement.tentative else self._claimed)[key] = now
+            said = self._tentative if statement.tentative else self._claimed
+            # A guest may claim any number of them.
+            if key in said or sum(of == index for of, _address in said) < MOST_ADDRESSES:
+                said[key] = now
         elif statement.mac not in nic.macs and not statement.tentative and key in self._tentative:
             self._taken.add(key)
 

@@ -10,7 +10,9 @@ from dataclasses import replace
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     AGENT,
     CLAIMED,
+    IPV4,
     LEARNED,
+    MOST_ADDRESSES,
     NEIGHBOUR,
     PROBE,
     SOURCES,
@@ -22,6 +24,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     Nic,
     Sighting,
     family_of,
+    is_formed_of,
     is_link_local,
 )
 
@@ -41,18 +44,23 @@ def addresses(
     What was seen before its guest was started, ``runs_for`` seconds ago, is stale: it may get others. ``shared`` is
     whether another NIC has its MAC address too: then only what was seen on its own uplink counts.
     """
-    own = [s for s in findings.sightings if s.mac in (nic.macs or {nic.mac}) and _fits(s, nic, shared=shared)]
+    macs, separate = nic.macs or {nic.mac}, findings.separate
+    here = [s for s in findings.sightings if _fits(s, nic, separate, shared=shared)]
+    own = [s for s in here if s.mac in macs]
     unanswered = findings.unanswered.get(key_of(nic), frozenset())
-    elsewhere = {s.address for s in findings.sightings if s.source == PROBE and s.mac not in (nic.macs or {nic.mac})}
+    elsewhere = {s.address for s in here if s.source == PROBE and s.mac not in macs}
     found = [
         _merged(address, [_aged(s, stale_after, runs_for) for s in own if s.address == address], unanswered, elsewhere)
         for address in dict.fromkeys(s.address for s in own)
     ]
-    return sorted(found, key=_order)
+    return sorted(found, key=lambda one: _order(one, nic.mac))[:MOST_ADDRESSES]
 
 
-def _fits(sighting: Sighting, nic: Nic, *, shared: bool) -> bool:
-    return not shared or (bool(sighting.uplink) and sighting.uplink == nic.uplink)
+def _fits(sighting: Sighting, nic: Nic, separate: t.Container[str], *, shared: bool) -> bool:
+    """Whether a sighting can be of a NIC, by where it was seen."""
+    if sighting.uplink == nic.uplink:
+        return bool(nic.uplink) or not shared
+    return not shared and not (nic.uplink and sighting.uplink in separate)
 
 
 def _aged(sighting: Sighting, stale_after: float, runs_for: float | None) -> Sighting:
@@ -89,8 +97,50 @@ def _sureness(sighting: Sighting) -> tuple[int, float, int]:
     return STATES.index(sighting.state), age, SOURCES.index(sighting.source)
 
 
-def _order(found: Found) -> tuple[int, bool, str, str]:
-    return STATES.index(found.state), is_link_local(found.address), family_of(found.address), found.address
+def _order(found: Found, mac: str) -> tuple[int, bool, str, bool, str]:
+    address = found.address
+    state, family = STATES.index(found.state), family_of(address)
+    return state, is_link_local(address), family, not is_formed_of(mac, address), address
+
+
+class Origins(t.NamedTuple):
+    """Of the IPv4 addresses that several NICs of a guest have, those that are another's, and those of either.
+
+    Each is a set of the NIC's position and the address.
+    """
+
+    foreign: frozenset[tuple[int, str]]
+    undecided: frozenset[tuple[int, str]]
+
+
+def origins(nics: t.Sequence[t.Mapping[str, t.Collection[str]]]) -> Origins:
+    """Return whose the addresses of a guest's ``nics`` are; each has the sources of its addresses.
+
+    By default a guest answers on each of its NICs for the addresses of all (arp_ignore of Linux). So an answer is not
+    enough where another source knows the address of another NIC.
+    """
+    foreign: set[tuple[int, str]] = set()
+    undecided: set[tuple[int, str]] = set()
+    for address in {address for nic in nics for address in nic if family_of(address) == IPV4}:
+        having = [number for number, nic in enumerate(nics) if address in nic]
+        certain = [number for number in having if set(nics[number][address]) - {PROBE}]
+        if len(having) > 1:
+            (foreign if certain else undecided).update((n, address) for n in having if n not in certain)
+    return Origins(frozenset(foreign), frozenset(undecided))
+
+
+def of_one_nic(nics: t.Sequence[t.Sequence[Found]]) -> list[list[Found]]:
+    """Return the addresses of a guest's NICs without those that are another's; what is undecided is no more than a
+    claim."""
+    found = origins([{one.address: one.sources for one in nic} for nic in nics])
+    return [
+        [
+            replace(one, state=CLAIMED) if (number, one.address) in found.undecided and one.state != STALE else one
+            for one in nic
+            if (number, one.address) not in found.foreign
+        ]
+        for number, nic in enumerate(nics)
+    ]
 
 
 def shared_macs(guests: t.Iterable[Guest]) -> frozenset[str]:
@@ -117,5 +167,9 @@ def conflicts(guests: t.Iterable[Guest], findings: Findings) -> list[str]:
 
 
 def candidates(macs: t.Container[str], sightings: t.Iterable[Sighting]) -> tuple[str, ...]:
-    """Return the addresses to ask for: those that any source has seen at ``macs``."""
-    return tuple(dict.fromkeys(s.address for s in sightings if s.mac in macs))
+    """Return the addresses to ask for: those that any source has seen at ``macs``, of each the first few."""
+    found: dict[str, dict[str, None]] = {}
+    for one in sightings:
+        if one.mac in macs and len(found.setdefault(one.mac, {})) < MOST_ADDRESSES:
+            found[one.mac][one.address] = None
+    return tuple(dict.fromkeys(address for addresses in found.values() for address in addresses))

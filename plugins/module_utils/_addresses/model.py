@@ -8,11 +8,15 @@ import ipaddress
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
+
 # Where an address is known from.
 SOURCES = AGENT, NEIGHBOUR, LEARNED, PROBE = ("agent", "neighbour", "learned", "probe")
 # How sure it is, the surest first.
 STATES = CONFIRMED, CLAIMED, STALE = ("confirmed", "claimed", "stale")
 FAMILIES = IPV4, IPV6 = ("ipv4", "ipv6")
+# How many addresses of a NIC are taken into account: a guest may claim any number of them.
+MOST_ADDRESSES = 256
 # States of a guest.
 RUNNING, PAUSED, SAVED, SHUT_OFF = "running", "paused", "saved", "shut_off"
 
@@ -78,13 +82,14 @@ class Findings:
     """All that the sources say.
 
     ``unanswered`` are the addresses that were asked for and would have answered, by the MAC address and uplink of a
-    NIC. ``not_asked`` is why a NIC could not be asked, by the same.
+    NIC. ``not_asked`` is why a NIC could not be asked, by the same. ``separate`` are the uplinks that count as networks
+    of their own: what was seen on one is not known of a NIC on another, whose network may have the same addresses.
     """
 
     sightings: tuple[Sighting, ...] = ()
     unanswered: t.Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     not_asked: t.Mapping[tuple[str, str], str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    separate: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -127,3 +132,12 @@ def family_of(address: str) -> str:
 
 def is_link_local(address: str) -> bool:
     return ipaddress.ip_address(address).is_link_local
+
+
+def is_formed_of(mac: str, address: str) -> bool:
+    """Whether an IPv6 address follows from a MAC address. Such a one is not temporary (RFC 8981); others may be."""
+    try:
+        network = ipaddress.IPv6Network((address, 64), strict=False)
+        return _mac.eui64(mac, network) == address
+    except ValueError:
+        return False

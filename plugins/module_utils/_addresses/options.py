@@ -50,13 +50,14 @@ def questions(declared: t.Sequence[str], option: str) -> Questions:
             else:
                 raise MacvtapError(f"{text} is neither a network of /64 nor a single address", path=path)
             continue
-        if len(ipv4) + network.num_addresses > MOST_ADDRESSES + 2:
+        if len(ipv4) + network.num_addresses > MOST_ADDRESSES:
             raise MacvtapError(
                 f"{text} has {network.num_addresses} addresses, each of which is asked for; {MOST_ADDRESSES} in all "
                 "are allowed. Use a smaller network, or the addresses that guests may have",
                 path=path,
             )
-        ipv4 += map(str, network.hosts() if network.prefixlen < 31 else network)
+        # All of them: it may be a part of the network that guests are in.
+        ipv4 += map(str, network)
     return Questions(tuple(dict.fromkeys(ipv4)), tuple(dict.fromkeys(ipv6)), tuple(dict.fromkeys(prefixes)))
 
 

@@ -16,7 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model
     Sighting,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import parents
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import MACVLAN_KINDS, Link, Links
 
 _PRIVATE = (
     "in mode private a guest receives nothing from its own uplink's other links. Another host of its LAN can ask: "
@@ -65,8 +65,23 @@ def macs_by_uplink(
     }
 
 
+def separate(links: Links, declared: t.Sequence[str]) -> frozenset[str]:
+    """Return the uplinks of links and shims of this host, each of which may be a network of its own.
+
+    Not those that are ``declared`` for questions: whoever asks there says that guests of other uplinks are there too.
+    """
+    uplinks = {link.parent for link in links.values() if link.kind in MACVLAN_KINDS and link.parent}
+    named = {link.name for link in (parents.lookup(name, links) for name in declared) if link is not None}
+    return frozenset(uplinks - named)
+
+
 def findings(
-    guests: t.Iterable[Guest], sightings: t.Sequence[Sighting], answers: t.Mapping[str, Answers], *, asked: bool
+    guests: t.Iterable[Guest],
+    sightings: t.Sequence[Sighting],
+    answers: t.Mapping[str, Answers],
+    *,
+    asked: bool,
+    separate: frozenset[str] = frozenset(),
 ) -> Findings:
     """Return what the sources say, with what it means that a NIC has not answered."""
     unanswered: dict[tuple[str, str], frozenset[str]] = {}
@@ -80,7 +95,7 @@ def findings(
                 not_asked[key] = reason
             elif its is not None and not reason:
                 unanswered[key] = its.asked - replied
-    return Findings(tuple(sightings), unanswered, not_asked)
+    return Findings(tuple(sightings), unanswered, not_asked, separate)
 
 
 def _reason(guest: Guest, nic: Nic, answers: Answers | None) -> str:

@@ -56,6 +56,8 @@ def _guest(guest: Values) -> Values:
 
 def _nic(nic: Values) -> Values:
     _text(nic["mac"])
+    for name in ("uplink", "network", "mode", "not_asked"):
+        _text(nic.get(name) or "")
     return {**nic, "addresses": [_address(address) for address in _list(nic["addresses"])]}
 
 
@@ -65,6 +67,9 @@ def _address(address: Values) -> Values:
     if address["family"] not in FAMILIES or address["state"] not in STATES:
         raise ValueError(f"{address['family']!r}, {address['state']!r}")
     _text(address["scope"])
+    _text(address.get("shim") or "")
+    for source in _list(address.get("sources", [])):
+        _text(source)
     return address
 
 

@@ -18,11 +18,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses impor
     options,
     probe,
     questions,
+    shims,
     waiting,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import Agents
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.listener import Listener
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
+    MOST_ADDRESSES,
     Awaited,
     Findings,
     Guest,
@@ -137,7 +139,10 @@ class Search:
         if asks:
             self._asked_at = time.monotonic()
         sightings = (*self._by_agent, *seen, *self._listener.sightings(), *self._replies())
-        findings = questions.findings(self.guests, sightings, self._by_probe, asked=self._request.probe)
+        separate = questions.separate(self.host.links or {}, self._request.probe_uplinks)
+        findings = questions.findings(
+            self.guests, sightings, self._by_probe, asked=self._request.probe, separate=separate
+        )
         return findings, guests.known(self.guests, findings, self._request.stale_after)
 
     def _replies(self) -> list[Sighting]:
@@ -168,10 +173,17 @@ class Search:
         failures = sorted(answers.failure for answers in self._by_probe.values() if answers.failure)
         if failures:
             self._warnings[f"not asked: {_text.join_names(failures)}"] = None
+        if any(len(addresses) >= MOST_ADDRESSES for addresses in found.values()):
+            full = sorted({name for (name, _number), addresses in found.items() if len(addresses) >= MOST_ADDRESSES})
+            self._warnings[
+                f"these guests claim {MOST_ADDRESSES} addresses of a NIC or more; no more of them are returned: "
+                f"{_text.join_names(full)}"
+            ] = None
+        reached_by = shims.reached_by((one.address for nic in found.values() for one in nic), self.host.links or {})
         warnings = [*self._warnings, *(self._agents.warnings(names) if request.agent else ())]
         return {
             "changed": False,
-            "guests": guests.report(self.guests, found, findings),
+            "guests": guests.report(self.guests, found, findings, reached_by),
             "others": guests.others(others, findings, request.stale_after),
             "warnings": [*warnings, *merging.conflicts(self.guests, findings)],
         }

@@ -106,11 +106,11 @@ def dump_routes(sock: socket.socket, family: int) -> list[bytes]:
 def route_between(sock: socket.socket, source: bytes, destination: bytes) -> bytes | None:
     """Return the body (rtmsg and attributes) of the kernel's route between two IP addresses, None if none.
 
-    It considers all tables, and the rules for ``source``, an address of this host.
+    It considers all tables, and the rules for ``source``, an address of this host, or b"" for the one it chooses.
     """
     family, bits = (socket.AF_INET if len(destination) == 4 else socket.AF_INET6), 8 * len(destination)
-    body = RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, 0)
-    body += attribute(_RTA_DST, destination) + attribute(_RTA_SRC, source)
+    body = RTMSG.pack(family, bits, 8 * len(source), 0, 0, 0, 0, 0, 0)
+    body += attribute(_RTA_DST, destination) + (attribute(_RTA_SRC, source) if source else b"")
     sock.send(HEADER.pack(16 + len(body), _RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
     data = sock.recv(_RECEIVE)
     length, kind, *_rest = HEADER.unpack_from(data)

@@ -9,8 +9,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.inventory import GROUPINGS
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import inventory, ways
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.ways import GROUPINGS, Rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
 Values = t.Dict[str, t.Any]
@@ -20,8 +20,14 @@ def address(text: str, state: str = "confirmed", scope: str = "global") -> Value
     return {"address": text, "family": "ipv6" if ":" in text else "ipv4", "scope": scope, "state": state}
 
 
+def first(found: Values, prefer: list[str], **rules: t.Any) -> str | None:
+    """Return the address of a guest that is connected to."""
+    usable = ways.usable(found, Rules(ways.preferences(prefer, "prefer"), **rules))
+    return usable[0]["address"] if usable else None
+
+
 def guest(*addresses: Values, name: str = "web1", uuid: str = "u1", state: str = "running", **nic: t.Any) -> Values:
-    interface = {"uplink": "eth0", "mode": "bridge", "vlan": None, "network": None, **nic}
+    interface = {"mac": "52:54:00:00:00:0a", "uplink": "eth0", "mode": "bridge", "vlan": None, "network": None, **nic}
     return {"name": name, "uuid": uuid, "state": state, "interfaces": [{**interface, "addresses": list(addresses)}]}
 
 
@@ -45,26 +51,63 @@ def test_which_address_is_connected_to(prefer: list[str], chosen: str | None) ->
         address("2001:db8::7", "claimed"),
         address("203.0.113.7", "stale"),
     )
-    assert inventory.choose(found, inventory.preferences(prefer, "prefer")) == chosen
+    assert first(found, prefer) == chosen
 
 
 def test_a_stale_address_is_used_only_if_that_is_meant() -> None:
     found = guest(address("192.0.2.7", "stale"), address("2001:db8::7"))
-    prefer = inventory.preferences(["ipv4", "ipv6"], "prefer")
-    assert inventory.choose(found, prefer) == "2001:db8::7"
-    assert inventory.choose(found, prefer, stale=True) == "192.0.2.7"
+    assert first(found, ["ipv4", "ipv6"]) == "2001:db8::7"
+    assert first(found, ["ipv4", "ipv6"], stale=True) == "192.0.2.7"
+
+
+def test_no_temporary_address_is_connected_to_if_it_is_known() -> None:
+    found = guest(*(address(f"2001:db8::{one}") for one in ("1:2:3:4", "5054:ff:fe00:a")), mac="52:54:00:00:00:0a")
+    assert first(found, ["ipv6"]) == "2001:db8::5054:ff:fe00:a"
+    assert first(found, ["2001:db8::1:2:3:4/128", "ipv6"]) == "2001:db8::1:2:3:4"
+
+
+def way(guest: Values, **rules: t.Any) -> tuple[str | None, bool]:
+    """Return the address of a guest, and whether it is reached through its hypervisor."""
+    prefer = ways.preferences(["ipv4"], "")
+    ((found,), _warnings) = inventory.guests({"hv1": [guest]}, Rules(prefer, **rules))
+    return found.address, found.jumps
+
+
+def test_the_way_to_a_guest_that_the_hypervisors_shim_reaches() -> None:
+    near, far = guest({**address("192.0.2.7"), "shim": "host0"}), guest(address("192.0.2.8"))
+    assert [way(one) for one in (near, far)] == [("192.0.2.7", False), ("192.0.2.8", False)]
+    assert [way(one, jump="always")[1] for one in (near, far, guest())] == [True, True, True]
+    assert [way(one, jump="shim")[1] for one in (near, far, guest())] == [True, False, False]
+    direct = ways.networks(["192.0.2.0/24"], "")
+    assert way(near, jump="shim", direct=direct) == ("192.0.2.7", False)
+
+
+def test_an_address_of_two_guests_is_not_connected_to() -> None:
+    shared, own = address("192.0.2.7"), address("2001:db8::7")
+    first, second = guest(shared, own, uuid="u1"), guest({**shared, "state": "claimed"}, name="web2", uuid="u2")
+    prefer = ways.preferences(["ipv4", "ipv6"], "")
+
+    def found(**rules: t.Any) -> tuple[list[str | None], list[str]]:
+        listed, warnings = inventory.guests({"hv1": [first], "hv2": [second]}, Rules(prefer, **rules))
+        return [one.address for one in listed], warnings
+
+    addresses, (warning,) = found()
+    assert addresses == ["2001:db8::7", None]
+    assert warning.startswith("web1, web2 have the address 192.0.2.7, so that connecting to it could lead to the wrong")
+    # Each from its own hypervisor.
+    assert found(jump="always") == (["192.0.2.7", "192.0.2.7"], [])
 
 
 @pytest.mark.parametrize("text", ["ipv5", "192.0.2.7/24", ""])
 def test_what_is_no_preference(text: str) -> None:
     with pytest.raises(MacvtapError, match="is not ipv4, ipv6 or a network") as error:
-        inventory.preferences(["ipv4", text], "prefer")
+        ways.preferences(["ipv4", text], "prefer")
     assert error.value.path == "prefer[1]"
 
 
 def listed(**reports: list[Values]) -> tuple[dict[str, str], list[str]]:
     """Return the hypervisor of each guest, and the warnings."""
-    found, warnings = inventory.guests(reports, inventory.preferences(["ipv4"], ""), GROUPINGS)
+    found, warnings = inventory.guests(reports, Rules(ways.preferences(["ipv4"], "")))
     return {one.name: one.hypervisor for one in found}, warnings
 
 
@@ -97,6 +140,13 @@ def test_groups() -> None:
     assert inventory.groups(values, ["state"]) == ("state_running",)
 
 
+def test_segments_are_those_of_the_hypervisors_variable() -> None:
+    nics = [{"uplink": "eth0.10", "network": None}, {"uplink": "eth1", "network": "lan"}, {"uplink": "eth2"}]
+    (found,) = inventory.with_segments([{"interfaces": nics}], "office", {"eth0.10": "dmz", "lan": "lab"})
+    assert [nic["segment"] for nic in found["interfaces"]] == ["dmz", "lab", "office"]
+    assert inventory.groups(found, ["segment"]) == ("segment_dmz", "segment_lab", "segment_office")
+
+
 def test_others_ask_for_guests_that_were_not_asked_or_are_not_known() -> None:
     known, old = guest(address("192.0.2.7"), mac="a"), guest(address("192.0.2.8", "stale"), mac="b")
     local = guest(address("fe80::7", scope="link"), mac="c")
@@ -117,9 +167,21 @@ def test_what_others_have_found_replaces_what_is_stale() -> None:
     ]
 
 
+def test_what_others_have_found_at_another_nic_of_the_guest_is_left_out() -> None:
+    own = guest(address("192.0.2.7", "claimed"), mac="a")
+    own["interfaces"][0]["addresses"][0]["sources"] = ["learned"]
+    own["interfaces"].append({"mac": "b", "addresses": []})
+    answers = [{**address(one), "sources": ["probe"]} for one in ("192.0.2.7", "192.0.2.8")]
+    found = inventory.with_others({"hv1": [own]}, {"hv2": [{"mac": "b", "addresses": answers}]})
+    assert [[one["address"] for one in nic["addresses"]] for nic in found["hv1"][0]["interfaces"]] == [
+        ["192.0.2.7"],
+        ["192.0.2.8"],
+    ]
+
+
 def proxy_command(**connection: t.Any) -> str:
     """Return the command that ssh runs, as it reads the options."""
-    option, text = shlex.split(inventory.jump({"inventory_hostname": "hv1", **connection}))
+    option, text = shlex.split(ways.jump({"inventory_hostname": "hv1", **connection}))
     assert option == "-o"
     return text.partition("ProxyCommand=")[2]
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,50 @@ def test_an_address_that_has_moved_to_another_machine_is_stale() -> None:
     moved = seen(PROBE, CONFIRMED, mac=B)
     assert [one.state for one in merged(seen(LEARNED, CLAIMED), moved)] == [STALE]
     assert [one.state for one in merged(seen(LEARNED, CLAIMED), seen(PROBE, CONFIRMED), moved)] == [CONFIRMED]
+
+
+def test_networks_in_two_vlans_that_have_the_same_addresses() -> None:
+    mine, theirs = seen(LEARNED, CLAIMED), Sighting(B, "192.0.2.7", PROBE, CONFIRMED, 0, "eth0.20")
+    separate = frozenset({"eth0", "eth0.20"})
+    nic = merging.addresses(NIC, Findings((mine, theirs), separate=separate), stale_after=600)
+    assert [(one.address, one.state) for one in nic] == [("192.0.2.7", CLAIMED)]
+    # A machine of the other network with this MAC address is none of ours.
+    elsewhere = Sighting(A, "192.0.2.9", NEIGHBOUR, CONFIRMED, 0, "eth0.20")
+    for uplinks, found in ((separate, []), (frozenset({"eth0"}), ["192.0.2.9"])):
+        nic = merging.addresses(NIC, Findings((elsewhere,), separate=uplinks), stale_after=600)
+        assert [one.address for one in nic] == found
+
+
+def test_a_guest_that_answers_on_each_nic_for_all_its_addresses() -> None:
+    other = Nic(B, frozenset({B}), link="macvtap1", link_index=8, uplink="eth1", mode="bridge")
+    guest = Guest("web1", "u1", RUNNING, (NIC, other))
+    answers = [
+        Sighting(mac, address, PROBE, CONFIRMED, 0, uplink)
+        for mac, uplink in ((A, "eth0"), (B, "eth1"))
+        for address in ("192.0.2.7", "192.0.2.8")
+    ]
+
+    def found(*more: Sighting) -> list[dict[str, str]]:
+        known = guests.known([guest], Findings((*answers, *more)), 600)
+        return [{one.address: one.state for one in known["web1", number]} for number in (0, 1)]
+
+    both = {"192.0.2.7": CLAIMED, "192.0.2.8": CLAIMED}
+    assert found() == [both, both]
+    said = seen(LEARNED, CLAIMED), Sighting(B, "192.0.2.8", LEARNED, CLAIMED, 1, "eth1")
+    assert found(*said) == [{"192.0.2.7": CONFIRMED}, {"192.0.2.8": CONFIRMED}]
+
+
+def test_an_address_that_follows_from_the_mac_address_is_first() -> None:
+    found = merged(*(seen(LEARNED, CLAIMED, address=f"2001:db8::{one}") for one in ("1", "5054:ff:fe00:a")))
+    assert [one.address for one in found] == ["2001:db8::5054:ff:fe00:a", "2001:db8::1"]
+
+
+def test_by_which_shim_a_host_reaches_an_address() -> None:
+    (found,) = merged(seen(LEARNED, CLAIMED))
+    shim = {"192.0.2.7": ("host0", "eth0")}
+    assert guests.shim_to(NIC, found, shim) == "host0"
+    assert guests.shim_to(NIC, found, {"192.0.2.7": ("host0", "eth1")}) is None
+    assert guests.shim_to(replace(NIC, mode="private"), found, shim) is None
 
 
 def test_what_others_have_is_not_a_nics() -> None:

@@ -8,27 +8,31 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, waiting
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import merging, options, waiting
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.agent import sightings
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses.model import (
     CLAIMED,
     CONFIRMED,
+    LEARNED,
+    MOST_ADDRESSES,
     RUNNING,
     SHUT_OFF,
     STALE,
     Awaited,
+    Findings,
     Found,
     Guest,
     Nic,
+    Sighting,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 
-A = "52:54:00:00:00:0a"
+A, B = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 
 
 def test_networks_and_addresses_to_ask_for() -> None:
     asked = options.questions(["192.0.2.0/29", "198.51.100.7", "2001:db8::/64", "2001:db8::7"], "probe_networks")
-    assert asked.ipv4 == (*(f"192.0.2.{n}" for n in range(1, 7)), "198.51.100.7")
+    assert asked.ipv4 == (*(f"192.0.2.{n}" for n in range(8)), "198.51.100.7")
     assert asked.ipv6 == ("2001:db8::7",)
     assert list(map(str, asked.prefixes)) == ["2001:db8::/64"]
 
@@ -52,7 +56,7 @@ def test_what_cannot_be_asked(network: str, message: str) -> None:
 
 
 def test_the_limit_is_for_all_networks_together() -> None:
-    assert len(options.questions(["10.0.0.0/20"], "probe_networks").ipv4) == 4094
+    assert len(options.questions(["10.0.0.0/20"], "probe_networks").ipv4) == 4096
     with pytest.raises(MacvtapError, match="4096 in all") as error:
         options.questions(["10.0.0.0/20", "10.1.0.0/24"], "probe_networks")
     assert error.value.path == "probe_networks[1]"
@@ -105,8 +109,22 @@ def test_an_agents_answer_is_its_guests() -> None:
             "addrs": [{"addr": "192.0.2.7", "prefix": 24}, {"addr": "fe80::7%eth0"}, {"addr": "$(reboot)"}, {}],
         },
         "eth1": {"hwaddr": None, "addrs": None},
+        # Another guest's.
+        "eth2": {"hwaddr": B, "addrs": [{"addr": "192.0.2.1", "prefix": 24}]},
     }
-    assert [(one.mac, one.address, one.prefix) for one in sightings(answer)] == [
-        (A, "192.0.2.7", 24),
-        (A, "fe80::7", None),
+    guest = Guest("web1", "u1", RUNNING, (Nic(A, frozenset({A}), uplink="eth0"),))
+    assert [(one.mac, one.address, one.prefix, one.uplink) for one in sightings(answer, guest)] == [
+        (A, "192.0.2.7", 24, "eth0"),
+        (A, "fe80::7", None, "eth0"),
     ]
+
+
+def test_an_agent_that_lists_more_addresses_than_anybody_has() -> None:
+    listed: list[dict[str, t.Any]] = [{"addr": f"10.0.{n // 256}.{n % 256}", "prefix": 8} for n in range(70000)]
+    guest = Guest("web1", "u1", RUNNING, (Nic(A, frozenset({A})),))
+    found = sightings({"eth0": {"hwaddr": A, "addrs": listed}}, guest)
+    assert len(found) == MOST_ADDRESSES
+    # Nor are more asked for.
+    claimed = [Sighting(A, one["addr"], LEARNED, CLAIMED) for one in listed]
+    assert len(merging.candidates({A}, claimed)) == MOST_ADDRESSES
+    assert len(merging.addresses(guest.nics[0], Findings(tuple(claimed[:2000])), stale_after=600)) == MOST_ADDRESSES
