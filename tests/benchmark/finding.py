@@ -39,7 +39,7 @@ def module(session: DomainSession, size: Size) -> list[Figure]:
         parts[f"{guests} guests, ×"] = median(sample.module.wall / sample.empty.wall for sample in samples)
         parts[f"{guests} guests, module's own"] = median(sample.wall for sample in samples)
     what = f"addresses of {most} running guests, without probe; an empty module = 1"
-    return [Figure("addresses", what, parts[f"{most} guests, ×"], "×", 3 * size.rounds, 3, parts=parts)]
+    return [Figure("addresses", what, parts[f"{most} guests, ×"], "×", 3 * size.rounds, 4, parts=parts)]
 
 
 def _ask(made: DomainBench, guests: int) -> Cost:
