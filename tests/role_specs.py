@@ -12,6 +12,7 @@ import typing as t
 
 from support import ROOT, documented
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.modules import macvtap_link
 
@@ -23,7 +24,7 @@ _WIDTH = 120
 def links() -> str:
     """Return the file with all options of a link in it, as attributes.py and the documentation have them."""
     text = LINKS.read_text(encoding="utf-8")
-    written = "".join(_lines(LINK_OPTIONS, documented(macvtap_link), _INDENT))
+    written = "".join(_lines({**LINK_OPTIONS, "guard": GUARD}, documented(macvtap_link), _INDENT))
     begin, end = (f"{_INDENT}# {word} what make specs writes.\n" for word in ("Begin of", "End of"))
     before, _begin, rest = text.partition(begin)
     _old, _end, after = rest.partition(end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence.model import BACKENDS
 
@@ -225,6 +226,9 @@ class ModuleDocFragment:
     # For modules that create links. Annotated, because ansible-test's yamllint
     # expects every plain assignment here to be a constant text.
     DOCUMENTATION: str = _OPTIONS + _entries()
+
+    # For those that also put guards on them.
+    GUARDED: str = _OPTIONS + _entries(guard=GUARD)
 
     # For modules that make links persistent.
     PERSISTENT: str = _OPTIONS + _entries(persistence=_PERSISTENCE)

@@ -256,7 +256,9 @@ def _add_state(exc: BaseException, state: str) -> None:
         # Raised before anything was begun. Ansible's own text says how to fix it.
         return
     if isinstance(exc, (MacvtapError, Interrupted)):
-        exc.state = state
+        # A run within this one has said already what it has left.
+        inner = [exc.state] if exc.state not in ("", UNCHANGED, state) else []
+        exc.state = ". ".join([*inner, *([state] if not inner or state != UNCHANGED else [])])
     elif isinstance(exc, Exception):
         raise RuntimeError(f"{type(exc).__name__}: {exc}. {state}") from exc
 

@@ -335,6 +335,43 @@ options:
       mtu: *mtu
       convert: *convert
       mac_prefix: *mac_prefix
+      guard:
+        description: See O(guard).
+        version_added: 0.2.0
+        type: dict
+        suboptions:
+          state:
+            description: See O(guard.state).
+            type: str
+            choices: [present, absent]
+          policy:
+            description: See O(guard.policy).
+            type: str
+            choices: [drop, count]
+          other_macs:
+            description: See O(guard.other_macs).
+            type: bool
+          addresses:
+            description: See O(guard.addresses).
+            type: list
+            elements: str
+          ethertypes:
+            description: See O(guard.ethertypes).
+            type: list
+            elements: str
+          peers:
+            description: See O(guard.peers).
+            type: list
+            elements: str
+          dhcp_server:
+            description: See O(guard.dhcp_server).
+            type: bool
+          router_advertisements:
+            description: See O(guard.router_advertisements).
+            type: bool
+          rate:
+            description: See O(guard.rate).
+            type: int
       state:
         description: Whether the domain has the interface. See O(state).
         type: str
@@ -489,6 +526,7 @@ notes:
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes
   - linuxvirt.macvtap.attributes.libvirt
+  - linuxvirt.macvtap.guard_options
 attributes:
   check_mode:
     support: full
@@ -795,6 +833,24 @@ reflective_relay:
         ethertype: "0x88b5"
         source: "52:54:00:ab:cd:ef"
         destination: "52:54:00:ab:cd:ef"
+guards:
+  description: The guards that O(guard) declares, after the changes, as C(guards) of M(linuxvirt.macvtap.macvtap_guard).
+  returned: with O(guard)
+  type: list
+  elements: dict
+  sample:
+    - mac: "52:54:00:00:0a:01"
+      links: [macvtap0]
+      policy: drop
+      other_macs: false
+      addresses: []
+      ethertypes: [arp, ip, ip6]
+      peers: []
+      dhcp_server: false
+      router_advertisements: false
+      rate: 0
+      persistent: true
+      rules: loaded
 backup_file:
   description: The copy of O(xml_file) as it was before.
   returned: with O(backup=true), if the file was changed
@@ -803,6 +859,7 @@ backup_file:
 """
 
 import contextlib
+import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
@@ -816,7 +873,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
     xmlfile,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.adapter import Domains
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uris
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import clears_default
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice
 
@@ -827,15 +888,46 @@ _ALIASES = {"source": ["parent", "dev"]}
 def libvirt_direct_iface(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     impact.validate_level(params["live"])
-    options = ("domain", "mac", "state", *_interface_options())
+    options = ("domain", "mac", "state", *_interface_options(), "guard")
     entries = _glue.entries(params, "interfaces", options, clears_default)
     entries = declare.with_own_place(entries, params["interfaces"])
     defaults = _glue.defaulted(params, "interfaces", "allmulticast")
+    guards = _guards(entries, params)
     lock = _glue.locked(module, "domains", per_user=True, doing="changing domains")
     with lock, _domains(module) as domains:
         declared = declare.declare(entries, only_domain=domains.only_domain, defaults=defaults)
         how = {name: params[name] for name in run.Options._fields if name in params}
-        return run.run(domains, declared, run.Options(**how, check_mode=module.check_mode, diff=module._diff))
+        options_of_run = run.Options(**how, check_mode=module.check_mode, diff=module._diff)
+        return around.run(
+            guards,
+            lambda: run.run(domains, declared, options_of_run),
+            around.How(
+                module.check_mode,
+                module._diff,
+                params["on_error"] == "rollback",
+                functools.partial(_glue.command, module),
+            ),
+            _glue.locked(module, "guards", doing="changing guards"),
+        )
+
+
+def _guards(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]], params: t.Mapping[str, t.Any]) -> around.Declared:
+    """Return the guards that the entries declare.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    found = []
+    going = set()
+    for path, given in entries:
+        if given["guard"] is None:
+            continue
+        if params["xml_file"] is not None or not uris.is_local(params["uri"]):
+            where = "xml_file" if params["xml_file"] is not None else f"uri {params['uri']}"
+            message = f"a guard is on the host of the guest, which is not known to be this one with {where}"
+            raise MacvtapError(f"{message}. Remove guard", path=join_path(path, "guard"))
+        found.append(guard_options.declared(path, given))
+        going |= {found[-1].mac} if given["state"] == "absent" else set()
+    return around.declared(found, going=going, uri=params["uri"])
 
 
 @contextlib.contextmanager
@@ -871,6 +963,7 @@ def main() -> None:
                     "domain": {"type": "str"},
                     "mac": {"type": "str"},
                     "state": {"type": "str", "choices": _STATES},
+                    "guard": guard_options.GUARD,
                     **what,
                 },
             },
@@ -883,6 +976,7 @@ def main() -> None:
             "backup": {"type": "bool", "default": False},
             "unsafe_writes": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 20},
+            "guard": guard_options.GUARD,
             **what,
         },
         required_one_of=[("domain", "interfaces", "xml_file")],

@@ -36,7 +36,8 @@ extends_documentation_fragment:
   - linuxvirt.macvtap.attributes.links
   - linuxvirt.macvtap.link_options.lock
   - linuxvirt.macvtap.link_options.rollback
-  - linuxvirt.macvtap.link_options
+  - linuxvirt.macvtap.link_options.guarded
+  - linuxvirt.macvtap.guard_options
 attributes:
   check_mode:
     support: full
@@ -299,6 +300,24 @@ links:
         owner: root
         group: kvm
         mode: "0660"
+guards:
+  description: The guards that O(guard) declares, after the changes, as C(guards) of M(linuxvirt.macvtap.macvtap_guard).
+  returned: with O(guard)
+  type: list
+  elements: dict
+  sample:
+    - mac: "52:54:00:00:0a:01"
+      links: [macvtap0]
+      policy: drop
+      other_macs: false
+      addresses: []
+      ethertypes: [arp, ip, ip6]
+      peers: []
+      dhcp_server: false
+      router_advertisements: false
+      rate: 0
+      persistent: true
+      rules: loaded
 reflective_relay:
   description: The results of probing switches, as C(parents) of M(linuxvirt.macvtap.reflective_relay_info).
   returned: with O(mode=auto) or O(check_relay=true), if a switch was probed
@@ -322,7 +341,9 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import around, attached
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
@@ -379,6 +400,15 @@ class _Stages:
         self._monitor = monitor
         self._purge_group = options.purge_group(module.params)
         self._switches = ask.Switches(auto=module.params["auto"], check=module.params["check_relay"])
+        self._warnings: list[str] = []
+        session.on_links = self._put_guards
+
+    def _put_guards(self, links: t.Sequence[Link], new: bool) -> t.Mapping[str, MacvtapError]:
+        """Put stored guards on links that are new or have another MAC address, before guests can use them."""
+        nics = [(link.name, link.mac) for link in links if link.kind == "macvtap" and link.mac]
+        failures = attached.put_on(nics) if new else attached.moved(nics)
+        self._warnings += failures.warnings
+        return failures.refused
 
     def observe(self) -> Links:
         # The names of links to purge are not known yet.
@@ -440,6 +470,7 @@ class _Stages:
             **self._switches.result(),
             "warnings": (
                 *outcome.plan.warnings,
+                *self._warnings,
                 *link_warnings.of_taps(desired, links),
                 *link_warnings.of_parents((entry.key for entry in desired if entry.state == "up"), links),
             ),
@@ -448,11 +479,38 @@ class _Stages:
 
 def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
-    entries = _glue.entries(params, "links", ("name", *LINK_OPTIONS))
+    entries = _glue.entries(params, "links", ("name", *LINK_OPTIONS, "guard"))
     # Errors of options come before the lock.
     options.purge_group(params)
     desired, files = netns.located([options.desired(path, given, tap.ACCOUNTS) for path, given in entries])
-    with _glue.locked(module, "links"), netlink.session(files) as session, rtnetlink.open_socket() as sock:
+    how = around.How(
+        module.check_mode, module._diff, params["on_error"] == "rollback", functools.partial(_glue.command, module)
+    )
+    lock = _glue.locked(module, "guards", doing="changing guards")
+    with _glue.locked(module, "links"):
+        return around.run(_guards(entries), lambda: _run(module, desired, files), how, lock)
+
+
+def _guards(entries: t.Iterable[tuple[str, t.Mapping[str, t.Any]]]) -> around.Declared:
+    """Return the guards that the entries declare.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    found, going = [], set()
+    for path, given in entries:
+        if given["guard"] is None:
+            continue
+        if given["netns"]:
+            message = "guards are only for links in this task's own network namespace. Remove guard or netns"
+            raise MacvtapError(message, path=join_path(path, "guard"))
+        found.append(guard_options.declared(path, given, given["name"]))
+        going |= {found[-1].mac} if given["state"] == "absent" else set()
+    return around.declared(found, going=going)
+
+
+def _run(module: _glue.Module, desired: list[DesiredLink], files: t.Mapping[str, str]) -> dict[str, t.Any]:
+    params = module.params
+    with netlink.session(files) as session, rtnetlink.open_socket() as sock:
         monitor = RouteMonitor(sock)
         stages = _Stages(module, desired, session, monitor)
         outcome = converge(
@@ -470,12 +528,13 @@ def macvtap_link(module: _glue.Module) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS}
+    entry = {"name": {"type": "str", "required": True}, **LINK_OPTIONS, "guard": guard_options.GUARD}
     module = _glue.Module(
         argument_spec={
             "name": {"type": "str"},
             "links": {"type": "list", "elements": "dict", "options": entry},
             **_glue.with_defaults(LINK_OPTIONS, state="up"),
+            "guard": guard_options.GUARD,
             **choice.OPTIONS,
             **_glue.shared("purge", "force", ALLOW, "on_error", "lock_timeout"),
         },

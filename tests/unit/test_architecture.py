@@ -34,7 +34,7 @@ PLANNERS = (
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run", "_addresses.run"))
+GLUE = frozenset(("_reflective_relay.ask", "_domains.run", "_networks.run", "_addresses.run", "_guard.around"))
 
 # The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
 # packages.

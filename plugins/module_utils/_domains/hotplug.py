@@ -198,22 +198,30 @@ class Hotplug:
                     (i for i in xml.interfaces(self._connection.stored_xml(handle)) if i.mac == nic.mac), iface
                 )
             # The keeper may have been quicker.
-            if self._connection.live(handle, nic.mac) is None:
+            attaches = self._connection.live(handle, nic.mac) is None
+            if attaches:
                 with self._connection.recorded(journal, [task.step], ATTACHED):
                     if not self._attach_element(handle, iface, task):
                         return
-                self._guard(handle, nic)
             self._requests.discard(task.before)
+            if attaches:
+                self._guard(handle, nic)
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
 
     def _guard(self, handle: t.Any, nic: Nic) -> None:
-        """Put the guard on the link of a NIC that was just attached."""
-        if self._connection.local and attached.has_guard(nic.mac):
-            live = self._connection.live(handle, nic.mac)
-            link = live.get("target") if live is not None else None
-            self.warnings.extend(attached.put_on(link, nic.mac) if link else ())
+        """Put the guard on the link of a NIC that was just attached.
+
+        :raises MacvtapError: it is not there, and the guest may not send without it.
+        """
+        live = self._connection.live(handle, nic.mac) if self._connection.local else None
+        link = live.get("target") if live is not None else None
+        if link:
+            failures = attached.put_on([(link, nic.mac)])
+            self.warnings.extend(failures.warnings)
+            if link in failures.refused:
+                raise failures.refused[link]
 
     def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
         """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""

@@ -11,8 +11,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     addresses,
     allowed,
     checks,
+    guards,
     migration,
     network_parity,
+    options,
     reached,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import fleet as fleets
@@ -38,6 +40,7 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     all_hosts = hosts(fleet)
     result = _of_each(host for host in all_hosts if not host.outside)
     result += [*network_parity.conflicts(all_hosts), *migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
+    result += guards.conflicts(all_hosts)
     # A conflict that concerns only hosts outside of --limit must not stop the others.
     outside = {host.name for host in all_hosts if host.outside}
     result = [one for one in result if any(place.host not in outside for place in one.where)]
@@ -52,7 +55,20 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     shims = fleets.declaring(fleet, "macvtap_host_access_shims")
     for host in hosts(shims) if shims else ():
         result += [{"host": host.name, "what": "domain", "reason": reason} for reason in reached.unreached(host)]
+    for host in hosts(_trusting(fleet)):
+        result += [{"host": host.name, "what": "domain", "reason": reason} for reason in guards.trusting(host)]
     return result
+
+
+def _trusting(fleet: t.Any) -> dict[str, t.Any]:
+    """Return the hosts whose declarations mention that guests are trusted. Few do, and reading all takes a while."""
+    declaring = fleets.declaring(fleet, "macvtap_domains_interfaces")
+    names = (options.TRUST, f"macvtap_domains_{options.TRUST}")
+    return {
+        host: data
+        for host, data in declaring.items()
+        if names[0] in str(data["declared"]["macvtap_domains_interfaces"]) or data["declared"].get(names[1])
+    }
 
 
 def _of(host: Host) -> t.Iterable[Conflict]:

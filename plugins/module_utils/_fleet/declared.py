@@ -12,11 +12,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import allowed, options, segments
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import (
     DEFECT,
+    DeclaredGuard,
     DeclaredLink,
     Place,
     Problem,
     defect,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import options as guard_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import options as link_options
@@ -70,6 +72,8 @@ class Variables:
         self._host = host
         self._values = {}
         self.problems: list[Problem] = []
+        # The guards of the NICs and links that were read so far.
+        self.guards: list[DeclaredGuard] = []
         for name, value in values.items():
             # ansible-core before 2.19 passes an omitted value as an empty text.
             if value is not None and value != "":
@@ -101,6 +105,7 @@ class Variables:
                 _require(values, path, "name")
                 # Only the host knows whether the owners of a tap exist.
                 result.append(link_options.desired(path, {**dict.fromkeys(LINK_OPTIONS), **values}))
+                self._guard(path, values, Place(self._host, link=values.get("name"), seen="declared"))
         self._note_duplicates(result)
         return tuple(
             DeclaredLink(
@@ -170,6 +175,7 @@ class Variables:
             values.setdefault("allmulticast", default)
             with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
                 (desired,) = declare.declare([(path, values)], defaults=defaults)
+                self._guard(path, values, Place(self._host, desired.domain, desired.mac, seen="declared"))
                 key = (desired.domain, desired.by, desired.key)
                 if key in result:
                     # Raises a clear error about the two of them.
@@ -210,6 +216,12 @@ class Variables:
             self.problems += [Problem(place, message) for message in unknown]
             if values is not None:
                 yield path, values
+
+    def _guard(self, path: str, values: Values, place: Place) -> None:
+        if values.get("guard") is not None:
+            guard = guard_options.declared(path, values, values.get("name"))
+            if guard.present and guard.mac is not None:
+                self.guards.append(DeclaredGuard(guard.guard(guard.mac), place))
 
     def _note_duplicates(self, links: t.Iterable[DesiredLink]) -> None:
         seen: dict[str, DesiredLink] = {}

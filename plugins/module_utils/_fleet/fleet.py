@@ -155,6 +155,7 @@ def _read(name: str, data: Values) -> _Read:
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),
         shims=shims,
+        guards=tuple(variables.guards),
         networks=networks.made(declared_networks, {}, {}),
         declared_networks=declared_networks,
         problems=tuple(variables.problems),

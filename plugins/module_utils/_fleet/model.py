@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Iface
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import DesiredShim as Shim
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attributes import DEFAULT_MODE
@@ -157,6 +158,14 @@ class Nic:
 
 
 @dataclass(frozen=True)
+class DeclaredGuard:
+    """What a guest may send, and where that is declared."""
+
+    guard: Guard
+    place: Place
+
+
+@dataclass(frozen=True)
 class Host:
     """One host: its current state, if it was ``inspected``, and its declarations.
 
@@ -193,6 +202,7 @@ class Host:
     written: tuple[tuple[str, str], ...] = ()
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
+    guards: tuple[DeclaredGuard, ...] = ()
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     networks_known: bool = False
     pools: frozenset[str] = frozenset()

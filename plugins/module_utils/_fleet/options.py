@@ -11,6 +11,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
@@ -31,7 +32,7 @@ _PERSISTENCE: dict[str, t.Any] = {"type": "str", "choices": list(BACKENDS)}
 # Names of the uplink. The modules accept all of them, the roles one of the first two.
 _UPLINK = ("parent", "source", "dev", "link", "lower", "uplink", "base_iface", "vlandev")
 # The options of each list's entries. The roles have no aliases.
-LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE}
+LINK: Spec = {"name": _TEXT, **LINK_OPTIONS, "persistence": _PERSISTENCE, "guard": GUARD}
 VLAN: Spec = {**vlan_options.VLAN_OPTIONS, "persistence": _PERSISTENCE}
 SHIM: Spec = {**access_options.SHIM_OPTIONS, "persistence": _PERSISTENCE}
 INTERFACE: Spec = {
@@ -42,6 +43,7 @@ INTERFACE: Spec = {
     "mtu": _NUMBER,
     "convert": _FLAG,
     "mac_prefix": _TEXT,
+    "guard": GUARD,
 }
 NETWORK: Spec = {
     "name": _TEXT,
@@ -56,7 +58,8 @@ NETWORK: Spec = {
     "autostart": _FLAG,
 }
 # Options of an interface whose default is a role variable that is unset by default.
-NIC_DEFAULTS = ("model", "allmulticast", "trust_guest_rx_filters")
+TRUST = "trust_guest_rx_filters"
+NIC_DEFAULTS = ("model", "allmulticast", TRUST)
 # The variables other than lists of entries and defaults of an entry's lists.
 VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},

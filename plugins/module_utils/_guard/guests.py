@@ -13,11 +13,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import did
 
 
 class Asked(t.NamedTuple):
-    """A NIC of a domain, and the path of its options."""
+    """A NIC of a domain, and the path of its options. If it is not ``expected``, there may be no such NIC."""
 
     path: str
     domain: str
     mac: str
+    expected: bool = True
 
 
 def links(asked: t.Sequence[Asked], uri: str) -> dict[str, str]:
@@ -40,6 +41,8 @@ def _link(connection: Connection, one: Asked) -> str:
     with connection.translate_errors("cannot read the domains", join_path(one.path, "domain")):
         domains = {each.name(): each for each in connection.handle.listAllDomains()}
         domain = domains.get(one.domain)
+        if domain is None and not one.expected:
+            return ""
         if domain is None:
             message = f"there is no domain {one.domain!r}{did_you_mean(suggest(one.domain, domains))}"
             raise MacvtapError(message, path=join_path(one.path, "domain"))
@@ -47,7 +50,7 @@ def _link(connection: Connection, one: Asked) -> str:
         stored = str(domain.XMLDesc(connection.libvirt.VIR_DOMAIN_XML_INACTIVE)) if domain.isPersistent() else live
         is_running = bool(domain.isActive())
     nics = _nics(live if is_running else stored)
-    if one.mac not in nics and one.mac not in _nics(stored):
+    if one.expected and one.mac not in nics and one.mac not in _nics(stored):
         has = f"it has {', '.join(sorted(nics))}" if nics else "it has none"
         message = f"domain {one.domain!r} has no direct interface with the MAC address {one.mac}; {has}"
         raise MacvtapError(message, path=join_path(one.path, "mac"))

@@ -109,6 +109,11 @@ class Loader:
                 commands += self._on_link(link, mac)
         self._run(commands)
 
+    def off(self, links: t.Iterable[str]) -> None:
+        """Take whatever guard there is off these links."""
+        there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
+        self._run([one for link in links if chain_of(link) in there for one in remove_link(link)])
+
     def _chains(self, what: Object) -> set[str]:
         """Return the names of the chains with rules in what is listed."""
         code, output, _error = self._library.json_cmd({"nftables": [{"list": what}]})
@@ -116,7 +121,13 @@ class Loader:
 
     def _add(self, mac: str) -> list[Object]:
         guard = self._guards[mac]
-        return add_guard(guard["chain"], guard["sets"], guard["rules"])
+        # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
+        missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
+        return add_guard(guard["chain"], missing, guard["rules"])
+
+    def _has_set(self, name: str) -> bool:
+        code, _output, _error = self._library.json_cmd({"nftables": [{"list": {"set": {**_OF_TABLE, "name": name}}}]})
+        return not code
 
     def _on_link(self, link: str, mac: str) -> list[Object]:
         index = _read(link, "ifindex")
@@ -167,7 +178,7 @@ def _read(link: str, name: str) -> str:
     return ""
 
 
-def _mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> list[str]:
+def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> list[str]:
     """Return which of these NICs a file that is damaged has guards for, by its text."""
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         text = file.read().lower()
@@ -188,7 +199,7 @@ def main(words: t.Sequence[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         # Guests that have no guard must start.
         sys.stderr.write(f"linuxvirt.macvtap: cannot read {STORE}: {exc}\n")
-        return int(desired is None or bool(_mentions(desired)))
+        return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
     if not macs:
         return 0

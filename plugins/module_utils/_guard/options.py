@@ -34,6 +34,8 @@ NIC: dict[str, dict[str, t.Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"]},
 }
 OPTIONS = {**NIC, **RULES}
+# The guard of a NIC or link that another module manages: the option ``guard``.
+GUARD: dict[str, t.Any] = {"type": "dict", "options": {"state": NIC["state"], **RULES}}
 DEFAULTS: dict[str, t.Any] = {
     "state": "present",
     "policy": model.DROP,
@@ -96,6 +98,26 @@ def desired(path: str, given: t.Mapping[str, t.Any]) -> Desired:
         (given.get("state") or "present") == "present",
         rules(path, given),
     )
+
+
+def declared(path: str, given: t.Mapping[str, t.Any], link: str | None = None) -> Desired:
+    """Return what the option ``guard`` of another module's entry declares for its NIC; ``link`` is the NIC's.
+
+    :raises MacvtapError: with the path of the option.
+    """
+    at, mac, guard = join_path(path, "guard"), given.get("mac"), given["guard"]
+    is_there = given.get("state") != "absent"
+    if mac is None and (is_there or link is None):
+        message = "mac is required with guard: a guard is stored for a MAC address"
+        raise MacvtapError(message, path=join_path(path, "mac"))
+    if mac is not None:
+        mac, link = _mac.require(mac, path=join_path(path, "mac")), None
+    present = is_there and guard.get("state") != "absent"
+    found = Desired(at, mac, link, given.get("domain"), present, rules(at, guard))
+    if mac is not None:
+        # Before anything is done.
+        found.guard(mac)
+    return found
 
 
 def rules(path: str, given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

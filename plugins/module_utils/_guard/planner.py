@@ -141,6 +141,48 @@ def undo(journal: Journal[State], host: Host) -> Plan[State]:
     return Plan(tuple(steps), tuple(warnings))
 
 
+def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan[State]:
+    """Plan as :func:`undo` for guards that a change of NICs has followed, which was ``completed`` or undone before.
+
+    A guard stays on a link that has come with that change, and is still there.
+    """
+    if completed:
+        return Plan()
+    kept = {
+        step.target
+        for step in journal.steps
+        if step.after is not None and {*host.state(step.target).links} - {*step.after.links}
+    }
+    planned = undo(journal, host)
+    warnings = tuple(f"the guard of {mac} stays as it is now, because the NIC is still there" for mac in sorted(kept))
+    steps = tuple(step for step in planned.steps if step.target not in kept)
+    others = tuple(one for one in planned.warnings if not any(mac in one for mac in kept))
+    return Plan(steps, (*others, *warnings))
+
+
+def removal(
+    desired: t.Sequence[Desired], host: Host, present: t.Collection[str], *, going: t.Collection[str]
+) -> Plan[State]:
+    """Plan to remove guards. Those of the NICs ``going`` stay as long as there is a link, or the NIC is ``present``."""
+    macs = {link.mac for link in host.links.values()}
+    kept = [
+        one for one in desired if one.mac in going and (one.mac in {*present, *macs} or host.state(one.mac or "").links)
+    ]
+    planned = plan([one for one in desired if one not in kept], host)
+    warnings = tuple(
+        f"the guard of {one.mac} stays, because its NIC is still there. Run this task again when it is gone"
+        for one in kept
+        if one.mac is not None and host.state(one.mac).exists
+    )
+    return replace(planned, warnings=(*planned.warnings, *warnings))
+
+
+def without_new_links(planned: Plan[State]) -> Plan[State]:
+    """Return what is left to do but for links that have appeared meanwhile: what has created them puts guards on."""
+    steps = (step for step in planned.steps if any(change.field != "links" for change in step.changes))
+    return replace(planned, steps=tuple(steps))
+
+
 def _kernel(state: State) -> tuple[Guard | None, tuple[str, ...], bool]:
     return state.active, state.links, state.modified
 

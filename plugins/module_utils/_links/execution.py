@@ -164,10 +164,13 @@ class Execution:
         self._write_sysctls([(step, t.cast("Link", step.before)) for step in self._remaining(steps)], CHANGED)
         steps = self._remaining(steps)
         self._send([(step, request) for step in steps for request in requests.change(step)], CHANGED)
+        self._tell(
+            [(s, s.after) for s in self._remaining(steps) if s.after and s.before and s.after.mac != s.before.mac]
+        )
         # A link that has got IPv6 only now.
         new = [(step, step.before) for step in self._remaining(steps) if step.before and step.before.accept_ra is None]
         self._write_sysctls(new, CHANGED)
-        steps = [step for step in self._remaining(steps) if _tap_differs(step)]
+        steps = [step for step in self._remaining(steps) if identity.tap_differs(step)]
         for step in steps:
             self._journal.record(step, CHANGED)
         self._set_up_taps([(step, t.cast("Link", step.before)) for step in steps])
@@ -196,12 +199,19 @@ class Execution:
         found = self._find_created(steps)
         steps = self._remaining(steps)
         self._write_sysctls([(step, found[step.target]) for step in steps], MADE)
+        self._tell([(step, found[step.target]) for step in self._remaining(steps)], new=True)
         steps = self._remaining(steps)
         # By index from here on: another link may have this name as an alternative name.
         self._send([(s, request) for s in steps for request in requests.post_create(s, found[s.target].index)], MADE)
         steps = self._remaining(steps)
         self._set_up_taps([(step, found[step.target]) for step in steps if step.after and step.after.tap], started)
         return [found[step.target] for step in self._remaining(steps)]
+
+    def _tell(self, steps: t.Sequence[tuple[Step[Link], Link]], *, new: bool = False) -> None:
+        """Tell who is interested that these links are new, or have another MAC address."""
+        own = {link.name: step for step, link in steps if link.netns is None}
+        refused = self._network.on_links([link for _step, link in steps if link.name in own], new) if own else {}
+        self._fail({own[name].target: MacvtapError(exc.message, path=own[name].path) for name, exc in refused.items()})
 
     def _find_created(self, steps: Steps) -> dict[str, Link]:
         links = self._network.observe(()) if steps else {}
@@ -277,11 +287,6 @@ class Execution:
 def netns_of(step: Step[Link]) -> str | None:
     link = step.after or step.before
     return link.netns if link else None
-
-
-def _tap_differs(step: Step[Link]) -> bool:
-    before, after = t.cast("Link", step.before), t.cast("Link", step.after)
-    return after.tap is not None and (after.tap.repair or after.tap != before.tap)
 
 
 def _unused_group(links: Links) -> int:

@@ -107,3 +107,8 @@ def parent_moved(step: Step[Link], links: Links) -> str:
     if parent is None:
         return f"has the parent {after.parent}, which no longer exists"
     return "" if parent.index == after.parent_index else f"has the parent {after.parent}, which is now another link"
+
+
+def tap_differs(step: Step[Link]) -> bool:
+    before, after = t.cast("Link", step.before), t.cast("Link", step.after)
+    return after.tap is not None and (after.tap.repair or after.tap != before.tap)

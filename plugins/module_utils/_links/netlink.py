@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
     Tap,
     with_values,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.network import OnLinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Step
 
 
@@ -35,6 +36,7 @@ class Session:
         self.lost: dict[tuple[str | None, int], Lost] = {}
         # What this session has done during a rollback.
         self.brought: Journal[Link] = Journal()
+        self.on_links: OnLinks = lambda _links, _new: {}
         self._memory: decode.Memory = {}
         # A tap has its number as long as its link is there.
         self._numbers: dict[tuple[t.Any, ...], Device] = {}

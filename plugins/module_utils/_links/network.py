@@ -7,7 +7,10 @@ from __future__ import annotations
 import socket
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Lost, Tap
+
+OnLinks = t.Callable[[t.Sequence[Link], bool], t.Mapping[str, MacvtapError]]
 
 
 class Network(t.Protocol):
@@ -17,6 +20,10 @@ class Network(t.Protocol):
     descriptors: dict[str | None, int]
     # What was removed together with links, by namespace and index.
     lost: dict[tuple[str | None, int], Lost]
+
+    # Called with new links before they come up, and with those that have got another MAC address. It returns which of
+    # them must not be used, and why, by name.
+    on_links: OnLinks
 
     def observe(self, taps: t.Collection[str] | None = ..., *, parents: t.Collection[str] = ...) -> Links: ...
 

@@ -21,7 +21,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
     made, sysfs = tmp_path / "guards.json", tmp_path / "net"
     (sysfs / "macvtap0" / "tap7").mkdir(parents=True)
     monkeypatch.setattr(loader, "SYSFS", str(sysfs))
-    for function in (loader.stored, loader._mentions):
+    for function in (loader.stored, loader.mentions):
         monkeypatch.setattr(function, "__defaults__", (str(made),))
     return made
 

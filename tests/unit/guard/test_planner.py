@@ -145,3 +145,52 @@ def test_a_links_chain_has_a_name_that_nftables_can_read() -> None:
     names = ["mt-0", "mt_0", "mt.0", "mt@0", "mté", "mt_40_0"]
     assert len({loader.chain_of(name) for name in names}) == len(names)
     assert all(loader.chain_of(name).isascii() for name in names)
+
+
+def test_the_option_of_a_nic_has_its_own_path_and_goes_with_its_nic() -> None:
+    for guard, path in (({"addresses": ["192.0.2.300"]}, r"addresses\[0\]"), ({"rate": -1}, "rate")):
+        with pytest.raises(MacvtapError, match=rf"^interfaces\[0\]\.guard\.{path}: "):
+            options.declared("interfaces[0]", {"mac": A, "guard": guard})
+    with pytest.raises(MacvtapError, match=r"^links\[0\]\.mac: mac is required with guard"):
+        options.declared("links[0]", {"guard": {}, "state": "up"}, "web0")
+    assert options.declared("", {"mac": A, "guard": {}}).present
+    assert not options.declared("", {"mac": A, "guard": {"state": "absent"}}).present
+    assert not options.declared("", {"mac": A, "guard": {}, "state": "absent"}).present
+    assert options.declared("", {"guard": {}, "state": "absent"}, "web0").link == "web0"
+
+
+@pytest.mark.parametrize(
+    ("host", "present", "kept"),
+    [
+        (host_with(GUARDED), [], True),
+        # libvirt has it stored for a running guest, or the guest has given its link another address.
+        (host_with(replace(GUARDED, links=()), links={}), [A], True),
+        (host_with(GUARDED, links={"macvtap0": GuestLink("macvtap0", 7, B)}), [], True),
+        (host_with(replace(GUARDED, links=()), links={}), [], False),
+    ],
+)
+def test_the_guard_of_a_nic_stays_until_the_nic_is_gone(host: Host, present: list[str], kept: bool) -> None:
+    entry = options.declared("", {"mac": A, "guard": {}, "state": "absent"})
+    planned = planner.removal([entry], host, present, going=[A])
+    assert (planned.changed, bool(planned.warnings)) == (not kept, kept)
+    # Asked for by itself it goes at once.
+    assert planner.removal([entry], host, present, going=[]).changed
+
+
+def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:
+    (step,) = plan(host_with(links={}), {"mac": A}).steps
+    journal: Journal[State] = Journal()
+    for action in (planner.RULES, planner.STORE):
+        journal.record(step, action)
+    assert step.after is not None
+    undone = planner.undo_around(journal, host_with(step.after), completed=False)
+    assert (undone.changed, undone.warnings) == (True, ())
+    still = planner.undo_around(journal, host_with(GUARDED), completed=False)
+    assert (still.changed, len(still.warnings)) == (False, 1)
+    assert not planner.undo_around(journal, host_with(step.after), completed=True).changed
+
+
+def test_links_that_come_meanwhile_are_no_difference() -> None:
+    planned = plan(host_with(replace(GUARDED, links=())), {"mac": A})
+    assert changes(planned) == [("links", [], ["macvtap0"])]
+    assert not planner.without_new_links(planned).changed

@@ -14,6 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.execution import Execution, Steps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Link, Links, Lost, Tap
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.network import OnLinks
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal
 
 ETH0 = Link("eth0", 2, up=True)
@@ -34,6 +35,7 @@ class Network:
         self.sockets: dict[str | None, socket.socket] = {}
         self.descriptors: dict[str | None, int] = {}
         self.lost: dict[tuple[str | None, int], Lost] = {}
+        self.on_links: OnLinks = lambda _links, _new: {}
 
     def observe(self, *_what: t.Any, **_more: t.Any) -> Links:
         self.looks.append(dict(self._links))

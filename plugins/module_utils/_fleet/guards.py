@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Guards of several guests that exclude each other. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import segments
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.model import Conflict, DeclaredGuard, Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import TRUST
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import DROP, LEARNED, link_local
+
+
+def trusting(host: Host) -> t.Iterator[str]:
+    """Return for each declared NIC that may take any MAC address, without a guard that drops, what that means."""
+    guarded = {one.guard.mac for one in host.guards if one.guard.policy == DROP}
+    for nic in host.nics:
+        if nic.desired is not None and nic.final(TRUST) == "yes" and nic.mac not in guarded:
+            yield (
+                f"{nic.domain} {nic.mac}: trust_guest_rx_filters lets the guest take any MAC address. Add a guard to "
+                "keep it to its own, unless macvtap_guard manages one"
+            )
+
+
+def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
+    """Find one address of several guests, and guards of one NIC that differ: on hosts between which it moves, say."""
+    holders: dict[tuple[str, str], list[DeclaredGuard]] = {}
+    nics: dict[tuple[str, str], list[DeclaredGuard]] = {}
+    for host in fleet:
+        on = {nic.mac: segments.of_nic(host, nic) for nic in host.nics} if host.guards else {}
+        for one in host.guards:
+            segment = on.get(one.guard.mac, host.segment)
+            nics.setdefault((segment, one.guard.mac), []).append(one)
+            for address in one.guard.addresses:
+                # Of a prefix, and of a link-local address that follows from the MAC address, many may have a part.
+                if "/" not in address and address not in (LEARNED, link_local(one.guard.mac)):
+                    holders.setdefault((segment, address), []).append(one)
+    for (segment, address), found in holders.items():
+        if len({one.guard.mac for one in found}) > 1:
+            message = f"{address} is allowed to several guests by their guards"
+            hint = "Declare it for one of them. If they share it (VRRP), set macvtap_preflight_allow"
+            yield Conflict("address", message, hint, tuple(one.place for one in found), segment)
+    for (segment, mac), found in nics.items():
+        if len({one.guard for one in found}) > 1:
+            message = f"the guards of {mac} differ"
+            yield Conflict("migration", message, "Declare the same one", tuple(one.place for one in found), segment)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Glue for modules whose NICs or links have guards: a guard comes before its NIC, and goes after it."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer, Run
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import Desired
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Journal, Outcome, Plan, Step, converge
+
+Result = t.Dict[str, t.Any]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The guards of a task's NICs. ``going`` are those that are removed together with their NICs.
+
+    ``uri`` is libvirt's, for the links of running guests; "" without guests.
+    """
+
+    desired: tuple[Desired, ...]
+    going: frozenset[str] = frozenset()
+    uri: str = ""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a run is made, by the names of modules' options."""
+
+    check_mode: bool
+    diff: bool
+    roll_back: bool
+    command: Run
+
+
+def declared(found: t.Iterable[Desired], *, going: t.Collection[str | None] = (), uri: str = "") -> Declared:
+    """Return what a task declares. A NIC that moves is there twice, and one guard may be declared for two NICs."""
+    once = {(one.mac, one.link, one.present, repr(one.values)): one for one in found}
+    staying = {one.mac for one in once.values() if one.present}
+    kept = tuple(one for one in once.values() if one.present or one.mac not in staying)
+    return Declared(kept, frozenset(one for one in going if one is not None) - staying, uri)
+
+
+def run(guards: Declared, body: t.Callable[[], Result], how: How, lock: t.ContextManager[None]) -> Result:
+    """Load the guards that are declared, run ``body``, and remove those that are declared absent.
+
+    If ``body`` fails, the guards are what they were. If a guard cannot be loaded, ``body`` does not run. Its result
+    gets the changes of guards.
+
+    :raises MacvtapError: as ``body`` and :func:`converge`.
+    """
+    if not guards.desired:
+        return body()
+    with lock, contextlib.closing(Table()) as table:
+        return _Run(guards, body, how, Guards(table, Installer(how.command))).run()
+
+
+class _Run:
+    def __init__(self, guards: Declared, body: t.Callable[[], Result], how: How, host: Guards) -> None:
+        self._guards, self._body, self._how, self._host = guards, body, how, host
+        self._result: Result | None = None
+        self._links: t.Mapping[str, str] = {}
+        self._first: Host | None = None
+
+    def run(self) -> Result:
+        before = self._converge(
+            self._plan, self._apply, lambda journal, host: planner.undo_around(journal, host, completed=self._completed)
+        )
+        result = self._body() if self._result is None else self._result
+        # What a running guest still has: in check mode as it is predicted, else as it is.
+        present = {one["mac"] for name in ("restart_required", "pending") for one in result.get(name, ())}
+        absent = [found for one in self._guards.desired if not one.present for found in self._known(one)]
+
+        def removal(host: Host, _none: t.Any) -> Plan[State]:
+            seen = Host(host.guards, {}, ()) if self._how.check_mode else host
+            return planner.removal(absent, seen, present, going=self._guards.going)
+
+        after = self._converge(removal, self._host.apply, planner.undo)
+        return self._joined(before, result, after)
+
+    @property
+    def _completed(self) -> bool:
+        return self._result is not None
+
+    def _converge(
+        self,
+        plan: t.Callable[[Host, t.Any], Plan[State]],
+        apply: t.Callable[[t.Sequence[Step[State]], Journal[State]], None],
+        undo: t.Callable[[Journal[State], Host], Plan[State]],
+    ) -> Outcome[State, Host]:
+        return converge(
+            observe=self._host.observe,
+            inquire=lambda _host: self._asked(),
+            plan=plan,
+            apply=apply,
+            verify=lambda _planned, host, known: planner.without_new_links(plan(host, known)),
+            undo=undo,
+            revert=lambda steps: self._host.apply(steps, Journal()),
+            check_mode=self._how.check_mode,
+            roll_back=self._how.roll_back,
+        )
+
+    def _known(self, absent: Desired) -> t.Iterator[Desired]:
+        """Yield a guard to remove by its address. Its link may be gone now."""
+        with contextlib.suppress(MacvtapError):
+            yield replace(absent, mac=planner.mac_of(absent, self._first or Host({}, {})), link=None)
+
+    def _asked(self) -> t.Mapping[str, str]:
+        if not self._guards.uri:
+            return {}
+        nics = [one for one in self._guards.desired if one.present and one.domain and one.mac]
+        return guests.links(
+            [guests.Asked(one.path, one.domain or "", one.mac or "", expected=False) for one in nics], self._guards.uri
+        )
+
+    def _plan(self, host: Host, links: t.Mapping[str, str]) -> Plan[State]:
+        self._links = links
+        self._first = self._first or host
+        return planner.plan([one for one in self._guards.desired if one.present], host, links)
+
+    def _apply(self, steps: t.Sequence[Step[State]], journal: Journal[State]) -> None:
+        self._host.apply(steps, journal)
+        left = planner.without_new_links(self._plan(self._host.observe(), self._links))
+        if left.changed:
+            raise MacvtapError(f"the guards were loaded, but are not as they were declared: {left.changes[0].target}")
+        self._result = self._body()
+
+    def _joined(self, before: Outcome[State, Host], result: Result, after: Outcome[State, Host]) -> Result:
+        first, last = (one.plan.result(diff=self._how.diff) for one in (before, after))
+        lists = {name: [*first[name], *result.get(name, ()), *last[name]] for name in first if name != "changed"}
+        warnings = (*before.plan.warnings, *result.get("warnings", ()), *after.plan.warnings, *self._host.warnings)
+        states = planner.predicted(after.remaining, after.host)
+        states = {**states, **{step.target: step.after for step in before.remaining.steps if step.after}}
+        macs = [planner.mac_of(one, before.host) for one in self._guards.desired if one.present]
+        return {
+            **result,
+            **lists,
+            "changed": first["changed"] or result["changed"] or last["changed"],
+            "guards": [planner.report(states[mac]) for mac in macs],
+            "warnings": warnings,
+        }

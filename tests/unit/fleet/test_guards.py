@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Guards of several guests."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from compared import H1, H2, A, B, conflicts, fleet, nic, only, places
+from fleet import declared
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
+
+
+def guarded(name: str, mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
+    return nic(name, mac=mac, guard={"addresses": list(addresses), **more})
+
+
+def test_two_guests_with_one_address() -> None:
+    there = (declared(guarded("web2", B, "192.0.2.1", "198.51.100.0/24")), H2)
+    conflict = only((declared(guarded("web1", A, "192.0.2.1", "198.51.100.0/24")), H1), there)
+    assert (conflict.kind, conflict.message) == ("address", "192.0.2.1 is allowed to several guests by their guards")
+    assert places(conflict) == [f"hv1 web1 {A} declared", f"hv2 web2 {B} declared"]
+    allowed = declared(guarded("web1", A, "192.0.2.1"), preflight_allow=["address 192.0.2.1"])
+    also = declared(guarded("web2", B, "192.0.2.1"), preflight_allow=["address 192.0.2.1"])
+    assert only((allowed, H1), (also, H2)).allowed
+
+
+@pytest.mark.parametrize("addresses", [["learned"], [], ["fe80::/10"]])
+def test_what_many_guests_have(addresses: list[str]) -> None:
+    assert conflicts((declared(guarded("web1", A, *addresses), guarded("web2", B, *addresses)), H1)) == []
+
+
+def test_a_guest_that_moves_between_hosts_has_one_guard() -> None:
+    def both(second: str) -> list[str]:
+        first = (declared(guarded("web1", A, "192.0.2.1")), H1)
+        return [one.message for one in conflicts(first, (declared(guarded("web1", A, second)), H2))]
+
+    assert f"the guards of {A} differ" in both("192.0.2.2")
+    assert f"the guards of {A} differ" not in both("192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("guard", "noted"), [(None, True), ({"policy": "count"}, True), ({}, False), ({"state": "absent"}, True)]
+)
+def test_trust_without_a_guard_is_noted(guard: dict[str, t.Any] | None, noted: bool) -> None:
+    entry = nic("web1", mac=A, trust_guest_rx_filters=True, guard=guard)
+    notes = [one["reason"] for one in compare.gaps(fleet((declared(entry), H1)))]
+    assert [note.partition(".")[0] for note in notes if "guard" in note] == (
+        [f"web1 {A}: trust_guest_rx_filters lets the guest take any MAC address"] if noted else []
+    )
+
+
+def test_a_guard_that_cannot_be_is_a_conflict_of_its_declaration() -> None:
+    conflict = only((declared(guarded("web1", A, "192.0.2.300")), H1))
+    assert conflict.kind == "declaration"
+    assert conflict.message.startswith("macvtap_domains_interfaces[0].guard.addresses[0]: ")
