@@ -70,11 +70,3 @@ def _read(here: Session, recorded: int, rounds: int) -> dict[str, t.Any]:
     if result["guests"] != recorded * _GUESTS:
         raise BenchmarkError(f"{result['guests']} guests can be connected to, of {recorded * _GUESTS}")
     return result
-
-
-def run_once(session: DomainSession, size: Size, _case: str, around: str) -> Cost:
-    """Read the inventory once more, with Python code ``around`` it."""
-    argv = [str(max(size.recorded)), str(_GUESTS), "1"]
-    run = f"sys.argv[1:] = {argv}; runpy.run_path({str(_SCRIPT)!r}, run_name='__main__')"
-    done = python(Session(sys.executable, session.scratch), ["-c", "import runpy, sys\n" + around.format(run)])
-    return Cost(0, 0, done.stdout, done.stderr)

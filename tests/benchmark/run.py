@@ -71,8 +71,8 @@ SUITES = {
     "finding": Suite(
         hypervisors.session,
         {"addresses": finding.module, "inventory": finding.inventory},
-        finding.run_once,
-        ("inventory",),
+        domains.run_once,
+        (),
     ),
 }
 _DOCS = harness.ROOT / "docs" / "benchmark"

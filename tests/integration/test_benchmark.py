@@ -99,9 +99,7 @@ def test_every_figure_is_measured_and_reported(module: str, session: harness.Ses
 
 @pytest.mark.parametrize("module", [name for name, suite in run.SUITES.items() if suite.cases], indirect=True)
 def test_profile_names_the_modules_functions(module: str, session: harness.Session) -> None:
-    case, file = {"preflight": ("compare", "compare"), "finding": ("inventory", "inventory")}.get(
-        module, ("again", module)
-    )
+    case, file = ("compare", "compare") if module == "preflight" else ("again", module)
     assert f"{file}.py" in run.profile(run.SUITES[module], session, case, _SIZE)
 
 
