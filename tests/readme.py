@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The README's commands and files, to be used as a reader would."""
+"""The commands and files of the README and the guides, to be used as a reader would."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NOT_CLONED = shutil.ignore_patterns(
 )
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    """Return the README's blocks of this language, each with the heading that it is under."""
+def blocks(language: str, page: str = "README.md") -> list[tuple[str, str]]:
+    """Return the blocks of this language on a page, each with the heading that it is under."""
     found = []
     heading = ""
     # A comment in a block looks like a heading.
     pattern = r"(?m)^#+ (?P<heading>.*)$|^```(?P<language>\w*)\n(?P<block>(?:.*\n)*?)^```$"
-    for match in re.finditer(pattern, (ROOT / "README.md").read_text(encoding="utf-8")):
+    for match in re.finditer(pattern, (ROOT / page).read_text(encoding="utf-8")):
         heading = match["heading"] or heading
         if match["language"] == language:
             found.append((heading, match["block"]))
@@ -38,9 +38,9 @@ def commands(heading: str) -> list[list[str]]:
     return [block.splitlines() for under, block in blocks("sh") if under == heading]
 
 
-def file(heading: str) -> str:
+def file(heading: str, page: str = "README.md") -> str:
     """Return the one file that is shown under a heading."""
-    (text,) = [block for under, block in blocks("yaml") if under == heading]
+    (text,) = [block for under, block in blocks("yaml", page) if under == heading]
     return text
 
 

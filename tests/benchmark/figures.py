@@ -18,7 +18,8 @@ class Size:
     """How much of everything: ``links`` in a task, ``looped`` where a task is looped, ``growth`` step by step.
 
     Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet,
-    ``memories`` those of guests in MiB.
+    ``memories`` those of guests in MiB. ``guests`` run on a hypervisor, and ``recorded`` hypervisors are in an
+    inventory.
     """
 
     rounds: int = 5
@@ -29,6 +30,8 @@ class Size:
     one_by_one: int = 10
     hosts: int = 200
     memories: tuple[int, ...] = (192, 1024, 4096)
+    guests: tuple[int, ...] = (1, 10, 20)
+    recorded: tuple[int, ...] = (2, 50, 500)
 
 
 @dataclass(frozen=True)

@@ -40,21 +40,25 @@ def compare(in_session: Session, size: Size) -> list[Figure]:
 def run_once(in_session: Session, size: Size, _case: str, around: str) -> Cost:
     """Compare once more, with Python code ``around`` it."""
     run = f"sys.argv[1:] = ['{size.hosts}', '{_NICS}', '1']; runpy.run_path({str(_SCRIPT)!r}, run_name='__main__')"
-    done = _python(in_session, ["-c", "import runpy, sys\n" + around.format(run)])
+    done = python(in_session, ["-c", "import runpy, sys\n" + around.format(run)])
     return Cost(0, 0, done.stdout, done.stderr)
 
 
 def _run(in_session: Session, argv: t.Sequence[str]) -> dict[str, t.Any]:
-    result: dict[str, t.Any] = json.loads(_python(in_session, argv).stdout)
+    result: dict[str, t.Any] = json.loads(python(in_session, argv).stdout)
     if result["conflicts"]:
         raise BenchmarkError(f"the fleet that is compared has {result['conflicts']} conflicts, and is to have none")
     return result
 
 
-def _python(in_session: Session, argv: t.Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+def python(in_session: Session, argv: t.Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run the session's Python with what the collection and its tests consist of.
+
+    :raises BenchmarkError: it failed.
+    """
     environment = in_session.environment()
     environment["PYTHONPATH"] += os.pathsep + str(ROOT / "tests")
     done = subprocess.run([in_session.python, *argv], env=environment, capture_output=True, check=False)
     if done.returncode:
-        raise BenchmarkError(f"comparing ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
+        raise BenchmarkError(f"{argv[0]} ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
     return done

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Measure macvtap_link, libvirt_direct_iface, pauses of running guests, macvtap_guard, and preflight: `make bench`.
+"""Measure the modules, pauses of running guests, preflight, and finding guests: `make bench`.
 
 Needs root, for namespaces of its own.
 """
@@ -17,6 +17,7 @@ import typing as t
 from dataclasses import dataclass
 
 import domains
+import finding
 import fleets
 import guards
 import harness
@@ -78,6 +79,12 @@ SUITES = {
         ("again",),
     ),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
+    "finding": Suite(
+        hypervisors.session,
+        {"addresses": finding.module, "inventory": finding.inventory},
+        domains.run_once,
+        (),
+    ),
 }
 _DOCS = harness.ROOT / "docs" / "benchmark"
 # Around the run of a module: where its time goes, on stderr.

@@ -23,7 +23,18 @@ import netns
 import report
 import run
 
-_SIZE = figures.Size(rounds=1, links=5, looped=1, growth=(2, 5), domains=3, one_by_one=1, hosts=4, memories=(192,))
+_SIZE = figures.Size(
+    rounds=1,
+    links=5,
+    looped=1,
+    growth=(2, 5),
+    domains=3,
+    one_by_one=1,
+    hosts=4,
+    memories=(192,),
+    guests=(1, 2),
+    recorded=(1, 2),
+)
 _KEYS = {
     "macvtap_link": {
         "1": {"create"},
@@ -47,6 +58,7 @@ _KEYS = {
         "frames": {"guard_frames_60", "guard_frames_1400"},
     },
     "preflight": {"compare": {"compare"}},
+    "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
 # The others may be missing: a peer that is not installed is not measured.
 _MEASURED = set.union(*(keys for groups in _KEYS.values() for keys in groups.values())) - {
@@ -60,7 +72,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for netwo
 @pytest.fixture(scope="module", params=_KEYS)
 def module(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    if name in {"libvirt_direct_iface", "pauses"} and not all(map(shutil.which, ("libvirtd", "qemu-system-x86_64"))):
+    if name in {"libvirt_direct_iface", "pauses", "finding"} and not all(
+        map(shutil.which, ("libvirtd", "qemu-system-x86_64"))
+    ):
         pytest.skip("needs libvirtd and qemu-system-x86_64")
     return name
 
