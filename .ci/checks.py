@@ -17,11 +17,13 @@ WORKER = "integration, worker {}"
 WAITING_WORKER = "integration, waiting"
 FIRST = ("molecule, vm", WAITING_WORKER, "ruff check", "unit tests", WORKER.format(1))
 # Files of the integration tests that wait for most of their time: for answers to ARP, leases, limits, an image that
-# another check builds. Less than half of it is processor time, on a quiet machine.
+# another check builds. About half of it is processor time at most, on a quiet machine. One worker begins with them, and
+# then helps with all others, which wait for a third of their time too.
 WAITING = (
     "test_host_disconnect.py",
     "test_lab.py",
     "test_libvirt_direct_iface_keeper.py",
+    "test_libvirt_direct_iface_pause_room.py",
     "test_macvtap_host_access.py",
     "test_macvtap_host_access_addresses.py",
     "test_macvtap_host_access_arp.py",
@@ -30,6 +32,19 @@ WAITING = (
     "test_macvtap_host_access_kill.py",
     "test_macvtap_link_netns.py",
     "test_multicast.py",
+    "test_pythons.py",
+)
+# The longest of the others, or one of them would run alone at the end.
+LONG = (
+    "test_benchmark.py",
+    "test_collection.py",
+    "test_finding_guests.py",
+    "test_libvirt_direct_iface_kill.py",
+    "test_libvirt_direct_iface_pause_kill.py",
+    "test_libvirt_direct_iface_pending.py",
+    "test_preflight.py",
+    "test_readme.py",
+    "test_unprivileged.py",
 )
 # pytest's report of each check, to find the slowest tests, and those that failed.
 REPORTS = ROOT / ".cache" / "reports"
@@ -111,14 +126,15 @@ def unit(plan: Plan) -> None:
 def integration(plan: Plan) -> None:
     if not plan.needs_root("integration tests"):
         return
+    waiting, long = (" ".join(f"tests/integration/{name}" for name in names) for names in (WAITING, LONG))
     claims = {"MACVTAP_TEST_CLAIMS": str(CLAIMS)}
     # With one lane nothing may run beside it.
-    waiting = [f"tests/integration/{name}" for name in WAITING] if lanes() > 1 else []
-    if waiting:
-        plan.jobs.append([Check(WAITING_WORKER, pytest("integration-waiting", *waiting), claims, waits=True)])
-    others = ["tests/integration", *(f"--ignore={path}" for path in waiting)]
+    if lanes() > 1:
+        first = {**claims, "MACVTAP_TEST_FIRST": f"{waiting} {long}"}
+        plan.jobs.append([Check(WAITING_WORKER, pytest("integration-waiting", "tests/integration"), first, waits=True)])
+    orders = {**claims, "MACVTAP_TEST_FIRST": long, "MACVTAP_TEST_LAST": waiting}
     for number in range(1, lanes() + 1):
-        plan.jobs.append([Check(WORKER.format(number), pytest(f"integration-{number}", *others), claims)])
+        plan.jobs.append([Check(WORKER.format(number), pytest(f"integration-{number}", "tests/integration"), orders)])
 
 
 def sanity(plan: Plan) -> None:

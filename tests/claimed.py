@@ -4,6 +4,8 @@
 
 So they end at nearly the same time, and what one sets up for its session it sets up once. `.ci/stages.py` sets
 MACVTAP_TEST_CLAIMS to an empty directory, and MACVTAP_TEST_PROGRESS to a file descriptor for a line about each file.
+MACVTAP_TEST_FIRST and MACVTAP_TEST_LAST name files that this process claims before all others, or only when nothing
+else is left.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if t.TYPE_CHECKING:
 
 CLAIMS = "MACVTAP_TEST_CLAIMS"
 PROGRESS = "MACVTAP_TEST_PROGRESS"
+FIRST, LAST = "MACVTAP_TEST_FIRST", "MACVTAP_TEST_LAST"
 T = t.TypeVar("T")
 
 
@@ -30,6 +33,12 @@ def claimed(names: t.Iterable[str], directory: pathlib.Path) -> t.Iterator[str]:
         with contextlib.suppress(FileExistsError):
             (directory / name.replace("/", "_")).touch(exist_ok=False)
             yield name
+
+
+def in_turn(names: t.Iterable[str], first: t.Sequence[str], last: t.Sequence[str]) -> list[str]:
+    """Return the names in the order of the claims: ``first`` in its own order, ``last`` at the end."""
+    ranks = {name: rank - len(first) for rank, name in enumerate(first)} | dict.fromkeys(last, 1)
+    return sorted(names, key=lambda name: ranks.get(name, 0))
 
 
 def pairs(items: t.Iterable[T]) -> t.Iterator[tuple[T, T | None]]:
@@ -49,7 +58,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     files: dict[str, list[pytest.Item]] = {}
     for item in session.items:
         files.setdefault(file_of(item), []).append(item)
-    mine = (item for name in claimed(files, pathlib.Path(directory)) for item in files[name])
+    first, last = (os.environ.get(variable, "").split() for variable in (FIRST, LAST))
+    names = in_turn(files, first, last)
+    mine = (item for name in claimed(names, pathlib.Path(directory)) for item in files[name])
     started, failed = time.monotonic(), 0
     for item, following in pairs(mine):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

@@ -13,33 +13,54 @@ from direct_iface import A, Result, run_beside
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
 
-CALLS = ("setMetadata", "managedSave", "managedSaveGetXMLDesc", "managedSaveDefineXML", "create")
-TIMES = 40
-# What is done at a moment of a pause: before or after the first of these calls, or so many seconds after its beginning.
+# What a pause does, each step under the name of its function, and numbered from the second of a name on. Between two of
+# them nothing changes but in the run itself. Popen starts the keeper, unless it runs already.
+STEPS = (
+    "replace",
+    "Popen",
+    "setMetadata",
+    "managedSave",
+    "managedSaveGetXMLDesc",
+    "replace 2",
+    "managedSaveDefineXML",
+    "create",
+    "setMetadata 2",
+    "unlink",
+)
+# What is done at a moment of a pause: before or after one of its steps, or so many seconds after the step's beginning.
 AT_MOMENT = """
 import os, signal, subprocess, threading
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.saving import Pauses
 moment, when = {moment!r}
-done = []
+done, steps = [], []
+owners = {{name: libvirt.virDomain for name in {steps!r} if hasattr(libvirt.virDomain, name)}}
+owners.update(replace=os, unlink=os, Popen=subprocess)
 def act():
     if not done:
         done.append(True)
         {action}
-def around(function, when):
+def around(name, function):
+    passed = []
     def called(*of, **more):
-        if when == "before":
+        passed.append(name)
+        step = name if len(passed) == 1 else f"{{name}} {{len(passed)}}"
+        steps.append(step)
+        if step == moment and when == "before":
             act()
+        elif step == moment and when != "after":
+            timer = threading.Timer(when, act)
+            timer.daemon = True
+            timer.start()
         try:
             return function(*of, **more)
         finally:
-            if when == "after":
+            if step == moment and when == "after":
                 act()
     return called
 def pause(self, *of, original=Pauses.pause, **more):
-    if isinstance(moment, float):
-        threading.Timer(moment, act).start()
-    else:
-        setattr(libvirt.virDomain, moment, around(getattr(libvirt.virDomain, moment), when))
+    Pauses.pause = original
+    for name, owner in owners.items():
+        setattr(owner, name, around(name, getattr(owner, name)))
     return original(self, *of, **more)
 Pauses.pause = pause
 """
@@ -50,10 +71,15 @@ def move(source: str) -> Result:
     return {"domain": "web1", "mac": A, "source": source, "live": "pause"}
 
 
-def at(hv: Hypervisor, moment: tuple[str | float, str], action: str, source: str) -> Result:
+def at_moment(moment: tuple[str, str | float], action: str) -> str:
+    """Return the patch by which ``action`` happens at a ``moment``."""
+    return AT_MOMENT.format(moment=moment, steps=STEPS, action=action)
+
+
+def at(hv: Hypervisor, moment: tuple[str, str | float], action: str, source: str) -> Result:
     """Move web1 to ``source`` while ``action`` happens at a ``moment``; a run that is killed has no result."""
     try:
-        return run_beside(hv, AT_MOMENT.format(moment=moment, action=action), move(source))
+        return run_beside(hv, at_moment(moment, action), move(source))
     except AssertionError as exc:
         if KILL not in action or "no result" not in str(exc):
             raise

@@ -84,7 +84,7 @@ class User:
         images = hypervisor.GUEST_IMAGES
         socket = f"unix:{guest.agent_socket(name)},server=on,wait=off"
         options = ["-m", "192", "-nographic", "-monitor", "none", "-serial", "null", "-serial", socket]
-        options += ["-kernel", f"{images}/vmlinuz", "-initrd", f"{images}/initramfs.cpio"]
+        options += ["-kernel", f"{images}/vmlinux", "-initrd", f"{images}/initramfs.cpio"]
         options += ["-append", f"{guest.CMDLINE} hostname={name}"]
         path = f"/tmp/{name}.sh"
         self.hv.run("install", "-m", "644", "/dev/stdin", path, stdin=text)

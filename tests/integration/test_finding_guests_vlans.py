@@ -12,10 +12,11 @@ import found_vlans
 import libvirtd_fixture
 import pytest
 from direct_iface import ok
-from found_vlans import Placed, Vlan
+from found_vlans import Placed
 from support import run_module
 
 if t.TYPE_CHECKING:
+    from found_vlans import Vlan
     from libvirtd_fixture import Hypervisor
 
 pytestmark = direct_iface.MARKS

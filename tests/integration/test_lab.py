@@ -13,7 +13,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from support import ROOT_ONLY
+from support import ROOT_ONLY, until
 
 TOOL = Path(__file__).resolve().parents[2] / "extensions" / "molecule" / "lab" / "lab.py"
 pytestmark = ROOT_ONLY
@@ -111,7 +111,8 @@ def test_an_interrupted_create_leaves_nothing() -> None:
     name = f"cut{os.getpid()}"
     argv = ["/usr/bin/python3", str(TOOL), "create", "--name", name, "--hypervisors", "hv1"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(1)
+        # When it has begun: it is done within a second or so.
+        assert until(lambda: bool(traces(name)))
         process.send_signal(signal.SIGTERM)
         words = process.communicate(timeout=60)[1]
     assert process.returncode == 1, words

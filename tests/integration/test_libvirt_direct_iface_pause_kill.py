@@ -9,7 +9,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, B, Module, domain, nic, ok, run_beside
-from interrupted import AT_MOMENT, CALLS, KILL, TIMES, at, files, is_whole, move, source_of, wait
+from interrupted import KILL, STEPS, at, at_moment, files, is_whole, move, source_of, wait
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -29,8 +29,10 @@ def paused_once(started: Hypervisor, module: Module) -> float:
 def test_a_run_killed_at_any_moment_of_a_pause_loses_no_guest(
     started: Hypervisor, module: Module, paused_once: float
 ) -> None:
-    moments: list[tuple[str | float, str]] = [(call, when) for call in CALLS for when in ("before", "after")]
-    moments += [(paused_once * 1.2 * number / TIMES, "") for number in range(TIMES)]
+    # Each takes about half of the pause. The run waits for the keeper after its start, and for libvirt.
+    parts = [(step, paused_once / 2 * part) for step in ("managedSave", "create") for part in (0.2, 0.4, 0.6, 0.8)]
+    moments: list[tuple[str, str | float]] = [(step, "before") for step in STEPS]
+    moments += [*parts, ("Popen", "after"), (STEPS[-1], "after")]
     found = set()
     for number, moment in enumerate(moments):
         source = ("up1", "eth0")[number % 2]
@@ -45,6 +47,10 @@ def test_a_run_killed_at_any_moment_of_a_pause_loses_no_guest(
     assert {(False, False), (False, True)} <= found
     wait(lambda: not files(started, "/run/linuxvirt.macvtap/*.json"))
     assert "linuxvirt.macvtap:pause" not in started.dump("web1", live=True)
+    # That were all steps. The keeper of before may be there still.
+    ok(at(started, (STEPS[-1], "after"), "open('/run/steps', 'w').write('\\n'.join(steps))", "up1"))
+    steps = started.run("cat", "/run/steps").splitlines()
+    assert [step for step in steps if step != "Popen"] == [step for step in STEPS if step != "Popen"]
 
 
 @pytest.mark.parametrize("call", ["managedSave", "managedSaveDefineXML", "create"])
@@ -72,7 +78,7 @@ def test_what_libvirt_refuses_is_put_back(started: Hypervisor) -> None:
     # Not a model that QEMU refuses: libvirt 9.0 with QEMU 7.2 sometimes hangs when that is attached after a restore.
     started.run("ip", "link", "add", "up2", "up", "type", "veth", "peer", "name", "far2")
     entries = [{"domain": "web1", "mac": A, "source": "up1"}, {"domain": "web1", "mac": B, "source": "up2"}]
-    gone = AT_MOMENT.format(moment=("create", "after"), action="subprocess.run(['ip', 'link', 'del', 'up2'])")
+    gone = at_moment(("create", "after"), "subprocess.run(['ip', 'link', 'del', 'up2'])")
     failed = run_beside(started, gone, {"interfaces": entries, "live": "pause"})
     assert failed["msg"].endswith("The host is as it was before"), failed
     assert source_of(started) == "eth0"

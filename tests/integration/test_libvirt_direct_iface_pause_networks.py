@@ -12,7 +12,7 @@ import direct_iface
 import pytest
 from direct_iface import A, B, Module, Result, domain, element, guest_has, impacts, nic, ok
 from guest_traffic import watched
-from interrupted import AT_MOMENT, KILL, is_whole, wait
+from interrupted import KILL, at_moment, is_whole, wait
 from paused_guest import BRIDGED, check_nothing_left, start, uplinks, uptime
 
 if t.TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_the_links_of_all_nics_have_again_what_libvirt_does_not_know(
     # libvirt goes on showing the former mode.
     ok(module(domain="web1", mac=B, mode="private", allmulticast=True))
     moment = ("managedSaveDefineXML", "after")
-    code = AT_MOMENT.format(moment=moment, action=action or "pass")
+    code = at_moment(moment, action or "pass")
     params: Result = {"domain": "web1", "mac": A, "source": "up1", "live": "pause"}
     try:
         done = direct_iface.run_beside(hv, code, params)

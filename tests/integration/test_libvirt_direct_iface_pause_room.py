@@ -11,7 +11,7 @@ import typing as t
 import direct_iface
 import pytest
 from direct_iface import A, Module, Result, attempt, ok, run_beside
-from interrupted import AT_MOMENT, KILL, at, files, is_whole, move, source_of, wait
+from interrupted import KILL, at, at_moment, files, is_whole, move, source_of, wait
 from support import run_module
 
 if t.TYPE_CHECKING:
@@ -25,31 +25,31 @@ TAKE = "subprocess.run('ip link add mt9 link up1 type macvtap mode passthru'.spl
 
 
 # The disk seemed fast, and stands still: libvirt's helper does not write the image until the save is aborted.
-SLOW = """
-import os, signal, threading
+HELPER, GO = "/usr/lib/libvirt/libvirt_iohelper", "/run/linuxvirt.macvtap-test-go"
+STANDING = f"""#!/bin/sh
+while [ ! -e {GO} ]; do sleep 0.05; done
+exec /run/iohelper "$@"
+"""
+SLOW = f"""
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import save_directory
 save_directory.measure = lambda memory: save_directory.Measured(1 << 40, 1e9, 1e9, 1)
-helpers = []
-def names():
-    for name in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{name}/comm") as file:
-                if file.read().startswith("libvirt_iohelp"):
-                    yield int(name)
-        except OSError:
-            pass
-def stop():
-    while not helpers:
-        helpers.extend(names())
-    os.kill(helpers[0], signal.SIGSTOP)
-def save(self, flags, original=libvirt.virDomain.managedSave):
-    threading.Thread(target=stop).start()
-    return original(self, flags)
 def abort(self, original=libvirt.virDomain.abortJob):
     original(self)
-    os.kill(helpers[0], signal.SIGCONT)
-libvirt.virDomain.managedSave, libvirt.virDomain.abortJob = save, abort
+    open("{GO}", "w").close()
+libvirt.virDomain.abortJob = abort
 """
+
+
+@pytest.fixture
+def standing(started: Hypervisor) -> t.Iterator[Hypervisor]:
+    """web1 runs, and what would be written of it waits for the file GO."""
+    # Only for this hypervisor: it has mounts of its own.
+    started.run("cp", HELPER, "/run/iohelper")
+    started.run("sh", "-c", "cat >/run/standing && chmod +x /run/standing", stdin=STANDING)
+    started.run("mount", "--bind", "/run/standing", HELPER)
+    yield started
+    started.run("touch", GO)
+    started.run("umount", HELPER)
 
 
 @pytest.fixture
@@ -81,7 +81,8 @@ def test_a_full_disk_leaves_the_guest_as_it_is(small: Hypervisor, module: Module
     assert is_whole(small)
 
 
-def test_a_save_that_takes_longer_than_promised_is_aborted(started: Hypervisor) -> None:
+def test_a_save_that_takes_longer_than_promised_is_aborted(standing: Hypervisor) -> None:
+    started = standing
     before = started.dump("web1"), started.virsh("domid", "web1")
     aborted = run_beside(started, SLOW, {**move("up1"), "pause_max": 1})
     assert re.search(
@@ -123,7 +124,7 @@ def test_a_guest_without_a_directory_for_its_image_runs_on(
 
 def test_an_uplink_that_others_pass_through_meanwhile(started: Hypervisor, module: Module) -> None:
     address = started.run("cat", "/sys/class/net/up1/address")
-    beside = AT_MOMENT.format(moment=("managedSave", "after"), action=TAKE)
+    beside = at_moment(("managedSave", "after"), TAKE)
     passed: Result = {**move("up1"), "mode": "passthrough"}
     # The new one is taken: the guest has its old one.
     done = run_beside(started, beside, passed)

@@ -90,7 +90,12 @@ def migrate(source: libvirtd_fixture.Hypervisor, destination: libvirtd_fixture.H
 
 
 def test_nothing_forged_arrives_at_any_moment_of_a_guests_life() -> None:
-    with libvirtd_fixture.hypervisors(f"flood{os.getpid()}", ("hv1", "hv2")) as (hv, other), lan_of(hv) as lan:
+    with libvirtd_fixture.hypervisors(f"flood{os.getpid()}", ("hv1", "hv2")) as (hv, other):
+        whole_life(hv, other)
+
+
+def whole_life(hv: libvirtd_fixture.Hypervisor, other: libvirtd_fixture.Hypervisor) -> None:
+    with lan_of(hv) as lan:
         for one in (hv, other):
             guard(one)
             # It has read the hook then.

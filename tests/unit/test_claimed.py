@@ -18,6 +18,12 @@ def test_each_file_is_claimed_once_and_only_when_its_turn_comes(tmp_path: pathli
     assert [*other] == []
 
 
+def test_some_files_come_first_and_some_when_nothing_else_is_left() -> None:
+    assert claimed.in_turn("abcdef", first="ec", last="ad") == [*"ecbfad"]
+    assert claimed.in_turn("abc", first=(), last=()) == [*"abc"]
+    assert claimed.in_turn("ab", first="xb", last="y") == [*"ba"]
+
+
 def test_items_are_taken_one_ahead() -> None:
     taken: list[str] = []
 

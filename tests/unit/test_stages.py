@@ -113,21 +113,22 @@ def test_there_are_as_many_workers_as_lanes_and_all_but_one_begin_last(
 
 
 @pytest.mark.parametrize("given", ["1", "2"])
-def test_each_file_of_the_integration_tests_is_a_workers(
+def test_all_workers_share_all_integration_tests_and_one_begins_with_those_that_wait(
     stages: t.Any, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("MACVTAP_TEST_LANES", given)
-    waiting: set[str] = set()
-    for (check,) in stages.planned(["integration"]).jobs:
-        taken = {word for word in check.argv if word.startswith("tests/integration/")}
-        left = {word.partition("=")[2] for word in check.argv if word.startswith("--ignore=")}
-        assert all((ROOT / name).is_file() for name in taken | left)
-        # Those for one are left by all others, which have the whole directory.
-        assert bool(taken) == check.waits
-        assert left == (set() if check.waits else waiting)
-        waiting |= taken
-    assert bool(waiting) == (given != "1")
+    checks = [check for (check,) in stages.planned(["integration"]).jobs]
+    assert [check.waits for check in checks] == ([False] if given == "1" else [True, False, False])
+    orders = []
+    for check in checks:
+        assert [word for word in check.argv if "tests" in word] == ["tests/integration"]
+        assert check.environment["MACVTAP_TEST_CLAIMS"] == str(sys.modules["checks"].CLAIMS)
+        orders.append([check.environment.get(f"MACVTAP_TEST_{word}", "").split() for word in ("FIRST", "LAST")])
+        assert all((ROOT / name).is_file() for names in orders[-1] for name in names)
+    long, waiting = orders[-1]
+    assert set(long).isdisjoint(waiting)
+    assert orders == [[[*waiting, *long], []]][: int(given) - 1] + [[long, waiting]] * int(given)
 
 
 def test_one_that_waits_runs_beside_a_full_lane(stages: t.Any, tmp_path: pathlib.Path) -> None:

@@ -22,7 +22,7 @@ class Failures(t.NamedTuple):
 
 def put_on(nics: t.Sequence[Nic]) -> Failures:
     """Put the guards of these NICs, link and MAC address, on their links. Those without a guard are not touched."""
-    found, required = list(nics), lambda _mac: True
+    found, guards = list(nics), None
     try:
         try:
             guards = loader.stored()
@@ -31,23 +31,24 @@ def put_on(nics: t.Sequence[Nic]) -> Failures:
             found = [one for one in nics if one[1] in mentioned]
             raise
         found = [one for one in nics if one[1] in guards]
-        required = lambda mac: bool(guards[mac].get("required", True))  # noqa: E731
         if found:
             loader.Loader(guards).on(found)
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
-        return _failures(found, required, exc)
+        return _failures(found, guards, exc)
     return Failures({}, [])
 
 
-def _failures(nics: t.Sequence[Nic], required: t.Callable[[str], bool], exc: Exception) -> Failures:
+def _failures(nics: t.Sequence[Nic], guards: t.Mapping[str, t.Any] | None, exc: Exception) -> Failures:
+    """Return the failures of ``nics``; without ``guards``, which could not be read, each guard is required."""
+    required = {mac for _link, mac in nics if guards is None or guards[mac].get("required", True)}
     texts = {link: (mac, _WHY.format(link=link, mac=mac, exc=exc)) for link, mac in nics}
     return Failures(
         {
             link: MacvtapError(f"{text}. Set policy: count in the guard to go on without it")
             for link, (mac, text) in texts.items()
-            if required(mac)
+            if mac in required
         },
-        [f"{text}. Run macvtap_guard for it, or detach the NIC" for mac, text in texts.values() if not required(mac)],
+        [f"{text}. Run macvtap_guard for it, or detach the NIC" for mac, text in texts.values() if mac not in required],
     )
 
 

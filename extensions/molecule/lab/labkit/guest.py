@@ -48,7 +48,7 @@ def domain_xml(name: str, *, memory: int = 192, interfaces: t.Sequence[str] = ()
     if firmware:
         ET.SubElement(system, "boot", dev="network")
     else:
-        ET.SubElement(system, "kernel").text = f"{hypervisor.GUEST_IMAGES}/vmlinuz"
+        ET.SubElement(system, "kernel").text = f"{hypervisor.GUEST_IMAGES}/vmlinux"
         ET.SubElement(system, "initrd").text = f"{hypervisor.GUEST_IMAGES}/initramfs.cpio"
         ET.SubElement(system, "cmdline").text = f"{CMDLINE} hostname={name}"
     features = ET.SubElement(root, "features")

@@ -20,7 +20,7 @@ import tempfile
 import typing as t
 from pathlib import Path
 
-from labkit import cpio
+from labkit import cpio, vmlinux
 from labkit.model import PYTHON
 from labkit.shell import LabError, locked, run, say, try_run
 
@@ -47,7 +47,7 @@ def cache_dir(option: str | None) -> Path:
 def build(cache: Path) -> Image:
     """The guest image, from the cache if it is there."""
     final = cache / f"guest-{_key()}"
-    image = Image(final / "vmlinuz", final / "initramfs.cpio")
+    image = Image(final / "vmlinux", final / "initramfs.cpio")
     if final.is_dir():
         return image
     if not BUSYBOX.exists() or try_run(["ldd", str(BUSYBOX)]).returncode == 0:  # it fails for a static program
@@ -61,7 +61,7 @@ def build(cache: Path) -> Image:
                 say("guest image: writing the initramfs")
                 ready = Path(work, "image")
                 ready.mkdir()
-                shutil.copy2(next(tree.glob("boot/vmlinuz-*")), ready / "vmlinuz")
+                (ready / "vmlinux").write_bytes(vmlinux.unpacked(next(tree.glob("boot/vmlinuz-*")).read_bytes()))
                 cpio.write(ready / "initramfs.cpio", _contents(tree))
                 ready.rename(final)
                 for outdated in set(cache.glob("guest-*")) - {final}:
@@ -71,7 +71,7 @@ def build(cache: Path) -> Image:
 
 def _key() -> str:
     digest = hashlib.sha256(f"{KERNEL} {MODULES}".encode())
-    for source in [*sorted(GUEST.glob("*")), *sorted(HERE.glob("image.py")), *sorted(HERE.glob("cpio.py"))]:
+    for source in [*sorted(GUEST.glob("*")), *(HERE / name for name in ("image.py", "cpio.py", "vmlinux.py"))]:
         if source.is_file():
             digest.update(source.name.encode() + source.read_bytes())
     for program in (BUSYBOX, Path(PYTHON).resolve()):
