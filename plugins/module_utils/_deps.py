@@ -92,13 +92,27 @@ def check_version(library: str, least: tuple[int, ...], exc: Exception) -> None:
         ) from exc
 
 
+def missing_packages() -> list[str]:
+    """Return this distribution's packages of the libraries that this interpreter does not find, sorted by name."""
+    _command, packages = _installer(_read_os_release())
+    return sorted(packages[library] for library in _PACKAGES if importlib.util.find_spec(library) is None)
+
+
 def install_hint(library: str, os_release: str) -> str:
     """Return how to install ``library`` on the system that ``os_release`` (the file's text) describes."""
+    command, packages = _installer(os_release)
+    if command:
+        return f"{command} {packages[library]}"
+    return f"install the distribution's package of it (often {_PACKAGES[library]})"
+
+
+def _installer(os_release: str) -> tuple[str, t.Mapping[str, str]]:
+    """Return the command that installs packages, "" if it is not known, and the packages of the libraries."""
     ids = _text.distribution(os_release)
     for family, command, packages in _INSTALLERS:
         if ids & family:
-            return f"{command} {packages[library]}"
-    return f"install the distribution's package of it (often {_PACKAGES[library]})"
+            return command, packages
+    return "", _PACKAGES
 
 
 def _read_os_release() -> str:

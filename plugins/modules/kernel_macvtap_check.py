@@ -230,6 +230,15 @@ remedy:
   returned: if not RV(supported)
   type: str
   sample: "Install it: apt install --reinstall linux-image-6.1.0-40-amd64."
+missing_packages:
+  description:
+    - The packages of this distribution that have the Python libraries of this collection's modules, and are missing. A
+      library is there if the interpreter that runs the module finds it, whatever it was installed by.
+  returned: always
+  type: list
+  elements: str
+  sample: [python3-pyroute2]
+  version_added: 0.2.0
 changes:
   description: What was changed, or in check mode would be.
   returned: always
@@ -258,7 +267,7 @@ changes:
 import functools
 import typing as t
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps, _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as adapter
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner, support
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel.model import Desired
@@ -288,7 +297,12 @@ def execute(module: _glue.Module) -> dict[str, t.Any]:
         check_mode=module.check_mode,
     )
     current = planner.returned(outcome.host, support.evaluate(outcome.host))
-    return {**current, **outcome.plan.result(diff=module._diff), "warnings": outcome.plan.warnings}
+    return {
+        **current,
+        "missing_packages": _deps.missing_packages(),
+        **outcome.plan.result(diff=module._diff),
+        "warnings": outcome.plan.warnings,
+    }
 
 
 def main() -> None:

@@ -339,6 +339,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
@@ -359,7 +360,9 @@ def macvtap_guard(module: _glue.Module) -> dict[str, t.Any]:
 
     table = Table()
     with _glue.locked(module, "guards", doing="changing guards"), contextlib.closing(table):
-        host = Guards(table, Installer(functools.partial(_glue.command, module)))
+        known = Known(keeps=not module.check_mode)
+        host = Guards(table, Installer(functools.partial(_glue.command, module)), known=known)
+        host.asked = {one.mac or one.link or "" for one in desired}
         outcome = converge(
             observe=host.observe,
             inquire=lambda _host: guests.links(asked, params["uri"]),

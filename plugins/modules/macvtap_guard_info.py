@@ -144,6 +144,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _m
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
 
 
@@ -151,16 +152,15 @@ def macvtap_guard_info(module: _glue.Module) -> dict[str, t.Any]:
     given = module.params["macs"]
     macs = {_mac.require(text, path=f"macs[{index}]") for index, text in enumerate(given or ())}
     with contextlib.closing(Table()) as table:
-        guards = Guards(table, Installer())
+        guards = Guards(table, Installer(), known=Known(keeps=False))
+        guards.asked = macs if given is not None else None
         host = guards.observe()
-    return {
-        "changed": False,
-        "guards": [
+        found = [
             {**planner.report(state), "counters": guards.counters(mac), "learned": guards.learned(mac)}
             for mac, state in sorted(host.guards.items())
             if given is None or mac in macs
-        ],
-    }
+        ]
+    return {"changed": False, "guards": found}
 
 
 def main() -> None:

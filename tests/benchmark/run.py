@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Measure macvtap_link, libvirt_direct_iface, pauses of running guests, and preflight: `make bench`.
+"""Measure macvtap_link, libvirt_direct_iface, pauses of running guests, macvtap_guard, and preflight: `make bench`.
 
 Needs root, for namespaces of its own.
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import domains
 import fleets
+import guards
 import harness
 import hypervisors
 import links
@@ -66,6 +67,16 @@ SUITES = {
         ("again", "mode"),
     ),
     "pauses": Suite(hypervisors.session, {"pause": pauses.pausing}, domains.run_once, ()),
+    "macvtap_guard": Suite(
+        netns.session,
+        {
+            "load": guards.load,
+            "second": guards.again,
+            "frames": guards.frames,
+        },
+        guards.run_once,
+        ("again",),
+    ),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
 }
 _DOCS = harness.ROOT / "docs" / "benchmark"

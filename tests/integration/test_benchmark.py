@@ -41,6 +41,11 @@ _KEYS = {
         "3": {"replug", "live_mode"},
     },
     "pauses": {"pause": {"pause_192", "pause_restart_192", "forecast_192"}},
+    "macvtap_guard": {
+        "load": {"guard_load"},
+        "second": {"guard_again", "guard_one"},
+        "frames": {"guard_frames_60", "guard_frames_1400"},
+    },
     "preflight": {"compare": {"compare"}},
 }
 # The others may be missing: a peer that is not installed is not measured.

@@ -192,6 +192,39 @@ def test_rules_of_others_are_seen_and_replaced(guest: Guarded) -> None:
     assert "chain kept" in done.stdout
 
 
+_GUARD, _LINK = f"netdev linuxvirt_macvtap guard_{MAC.replace(':', '')}", "netdev linuxvirt_macvtap link_macvtap0"
+_JUMP = f'add rule {_LINK} jump guard_{MAC.replace(":", "")} comment "{MAC} - macvtap0"'
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (f"flush chain {_GUARD}", "rules"),
+        (f'add rule {_GUARD} accept comment "malformed"', "rules"),
+        (f'replace rule {_GUARD} handle HANDLE ether saddr != 52:54:00:00:00:99 counter drop comment "mac"', "rules"),
+        (f"flush chain {_LINK}", "links"),
+        (f"insert rule {_LINK} accept", "links"),
+        (f"flush chain {_LINK}; delete chain {_LINK}", "links"),
+        (f"flush chain {_LINK}; delete chain {_LINK}; add chain {_LINK}; {_JUMP}", "links"),
+    ],
+    ids=["flushed", "rule", "value", "link-flushed", "link-rule", "link-gone", "link-unhooked"],
+)
+def test_whatever_others_change_is_restored(guest: Guarded, edit: str, field: str) -> None:
+    """Also where an earlier run has learned what the rules are."""
+    guest.run(addresses=ADDRESSES)
+    assert guest.run(addresses=ADDRESSES)["changed"] is False
+    code = (
+        "import nftables, re, sys; n = nftables.Nftables(); n.set_handle_output(True); "
+        f"listed = n.cmd('list chain {_GUARD}')[1]; "
+        "handle = re.search('comment .mac. # handle ([0-9]+)', listed)[1]; "
+        "code, _, error = n.cmd(sys.argv[1].replace('HANDLE', handle)); sys.exit(error or code)"
+    )
+    subprocess.run([*guest.netns.prefix, sys.executable, "-c", code, edit], check=True)
+    assert field in {one["field"] for one in guest.run(addresses=ADDRESSES)["changes"]}
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    assert guest.run(addresses=ADDRESSES)["changed"] is False
+
+
 def test_all_of_a_task_or_nothing(guest: Guarded) -> None:
     entries = [{"mac": MAC}, {"link": "missing"}]
     failed = guest.netns.run({"guards": entries, "persistent": False}, module="macvtap_guard")

@@ -30,6 +30,16 @@ def test_hint_names_the_distributions_package(os_release: str, hint: str) -> Non
     assert _deps.install_hint("libvirt", os_release) == hint
 
 
+def test_missing_libraries_are_named_by_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for library in ("lxml", "libvirt", "nftables", "pyroute2"):
+        monkeypatch.setitem(sys.modules, library, importlib)
+    monkeypatch.setattr(_deps, "_read_os_release", lambda: "ID=opensuse-leap\n")
+    assert _deps.missing_packages() == []
+    for library in ("pyroute2", "libvirt"):
+        monkeypatch.setitem(sys.modules, library, None)
+    assert _deps.missing_packages() == ["python3-libvirt-python", "python3-pyroute2"]
+
+
 def test_a_missing_library_is_distinguished_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lxml", None)
     with pytest.raises(MissingLibraryError, match="lxml is missing") as caught:

@@ -76,12 +76,13 @@ class Binding:
     """A chain that hands the frames of a link to a guard's chain.
 
     ``index`` is that of the link, None for whatever link has the name. If the link with that index is gone, the chain
-    does nothing.
+    does nothing. ``intact`` is whether the chain is at its hook, and has nothing else.
     """
 
     link: str
     mac: str
     index: int | None
+    intact: bool = True
 
 
 @dataclass(frozen=True)

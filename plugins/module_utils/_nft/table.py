@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _deps
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Reader, Snapshot
 
 # One table for all of this collection, so that what others have in nftables is never touched.
 NAME, FAMILY = "linuxvirt_macvtap", "netdev"
@@ -58,6 +59,23 @@ class Table:
     def read_chain(self, name: str) -> list[Object] | None:
         """Return the objects of one chain; None without it."""
         return self._listed({"chain": {"family": self.family, "table": self.name, "name": name}})
+
+    def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
+        """Return the table as the kernel has it, with the rules of the ``wanted`` chains, or of all."""
+        # What is missing is to be said before anything is changed.
+        self._nft()
+        try:
+            return Reader(self.name).snapshot(wanted)
+        except OSError as exc:
+            raise _refused(exc.strerror or str(exc)) from exc
+
+    def generation(self) -> int:
+        """Return the number of changes of nftables that there were in this network namespace."""
+        return Reader(self.name).generation()
+
+    def keys(self, set_name: str) -> list[bytes]:
+        """Return the keys of a set as the kernel has them; [] without that set."""
+        return Reader(self.name).elements(set_name)
 
     def replace(self, commands: t.Sequence[Object]) -> None:
         """Carry out ``commands`` in one transaction: all of them or none. The table is created if it is missing.

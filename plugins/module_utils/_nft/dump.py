@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter that reads a table of nftables from the kernel as it is, by netlink (linux/netfilter/nf_tables.h).
+
+libnftables gives rules a readable form, which takes many times as long as reading them. Here a rule is the bytes of
+its expressions, which are enough to tell whether it is the one that it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import struct
+import typing as t
+from dataclasses import dataclass
+
+_NETLINK_NETFILTER, _NETDEV, _NFTABLES = 12, 5, 10
+_GET_CHAIN, _GET_RULE, _GET_SET, _GET_ELEMENTS, _GET_GENERATION = 4, 7, 10, 13, 16
+_ERROR, _DONE = 2, 3
+_REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
+_HEADER = struct.Struct("=IHHIIBBH")
+_ATTRIBUTE = struct.Struct("=HH")
+# The type, without the bits for nested attributes and for the byte order.
+_TYPE = 0x3FFF
+_RECEIVED, _ATTEMPTS = 1 << 17, 100
+_SO_RCVBUFFORCE = 33
+_JUMPS = (-3, -4)
+# Statements with a state of their own, by the attribute of their name: what follows it changes with each frame.
+_NAMES = [_ATTRIBUTE.pack(5 + len(name), 1) + name.encode().ljust(8, b"\0") for name in ("counter", "last")]
+_STATEFUL = re.compile(b"|".join(map(re.escape, _NAMES)))
+_MEMBER_OF_SET = b"lookup\0"
+
+Attributes = t.Dict[int, bytes]
+
+
+class Rule(t.NamedTuple):
+    """A rule: its expressions and its comment, as the kernel has them."""
+
+    expressions: bytes
+    userdata: bytes
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table at one moment: ``generation`` is the number of changes that there were before, of whatever table.
+
+    ``rules`` are those of the chains that were asked for, by chain. ``hooked`` are the chains at a hook, of all.
+    """
+
+    generation: int
+    chains: frozenset[str]
+    hooked: frozenset[str]
+    rules: t.Mapping[str, t.Sequence[Rule]]
+    sets: frozenset[str]
+
+
+class _ChangedError(Exception):
+    """Others have changed something while it was read."""
+
+
+class Reader:
+    """Reads one table of the family netdev in this network namespace.
+
+    :raises OSError: the kernel refuses it.
+    """
+
+    def __init__(self, table: str) -> None:
+        self._table = _attribute(1, table)
+        self._name = table.encode() + b"\0"
+
+    def snapshot(self, wanted: t.Callable[[str], bool] | None = None) -> Snapshot:
+        """Return the table, empty if there is none, with the rules of the ``wanted`` chains, or of all."""
+        with _socket() as sock:
+            for _attempt in range(_ATTEMPTS):
+                try:
+                    return self._snapshot(sock, wanted)
+                except _ChangedError:
+                    continue
+        raise OSError("nftables has changed all the time while it was read")
+
+    def generation(self) -> int:
+        with _socket() as sock:
+            return _generation(sock)
+
+    def elements(self, name: str) -> list[bytes]:
+        """Return the keys of a set, [] without it."""
+        found: list[bytes] = []
+        with _socket() as sock:
+            try:
+                for message in _dump(sock, _GET_ELEMENTS, self._table + _attribute(2, name)):
+                    for kind, element in _attributes(_parse(message).get(3, b"")):
+                        if kind == 1:
+                            found.append(_parse(_parse(element)[1])[1])
+            except (FileNotFoundError, _ChangedError):
+                return found
+        return found
+
+    def _snapshot(self, sock: socket.socket, wanted: t.Callable[[str], bool] | None) -> Snapshot:
+        generation = _generation(sock)
+        chains: dict[str, bool] = {}
+        for message in _dump(sock, _GET_CHAIN, self._table, generation):
+            found = _parse(message)
+            if found.get(1) == self._name:
+                chains[_text(found[3])] = 4 in found
+        rules: dict[str, list[Rule]] = {name: [] for name in chains if wanted is None or wanted(name)}
+        # Of a few chains, each by itself.
+        few = wanted is not None and 4 * len(rules) < 3 * len(chains)
+        for ask in [_attribute(2, name) for name in rules] if few else [b""] if rules else []:
+            for message in _dump(sock, _GET_RULE, self._table + ask, generation):
+                name, rule = _rule(message)
+                if name in rules:
+                    rules[name].append(rule)
+        sets = set()
+        with contextlib.suppress(FileNotFoundError):  # no such table
+            for message in _dump(sock, _GET_SET, self._table, generation):
+                found = _parse(message)
+                if found.get(1) == self._name:
+                    sets.add(_text(found[2]))
+        hooked = frozenset(name for name, is_hooked in chains.items() if is_hooked)
+        return Snapshot(generation, frozenset(chains), hooked, rules, frozenset(sets))
+
+
+def digest(rules: t.Iterable[Rule]) -> str | None:
+    """Return what tells these rules from all others, whatever they have counted; None if the bytes cannot tell it.
+
+    A rule with a set of its own has but the number of that set.
+    """
+    found = hashlib.sha256()
+    for expressions, userdata in rules:
+        if _MEMBER_OF_SET in expressions:
+            return None
+        start = 0
+        for match in _STATEFUL.finditer(expressions):
+            found.update(expressions[start : match.end()])
+            start = match.end() + _ATTRIBUTE.unpack_from(expressions, match.end())[0]
+        found.update(expressions[start:])
+        found.update(userdata)
+    return found.hexdigest()
+
+
+def outline(rule: Rule) -> dict[str, t.Any]:
+    """Return a rule as libnftables lists it, but with the kernel's expressions: only counters and jumps are alike.
+
+    ``{"meta": 5}`` has the key, ``{"cmp": (0, b"...")}`` the operator and the value, and others have no value.
+    """
+    listed = [_expression(element) for _kind, element in _attributes(rule.expressions)]
+    comments = {kind: value for kind, value in _userdata(rule.userdata) if kind == 0}
+    return {**({"comment": _text(comments[0])} if 0 in comments else {}), "expr": listed}
+
+
+def _expression(element: bytes) -> dict[str, t.Any]:
+    found = _parse(element)
+    name, inner = _text(found[1]), _parse(found.get(2, b""))
+    if name == "counter":
+        return {"counter": {"bytes": _number(inner[1]), "packets": _number(inner[2])}}
+    if name == "meta":
+        return {"meta": _number(inner.get(2, b""))}
+    if name == "cmp":
+        return {"cmp": (_number(inner.get(2, b"")), _parse(inner.get(3, b"")).get(1))}
+    verdict = _parse(_parse(inner.get(2, b"")).get(2, b"")) if name == "immediate" else {}
+    if struct.unpack(">i", verdict.get(1, bytes(4)))[0] in _JUMPS:
+        return {"jump": {"target": _text(verdict[2])}}
+    return {name: None}
+
+
+def _userdata(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 2 <= len(data):
+        yield data[at], data[at + 2 : at + 2 + data[at + 1]]
+        at += 2 + data[at + 1]
+
+
+def _rule(message: bytes) -> tuple[str, Rule]:
+    # Not by _parse: there are tens of thousands of them.
+    at, end, chain, expressions, userdata = 0, len(message), b"", b"", b""
+    while at < end:
+        length, kind = _ATTRIBUTE.unpack_from(message, at)
+        kind &= _TYPE
+        if kind == 2:
+            chain = message[at + 4 : at + length]
+        elif kind == 4:
+            expressions = message[at + 4 : at + length]
+        elif kind == 7:
+            userdata = message[at + 4 : at + length]
+        at += length + 3 & ~3
+    return _text(chain), Rule(expressions, userdata)
+
+
+def _socket() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    sock.bind((0, 0))
+    return sock
+
+
+def _generation(sock: socket.socket) -> int:
+    (message,) = _ask(sock, _GET_GENERATION, 0, b"")
+    return int.from_bytes(_parse(message)[1], "big")
+
+
+def _dump(sock: socket.socket, kind: int, attributes: bytes, generation: int | None = None) -> t.Iterator[bytes]:
+    return _ask(sock, kind, _DUMP, attributes, generation)
+
+
+def _ask(
+    sock: socket.socket, kind: int, flags: int, attributes: bytes, generation: int | None = None
+) -> t.Iterator[bytes]:
+    """Send a request, and yield the attributes of each message of the answer. All of it is received in any case.
+
+    :raises _ChangedError: it is not one of this generation.
+    """
+    length = _HEADER.size + len(attributes)
+    sock.send(_HEADER.pack(length, _NFTABLES << 8 | kind, _REQUEST | flags, 1, 0, _NETDEV, 0, 0) + attributes)
+    found: list[bytes] = []
+    changed = False
+    while True:
+        data, at = sock.recv(_RECEIVED), 0
+        while at < len(data):
+            size, answer, marks = struct.unpack_from("=IHH", data, at)
+            changed = changed or bool(marks & _INTERRUPTED)
+            if answer == _ERROR:
+                number = -struct.unpack_from("=i", data, at + 16)[0]
+                raise OSError(number, os.strerror(number))
+            if answer == _DONE:
+                if changed:
+                    raise _ChangedError
+                return iter(found)
+            if generation is not None and data[at + 18 : at + 20] != (generation & 0xFFFF).to_bytes(2, "big"):
+                changed = True
+            found.append(data[at + _HEADER.size : at + size])
+            at += size + 3 & ~3
+        if not flags:
+            return iter(found)
+
+
+def _attribute(kind: int, name: str) -> bytes:
+    value = name.encode() + b"\0"
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _attributes(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        yield kind & _TYPE, data[at + 4 : at + length]
+        at += max(length, 4) + 3 & ~3
+
+
+def _parse(data: bytes) -> Attributes:
+    return dict(_attributes(data))
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
