@@ -10,8 +10,8 @@ name: fleet_summary
 short_description: Summarize what each host of a fleet declares
 version_added: 0.2.0
 description:
-  - Returns how many NICs, links, VLAN links and host interfaces each host declares. Hosts with the same numbers share a
-    line. Hosts that declare nothing are included.
+  - Returns how many NICs, links, VLAN links, networks, guards and host interfaces each host declares. Hosts with the
+    same numbers share a line. Hosts that declare nothing are included.
   - Lists variables that have this collection's prefix but are unknown.
   - The last line is the number of conflicts.
 options:

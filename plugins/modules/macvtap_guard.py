@@ -99,7 +99,8 @@ options:
     aliases: [name]
   domain:
     description:
-      - Name of the libvirt domain that has the NIC O(mac). The task fails if it has none.
+      - Name of the libvirt domain that has the NIC O(mac). The task fails if it has none, unless
+        O(nic_required=false).
       - A running guest's link is then the one that libvirt reports, also if the guest has given it another MAC address.
     type: str
   state:
@@ -171,6 +172,12 @@ options:
       - Whatever loads them is restored if it was removed or changed. The result is then changed, without a change of a
         guard.
       - With V(false) they last until the link, or the table, is removed.
+    type: bool
+    default: true
+  nic_required:
+    description:
+      - Whether the task fails if an O(domain) does not exist, or has no NIC O(mac). With V(false), its guard is stored
+        for a NIC that is attached later.
     type: bool
     default: true
   uri:
@@ -341,7 +348,12 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import con
 def macvtap_guard(module: _glue.Module) -> dict[str, t.Any]:
     params = module.params
     desired = [options.desired(path, given) for path, given in _glue.entries(params, "guards", options.OPTIONS)]
-    asked = [guests.Asked(one.path, one.domain, one.mac) for one in desired if one.domain and one.mac and one.present]
+    expected = params["nic_required"]
+    asked = [
+        guests.Asked(one.path, one.domain, one.mac, expected)
+        for one in desired
+        if one.domain and one.mac and one.present
+    ]
 
     def plan(host: Host, links: t.Mapping[str, str]) -> t.Any:
         return planner.plan(desired, host, links, persistent=params["persistent"])
@@ -378,6 +390,7 @@ def main() -> None:
             "guards": {"type": "list", "elements": "dict", "options": options.OPTIONS},
             **_glue.with_defaults(options.OPTIONS, **options.DEFAULTS),
             "persistent": {"type": "bool", "default": True},
+            "nic_required": {"type": "bool", "default": True},
             **_glue.shared("uri", "on_error", "lock_timeout"),
         },
         mutually_exclusive=[("mac", "guards"), ("link", "guards"), ("domain", "guards")],

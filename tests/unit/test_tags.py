@@ -17,6 +17,7 @@ from support import ROOT
 
 ROLES = {
     "kernel": "macvtap_kernel",
+    "guard": "macvtap_guard",
     "links": "macvtap_links",
     "networks": "macvtap_networks",
     "domains": "macvtap_domains",

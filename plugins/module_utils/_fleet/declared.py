@@ -28,6 +28,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specifica
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.vlan_model import DesiredVlan
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks import declare as network_declare
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Desired as DesiredNetwork
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import declared_twice
 
 Values = t.Mapping[str, t.Any]
 
@@ -35,6 +36,9 @@ Values = t.Mapping[str, t.Any]
 DEFAULTS: Values = {
     "macvtap_preflight_allow": [],
     "macvtap_kernel_required": True,
+    "macvtap_guard_guards": [],
+    "macvtap_guard_policy": "drop",
+    "macvtap_guard_rate": 0,
     "macvtap_links_links": [],
     "macvtap_links_state": "up",
     "macvtap_links_auto": "new",
@@ -183,6 +187,21 @@ class Variables:
                 result[key] = (desired, values)
         return tuple(desired for desired, _values in result.values())
 
+    def all_guards(self) -> tuple[DeclaredGuard, ...]:
+        """Return the guards of macvtap_guard, and those of the NICs and links that were read before."""
+        top = {name: self.get(f"macvtap_guard_{name}") for name in ("policy", "rate")}
+        seen: dict[str, str] = {}
+        for path, values in self._entries("macvtap_guard_guards", top, options.GUARDS, _NIC):
+            with self._noted(Place(self._host, values.get("domain"), values.get("mac"), seen="declared")):
+                _require(values, path, "mac")
+                desired = guard_options.desired(path, values)
+                mac = str(desired.mac)
+                self._add_guard(desired, Place(self._host, desired.domain, mac, seen="declared"))
+                if mac in seen:
+                    raise declared_twice(f"the NIC {mac}", path, seen[mac])
+                seen[mac] = path
+        return tuple(self.guards)
+
     def _defaults(self, role: str, *names: str) -> dict[str, t.Any]:
         """Return what the entries of ``role`` have where they do not set these options."""
         values = {name: self.get(f"{role}_{name}") for name in names}
@@ -219,9 +238,11 @@ class Variables:
 
     def _guard(self, path: str, values: Values, place: Place) -> None:
         if values.get("guard") is not None:
-            guard = guard_options.declared(path, values, values.get("name"))
-            if guard.present and guard.mac is not None:
-                self.guards.append(DeclaredGuard(guard.guard(guard.mac), place))
+            self._add_guard(guard_options.declared(path, values, values.get("name")), place)
+
+    def _add_guard(self, desired: guard_options.Desired, place: Place) -> None:
+        if desired.mac is not None:
+            self.guards.append(DeclaredGuard(desired.guard(desired.mac), place, desired.present))
 
     def _note_duplicates(self, links: t.Iterable[DesiredLink]) -> None:
         seen: dict[str, DesiredLink] = {}

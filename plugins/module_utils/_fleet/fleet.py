@@ -155,7 +155,7 @@ def _read(name: str, data: Values) -> _Read:
         vlans=declared_vlans,
         declared_links=(*declared_links, *map(_as_link, shims)),
         shims=shims,
-        guards=tuple(variables.guards),
+        guards=variables.all_guards(),
         networks=networks.made(declared_networks, {}, {}),
         declared_networks=declared_networks,
         problems=tuple(variables.problems),
@@ -179,6 +179,7 @@ def _with_found(host: Host, found: Values, variables: Variables) -> Host:
     return replace(
         host,
         inspected=True,
+        found_guards=tuple(one["mac"] for one in found.get("guards") or ()),
         uri=(found.get("libvirt") or {}).get("uri") or "",
         kernel=found.get("kernel") or {},
         version=report.read_version((found.get("libvirt") or {}).get("version")),

@@ -14,7 +14,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model imp
 
 def trusting(host: Host) -> t.Iterator[str]:
     """Return for each declared NIC that may take any MAC address, without a guard that drops, what that means."""
-    guarded = {one.guard.mac for one in host.guards if one.guard.policy == DROP}
+    guarded = {one.guard.mac for one in host.guards if one.present and one.guard.policy == DROP}
     for nic in host.nics:
         if nic.desired is not None and nic.final(TRUST) == "yes" and nic.mac not in guarded:
             yield (
@@ -32,7 +32,7 @@ def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
         for one in host.guards:
             segment = on.get(one.guard.mac, host.segment)
             nics.setdefault((segment, one.guard.mac), []).append(one)
-            for address in one.guard.addresses:
+            for address in one.guard.addresses if one.present else ():
                 # Of a prefix, and of a link-local address that follows from the MAC address, many may have a part.
                 if "/" not in address and address not in (LEARNED, link_local(one.guard.mac)):
                     holders.setdefault((segment, address), []).append(one)
@@ -42,6 +42,12 @@ def conflicts(fleet: t.Iterable[Host]) -> t.Iterator[Conflict]:
             hint = "Declare it for one of them. If they share it (VRRP), set macvtap_preflight_allow"
             yield Conflict("address", message, hint, tuple(one.place for one in found), segment)
     for (segment, mac), found in nics.items():
-        if len({one.guard for one in found}) > 1:
+        present = [one for one in found if one.present]
+        if len({one.guard for one in present}) > 1:
             message = f"the guards of {mac} differ"
-            yield Conflict("migration", message, "Declare the same one", tuple(one.place for one in found), segment)
+            yield Conflict("migration", message, "Declare the same one", tuple(one.place for one in present), segment)
+        # On another host than that of the guest, it may be declared absent.
+        both = [one for one in found if one.place.host in {each.place.host for each in found if not each.present}]
+        if any(one.present for one in both):
+            message = f"the guard of {mac} is declared present and absent"
+            yield Conflict("declaration", message, "Remove one of the two", tuple(one.place for one in both), segment)

@@ -159,10 +159,11 @@ class Nic:
 
 @dataclass(frozen=True)
 class DeclaredGuard:
-    """What a guest may send, and where that is declared."""
+    """What a guest may send, and where that is declared. It may be declared absent."""
 
     guard: Guard
     place: Place
+    present: bool = True
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ class Host:
     vlans: tuple[DesiredVlan, ...] = ()
     shims: tuple[Shim, ...] = ()
     guards: tuple[DeclaredGuard, ...] = ()
+    # The NICs that have a guard, if that was looked for.
+    found_guards: tuple[str, ...] = ()
     networks: t.Mapping[str, Network] = field(default_factory=dict)
     networks_known: bool = False
     pools: frozenset[str] = frozenset()

@@ -23,6 +23,7 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_report",
         "macvtap_segment",
         *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
+        *(f"macvtap_guard_{name}" for name in ("guards", "uri")),
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
         *(f"macvtap_networks_{name}" for name in ("networks", "check_relay", "force", "uri")),
         *(f"macvtap_domains_{name}" for name in ("interfaces", "check_relay", "pause_max", "timeout", "uri")),

@@ -11,7 +11,7 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_d
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import fields, impact
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.options import GUARD, OPTIONS, RULES
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import vlan_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.specification import LINK_OPTIONS
@@ -45,6 +45,8 @@ INTERFACE: Spec = {
     "mac_prefix": _TEXT,
     "guard": GUARD,
 }
+# A link need not be there yet.
+GUARDS: Spec = {name: option for name, option in OPTIONS.items() if name != "link"}
 NETWORK: Spec = {
     "name": _TEXT,
     "state": {"type": "str", "choices": ["active", "inactive", "absent"]},
@@ -65,6 +67,8 @@ VARIABLES: Spec = {
     "macvtap_preflight_allow": {"type": "list"},
     "macvtap_uplink": _TEXT,
     "macvtap_kernel_required": _FLAG,
+    "macvtap_guard_policy": RULES["policy"],
+    "macvtap_guard_rate": RULES["rate"],
     "macvtap_links_state": LINK_OPTIONS["state"],
     "macvtap_links_parent": _TEXT,
     "macvtap_links_mode": LINK_OPTIONS["mode"],

@@ -16,6 +16,7 @@ _LISTS = (
     ("macvtap_links_links", "link"),
     ("macvtap_links_vlans", "VLAN"),
     ("macvtap_networks_networks", "network"),
+    ("macvtap_guard_guards", "guard"),
     ("macvtap_host_access_shims", "host interface"),
 )
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Undeclared links and NICs of the kinds that the roles manage. Only purge removes them. Pure."""
+"""Undeclared links, NICs and guards of the kinds that the roles manage. Only purge removes them. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lines(fleet: t.Any) -> list[str]:
 
 
 def of_host(host: Host) -> t.Iterator[str]:
-    """Yield each undeclared link, network and NIC of one host."""
+    """Yield each undeclared link, network, NIC and guard of one host."""
     for nic in host.nics:
         if nic.desired is None and (nic.type == "direct" or networks_of.of_nic(host, nic) is not None):
             yield f"NIC {nic.mac} of {nic.domain} on {_where(nic)}"
@@ -35,6 +35,8 @@ def of_host(host: Host) -> t.Iterator[str]:
     for network in host.networks.values():
         if network.mode and network.name not in networks:
             yield f"network {network.name} on {join_names(network.interfaces or [network.pf or 'no uplink'])}"
+    guarded = {one.guard.mac for one in host.guards}
+    yield from (f"guard of {mac}" for mac in host.found_guards if mac not in guarded)
     names = {link.name for link in host.declared_links} | {vlan.name or vlan.default_name for vlan in host.vlans}
     for name, kind in host.written:
         if name not in names and name not in host.links:

@@ -23,7 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.declared 
 
 def test_the_defaults_are_those_of_the_roles() -> None:
     roles: dict[str, t.Any] = {"macvtap_preflight_allow": []}
-    for role in ("kernel", "links", "networks", "domains", "host_access"):
+    for role in ("kernel", "guard", "links", "networks", "domains", "host_access"):
         roles |= yaml.safe_load((ROOT / f"roles/macvtap_{role}/defaults/main.yml").read_text())
     assert {name: roles[name] for name in DEFAULTS} == DEFAULTS
 
@@ -37,6 +37,7 @@ def test_an_unset_variable_has_its_default(nothing: str | None) -> None:
 @pytest.mark.parametrize(
     ("role", "variable", "spec"),
     [
+        ("guard", "guards", options.GUARDS),
         ("links", "links", options.LINK),
         ("links", "vlans", options.VLAN),
         ("networks", "networks", options.NETWORK),
@@ -56,7 +57,7 @@ def test_variables_are_read_by_what_the_roles_take() -> None:
             continue
         roles = [
             role
-            for role in ("kernel", "links", "networks", "domains", "host_access")
+            for role in ("kernel", "guard", "links", "networks", "domains", "host_access")
             if name.startswith(f"macvtap_{role}")
         ]
         for role in roles or ("links", "domains", "host_access"):

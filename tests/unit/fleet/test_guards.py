@@ -10,7 +10,7 @@ import pytest
 from compared import H1, H2, A, B, conflicts, fleet, nic, only, places
 from fleet import declared
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import compare, undeclared
 
 
 def guarded(name: str, mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
@@ -50,6 +50,43 @@ def test_trust_without_a_guard_is_noted(guard: dict[str, t.Any] | None, noted: b
     assert [note.partition(".")[0] for note in notes if "guard" in note] == (
         [f"web1 {A}: trust_guest_rx_filters lets the guest take any MAC address"] if noted else []
     )
+
+
+def listed(mac: str, *addresses: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"mac": mac, "addresses": list(addresses), **more}
+
+
+def test_guards_of_the_role_count_as_those_of_nics() -> None:
+    web1, web2 = guarded("web1", A, "192.0.2.1"), listed(B.upper(), "192.0.2.1")
+    conflict = only((declared(web1, nic("web2", mac=B), guard_guards=[web2]), H1))
+    assert conflict.message == "192.0.2.1 is allowed to several guests by their guards"
+    trusted = nic("web1", mac=A, trust_guest_rx_filters=True)
+    for policy, noted in (("drop", False), ("count", True)):
+        both = declared(trusted, guard_guards=[listed(A)], guard_policy=policy)
+        assert any("trust_guest" in note["reason"] for note in compare.gaps(fleet((both, H1)))) is noted
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([listed(A, "192.0.2.1")], None),
+        # The options that follow from defaults of the role.
+        ([listed(A, "192.0.2.1", policy="count")], f"the guards of {A} differ"),
+        ([listed(A, state="absent")], f"the guard of {A} is declared present and absent"),
+        ([listed(B), listed(B)], "macvtap_guard_guards[1]: the NIC"),
+        ([{"domain": "web1"}], "macvtap_guard_guards[0].mac: a value is required"),
+        ([listed(A, "192.0.2.1", link="macvtap0")], "macvtap_guard_guards[0].link: unknown option"),
+    ],
+)
+def test_a_guard_is_declared_once(entries: list[dict[str, t.Any]], message: str | None) -> None:
+    found = conflicts((declared(guarded("web1", A, "192.0.2.1"), guard_guards=entries), H1))
+    assert [one.message.startswith(message or "") for one in found] == ([True] if message else [])
+
+
+def test_undeclared_guards_are_listed() -> None:
+    found = {**H1, "guards": [{"mac": A}, {"mac": B}]}
+    both = declared(guard_guards=[listed(A, state="absent")])
+    assert undeclared.lines({"hv1": {"declared": both, "found": found}}) == [f"hv1: guard of {B}"]
 
 
 def test_a_guard_that_cannot_be_is_a_conflict_of_its_declaration() -> None:
