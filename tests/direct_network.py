@@ -34,7 +34,7 @@ NETWORKS = {
     "vepa": network("vepa", "vepa", "eth0"),
     "pass": network("pass", "passthrough", "up1"),
     "off": network("off", "bridge", "eth0"),
-    "nat": "<network><name>nat</name><bridge name='virbr7'/><ip address='192.0.2.1' prefix='24'/></network>",
+    "nat": "<network><name>nat</name><bridge name='virbr7'/><ip address='10.78.7.1' prefix='24'/></network>",
 }
 
 

@@ -23,6 +23,13 @@ from labkit.hypervisor import System
 SYSTEM = System(Path(OTHER_ROOT or "/"), (ROOT, Path(ansible_path())))
 
 
+# What macvtap_guard installs with the first guard.
+GUARD_FILES = (
+    "/etc/linuxvirt-macvtap/guard* /etc/udev/rules.d/*macvtap-guard* /etc/libvirt/hooks/qemu.d/macvtap-guard "
+    "/etc/systemd/system/macvtap-guard.service /etc/systemd/system/*/macvtap-guard.*"
+)
+
+
 @dataclass(frozen=True)
 class Hypervisor:
     """``prefix`` is the command that runs another one on it. Beside eth0 it has the link up1."""
@@ -115,8 +122,9 @@ class Hypervisor:
             self.virsh("net-undefine", name)
 
     def reset(self) -> None:
-        """Remove all domains and networks, and all links but eth0 and a new up1."""
+        """Remove all domains and networks, all guards, and all links but eth0 and a new up1."""
         self.clear()
+        self.run("sh", "-c", f"rm -rf {GUARD_FILES}")
         self.hairpin(False)
         names = {link["ifname"] for link in json.loads(self.run("ip", "-j", "link"))} - {"lo", model.UPLINK}
         # Some go with another, and the kernel's own stay.

@@ -66,7 +66,8 @@ class Namespace(Named):
         failed = self.run(params, **how)
         assert failed.get("failed"), failed
         assert re.search(message, failed["msg"]), failed["msg"]
-        assert self.links() == before
+        after = self.links()
+        assert after == before, [(one, other) for one, other in zip(before, after) if one != other]
         return str(failed["msg"])
 
     def clear(self) -> None:
@@ -86,6 +87,8 @@ def empty(name: str, count: int = indexes.COUNT) -> t.Iterator[str]:
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
         indexes.reserve(name, count)
         yield name
+        # The kernel ends a namespace, and the links in it, some time later. Their parents elsewhere would change then.
+        Namespace(name).clear()
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
         indexes.release([name])

@@ -29,25 +29,40 @@ def plan(
     """
     steps: dict[str, Step[State]] = {}
     paths: dict[str, str] = {}
-    for entry in desired:
-        mac = mac_of(entry, host)
+    named = [(entry, mac_of(entry, host), _named_links(entry, host, guests or {})) for entry in desired]
+    owners = _owners(host, {link: mac for entry, mac, links in named if entry.present for link in links})
+    for entry, mac, _links in named:
         if mac in paths:
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
         paths[mac] = entry.path or "the module's own options"
         before = host.state(mac)
-        steps[mac] = step_between(before, after(entry, mac, host, (guests or {}).get(entry.path), persistent))
+        steps[mac] = step_between(before, _after(entry, mac, owners, persistent))
     return Plan(tuple(steps.values()))
 
 
-def after(entry: Desired, mac: str, host: Host, guest: str | None, persistent: bool) -> State:
+def _named_links(entry: Desired, host: Host, guests: t.Mapping[str, str]) -> set[str]:
+    """Return the links that an entry names, by itself or by its domain."""
+    links = {guests.get(entry.path), entry.link} - {None}
+    return {link for link in links if link == entry.link or link in host.links}  # type: ignore[misc]
+
+
+def _owners(host: Host, named: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the NIC that each link belongs to.
+
+    A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
+    that of another guest.
+    """
+    kept = {link: state.mac for state in host.guards.values() for link in state.links}
+    return {**{link.name: link.mac for link in host.links.values()}, **kept, **named}
+
+
+def _after(entry: Desired, mac: str, owners: t.Mapping[str, str], persistent: bool) -> State:
     """Return what an entry makes of the guard of a NIC."""
     if not entry.present:
         return State(mac)
     guard = entry.guard(mac)
-    links = {link.name for link in host.links.values() if link.mac == mac}
-    links |= {entry.link} if entry.link is not None else set()
-    links |= {guest} if guest is not None and guest in host.links else set()
-    return State(mac, guard if persistent else None, guard, tuple(sorted(links)))
+    links = tuple(sorted(link for link, owner in owners.items() if owner == mac))
+    return State(mac, guard if persistent else None, guard, links)
 
 
 def mac_of(entry: Desired, host: Host) -> str:

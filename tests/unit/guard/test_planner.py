@@ -57,6 +57,22 @@ def test_a_running_guest_may_have_another_address_on_its_link() -> None:
     assert step.after.links == ("macvtap5",)
 
 
+@pytest.mark.parametrize("stolen", ["52:54:00:ff:ff:ff", B])
+def test_a_link_keeps_its_guard_whatever_address_its_guest_gives_it(stolen: str) -> None:
+    links = {**LINKS, "macvtap0": GuestLink("macvtap0", 7, stolen)}
+    other = State(B, Guard(B), Guard(B), ("macvtap1",))
+    host = host_with(GUARDED, other, links=links)
+    assert plan(host, {"mac": A}, {"mac": B}).changed is False
+    # The guard of the stolen address does not take the link either.
+    assert plan(replace(host, guards={A: GUARDED}), {"mac": B}).steps[0].after.links == ("macvtap1",)
+
+
+def test_a_link_that_a_domain_has_for_another_nic_goes_to_that_one() -> None:
+    wrong = State(B, Guard(B), Guard(B), ("macvtap0", "macvtap1"))
+    planned = plan(host_with(wrong), {"mac": A}, {"mac": B}, guests={"guards[0]": "macvtap0"})
+    assert [step.after.links for step in planned.steps] == [("macvtap0",), ("macvtap1",)]
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
