@@ -104,10 +104,10 @@ class Listener:
         now = time.monotonic()
         key = (index, statement.address)
         if outgoing and statement.mac in nic.macs:
-            said = self._tentative if statement.tentative else self._claimed
+            statements = self._tentative if statement.tentative else self._claimed
             # A guest may claim any number of them.
-            if key in said or sum(of == index for of, _address in said) < MOST_ADDRESSES:
-                said[key] = now
+            if key in statements or sum(of == index for of, _address in statements) < MOST_ADDRESSES:
+                statements[key] = now
         elif statement.mac not in nic.macs and not statement.tentative and key in self._tentative:
             self._taken.add(key)
 

@@ -3,7 +3,7 @@
 """The adapter for what was once read and understood, so that it need not be again: a file that lasts until the boot.
 
 For each chain of a guard it has a digest of the rules, and the guard that these are of. For the file of stored guards
-it has the same. Whatever differs by a bit is read anew, and nothing but time is lost with the file.
+it has the same. Whatever differs by a bit is read again, and nothing but time is lost with the file.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def test_a_guest_that_answers_on_each_nic_for_all_its_addresses() -> None:
 
     both = {"192.0.2.7": CLAIMED, "192.0.2.8": CLAIMED}
     assert found() == [both, both]
-    said = seen(LEARNED, CLAIMED), Sighting(B, "192.0.2.8", LEARNED, CLAIMED, 1, "eth1")
-    assert found(*said) == [{"192.0.2.7": CONFIRMED}, {"192.0.2.8": CONFIRMED}]
+    claims = seen(LEARNED, CLAIMED), Sighting(B, "192.0.2.8", LEARNED, CLAIMED, 1, "eth1")
+    assert found(*claims) == [{"192.0.2.7": CONFIRMED}, {"192.0.2.8": CONFIRMED}]
 
 
 def test_an_address_that_follows_from_the_mac_address_is_first() -> None:
