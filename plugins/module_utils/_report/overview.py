@@ -44,7 +44,7 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
         "name": host.name,
         "segment": host.segment,
         "inspected": host.inspected,
-        "notes": [gap["reason"] for gap in gaps if gap["host"] == host.name],
+        "notes": [*(gap["reason"] for gap in gaps if gap["host"] == host.name), *_unknown(data)],
         "kernel": (found.get("kernel") or {}).get("kernel"),
         "libvirt": (found.get("libvirt") or {}).get("version"),
         "uplinks": _uplinks(host, found, rows),
@@ -55,6 +55,14 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
             not one["allowed"] and any(place["host"] == host.name for place in one["where"]) for one in conflicts
         ),
     }
+
+
+def _unknown(data: Values) -> t.Iterator[str]:
+    """Yield what could not be gathered: an empty column must not look as if there were nothing."""
+    for what, key in (("addresses", "guests"), ("guards", "guards")):
+        result = data.get(what) or {}
+        if key not in result and result.get("msg") and not result.get("skipped"):
+            yield f"its guests' {what} are not known: {str(result['msg']).strip().splitlines()[0]}"
 
 
 def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[str, t.Any]]:

@@ -93,6 +93,12 @@ def test_links_of_nobody_and_of_the_role() -> None:
     assert rows(declared(links=[{"name": "spare0", "state": "absent"}]), found()) == []
 
 
+def test_what_could_not_be_gathered_is_no_empty_column_without_a_word() -> None:
+    failed = {"msg": "python3-nftables is missing", "failed": False}
+    (host,) = of(declared(), found(web(iface(A))), guards=failed, addresses={"skipped": True})["hosts"]
+    assert host["notes"] == ["its guests' guards are not known: python3-nftables is missing"]
+
+
 def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
     whole = of(declared({"domain": "web1", "mac": A}), {"unreachable": True, "msg": "no route to host"})
     (host,) = whole["hosts"]
