@@ -59,6 +59,11 @@ class Hypervisor:
     def prefix(self) -> list[str]:
         return cells.enter(self.cell)
 
+    def macvtaps(self) -> list[tuple[str, int, str]]:
+        """Return name, index and MAC address of each macvtap link; its operational state may follow a second later."""
+        links = json.loads(self.run("ip", "-j", "link", "show", "type", "macvtap"))
+        return [(link["ifname"], link["ifindex"], link["address"]) for link in links if link]
+
     def run(self, *command: str, stdin: str = "") -> str:
         done = subprocess.run(
             [*self.prefix, *command], input=stdin, capture_output=True, text=True, check=False, timeout=60

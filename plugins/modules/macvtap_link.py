@@ -424,7 +424,7 @@ class _Stages:
         # Without a change it does not matter who holds a tap, or how the host is reached.
         held, reach = {}, Reach()
         if first.changed:
-            held, reach = holders.of(planner.disconnecting(first.steps)), self._monitor.observe()
+            held, reach = holders.of(planner.disconnecting(first.steps, links)), self._monitor.observe()
         return _Answers(resolved, warnings, links, first, held, reach)
 
     def plan(self, links: Links, known: _Answers) -> Plan[Link]:
@@ -458,7 +458,7 @@ class _Stages:
         if not self._params[ALLOW] and reachability.of_steps(some):
             refused = reachability.cuts(some, self._monitor.observe(), links, since=first)
         if back or not self._params["force"]:
-            held = holders.of(self._session.with_taps(planner.disconnecting(some)))
+            held = holders.of(self._session.with_taps(planner.disconnecting(some, links)))
             refused.update(planner.cuts(some, held, doubts=not back))
         return refused
 

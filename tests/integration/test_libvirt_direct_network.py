@@ -79,7 +79,7 @@ def test_running_guests_keep_what_they_have_and_get_the_rest_at_their_next_start
     hv = networks.hv
     ok(networks(name="lan", interfaces=["eth0", "up1"], portgroups=[{"name": "web"}]))
     start(hv, portgroup="web")
-    links = hv.run("ip", "-br", "link", "show", "type", "macvtap")
+    links = hv.macvtaps()
     other: Result = {"name": "lan", "mode": "private", "interfaces": ["up1"], "portgroups": [{"name": "db"}]}
     predicted = ok(networks(check=True, **other))
     done = ok(networks(**other))
@@ -87,7 +87,7 @@ def test_running_guests_keep_what_they_have_and_get_the_rest_at_their_next_start
     nic_of = {"network": "lan", "domain": "web1", "mac": A, "fields": ["mode", "interfaces"]}
     network = {"network": "lan", "domain": None, "mac": None, "fields": ["mode", "interfaces"]}
     assert done["restart_required"] == predicted["restart_required"] == [network, nic_of]
-    assert hv.run("ip", "-br", "link", "show", "type", "macvtap") == links
+    assert hv.macvtaps() == links
     # The uplink that the guest is on stays as long, because libvirt would keep its port for ever.
     assert networks.info()[0]["live"]["interfaces"] == ["eth0", "up1"]
     again = ok(networks(**other))

@@ -75,11 +75,11 @@ def test_what_a_guest_keeps_when_its_network_is_restarted_by_force(networks: Net
     ok(networks(name="lan", interfaces=["eth0"]))
     hv.define(domain("web1", nic_on(A)))
     hv.virsh("start", "web1")
-    links = hv.run("ip", "-br", "link", "show", "type", "macvtap")
+    links = hv.macvtaps()
     assert links
     done = ok(networks(name="lan", mode="private", force=True))
     assert impacts(done) == {"mode": "recreate"}
-    assert hv.run("ip", "-br", "link", "show", "type", "macvtap") == links
+    assert hv.macvtaps() == links
     assert done["restart_required"] == [{"network": "lan", "domain": "web1", "mac": A, "fields": ["mode"]}]
     # It still counts as a user, although its port is gone.
     networks.refused("is used by web1", name="lan", state="inactive")

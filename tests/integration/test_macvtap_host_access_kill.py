@@ -53,9 +53,8 @@ def ordinary(lan: Lan) -> list[str]:
 
 def shown(lan: Lan) -> list[str]:
     """What the shims are, but for what the kernel chooses."""
-    links = [
-        line.split()[0] + line.split()[1] for line in lan.host.ip("-br", "link", "show", "type", "macvlan").splitlines()
-    ]
+    there = json.loads(lan.host.ip("-j", "link", "show", "type", "macvlan"))
+    links = [link["ifname"] + str("UP" in link["flags"]) for link in there if link]
     addresses = [" ".join(line.split()[1:4]) for line in lan.host.ip("-4", "-o", "address").splitlines()]
     return sorted([*links, *addresses, *lan.host.ip("route").splitlines()])
 

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import subprocess
 import typing as t
 from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +80,19 @@ class Other:
         self._stack.close()
 
 
+class Reusing(Other):
+    """Something else that gets the device number of a link's tap as soon as that is gone, for a guest of its own."""
+
+    def act(self) -> None:
+        self.moment += 1
+        if self.name in self.namespace.names():
+            return
+        self._make("theirs0")
+        self.held = pathlib.Path(f"/dev/tap{self.theirs['theirs0']['ifindex']}")
+        self._stack.enter_context(self.held.open("rb+", buffering=0))
+        self.moment = -1
+
+
 class Interrupted:
     """The socket of a run, at which the other acts."""
 
@@ -98,9 +113,9 @@ def run(session: netlink.Session, wanted: t.Sequence[DesiredLink], other: Other)
     """Do what macvtap_link does, and return its error, "" if there is none."""
     names = {want.name for want in wanted}
 
-    def cut(steps: t.Sequence[Step[Link]], _links: Links, *, doubts: bool = True) -> dict[str, MacvtapError]:
+    def cut(steps: t.Sequence[Step[Link]], links: Links, *, doubts: bool = True) -> dict[str, MacvtapError]:
         other.looked = True
-        return planner.cuts(steps, holders.of(planner.disconnecting(steps)), doubts=doubts)
+        return planner.cuts(steps, holders.of(planner.disconnecting(steps, links)), doubts=doubts)
 
     def plan(links: Links, held: t.Mapping[str, t.Any]) -> Plan[Link]:
         planned = planner.plan(wanted, links)
@@ -169,3 +184,22 @@ def test_whatever_something_else_does_meanwhile(
             assert {k: v for k, v in after[index].items() if k not in own} == {
                 k: v for k, v in before[index].items() if k not in own
             }, failed
+
+
+def test_a_guest_on_another_link_does_not_hold_one_that_this_run_has_removed(netns_of_links: t.Any) -> None:
+    namespace = t.cast("Namespace", netns_of_links)
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(netns.entered(f"/run/netns/{namespace.name}"))
+        session = opened.enter_context(netlink.session())
+        for _try in range(50):
+            for name in namespace.names():
+                namespace.ip("link", "del", name)
+            namespace.run({"name": "mt0", "parent": "eth0", "mode": "bridge"})
+            tap = os.stat(f"/dev/tap{namespace.link('mt0')['ifindex']}").st_rdev
+            other = opened.enter_context(contextlib.closing(Reusing(namespace, 0, "", "mt0")))
+            assert run(session, [DesiredLink("mt0", parent="eth1")], other) == ""
+            assert namespace.link("mt0")["link"] == "eth1"
+            # Another link of the machine may get the number first.
+            if other.held and other.held.stat().st_rdev == tap:
+                return
+    pytest.fail("no link has got the device number of the one before")

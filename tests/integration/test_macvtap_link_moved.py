@@ -131,8 +131,9 @@ def test_a_guest_on_a_link_that_was_renamed_meanwhile_is_seen_on_the_way_back(ne
         tap = pathlib.Path(f"/dev/tap{netns.link('mt0')['ifindex']}")
         netns.ip("link", "set", "mt0", "name", "theirs0")
         with tap.open("rb+", buffering=0):
-            back = planner.undo(journal, session.observe({"mt0"}), session.lost, session.brought).steps
-            held = holders.of(session.with_taps(planner.disconnecting(back)))
+            links = session.observe({"mt0"})
+            back = planner.undo(journal, links, session.lost, session.brought).steps
+            held = holders.of(session.with_taps(planner.disconnecting(back, links)))
             refused = [str(error) for error in planner.cuts(back, held, doubts=False).values()]
             assert len(refused) == 1
             assert f"would disconnect pid {os.getpid()} " in refused[0]

@@ -158,21 +158,27 @@ def _open_devices(directory: str, desired: t.Collection[Device], *, look: bool) 
 
 
 def _is_left_over(process: int, descriptor: int, device: int) -> bool:
-    """Whether a descriptor is that of a tap whose link is gone; False if that is not known."""
+    """Whether a descriptor is that of a tap whose link is gone, or is closed by now; False if that is not known."""
     with contextlib.ExitStack() as opened, contextlib.suppress(OSError, AttributeError):
         pidfd = os.pidfd_open(process)
         opened.callback(os.close, pidfd)
         copy = _child.libc().syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
-        if copy < 0:
+        if copy >= 0:
+            opened.callback(os.close, copy)
+            if os.fstat(copy).st_rdev != device:
+                return True
+            try:
+                fcntl.ioctl(copy, _TUNGETIFF, bytes(_IFREQ_SIZE))
+            except OSError as exc:
+                return exc.errno == errno.ENOLINK
             return False
-        opened.callback(os.close, copy)
-        if os.fstat(copy).st_rdev != device:
-            return False
-        try:
-            fcntl.ioctl(copy, _TUNGETIFF, bytes(_IFREQ_SIZE))
-        except OSError as exc:
-            return exc.errno == errno.ENOLINK
-    return False
+    # Such a process often ends, and closes it, right now.
+    try:
+        return os.stat(f"/proc/{process}/fd/{descriptor}").st_rdev != device
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
 
 
 def _holder(directory: str) -> Holder:

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import rollback, validate
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import identity, rollback, validate
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.desired import desired_state
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import (
     DesiredLink,
@@ -115,9 +115,18 @@ def cuts(
     return found
 
 
-def disconnecting(steps: t.Iterable[Step[Link]]) -> dict[str, Link]:
-    """Return the links, by the steps' targets, of which a process that holds the tap would be disconnected."""
-    return {step.target: step.before for step in steps if step.before and _disconnecting_action(step)}
+def disconnecting(steps: t.Iterable[Step[Link]], links: Links) -> dict[str, Link]:
+    """Return the links, by the steps' targets, of which a process that holds the tap would be disconnected.
+
+    A link that is no longer among ``links`` disconnects nobody: the device number of its tap may be another link's by
+    now, in any network namespace.
+    """
+    there = identity.by_index(links)
+    return {
+        step.target: step.before
+        for step in steps
+        if step.before and _disconnecting_action(step) and identity.find(step.before, there)
+    }
 
 
 def _disconnecting_action(step: Step[Link]) -> str:

@@ -93,8 +93,11 @@ def test_a_change_in_place_cuts_nobody_off() -> None:
 
 def test_holders_are_looked_for_of_links_that_are_cut_off_alone() -> None:
     steps = [planner.step_between(MT0, after) for after in (None, replace(MT0, up=False), replace(MT0, mtu=1400))]
-    assert [planner.disconnecting([step]) for step in steps] == [{"mt0": MT0}, {"mt0": MT0}, {}]
-    assert planner.disconnecting([planner.step_between(None, NEW0)]) == {}
+    assert [planner.disconnecting([step], host(MT0)) for step in steps] == [{"mt0": MT0}, {"mt0": MT0}, {}]
+    assert planner.disconnecting([planner.step_between(None, NEW0)], host(MT0)) == {}
+    # Others may have the device number of what is gone, or was made again.
+    again = replace(MT0, index=MT0.index + 1)
+    assert [planner.disconnecting(steps, host(*there)) for there in ((), (again,))] == [{}, {}]
 
 
 @pytest.mark.parametrize(
