@@ -18,10 +18,17 @@ pytestmark = direct_iface.MARKS
 D = "52:54:00:00:00:0d"
 HOOKS, FILES = "/etc/libvirt/hooks/qemu.d", "/etc/linuxvirt-macvtap"
 _NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
+_POLICIES = (
+    f'import socket, sys; sys.dont_write_bytecode = True; sys.path.insert(0, "{FILES}"); '
+    "import checksum_program as made, checksums; "
+    'on = checksums.Links(made.PREFIX, {one: made.name(one) for one in ("drop", "count")}, made.compiler); '
+    'print([on.policy(index) for index, name in socket.if_nameindex() if name.startswith("macvtap")])'
+)
 # What is there when libvirt has called all hooks before it starts a guest.
 _LOG = f"""#!/bin/sh
 [ "$2 $3" = "start begin" ] || exit 0
 ip -o link show type macvtap >/run/at-start
+{PYTHON} -c '{_POLICIES}' >>/run/at-start
 {PYTHON} -c '{_NFT}' 'list table netdev linuxvirt_macvtap' >>/run/at-start
 """
 
@@ -62,10 +69,11 @@ def guards(hv: Hypervisor) -> t.Iterator[Guards]:
 
 def test_a_guard_is_there_before_its_guest_is(hv: Hypervisor, guards: Guards) -> None:
     hv.virsh("start", "web1")
-    link, *_table = before = hv.run("cat", "/run/at-start").splitlines()
+    link, policies, *_table = before = hv.run("cat", "/run/at-start").splitlines()
     # Nothing gets through a link that is down, and QEMU does not run yet.
     assert "<BROADCAST,MULTICAST>" in link
     assert f"jump guard_{A.replace(':', '')}" in "\n".join(before)
+    assert policies == "['drop']"
     (name,) = guards.links()[A]
     assert name in link
     assert guards.run(domain="web1", mac=A, addresses=["192.0.2.10"])["changed"] is False
@@ -153,7 +161,7 @@ def test_the_last_guard_takes_all_files_with_it(hv: Hypervisor, guards: Guards) 
     guards.run(mac=A, state="absent")
     hv.run("rm", "-f", f"{HOOKS}/z-log")
     paths = ["/etc/libvirt/hooks", "/etc/udev/rules.d", "/etc/systemd/system", FILES]
-    assert hv.run("sh", "-c", f"find {' '.join(paths)} -name '*guard*' 2>/dev/null; true") == ""
+    assert hv.run("sh", "-c", f"find {' '.join(paths)} -name '*guard*' 2>/dev/null; ls -A {FILES} || true") == ""
     assert guards.nft("list table netdev linuxvirt_macvtap").strip() in ("", "table netdev linuxvirt_macvtap {\n}")
 
 
@@ -192,7 +200,7 @@ def test_a_file_that_cannot_be_written_takes_the_rules_back(hv: Hypervisor, guar
         "    real(path, *values, **named)\n"
         "_files.write = write\n"
     )
-    declared = {"guards": [{"mac": A, "rate": 7}, {"mac": B}]}
+    declared = {"guards": [{"mac": A, "policy": "count"}, {"mac": B}]}
     failed = run_module("macvtap_guard", declared, prefix=hv.prefix, patch=patch)
     assert failed["msg"] == "the disk is full. The host is as it was before"
     assert guards.links() == before
