@@ -23,9 +23,9 @@ if t.TYPE_CHECKING:
 
 pytestmark = ROOT_ONLY
 _OWN, _LARGE = [f"own {name}" for name in HONEST], [f"large {name}" for name in SEGMENTED]
-_TAKE_OFF = (
-    "import socket; from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader; "
-    "loader.programs().take_off(socket.if_nametoindex('macvtap0'))"
+_PROGRAMS = (
+    "import socket, sys; from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader; "
+    "getattr(loader.programs(), sys.argv[1])(socket.if_nametoindex('macvtap0'), *sys.argv[2:])"
 )
 
 
@@ -41,6 +41,12 @@ def _netns() -> t.Iterator[namespaces.Namespace]:
 def guest(_netns: namespaces.Namespace, request: pytest.FixtureRequest) -> t.Iterator[Guarded]:
     with guarded.links(_netns, getattr(request, "param", "bridge")) as made:
         yield made
+
+
+def programs(guest: Guarded, *words: str) -> subprocess.Popen[bytes]:
+    """Let another process change what is on the link."""
+    command = [*guest.netns.prefix, sys.executable, "-c", _PROGRAMS, *words]
+    return subprocess.Popen(command, env=module_environment())
 
 
 def forged(guest: Guarded, *names: str) -> list[str]:
@@ -87,12 +93,23 @@ def test_what_would_be_dropped_is_counted_first(guest: Guarded) -> None:
 
 def test_what_others_take_off_is_restored(guest: Guarded) -> None:
     guest.run(addresses=ADDRESSES)
-    command = [*guest.netns.prefix, sys.executable, "-c", _TAKE_OFF]
-    subprocess.run(command, check=True, env=module_environment())
+    assert programs(guest, "take_off").wait() == 0
     assert forged(guest, "arp") == ["arp"]
     assert guest.info()["links"] == []
     assert [one["field"] for one in guest.run(addresses=ADDRESSES)["changes"]] == ["links"]
     assert forged(guest, "arp") == []
+
+
+def test_several_at_once_put_one_on(guest: Guarded) -> None:
+    """As libvirt's hook and udev do when a guest starts."""
+    guest.run(addresses=ADDRESSES, policy="count")
+    assert programs(guest, "take_off").wait() == 0
+    processes = [programs(guest, "put_on", "count") for _number in range(5)]
+    assert [one.wait() for one in processes] == [0] * 5
+    # Two of them would count each frame twice.
+    assert forged(guest, "arp", "ip4-source") == ["arp", "ip4-source"]
+    assert guest.counted() == {"checksum": 2}
+    assert guest.run(addresses=ADDRESSES, policy="count")["changed"] is False
 
 
 def test_other_links_are_not_affected(guest: Guarded) -> None:

@@ -26,11 +26,16 @@ _ARRAY, _SCHED_CLS, _TCX_EGRESS = 2, 3, 47
 _SYSCALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 # As many programs as are looked at on one link, those of others among them.
 _MOST = 64
+_ATTEMPTS = 100
 
 
 class Counted(t.NamedTuple):
     packets: int
     bytes: int
+
+
+class _StaleError(OSError):
+    """Others have changed the programs on a link meanwhile."""
 
 
 class Links:
@@ -50,25 +55,38 @@ class Links:
         self._program: t.Callable[[str, int], bytes] | None = None
 
     def policy(self, index: int) -> str | None:
-        """Return the policy of the program on a link, None if it has none of this version, or is gone.
+        """Return the policy of the program on a link, None if it has not just one of this version, or is gone.
 
         :raises OSError: the kernel has no such programs.
         """
+        return self._policy(self._on(index)[0])
+
+    def _policy(self, programs: t.Mapping[int, str]) -> str | None:
         policies = {one: policy for policy, one in self._names.items()}
-        return next((policies[one] for one in self._on(index).values() if one in policies), None)
+        return policies.get(*programs.values()) if len(programs) == 1 else None
 
     def put_on(self, index: int, policy: str) -> None:
-        """Put the program on a link, in place of whatever program of this collection's.
+        """Put the program on a link if it is not there, in place of whatever program of this collection's.
 
         :raises OSError: the kernel refuses it. :raises ValueError: it lacks what is needed.
         """
-        former = self._on(index)
-        with _file(self.load(policy)) as new, _link_may_be_gone():
-            _bpf(_PROG_ATTACH, struct.pack("=IIIIII8x", index, new, _TCX_EGRESS, 0, 0, 0))
-        self._remove(index, former)
+        for _attempt in range(_ATTEMPTS):
+            former, revision = self._on(index)
+            if self._policy(former) == policy:
+                return
+            # libvirt's hook, udev and a task may do this at the same time: not if something has changed meanwhile.
+            with _file(self.load(policy)) as new:
+                try:
+                    with _link_may_be_gone():
+                        _bpf(_PROG_ATTACH, struct.pack("=IIIIIIQ", index, new, _TCX_EGRESS, 0, 0, 0, revision))
+                except _StaleError:
+                    continue
+            self._remove(index, former)
+            return
+        raise OSError(errno.ESTALE, "the programs on the link change all the time")
 
     def take_off(self, index: int) -> None:
-        self._remove(index, self._on(index))
+        self._remove(index, self._on(index)[0])
 
     def load(self, policy: str) -> int:
         """Load the program, and return its file. It goes if it is not attached.
@@ -89,23 +107,29 @@ class Links:
     def counted(self, index: int) -> Counted:
         """Return what the program on a link has dropped or counted."""
         found = [Counted(0, 0)]
-        for number in self._on(index):
-            with _file(_by_number(_PROG_FD, number)) as file:
+        for number in self._on(index)[0]:
+            with contextlib.suppress(FileNotFoundError), _file(_by_number(_PROG_FD, number)) as file:
                 maps = (ctypes.c_uint32 * 1)()
                 _info(file, struct.pack("=52xIQ", 1, ctypes.addressof(maps)))
-            with _file(_by_number(_MAP_FD, maps[0])) as file:
-                key, value = ctypes.c_uint32(0), (ctypes.c_uint64 * 2)()
-                _bpf(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", file, ctypes.addressof(key), ctypes.addressof(value), 0))
-                found.append(Counted(*value))
+                with _file(_by_number(_MAP_FD, maps[0])) as counters:
+                    key, value = ctypes.c_uint32(0), (ctypes.c_uint64 * 2)()
+                    places = (ctypes.addressof(key), ctypes.addressof(value))
+                    _bpf(_MAP_LOOKUP, struct.pack("=IxxxxQQQ", counters, *places, 0))
+                    found.append(Counted(*value))
         return Counted(*map(sum, zip(*found)))
 
-    def _on(self, index: int) -> dict[int, str]:
-        """Return the names of this collection's programs on a link, by number."""
+    def _on(self, index: int) -> tuple[dict[int, str], int]:
+        """Return the names of this collection's programs on a link, by number, and the revision of all on it."""
         numbers = (ctypes.c_uint32 * _MOST)()
         query = struct.pack("=IIIIQI36x", index, _TCX_EGRESS, 0, 0, ctypes.addressof(numbers), _MOST)
-        count = 0
-        with _link_may_be_gone():
-            (count,) = struct.unpack_from("=I", _bpf_buffer(_PROG_QUERY, query), 24)
+        count = revision = 0
+        try:
+            with _link_may_be_gone():
+                count, revision = struct.unpack("=24xI28xQ", _bpf_buffer(_PROG_QUERY, query))
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise OSError(exc.errno, "its kernel has no tcx, which Linux has from 6.6 on") from exc
+            raise
         found = {}
         for number in numbers[:count]:
             # It may be gone by now.
@@ -113,7 +137,7 @@ class Links:
                 text = _info(file, bytes(80))[64:80].rstrip(b"\0").decode()
                 if text.startswith(self._prefix):
                     found[number] = text
-        return found
+        return found, revision
 
     def _remove(self, index: int, numbers: t.Iterable[int]) -> None:
         for number in numbers:
@@ -129,9 +153,7 @@ def why_not(exc: Exception) -> str:
     """Return why the kernel does not take the program, by the error of any method of :class:`Links`."""
     if isinstance(exc, FileNotFoundError):
         return f"its kernel has no {BTF} (CONFIG_DEBUG_INFO_BTF)"
-    if isinstance(exc, OSError) and exc.errno in (errno.EINVAL, errno.ENOSYS):
-        return "its kernel has no tcx, which Linux has from 6.6 on"
-    return str(exc)
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)
 
 
 @contextlib.contextmanager
@@ -174,10 +196,12 @@ def _bpf_buffer(command: int, attributes: bytes) -> bytes:
 def _call(command: int, buffer: t.Any) -> int:
     number = _SYSCALLS.get(os.uname().machine)
     if number is None or struct.calcsize("P") != 8:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        raise OSError(errno.ENOSYS, f"the programs do not know {os.uname().machine}")
     found = int(_libc().syscall(number, command, ctypes.byref(buffer), len(buffer)))
     if found < 0:
         error = ctypes.get_errno()
+        if error == errno.ESTALE:
+            raise _StaleError(error, os.strerror(error))
         raise OSError(error, os.strerror(error))
     return found
 
