@@ -14,6 +14,7 @@ and python3-nftables alone. The module itself carries out its plans by the same 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -103,9 +104,13 @@ class Loader:
         self._guards = guards
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
-        self._programs = programs()
         # Why places of checksums are not checked, "" if they are.
         self.unchecked = ""
+
+    @functools.cached_property
+    def _programs(self) -> checksums.Links:
+        # Not before the rules are loaded, for which a guest may be waiting already.
+        return programs()
 
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
