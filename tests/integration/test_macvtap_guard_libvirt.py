@@ -7,9 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import direct_iface
+import guest_checksums
+import guest_frames
 import pytest
 from direct_iface import A, B, C
-from support import PYTHON, run_module
+from guest_traffic import streaming
+from support import PYTHON, run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -205,3 +208,57 @@ def test_a_file_that_cannot_be_written_takes_the_rules_back(hv: Hypervisor, guar
     assert failed["msg"] == "the disk is full. The host is as it was before"
     assert guards.links() == before
     assert guards.nft("list table netdev linuxvirt_macvtap") == rules
+
+
+LAN = """
+ip link add lan9 type bridge
+ip address add 192.0.2.1/24 dev lan9
+ip link add up9 type veth peer name far9
+ip link set far9 master lan9
+for link in lan9 up9 far9; do ip link set $link up; done
+"""
+CONFIGURE = """
+nic=$(grep -l $0 /sys/class/net/*/address | cut -d / -f 5)
+until [ -e /run/nic/$nic.* ]; do sleep 0.1; done
+kill $(cat /run/nic/$nic.*)
+ip address add $1/24 dev $nic
+nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &
+echo $nic
+"""
+# A packet socket with struct virtio_net_hdr, as root in the guest has it.
+FORGE = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+    sock.setsockopt(263, 15, 1)
+    sock.bind((sys.argv[1], 0))
+    for text in sys.argv[2:]:
+        sock.send(bytes.fromhex(text))
+"""
+
+
+def test_a_guest_has_its_own_checksums_written_and_no_others(hv: Hypervisor, guards: Guards) -> None:
+    mac, names = guest_frames.MAC, ("arp", "ip4-source", "dhcp-server", "nd-advert")
+    hv.run("sh", "-c", LAN)
+    try:
+        hv.run(PYTHON, guest_checksums.__file__, "software", "up9")
+        hv.define_guest("web9", direct_iface.nic(mac, "up9"))
+        guards.run(mac=mac, addresses=[guest_frames.IP4, guest_frames.IP6])
+        hv.virsh("start", "web9")
+        nic = hv.in_guest("web9", "sh", "-c", CONFIGURE, mac, guest_frames.IP4).strip()
+        with streaming(hv.prefix, guest_frames.IP4, 7):
+            late = [guest_checksums.FORGED[name] for name in names]
+            hv.in_guest(
+                "web9", "python3", "-I", "-S", "-c", FORGE, nic, *((one.header + one.frame).hex() for one in late)
+            )
+
+        def counted() -> dict[str, int]:
+            (found,) = direct_iface.ok(run_module("macvtap_guard_info", {"macs": [mac]}, prefix=hv.prefix))["guards"]
+            return {kind: one["packets"] for kind, one in found["counters"].items()}
+
+        # QEMU may be late.
+        assert until(lambda: counted()["checksum"] == len(names))
+        assert sum(counted().values()) == len(names)
+    finally:
+        hv.clear()
+        hv.run("sh", "-c", "for link in lan9 up9; do ip link del $link; done")
+        guards.run(mac=mac, state="absent")
