@@ -13,6 +13,9 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _lock, _plan, _signals, _values
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 
+# The options of a module and their rules: arguments of AnsibleModule, of which "argument_spec" is one.
+Specification = t.Mapping[str, t.Any]
+
 
 class Module(AnsibleModule):
     """An AnsibleModule that accepts for options of type int only what ``_values.whole`` accepts."""
