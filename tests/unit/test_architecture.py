@@ -29,16 +29,25 @@ PLANNERS = (
     "*.vlan_validate *.vlan_warnings *.undo *.reachability *.routing *.desired *.choose_backend *.link_modes",
     "*.choice *.judge *.support *.blockers *.hints *.assignment *.selection *.resolution *.sharing *.multicast",
     "*.states *.impact *.merging *.declare *.auto *.sources *.disruptions *.network_validate *.report *.inspection",
-    "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions",
+    "_fleet.* _report.* _plan *.pausing *.rollback_warnings *.waiting *.questions *.prediction",
     "_addresses.guests _addresses.options _addresses.ways",
 )
 
 # Glue that modules share: it queries a host, and decides by the answer.
-GLUE = ("_reflective_relay.ask", "_domains.run", "_networks.run", "_addresses.run", "_guard.around", "_runs.*")
+GLUE = (
+    "_reflective_relay.ask",
+    "_domains.run",
+    "_networks.run",
+    "_addresses.run",
+    "_guard.around",
+    "_runs.*",
+    "_host_plan.run",
+)
 
 # The floors from top to bottom. A package imports only packages of lower floors and the core: all files outside of
 # packages.
 LAYERS = (
+    ("_host_plan",),
     ("_report", "_runs"),
     ("_fleet", "_addresses"),
     ("_domains", "_dhcp"),
