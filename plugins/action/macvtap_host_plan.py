@@ -62,7 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         tags = {stage.name: stage.tag for stage in stages}
         unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
         unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]
-        planned = result.get("stages", [])
+        planned = [_with_own_paths(n, stage) for n, stage in enumerate(result.get("stages", []))]
         to_do = [*result.get("to_do", ()), *(one["name"] for one in unknown)]
         result["warnings"] = [*result.get("warnings", ()), *(text for one in planned for text in one["warnings"])]
         result.update(stages=[*planned, *unknown], to_do=to_do)
@@ -71,6 +71,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             # The roles show what is wrong.
             run |= {stage.tag for stage in stages} | {"kernel"}
         result["roles"] = role_stages.needed(run)
+
+
+def _with_own_paths(number: int, stage: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a stage whose error has the path of the role's task, which the user has not written as a stage."""
+    error = stage["error"] and stage["error"].replace(f"stages[{number}].options.", "")
+    return {**stage, "error": error}
 
 
 def _unknown(name: str, module: str | None, error: str | None) -> dict[str, t.Any]:
