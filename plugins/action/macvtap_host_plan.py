@@ -19,7 +19,7 @@ _MODULE = "linuxvirt.macvtap.macvtap_host_plan"
 Result = t.Dict[str, t.Any]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Runs the module with the stages of the roles, unless the task has stages itself."""
 
     _requires_connection = True
