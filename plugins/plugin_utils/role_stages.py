@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 
 _COLLECTION = pathlib.Path(__file__).resolve().parents[2]
@@ -99,7 +100,9 @@ class Reader:
         return {tag: error for tag, error in found.items() if error}
 
     def _invalid(self, role: str) -> str:
-        options = self._load(role, "meta", "argument_specs")["argument_specs"]["main"].get("options", {})
+        text = (_COLLECTION / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
+        # Without Ansible's loader, which marks every text as a template: these are none.
+        options = yaml_load(text)["argument_specs"]["main"].get("options", {})
         try:
             given = self._templar.template({name: self._variables[name] for name in options if name in self._variables})
         except AnsibleError as exc:
@@ -161,9 +164,10 @@ class Reader:
         if not file.exists():
             return {}
         try:
-            return self._loader.load_from_file(str(file), cache="none", trusted_as_template=True)
+            # Unsafe means that what was read is not copied.
+            return self._loader.load_from_file(str(file), cache="none", unsafe=True, trusted_as_template=True)
         except TypeError:  # before ansible-core 2.19
-            return self._loader.load_from_file(str(file), cache="none")
+            return self._loader.load_from_file(str(file), cache="none", unsafe=True)
 
 
 def needed(to_do: t.Collection[str]) -> list[str]:
