@@ -20,6 +20,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import ne
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 
 
 def body(module: _glue.Module) -> dict[str, t.Any]:
@@ -69,11 +70,4 @@ def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
     return None
 
 
-SPECIFICATION: _glue.Specification = {
-    "argument_spec": {
-        **_glue.shared("uri"),
-        "timeout": {"type": "int", "default": 0},
-        "relay": {"type": "list", "elements": "str", "default": []},
-        "relay_vepa": {"type": "bool", "default": False},
-    },
-}
+SPECIFICATION: _glue.Specification = {"argument_spec": OPTIONS}
