@@ -10,7 +10,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue, _t
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, below
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_plan import modules, prediction
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_plan.model import NETWORKS, VLANS, Outcome, Stage
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs import macvtap_host_info
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 
 # The lists of what is removed only when nothing is on it.
 _REMOVED = {NETWORKS: "networks", VLANS: "vlans"}
@@ -30,7 +30,7 @@ SPECIFICATION: _glue.Specification = {
             },
         },
         "host": {"type": "bool", "default": False},
-        **macvtap_host_info.SPECIFICATION["argument_spec"],
+        **OPTIONS,
     },
 }
 
@@ -39,20 +39,26 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     stages = module.params["stages"]
     _check_names(stages)
     # First, because it may wait until guests have released NICs.
-    host = macvtap_host_info.body(module) if module.params["host"] else None
+    host = _host(module) if module.params["host"] else {}
     planned: list[dict[str, t.Any]] = []
     outcomes: list[Outcome] = []
     for index, given in enumerate(stages):
         result, outcome = _planned(module, given, f"stages[{index}].options", outcomes)
         planned.append({"name": given["name"], "module": given["module"], **result})
         outcomes.append(outcome)
-    found = {name: value for name, value in host.items() if name != "changed"} if host is not None else None
     return {
         "changed": False,
         "stages": planned,
         "to_do": [one["name"] for one in planned if _is_to_do(one)],
-        **({"host": found} if found is not None else {}),
+        **host,
     }
+
+
+def _host(module: _glue.Module) -> dict[str, t.Any]:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs import macvtap_host_info
+
+    found = macvtap_host_info.body(module)
+    return {"host": {name: value for name, value in found.items() if name != "changed"}}
 
 
 def _check_names(stages: t.Iterable[t.Mapping[str, t.Any]]) -> None:

@@ -27,6 +27,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table impor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host as persistence
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner as persistence_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 
 
 def body(module: _glue.Module) -> dict[str, t.Any]:
@@ -92,11 +93,4 @@ def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
     return None
 
 
-SPECIFICATION: _glue.Specification = {
-    "argument_spec": {
-        **_glue.shared("uri"),
-        "timeout": {"type": "int", "default": 0},
-        "relay": {"type": "list", "elements": "str", "default": []},
-        "relay_vepa": {"type": "bool", "default": False},
-    },
-}
+SPECIFICATION: _glue.Specification = {"argument_spec": OPTIONS}
