@@ -77,7 +77,7 @@ class Links:
             # libvirt's hook, udev and a task may do this at the same time: not if something has changed meanwhile.
             with _file(self.load(policy)) as new:
                 try:
-                    with _link_may_be_gone():
+                    with _may_be_gone():
                         _bpf(_PROG_ATTACH, struct.pack("=IIIIIIQ", index, new, _TCX_EGRESS, 0, 0, 0, revision))
                 except _StaleError:
                     continue
@@ -108,7 +108,7 @@ class Links:
         """Return what the program on a link has dropped or counted."""
         found = [Counted(0, 0)]
         for number in self._on(index)[0]:
-            with contextlib.suppress(FileNotFoundError), _file(_by_number(_PROG_FD, number)) as file:
+            with _may_be_gone(), _file(_by_number(_PROG_FD, number)) as file:
                 maps = (ctypes.c_uint32 * 1)()
                 _info(file, struct.pack("=52xIQ", 1, ctypes.addressof(maps)))
                 with _file(_by_number(_MAP_FD, maps[0])) as counters:
@@ -124,7 +124,7 @@ class Links:
         query = struct.pack("=IIIIQI36x", index, _TCX_EGRESS, 0, 0, ctypes.addressof(numbers), _MOST)
         count = revision = 0
         try:
-            with _link_may_be_gone():
+            with _may_be_gone():
                 count, revision = struct.unpack("=24xI28xQ", _bpf_buffer(_PROG_QUERY, query))
         except OSError as exc:
             if exc.errno == errno.EINVAL:
@@ -132,8 +132,7 @@ class Links:
             raise
         found = {}
         for number in numbers[:count]:
-            # It may be gone by now.
-            with contextlib.suppress(FileNotFoundError), _file(_by_number(_PROG_FD, number)) as file:
+            with _may_be_gone(), _file(_by_number(_PROG_FD, number)) as file:
                 text = _info(file, bytes(80))[64:80].rstrip(b"\0").decode()
                 if text.startswith(self._prefix):
                     found[number] = text
@@ -141,11 +140,7 @@ class Links:
 
     def _remove(self, index: int, numbers: t.Iterable[int]) -> None:
         for number in numbers:
-            with (
-                contextlib.suppress(FileNotFoundError),
-                _file(_by_number(_PROG_FD, number)) as file,
-                _link_may_be_gone(),
-            ):
+            with _may_be_gone(), _file(_by_number(_PROG_FD, number)) as file:
                 _bpf(_PROG_DETACH, struct.pack("=IIIIII8x", index, file, _TCX_EGRESS, 0, 0, 0))
 
 
@@ -157,11 +152,12 @@ def why_not(exc: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _link_may_be_gone() -> t.Iterator[None]:
+def _may_be_gone() -> t.Iterator[None]:
+    """Let a link or a program be gone by now."""
     try:
         yield
     except OSError as exc:
-        if exc.errno != errno.ENODEV:
+        if exc.errno not in (errno.ENODEV, errno.ENOENT):
             raise
 
 
