@@ -84,3 +84,22 @@ def test_the_host_is_looked_at(python: str) -> None:
 
 def test_the_kernel_is_judged(python: str) -> None:
     assert run_module("kernel_macvtap_check", {}, python=python)["supported"]
+
+
+def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) -> None:
+    shim = {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250"]}
+    stages = {
+        "kernel_macvtap_check": {},
+        "macvtap_persistence": {"name": "mt0", "parent": "eth0"},
+        "vlan_link": {"id": 7, "parent": "eth0", "state": "absent"},
+        "macvtap_link": {"name": "mt0", "parent": "eth0", "mtu": "1400"},
+        "macvtap_host_access": shim,
+        "macvtap_guard": {"guards": [{"mac": "bad"}]},
+    }
+    given = [{"name": name, "module": name, "options": options} for name, options in stages.items()]
+    result = netns.run({"stages": given}, module="macvtap_host_plan", python=python)
+    found = {one["name"]: one["error"] or len(one["changes"]) for one in result["stages"]}
+    error = found.pop("macvtap_guard")
+    assert error.startswith("stages[5].options.guards[0].mac: 'bad' is not a MAC address"), error
+    assert found.pop("macvtap_persistence") >= 0
+    assert found == {"kernel_macvtap_check": 0, "vlan_link": 0, "macvtap_link": 1, "macvtap_host_access": 1}

@@ -73,10 +73,14 @@ def raising(error: BaseException) -> t.Callable[[], Result]:
 def test_a_stage_with_nothing_to_do(host: Modules) -> None:
     host.acts[LINKS] = lambda: {"restart_required": [], "diff": [], "links": [{"name": "mt0"}], "warnings": ("w",)}
     nothing = {"changed": False, "changes": [], "warnings": ["w"], "error": None, "skipped": None}
-    assert plan(("links", LINKS, None)) == {
+    result = plan(("links", LINKS, {"mtu": 1400}), ("others", LINKS, None))
+    stages = [{"name": name, "module": LINKS} for name in ("links", "others")]
+    assert result == {
         "changed": False,
-        "stages": [{"name": "links", "module": LINKS, **nothing}],
+        "stages": [{**stage, **nothing} for stage in stages],
         "to_do": [],
+        # The declaration is not returned.
+        "invocation": {"module_args": {"host": False, "stages": stages}},
     }
     assert host.seen[0][1]["state"] == "up"
 
