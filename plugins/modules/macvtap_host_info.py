@@ -416,6 +416,33 @@ domains:
         - mac: "52:54:00:10:00:01"
           stored: {type: direct, origin: null, source: eth0, mode: bridge, model: virtio}
           live:
+written:
+  description: The links that M(linuxvirt.macvtap.macvtap_persistence) has written to be created at boot.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(macvlan) or V(vlan). V(null) if it was written by an earlier version.
+      type: str
+      returned: always
+  sample:
+    - {name: host0, kind: macvlan}
+guards:
+  description:
+    - The guards, as C(guards) of M(linuxvirt.macvtap.macvtap_guard). V(null) if they cannot be read, because
+      python3-nftables is missing, or because this is not root.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - mac: "52:54:00:00:0a:01"
+      links: [macvtap0]
+      policy: drop
 """
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue

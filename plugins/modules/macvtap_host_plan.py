@@ -32,6 +32,8 @@ options:
   stages:
     description:
       - The modules with their options, in the order in which they would be run.
+      - If a task does not set this, they are those that the collection's roles run for the host's variables, with the
+        tags of the run. Set an empty list to plan none.
       - A stage is skipped if it may depend on what an earlier stage has not changed yet. After a
         M(linuxvirt.macvtap.vlan_link) that would create links, these modules are skipped.
         M(linuxvirt.macvtap.vlan_link), M(linuxvirt.macvtap.macvtap_link),
@@ -43,7 +45,7 @@ options:
         stage was skipped. The same holds for networks and M(linuxvirt.macvtap.libvirt_direct_iface).
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       name:
         description: A name for the stage, by which the results refer to it. No two stages have the same.
@@ -203,11 +205,24 @@ to_do:
   type: list
   elements: str
   sample: [links]
-host:
-  description: The state of the host, as M(linuxvirt.macvtap.macvtap_host_info) returns it.
+roles:
+  description: The tags of the roles that have something to do, or depend on one that has.
+  returned: if O(stages) is not set
+  type: list
+  elements: str
+  sample: [links, networks, domains, host_access]
+differences:
+  description: How the host differs from what is declared, in one line. Empty if it does not.
+  returned: always
+  type: str
+  sample: "mt1 mode: bridge → private"
+fleet:
+  description:
+    - The host's variables of this collection, and its state as M(linuxvirt.macvtap.macvtap_host_info) returns it. It is
+      JSON text for P(linuxvirt.macvtap.fleet_conflicts#filter).
   returned: with O(host=true)
-  type: dict
-  sample: {links: [], connections: [], domains: []}
+  type: str
+  sample: '{"found": {"links": []}, "declared": {"macvtap_uplink": "eth0"}, "names": ["macvtap_uplink"]}'
 """
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue

@@ -22,7 +22,7 @@ SPECIFICATION: _glue.Specification = {
         "stages": {
             "type": "list",
             "elements": "dict",
-            "required": True,
+            "default": [],
             "options": {
                 "name": {"type": "str", "required": True},
                 "module": {"type": "str", "required": True, "choices": list(modules.NAMES)},

@@ -12,6 +12,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner as guard_planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
@@ -19,6 +23,9 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import s
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink, sriov
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import host as persistence
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._persistence import planner as persistence_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_options import OPTIONS
 
@@ -42,7 +49,23 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         "libvirt": libvirt,
         "networks": None if networks is None else report.networks(networks),
         "domains": report.domains(domains),
+        "written": _written(),
+        "guards": _guards(),
     }
+
+
+def _written() -> list[dict[str, t.Any]]:
+    """Return the links that are created at boot, by name, from what macvtap_persistence wrote."""
+    written = persistence_planner.written_of(persistence.ours("/").values())
+    return [{"name": name, "kind": one.kind or None} for name, one in sorted(written.items())]
+
+
+def _guards() -> list[dict[str, t.Any]] | None:
+    """Return all guards, None if they cannot be read: the library is missing, or this is not root."""
+    with contextlib.suppress(MacvtapError), contextlib.closing(Table()) as table:
+        host = Guards(table, Installer(), known=Known(keeps=False)).observe()
+        return [guard_planner.report(state) for _mac, state in sorted(host.guards.items())]
+    return None
 
 
 def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
