@@ -88,7 +88,7 @@ def test_the_kernel_is_judged(python: str) -> None:
 
 def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) -> None:
     shim = {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250"]}
-    stages = {
+    stages: dict[str, t.Any] = {
         "kernel_macvtap_check": {},
         "macvtap_persistence": {"name": "mt0", "parent": "eth0"},
         "vlan_link": {"id": 7, "parent": "eth0", "state": "absent"},
@@ -98,8 +98,7 @@ def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) 
     }
     given = [{"name": name, "module": name, "options": options} for name, options in stages.items()]
     result = netns.run({"stages": given}, module="macvtap_host_plan", python=python)
-    found = {one["name"]: one["error"] or len(one["changes"]) for one in result["stages"]}
-    error = found.pop("macvtap_guard")
-    assert error.startswith("stages[5].options.guards[0].mac: 'bad' is not a MAC address"), error
-    assert found.pop("macvtap_persistence") >= 0
-    assert found == {"kernel_macvtap_check": 0, "vlan_link": 0, "macvtap_link": 1, "macvtap_host_access": 1}
+    (*found, refused) = result["stages"]
+    assert refused["error"].startswith("stages[5].options.guards[0].mac: 'bad' is not a MAC address"), refused
+    assert [(one["module"], one["error"]) for one in found if one["error"]] == []
+    assert {one["name"] for one in found if one["changes"]} >= {"macvtap_link", "macvtap_host_access"}
