@@ -171,7 +171,7 @@ options:
         of a guest, and when C(nftables.service) is reloaded.
       - Whatever loads them is restored if it was removed or changed. The result is then changed, without a change of a
         guard.
-      - With V(false) they last until the link, or the table, is removed.
+      - With V(false) they last until the link is removed or renamed, or the table is removed.
     type: bool
     default: true
   nic_required:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, model, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, model, parsing, rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
@@ -49,6 +49,7 @@ class Guards:
         self.snapshot = Snapshot(-1, frozenset(), frozenset(), {}, frozenset())
         self.warnings: list[str] = []
         self._observed = Host({}, {})
+        self._records = guard_links.known({})
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
@@ -57,9 +58,13 @@ class Guards:
         links = _links()
         asked = self._asked_chains(links)
         self.snapshot = self._table.snapshot(asked)
-        bindings = tuple(one for name in self.snapshot.rules for one in self._binding(name))
+        self._records = guard_links.known({one.name: one.index for one in links.values()})
+        self.warnings += [one for one in self._records.warnings if one not in self.warnings]
+        found = [one for name in self.snapshot.rules for one in self._binding(name)]
+        bindings = tuple(one for one in found if one.link not in self._records.replaced)
         stored = self._stored_guards()
-        self._observed = Host(self._states(links, bindings, stored), links, bindings)
+        recorded = {link: one.mac for link, one in self._records.owners.items()}
+        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded)
         chains = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
         self._known.save({mac for mac in chains if mac})
         return self._observed
@@ -172,7 +177,8 @@ class Guards:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            self._table.replace(commands)
+            with loader.recorded(self._owners([step.after for step in steps if step.after], host), self.warnings):
+                self._table.replace(commands)
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
@@ -200,6 +206,13 @@ class Guards:
                     commands += loader.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
         return commands
 
+    def _owners(self, planned: t.Iterable[State], host: Host) -> dict[tuple[str, int], str | None]:
+        """Return whose links these guards are on, and which of theirs have none any more, by name and index."""
+        states = list(planned)
+        former = {link: None for state in states for link in host.state(state.mac).links}
+        owners = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
+        return {(link, host.links[link].index): mac for link, mac in owners.items() if link in host.links}
+
     def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
         of_table = {"family": self._table.family, "table": self._table.name}
@@ -224,7 +237,7 @@ class Guards:
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
         if entries:
             # Before the file: a program without guards does nothing.
-            self.warnings = self._installer.install(entries)
+            self.warnings += self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
         if entries:
             self._installer.start()
@@ -237,10 +250,15 @@ class Guards:
         Return whether they are not: somebody has removed one, or an older version has written them.
         """
         entries = self._stored_guards()
+        if not check_mode:
+            # Links without a record are of an older version, or of a run that was killed.
+            states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
+            with loader.recorded(self._owners(states, self._observed), self.warnings):
+                pass
         if not entries or not self._installer.outdated(entries):
             return False
         if not check_mode:
-            self.warnings = self._installer.install(entries)
+            self.warnings += self._installer.install(entries)
             self._installer.start()
         return True
 

@@ -9,13 +9,16 @@ import os
 import shlex
 import stat
 import sys
+import types
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
 PROGRAM = "/etc/linuxvirt-macvtap/guard"
+# A part of it.
+LINKS = "/etc/linuxvirt-macvtap/guard_links.py"
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
 UNIT = "/etc/systemd/system/macvtap-guard.service"
@@ -62,23 +65,31 @@ ExecStopPost=-+{python} {program} load
 """
 
 
-def texts(macs: t.Iterable[str], python: str, source: str) -> dict[str, tuple[str, int]]:
+def texts(macs: t.Iterable[str], python: str) -> dict[str, tuple[str, int]]:
     """Return the files with their texts and modes, for guards of these NICs."""
     values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "python": shlex.quote(python)}
     # Both characters begin a substitution of udev.
     command = f"{python} {PROGRAM}".replace("%", "%%").replace("$", "$$")
     run = f'RUN+="{command} link $id"'
-    rules = "".join(
+    # A kernel takes the chain off a link that gets another name.
+    renamed = f'ACTION=="move", SUBSYSTEM=="net", TEST=="macvtap", RUN+="{command} link $name"\n'
+    rules = renamed + "".join(
         f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}", {run}\n'
         for mac in sorted(macs)
     )
     return {
-        PROGRAM: (f"{HEADER}\n{source}", 0o644),
+        LINKS: (f"{HEADER}\n{_source(guard_links)}", 0o644),
+        PROGRAM: (f"{HEADER}\n{_source(loader)}", 0o644),
         HOOK: (_HOOK.format(**values), 0o755),
         RULES: (f"{HEADER}\n{rules}", 0o644),
         UNIT: (_UNIT.format(**values), 0o644),
         NFTABLES: (_NFTABLES.format(**values), 0o644),
     }
+
+
+def _source(module: types.ModuleType) -> str:
+    source: t.Any = module.__loader__
+    return str(source.get_source(module.__name__))
 
 
 class Installer:
@@ -97,9 +108,8 @@ class Installer:
         return False
 
     def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
-        source: t.Any = loader.__loader__
         has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
-        found = texts(macs, sys.executable, source.get_source(loader.__name__))
+        found = texts(macs, sys.executable)
         return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
@@ -134,7 +144,7 @@ class Installer:
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
-        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM):
+        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM, LINKS):
             text = _files.read(self._path(path)) or ""
             if path == WANTS or HEADER in text.splitlines()[:2]:
                 _files.write(self._path(path), None)

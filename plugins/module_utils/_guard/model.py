@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 
@@ -106,11 +106,15 @@ class State:
 
 @dataclass(frozen=True)
 class Host:
-    """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links."""
+    """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links.
+
+    ``recorded`` is whose links those are that had a guard, by name: see guard_links.py.
+    """
 
     guards: t.Mapping[str, State]
     links: t.Mapping[str, GuestLink]
     bindings: tuple[Binding, ...] = ()
+    recorded: t.Mapping[str, str] = field(default_factory=dict)
 
     def state(self, mac: str) -> State:
         return self.guards.get(mac, State(mac))

@@ -50,10 +50,11 @@ def _owners(host: Host, named: t.Mapping[str, str]) -> dict[str, str]:
     """Return the NIC that each link belongs to.
 
     A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
-    that of another guest.
+    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
     """
+    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
     kept = {link: state.mac for state in host.guards.values() for link in state.links}
-    return {**{link.name: link.mac for link in host.links.values()}, **kept, **named}
+    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept, **named}
 
 
 def _after(entry: Desired, mac: str, owners: t.Mapping[str, str], persistent: bool) -> State:
