@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, model, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, parsing, rules, store
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
@@ -160,7 +160,7 @@ class Guards:
             return {}
         found = self._known.stored(text)
         if found is None:
-            found = {mac: from_store(mac, entry) for mac, entry in self._entries(text).items()}
+            found = {mac: store.guard_of(mac, entry) for mac, entry in self._entries(text).items()}
             self._known.learn_stored(text, found)
         return found
 
@@ -231,7 +231,7 @@ class Guards:
         entries = self._stored()
         for step in steps:
             if step.after is not None and step.after.stored is not None:
-                entries[step.target] = to_store(step.after.stored)
+                entries[step.target] = store.entry_of(step.after.stored)
             else:
                 entries.pop(step.target, None)
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
@@ -247,7 +247,7 @@ class Guards:
     def refresh(self, *, check_mode: bool) -> bool:
         """Write the files that load the guards where they are not as this version writes them.
 
-        Return whether they are not: somebody has removed one, or an older version has written them.
+        Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
         if not check_mode:
@@ -255,11 +255,13 @@ class Guards:
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
             with loader.recorded(self._owners(states, self._observed), self.warnings):
                 pass
-        if not entries or not self._installer.outdated(entries):
+        if not (self._installer.outdated(entries) if entries else self._installer.installed()):
             return False
-        if not check_mode:
+        if not check_mode and entries:
             self.warnings += self._installer.install(entries)
             self._installer.start()
+        elif not check_mode:
+            self._installer.remove()
         return True
 
     def learned(self, mac: str) -> list[str]:
@@ -276,25 +278,3 @@ def _links() -> dict[str, GuestLink]:
     with rtnetlink.open_socket() as sock:
         found = decode.links(rtnetlink.dump_links(sock)).values()
     return {one.name: GuestLink(one.name, one.index, one.mac or "") for one in found if one.kind == "macvtap"}
-
-
-def to_store(guard: Guard) -> dict[str, t.Any]:
-    """Return a guard as the file has it: its options, and what the program loads."""
-    return {
-        "options": guard.options,
-        # A guest that is only watched starts in any case.
-        "required": guard.policy == model.DROP,
-        "chain": rules.chain_name(guard.mac),
-        "sets": rules.sets(guard),
-        "rules": rules.render(guard),
-    }
-
-
-def from_store(mac: str, entry: t.Any) -> Guard:
-    """Return the guard of an entry of the file, with an unknown policy if this version would write another entry."""
-    unknown = Guard(mac, policy=model.UNKNOWN)
-    try:
-        guard = model.from_options(mac, entry["options"])
-        return guard if to_store(guard) == dict(entry) else unknown
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return unknown

@@ -24,6 +24,9 @@ RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
 UNIT = "/etc/systemd/system/macvtap-guard.service"
 WANTS = "/etc/systemd/system/multi-user.target.wants/macvtap-guard.service"
 NFTABLES = "/etc/systemd/system/nftables.service.d/macvtap-guard.conf"
+# What udev and systemd have still to read: of a run that was killed, the next one lets them.
+UNREAD = "/run/linuxvirt-macvtap/unread"
+_REMOVED = (HOOK, RULES, UNIT, NFTABLES, PROGRAM, LINKS)
 # Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 
@@ -100,7 +103,12 @@ class Installer:
         self._changed: set[str] = set()
 
     def outdated(self, macs: t.Iterable[str]) -> bool:
-        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one."""
+        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one.
+
+        Or what was written was not read yet.
+        """
+        if _files.read(self._path(UNREAD)) is not None:
+            return True
         for path, (text, _mode) in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is None or (before != text and HEADER in before.splitlines()[:2]):
@@ -114,15 +122,19 @@ class Installer:
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
-        warnings = []
-        changed: set[str] = set()
-        for path, (text, mode) in self._texts(macs).items():
+        warnings, differing = [], {}
+        for path, found in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is not None and HEADER not in before.splitlines()[:2]:
                 warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
-            elif before != text:
-                _files.write(self._path(path), text, mode=mode)
-                changed.add(path)
+            elif before != found[0]:
+                differing[path] = found
+        unread = {*(_files.read(self._path(UNREAD)) or "").split()}
+        changed = {*differing} | unread
+        if changed != unread:
+            _files.write(self._path(UNREAD), "\n".join(sorted(changed)), mode=0o600)
+        for path, (text, mode) in differing.items():
+            _files.write(self._path(path), text, mode=mode)
         self._changed = changed
         if HOOK in changed:
             warnings.append(
@@ -141,12 +153,17 @@ class Installer:
             self._command("systemctl", "daemon-reload")
             # It loads nothing that is there already.
             self._command("systemctl", "start", "--no-block", "macvtap-guard.service")
+        _files.write(self._path(UNREAD), None)
+
+    def installed(self) -> bool:
+        """Return whether anything is there that :meth:`remove` would remove."""
+        return any(HEADER in (_files.read(self._path(path)) or "").splitlines()[:2] for path in _REMOVED)
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
-        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM, LINKS):
+        for path in (WANTS, UNREAD, *_REMOVED):
             text = _files.read(self._path(path)) or ""
-            if path == WANTS or HEADER in text.splitlines()[:2]:
+            if path in (WANTS, UNREAD) or HEADER in text.splitlines()[:2]:
                 _files.write(self._path(path), None)
         for path in (PROGRAM, NFTABLES):
             with contextlib.suppress(OSError):

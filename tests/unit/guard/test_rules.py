@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import host, model, options, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model, options, parsing, rules, store
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
 MAC = "52:54:00:00:0a:01"
@@ -53,7 +53,7 @@ def test_a_guard_is_read_back_from_its_rules(given_options: dict[str, t.Any]) ->
     # As the kernel lists them: sets in another order.
     listed = json.loads(json.dumps(rules.render(guard)), object_hook=_reversed_sets)
     assert parsing.parse(MAC, listed) == guard
-    assert host.from_store(MAC, json.loads(json.dumps(host.to_store(guard)))) == guard
+    assert store.guard_of(MAC, json.loads(json.dumps(store.entry_of(guard)))) == guard
 
 
 def _reversed_sets(one: dict[str, t.Any]) -> dict[str, t.Any]:
