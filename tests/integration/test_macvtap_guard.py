@@ -14,6 +14,8 @@ import typing as t
 import guest_frames
 import namespaces
 import pytest
+import readme
+import yaml
 from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, NEIGHBOUR, OWN
 from support import ROOT_ONLY
 
@@ -125,6 +127,23 @@ def test_without_addresses_it_is_about_macs_and_servers(guest: Guarded) -> None:
 def test_what_is_allowed_passes(guest: Guarded, options: dict[str, t.Any], names: list[str]) -> None:
     guest.run(**options)
     assert guest.passes(*names) == names
+
+
+@pytest.mark.parametrize(
+    ("example", "names", "dropped"),
+    [
+        ("A guest that shares an address", ["vrrp", "vrrp-arp", "vrrp-nd", "own ip4"], ["arp-reply", "nd-advert"]),
+        ("A guest that authenticates at the switch", ["eapol", "own ip4"], ["lldp", "mac"]),
+    ],
+)
+def test_an_example_of_the_guide(guest: Guarded, example: str, names: list[str], dropped: list[str]) -> None:
+    ((task,),) = [yaml.safe_load(readme.file(example, "docs/guard.md"))]
+    options = {**task["linuxvirt.macvtap.macvtap_guard"]}
+    # The link is there, and no libvirt.
+    del options["domain"]
+    assert options["mac"] == MAC
+    guest.run(**options)
+    assert guest.passes(*names, *dropped) == names
 
 
 def test_peers_are_all_that_a_guest_reaches(guest: Guarded) -> None:
