@@ -156,7 +156,7 @@ options:
     type: bool
     default: false
   router_advertisements:
-    description: Whether the guest may send IPv6 router advertisements and redirects.
+    description: Whether the guest may send IPv6 router advertisements and redirects, and authenticated ICMPv6 (AH).
     type: bool
     default: false
   rate:

@@ -30,6 +30,10 @@ _LISTENER = ["mld-listener-report", "mld-listener-done", "mld2-listener-report"]
 BROADCAST, MULTICAST = "255.255.255.255", "ff02::/16"
 # A rule of the kernel has room for 128 expressions, and a match takes up to three.
 _MOST_MATCHES = 30
+# What is behind the headers of IPv6, but for ICMPv6: IPv4, TCP, UDP, IPv6, GRE, ESP, OSPF, PIM, VRRP, L2TP, SCTP and
+# UDP-Lite.
+_ICMP6 = 58
+_PROTOCOLS = [4, 6, 17, 41, 47, 50, 89, 103, 112, 115, 132, 136]
 # No protocol has this number: a test that only a readable header passes.
 _RESERVED = 255
 
@@ -127,6 +131,8 @@ def _ip6(guard: Guard, peers: list[str]) -> t.Iterator[Rule]:
     if not guard.router_advertisements:
         for kind in ("nd-router-advert", "nd-redirect"):
             yield model.ROUTER, [_match(icmp, kind)], None
+        # nftables does not look behind it: neither ICMPv6, nor another header that may have it behind itself.
+        yield model.ROUTER, [ip6, *_none_of(header("ah", "nexthdr"), _PROTOCOLS)], None
     if _is_declared(guard):
         yield model.ADDRESS, [ip6, *_none_of(source, [UNSPECIFIED6, *_allowed(guard, 6)])], None
     if not guard.other_macs or guard.addresses:
@@ -151,7 +157,9 @@ def _rest_of_ip6(guard: Guard) -> t.Iterator[Rule]:
     learn = _learn(guard, 6, source)
     # The first byte after all headers, which a length beyond the packet would hide; and fragments but the first.
     yield model.MALFORMED, [ip6, _match(_raw("th", 0, 8), 0, ">="), *learn], ALLOW
-    later = _match({"exthdr": {"name": "frag", "field": "frag-off"}}, 0, "!=")
+    later = _match(_fragment("frag-off"), 0, "!=")
+    # It could overlap what follows the headers in the first fragment.
+    yield model.MALFORMED, [later, *_none_of(_fragment("nexthdr"), [_ICMP6, *_PROTOCOLS])], None
     yield model.MALFORMED, [later, *learn], ALLOW
     yield (model.ADDRESS if learn else model.MALFORMED), [ip6], None
 
@@ -255,6 +263,10 @@ def _protocol(name: str) -> Object:
 
 def header(protocol: str, field: str) -> Object:
     return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _fragment(field: str) -> Object:
+    return {"exthdr": {"name": "frag", "field": field}}
 
 
 def _raw(base: str, offset: int, length: int) -> Object:
