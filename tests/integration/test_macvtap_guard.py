@@ -249,3 +249,28 @@ def test_all_of_a_task_or_nothing(guest: Guarded) -> None:
     failed = guest.netns.run({"guards": entries, "persistent": False}, module="macvtap_guard")
     assert failed["msg"].startswith("guards[1].link: no macvtap link missing exists")
     assert guest.netns.run({}, module="macvtap_guard_info")["guards"] == []
+
+
+def test_a_link_gets_copies_of_what_a_guest_sends(guest: Guarded) -> None:
+    guest.netns.ip("link", "add", "mon0", "type", "veth", "peer", "name", "mon1")
+    for link in ("mon1", "mon0"):
+        set_up(guest.netns, link)
+    guest.run(mirror_to="mon0")
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    # Two and their markers: also of the one that was dropped.
+    (found,) = json.loads(guest.netns.ip("-s", "-j", "link", "show", "mon0"))
+    assert found["stats64"]["tx"]["packets"] == 4
+    assert guest.info()["mirror_to"] == "mon0"
+    assert guest.run(mirror_to="mon0")["changes"] == []
+    guest.netns.ip("link", "del", "mon0")
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    assert guest.info()["mirror_to"] != "mon0"
+    # Another link of that name gets none, until the task runs.
+    guest.netns.ip("link", "add", "mon0", "type", "veth", "peer", "name", "mon1")
+    changes = guest.run(mirror_to="mon0")["changes"]
+    assert [(one["field"], one["after"]) for one in changes] == [("mirror_to", "mon0")]
+    assert guest.run(mirror_to="mon0")["changed"] is False
+    guest.netns.ip("link", "del", "mon0")
+    for link, why in (("mon0", "no link mon0 exists"), ("macvtap1", "macvtap1 is a macvtap link")):
+        failed = guest.netns.run({"mac": MAC, "mirror_to": link, "persistent": False}, module="macvtap_guard")
+        assert failed["msg"].startswith(f"mirror_to: {why}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""The adapter for what is recorded of guarded links until the boot: whose they are.
+"""The adapter for links: whose the guarded ones are, as it is recorded until the boot, and which there are.
 
 A guest with trust_guest_rx_filters may change the address of its link, even to that of another guest, and when nftables
 is flushed nothing else tells whose link it is. It is installed on the host beside the program of loader.py, so it
@@ -61,6 +61,18 @@ def identity(link: str, index: int | None) -> str:
         if index is not None and index_of(link) == index:
             return str(own)
     return ""
+
+
+def loadable(rules: t.Sequence[t.Dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Return rules without those that send copies to a link that does not exist, which the kernel refuses.
+
+    A guard without its mirror is better than none.
+    """
+
+    def links(rule: dict[str, t.Any]) -> list[str]:
+        return [one["dup"]["addr"] for one in rule["expr"] if "dup" in one]
+
+    return [one for one in rules if all(index_of(link) is not None for link in links(one))]
 
 
 def known(links: t.Mapping[str, int]) -> Known:

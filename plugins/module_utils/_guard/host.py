@@ -7,13 +7,20 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import sys
+import socket
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, parsing, rules, store
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    chains,
+    guard_links,
+    loader,
+    parsing,
+    rules,
+    store,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
@@ -31,8 +38,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 RULES, STORE = "rules", "store"
 # The library is asked for so many chains one by one, and for more of them all at once.
 _ONE_BY_ONE = 20
-# Of the kernel's expression meta, the link that a frame leaves by.
-_OIF = 5
 Listed = t.Dict[str, t.List[t.Dict[str, t.Any]]]
 
 
@@ -60,13 +65,14 @@ class Guards:
         self.snapshot = self._table.snapshot(asked)
         self._records = guard_links.known({one.name: one.index for one in links.values()})
         self.warnings += [one for one in self._records.warnings if one not in self.warnings]
-        found = [one for name in self.snapshot.rules for one in self._binding(name)]
+        found = [one for name in self.snapshot.rules for one in chains.bindings(name, self.snapshot)]
         bindings = tuple(one for one in found if one.link not in self._records.replaced)
         stored = self._stored_guards()
         recorded = {link: one.mac for link, one in self._records.owners.items()}
-        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded)
-        chains = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
-        self._known.save({mac for mac in chains if mac})
+        names = frozenset(name for _index, name in socket.if_nameindex())
+        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names)
+        present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
+        self._known.save({mac for mac in present if mac})
         return self._observed
 
     def _asked_chains(self, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
@@ -82,14 +88,12 @@ class Guards:
     def _states(
         self, links: t.Mapping[str, GuestLink], bindings: t.Sequence[Binding], stored: t.Mapping[str, Guard]
     ) -> dict[str, State]:
-        chains = {
-            mac: name for name in self.snapshot.rules if name.startswith("guard_") and (mac := rules.mac_of(name))
-        }
+        named = {mac: name for name in self.snapshot.rules if name.startswith("guard_") and (mac := rules.mac_of(name))}
         on: dict[str, list[str]] = {}
         for one in bindings:
             if one.intact and one.link in links and one.index in (None, links[one.link].index):
                 on.setdefault(one.mac, []).append(one.link)
-        active = self._active({mac: name for mac, name in chains.items() if self.snapshot.rules[name]})
+        active = self._active({mac: name for mac, name in named.items() if self.snapshot.rules[name]})
         return {
             mac: State(
                 mac,
@@ -98,26 +102,27 @@ class Guards:
                 tuple(sorted(on.get(mac, ()))),
                 mac in active and active[mac] is None,
             )
-            for mac in {*stored, *chains, *on}
+            for mac in {*stored, *named, *on}
         }
 
-    def _active(self, chains: t.Mapping[str, str]) -> dict[str, Guard | None]:
+    def _active(self, named: t.Mapping[str, str]) -> dict[str, Guard | None]:
         """Return the guards of these chains, which have rules; None for one with rules of others."""
         before, loaded = self._loaded
         # A change of this run's, and no other: what was loaded is what is there.
         mine = loaded if self.snapshot.generation == before + 1 else {}
-        digests = {mac: digest(self.snapshot.rules[name]) for mac, name in chains.items()}
-        found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in chains}
-        unknown = {mac: chains[mac] for mac, guard in found.items() if guard is None}
+        split = {mac: chains.mirror(self.snapshot.rules[name]) for mac, name in named.items()}
+        digests = {mac: digest(others) for mac, (_link, others) in split.items()}
+        found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in named}
+        unknown = {mac: named[mac] for mac, guard in found.items() if guard is None}
         listed = self._listed(unknown.values()) if unknown else {}
         for mac, name in unknown.items():
-            guard = parsing.parse(mac, listed.get(name, []))
+            guard = chains.with_mirror(parsing.parse(mac, listed.get(name, [])), "")
             found[mac] = None if self._known.contradicts(mac, digests[mac], guard) else guard
         # Otherwise what was listed need not be what the digest is of.
         if not unknown or self._table.generation() == self.snapshot.generation:
             for mac, guard in found.items():
-                self._known.learn(mac, digests[mac], guard)
-        return found
+                self._known.learn(mac, digests[mac], chains.with_mirror(guard, ""))
+        return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in found.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
         """Return the rules of these chains as the library lists them."""
@@ -129,21 +134,6 @@ class Guards:
                 if "rule" in one:
                     found.setdefault(one["rule"]["chain"], []).append(one["rule"])
         return found
-
-    def _binding(self, name: str) -> t.Iterator[Binding]:
-        """Yield what the chain on a link says: see loader.add_link."""
-        if name.startswith("guard_"):
-            return
-        listed = [outline(rule) for rule in self.snapshot.rules[name]]
-        for rule in listed:
-            parts = str(rule.get("comment", "")).split(" ", 2)
-            jumps = [one["jump"]["target"] for one in rule["expr"] if "jump" in one]
-            if len(parts) == 3 and jumps:
-                index = int(parts[1]) if parts[1].isdigit() else None
-                of_link = [] if index is None else [{"meta": _OIF}, {"cmp": (0, index.to_bytes(4, sys.byteorder))}]
-                expected: list[t.Any] = [*of_link, {"jump": {"target": rules.chain_name(parts[0])}}]
-                intact = listed == [rule] and rule["expr"] == expected and name in self.snapshot.hooked
-                yield Binding(parts[2], parts[0], index, intact)
 
     def _stored(self) -> dict[str, t.Any]:
         return self._entries(_files.read(self._file))
@@ -220,7 +210,7 @@ class Guards:
         commands = []
         if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
-            commands = loader.add_guard(name, missing, rules.render(after.active))
+            commands = loader.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
             chain = {"chain": {**of_table, "name": name}}
             commands = [{"flush": chain}, {"delete": chain}]

@@ -184,7 +184,7 @@ class Loader:
         guard = self._guards[mac]
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
         missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
-        return add_guard(guard["chain"], missing, guard["rules"])
+        return add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))
 
     def _has_set(self, name: str) -> bool:
         code, _output, _error = self._library.json_cmd({"nftables": [{"list": {"set": {**_OF_TABLE, "name": name}}}]})

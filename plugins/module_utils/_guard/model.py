@@ -26,6 +26,8 @@ LEARNED_V4, LEARNED_V6, LEARNED_SECONDS = 1, 16, 3600
 # The kinds of frames that are dropped or counted: comments of the rules, and keys of the counters.
 MAC, ETHERTYPE, RATE, ARP, ND = "mac", "ethertype", "rate", "arp", "nd"
 ADDRESS, DHCP, ROUTER, PEER, MALFORMED = "address", "dhcp_server", "router_advertisement", "peer", "malformed"
+# A rule that is no check.
+MIRROR = "mirror"
 KINDS = (RATE, MAC, ETHERTYPE, DHCP, ROUTER, ARP, ND, PEER, ADDRESS, MALFORMED)
 
 
@@ -36,7 +38,7 @@ class Guard:
     ``addresses`` are IPv4 and IPv6 addresses and prefixes in order, () for any, or (LEARNED,). If there are any, the
     NIC's link-local IPv6 address is among them or covered. ``ethertypes`` are words and hexadecimal numbers in order,
     or (ANY,). ``peers`` are MAC addresses, IP addresses and prefixes in order, () for all. ``rate`` is in frames per
-    second, 0 for any.
+    second, 0 for any. ``mirror_to`` is a link, "" for none.
     """
 
     mac: str
@@ -48,6 +50,7 @@ class Guard:
     dhcp_server: bool = False
     router_advertisements: bool = False
     rate: int = 0
+    mirror_to: str = ""
 
     @property
     def options(self) -> dict[str, t.Any]:
@@ -115,6 +118,8 @@ class Host:
     links: t.Mapping[str, GuestLink]
     bindings: tuple[Binding, ...] = ()
     recorded: t.Mapping[str, str] = field(default_factory=dict)
+    # Of all links, whatever their kind.
+    names: frozenset[str] = frozenset()
 
     def state(self, mac: str) -> State:
         return self.guards.get(mac, State(mac))

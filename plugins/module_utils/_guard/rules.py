@@ -19,6 +19,8 @@ Object = t.Dict[str, t.Any]
 # A rule's kind, its matches, and its verdict: None is that of the policy.
 Rule = t.Tuple[str, t.List[Object], t.Optional[str]]
 ALLOW = "return"
+# The verdict of a rule that has none, and goes on.
+NONE = ""
 UNSPECIFIED4, UNSPECIFIED6 = "0.0.0.0", "::"  # noqa: S104  # a source address
 # Ethernet and IPv4, with addresses of 6 and 4 bytes: how each ARP packet begins.
 _ARP_HEADER = 0x000108000604
@@ -60,7 +62,7 @@ def render(guard: Guard) -> list[Object]:
     """Return the rules of a guard's chain: their comments and expressions."""
     forbid: list[Object] = [{"counter": None}, *([{"drop": None}] if guard.policy == model.DROP else [])]
     return [
-        {"comment": kind, "expr": [*matches, *(forbid if verdict is None else [{verdict: None}])]}
+        {"comment": kind, "expr": [*matches, *(forbid if verdict is None else [{verdict: None}] if verdict else [])]}
         for kind, matches, verdict in _rules(guard)
     ]
 
@@ -77,6 +79,9 @@ def sets(guard: Guard) -> list[Object]:
 
 
 def _rules(guard: Guard) -> t.Iterator[Rule]:
+    if guard.mirror_to:
+        # First, so that what is dropped is seen as well.
+        yield model.MIRROR, [{"dup": {"addr": guard.mirror_to}}], NONE
     if guard.rate:
         yield model.RATE, [{"limit": {"rate": guard.rate, "burst": 5, "per": "second", "inv": True}}], None
     if not guard.other_macs:
