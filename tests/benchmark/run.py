@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import domains
 import finding
 import fleets
+import guarded_guest
 import guards
 import harness
 import hypervisors
@@ -78,6 +79,7 @@ SUITES = {
         guards.run_once,
         ("again",),
     ),
+    "guarded_guest": Suite(hypervisors.session, {"guest": guarded_guest.guarded}, domains.run_once, ()),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
     "finding": Suite(
         hypervisors.session,
