@@ -7,6 +7,7 @@ Ansible accepts any variable name. A misspelt variable is ignored, without an er
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import VARIABLES
@@ -35,15 +36,14 @@ KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
 _INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent", "_present")
 _INTERNAL = frozenset(
     (
-        *(
-            f"macvtap_preflight_{name}"
-            for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
-        ),
+        "macvtap_plan",
+        *(f"macvtap_preflight_{name}" for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside")),
         *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
     )
 )
 _SIMILARITY = 0.85
+_MEANT = re.compile(r"m[a-z]*tap", re.IGNORECASE)
 # An inventory that still has the old name would declare nothing, and purge would remove what it meant.
 _RENAMED = {"macvtap_host_access_companions": "macvtap_host_access_shims"}
 
@@ -75,3 +75,8 @@ def _unknown_names(names: t.Iterable[t.Any]) -> t.Iterator[str]:
 def is_known(name: t.Any) -> bool:
     """Whether this collection has a variable of this name."""
     return str(name) in KNOWN
+
+
+def is_similar(name: t.Any) -> bool:
+    """Whether a variable may be meant for this collection, although it may be misspelt."""
+    return bool(_MEANT.match(str(name)))
