@@ -19,8 +19,11 @@ import sys
 import typing as t
 
 MAC, FOREIGN, NEIGHBOUR, ALL = "52:54:00:00:0a:01", "52:54:00:00:0b:02", "52:54:00:00:0a:02", "ff:ff:ff:ff:ff:ff"
-IP4, FOREIGN4 = "192.0.2.10", "192.0.2.1"
+# That of a VRRP group.
+VIRTUAL = "00:00:5e:00:01:07"
+IP4, FOREIGN4, VIRTUAL4 = "192.0.2.10", "192.0.2.1", "192.0.2.50"
 IP6, FOREIGN6, LOCAL, ROUTER = "2001:db8::10", "2001:db8::1", "fe80::5054:ff:fe00:a01", "fe80::1"
+VIRTUAL6 = "2001:db8::50"
 NONE4, ANY6, NODES, ROUTERS = "0.0.0.0", "::", "ff02::1", "ff02::2"  # noqa: S104  # a source address
 _TCP, _UDP, _ICMP6 = 6, 17, 58
 _FRAGMENT, _OPTIONS, _ROUTING, _HOP = 44, 60, 43, 0
@@ -130,6 +133,7 @@ OWN = {
     "jumbo": ether(0x0800, ip4(IP4, udp(1000, 53, bytes(1400)))),
     "echo6": ether(0x86DD, ip6(IP6, icmp6(128, bytes(8)), _ICMP6)),
 }
+_VRRP = b"\x31\7\x64\1" + bytes(8)
 # What a hostile one sends, and the kind as which it is dropped.
 FORGED = {
     "mac": ("mac", ether(0x0800, ip4(IP4, udp(1000, 53)), FOREIGN)),
@@ -137,6 +141,12 @@ FORGED = {
     "mac-of-neighbour": ("mac", ether(0x0800, ip4(IP4, udp(1000, 53)), NEIGHBOUR)),
     "mac-runt": ("mac", ether(0x0800, b"", FOREIGN)),
     "mac-vlan": ("mac", ether(0x8100, b"\0\5\x08\0" + ip4(IP4, udp(1000, 53)), FOREIGN)),
+    "vrrp": ("mac", ether(0x0800, ip4(IP4, _VRRP, 112, "224.0.0.18"), VIRTUAL, "01:00:5e:00:00:12")),
+    "vrrp-arp": ("mac", arp(1, VIRTUAL, VIRTUAL4, VIRTUAL4, VIRTUAL)),
+    "vrrp-nd": (
+        "mac",
+        ether(0x86DD, ip6(VIRTUAL6, advert(VIRTUAL6, target_option(VIRTUAL)), _ICMP6), VIRTUAL, "33:33:00:00:00:01"),
+    ),
     "arp-request": ("arp", arp(1, MAC, FOREIGN4, "192.0.2.99")),
     "arp-reply": ("arp", arp(2, MAC, FOREIGN4, "192.0.2.99")),
     "arp-gratuitous": ("arp", arp(1, MAC, FOREIGN4, FOREIGN4)),

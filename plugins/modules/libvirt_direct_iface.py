@@ -372,6 +372,9 @@ options:
           rate:
             description: See O(guard.rate).
             type: int
+          mirror_to:
+            description: See O(guard.mirror_to).
+            type: str
       state:
         description: Whether the domain has the interface. See O(state).
         type: str
@@ -849,6 +852,7 @@ guards:
       dhcp_server: false
       router_advertisements: false
       rate: 0
+      mirror_to: ""
       persistent: true
       rules: loaded
 backup_file:

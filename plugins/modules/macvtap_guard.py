@@ -85,6 +85,9 @@ options:
       rate:
         description: See O(rate).
         type: int
+      mirror_to:
+        description: See O(mirror_to).
+        type: str
   mac:
     description:
       - MAC address of the guest's NIC. The guard is on each macvtap link that has it, now and, with O(persistent=true),
@@ -156,7 +159,7 @@ options:
     type: bool
     default: false
   router_advertisements:
-    description: Whether the guest may send IPv6 router advertisements and redirects.
+    description: Whether the guest may send IPv6 router advertisements and redirects, and authenticated ICMPv6 (AH).
     type: bool
     default: false
   rate:
@@ -165,13 +168,20 @@ options:
         to segment counts once.
     type: int
     default: 0
+  mirror_to:
+    description:
+      - Name of a link that gets a copy of each frame that the guest sends, also of those that are dropped. By default,
+        none. It cannot be a macvtap link.
+      - The link must exist when the task runs. If it does not exist at a later start, the guard is loaded without it.
+        If it is removed, the guard stays on, and the copies end.
+    type: str
   persistent:
     description:
       - Whether the guards are stored, in C(/etc/linuxvirt-macvtap/guards.json), and loaded at each boot, at each start
         of a guest, and when C(nftables.service) is reloaded.
       - Whatever loads them is restored if it was removed or changed. The result is then changed, without a change of a
         guard.
-      - With V(false) they last until the link, or the table, is removed.
+      - With V(false) they last until the link is removed or renamed, or the table is removed.
     type: bool
     default: true
   nic_required:
@@ -308,6 +318,11 @@ guards:
       description: Frames per second, V(0) for no limit.
       type: int
       returned: always
+    mirror_to:
+      description:
+        - The link that gets copies, an empty text for none. If that link was removed, its former index.
+      type: str
+      returned: always
     persistent:
       description: Whether the guard is stored.
       type: bool
@@ -327,6 +342,7 @@ guards:
       dhcp_server: false
       router_advertisements: false
       rate: 0
+      mirror_to: ""
       persistent: true
       rules: loaded
 """

@@ -100,6 +100,11 @@ guards:
       description: Frames per second, V(0) for no limit.
       type: int
       returned: always
+    mirror_to:
+      description:
+        - The link that gets copies, an empty text for none. If that link was removed, its former index.
+      type: str
+      returned: always
     persistent:
       description: Whether the guard is stored.
       type: bool
@@ -133,6 +138,7 @@ guards:
       dhcp_server: false
       router_advertisements: false
       rate: 0
+      mirror_to: ""
       persistent: true
       rules: loaded
       counters:

@@ -316,6 +316,7 @@ guards:
       dhcp_server: false
       router_advertisements: false
       rate: 0
+      mirror_to: ""
       persistent: true
       rules: loaded
 reflective_relay:

@@ -20,6 +20,7 @@ import converged
 import domains
 import finding
 import fleets
+import guarded_guest
 import guards
 import harness
 import hypervisors
@@ -79,6 +80,7 @@ SUITES = {
         guards.run_once,
         ("again",),
     ),
+    "guarded_guest": Suite(hypervisors.session, {"guest": guarded_guest.guarded}, domains.run_once, ()),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
     "fleet": Suite(converged.session, {"again": converged.again}, converged.run_once, ()),
     "finding": Suite(

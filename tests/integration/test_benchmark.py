@@ -57,6 +57,7 @@ _KEYS = {
         "second": {"guard_again", "guard_one"},
         "frames": {"guard_frames_60", "guard_frames_1400"},
     },
+    "guarded_guest": {"guest": {"guarded_stream", "guarded_frames", "guarded_answer"}},
     "preflight": {"compare": {"compare"}},
     "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
@@ -72,7 +73,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for netwo
 @pytest.fixture(scope="module", params=_KEYS)
 def module(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
-    if name in {"libvirt_direct_iface", "pauses", "finding"} and not all(
+    if name in {"libvirt_direct_iface", "pauses", "finding", "guarded_guest"} and not all(
         map(shutil.which, ("libvirtd", "qemu-system-x86_64"))
     ):
         pytest.skip("needs libvirtd and qemu-system-x86_64")

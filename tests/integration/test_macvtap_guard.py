@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import subprocess
 import sys
 import typing as t
@@ -12,7 +13,9 @@ import typing as t
 import guarded
 import guest_frames
 import pytest
-from guarded import ADDRESSES, Guarded, add_link
+import readme
+import yaml
+from guarded import ADDRESSES, Guarded, add_link, set_up
 from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, OWN
 from support import ROOT_ONLY
 
@@ -78,6 +81,23 @@ def test_without_addresses_it_is_about_macs_and_servers(guest: Guarded) -> None:
 def test_what_is_allowed_passes(guest: Guarded, options: dict[str, t.Any], names: list[str]) -> None:
     guest.run(**options)
     assert guest.passes(*names) == names
+
+
+@pytest.mark.parametrize(
+    ("example", "names", "dropped"),
+    [
+        ("A guest that shares an address", ["vrrp", "vrrp-arp", "vrrp-nd", "own ip4"], ["arp-reply", "nd-advert"]),
+        ("A guest that authenticates at the switch", ["eapol", "own ip4"], ["lldp", "mac"]),
+    ],
+)
+def test_an_example_of_the_guide(guest: Guarded, example: str, names: list[str], dropped: list[str]) -> None:
+    ((task,),) = [yaml.safe_load(readme.file(example, "docs/guard.md"))]
+    options = {**task["linuxvirt.macvtap.macvtap_guard"]}
+    # The link is there, and no libvirt.
+    del options["domain"]
+    assert options["mac"] == MAC
+    guest.run(**options)
+    assert guest.passes(*names, *dropped) == names
 
 
 def test_peers_are_all_that_a_guest_reaches(guest: Guarded) -> None:
@@ -183,3 +203,28 @@ def test_all_of_a_task_or_nothing(guest: Guarded) -> None:
     failed = guest.netns.run({"guards": entries, "persistent": False}, module="macvtap_guard")
     assert failed["msg"].startswith("guards[1].link: no macvtap link missing exists")
     assert guest.netns.run({}, module="macvtap_guard_info")["guards"] == []
+
+
+def test_a_link_gets_copies_of_what_a_guest_sends(guest: Guarded) -> None:
+    guest.netns.ip("link", "add", "mon0", "type", "veth", "peer", "name", "mon1")
+    for link in ("mon1", "mon0"):
+        set_up(guest.netns, link)
+    guest.run(mirror_to="mon0")
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    # Two and their markers: also of the one that was dropped.
+    (found,) = json.loads(guest.netns.ip("-s", "-j", "link", "show", "mon0"))
+    assert found["stats64"]["tx"]["packets"] == 4
+    assert guest.info()["mirror_to"] == "mon0"
+    assert guest.run(mirror_to="mon0")["changes"] == []
+    guest.netns.ip("link", "del", "mon0")
+    assert guest.passes("mac", "own ip4") == ["own ip4"]
+    assert guest.info()["mirror_to"] != "mon0"
+    # Another link of that name gets none, until the task runs.
+    guest.netns.ip("link", "add", "mon0", "type", "veth", "peer", "name", "mon1")
+    changes = guest.run(mirror_to="mon0")["changes"]
+    assert [(one["field"], one["after"]) for one in changes] == [("mirror_to", "mon0")]
+    assert guest.run(mirror_to="mon0")["changed"] is False
+    guest.netns.ip("link", "del", "mon0")
+    for link, why in (("mon0", "no link mon0 exists"), ("macvtap1", "macvtap1 is a macvtap link")):
+        failed = guest.netns.run({"mac": MAC, "mirror_to": link, "persistent": False}, module="macvtap_guard")
+        assert failed["msg"].startswith(f"mirror_to: {why}")

@@ -85,7 +85,10 @@ class _Run:
             return planner.removal(absent, seen, present, going=self._guards.going)
 
         after = self._converge(removal, self._host.apply, planner.undo)
-        return self._joined(before, result, after)
+        changed = before.plan.changed or result["changed"] or after.plan.changed
+        # A run that was killed may not have done all.
+        changed = changed or self._host.refresh(check_mode=self._how.check_mode)
+        return {**self._joined(before, result, after), "changed": changed}
 
     @property
     def _completed(self) -> bool:
@@ -144,7 +147,6 @@ class _Run:
         return {
             **result,
             **lists,
-            "changed": first["changed"] or result["changed"] or last["changed"],
             "guards": [planner.report(states[mac]) for mac in macs],
             "warnings": warnings,
         }

@@ -22,7 +22,7 @@ class Failures(t.NamedTuple):
 
 def put_on(nics: t.Sequence[Nic]) -> Failures:
     """Put the guards of these NICs, link and MAC address, on their links. Those without a guard are not touched."""
-    found, guards = list(nics), None
+    found, guards, warnings = list(nics), None, []
     try:
         try:
             guards = loader.stored()
@@ -34,10 +34,10 @@ def put_on(nics: t.Sequence[Nic]) -> Failures:
         if found:
             made = loader.Loader(guards)
             made.on(found)
-            return Failures({}, [made.unchecked] if made.unchecked else [])
+            warnings = made.warnings
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
         return _failures(found, guards, exc)
-    return Failures({}, [])
+    return Failures({}, warnings)
 
 
 def _failures(nics: t.Sequence[Nic], guards: t.Mapping[str, t.Any] | None, exc: Exception) -> Failures:

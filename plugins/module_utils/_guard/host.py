@@ -7,13 +7,20 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import sys
+import socket
 import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, model, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    chains,
+    guard_links,
+    loader,
+    parsing,
+    rules,
+    store,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
@@ -32,8 +39,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Jou
 RULES, STORE = "rules", "store"
 # The library is asked for so many chains one by one, and for more of them all at once.
 _ONE_BY_ONE = 20
-# Of the kernel's expression meta, the link that a frame leaves by.
-_OIF = 5
 Listed = t.Dict[str, t.List[t.Dict[str, t.Any]]]
 
 
@@ -51,6 +56,7 @@ class Guards:
         self._programs = Programs()
         self._warnings: list[str] = []
         self._observed = Host({}, {})
+        self._records = guard_links.known({})
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
 
@@ -59,11 +65,16 @@ class Guards:
         links = _links()
         asked = self._asked_chains(links)
         self.snapshot = self._table.snapshot(asked)
-        bindings = tuple(one for name in self.snapshot.rules for one in self._binding(name))
+        self._records = guard_links.known({one.name: one.index for one in links.values()})
+        self._warnings += [one for one in self._records.warnings if one not in self.warnings]
+        found = [one for name in self.snapshot.rules for one in chains.bindings(name, self.snapshot)]
+        bindings = tuple(one for one in found if one.link not in self._records.replaced)
         stored = self._stored_guards()
-        self._observed = Host(self._states(links, bindings, stored), links, bindings)
-        chains = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
-        self._known.save({mac for mac in chains if mac})
+        recorded = {link: one.mac for link, one in self._records.owners.items()}
+        names = frozenset(name for _index, name in socket.if_nameindex())
+        self._observed = Host(self._states(links, bindings, stored), links, bindings, recorded, names)
+        present = {rules.mac_of(name) for name in self.snapshot.chains if name.startswith("guard_")}
+        self._known.save({mac for mac in present if mac})
         return self._observed
 
     def _asked_chains(self, links: t.Mapping[str, GuestLink]) -> t.Callable[[str], bool] | None:
@@ -79,14 +90,12 @@ class Guards:
     def _states(
         self, links: t.Mapping[str, GuestLink], bindings: t.Sequence[Binding], stored: t.Mapping[str, Guard]
     ) -> dict[str, State]:
-        chains = {
-            mac: name for name in self.snapshot.rules if name.startswith("guard_") and (mac := rules.mac_of(name))
-        }
+        named = {mac: name for name in self.snapshot.rules if name.startswith("guard_") and (mac := rules.mac_of(name))}
         on: dict[str, list[str]] = {}
         for one in bindings:
             if one.intact and one.link in links and one.index in (None, links[one.link].index):
                 on.setdefault(one.mac, []).append(one.link)
-        active = self._active({mac: name for mac, name in chains.items() if self.snapshot.rules[name]})
+        active = self._active({mac: name for mac, name in named.items() if self.snapshot.rules[name]})
         for mac, guard in active.items():
             if guard is not None and mac in on:
                 without = self._programs.without([links[one] for one in on[mac]], guard.policy)
@@ -99,26 +108,27 @@ class Guards:
                 tuple(sorted(on.get(mac, ()))),
                 mac in active and active[mac] is None,
             )
-            for mac in {*stored, *chains, *on}
+            for mac in {*stored, *named, *on}
         }
 
-    def _active(self, chains: t.Mapping[str, str]) -> dict[str, Guard | None]:
+    def _active(self, named: t.Mapping[str, str]) -> dict[str, Guard | None]:
         """Return the guards of these chains, which have rules; None for one with rules of others."""
         before, loaded = self._loaded
         # A change of this run's, and no other: what was loaded is what is there.
         mine = loaded if self.snapshot.generation == before + 1 else {}
-        digests = {mac: digest(self.snapshot.rules[name]) for mac, name in chains.items()}
-        found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in chains}
-        unknown = {mac: chains[mac] for mac, guard in found.items() if guard is None}
+        split = {mac: chains.mirror(self.snapshot.rules[name]) for mac, name in named.items()}
+        digests = {mac: digest(others) for mac, (_link, others) in split.items()}
+        found: dict[str, Guard | None] = {mac: mine.get(mac) or self._known.guard(mac, digests[mac]) for mac in named}
+        unknown = {mac: named[mac] for mac, guard in found.items() if guard is None}
         listed = self._listed(unknown.values()) if unknown else {}
         for mac, name in unknown.items():
-            guard = parsing.parse(mac, listed.get(name, []))
+            guard = chains.with_mirror(parsing.parse(mac, listed.get(name, [])), "")
             found[mac] = None if self._known.contradicts(mac, digests[mac], guard) else guard
         # Otherwise what was listed need not be what the digest is of.
         if not unknown or self._table.generation() == self.snapshot.generation:
             for mac, guard in found.items():
-                self._known.learn(mac, digests[mac], guard)
-        return found
+                self._known.learn(mac, digests[mac], chains.with_mirror(guard, ""))
+        return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in found.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
         """Return the rules of these chains as the library lists them."""
@@ -130,21 +140,6 @@ class Guards:
                 if "rule" in one:
                     found.setdefault(one["rule"]["chain"], []).append(one["rule"])
         return found
-
-    def _binding(self, name: str) -> t.Iterator[Binding]:
-        """Yield what the chain on a link says: see loader.add_link."""
-        if name.startswith("guard_"):
-            return
-        listed = [outline(rule) for rule in self.snapshot.rules[name]]
-        for rule in listed:
-            parts = str(rule.get("comment", "")).split(" ", 2)
-            jumps = [one["jump"]["target"] for one in rule["expr"] if "jump" in one]
-            if len(parts) == 3 and jumps:
-                index = int(parts[1]) if parts[1].isdigit() else None
-                of_link = [] if index is None else [{"meta": _OIF}, {"cmp": (0, index.to_bytes(4, sys.byteorder))}]
-                expected: list[t.Any] = [*of_link, {"jump": {"target": rules.chain_name(parts[0])}}]
-                intact = listed == [rule] and rule["expr"] == expected and name in self.snapshot.hooked
-                yield Binding(parts[2], parts[0], index, intact)
 
     def _stored(self) -> dict[str, t.Any]:
         return self._entries(_files.read(self._file))
@@ -161,7 +156,7 @@ class Guards:
             return {}
         found = self._known.stored(text)
         if found is None:
-            found = {mac: from_store(mac, entry) for mac, entry in self._entries(text).items()}
+            found = {mac: store.guard_of(mac, entry) for mac, entry in self._entries(text).items()}
             self._known.learn_stored(text, found)
         return found
 
@@ -178,7 +173,8 @@ class Guards:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            self._table.replace(commands)
+            with loader.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
+                self._table.replace(commands)
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
@@ -208,6 +204,13 @@ class Guards:
                     commands += loader.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
         return commands
 
+    def _owners(self, planned: t.Iterable[State], host: Host) -> dict[tuple[str, int], str | None]:
+        """Return whose links these guards are on, and which of theirs have none any more, by name and index."""
+        states = list(planned)
+        former = {link: None for state in states for link in host.state(state.mac).links}
+        owners = {**former, **{link: state.mac for state in states if state.active for link in state.links}}
+        return {(link, host.links[link].index): mac for link, mac in owners.items() if link in host.links}
+
     def _of_guard(self, before: State, after: State) -> list[dict[str, t.Any]]:
         name, names = rules.chain_name(after.mac), rules.set_names(after.mac)
         of_table = {"family": self._table.family, "table": self._table.name}
@@ -215,7 +218,7 @@ class Guards:
         commands = []
         if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
-            commands = loader.add_guard(name, missing, rules.render(after.active))
+            commands = loader.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
             chain = {"chain": {**of_table, "name": name}}
             commands = [{"flush": chain}, {"delete": chain}]
@@ -226,13 +229,13 @@ class Guards:
         entries = self._stored()
         for step in steps:
             if step.after is not None and step.after.stored is not None:
-                entries[step.target] = to_store(step.after.stored)
+                entries[step.target] = store.entry_of(step.after.stored)
             else:
                 entries.pop(step.target, None)
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
         if entries:
             # Before the file: a program without guards does nothing.
-            self._warnings = self._installer.install(entries)
+            self._warnings += self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
         if entries:
             self._installer.start()
@@ -242,14 +245,21 @@ class Guards:
     def refresh(self, *, check_mode: bool) -> bool:
         """Write the files that load the guards where they are not as this version writes them.
 
-        Return whether they are not: somebody has removed one, or an older version has written them.
+        Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
-        if not entries or not self._installer.outdated(entries):
-            return False
         if not check_mode:
-            self._warnings = self._installer.install(entries)
+            # Links without a record are of an older version, or of a run that was killed.
+            states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
+            with loader.recorded(self._owners(states, self._observed), self._warnings):
+                pass
+        if not (self._installer.outdated(entries) if entries else self._installer.installed()):
+            return False
+        if not check_mode and entries:
+            self._warnings += self._installer.install(entries)
             self._installer.start()
+        elif not check_mode:
+            self._installer.remove()
         return True
 
     @property
@@ -271,25 +281,3 @@ def _links() -> dict[str, GuestLink]:
     with rtnetlink.open_socket() as sock:
         found = decode.links(rtnetlink.dump_links(sock)).values()
     return {one.name: GuestLink(one.name, one.index, one.mac or "") for one in found if one.kind == "macvtap"}
-
-
-def to_store(guard: Guard) -> dict[str, t.Any]:
-    """Return a guard as the file has it: its options, and what the program loads."""
-    return {
-        "options": guard.options,
-        # A guest that is only watched starts in any case.
-        "required": guard.policy == model.DROP,
-        "chain": rules.chain_name(guard.mac),
-        "sets": rules.sets(guard),
-        "rules": rules.render(guard),
-    }
-
-
-def from_store(mac: str, entry: t.Any) -> Guard:
-    """Return the guard of an entry of the file, with an unknown policy if this version would write another entry."""
-    unknown = Guard(mac, policy=model.UNKNOWN)
-    try:
-        guard = model.from_options(mac, entry["options"])
-        return guard if to_store(guard) == dict(entry) else unknown
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return unknown

@@ -9,23 +9,32 @@ import os
 import shlex
 import stat
 import sys
+import types
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksum_program, checksums, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    checksum_program,
+    checksums,
+    guard_links,
+    loader,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
 PROGRAM = "/etc/linuxvirt-macvtap/guard"
 # What the program imports.
 PARTS = {
     f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (checksum_program, checksums)
+    for module in (checksum_program, checksums, guard_links)
 }
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
 UNIT = "/etc/systemd/system/macvtap-guard.service"
 WANTS = "/etc/systemd/system/multi-user.target.wants/macvtap-guard.service"
 NFTABLES = "/etc/systemd/system/nftables.service.d/macvtap-guard.conf"
+# What udev and systemd have still to read: of a run that was killed, the next one lets them.
+UNREAD = "/run/linuxvirt-macvtap/unread"
+_REMOVED = (HOOK, RULES, UNIT, NFTABLES, PROGRAM, *PARTS)
 # Runs a program, and returns its exit status and output; None if it is not installed.
 Run = t.Callable[[t.Sequence[str]], t.Optional[t.Tuple[int, str]]]
 
@@ -67,26 +76,33 @@ ExecStopPost=-+{python} {program} load
 """
 
 
-def texts(macs: t.Iterable[str], python: str, sources: t.Mapping[str, str]) -> dict[str, tuple[str, int]]:
+def texts(macs: t.Iterable[str], python: str) -> dict[str, tuple[str, int]]:
     """Return the files with their texts and modes, for guards of these NICs, in the order in which they are written.
 
-    ``sources`` are the program and its parts. It is written after them, and so never there without them.
+    The program is written after its parts, and so never there without them.
     """
     values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "python": shlex.quote(python)}
     # Both characters begin a substitution of udev.
     command = f"{python} {PROGRAM}".replace("%", "%%").replace("$", "$$")
     run = f'RUN+="{command} link $id"'
-    rules = "".join(
+    # A kernel takes the chain off a link that gets another name.
+    renamed = f'ACTION=="move", SUBSYSTEM=="net", TEST=="macvtap", RUN+="{command} link $name"\n'
+    rules = renamed + "".join(
         f'ACTION=="add", SUBSYSTEM=="macvtap", SUBSYSTEMS=="net", ATTRS{{address}}=="{mac}", {run}\n'
         for mac in sorted(macs)
     )
     return {
-        **{path: (f"{HEADER}\n{sources[path]}", 0o644) for path in (*PARTS, PROGRAM)},
+        **{path: (f"{HEADER}\n{_source(module)}", 0o644) for path, module in {**PARTS, PROGRAM: loader}.items()},
         HOOK: (_HOOK.format(**values), 0o755),
         RULES: (f"{HEADER}\n{rules}", 0o644),
         UNIT: (_UNIT.format(**values), 0o644),
         NFTABLES: (_NFTABLES.format(**values), 0o644),
     }
+
+
+def _source(module: types.ModuleType) -> str:
+    source: t.Any = module.__loader__
+    return str(source.get_source(module.__name__))
 
 
 class Installer:
@@ -97,7 +113,12 @@ class Installer:
         self._changed: set[str] = set()
 
     def outdated(self, macs: t.Iterable[str]) -> bool:
-        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one."""
+        """Return whether :meth:`install` would write anything: a file was removed or changed, or is an older one.
+
+        Or what was written was not read yet.
+        """
+        if _files.read(self._path(UNREAD)) is not None:
+            return True
         for path, (text, _mode) in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is None or (before != text and HEADER in before.splitlines()[:2]):
@@ -105,25 +126,25 @@ class Installer:
         return False
 
     def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
-        sources = {}
-        for path, module in {**PARTS, PROGRAM: loader}.items():
-            source: t.Any = module.__loader__
-            sources[path] = source.get_source(module.__name__)
         has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
-        found = texts(macs, sys.executable, sources)
+        found = texts(macs, sys.executable)
         return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
         """Write what is missing or differs, and return warnings of what does not work on this host."""
-        warnings = []
-        changed: set[str] = set()
-        for path, (text, mode) in self._texts(macs).items():
+        warnings, differing = [], {}
+        for path, found in self._texts(macs).items():
             before = _files.read(self._path(path))
             if before is not None and HEADER not in before.splitlines()[:2]:
                 warnings.append(f"{path} is not managed by this collection, and stays. Move it away")
-            elif before != text:
-                _files.write(self._path(path), text, mode=mode)
-                changed.add(path)
+            elif before != found[0]:
+                differing[path] = found
+        unread = {*(_files.read(self._path(UNREAD)) or "").split()}
+        changed = {*differing} | unread
+        if changed != unread:
+            _files.write(self._path(UNREAD), "\n".join(sorted(changed)), mode=0o600)
+        for path, (text, mode) in differing.items():
+            _files.write(self._path(path), text, mode=mode)
         self._changed = changed
         if HOOK in changed:
             warnings.append(
@@ -142,12 +163,17 @@ class Installer:
             self._command("systemctl", "daemon-reload")
             # It loads nothing that is there already.
             self._command("systemctl", "start", "--no-block", "macvtap-guard.service")
+        _files.write(self._path(UNREAD), None)
+
+    def installed(self) -> bool:
+        """Return whether anything is there that :meth:`remove` would remove."""
+        return any(HEADER in (_files.read(self._path(path)) or "").splitlines()[:2] for path in _REMOVED)
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
-        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM, *PARTS):
+        for path in (WANTS, UNREAD, *_REMOVED):
             text = _files.read(self._path(path)) or ""
-            if path == WANTS or HEADER in text.splitlines()[:2]:
+            if path in (WANTS, UNREAD) or HEADER in text.splitlines()[:2]:
                 _files.write(self._path(path), None)
         for path in (PROGRAM, NFTABLES):
             with contextlib.suppress(OSError):

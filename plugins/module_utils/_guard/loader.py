@@ -2,8 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The program that puts guards on links: at boot, when a link appears, and before libvirt starts a guest.
 
-It is installed on the host as it is here, with the two files that it imports beside it, and needs the standard library
-and python3-nftables alone. The module itself carries out its plans by the same commands.
+It is installed on the host as it is here, with the files that it imports beside it, and needs the standard library and
+python3-nftables alone. The module itself carries out its plans by the same commands.
 
     guard load              all guards, on all links that there are
     guard link NAME         the guard of one link
@@ -21,18 +21,23 @@ import os
 import re
 import sys
 import typing as t
-from xml.parsers import expat
 
-if t.TYPE_CHECKING or __name__ != "__main__":
-    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksum_program, checksums
+if t.TYPE_CHECKING or __package__:
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+        checksum_program,
+        checksums,
+        guard_links,
+    )
 else:
-    # Where nothing is to be left beside it.
+    # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    checksum_program, checksums = (importlib.import_module(name) for name in ("checksum_program", "checksums"))
+    checksum_program, checksums, guard_links = (
+        importlib.import_module(name) for name in ("checksum_program", "checksums", "guard_links")
+    )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
 TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
-SYSFS = "/sys/class/net"
+SYSFS = guard_links.SYSFS
 # Before the chains of others on the same link.
 PRIORITY = -10
 UNCHECKED = (
@@ -97,15 +102,33 @@ def stored(path: str = STORE) -> dict[str, Object]:
         return {}
 
 
+@contextlib.contextmanager
+def recorded(owners: t.Mapping[tuple[str, int], str | None], warnings: list[str]) -> t.Iterator[None]:
+    """Record the guards of links, by name and index, before they are put on. If that fails, nothing is recorded.
+
+    A guard without a record is on its link all the same, and is found by the link's address.
+    """
+    former: dict[str, str | None] = {}
+    try:
+        former = guard_links.write(owners) if owners else {}
+    except OSError as exc:
+        warnings.append(f"cannot record whose links the guarded ones are, in {guard_links.DIRECTORY}: {exc}")
+    try:
+        yield
+    except BaseException:
+        guard_links.restore(former)
+        raise
+
+
 class Loader:
     """Puts guards on links."""
 
     def __init__(self, guards: t.Mapping[str, Object]) -> None:
         self._guards = guards
+        # Of what does not keep guards from links.
+        self.warnings: list[str] = []
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
-        # Why places of checksums are not checked, "" if they are.
-        self.unchecked = ""
 
     @functools.cached_property
     def _programs(self) -> checksums.Links:
@@ -115,64 +138,95 @@ class Loader:
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
         # One that is there keeps its counters, and the addresses that it has learned.
-        there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
+        there = self._rules({"table": {"family": FAMILY, "name": TABLE}})
         commands = [one for mac in self._guards if self._guards[mac]["chain"] not in there for one in self._add(mac)]
-        found = [(link, _read(link, "address")) for link in os.listdir(SYSFS)]
-        links = [(link, mac) for link, mac in found if mac in self._guards and _is_macvtap(link)]
-        self._run([*commands, *(one for link, mac in links for one in self._on_link(link, mac))])
-        self._check(links)
+        links = {link: guard_links.index_of(link) or 0 for link in os.listdir(SYSFS) if guard_links.is_macvtap(link)}
+        known = self._known(links)
+        owners = {link: self._owner(link, index, known, there) for link, index in links.items()}
+        commands += [one for link in known.replaced if chain_of(link) in there for one in remove_link(link)]
+        self._put(owners, commands, known)
+
+    def link(self, link: str) -> None:
+        """Put the guard of a link on it, whatever address its guest has given it."""
+        index = guard_links.index_of(link) or 0
+        self.on([(link, self._owner(link, index, self._known({link: index}), self._rules(_chain(chain_of(link)))))])
+
+    def _owner(self, link: str, index: int, known: guard_links.Known, there: t.Mapping[str, list[Object]]) -> str:
+        """Return whose link it is: what was recorded, what the kernel has, or else what its address says."""
+        bound = "" if link in known.replaced else _bound(there.get(chain_of(link), []), index)
+        recorded_mac = known.owners[link].mac if link in known.owners else ""
+        # One that is not stored may be on the link until that goes.
+        found = [mac for mac in (recorded_mac, bound) if mac and (mac in self._guards or mac == bound)]
+        return found[0] if found else guard_links.attribute(link, "address")
+
+    def _known(self, links: t.Mapping[str, int]) -> guard_links.Known:
+        known = guard_links.known(links)
+        self.warnings += known.warnings
+        return known
 
     def on(self, links: t.Iterable[tuple[str, str]]) -> None:
         """Put the guards of these NICs, link and MAC address, on their links."""
+        owners = dict(links)
         commands = []
-        guarded = [(link, mac) for link, mac in links if mac in self._guards]
-        for link, mac in guarded:
+        for mac in {*owners.values()} & {*self._guards}:
             chain = self._guards[mac]["chain"]
-            there = self._chains({"chain": {**_OF_TABLE, "name": chain}})
-            commands += [] if chain in there else self._add(mac)
-            commands += self._on_link(link, mac)
-        self._run(commands)
-        self._check(guarded)
+            commands += [] if chain in self._rules(_chain(chain)) else self._add(mac)
+        self._put(owners, commands, guard_links.known({link: guard_links.index_of(link) or 0 for link in owners}))
+
+    def _put(self, owners: t.Mapping[str, str], commands: list[Object], known: guard_links.Known) -> None:
+        """Carry out commands, and put guards on these links, each with the MAC address of the guard."""
+        indexes = {link: guard_links.index_of(link) for link, mac in owners.items() if mac in self._guards}
+        present = {link: index for link, index in indexes.items() if index is not None}
+        for link, index in present.items():
+            former = known.owners[link].link if link in known.owners else link
+            if former != link and _bound(self._rules(_chain(chain_of(former))).get(chain_of(former), []), index):
+                commands += remove_link(former)
+            commands += add_link(link, owners[link], index, self._guards[owners[link]]["chain"])
+        with recorded({(link, index): owners[link] for link, index in present.items()}, self.warnings):
+            self._run(commands)
+        for link, index in present.items():
+            self._check(index, self._guards[owners[link]])
 
     def off(self, links: t.Iterable[str]) -> None:
         """Take whatever guard there is off these links."""
-        there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
-        names = list(links)
-        self._run([one for link in names if chain_of(link) in there for one in remove_link(link)])
-        for link in names:
+        there = self._rules({"table": {"family": FAMILY, "name": TABLE}})
+        indexes = {link: guard_links.index_of(link) or 0 for link in links}
+        found = [link for link in indexes if chain_of(link) in there]
+        with recorded(dict.fromkeys(indexes.items()), self.warnings):
+            self._run([one for link in found for one in remove_link(link)])
+        for index in indexes.values():
             # A kernel without such programs has none on a link.
             with contextlib.suppress(OSError, ValueError):
-                self._programs.take_off(int(_read(link, "ifindex")))
+                self._programs.take_off(index)
 
-    def _check(self, links: t.Iterable[tuple[str, str]]) -> None:
-        """Put programs on links with guards. A kernel that cannot have them is no reason to stop a guest."""
-        for link, mac in links:
-            policy = checksum_program.DROP if self._guards[mac]["required"] else checksum_program.COUNT
-            index = _read(link, "ifindex")
-            try:
-                if index and self._programs.policy(int(index)) != policy:
-                    self._programs.put_on(int(index), policy)
-            except (OSError, ValueError) as exc:
-                self.unchecked = UNCHECKED.format(reason=checksums.why_not(exc))
+    def _check(self, index: int, guard: Object) -> None:
+        """Put the program on a link with a guard. A kernel that cannot have it is no reason to stop a guest."""
+        policy = checksum_program.DROP if guard["required"] else checksum_program.COUNT
+        try:
+            if self._programs.policy(index) != policy:
+                self._programs.put_on(index, policy)
+        except (OSError, ValueError) as exc:
+            warning = UNCHECKED.format(reason=checksums.why_not(exc))
+            self.warnings += [] if warning in self.warnings else [warning]
 
-    def _chains(self, what: Object) -> set[str]:
-        """Return the names of the chains with rules in what is listed."""
+    def _rules(self, what: Object) -> dict[str, list[Object]]:
+        """Return the rules of the chains in what is listed."""
         code, output, _error = self._library.json_cmd({"nftables": [{"list": what}]})
-        return set() if code else {one["rule"]["chain"] for one in output["nftables"] if "rule" in one}
+        found: dict[str, list[Object]] = {}
+        for one in () if code else output["nftables"]:
+            if "rule" in one:
+                found.setdefault(one["rule"]["chain"], []).append(one["rule"])
+        return found
 
     def _add(self, mac: str) -> list[Object]:
         guard = self._guards[mac]
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
         missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
-        return add_guard(guard["chain"], missing, guard["rules"])
+        return add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))
 
     def _has_set(self, name: str) -> bool:
         code, _output, _error = self._library.json_cmd({"nftables": [{"list": {"set": {**_OF_TABLE, "name": name}}}]})
         return not code
-
-    def _on_link(self, link: str, mac: str) -> list[Object]:
-        index = _read(link, "ifindex")
-        return add_link(link, mac, int(index), self._guards[mac]["chain"]) if index else []
 
     def _run(self, commands: t.Sequence[Object]) -> None:
         if not commands:
@@ -183,40 +237,14 @@ class Loader:
             raise RuntimeError(" ".join(error.split())[:500])
 
 
-def nics(document: str) -> list[tuple[str, str]]:
-    """Return the links and MAC addresses of the direct interfaces in a domain's XML."""
-    found: list[tuple[str, str]] = []
-    path: list[str] = []
-    current: dict[str, str] = {}
-
-    def started(name: str, attributes: dict[str, str]) -> None:
-        path.append(name)
-        if path == ["domain", "devices", "interface"]:
-            current.clear()
-        if path[:-1] == ["domain", "devices", "interface"]:
-            current.update({f"{name}.{key}": value for key, value in attributes.items()})
-
-    def ended(_name: str) -> None:
-        if path == ["domain", "devices", "interface"] and "target.dev" in current and "mac.address" in current:
-            found.append((current["target.dev"], current["mac.address"].lower()))
-        path.pop()
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = started, ended
-    parser.Parse(document, True)
-    return [(link, mac) for link, mac in found if _is_macvtap(link)]
+def _chain(name: str) -> Object:
+    return {"chain": {**_OF_TABLE, "name": name}}
 
 
-def _is_macvtap(link: str) -> bool:
-    with contextlib.suppress(OSError):
-        return any(re.fullmatch(r"tap[0-9]+", name) for name in os.listdir(f"{SYSFS}/{link}"))
-    return False
-
-
-def _read(link: str, name: str) -> str:
-    with contextlib.suppress(OSError), open(f"{SYSFS}/{link}/{name}", encoding="ascii") as file:
-        return file.read().strip()
-    return ""
+def _bound(rules: t.Sequence[Object], index: int) -> str:
+    """Return whose guard the rules of the chain on a link hand its frames to, "" if not those of this index."""
+    parts = [str(rule.get("comment", "")).split(" ", 2) for rule in rules]
+    return parts[0][0] if len(parts) == 1 and len(parts[0]) == 3 and parts[0][1] == str(index) else ""
 
 
 def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> list[str]:
@@ -230,11 +258,16 @@ def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> l
 def main(words: t.Sequence[str]) -> int:
     desired = None
     if words[0] == "link":
-        desired = [(words[1], _read(words[1], "address"))]
+        recorded_mac = guard_links.known({words[1]: guard_links.index_of(words[1]) or 0}).owners.get(words[1])
+        desired = [
+            (words[1], one)
+            for one in (recorded_mac and recorded_mac.mac, guard_links.attribute(words[1], "address"))
+            if one
+        ]
     elif words[0] == "qemu":
         if tuple(words[2:4]) not in (("start", "begin"), ("started", "begin"), ("reconnect", "begin")):
             return 0
-        desired = nics(sys.stdin.read())
+        desired = guard_links.nics(sys.stdin.read())
     try:
         guards = stored()
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -248,10 +281,11 @@ def main(words: t.Sequence[str]) -> int:
         loader = Loader(guards)
         if desired is None:
             loader.load()
+        elif words[0] == "link":
+            loader.link(words[1])
         else:
             loader.on(desired)
-        if loader.unchecked:
-            sys.stderr.write(f"linuxvirt.macvtap: {loader.unchecked}\n")
+        sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")
         return int(any(guards[mac]["required"] for mac in macs))

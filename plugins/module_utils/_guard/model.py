@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac
 
@@ -26,6 +26,8 @@ LEARNED_V4, LEARNED_V6, LEARNED_SECONDS = 1, 16, 3600
 # The kinds of frames that are dropped or counted: comments of the rules, and keys of the counters.
 MAC, ETHERTYPE, RATE, ARP, ND = "mac", "ethertype", "rate", "arp", "nd"
 ADDRESS, DHCP, ROUTER, PEER, MALFORMED = "address", "dhcp_server", "router_advertisement", "peer", "malformed"
+# A rule that is no check.
+MIRROR = "mirror"
 KINDS = (RATE, MAC, ETHERTYPE, DHCP, ROUTER, ARP, ND, PEER, ADDRESS, MALFORMED)
 # Of no rule, but of the program on the link: see checksum_program.py.
 CHECKSUM = "checksum"
@@ -38,7 +40,7 @@ class Guard:
     ``addresses`` are IPv4 and IPv6 addresses and prefixes in order, () for any, or (LEARNED,). If there are any, the
     NIC's link-local IPv6 address is among them or covered. ``ethertypes`` are words and hexadecimal numbers in order,
     or (ANY,). ``peers`` are MAC addresses, IP addresses and prefixes in order, () for all. ``rate`` is in frames per
-    second, 0 for any.
+    second, 0 for any. ``mirror_to`` is a link, "" for none.
     """
 
     mac: str
@@ -50,6 +52,7 @@ class Guard:
     dhcp_server: bool = False
     router_advertisements: bool = False
     rate: int = 0
+    mirror_to: str = ""
 
     @property
     def options(self) -> dict[str, t.Any]:
@@ -108,11 +111,17 @@ class State:
 
 @dataclass(frozen=True)
 class Host:
-    """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links."""
+    """What was observed: the guards by MAC address, the macvtap links by name, and the chains on links.
+
+    ``recorded`` is whose links those are that had a guard, by name: see guard_links.py.
+    """
 
     guards: t.Mapping[str, State]
     links: t.Mapping[str, GuestLink]
     bindings: tuple[Binding, ...] = ()
+    recorded: t.Mapping[str, str] = field(default_factory=dict)
+    # Of all links, whatever their kind.
+    names: frozenset[str] = frozenset()
 
     def state(self, mac: str) -> State:
         return self.guards.get(mac, State(mac))

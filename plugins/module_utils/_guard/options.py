@@ -25,6 +25,7 @@ RULES: dict[str, dict[str, t.Any]] = {
     "dhcp_server": {"type": "bool"},
     "router_advertisements": {"type": "bool"},
     "rate": {"type": "int"},
+    "mirror_to": {"type": "str"},
 }
 # Whose guest, and whether.
 NIC: dict[str, dict[str, t.Any]] = {
@@ -122,6 +123,8 @@ def declared(path: str, given: t.Mapping[str, t.Any], link: str | None = None) -
 
 def rules(path: str, given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return the canonical values of the options that are set, by the names of Guard's fields."""
+    if given.get("mirror_to"):
+        check_link_name(given["mirror_to"], join_path(path, "mirror_to"))
     check_range(given.get("rate"), 0, _MOST_RATE, join_path(path, "rate"))
     values = {name: given[name] for name in RULES if given.get(name) is not None}
     for name, canonical in (("addresses", addresses), ("ethertypes", ethertypes), ("peers", peers)):

@@ -34,6 +34,8 @@ def parse(mac: str, listed: t.Sequence[Object]) -> Guard | None:
             dhcp_server=model.DHCP not in of_kind,
             router_advertisements=model.ROUTER not in of_kind,
             rate=next((one["expr"][0]["limit"]["rate"] for one in of_kind.get(model.RATE, [])), 0),
+            # The library lists a link that is gone by its index.
+            mirror_to=next((one["expr"][0]["dup"]["addr"] for one in of_kind.get(model.MIRROR, [])), ""),
         )
         expected = rules.render(guard)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):

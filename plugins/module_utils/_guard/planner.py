@@ -36,7 +36,7 @@ def plan(
             raise declared_twice(f"the NIC {mac}", entry.path, paths[mac])
         paths[mac] = entry.path or "the module's own options"
         before = host.state(mac)
-        steps[mac] = step_between(before, _after(entry, mac, owners, persistent))
+        steps[mac] = step_between(before, _after(entry, mac, host, owners, persistent))
     return Plan(tuple(steps.values()))
 
 
@@ -50,19 +50,30 @@ def _owners(host: Host, named: t.Mapping[str, str]) -> dict[str, str]:
     """Return the NIC that each link belongs to.
 
     A link keeps its guard as long as it is there, whatever address it has: a guest may have given it another one, even
-    that of another guest.
+    that of another guest. If the chains are gone, what was recorded of the link tells whose it is.
     """
+    recorded = {link: mac for link, mac in host.recorded.items() if host.state(mac).exists}
     kept = {link: state.mac for state in host.guards.values() for link in state.links}
-    return {**{link.name: link.mac for link in host.links.values()}, **kept, **named}
+    return {**{link.name: link.mac for link in host.links.values()}, **recorded, **kept, **named}
 
 
-def _after(entry: Desired, mac: str, owners: t.Mapping[str, str], persistent: bool) -> State:
+def _after(entry: Desired, mac: str, host: Host, owners: t.Mapping[str, str], persistent: bool) -> State:
     """Return what an entry makes of the guard of a NIC."""
     if not entry.present:
         return State(mac)
     guard = entry.guard(mac)
+    _check_mirror(guard, entry, host)
     links = tuple(sorted(link for link, owner in owners.items() if owner == mac))
     return State(mac, guard if persistent else None, guard, links)
+
+
+def _check_mirror(guard: Guard, entry: Desired, host: Host) -> None:
+    """:raises MacvtapError: the link for copies does not exist, or is a guest's."""
+    path, link = join_path(entry.path, "mirror_to"), guard.mirror_to
+    if link and link in host.links:
+        raise MacvtapError(f"{link} is a macvtap link, and sends copies to the LAN. Use another link", path=path)
+    if link and link not in host.names:
+        raise MacvtapError(f"no link {link} exists{did_you_mean(suggest(link, host.names))}", path=path)
 
 
 def mac_of(entry: Desired, host: Host) -> str:

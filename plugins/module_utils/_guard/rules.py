@@ -19,6 +19,8 @@ Object = t.Dict[str, t.Any]
 # A rule's kind, its matches, and its verdict: None is that of the policy.
 Rule = t.Tuple[str, t.List[Object], t.Optional[str]]
 ALLOW = "return"
+# The verdict of a rule that has none, and goes on.
+NONE = ""
 UNSPECIFIED4, UNSPECIFIED6 = "0.0.0.0", "::"  # noqa: S104  # a source address
 # Ethernet and IPv4, with addresses of 6 and 4 bytes: how each ARP packet begins.
 _ARP_HEADER = 0x000108000604
@@ -30,6 +32,10 @@ _LISTENER = ["mld-listener-report", "mld-listener-done", "mld2-listener-report"]
 BROADCAST, MULTICAST = "255.255.255.255", "ff02::/16"
 # A rule of the kernel has room for 128 expressions, and a match takes up to three.
 _MOST_MATCHES = 30
+# What is behind the headers of IPv6, but for ICMPv6: IPv4, TCP, UDP, IPv6, GRE, ESP, OSPF, PIM, VRRP, L2TP, SCTP and
+# UDP-Lite.
+_ICMP6 = 58
+_PROTOCOLS = [4, 6, 17, 41, 47, 50, 89, 103, 112, 115, 132, 136]
 # No protocol has this number: a test that only a readable header passes.
 _RESERVED = 255
 
@@ -56,7 +62,7 @@ def render(guard: Guard) -> list[Object]:
     """Return the rules of a guard's chain: their comments and expressions."""
     forbid: list[Object] = [{"counter": None}, *([{"drop": None}] if guard.policy == model.DROP else [])]
     return [
-        {"comment": kind, "expr": [*matches, *(forbid if verdict is None else [{verdict: None}])]}
+        {"comment": kind, "expr": [*matches, *(forbid if verdict is None else [{verdict: None}] if verdict else [])]}
         for kind, matches, verdict in _rules(guard)
     ]
 
@@ -73,6 +79,9 @@ def sets(guard: Guard) -> list[Object]:
 
 
 def _rules(guard: Guard) -> t.Iterator[Rule]:
+    if guard.mirror_to:
+        # First, so that what is dropped is seen as well.
+        yield model.MIRROR, [{"dup": {"addr": guard.mirror_to}}], NONE
     if guard.rate:
         yield model.RATE, [{"limit": {"rate": guard.rate, "burst": 5, "per": "second", "inv": True}}], None
     if not guard.other_macs:
@@ -127,6 +136,8 @@ def _ip6(guard: Guard, peers: list[str]) -> t.Iterator[Rule]:
     if not guard.router_advertisements:
         for kind in ("nd-router-advert", "nd-redirect"):
             yield model.ROUTER, [_match(icmp, kind)], None
+        # nftables does not look behind it: neither ICMPv6, nor another header that may have it behind itself.
+        yield model.ROUTER, [ip6, *_none_of(header("ah", "nexthdr"), _PROTOCOLS)], None
     if _is_declared(guard):
         yield model.ADDRESS, [ip6, *_none_of(source, [UNSPECIFIED6, *_allowed(guard, 6)])], None
     if not guard.other_macs or guard.addresses:
@@ -151,7 +162,9 @@ def _rest_of_ip6(guard: Guard) -> t.Iterator[Rule]:
     learn = _learn(guard, 6, source)
     # The first byte after all headers, which a length beyond the packet would hide; and fragments but the first.
     yield model.MALFORMED, [ip6, _match(_raw("th", 0, 8), 0, ">="), *learn], ALLOW
-    later = _match({"exthdr": {"name": "frag", "field": "frag-off"}}, 0, "!=")
+    later = _match(_fragment("frag-off"), 0, "!=")
+    # It could overlap what follows the headers in the first fragment.
+    yield model.MALFORMED, [later, *_none_of(_fragment("nexthdr"), [_ICMP6, *_PROTOCOLS])], None
     yield model.MALFORMED, [later, *learn], ALLOW
     yield (model.ADDRESS if learn else model.MALFORMED), [ip6], None
 
@@ -255,6 +268,10 @@ def _protocol(name: str) -> Object:
 
 def header(protocol: str, field: str) -> Object:
     return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _fragment(field: str) -> Object:
+    return {"exthdr": {"name": "frag", "field": field}}
 
 
 def _raw(base: str, offset: int, length: int) -> Object:

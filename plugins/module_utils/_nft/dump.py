@@ -144,7 +144,8 @@ def digest(rules: t.Iterable[Rule]) -> str | None:
 def outline(rule: Rule) -> dict[str, t.Any]:
     """Return a rule as libnftables lists it, but with the kernel's expressions: only counters and jumps are alike.
 
-    ``{"meta": 5}`` has the key, ``{"cmp": (0, b"...")}`` the operator and the value, and others have no value.
+    ``{"meta": 5}`` has the key, ``{"cmp": (0, b"...")}`` the operator and the value, ``{"immediate": b"..."}`` a value
+    that is not a verdict, and others have none.
     """
     listed = [_expression(element) for _kind, element in _attributes(rule.expressions)]
     comments = {kind: value for kind, value in _userdata(rule.userdata) if kind == 0}
@@ -163,6 +164,8 @@ def _expression(element: bytes) -> dict[str, t.Any]:
     verdict = _parse(_parse(inner.get(2, b"")).get(2, b"")) if name == "immediate" else {}
     if struct.unpack(">i", verdict.get(1, bytes(4)))[0] in _JUMPS:
         return {"jump": {"target": _text(verdict[2])}}
+    if name == "immediate":
+        return {"immediate": _parse(inner.get(2, b"")).get(1)}
     return {name: None}
 
 

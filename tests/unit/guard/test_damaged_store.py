@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader
 
 GUARDED, OTHER = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
 START = ["qemu", "web1", "start", "begin", "-"]
@@ -20,7 +20,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Pa
     """The file of the guards on a host with the link macvtap0."""
     made, sysfs = tmp_path / "guards.json", tmp_path / "net"
     (sysfs / "macvtap0" / "tap7").mkdir(parents=True)
-    monkeypatch.setattr(loader, "SYSFS", str(sysfs))
+    monkeypatch.setattr(guard_links, "SYSFS", str(sysfs))
     for function in (loader.stored, loader.mentions):
         monkeypatch.setattr(function, "__defaults__", (str(made),))
     return made

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, options, planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
     Binding,
     Guard,
@@ -152,8 +152,8 @@ def test_undo_leaves_what_others_have_changed_and_says_so() -> None:
     ],
 )
 def test_the_program_knows_a_domains_links(document: str, found: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "_is_macvtap", lambda _link: True)
-    assert loader.nics(f"<domain><devices>{document}</devices></domain>") == found
+    monkeypatch.setattr(guard_links, "is_macvtap", lambda _link: True)
+    assert guard_links.nics(f"<domain><devices>{document}</devices></domain>") == found
 
 
 def test_a_links_chain_has_a_name_that_nftables_can_read() -> None:

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import host, model, options, parsing, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_links,
+    model,
+    options,
+    parsing,
+    rules,
+    store,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Guard
 
 MAC = "52:54:00:00:0a:01"
@@ -35,6 +42,7 @@ _OPTIONS = st.fixed_dictionaries(
         "dhcp_server": st.booleans(),
         "router_advertisements": st.booleans(),
         "rate": st.integers(0, 1000000),
+        "mirror_to": st.sampled_from(("", "mon0")),
     },
 )
 
@@ -53,7 +61,7 @@ def test_a_guard_is_read_back_from_its_rules(given_options: dict[str, t.Any]) ->
     # As the kernel lists them: sets in another order.
     listed = json.loads(json.dumps(rules.render(guard)), object_hook=_reversed_sets)
     assert parsing.parse(MAC, listed) == guard
-    assert host.from_store(MAC, json.loads(json.dumps(host.to_store(guard)))) == guard
+    assert store.guard_of(MAC, json.loads(json.dumps(store.entry_of(guard)))) == guard
 
 
 def _reversed_sets(one: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -131,3 +139,11 @@ def test_the_names_of_chains_and_sets_have_the_address() -> None:
     for name in ("guard_", "guard_52540000", "link_macvtap0", "other_525400000a01", "guard_525400000aZZ"):
         assert rules.mac_of(name) is None
     assert model.link_local(MAC) == "fe80::5054:ff:fe00:a01"
+
+
+def test_a_guard_whose_mirror_is_gone_is_loaded_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_links, "index_of", {"mon0": 7}.get)
+    for link, plain in (("mon0", False), ("mon1", True)):
+        found = guard_links.loadable(rules.render(guard_of(mirror_to=link)))
+        assert (found == rules.render(guard_of())) is plain
+        assert parsing.parse(MAC, found) == guard_of(mirror_to="" if plain else link)
