@@ -22,6 +22,7 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_probe_networks",
         "macvtap_report",
         "macvtap_segment",
+        "macvtap_verify_json",
         *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
         *(f"macvtap_guard_{name}" for name in ("guards", "uri")),
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
@@ -37,10 +38,11 @@ _INTERNAL = frozenset(
     (
         *(
             f"macvtap_preflight_{name}"
-            for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside")
+            for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
+        *(f"macvtap_verify_{name}" for name in ("found", "written", "guards", "undeclared", "outcome")),
     )
 )
 _SIMILARITY = 0.85
@@ -67,11 +69,15 @@ def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
 
 
 def _unknown_names(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    for name in sorted({str(one) for one in names} - KNOWN - _INTERNAL):
-        if not (name.startswith(PREFIX) and name.endswith(_INTERNAL_SUFFIXES)):
-            yield name
+    yield from (name for name in sorted({str(one) for one in names} - KNOWN) if not is_internal(name))
 
 
 def is_known(name: t.Any) -> bool:
     """Whether this collection has a variable of this name."""
     return str(name) in KNOWN
+
+
+def is_internal(name: t.Any) -> bool:
+    """Whether the roles or playbooks of this collection set this variable themselves."""
+    text = str(name)
+    return text in _INTERNAL or (text.startswith(PREFIX) and text.endswith(_INTERNAL_SUFFIXES))

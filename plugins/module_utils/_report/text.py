@@ -88,16 +88,16 @@ def summary(report: Values) -> str:
     """Return the numbers of a report in one sentence."""
     numbers = report["summary"]
     parts = [
-        _count(numbers["hosts"], "host"),
-        f"{_count(numbers['guests'], 'guest')} ({numbers['running']} running)",
-        _count(numbers["nics"], "NIC"),
+        count(numbers["hosts"], "host"),
+        f"{count(numbers['guests'], 'guest')} ({numbers['running']} running)",
+        count(numbers["nics"], "NIC"),
         f"{numbers['drift']} not as declared",
         f"{numbers['restart_required']} waiting for a restart",
         f"{numbers['undeclared']} not declared",
-        _count(numbers["conflicts"], "conflict"),
+        count(numbers["conflicts"], "conflict"),
     ]
     if numbers["not_inspected"]:
-        parts.append(f"{_count(numbers['not_inspected'], 'host')} not inspected")
+        parts.append(f"{count(numbers['not_inspected'], 'host')} not inspected")
     return ", ".join(parts)
 
 
@@ -148,5 +148,6 @@ def shown(value: t.Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """Return a number of things, in words."""
     return f"{number} {what}{'' if number == 1 else 's'}"
