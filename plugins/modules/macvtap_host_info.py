@@ -198,6 +198,11 @@ links:
       description: Whether it has carrier.
       type: bool
       returned: always
+    speed:
+      description: Speed in Mbit/s. V(null) if it is not known, without carrier, and of macvtap and macvlan links.
+      version_added: 0.2.0
+      type: int
+      returned: always
     unfit:
       description: Why it cannot be the parent of a macvtap link, V(null) if it can.
       type: str
@@ -250,6 +255,7 @@ links:
       pci: "0000:01:00.0"
       state: up
       carrier: true
+      speed: 10000
       unfit:
       unfit_vlan:
       reflective_relay:
@@ -354,6 +360,16 @@ networks:
       active: true
       persistent: true
       autostart: true
+pending:
+  description:
+    - NICs that any run of M(linuxvirt.macvtap.libvirt_direct_iface) has asked guests to release, and that are neither
+      removed nor attached again yet, as M(linuxvirt.macvtap.libvirt_direct_iface_info) returns them.
+    - V(null) if libvirt did not answer, or this user may not read them.
+  version_added: 0.2.0
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 domains:
   description: All domains, sorted by name. Empty if RV(libvirt.available) is V(false).
   returned: success
@@ -430,7 +446,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rea
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink, sriov
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    netlink,
+    parents,
+    rtnetlink,
+    speed,
+    sriov,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
@@ -439,7 +461,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_rela
 def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     # First, because it may wait: the links of released NICs are gone then.
-    libvirt, networks, domains = _libvirt(module.params["uri"], module.params["timeout"])
+    libvirt, (networks, domains, pending) = _libvirt(module.params["uri"], module.params["timeout"])
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=frozenset(session.observe(())))
@@ -450,11 +472,14 @@ def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, support.evaluate(running)),
-        "links": report.links(links, _reflects(relay, links), reach, sriov.functions(links)),
+        "links": report.links(
+            links, _reflects(relay, links), reach, functions=sriov.functions(links), speeds=speed.speeds(links)
+        ),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,
         "networks": None if networks is None else report.networks(networks),
         "domains": report.domains(domains),
+        "pending": pending,
     }
 
 
@@ -464,16 +489,21 @@ def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
     return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
 
 
-def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], tuple[Network, ...] | None, tuple[Domain, ...]]:
+_Found = t.Tuple[t.Optional[t.Tuple[Network, ...]], t.Tuple[Domain, ...], t.Optional[t.List[t.Dict[str, t.Any]]]]
+
+
+def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], _Found]:
+    """Return whether libvirt answered, and the networks, domains and outstanding requests."""
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
-            host, _outstanding = settled.observe(hv, None, timeout)
+            host, outstanding = settled.observe(hv, None, timeout)
             networks = _networks(hv)
+            pending = inspection.pending(outstanding) if hv.sees_requests else None
     except MacvtapError as exc:
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, None, ()
+        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None)
     version = inspection.version_text(host.version)
-    found = {"uri": uri, "available": True, "version": version, "reason": None}
-    return found, networks, tuple(host.domains.values())
+    answered = {"uri": uri, "available": True, "version": version, "reason": None}
+    return answered, (networks, tuple(host.domains.values()), pending)
 
 
 def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
