@@ -18,7 +18,7 @@ Values = t.Mapping[str, t.Any]
 _LINE = 40
 _BOX_HEIGHT = 32
 # Where each kind of box begins, and how wide it is.
-_COLUMNS = {"uplink": (0, 150), "vlan": (200, 150), "nic": (400, 340)}
+_COLUMNS = {"uplink": (0, 190), "vlan": (240, 190), "nic": (480, 340)}
 _NO_UPLINK = "no uplink"
 
 
