@@ -57,7 +57,7 @@ _KEYS = {
         "second": {"guard_again", "guard_one"},
         "frames": {"guard_frames_60", "guard_frames_1400"},
     },
-    "preflight": {"compare": {"compare"}},
+    "preflight": {"compare": {"compare", "compare large"}},
     "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
 # The others may be missing: a peer that is not installed is not measured.
