@@ -53,7 +53,7 @@ class Fleet:
         done = subprocess.run(
             [
                 *(str(BIN / "python"), "-m", "ansible", "playbook"),
-                f"linuxvirt.macvtap.{playbook}",
+                playbook if playbook.endswith(".yml") else f"linuxvirt.macvtap.{playbook}",
                 *("-i", str(inventory), "-i", str(self.lab.inventory)),
                 *more,
             ],

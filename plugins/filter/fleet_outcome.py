@@ -20,13 +20,12 @@ options:
     required: true
   hostvars:
     description:
-      - The variable C(hostvars). Differences are the C(changes) of all results whose variable is named
-        C(macvtap_*_result). A host is unreachable or has failed if one of its results says so.
+      - The variable C(hostvars), in which C(macvtap_plan) is the result of M(linuxvirt.macvtap.macvtap_host_plan).
+      - Without it, no differences are looked for.
     type: dict
-  finished:
-    description: The hosts on which no task has failed, such as C(ansible_play_hosts). By default all.
-    type: list
-    elements: str
+  undeclared:
+    description: What is there and not declared, as P(linuxvirt.macvtap.fleet_undeclared#filter) returns it by host.
+    type: dict
   conflicts:
     description: The conflicts, as P(linuxvirt.macvtap.fleet_conflicts#filter) returns them.
     type: list
@@ -100,31 +99,22 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import outcome
 
 
 def fleet_outcome(
-    hosts: t.Any, hostvars: t.Any = None, finished: t.Any = None, conflicts: t.Any = (), gaps: t.Any = ()
+    hosts: t.Any, hostvars: t.Any = None, undeclared: t.Any = None, conflicts: t.Any = (), gaps: t.Any = ()
 ) -> dict[str, t.Any]:
     """Return the outcome of a playbook that has run on ``hosts``."""
     try:
         runs = {}
         for host in hosts:
-            results = {} if hostvars is None else dict(_registered(hostvars[host]))
-            undeclared = tuple(results.pop("macvtap_verify_undeclared", ()))
-            runs[host] = outcome.Run(results, finished is None or host in finished, undeclared)
+            plan = None if hostvars is None else hostvars[host].get("macvtap_plan", {})
+            runs[host] = outcome.Run(plan, tuple((undeclared or {}).get(host, ())))
         return outcome.outcome(runs, conflicts, gaps)
     except (AttributeError, KeyError, TypeError) as exc:
         message = f"the input must be names of hosts that hostvars has ({type(exc).__name__}: {exc})"
         raise AnsibleFilterError(f"fleet_outcome: {message}") from exc
-
-
-def _registered(variables: t.Any) -> t.Iterator[tuple[str, t.Any]]:
-    """Yield what tasks of this collection have set. Reading what the inventory has set would resolve its templates."""
-    for name in variables:
-        if names.is_internal(name) and (name.endswith("_result") or name.startswith("macvtap_verify_")):
-            yield name, variables[name]
 
 
 class FilterModule:

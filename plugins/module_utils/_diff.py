@@ -12,10 +12,14 @@ if t.TYPE_CHECKING:
 
 def describe(changes: t.Sequence[Change]) -> str:
     """Return the first five ``changes`` in one line: ``mt0 mode: vepa → bridge, …``."""
-    parts = [f"{c.target} {c.field}: {_plain(c.before)} → {_plain(c.after)}" for c in changes[:5]]
-    if len(changes) > 5:
-        parts.append(f"and {len(changes) - 5} more")
-    return ", ".join(parts)
+    return describe_returned([change.as_dict() for change in changes[:5]], len(changes))
+
+
+def describe_returned(changes: t.Sequence[t.Mapping[str, t.Any]], number: int | None = None) -> str:
+    """As :func:`describe`, for changes as a module returns them; ``number`` is how many there are in all."""
+    parts = [f"{c['target']} {c['field']}: {_plain(c['before'])} → {_plain(c['after'])}" for c in changes[:5]]
+    more = (len(changes) if number is None else number) - len(parts)
+    return ", ".join([*parts, *([f"and {more} more"] if more else [])])
 
 
 def _plain(value: t.Any) -> str:

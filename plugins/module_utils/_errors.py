@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 
@@ -43,3 +44,13 @@ class MissingLibraryError(MacvtapError):
 def join_path(path: str, option: str) -> str:
     """Return the path of ``option`` below ``path``: ``("links[3]", "mtu")`` gives ``links[3].mtu``."""
     return f"{path}.{option}" if path else option
+
+
+@contextlib.contextmanager
+def below(path: str) -> t.Iterator[None]:
+    """Put ``path`` before the option's path of an error, if it is about an option."""
+    try:
+        yield
+    except MacvtapError as exc:
+        exc.path = join_path(path, exc.path) if exc.path else ""
+        raise

@@ -5,13 +5,23 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import traceback
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.arg_spec import ModuleArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff, _lock, _plan, _signals, _values
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import (
+    MacvtapError,
+    MissingLibraryError,
+    below,
+)
+
+# The options of a module and their rules: arguments of AnsibleModule, of which "argument_spec" is one.
+Specification = t.Mapping[str, t.Any]
 
 
 class Module(AnsibleModule):
@@ -23,14 +33,45 @@ class Module(AnsibleModule):
         try:
             super().__init__(**rules)
         except ArithmeticError as exc:
-            # A number inside a text that only Ansible parses.
-            self.fail_json(msg=f"the value of an option is not a whole number: {exc}")
+            self.fail_json(msg=_not_whole(exc))
         for error in self._invalid:
             self.fail_json(msg=str(error))
 
     def _load_params(self) -> None:
         super()._load_params()
         self._invalid = _values.replace_invalid(self.params, self.argument_spec)
+
+
+def stage(module: Module, name: str, specification: Specification, options: t.Mapping[str, t.Any], path: str) -> Module:
+    """Return the module ``name`` as a part of ``module``, in check mode, with ``options`` as its parameters.
+
+    :raises MacvtapError: an option is not valid. The message is the one of that module, after ``path``.
+    """
+    given = copy.deepcopy(dict(options))
+    # As in Module: what Ansible finds comes first.
+    invalid = _values.replace_invalid(given, specification["argument_spec"])
+    try:
+        result = ModuleArgumentSpecValidator(**specification).validate(given)
+    except ArithmeticError as exc:
+        raise MacvtapError(_not_whole(exc), path=path) from exc
+    if result.error_messages:
+        message = result.error_messages[0]
+        if isinstance(result.errors[0], UnsupportedError):
+            message = f"Unsupported parameters for (linuxvirt.macvtap.{name}) module: {message}"
+        raise MacvtapError(message, path=path)
+    for error in invalid:
+        with below(path):
+            raise error
+    # A copy shares whatever a body uses of an AnsibleModule.
+    part = copy.copy(module)
+    part.params = result.validated_parameters
+    part.check_mode = True
+    return part
+
+
+def _not_whole(error: ArithmeticError) -> str:
+    # A number inside a text that only Ansible parses.
+    return f"the value of an option is not a whole number: {error}"
 
 
 # The options that modules share, with one meaning each.
@@ -86,22 +127,29 @@ def _run(
         result = body(module)
         _signals.defer()
     except MissingLibraryError as exc:
-        reason = f"on this host. Its package: {exc.hint}"
-        module.fail_json(msg=missing_required_lib(exc.library, reason=reason), exception=exc.trace)
+        module.fail_json(msg=message_of(exc), exception=exc.trace)
     except MacvtapError as exc:
         module.fail_json(
             msg=f"{exc}{_completed_text(completed)}", **{**exc.details, **_changed(completed)}, **_invocation(module)
         )
     except Exception as exc:  # pylint: disable=broad-except  # a defect must not end in a traceback either
-        what = f"{type(exc).__name__}: {exc}{_completed_text(completed)}"
         module.fail_json(
-            msg=f"This is a defect in the module, not in your playbook: {what}",
+            msg=f"{message_of(exc)}{_completed_text(completed)}",
             exception=traceback.format_exc(),
             **_changed(completed),
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
     module.exit_json(**result, **_invocation(module))
+
+
+def message_of(error: Exception) -> str:
+    """Return the message with which a module fails because of ``error``."""
+    if isinstance(error, MissingLibraryError):
+        return missing_required_lib(error.library, reason=f"on this host. Its package: {error.hint}")
+    if isinstance(error, MacvtapError):
+        return str(error)
+    return f"This is a defect in the module, not in your playbook: {type(error).__name__}: {error}"
 
 
 def _completed_text(plans: t.Sequence[_plan.Plan[t.Any]]) -> str:

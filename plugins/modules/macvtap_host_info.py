@@ -432,98 +432,41 @@ domains:
         - mac: "52:54:00:10:00:01"
           stored: {type: direct, origin: null, source: eth0, mode: bridge, model: virtio}
           live:
+written:
+  description: The links that M(linuxvirt.macvtap.macvtap_persistence) has written to be created at boot.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name.
+      type: str
+      returned: always
+    kind:
+      description: V(macvtap), V(macvlan) or V(vlan). V(null) if it was written by an earlier version.
+      type: str
+      returned: always
+  sample:
+    - {name: host0, kind: macvlan}
+guards:
+  description:
+    - The guards, as C(guards) of M(linuxvirt.macvtap.macvtap_guard). V(null) if they cannot be read, because
+      python3-nftables is missing, or because this is not root.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - mac: "52:54:00:00:0a:01"
+      links: [macvtap0]
+      policy: drop
 """
 
-import contextlib
-import typing as t
-
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
-    netlink,
-    parents,
-    rtnetlink,
-    speed,
-    sriov,
-)
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import ask
-
-
-def macvtap_host_info(module: _glue.Module) -> dict[str, t.Any]:
-    running = kernel.observe()
-    # First, because it may wait: the links of released NICs are gone then.
-    libvirt, (networks, domains, pending) = _libvirt(module.params["uri"], module.params["timeout"])
-    with netlink.session() as session, rtnetlink.open_socket() as sock:
-        # Only named links are checked for being wireless.
-        links = session.observe((), parents=frozenset(session.observe(())))
-        reach = RouteMonitor(sock).observe()
-    relay = module.params["relay"]
-    if module.params["relay_vepa"]:
-        relay = [*relay, *report.below_vepa(links, domains, networks or ())]
-    return {
-        "changed": False,
-        "kernel": kernel_planner.returned(running, support.evaluate(running)),
-        "links": report.links(
-            links, _reflects(relay, links), reach, functions=sriov.functions(links), speeds=speed.speeds(links)
-        ),
-        "connections": report.connections(links, reach),
-        "libvirt": libvirt,
-        "networks": None if networks is None else report.networks(networks),
-        "domains": report.domains(domains),
-        "pending": pending,
-    }
-
-
-def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
-    # The modules that use the others report what is wrong with them.
-    probed = [link for name in relay if (link := parents.lookup(name, links)) is not None]
-    return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
-
-
-_Found = t.Tuple[t.Optional[t.Tuple[Network, ...]], t.Tuple[Domain, ...], t.Optional[t.List[t.Dict[str, t.Any]]]]
-
-
-def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], _Found]:
-    """Return whether libvirt answered, and the networks, domains and outstanding requests."""
-    try:
-        with hypervisor.connect(uri, read_only=True) as hv:
-            host, outstanding = settled.observe(hv, None, timeout)
-            networks = _networks(hv)
-            pending = inspection.pending(outstanding) if hv.sees_requests else None
-    except MacvtapError as exc:
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None)
-    version = inspection.version_text(host.version)
-    answered = {"uri": uri, "available": True, "version": version, "reason": None}
-    return answered, (networks, tuple(host.domains.values()), pending)
-
-
-def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:
-    """Return all networks, None if there is no driver for them, or if its daemon does not run."""
-    with contextlib.suppress(MacvtapError):
-        return tuple(network for _name, network in sorted(hv.networks().items()))
-    return None
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.macvtap_host_info import SPECIFICATION, body
 
 
 def main() -> None:
-    module = _glue.Module(
-        argument_spec={
-            **_glue.shared("uri"),
-            "timeout": {"type": "int", "default": 0},
-            "relay": {"type": "list", "elements": "str", "default": []},
-            "relay_vepa": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
-    _glue.run(module, macvtap_host_info)
+    _glue.run(_glue.Module(**SPECIFICATION, supports_check_mode=True), body)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from harness import Cost, median
 class Size:
     """How much of everything: ``links`` in a task, ``looped`` where a task is looped, ``growth`` step by step.
 
-    Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet,
-    ``memories`` those of guests in MiB. ``guests`` run on a hypervisor, and ``recorded`` hypervisors are in an
-    inventory.
+    Of ``domains``, ways that take them one by one are given ``one_by_one``. ``hosts`` are those of a fleet that is
+    compared, ``fleets`` are numbers of hosts that playbooks run on. ``memories`` are those of guests in MiB. ``guests``
+    run on a hypervisor, and ``recorded`` hypervisors are in an inventory.
     """
 
     rounds: int = 5
@@ -32,6 +32,7 @@ class Size:
     memories: tuple[int, ...] = (192, 1024, 4096)
     guests: tuple[int, ...] = (1, 10, 20)
     recorded: tuple[int, ...] = (2, 50, 500)
+    fleets: tuple[int, ...] = (2, 50)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import sys
 import typing as t
 from dataclasses import dataclass
 
+import converged
 import domains
 import finding
 import fleets
@@ -79,6 +80,7 @@ SUITES = {
         ("again",),
     ),
     "preflight": Suite(fleets.session, {"compare": fleets.compare}, fleets.run_once, ("compare",)),
+    "fleet": Suite(converged.session, {"again": converged.again}, converged.run_once, ()),
     "finding": Suite(
         hypervisors.session,
         {"addresses": finding.module, "inventory": finding.inventory},
@@ -123,7 +125,7 @@ def main() -> None:
         sys.exit("bench: this needs root, for network namespaces of its own")
     # As Ctrl-C: what was made is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
-    size = Size(rounds=args.rounds, links=args.links, domains=args.domains)
+    size = Size(rounds=args.rounds, links=args.links, domains=args.domains, fleets=tuple(args.fleets))
     try:
         for module in args.module or SUITES:
             _run(module, size, args)
@@ -161,6 +163,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken (5); slow ones are fewer")
     parser.add_argument("--links", type=int, default=1000)
     parser.add_argument("--domains", type=int, default=200)
+    parser.add_argument("--fleets", type=int, nargs="+", default=(2, 50), help="numbers of hosts that playbooks run on")
     parser.add_argument("--out", type=pathlib.Path, help="where the JSON and the plot go (docs/benchmark)")
     parser.add_argument("--python", default="/usr/bin/python3", help="the interpreter that the module runs in")
     parser.add_argument(

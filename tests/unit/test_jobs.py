@@ -76,9 +76,11 @@ def unescaped(at: re.Match[str]) -> str:
 
 def test_the_metrics_of_hostile_names_can_be_read(tmp_path: pathlib.Path) -> None:
     names = ["hv1", 'a"b', "c\\", "d\ne", "{{ 7 * 7 }}"]
+    # Only these two could be planned.
     hostvars: dict[str, t.Any] = {name: {} for name in names}
-    hostvars["hv1"] = {"macvtap_links_result": {"changed": True}}
-    made = {**fleet_outcome(names, hostvars, ["hv1", 'a"b']), "playbook": "verify", "time": "2026-01-01T00:00:00Z"}
+    hostvars["hv1"] = {"macvtap_plan": {"stages": [], "differences": "anything"}}
+    hostvars['a"b'] = {"macvtap_plan": {"stages": []}}
+    made = {**fleet_outcome(names, hostvars), "playbook": "verify", "time": "2026-01-01T00:00:00Z"}
     (tmp_path / "outcome.json").write_text(json.dumps(made), encoding="utf-8")
     file = tmp_path / "macvtap.prom"
     environment = {**os.environ, "MACVTAP_JSON": str(tmp_path / "outcome.json"), "ANSIBLE_HOME": str(tmp_path)}

@@ -23,7 +23,7 @@ ROLES = {
     "domains": "macvtap_domains",
     "host_access": "macvtap_host_access",
 }
-PLAYBOOKS = ("site", "verify", "teardown")
+PLAYBOOKS = ("site", "teardown")
 
 
 class Task(t.NamedTuple):
@@ -108,11 +108,6 @@ def test_the_tag_of_a_role_selects_that_role(playbook: str, tag: str) -> None:
 )
 def test_a_tag_of_a_part_selects_that_part(tag: str, playbook: str, names: list[str]) -> None:
     assert [task.name for task in selected(playbook, tag)] == names
-
-
-@pytest.mark.parametrize("tag", [*ROLES, "vlans", "persistence"])
-def test_verify_looks_at_what_site_manages(tag: str) -> None:
-    assert selected("verify", tag) == selected("site", tag)
 
 
 def test_the_readme_shows_all_tags() -> None:

@@ -7,6 +7,7 @@ Ansible accepts any variable name. A misspelt variable is ignored, without an er
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.options import VARIABLES
@@ -36,16 +37,18 @@ KNOWN = frozenset(VARIABLES) | _OTHER_VARIABLES
 _INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent", "_present")
 _INTERNAL = frozenset(
     (
+        "macvtap_plan",
         *(
             f"macvtap_preflight_{name}"
-            for name in ("found", "host", "conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
+            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
         ),
         *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
-        *(f"macvtap_verify_{name}" for name in ("found", "written", "guards", "undeclared", "outcome")),
+        *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
     )
 )
 _SIMILARITY = 0.85
+_MEANT = re.compile(r"m[a-z]*tap", re.IGNORECASE)
 # An inventory that still has the old name would declare nothing, and purge would remove what it meant.
 _RENAMED = {"macvtap_host_access_companions": "macvtap_host_access_shims"}
 
@@ -69,7 +72,9 @@ def unknown(names: t.Iterable[t.Any]) -> t.Iterator[str]:
 
 
 def _unknown_names(names: t.Iterable[t.Any]) -> t.Iterator[str]:
-    yield from (name for name in sorted({str(one) for one in names} - KNOWN) if not is_internal(name))
+    for name in sorted({str(one) for one in names} - KNOWN - _INTERNAL):
+        if not (name.startswith(PREFIX) and name.endswith(_INTERNAL_SUFFIXES)):
+            yield name
 
 
 def is_known(name: t.Any) -> bool:
@@ -77,7 +82,6 @@ def is_known(name: t.Any) -> bool:
     return str(name) in KNOWN
 
 
-def is_internal(name: t.Any) -> bool:
-    """Whether the roles or playbooks of this collection set this variable themselves."""
-    text = str(name)
-    return text in _INTERNAL or (text.startswith(PREFIX) and text.endswith(_INTERNAL_SUFFIXES))
+def is_similar(name: t.Any) -> bool:
+    """Whether a variable may be meant for this collection, although it may be misspelt."""
+    return bool(_MEANT.match(str(name)))

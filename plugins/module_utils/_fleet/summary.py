@@ -28,7 +28,7 @@ def lines(fleet: t.Mapping[str, Values], conflicts: t.Sequence[Values]) -> list[
         alike.setdefault(_declarations(name, data), []).append(name)
         for other in names.unknown(data.get("names") or ()):
             alike.setdefault(f"{other} is set, but is not a variable of this collection", []).append(name)
-    return [*(f"{_names(hosts)}: {text}" for text, hosts in alike.items()), _conclusion(fleet, conflicts)]
+    return [*(f"{host_names(hosts)}: {text}" for text, hosts in alike.items()), _conclusion(fleet, conflicts)]
 
 
 def _declarations(name: str, data: Values) -> str:
@@ -52,6 +52,7 @@ def _conclusion(fleet: t.Sized, conflicts: t.Sequence[Values]) -> str:
     return f"{remaining or 'No'} {'conflict' if remaining == 1 else 'conflicts'} {on}{also}"
 
 
-def _names(hosts: t.Sequence[str]) -> str:
+def host_names(hosts: t.Sequence[str]) -> str:
+    """Return the first twelve of ``hosts``, and how many more there are."""
     more = f" and {len(hosts) - _LIMIT} hosts more" if len(hosts) > _LIMIT else ""
     return ", ".join(hosts[:_LIMIT]) + more

@@ -59,7 +59,7 @@ def observe(links: Links, root: str = "/") -> Host:
     managed = {index for index, file in by_networkd.items() if file is not None and "-macvtap-" not in file}
     return Host(
         links=links,
-        files=_ours(root),
+        files=ours(root),
         networkd=by_networkd,
         networkmanager=by_networkmanager,
         enabled=enabled,
@@ -84,7 +84,7 @@ def apply(steps: t.Sequence[Step[File]], journal: Journal[File] | None = None, r
     _file_store.apply(steps, journal, root)
 
 
-def _ours(root: str) -> dict[str, File]:
+def ours(root: str) -> dict[str, File]:
     found = {}
     for pattern in model.PATTERNS:
         for path in glob.glob(under(root, pattern)):

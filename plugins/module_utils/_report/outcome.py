@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import collections
-import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import unchecked
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.text import count, printable, shown
@@ -22,16 +21,13 @@ VERSION = 1
 # The maximum number of differences in the table. The result has all of them.
 _LIMIT = 200
 _HEAD = ("host", "what", "field", "declared", "found")
-_RESULT = re.compile(r"macvtap_\w+_result")
-_REGISTERED = re.compile(r"macvtap_\w+_(result|found|written)")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a playbook has done on a host: the results by variable, whether no task has failed, what is undeclared."""
+    """A host: the result of macvtap_host_plan, None if that was not asked for, and what is there and not declared."""
 
-    results: t.Mapping[str, t.Any] = field(default_factory=dict)
-    finished: bool = True
+    plan: t.Mapping[str, t.Any] | None = None
     undeclared: tuple[str, ...] = ()
 
 
@@ -75,33 +71,36 @@ def outcome(
 
 
 def _of_host(host: str, run: Run) -> dict[str, t.Any]:
-    """Return what the results of one host say: ``drift``, ``restart_required``, and whether it was ``lost`` and why."""
+    """Return what the plan of one host says: ``drift``, ``restart_required``, and whether it was ``lost`` and why."""
     read: dict[str, t.Any] = {"drift": [], "restart_required": [], "lost": ("", "")}
-    lost = ("", "") if run.finished else ("failed", "a task has failed, whose output has the reason")
-    for name, result in run.results.items():
-        if not _REGISTERED.fullmatch(name) or not isinstance(result, t.Mapping):
-            continue
-        message = unchecked.first_line(result.get("msg"))
-        if result.get("unreachable"):
-            lost = ("unreachable", message)
-        elif not run.finished and result.get("failed"):
-            lost = ("failed", message)
-        elif _RESULT.fullmatch(name):
-            read["drift"] += _drift(host, name, result)
-            read["restart_required"] += [
-                {"host": host, "domain": one.get("domain"), "mac": one.get("mac"), "fields": list(one["fields"])}
-                for one in result.get("restart_required") or ()
-            ]
-    return {**read, "lost": lost}
+    if run.plan is None:
+        return read
+    # A failure that the playbook allows is only known by its message.
+    if run.plan.get("unreachable") or run.plan.get("msg") or "stages" not in run.plan:
+        reason = unchecked.first_line(run.plan.get("msg") or run.plan.get("differences"))
+        read["lost"] = ("unreachable" if run.plan.get("unreachable") else "failed", reason)
+        return read
+    for stage in run.plan["stages"]:
+        read["drift"] += _drift(host, stage)
+        read["restart_required"] += [
+            {"host": host, "domain": one.get("domain"), "mac": one.get("mac"), "fields": list(one["fields"])}
+            for one in stage.get("restart_required") or ()
+        ]
+    if run.plan.get("differences") and not read["drift"]:
+        read["drift"] = [_row(host, "host", "state", None, run.plan["differences"])]
+    return read
 
 
-def _drift(host: str, name: str, result: Values) -> t.Iterator[dict[str, t.Any]]:
-    if not result.get("changed"):
-        return
-    changes = result.get("changes") or [{"target": name, "field": "changed", "before": False, "after": True}]
-    for one in changes:
-        what = {"host": host, "what": one["target"], "field": one["field"]}
-        yield {**what, "declared": one["after"], "found": one["before"]}
+def _drift(host: str, stage: Values) -> t.Iterator[dict[str, t.Any]]:
+    for one in stage["changes"]:
+        yield _row(host, one["target"], one["field"], one["after"], one["before"])
+    if stage.get("error"):
+        # What is declared is not possible as the host is now.
+        yield _row(host, stage["name"], "error", None, stage["error"])
+
+
+def _row(host: str, what: str, field: str, declared: t.Any, found: t.Any) -> dict[str, t.Any]:
+    return {"host": host, "what": what, "field": field, "declared": declared, "found": found}
 
 
 def _state(one: Values, conflicts: int) -> str:

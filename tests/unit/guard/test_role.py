@@ -23,7 +23,7 @@ def test_a_guard_has_every_option_of_the_module_but_link() -> None:
 
 
 def test_guards_come_before_links_and_go_after_them() -> None:
-    for name in ("site", "verify"):
+    for name in ("site",):
         (play,) = [play for play in yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text()) if "roles" in play]
         roles = [role["role"].rpartition(".")[2] for role in play["roles"]]
         assert roles.index("macvtap_kernel") < roles.index("macvtap_guard") < roles.index("macvtap_links")

@@ -14,14 +14,26 @@ from ansible_collections.linuxvirt.macvtap.plugins.filter.fleet_outcome import f
 from ansible_collections.linuxvirt.macvtap.plugins.filter.outcome_table import outcome_table
 
 Values = t.Dict[str, t.Any]
-OK: Values = {"macvtap_links_result": {"changed": False, "changes": []}}
-DOWN: Values = {"macvtap_kernel_result": {"changed": False, "unreachable": True, "msg": "no route\nto host"}}
-GONE: Values = {"macvtap_links_result": {"changed": False, "failed": True, "msg": "no such device"}}
+# As the action returns them.
+DOWN: Values = {
+    "macvtap_plan": {"unreachable": True, "msg": "no route\nto host", "stages": [], "differences": "no route"}
+}
+GONE: Values = {
+    "macvtap_plan": {"failed": False, "msg": "no such device", "stages": [], "differences": "no such device"}
+}
 
 
-def drift(target: str = "spare0", before: t.Any = "up", after: t.Any = "down") -> Values:
-    change = {"target": target, "field": "state", "before": before, "after": after}
-    return {"macvtap_links_result": {"changed": True, "changes": [change]}}
+def plan(*changes: Values, differences: str = "", **stage: t.Any) -> Values:
+    """Return the variables of a host whose plan has one stage with these changes."""
+    stages = [{"name": "links", "changed": bool(changes), "changes": list(changes), **stage}]
+    return {"macvtap_plan": {"stages": stages, "differences": differences}}
+
+
+def change(target: str = "spare0", before: t.Any = "up", after: t.Any = "down") -> Values:
+    return {"target": target, "field": "state", "before": before, "after": after}
+
+
+OK = plan()
 
 
 def conflict(*hosts: str, allowed: bool = False) -> Values:
@@ -35,11 +47,11 @@ def of(hostvars: Values, **more: t.Any) -> Values:
 
 
 def test_each_state_of_a_host_is_told_from_the_others_and_the_fleet_has_the_worst() -> None:
-    hosts = {"hv1": OK, "hv2": drift(), "hv3": OK, "hv4": DOWN, "hv5": GONE}
+    hosts = {"hv1": OK, "hv2": plan(change()), "hv3": OK, "hv4": DOWN, "hv5": GONE}
     states = []
     for number in range(1, len(hosts) + 1):
         some = dict(list(hosts.items())[:number])
-        got = of(some, finished=["hv1", "hv2", "hv3"], conflicts=[conflict("hv3")] if number > 2 else [])
+        got = of(some, conflicts=[conflict("hv3")] if number > 2 else [])
         states.append(got["state"])
     assert states == ["ok", "drift", "conflict", "unreachable", "failed"]
     assert [one["state"] for one in got["by_host"].values()] == states
@@ -53,52 +65,46 @@ def test_each_state_of_a_host_is_told_from_the_others_and_the_fleet_has_the_wors
 
 
 def test_the_table_has_what_differs_and_who_is_not_known() -> None:
-    hosts = {"hv1": drift(), "hv2": drift("web1 52:54:00:00:00:01", None, True), "hv3": DOWN, "hv4": {}}
-    got = of(hosts, finished=["hv1", "hv2"])
+    other = change("web1 52:54:00:00:00:01", None, True)
+    got = of({"hv1": plan(change()), "hv2": plan(other), "hv3": DOWN, "hv4": {}})
     assert got["drift"][0] == {"host": "hv1", "what": "spare0", "field": "state", "declared": "down", "found": "up"}
     assert outcome_table(got) == [
         "host  what                    field  declared  found",
         "hv1   spare0                  state  down      up",
         "hv2   web1 52:54:00:00:00:01  state  true      none",
         "hv3: unreachable: no route",
-        "hv4: failed: a task has failed, whose output has the reason",
+        "hv4: failed: no reason is known",
         "0 of 4 hosts ok, 2 with drift (2 differences), 1 unreachable, 1 failed",
     ]
 
 
 def test_what_hosts_report_cannot_reach_the_terminal_and_a_long_table_is_cut() -> None:
-    got = of(
-        {"hv1": drift("\x1b[31mweb\u202e"), "hv2": {"macvtap_kernel_result": {"unreachable": True, "msg": "\x07"}}}
-    )
+    lost = {"macvtap_plan": {"unreachable": True, "msg": "\x07"}}
+    got = of({"hv1": plan(change("\x1b[31mweb\u202e")), "hv2": lost})
     assert "�[31mweb�" in outcome_table(got)[1]
     assert outcome_table(got)[2] == "hv2: unreachable: �"
-    many = drift()
-    many["macvtap_links_result"]["changes"] *= 250
-    got = of({"hv1": many})
+    got = of({"hv1": plan(*[change()] * 250)})
     assert len(got["drift"]) == 250
     assert outcome_table(got)[-2:] == ["and 50 differences more", "0 of 1 host ok, 1 with drift (250 differences)"]
 
 
-def test_other_variables_and_failures_that_a_task_allows_do_not_count() -> None:
-    read = [
-        {"macvtap_verify_guards": {"failed": True, "msg": "no library"}},
-        # What an earlier job of a workflow has passed on is an extra variable of this one.
-        {"macvtap_verify_outcome": {"state": "unreachable", "unreachable": [{"host": "hv1"}]}},
-        {"macvtap_links_result": {"skipped": True, "changed": False}},
-        {"other_result": {"changed": True}},
-        {"macvtap_links_links": {"changed": True, "unreachable": True}},
-    ]
-    assert [of({"hv1": one})["state"] for one in read] == ["ok"] * len(read)
+def test_what_an_earlier_job_has_passed_on_does_not_count() -> None:
+    # It is an extra variable of this one.
+    assert of({"hv1": {**OK, "macvtap_verify_outcome": {"unreachable": [{"host": "hv1"}]}}})["state"] == "ok"
 
 
-def test_a_change_without_details_is_drift_and_pending_nics_are_named() -> None:
+def test_what_a_module_would_refuse_is_drift_and_pending_nics_are_named() -> None:
     waiting = [{"domain": "web1", "mac": "52:54:00:00:00:01", "fields": ["mode"], "more": 1}]
     hosts = {
-        "hv1": {"macvtap_kernel_result": {"changed": True}},
-        "hv2": {"macvtap_domains_result": {"changed": False, "restart_required": waiting}},
+        "hv1": plan(error="no such link", differences="no such link"),
+        "hv2": plan(restart_required=waiting),
+        "hv3": plan(differences="something else"),
     }
     got = of(hosts)
-    assert [(one["what"], one["field"]) for one in got["drift"]] == [("macvtap_kernel_result", "changed")]
+    assert [(one["what"], one["field"], one["found"]) for one in got["drift"]] == [
+        ("links", "error", "no such link"),
+        ("host", "state", "something else"),
+    ]
     assert got["restart_required"] == [
         {"host": "hv2", "domain": "web1", "mac": "52:54:00:00:00:01", "fields": ["mode"]}
     ]
@@ -106,7 +112,7 @@ def test_a_change_without_details_is_drift_and_pending_nics_are_named() -> None:
 
 
 def test_what_is_undeclared_is_no_drift() -> None:
-    got = of({"hv1": {**OK, "macvtap_verify_undeclared": ["link stray0 on eth0"]}})
+    got = of({"hv1": OK}, undeclared={"hv1": ["link stray0 on eth0"]})
     assert (got["state"], got["undeclared"]) == ("ok", [{"host": "hv1", "what": "link stray0 on eth0"}])
 
 

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller's part of the module macvtap_host_plan: takes the stages from the roles and the host's variables."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import names, plans, probes
+from ansible_collections.linuxvirt.macvtap.plugins.plugin_utils import role_stages
+
+_MODULE = "linuxvirt.macvtap.macvtap_host_plan"
+Result = t.Dict[str, t.Any]
+
+
+class ActionModule(ActionBase):
+    """Runs the module with the stages of the roles, unless the task has stages itself."""
+
+    _requires_connection = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: t.Any = None, task_vars: t.Mapping[str, t.Any] | None = None) -> Result:
+        """Return the module's result, with what the roles' variables lack, and which roles have something to do."""
+        result: Result = super().run(tmp, task_vars)
+        variables = dict(task_vars or {})
+        options = dict(self._task.args)
+        reader = role_stages.Reader(self._loader, self._templar, variables)
+        stages = reader.stages() if options.get("stages") is None else []
+        if stages:
+            options["stages"] = [
+                {"name": stage.name, "module": stage.module, "options": stage.options}
+                for stage in stages
+                if stage.error is None
+            ]
+        options.setdefault("stages", [])
+        options["host"] = boolean(options.get("host", False))
+        declared = _declared(reader, variables)
+        if options["host"]:
+            options = {**probes.wanted(declared.get("declared", {})), **options}
+            options.setdefault("uri", reader.uri())
+        try:
+            result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
+        except AnsibleConnectionFailure as exc:
+            result.update(unreachable=True, msg=str(exc))
+        if self._task.args.get("stages") is None:
+            self._complete(result, stages, reader.invalid())
+        result["differences"] = plans.differences(result)
+        if options["host"]:
+            result["fleet"] = json.dumps({**_found(result), **declared})
+        return result
+
+    @staticmethod
+    def _complete(result: Result, stages: t.Sequence[role_stages.Stage], invalid: t.Mapping[str, str]) -> None:
+        """Add what the module was not asked, and the tags of the roles to run."""
+        tags = {stage.name: stage.tag for stage in stages}
+        unknown = [_unknown(stage.name, stage.module, stage.error) for stage in stages if stage.error]
+        unknown += [_unknown(f"{tag}_variables", None, error) for tag, error in invalid.items()]
+        planned = [_with_own_paths(n, stage) for n, stage in enumerate(result.get("stages", []))]
+        to_do = [*result.get("to_do", ()), *(one["name"] for one in unknown)]
+        result["warnings"] = [*result.get("warnings", ()), *(text for one in planned for text in one["warnings"])]
+        result.update(stages=[*planned, *unknown], to_do=to_do)
+        run = {tags[name] for name in to_do if name in tags} | set(invalid)
+        if result.get("failed") or result.get("unreachable") or "always" in invalid:
+            # The roles show what is wrong.
+            run |= {stage.tag for stage in stages} | {"kernel"}
+        result["roles"] = role_stages.needed(run)
+
+
+def _with_own_paths(number: int, stage: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a stage whose error has the path of the role's task, which the user has not written as a stage."""
+    error = stage["error"] and stage["error"].replace(f"stages[{number}].options.", "")
+    return {**stage, "error": error}
+
+
+def _unknown(name: str, module: str | None, error: str | None) -> dict[str, t.Any]:
+    return {"name": name, "module": module, "changes": [], "warnings": [], "error": error, "skipped": None}
+
+
+def _found(result: Result) -> dict[str, t.Any]:
+    """Move the state of the host out of the result. Of a host that could not be looked at, return the failure."""
+    host = result.pop("host", None)
+    if result.get("failed") or result.get("unreachable"):
+        host = {name: result[name] for name in ("failed", "unreachable", "msg") if name in result}
+    return {"found": host or {}}
+
+
+def _declared(reader: role_stages.Reader, variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return what the filter fleet_conflicts gets of a host, but for its state."""
+    # Without those of the play and the task.
+    own = variables["hostvars"][variables["inventory_hostname"]]
+    similar = {"names": [name for name in own if names.is_similar(name)]}
+    try:
+        return {**similar, "declared": reader.plain(name for name in variables if names.is_known(name))}
+    except AnsibleError as exc:
+        return {**similar, "unreadable": str(exc)}

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What the results of macvtap_host_plan say of a fleet: which hosts have something to do, and what. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _diff
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.summary import host_names
+
+Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
+
+
+def lines(plans: t.Mapping[str, Plan]) -> list[str]:
+    """Return what is to be done on each host, grouped by equal lines, and which guests have to be restarted."""
+    alike: dict[str, list[str]] = {}
+    for host, plan in plans.items():
+        for text in (differences(plan) or "as declared", *_missing(plan), *_waiting(plan)):
+            alike.setdefault(text, []).append(host)
+    return [f"{host_names(hosts)}: {text}" for text, hosts in alike.items()]
+
+
+def differences(plan: Plan) -> str:
+    """Return in one line how a host differs from its declarations, "" if it does not."""
+    if "differences" in plan:
+        return str(plan["differences"])
+    if plan.get("unreachable") or plan.get("failed"):
+        return str(plan.get("msg") or "it could not be looked at")
+    changes = [change for stage in plan["stages"] for change in stage["changes"]]
+    parts = [_diff.describe_returned(changes)] if changes else []
+    parts += [stage["error"] for stage in plan["stages"] if stage.get("error")]
+    return ". ".join(parts)
+
+
+def _missing(plan: Plan) -> t.Iterator[str]:
+    missing = [name for stage in plan.get("stages") or () for name in stage.get("missing_packages") or ()]
+    if missing:
+        yield f"lacks the packages {', '.join(missing)}"
+
+
+def _waiting(plan: Plan) -> t.Iterator[str]:
+    for stage in plan.get("stages") or ():
+        for one in stage.get("restart_required") or ():
+            what = " ".join(str(one[key]) for key in ("network", "domain", "mac") if one.get(key))
+            yield f"{what} has its former {', '.join(one['fields'])} until the guest is stopped and started"
+        for one in stage.get("pending") or ():
+            yield f"{one['domain']} {one['mac']} has not been released by its guest yet"

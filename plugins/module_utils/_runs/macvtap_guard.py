@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""Glue for macvtap_guard: guards in the table of nftables."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guests, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.host import Guards
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.install import Installer
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.known import Known
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Host
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import converge
+
+
+def body(module: _glue.Module) -> dict[str, t.Any]:
+    params = module.params
+    desired = [options.desired(path, given) for path, given in _glue.entries(params, "guards", options.OPTIONS)]
+    expected = params["nic_required"]
+    asked = [
+        guests.Asked(one.path, one.domain, one.mac, expected)
+        for one in desired
+        if one.domain and one.mac and one.present
+    ]
+
+    def plan(host: Host, links: t.Mapping[str, str]) -> t.Any:
+        return planner.plan(desired, host, links, persistent=params["persistent"])
+
+    table = Table()
+    with _glue.locked(module, "guards", doing="changing guards"), contextlib.closing(table):
+        known = Known(keeps=not module.check_mode)
+        host = Guards(table, Installer(functools.partial(_glue.command, module)), known=known)
+        host.asked = {one.mac or one.link or "" for one in desired}
+        outcome = converge(
+            observe=host.observe,
+            inquire=lambda _host: guests.links(asked, params["uri"]),
+            plan=plan,
+            apply=host.apply,
+            undo=planner.undo,
+            check_mode=module.check_mode,
+            roll_back=params["on_error"] == "rollback",
+        )
+        result = outcome.plan.result(diff=module._diff)
+        if not result["changed"]:
+            result["changed"] = host.refresh(check_mode=module.check_mode)
+    states = planner.predicted(outcome.remaining, outcome.host)
+    macs = [planner.mac_of(one, outcome.host) for one in desired if one.present]
+    return {
+        **result,
+        "guards": [planner.report(states[mac]) for mac in macs],
+        "warnings": [*outcome.plan.warnings, *host.warnings],
+    }
+
+
+SPECIFICATION: _glue.Specification = {
+    "argument_spec": {
+        "guards": {"type": "list", "elements": "dict", "options": options.OPTIONS},
+        **_glue.with_defaults(options.OPTIONS, **options.DEFAULTS),
+        "persistent": {"type": "bool", "default": True},
+        "nic_required": {"type": "bool", "default": True},
+        **_glue.shared("uri", "on_error", "lock_timeout"),
+    },
+    "mutually_exclusive": [("mac", "guards"), ("link", "guards"), ("domain", "guards")],
+    "required_one_of": [("mac", "link", "guards")],
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The figures of playbooks on a fleet that is as declared: site, verify and preflight, beside Ansible's ping.
+
+The lab has two hypervisors, which a larger inventory has under many names: for the controller they are different hosts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+from dataclasses import dataclass
+
+from figures import Figure, Size
+from harness import ROOT, BenchmarkError, Cost, Session, median
+
+sys.path += [str(ROOT / "tests"), str(ROOT / "extensions" / "molecule" / "lab")]
+
+from labkit import guest, image, indexes, lifecycle, model, ssh
+
+_MACS = ("52:54:00:00:01:{:02x}", "52:54:00:00:02:{:02x}")
+_GUESTS = ("web1", "web2")
+_FORKS = 10
+
+
+@dataclass
+class FleetSession(Session):
+    """A session with two hypervisors that are as declared."""
+
+    lab: model.Lab
+
+
+@dataclass(frozen=True)
+class _Played(Cost):
+    """``peak`` is the largest resident memory of one of its processes, in bytes."""
+
+    peak: int
+
+
+@contextlib.contextmanager
+def session(_python: str) -> t.Iterator[FleetSession]:
+    """Give a session with a lab of two hypervisors."""
+    lab = lifecycle.create(model.declare(f"bench-{os.getpid()}", ("hv1", "hv2")), index_count=indexes.COUNT)
+    try:
+        with tempfile.TemporaryDirectory(prefix="macvtap-bench-") as scratch:
+            for name, hypervisor in zip(_GUESTS, lab.hypervisors):
+                guest.define(lab.hypervisor(hypervisor), name, image.cache_dir(None), memory=192)
+            made = FleetSession(sys.executable, pathlib.Path(scratch), lab)
+            _play(made, "site", 2)
+            yield made
+    finally:
+        lifecycle.destroy(lab.name)
+
+
+def again(made: FleetSession, size: Size) -> list[Figure]:
+    """The playbooks for each number of hosts, as multiples of ping."""
+    found = []
+    for hosts in size.fleets:
+        played: dict[str, list[_Played]] = {}
+        for _round in range(size.rounds):
+            for name in ("ping", "site", "verify", "preflight"):
+                played.setdefault(name, []).append(_play(made, name, hosts))
+        parts = {f"{name}, wall": median(one.wall for one in runs) for name, runs in played.items()}
+        parts.update(
+            {f"{name}, CPU of the controller": median(one.cpu for one in runs) for name, runs in played.items()}
+        )
+        parts["site, memory in MiB"] = max(one.peak for one in played["site"]) / 2**20
+        ratio = median(site.wall / ping.wall for site, ping in zip(played["site"], played["ping"]))
+        each = (parts["site, CPU of the controller"] - parts["ping, CPU of the controller"]) / hosts
+        what = f"site again on {hosts} hosts, {_FORKS} at once; ansible -m ping = 1"
+        note = f"{1000 * each:.0f} ms of the controller's CPU for a host, more than ping"
+        found.append(Figure(f"site {hosts}", what, ratio, "×", size.rounds, 2.5, parts=parts, note=note))
+    return found
+
+
+def run_once(made: FleetSession, _size: Size, _case: str, _around: str) -> Cost:
+    return _play(made, "site", 2)
+
+
+def _inventory(made: FleetSession, hosts: int) -> pathlib.Path:
+    path = made.scratch / f"{hosts}.json"
+    own = {
+        f"host{number}": {
+            "ansible_host": ssh.host(made.lab.hypervisor(made.lab.hypervisors[number % 2])),
+            # Each its own LAN: many names are the same host, with the same addresses.
+            "macvtap_segment": f"lan{number}",
+            "macvtap_domains_interfaces": [{"domain": _GUESTS[number % 2], "mac": _MACS[number % 2].format(1)}],
+            "macvtap_links_links": [{"name": "spare0", "mac": _MACS[number % 2].format(2), "state": "down"}],
+        }
+        for number in range(hosts)
+    }
+    common = {
+        "ansible_connection": "ssh",
+        "ansible_user": "root",
+        "ansible_ssh_common_args": f"-F {made.lab.ssh_config}",
+        "ansible_python_interpreter": ssh.PYTHON,
+        "ansible_pipelining": True,
+        "macvtap_uplink": "eth0",
+        "macvtap_links_persistence": "none",
+    }
+    path.write_text(json.dumps({"hypervisors": {"hosts": own, "vars": common}}))
+    return path
+
+
+def _play(made: FleetSession, name: str, hosts: int) -> _Played:
+    """Run a playbook, or ping.
+
+    :raises BenchmarkError: it failed, or changed something the second time.
+    """
+    words = ["playbook", f"linuxvirt.macvtap.{name}"] if name != "ping" else ["adhoc", "hypervisors", "-m", "ping"]
+    argv = [made.python, "-m", "ansible", *words, "-i", str(_inventory(made, hosts)), "--forks", str(_FORKS)]
+    environment = {
+        **made.environment(),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+        "ANSIBLE_HOME": str(made.scratch / "home"),
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, cwd=made.scratch, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _pid, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if process.returncode:
+        raise BenchmarkError(f"{name} ended with {process.returncode}: {text.decode()[-2000:]}")
+    return _Played(wall, usage.ru_utime + usage.ru_stime, text, b"", 1024 * usage.ru_maxrss)
