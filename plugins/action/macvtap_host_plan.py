@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
 
 def _with_own_paths(number: int, stage: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return a stage whose error has the path of the role's task, which the user has not written as a stage."""
-    error = stage["error"] and stage["error"].replace(f"stages[{number}].options.", "")
+    error = stage["error"] and re.sub(rf"^stages\[{number}\]\.options(\.|: )", "", stage["error"])
     return {**stage, "error": error}
 
 

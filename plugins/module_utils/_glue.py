@@ -140,7 +140,7 @@ def _run(
         )
     for warning in result.pop("warnings", ()):
         module.warn(warning)
-    module.exit_json(**result, **_invocation(module))
+    module.exit_json(**{**_invocation(module), **result})
 
 
 def message_of(error: Exception) -> str:

@@ -23,7 +23,7 @@ description:
   - Frames that are already queued, and those of QEMU itself when a guest has migrated, are not affected.
 requirements:
   - python3-nftables (1.0.6 of Debian 12 is enough)
-  - Linux 5.16 or newer
+  - Linux 5.16 or newer, and Linux 6.6 or newer to check where guests have checksums written
   - libvirt's Python bindings, for O(domain)
 extends_documentation_fragment:
   - linuxvirt.macvtap.attributes

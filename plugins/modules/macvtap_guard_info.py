@@ -111,7 +111,10 @@ guards:
     counters:
       description:
         - Frames and bytes by kind, C(mac), C(ethertype), C(arp), C(nd), C(address), C(dhcp_server),
-          C(router_advertisement), C(peer), C(rate) and C(malformed). Kinds that the guard does not check are missing.
+          C(router_advertisement), C(peer), C(rate), C(malformed) and C(checksum). Kinds that the guard does not check
+          are missing.
+        - C(checksum) is counted for the links that the guard is on, since it was put on them. It is missing without
+          such a link, and if this host cannot check where guests have checksums written.
       type: dict
       returned: always
     learned:

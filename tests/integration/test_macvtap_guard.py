@@ -5,81 +5,34 @@
 from __future__ import annotations
 
 import collections
-import json
-import os
 import subprocess
 import sys
 import typing as t
 
+import guarded
 import guest_frames
-import namespaces
 import pytest
-from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, NEIGHBOUR, OWN
+from guarded import ADDRESSES, Guarded, add_link
+from guest_frames import FOREIGN6, FORGED, IP4, IP6, MAC, OWN
 from support import ROOT_ONLY
 
+if t.TYPE_CHECKING:
+    import namespaces
+
 pytestmark = ROOT_ONLY
-ADDRESSES = [IP4, IP6]
 OWN_NAMES = [f"own {name}" for name in OWN]
-
-
-class Guarded:
-    """A namespace with a guest's link, macvtap0, and a neighbour's on the same uplink."""
-
-    def __init__(self, netns: namespaces.Namespace) -> None:
-        self.netns = netns
-
-    def run(self, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
-        given = {
-            "persistent": False,
-            **({} if {"guards", "mac", "link"} & {*params} else {"link": "macvtap0"}),
-            **params,
-        }
-        result = self.netns.run(given, module="macvtap_guard", check=check, diff=True)
-        assert not result.get("failed"), result
-        return result
-
-    def info(self) -> dict[str, t.Any]:
-        (found,) = self.netns.run({"macs": [MAC]}, module="macvtap_guard_info")["guards"]
-        return t.cast("dict[str, t.Any]", found)
-
-    def counted(self) -> dict[str, int]:
-        return {kind: one["packets"] for kind, one in self.info()["counters"].items() if one["packets"]}
-
-    def passes(self, *names: str) -> list[str]:
-        """Let the guest send these frames, or all, and return the names of those that arrive elsewhere."""
-        command = [*self.netns.prefix, sys.executable, guest_frames.__file__, "macvtap0", "macvtap1", "far0", *names]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        return t.cast("list[str]", json.loads(done.stdout))
-
-
-def add_link(netns: namespaces.Namespace, name: str, mac: str) -> None:
-    netns.ip("link", "add", name, "link", "eth0", "address", mac, "type", "macvtap", "mode", "bridge")
-    set_up(netns, name)
-
-
-def set_up(netns: namespaces.Namespace, name: str) -> None:
-    """Set a link up on which the host itself sends nothing: it has no address from the moment when it is up."""
-    netns.ip("link", "set", name, "addrgenmode", "none")
-    netns.ip("link", "set", name, "up")
 
 
 @pytest.fixture(scope="module")
 def _netns() -> t.Iterator[namespaces.Namespace]:
-    with namespaces.made(f"macvtap-guard-{os.getpid()}") as made:
-        for end in ("eth0", "far0"):
-            made.ip("link", "set", end, "down")
-            set_up(made, end)
+    with guarded.made() as made:
         yield made
 
 
 @pytest.fixture
 def guest(_netns: namespaces.Namespace) -> t.Iterator[Guarded]:
-    for name, mac in (("macvtap0", MAC), ("macvtap1", NEIGHBOUR)):
-        add_link(_netns, name, mac)
-    guarded = Guarded(_netns)
-    yield guarded
-    guarded.run(guards=[{"mac": one, "state": "absent"} for one in (MAC, NEIGHBOUR)])
-    _netns.clear()
+    with guarded.links(_netns) as made:
+        yield made
 
 
 def test_what_is_forged_passes_without_a_guard_and_not_with_it(guest: Guarded) -> None:

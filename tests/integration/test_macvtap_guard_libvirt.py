@@ -7,9 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import direct_iface
+import guest_checksums
+import guest_frames
 import pytest
 from direct_iface import A, B, C
-from support import PYTHON, run_module
+from guest_traffic import streaming
+from support import PYTHON, run_module, until
 
 if t.TYPE_CHECKING:
     from libvirtd_fixture import Hypervisor
@@ -18,10 +21,17 @@ pytestmark = direct_iface.MARKS
 D = "52:54:00:00:00:0d"
 HOOKS, FILES = "/etc/libvirt/hooks/qemu.d", "/etc/linuxvirt-macvtap"
 _NFT = "import nftables, sys; print(nftables.Nftables().cmd(sys.argv[1])[1])"
+_POLICIES = (
+    f'import socket, sys; sys.dont_write_bytecode = True; sys.path.insert(0, "{FILES}"); '
+    "import checksum_program as made, checksums; "
+    'on = checksums.Links(made.PREFIX, {one: made.name(one) for one in ("drop", "count")}, made.compiler); '
+    'print([on.policy(index) for index, name in socket.if_nameindex() if name.startswith("macvtap")])'
+)
 # What is there when libvirt has called all hooks before it starts a guest.
 _LOG = f"""#!/bin/sh
 [ "$2 $3" = "start begin" ] || exit 0
 ip -o link show type macvtap >/run/at-start
+{PYTHON} -c '{_POLICIES}' >>/run/at-start
 {PYTHON} -c '{_NFT}' 'list table netdev linuxvirt_macvtap' >>/run/at-start
 """
 
@@ -62,10 +72,11 @@ def guards(hv: Hypervisor) -> t.Iterator[Guards]:
 
 def test_a_guard_is_there_before_its_guest_is(hv: Hypervisor, guards: Guards) -> None:
     hv.virsh("start", "web1")
-    link, *_table = before = hv.run("cat", "/run/at-start").splitlines()
+    link, policies, *_table = before = hv.run("cat", "/run/at-start").splitlines()
     # Nothing gets through a link that is down, and QEMU does not run yet.
     assert "<BROADCAST,MULTICAST>" in link
     assert f"jump guard_{A.replace(':', '')}" in "\n".join(before)
+    assert policies == "['drop']"
     (name,) = guards.links()[A]
     assert name in link
     assert guards.run(domain="web1", mac=A, addresses=["192.0.2.10"])["changed"] is False
@@ -153,7 +164,7 @@ def test_the_last_guard_takes_all_files_with_it(hv: Hypervisor, guards: Guards) 
     guards.run(mac=A, state="absent")
     hv.run("rm", "-f", f"{HOOKS}/z-log")
     paths = ["/etc/libvirt/hooks", "/etc/udev/rules.d", "/etc/systemd/system", FILES]
-    assert hv.run("sh", "-c", f"find {' '.join(paths)} -name '*guard*' 2>/dev/null; true") == ""
+    assert hv.run("sh", "-c", f"find {' '.join(paths)} -name '*guard*' 2>/dev/null; ls -A {FILES} || true") == ""
     assert guards.nft("list table netdev linuxvirt_macvtap").strip() in ("", "table netdev linuxvirt_macvtap {\n}")
 
 
@@ -192,8 +203,62 @@ def test_a_file_that_cannot_be_written_takes_the_rules_back(hv: Hypervisor, guar
         "    real(path, *values, **named)\n"
         "_files.write = write\n"
     )
-    declared = {"guards": [{"mac": A, "rate": 7}, {"mac": B}]}
+    declared = {"guards": [{"mac": A, "policy": "count"}, {"mac": B}]}
     failed = run_module("macvtap_guard", declared, prefix=hv.prefix, patch=patch)
     assert failed["msg"] == "the disk is full. The host is as it was before"
     assert guards.links() == before
     assert guards.nft("list table netdev linuxvirt_macvtap") == rules
+
+
+LAN = """
+ip link add lan9 type bridge
+ip address add 192.0.2.1/24 dev lan9
+ip link add up9 type veth peer name far9
+ip link set far9 master lan9
+for link in lan9 up9 far9; do ip link set $link up; done
+"""
+CONFIGURE = """
+nic=$(grep -l $0 /sys/class/net/*/address | cut -d / -f 5)
+until [ -e /run/nic/$nic.* ]; do sleep 0.1; done
+kill $(cat /run/nic/$nic.*)
+ip address add $1/24 dev $nic
+nc -l -p 7 -e cat </dev/null >/dev/null 2>&1 &
+echo $nic
+"""
+# A packet socket with struct virtio_net_hdr, as root in the guest has it.
+FORGE = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+    sock.setsockopt(263, 15, 1)
+    sock.bind((sys.argv[1], 0))
+    for text in sys.argv[2:]:
+        sock.send(bytes.fromhex(text))
+"""
+
+
+def test_a_guest_has_its_own_checksums_written_and_no_others(hv: Hypervisor, guards: Guards) -> None:
+    mac, names = guest_frames.MAC, ("arp", "ip4-source", "dhcp-server", "nd-advert")
+    hv.run("sh", "-c", LAN)
+    try:
+        hv.run(PYTHON, guest_checksums.__file__, "software", "up9")
+        hv.define_guest("web9", direct_iface.nic(mac, "up9"))
+        guards.run(mac=mac, addresses=[guest_frames.IP4, guest_frames.IP6])
+        hv.virsh("start", "web9")
+        nic = hv.in_guest("web9", "sh", "-c", CONFIGURE, mac, guest_frames.IP4).strip()
+        with streaming(hv.prefix, guest_frames.IP4, 7):
+            late = [guest_checksums.FORGED[name] for name in names]
+            hv.in_guest(
+                "web9", "python3", "-I", "-S", "-c", FORGE, nic, *((one.header + one.frame).hex() for one in late)
+            )
+
+        def counted() -> dict[str, int]:
+            (found,) = direct_iface.ok(run_module("macvtap_guard_info", {"macs": [mac]}, prefix=hv.prefix))["guards"]
+            return {kind: one["packets"] for kind, one in found["counters"].items()}
+
+        # QEMU may be late.
+        assert until(lambda: counted()["checksum"] == len(names))
+        assert sum(counted().values()) == len(names)
+    finally:
+        hv.clear()
+        hv.run("sh", "-c", "for link in lan9 up9; do ip link del $link; done")
+        guards.run(mac=mac, state="absent")

@@ -84,3 +84,21 @@ def test_the_host_is_looked_at(python: str) -> None:
 
 def test_the_kernel_is_judged(python: str) -> None:
     assert run_module("kernel_macvtap_check", {}, python=python)["supported"]
+
+
+def test_all_modules_without_libvirt_are_planned(netns: Namespace, python: str) -> None:
+    shim = {"name": "host0", "parent": "eth0", "addresses": ["192.0.2.250"]}
+    stages: dict[str, t.Any] = {
+        "kernel_macvtap_check": {},
+        "macvtap_persistence": {"name": "mt0", "parent": "eth0"},
+        "vlan_link": {"id": 7, "parent": "eth0", "state": "absent"},
+        "macvtap_link": {"name": "mt0", "parent": "eth0", "mtu": "1400"},
+        "macvtap_host_access": shim,
+        "macvtap_guard": {"guards": [{"mac": "bad"}]},
+    }
+    given = [{"name": name, "module": name, "options": options} for name, options in stages.items()]
+    result = netns.run({"stages": given}, module="macvtap_host_plan", python=python)
+    (*found, refused) = result["stages"]
+    assert refused["error"].startswith("stages[5].options.guards[0].mac: 'bad' is not a MAC address"), refused
+    assert [(one["module"], one["error"]) for one in found if one["error"]] == []
+    assert {one["name"] for one in found if one["changes"]} >= {"macvtap_link", "macvtap_host_access"}

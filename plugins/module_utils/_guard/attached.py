@@ -32,7 +32,9 @@ def put_on(nics: t.Sequence[Nic]) -> Failures:
             raise
         found = [one for one in nics if one[1] in guards]
         if found:
-            loader.Loader(guards).on(found)
+            made = loader.Loader(guards)
+            made.on(found)
+            return Failures({}, [made.unchecked] if made.unchecked else [])
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
         return _failures(found, guards, exc)
     return Failures({}, [])

@@ -23,6 +23,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model imp
     Host,
     State,
 )
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.programs import Programs
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import decode, rtnetlink
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Snapshot, digest, outline
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
@@ -47,7 +48,8 @@ class Guards:
         self.asked: t.Collection[str] | None = None
         # As last observed.
         self.snapshot = Snapshot(-1, frozenset(), frozenset(), {}, frozenset())
-        self.warnings: list[str] = []
+        self._programs = Programs()
+        self._warnings: list[str] = []
         self._observed = Host({}, {})
         # What this run has loaded, at the generation before.
         self._loaded: tuple[int, dict[str, Guard]] = (-1, {})
@@ -85,6 +87,10 @@ class Guards:
             if one.intact and one.link in links and one.index in (None, links[one.link].index):
                 on.setdefault(one.mac, []).append(one.link)
         active = self._active({mac: name for mac, name in chains.items() if self.snapshot.rules[name]})
+        for mac, guard in active.items():
+            if guard is not None and mac in on:
+                without = self._programs.without([links[one] for one in on[mac]], guard.policy)
+                on[mac] = [one for one in on[mac] if one not in without]
         return {
             mac: State(
                 mac,
@@ -177,6 +183,8 @@ class Guards:
             before = {mac: one.active for mac, one in self._observed.guards.items()}
             loaded = {mac: guard for mac, guard in after.items() if guard is not None and guard != before.get(mac)}
             self._loaded = (generation, loaded)
+        # Also where others have removed the rules.
+        self._programs.follow(steps, self._observed.guards, host.links)
         changed = [step for step in steps if step.before and step.after and step.before.stored != step.after.stored]
         if changed:
             for step in changed:
@@ -224,7 +232,7 @@ class Guards:
         text = json.dumps({"guards": entries}, sort_keys=True) + "\n" if entries else None
         if entries:
             # Before the file: a program without guards does nothing.
-            self.warnings = self._installer.install(entries)
+            self._warnings = self._installer.install(entries)
         _files.write(self._file, text, mode=0o600)
         if entries:
             self._installer.start()
@@ -240,9 +248,13 @@ class Guards:
         if not entries or not self._installer.outdated(entries):
             return False
         if not check_mode:
-            self.warnings = self._installer.install(entries)
+            self._warnings = self._installer.install(entries)
             self._installer.start()
         return True
+
+    @property
+    def warnings(self) -> list[str]:
+        return [*self._warnings, *self._programs.warnings]
 
     def learned(self, mac: str) -> list[str]:
         """Return the addresses that a guest has at this moment by learning."""
@@ -251,7 +263,8 @@ class Guards:
 
     def counters(self, mac: str) -> dict[str, dict[str, int]]:
         listed = self.snapshot.rules.get(rules.chain_name(mac), ())
-        return parsing.counters([outline(rule) for rule in listed])
+        links = [self._observed.links[one] for one in self._observed.state(mac).links]
+        return {**parsing.counters([outline(rule) for rule in listed]), **self._programs.counted(links)}
 
 
 def _links() -> dict[str, GuestLink]:

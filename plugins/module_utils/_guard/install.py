@@ -12,10 +12,15 @@ import sys
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksum_program, checksums, loader
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._managed_blocks import HEADER
 
 PROGRAM = "/etc/linuxvirt-macvtap/guard"
+# What the program imports.
+PARTS = {
+    f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
+    for module in (checksum_program, checksums)
+}
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"
 UNIT = "/etc/systemd/system/macvtap-guard.service"
@@ -62,8 +67,11 @@ ExecStopPost=-+{python} {program} load
 """
 
 
-def texts(macs: t.Iterable[str], python: str, source: str) -> dict[str, tuple[str, int]]:
-    """Return the files with their texts and modes, for guards of these NICs."""
+def texts(macs: t.Iterable[str], python: str, sources: t.Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Return the files with their texts and modes, for guards of these NICs, in the order in which they are written.
+
+    ``sources`` are the program and its parts. It is written after them, and so never there without them.
+    """
     values = {"header": HEADER, "store": loader.STORE, "program": PROGRAM, "python": shlex.quote(python)}
     # Both characters begin a substitution of udev.
     command = f"{python} {PROGRAM}".replace("%", "%%").replace("$", "$$")
@@ -73,7 +81,7 @@ def texts(macs: t.Iterable[str], python: str, source: str) -> dict[str, tuple[st
         for mac in sorted(macs)
     )
     return {
-        PROGRAM: (f"{HEADER}\n{source}", 0o644),
+        **{path: (f"{HEADER}\n{sources[path]}", 0o644) for path in (*PARTS, PROGRAM)},
         HOOK: (_HOOK.format(**values), 0o755),
         RULES: (f"{HEADER}\n{rules}", 0o644),
         UNIT: (_UNIT.format(**values), 0o644),
@@ -97,9 +105,12 @@ class Installer:
         return False
 
     def _texts(self, macs: t.Iterable[str]) -> dict[str, tuple[str, int]]:
-        source: t.Any = loader.__loader__
+        sources = {}
+        for path, module in {**PARTS, PROGRAM: loader}.items():
+            source: t.Any = module.__loader__
+            sources[path] = source.get_source(module.__name__)
         has_libvirt = os.path.isdir(self._path("/etc/libvirt"))
-        found = texts(macs, sys.executable, source.get_source(loader.__name__))
+        found = texts(macs, sys.executable, sources)
         return {path: one for path, one in found.items() if path != HOOK or has_libvirt}
 
     def install(self, macs: t.Iterable[str]) -> list[str]:
@@ -134,7 +145,7 @@ class Installer:
 
     def remove(self) -> None:
         """Remove what :meth:`install` has written: there is no guard any more."""
-        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM):
+        for path in (HOOK, RULES, WANTS, UNIT, NFTABLES, PROGRAM, *PARTS):
             text = _files.read(self._path(path)) or ""
             if path == WANTS or HEADER in text.splitlines()[:2]:
                 _files.write(self._path(path), None)

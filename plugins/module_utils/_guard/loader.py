@@ -2,8 +2,8 @@
 # Copyright (c) linuxvirt.macvtap contributors
 """The program that puts guards on links: at boot, when a link appears, and before libvirt starts a guest.
 
-It is installed on the host as it is here, and imports the standard library and python3-nftables alone. The module
-itself carries out its plans by the same commands.
+It is installed on the host as it is here, with the two files that it imports beside it, and needs the standard library
+and python3-nftables alone. The module itself carries out its plans by the same commands.
 
     guard load              all guards, on all links that there are
     guard link NAME         the guard of one link
@@ -14,6 +14,7 @@ itself carries out its plans by the same commands.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -22,11 +23,22 @@ import sys
 import typing as t
 from xml.parsers import expat
 
+if t.TYPE_CHECKING or __name__ != "__main__":
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksum_program, checksums
+else:
+    # Where nothing is to be left beside it.
+    sys.dont_write_bytecode = True
+    checksum_program, checksums = (importlib.import_module(name) for name in ("checksum_program", "checksums"))
+
 STORE = "/etc/linuxvirt-macvtap/guards.json"
 TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
 SYSFS = "/sys/class/net"
 # Before the chains of others on the same link.
 PRIORITY = -10
+UNCHECKED = (
+    "this host cannot check where guests have checksums written, so a guest can have bytes changed after its guard has "
+    "seen them: {reason}"
+)
 Object = t.Dict[str, t.Any]
 _OF_TABLE = {"family": FAMILY, "table": TABLE}
 _PLAIN = re.compile(r"[A-Za-z0-9.-]")
@@ -69,6 +81,12 @@ def remove_link(link: str) -> list[Object]:
     return [{"flush": chain}, {"delete": chain}]
 
 
+def programs() -> checksums.Links:
+    """Return what puts the programs on links that check where checksums are written."""
+    names = {policy: checksum_program.name(policy) for policy in (checksum_program.DROP, checksum_program.COUNT)}
+    return checksums.Links(checksum_program.PREFIX, names, checksum_program.compiler)
+
+
 def stored(path: str = STORE) -> dict[str, Object]:
     """Return the guards that are to be there at each start, by MAC address."""
     try:
@@ -86,33 +104,56 @@ class Loader:
         self._guards = guards
         self._library: t.Any = importlib.import_module("nftables").Nftables()
         self._library.set_json_output(True)
+        # Why places of checksums are not checked, "" if they are.
+        self.unchecked = ""
+
+    @functools.cached_property
+    def _programs(self) -> checksums.Links:
+        # Not before the rules are loaded, for which a guest may be waiting already.
+        return programs()
 
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
         # One that is there keeps its counters, and the addresses that it has learned.
         there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
         commands = [one for mac in self._guards if self._guards[mac]["chain"] not in there for one in self._add(mac)]
-        for link in os.listdir(SYSFS):
-            mac = _read(link, "address")
-            if mac in self._guards and _is_macvtap(link):
-                commands += self._on_link(link, mac)
-        self._run(commands)
+        found = [(link, _read(link, "address")) for link in os.listdir(SYSFS)]
+        links = [(link, mac) for link, mac in found if mac in self._guards and _is_macvtap(link)]
+        self._run([*commands, *(one for link, mac in links for one in self._on_link(link, mac))])
+        self._check(links)
 
     def on(self, links: t.Iterable[tuple[str, str]]) -> None:
         """Put the guards of these NICs, link and MAC address, on their links."""
         commands = []
-        for link, mac in links:
-            if mac in self._guards:
-                chain = self._guards[mac]["chain"]
-                there = self._chains({"chain": {**_OF_TABLE, "name": chain}})
-                commands += [] if chain in there else self._add(mac)
-                commands += self._on_link(link, mac)
+        guarded = [(link, mac) for link, mac in links if mac in self._guards]
+        for link, mac in guarded:
+            chain = self._guards[mac]["chain"]
+            there = self._chains({"chain": {**_OF_TABLE, "name": chain}})
+            commands += [] if chain in there else self._add(mac)
+            commands += self._on_link(link, mac)
         self._run(commands)
+        self._check(guarded)
 
     def off(self, links: t.Iterable[str]) -> None:
         """Take whatever guard there is off these links."""
         there = self._chains({"table": {"family": FAMILY, "name": TABLE}})
-        self._run([one for link in links if chain_of(link) in there for one in remove_link(link)])
+        names = list(links)
+        self._run([one for link in names if chain_of(link) in there for one in remove_link(link)])
+        for link in names:
+            # A kernel without such programs has none on a link.
+            with contextlib.suppress(OSError, ValueError):
+                self._programs.take_off(int(_read(link, "ifindex")))
+
+    def _check(self, links: t.Iterable[tuple[str, str]]) -> None:
+        """Put programs on links with guards. A kernel that cannot have them is no reason to stop a guest."""
+        for link, mac in links:
+            policy = checksum_program.DROP if self._guards[mac]["required"] else checksum_program.COUNT
+            index = _read(link, "ifindex")
+            try:
+                if index and self._programs.policy(int(index)) != policy:
+                    self._programs.put_on(int(index), policy)
+            except (OSError, ValueError) as exc:
+                self.unchecked = UNCHECKED.format(reason=checksums.why_not(exc))
 
     def _chains(self, what: Object) -> set[str]:
         """Return the names of the chains with rules in what is listed."""
@@ -209,6 +250,8 @@ def main(words: t.Sequence[str]) -> int:
             loader.load()
         else:
             loader.on(desired)
+        if loader.unchecked:
+            sys.stderr.write(f"linuxvirt.macvtap: {loader.unchecked}\n")
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")
         return int(any(guards[mac]["required"] for mac in macs))

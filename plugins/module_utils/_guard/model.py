@@ -27,6 +27,8 @@ LEARNED_V4, LEARNED_V6, LEARNED_SECONDS = 1, 16, 3600
 MAC, ETHERTYPE, RATE, ARP, ND = "mac", "ethertype", "rate", "arp", "nd"
 ADDRESS, DHCP, ROUTER, PEER, MALFORMED = "address", "dhcp_server", "router_advertisement", "peer", "malformed"
 KINDS = (RATE, MAC, ETHERTYPE, DHCP, ROUTER, ARP, ND, PEER, ADDRESS, MALFORMED)
+# Of no rule, but of the program on the link: see checksum_program.py.
+CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)

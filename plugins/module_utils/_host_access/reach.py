@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import typing as t
@@ -27,6 +28,13 @@ def of(links: Links | None) -> Reach:
         return RouteMonitor(sock).observe()
 
 
+@functools.lru_cache(maxsize=1)
+def _connections() -> tuple[Connection, ...]:
+    """Return the connections that this process was started over, found once: later ones are not among them."""
+    # The kernel walks its whole table of connections for that, which takes longer than to read all links.
+    return connections.find()
+
+
 class RouteMonitor:
     """The host's addresses and routes, and the link over which the kernel sends to the Ansible controller.
 
@@ -45,8 +53,7 @@ class RouteMonitor:
             addresses = self._addresses()
         families = (socket.AF_INET, socket.AF_INET6)
         routes = decode.routes([body for one in families for body in rtnetlink.dump_routes(self._socket, one)])
-        # Later connections are not the ones that this run came over.
-        known = connections.find() if self.first is None else self.first.connections
+        known = _connections() if self.first is None else self.first.connections
         found = tuple(self._with_route(connection, addresses) for connection in known)
         reach = Reach(addresses, routes, found, decode.neighbours(rtnetlink.dump_neighbours(self._socket)))
         self.first = self.first or reach

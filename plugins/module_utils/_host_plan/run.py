@@ -51,7 +51,13 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         "stages": planned,
         "to_do": [one["name"] for one in planned if _is_to_do(one)],
         **host,
+        # Without the options: the controller has each host's declaration already.
+        "invocation": {"module_args": {**module.params, "stages": [_without_options(one) for one in stages]}},
     }
+
+
+def _without_options(stage: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {name: value for name, value in stage.items() if name != "options"}
 
 
 def _host(module: _glue.Module) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import options as access_options
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access import reachability
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.host import Access
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.model import Reach
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reach import RouteMonitor
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.reachability import ALLOW
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
@@ -72,8 +73,10 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
 
         def inquire(current: Host) -> _Answers:
             resolved = planner.resolved_of(entries(current), current)
-            lost = validate.disruptions(resolved.links, current.links)
-            warnings = reachability.check(lost, monitor.observe(), current.links, allowed=params[ALLOW])
+            lost = list(validate.disruptions(resolved.links, current.links))
+            # How the host is reached matters only if something is taken from it.
+            reach = monitor.observe() if lost else Reach()
+            warnings = reachability.check(lost, reach, current.links, allowed=params[ALLOW])
             unread = activate.unread(run) if current.networkd else ()
             return _Answers(list(warnings), dhcp_planner.plan(resolved, current, plan(current).steps, unread))
 

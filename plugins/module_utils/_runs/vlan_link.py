@@ -50,7 +50,10 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
             # The plan reports errors about the parent.
             with contextlib.suppress(MacvtapError):
                 down += [vlans.current(entry, links)] if entry.state == "down" else []
-        return _Answers(monitor.observe(), held_on([link for link in down if link is not None], links))
+        first = vlans.plan(desired, links, force=params["force"])
+        # Without a change it does not matter how the host is reached.
+        reach = monitor.observe() if first.changed else Reach()
+        return _Answers(reach, held_on([link for link in down if link is not None], links))
 
     def held_on(below: t.Sequence[Link], links: Links) -> dict[str, Holders]:
         """Return the holders of the taps of links on those ``below``."""

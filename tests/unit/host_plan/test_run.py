@@ -9,7 +9,6 @@ import typing as t
 
 import pytest
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, MissingLibraryError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_plan import modules, run
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_plan.model import (
@@ -61,7 +60,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Modules:
 def plan(*stages: tuple[str, str, Result | None]) -> Result:
     declared = [{"name": name, "module": module, "options": options} for name, module, options in stages]
     module = types.SimpleNamespace(params={"stages": declared, "host": False}, check_mode=False)
-    return run.body(t.cast("_glue.Module", module))
+    return run.body(t.cast("t.Any", module))
 
 
 def raising(error: BaseException) -> t.Callable[[], Result]:
@@ -74,10 +73,14 @@ def raising(error: BaseException) -> t.Callable[[], Result]:
 def test_a_stage_with_nothing_to_do(host: Modules) -> None:
     host.acts[LINKS] = lambda: {"restart_required": [], "diff": [], "links": [{"name": "mt0"}], "warnings": ("w",)}
     nothing = {"changed": False, "changes": [], "warnings": ["w"], "error": None, "skipped": None}
-    assert plan(("links", LINKS, None)) == {
+    result = plan(("links", LINKS, {"mtu": 1400}), ("others", LINKS, None))
+    stages = [{"name": name, "module": LINKS} for name in ("links", "others")]
+    assert result == {
         "changed": False,
-        "stages": [{"name": "links", "module": LINKS, **nothing}],
+        "stages": [{**stage, **nothing} for stage in stages],
         "to_do": [],
+        # The declaration is not returned.
+        "invocation": {"module_args": {"host": False, "stages": stages}},
     }
     assert host.seen[0][1]["state"] == "up"
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The adapter for the programs on guests' links that check where checksums are written: see checksum_program.py."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import checksums, loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import CHECKSUM, GuestLink, State
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._plan import Step
+
+
+class Programs:
+    """The programs of guards. A kernel may be too old for them: guards are put on without them, with a warning."""
+
+    def __init__(self) -> None:
+        self._links = loader.programs()
+        self._usable: bool | None = None
+        self._reason = ""
+        self.warnings: list[str] = []
+
+    def without(self, links: t.Iterable[GuestLink], policy: str) -> set[str]:
+        """Return those of the links that lack the program with this policy, none where the kernel cannot have it."""
+        missing = {one.name for one in links if self._policy(one) != policy}
+        return missing if missing and self._is_usable(policy) else set()
+
+    def follow(
+        self, steps: t.Iterable[Step[State]], states: t.Mapping[str, State], links: t.Mapping[str, GuestLink]
+    ) -> None:
+        """Put programs on the links of guards, and take off those of guards that are gone.
+
+        :raises MacvtapError: the kernel refuses one.
+        """
+        pairs = [(step.before, step.after) for step in steps]
+        final = {**states, **{after.mac: after for _before, after in pairs if after is not None}}
+        desired = {link: one.active.policy for one in final.values() if one.active is not None for link in one.links}
+        for before, after in pairs:
+            if before is None or after is None:
+                continue
+            own = {one.name for one in links.values() if one.mac == after.mac}
+            for link in sorted({*before.links, *after.links, *own} & links.keys()):
+                self._set(links[link], desired.get(link))
+
+    def counted(self, links: t.Iterable[GuestLink]) -> dict[str, dict[str, int]]:
+        """Return how many frames and bytes the programs on these links have dropped or counted, {} without any."""
+        found = [one for link in links if self._policy(link) for one in [self._links.counted(link.index)]]
+        counters = {"packets": sum(one.packets for one in found), "bytes": sum(one.bytes for one in found)}
+        return {CHECKSUM: counters} if found else {}
+
+    def _policy(self, link: GuestLink) -> str | None:
+        """Return the policy of the program on a link; None without any, or where there cannot be one."""
+        try:
+            return self._links.policy(link.index) if self._usable is not False else None
+        except OSError as exc:
+            self._not_usable(exc)
+            return None
+
+    def _set(self, link: GuestLink, policy: str | None) -> None:
+        current = self._policy(link)
+        if policy is not None and current != policy and not self._is_usable(policy):
+            self.warnings = [loader.UNCHECKED.format(reason=self._reason)]
+        if self._usable is False or (policy is not None and current == policy):
+            return
+        try:
+            if policy is None:
+                # Also that of another version.
+                self._links.take_off(link.index)
+            else:
+                self._links.put_on(link.index, policy)
+        except (OSError, ValueError) as exc:
+            raise MacvtapError(f"{link.name}: the check of checksums was not changed: {exc}") from exc
+
+    def _is_usable(self, policy: str) -> bool:
+        """Return whether the kernel takes the program: found out once, by loading it."""
+        if self._usable is None:
+            try:
+                os.close(self._links.load(policy))
+                self._usable = True
+            except (OSError, ValueError) as exc:
+                self._not_usable(exc)
+        return bool(self._usable)
+
+    def _not_usable(self, exc: Exception) -> None:
+        self._usable, self._reason = False, checksums.why_not(exc)
