@@ -5,7 +5,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule bench specs torture build clean
+.PHONY: help setup venv demo demo-down test one lint unit integration sanity molecule browser-test bench specs torture build clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,10 @@ sanity: ## ansible-test sanity (any user)
 molecule: ## The roles, on the lab; MACVTAP_TEST_VM=no leaves out its virtual machine (root on Debian)
 	@.ci/setup debian molecule
 	@.ci/test molecule
+
+browser-test: ## The report's page in Chromium, which it installs if there is none: 300 MB (root on Debian)
+	@.ci/setup chromium browser
+	@pytest tests/browser
 
 bench: ## Speed and memory, as ratios to other ways, into docs/benchmark (root on Debian, 35 min)
 	@.ci/setup debian unit peers

@@ -33,9 +33,9 @@ def blocks(language: str, page: str = "README.md") -> list[tuple[str, str]]:
     return found
 
 
-def commands(heading: str) -> list[list[str]]:
+def commands(heading: str, page: str = "README.md") -> list[list[str]]:
     """Return the commands under a heading, those of each block."""
-    return [block.splitlines() for under, block in blocks("sh") if under == heading]
+    return [block.splitlines() for under, block in blocks("sh", page) if under == heading]
 
 
 def file(heading: str, page: str = "README.md") -> str:

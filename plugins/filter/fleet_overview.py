@@ -54,8 +54,11 @@ _value:
         - The hosts, with C(name), C(segment), C(inspected), C(notes), C(kernel), C(libvirt), C(uplinks), C(networks),
           C(undeclared), and the number of their C(conflicts).
         - Each of C(nics) has C(host), C(guest), C(mac), C(kind), C(state), C(link), C(uplink), C(network),
-          C(portgroup), C(mode), C(addresses), C(guard) and C(declared); C(drift), a list of C(field), C(declared) and
-          C(current); C(restart), a list of C(field), C(stored) and C(live). Links without a guest are among them.
+          C(portgroup), C(mode), C(addresses), C(guard), C(guard_packets), C(multicast) and C(declared). Links without a
+          guest are among them.
+        - It also has C(drift), a list of C(field), C(declared) and C(current); C(restart), a list of C(field),
+          C(stored) and C(live); and C(pending), V(null) or a request that the guest has not answered, with C(state),
+          C(since), C(error) and C(returns).
       type: list
       elements: dict
     conflicts:

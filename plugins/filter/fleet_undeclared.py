@@ -21,6 +21,10 @@ options:
     description: The fleet, as for P(linuxvirt.macvtap.fleet_conflicts#filter).
     type: dict
     required: true
+  by_host:
+    description: Return a list for each host, in a dictionary of all hosts.
+    type: bool
+    default: false
 author:
   - linuxvirt.macvtap contributors (!UNKNOWN)
 """
@@ -34,9 +38,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A line for each host with undeclared links or NICs.
-  type: list
-  elements: str
+  description: A line for each host with undeclared links or NICs, or with O(by_host) a dictionary.
+  type: raw
 """
 
 import typing as t
@@ -47,10 +50,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import undeclared
 
 
-def fleet_undeclared(fleet: t.Any) -> list[str]:
+def fleet_undeclared(fleet: t.Any, by_host: bool = False) -> list[str] | dict[str, list[str]]:
     """Return the undeclared links and NICs of ``fleet``."""
     try:
-        return undeclared.lines(fleet)
+        return undeclared.by_host(fleet) if by_host else undeclared.lines(fleet)
     except MacvtapError as exc:
         raise AnsibleFilterError(f"fleet_undeclared: {exc}") from exc
 

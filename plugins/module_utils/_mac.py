@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import re
@@ -17,12 +18,16 @@ _FORMS = (
     re.compile(r"[0-9a-f]{4}(\.[0-9a-f]{4}){2}"),
     re.compile(r"[0-9a-f]{12}"),
 )
+_DIGITS = 12
 
 
 def canonical(text: str) -> str | None:
     """Return what :func:`parse` does, or None if ``text`` is not a MAC address."""
+    # Most addresses are in this form already, and most other texts are too short.
+    if _FORMS[0].fullmatch(text):
+        return text
     lowered = text.strip().lower()
-    if not any(form.fullmatch(lowered) for form in _FORMS):
+    if len(lowered) < _DIGITS or not any(form.fullmatch(lowered) for form in _FORMS):
         return None
     digits = re.sub(r"[^0-9a-f]", "", lowered)
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
@@ -87,6 +92,7 @@ def stable(seed: str, *, prefix: str = "52:54:00", taken: t.Collection[str] = ()
     raise MacvtapError(f"all addresses with the prefix {prefix} are taken; use a shorter prefix")
 
 
+@functools.lru_cache(maxsize=64)
 def require_prefix(text: str, *, path: str = "") -> str:
     """Return an address prefix of 1 to 5 bytes: ``52-54-00`` gives ``52:54:00``.
 

@@ -198,6 +198,11 @@ links:
       description: Whether it has carrier.
       type: bool
       returned: always
+    speed:
+      description: Speed in Mbit/s. V(null) if it is not known, without carrier, and of macvtap and macvlan links.
+      version_added: 0.2.0
+      type: int
+      returned: always
     unfit:
       description: Why it cannot be the parent of a macvtap link, V(null) if it can.
       type: str
@@ -250,6 +255,7 @@ links:
       pci: "0000:01:00.0"
       state: up
       carrier: true
+      speed: 10000
       unfit:
       unfit_vlan:
       reflective_relay:
@@ -354,6 +360,16 @@ networks:
       active: true
       persistent: true
       autostart: true
+pending:
+  description:
+    - NICs that any run of M(linuxvirt.macvtap.libvirt_direct_iface) has asked guests to release, and that are neither
+      removed nor attached again yet, as M(linuxvirt.macvtap.libvirt_direct_iface_info) returns them.
+    - V(null) if libvirt did not answer, or this user may not read them.
+  version_added: 0.2.0
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 domains:
   description: All domains, sorted by name. Empty if RV(libvirt.available) is V(false).
   returned: success

@@ -23,7 +23,11 @@ def main() -> None:
         found = len(compare.conflicts(fleet))
         wall.append(time.perf_counter() - started)
         cpu.append(time.process_time() - started_cpu)
-    print(json.dumps({"wall": wall, "cpu": cpu, "conflicts": found}))
+    started = time.perf_counter()
+    for text in fleet.values():
+        json.loads(text)
+    reading = [time.perf_counter() - started]
+    print(json.dumps({"wall": wall, "cpu": cpu, "json": reading, "conflicts": found}))
 
 
 if __name__ == "__main__":

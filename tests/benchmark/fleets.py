@@ -18,6 +18,8 @@ from harness import ROOT, BenchmarkError, Cost, Session, median
 
 _SCRIPT = pathlib.Path(__file__).parent / "bare_compare.py"
 _NICS = 20
+# How many times as many hosts the large fleet has.
+_LARGE = 25
 
 
 @contextlib.contextmanager
@@ -30,11 +32,18 @@ def session(_python: str) -> t.Iterator[Session]:
 def compare(in_session: Session, size: Size) -> list[Figure]:
     sizes = sorted({max(1, size.hosts // 4), max(1, size.hosts // 2), size.hosts})
     result = {hosts: _run(in_session, [str(_SCRIPT), str(hosts), str(_NICS), str(3 * size.rounds)]) for hosts in sizes}
-    parts = {f"{hosts} hosts": median(one["wall"]) for hosts, one in result.items()}
-    parts[f"{size.hosts} hosts, CPU"] = median(result[size.hosts]["cpu"])
-    what = f"compare {size.hosts} hosts × {_NICS} NICs, half of them found as declared"
-    value = 1000 * median(result[size.hosts]["wall"])
-    return [Figure("compare", what, value, "ms", 3 * size.rounds, 1000, parts=parts)]
+    # It only computes, in one thread. Its time on the clock would be that of others on the machine, too.
+    parts = {f"{hosts} hosts": median(one["cpu"]) for hosts, one in result.items()}
+    what = f"compare {size.hosts} hosts × {_NICS} NICs, half of them found as declared, processor time"
+    value = 1000 * median(result[size.hosts]["cpu"])
+    large = _LARGE * size.hosts
+    once = _run(in_session, [str(_SCRIPT), str(large), str(_NICS), "1"])
+    note = f"{1000 * once['json'][0]:.0f} ms of it only read the JSON text that the playbook hands over"
+    of_large = f"compare {large} hosts × {_NICS} NICs, processor time"
+    return [
+        Figure("compare", what, value, "ms", 3 * size.rounds, 1000, parts=parts),
+        Figure("compare large", of_large, 1000 * once["cpu"][0], "ms", 1, 1500, note=note),
+    ]
 
 
 def run_once(in_session: Session, size: Size, _case: str, around: str) -> Cost:

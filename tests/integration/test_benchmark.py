@@ -58,7 +58,7 @@ _KEYS = {
         "frames": {"guard_frames_60", "guard_frames_1400"},
     },
     "guarded_guest": {"guest": {"guarded_stream", "guarded_frames", "guarded_answer"}},
-    "preflight": {"compare": {"compare"}},
+    "preflight": {"compare": {"compare", "compare large"}},
     "finding": {"addresses": {"addresses"}, "inventory": {"inventory"}},
 }
 # The others may be missing: a peer that is not installed is not measured.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -87,12 +88,26 @@ def test_verify_agrees_and_notices_a_difference_without_touching_it(fleet: Fleet
     # Its mode is not declared, and an existing link keeps it.
     fleet.on("hv2", "ip", "link", "set", "spare0", "type", "macvtap", "mode", "private")
     fleet.on("hv2", "ip", "link", "set", "spare0", "up")
-    before = state(fleet)
+    before, report, lost = state(fleet), fleet.home / "verify.json", fleet.home / "lost.yml"
+    lost.write_text("hypervisors: {hosts: {hv0: {ansible_host: 127.0.0.1, ansible_port: 1}}}", encoding="utf-8")
     fleet.play(PLANNED)
-    done = fleet.play("verify", check=False)
-    assert done.returncode != 0
+    options = ("-i", str(lost), "-e", f"macvtap_verify_json={report}")
+    done = fleet.play("verify", *options, check=False)
+    assert done.returncode == 4
     assert '"msg": "Not as declared: spare0 state: up → down"' in done.stdout
     assert "hv1" not in re.findall(r"^(\w+)\s+: ok=.*failed=[1-9]", done.stdout, re.MULTILINE)
+    assert "hv2   spare0  state  down      up" in done.stdout
+    assert "1 of 3 hosts ok, 1 with drift (1 difference), 1 unreachable" in done.stdout
+    written = json.loads(report.read_text())
+    assert {host: one["state"] for host, one in written["by_host"].items()} == {
+        "hv0": "unreachable",
+        "hv1": "ok",
+        "hv2": "drift",
+    }
+    assert written["drift"] == [{"host": "hv2", "what": "spare0", "field": "state", "declared": "down", "found": "up"}]
+    # Nobody is left to write anything.
+    assert fleet.play("verify", "--limit", "hv0", *options, check=False).returncode == 4
+    assert json.loads(report.read_text())["counts"]["hosts"] == 0
     assert state(fleet) == before
     assert changed(fleet.play("site")) == [0, 1]
 

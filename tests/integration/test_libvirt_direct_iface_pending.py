@@ -37,6 +37,8 @@ def test_a_guest_that_releases_it_late_gets_it_back(guest: Hypervisor, module: M
     done = ok(module(**declared))
     assert [one["mac"] for one in done["pending"]] == [A]
     (shown,) = pending(guest)
+    # The playbooks show and report have it from there.
+    assert ok(run_module("macvtap_host_info", {}, prefix=guest.prefix))["pending"] == [shown]
     assert (shown["domain"], shown["mac"], shown["returns"]["source"]) == ("web1", A, "up1")
     assert shown["pid"] in keepers(guest)
     # A run that has nothing to do with it keeps it.

@@ -42,6 +42,10 @@ def test_all_that_there_is_in_one_run(hv: Hypervisor, python: str) -> None:
     assert links["eth0"]["unfit"] is None
     assert links["eth0"]["mac"] == hv.run("cat", "/sys/class/net/eth0/address").strip()
     assert links["eth0"]["mtu"] == int(hv.run("cat", "/sys/class/net/eth0/mtu"))
+    assert links["eth0"]["speed"] == int(hv.run("cat", "/sys/class/net/eth0/speed"))
+    # The loopback link has no speed.
+    assert links["lo"]["speed"] is None
+    assert returned["pending"] == []
     (web1,) = returned["domains"]
     assert (web1["name"], web1["uuid"]) == ("web1", hv.virsh("domuuid", "web1").strip())
     direct, bridge = web1["interfaces"]

@@ -77,7 +77,9 @@ def test_a_clean_fleet_passes_with_its_summary_and_nothing_changed(fleet: Fleet,
     lines = [line.strip(' ",') for line in done.stdout.splitlines()]
     shown = [line for line in lines if re.match(r"hv\d: \d|No conflicts", line)]
     assert shown == ["hv1: 1 NIC", "hv2: 1 NIC, 1 link", "No conflicts on 2 hosts"]
-    assert json.loads(report.read_text()) == {"conflicts": [], "gaps": [], "hosts": ["hv1", "hv2"]}
+    written = json.loads(report.read_text())
+    assert (written["state"], written["conflicts"], written["gaps"]) == ("ok", [], [])
+    assert written["hosts"] == ["hv1", "hv2"]
     assert state(fleet) == before
 
 
@@ -112,7 +114,9 @@ def test_conflicts_are_named_in_one_table_and_as_json_and_stop_site_before_it_be
     assert "macvtap_kernel" not in done.stdout
     assert changed(done) == [0, 0]
     assert state(fleet) == before
-    conflicts = json.loads(report.read_text())["conflicts"]
+    written = json.loads(report.read_text())
+    conflicts = written["conflicts"]
+    assert (written["state"], written["counts"]["hosts_conflict"]) == ("conflict", 2)
     assert [(one["kind"], [place["host"] for place in one["where"]]) for one in conflicts] == [
         ("parent", ["hv2"]),
         ("mac", ["hv1", "hv2"]),
@@ -123,8 +127,9 @@ def test_a_host_that_cannot_be_reached_is_named_and_the_others_are_compared(
     fleet: Fleet, tmp_path: pathlib.Path, spoilt: dict[str, t.Any]
 ) -> None:
     spoilt["hosts"]["hv0"] = {"ansible_host": "127.0.0.1", "ansible_port": 1}
-    file = inventory(tmp_path, spoilt)
-    text = fleet.play("preflight", inventory=file, check=False).stdout
+    file, report = inventory(tmp_path, spoilt), tmp_path / "preflight.json"
+    text = fleet.play("preflight", "-e", f"macvtap_preflight_json={report}", inventory=file, check=False).stdout
+    assert json.loads(report.read_text())["state"] == "unreachable"
     assert "Not checked: hv0: cannot be reached" in text
     assert f"{A} is used twice on one network" in text
     # Nobody looks at the others, but what they declare is compared.

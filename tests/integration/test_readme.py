@@ -81,6 +81,25 @@ def test_the_playbooks_put_the_fleet_on_the_lan_and_take_it_off(lab: model.Lab, 
     assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []
 
 
+def test_the_example_project_runs_as_its_page_says(lab: model.Lab, reader: readme.Reader) -> None:
+    project = reader.home / "example"
+    shutil.copytree(ROOT / "docs/example", project)
+    shutil.copy(reader.clone / "build" / readme.ARCHIVE, project)
+    shutil.copy(lab.inventory, project / "inventory" / f"lab{lab.inventory.suffix}")
+    ((*commands,),) = readme.commands("A project to copy", "docs/example/README.md")
+    shown = [reader.types(command, project).stdout for command in commands]
+    assert (project / "collections/ansible_collections/linuxvirt/macvtap/MANIFEST.json").exists()
+    assert interfaces(lab, "hv2") == ["52:54:00:00:02:01"]
+    assert "2 of 2 hosts ok" in shown[1]
+    assert "2 of 2 hosts ok" in shown[-2]
+    assert "0 not as declared" in (project / "macvtap-report.txt").read_text(encoding="utf-8")
+    # As the timer would.
+    job = reader.types("jobs/macvtap-job verify -i inventory && cat macvtap-verify.json", project)
+    assert "verify: ok" in job.stdout
+    reader.types("ansible-playbook teardown.yml", project)
+    assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []
+
+
 def test_the_demo_shows_guests_on_the_lan_and_goes(
     lab: model.Lab, reader: readme.Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:

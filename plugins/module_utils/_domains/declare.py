@@ -7,9 +7,9 @@ Pure: no libvirt.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
-from dataclasses import replace
 from types import MappingProxyType
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
@@ -32,8 +32,11 @@ _RANGES = {
     "boot_order": (0, _U16),
     "acpi_index": (0, 16383),
 }
+# Options that are no fields.
+_OWN = frozenset(("domain", "mac", "state", "convert", "mac_prefix"))
 # The options that say where an interface is connected, in two ways that exclude each other.
 _PLACES = (("source", "mode"), ("network", "portgroup"))
+_PLACE_OPTIONS = frozenset(option for place in _PLACES for option in place)
 
 
 def declare(
@@ -50,8 +53,7 @@ def declare(
     :raises MacvtapError: with the path of the invalid option.
     """
     declared = tuple(
-        replace(_declare_one(path, options, only_domain), defaults=defaults.get(path, frozenset()))
-        for path, options in entries
+        _declare_one(path, options, only_domain, defaults.get(path, frozenset())) for path, options in entries
     )
     _validate_unique(declared)
     return declared
@@ -68,6 +70,9 @@ def with_own_place(
         return list(entries)
     found = []
     for (path, options), set_here in zip(entries, own):
+        if _PLACE_OPTIONS.isdisjoint(set_here):
+            found.append((path, options))
+            continue
         dropped = {
             name
             for place, other in (_PLACES, _PLACES[::-1])
@@ -79,12 +84,54 @@ def with_own_place(
     return found
 
 
-def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) -> Desired:
+def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str, defaults: frozenset[str]) -> Desired:
     domain = options.get("domain") or only_domain
     if not domain:
         raise MacvtapError("a domain name is required", path=join_path(path, "domain"))
     mac = options.get("mac")
     mac = None if mac is None else _mac.require(mac, path=join_path(path, "mac"))
+    desired_values = _desired_values(path, options)
+    keys = {"mac": mac, **{name: desired_values.get(name) for name in SELECTORS[1:]}}
+    selector = next((name for name in SELECTORS if keys[name]), None)
+    if selector is None:
+        raise MacvtapError(
+            "a selector is required: set mac, alias, target, source or network",
+            path=join_path(path, "mac"),
+        )
+    return Desired(
+        path=path,
+        domain=domain,
+        by=selector,
+        key=keys[selector] or "",
+        mac=mac,
+        present=options.get("state") != "absent",
+        given=desired_values,
+        convert=bool(options.get("convert")),
+        mac_prefix=_mac.require_prefix(options.get("mac_prefix") or "52:54:00", path=join_path(path, "mac_prefix")),
+        defaults=defaults,
+    )
+
+
+def _desired_values(path: str, options: t.Mapping[str, t.Any]) -> dict[str, str | None]:
+    """Return the declared fields, as libvirt spells their values.
+
+    :raises MacvtapError: with the path of the invalid option.
+    """
+    # The entries of a fleet mostly set the same, but for what is each NIC's own. Types matter: true is no number.
+    set_here = ((name, type(value), value) for name, value in options.items() if value is not None)
+    try:
+        return dict(_known_values(tuple(one for one in set_here if one[0] not in _OWN)))
+    except (MacvtapError, TypeError):
+        # It is invalid, or has suboptions.
+        return _validated_values(path, options)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_values(options: tuple[tuple[str, type, t.Any], ...]) -> dict[str, str | None]:
+    return _validated_values("", {name: value for name, _type, value in options})
+
+
+def _validated_values(path: str, options: t.Mapping[str, t.Any]) -> dict[str, str | None]:
     flat = fields.TABLE.flat(options)
     if not flat.get("pci_address"):
         # libvirt assigns an address where there is none, so it cannot be removed.
@@ -105,24 +152,7 @@ def _declare_one(path: str, options: t.Mapping[str, t.Any], only_domain: str) ->
         desired_values.update(dict.fromkeys(_PLACES[0]))
     elif desired_values.get("source") is not None:
         desired_values.update(dict.fromkeys(_PLACES[1]))
-    keys = {"mac": mac, **{name: desired_values.get(name) for name in SELECTORS[1:]}}
-    selector = next((name for name in SELECTORS if keys[name]), None)
-    if selector is None:
-        raise MacvtapError(
-            "a selector is required: set mac, alias, target, source or network",
-            path=join_path(path, "mac"),
-        )
-    return Desired(
-        path=path,
-        domain=domain,
-        by=selector,
-        key=keys[selector] or "",
-        mac=mac,
-        present=options.get("state") != "absent",
-        given=desired_values,
-        convert=bool(options.get("convert")),
-        mac_prefix=_mac.require_prefix(options.get("mac_prefix") or "52:54:00", path=join_path(path, "mac_prefix")),
-    )
+    return desired_values
 
 
 def _validate_value(name: str, value: t.Any, path: str) -> None:

@@ -59,13 +59,13 @@ def with_default(desired: Desired, nic: Nic | None, host: Host) -> Desired:
     """
     if _ALL not in desired.defaults or desired.given.get(_ALL) != "yes":
         return desired
+    rest = {name: text for name, text in desired.given.items() if name != _ALL}
+    if host.links is None or uris.is_session(host.uri):
+        return replace(desired, given=rest)
     current = (nic.stored or nic.live) if nic is not None else None
     known = current.values if current is not None and current.type == "direct" else {}
     planned = {name: text for name, text in {**known, **desired.given}.items() if text is not None}
     values = networks.effective(Iface("", values=networks.storable(planned, desired.given)), host.networks).values
-    rest = {name: text for name, text in desired.given.items() if name != _ALL}
-    if host.links is None or uris.is_session(host.uri):
-        return replace(desired, given=rest)
     if values.get("mode") != "passthrough" and values.get(_TRUST) != "yes":
         return desired if host.managed_rules is not None else replace(desired, given=rest)
     has_rule = nic is not None and nic.mac in host.rules

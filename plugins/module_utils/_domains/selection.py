@@ -28,6 +28,16 @@ def pairs(domain: Domain) -> list[Pair]:
     Stored NICs come first, in their order, then those that only the running guest has. Of several with one MAC address,
     the most similar ones form a pair.
     """
+    if not domain.live:
+        return [(one, None) for one in domain.stored]
+    lived = {one.mac: one for one in domain.live}
+    macs = {one.mac for one in domain.stored}
+    if len(lived) == len(domain.live) and len(macs) == len(domain.stored):
+        # No two of them have one address.
+        return [
+            *((one, lived.get(one.mac)) for one in domain.stored),
+            *((None, one) for one in domain.live if one.mac not in macs),
+        ]
     unpaired = list(enumerate(domain.live))
     stored = list(enumerate(domain.stored))
     alike = sorted(
@@ -61,7 +71,16 @@ def nic_of(domain: Domain, pair: Pair) -> Nic:
     stored, live = pair
     mac = stored_or_live(pair).mac
     shared = any(sum(iface.mac == mac for iface in side) > 1 for side in (domain.stored, domain.live))
-    return replace(new_nic(domain, mac), stored=stored, live=live if domain.running else None, shared=shared)
+    return Nic(
+        domain.name,
+        mac,
+        stored,
+        live if domain.running else None,
+        domain.document,
+        uuid=domain.uuid,
+        instance=domain.instance,
+        shared=shared,
+    )
 
 
 def current_nic(domain: Domain, before: Nic, path: str) -> Nic:

@@ -24,8 +24,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model imp
 
 # Kind, message and remedy. Places with the same finding are one conflict of their host.
 _Finding = t.Tuple[str, str, str]
-# Parent, mode and place of a link.
-_Use = t.Tuple[t.Optional[str], t.Optional[str], Place]
+# What is on a link. Its place is only made for conflicts, which are few among thousands of uses.
+_User = t.Union[Nic, DeclaredLink, Place]
+# Parent, mode and user of a link.
+_Use = t.Tuple[t.Optional[str], t.Optional[str], _User]
 
 
 def conflicts(host: Host) -> t.Iterator[Conflict]:
@@ -85,23 +87,25 @@ def _exclusive(host: Host) -> t.Iterator[tuple[_Finding, Place]]:
     for nic in host.nics:
         domain = host.domains.get(nic.domain)
         if nic.type == "direct" and (domain is None or not domain.running):
-            stopped.setdefault(nic.domain, []).append((nic.final("source"), nic.final("mode"), nic.place(host.name)))
+            stopped.setdefault(nic.domain, []).append((nic.final("source"), nic.final("mode"), nic))
     for uses in stopped.values():
         yield from _passthru_conflicts(host, uses)
 
 
 def _passthru_conflicts(host: Host, uses: t.Iterable[_Use]) -> t.Iterator[tuple[_Finding, Place]]:
-    by_parent: dict[str, list[tuple[str | None, Place]]] = {}
-    for named, mode, place in uses:
+    by_parent: dict[str, list[tuple[str | None, _User]]] = {}
+    for named, mode, user in uses:
         parent = parents.lookup(named, host.links) if named else None
         if parent is not None:
-            by_parent.setdefault(parent.name, []).append((mode, place))
+            by_parent.setdefault(parent.name, []).append((mode, user))
     for name, links in by_parent.items():
-        declared = any("declared" in place.seen for _mode, place in links)
-        if declared and validate.crowded([mode for mode, _place in links]):
+        if not validate.crowded([mode for mode, _user in links]):
+            continue
+        places = [user if isinstance(user, Place) else user.place(host.name) for _mode, user in links]
+        if any("declared" in place.seen for place in places):
             alone = "a link in mode passthru must be the only one on its parent"
             message = f"{alone}, but {name} would have {len(links)} links"
-            for _mode, place in links:
+            for place in places:
                 yield ("parent", message, "Use a separate parent for the link in mode passthru"), place
 
 
@@ -111,23 +115,23 @@ def _on_links(host: Host) -> t.Iterator[_Use]:
         yield link.parent, link.mode, Place(host.name, link=link.name, seen="found")
     for desired in {desired.key: desired for desired in host.declared_links}.values():
         if not desired.absent:
-            yield host.parent_of(desired), desired.mode, desired.place(host.name)
+            yield host.parent_of(desired), desired.mode, desired
     for nic in host.nics:
         # A stopped domain may be meant to replace a running one.
         domain = host.domains.get(nic.domain)
         if nic.network is None and nic.type == "direct":
             if domain is not None and domain.running and (nic.live is not None or nic.desired):
-                yield nic.final("source"), nic.final("mode"), nic.place(host.name)
+                yield nic.final("source"), nic.final("mode"), nic
         elif nic.live is None:
             network = networks.of_nic(host, nic)
             if network is not None and len(network.interfaces) == 1 and domain is not None and domain.running:
                 # It will be attached.
-                yield network.interfaces[0], network.mode, nic.place(host.name)
+                yield network.interfaces[0], network.mode, nic
         else:
             # A libvirt network has created its link; the domain does not have the parent.
             made = host.links.get(nic.live.get("target") or "")
             if made is not None and made.kind in MACVLAN_KINDS:
-                yield made.parent, made.mode, nic.place(host.name)
+                yield made.parent, made.mode, nic
 
 
 def _of_link(desired: DeclaredLink, host: Host) -> t.Iterator[_Finding]:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import typing as t
 from dataclasses import replace
 
@@ -37,6 +39,11 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     ``fleet`` has for each host name what is ``declared`` (the roles' variables) and what was ``found`` (the result of
     macvtap_host_info, or its failure), as a dictionary or as JSON text.
     """
+    with _without_collector():
+        return _conflicts(fleet)
+
+
+def _conflicts(fleet: t.Any) -> list[Conflict]:
     all_hosts = hosts(fleet)
     result = _of_each(host for host in all_hosts if not host.outside)
     result += [*network_parity.conflicts(all_hosts), *migration.conflicts(all_hosts), *addresses.conflicts(all_hosts)]
@@ -47,6 +54,18 @@ def conflicts(fleet: t.Any) -> list[Conflict]:
     return sorted(
         allowed.mark(result, all_hosts), key=lambda one: (KINDS.index(one.kind), one.where[0].host, one.message)
     )
+
+
+@contextlib.contextmanager
+def _without_collector() -> t.Iterator[None]:
+    """Do not look for cycles meanwhile: there are none, and looking at all objects again and again takes a third."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def gaps(fleet: t.Any) -> list[dict[str, str]]:

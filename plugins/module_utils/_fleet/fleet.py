@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import typing as t
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import (
     nics,
     report,
     segments,
+    unchecked,
     vlans,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.declared import Values, Variables
@@ -36,11 +36,6 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.attribute
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import DesiredLink, Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._reflective_relay import choice, link_modes
 
-# The prefix of failures since ansible-core 2.19. It names the task and its argument, which are preflight's own.
-_ANSIBLE_PREFIX = re.compile(
-    r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
-)
-_COMPARED = "its declarations were compared"
 # Raised if a host's result has an unexpected form.
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
 _Read = t.Tuple[Host, t.Tuple[Desired, ...], bool]
@@ -65,7 +60,7 @@ def gaps(fleet: t.Any) -> list[dict[str, str]]:
     for name, data in plain(fleet).items():
         # A result of an unexpected form is reported as a conflict.
         with contextlib.suppress(*_MALFORMED):
-            result += _gaps(name, data)
+            result += unchecked.of_host(name, data)
     return result
 
 
@@ -96,43 +91,6 @@ def plain(fleet: t.Any) -> dict[str, Values]:
     return plain
 
 
-def _gaps(name: str, data: Values) -> list[dict[str, str]]:
-    if data.get("outside"):
-        unreadable = data.get("unreadable")
-        error = f"not compared, because a variable cannot be read: {_first_line(unreadable)}"
-        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {error if unreadable else _COMPARED}"}]
-    if data.get("unreadable"):
-        # Reported as a conflict, which implies the rest.
-        return []
-    found = data.get("found") or {}
-    # A host without libvirt may be no hypervisor, or not yet.
-    declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
-    reasons = [("host", _host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
-    reasons += [("domain", reason) for reason in _of_domains(found, declares)]
-    return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
-
-
-def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
-    """Return why valid declarations of some domains do not take effect, or not yet."""
-    entries = declares if isinstance(declares, (list, tuple)) else ()
-    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
-    for domain in found.get("domains") or ():
-        name = domain["name"]
-        if name not in names:
-            continue
-        if not domain.get("persistent", True):
-            yield (
-                f"domain {name} is transient: libvirt stores no configuration of it, so the role will fail on this "
-                "host. Define it first (virsh define)"
-            )
-        if domain.get("saved"):
-            yield (
-                f"domain {name} has a managed save: its next start restores the NICs that it was saved with. The "
-                "declaration takes effect when the domain is stopped and started after that, or after virsh "
-                f"managedsave-remove {name}"
-            )
-
-
 def _read(name: str, data: Values) -> _Read:
     """Return the declarations and current state of one host. Errors in either become problems of this host."""
     variables = Variables(name, data.get("declared") or {})
@@ -141,7 +99,9 @@ def _read(name: str, data: Values) -> _Read:
     shims, (segment, of_links) = variables.shims(), variables.segments()
     declared_networks = variables.networks()
     if data.get("unreadable"):
-        variables.problems.append(Problem(Place(name), f"a variable cannot be read: {_first_line(data['unreadable'])}"))
+        variables.problems.append(
+            Problem(Place(name), f"a variable cannot be read: {unchecked.first_line(data['unreadable'])}")
+        )
     variables.problems += [
         Problem(Place(name), wrong, "Rename it") for wrong in names.misspelt(data.get("names") or ())
     ]
@@ -164,7 +124,7 @@ def _read(name: str, data: Values) -> _Read:
         outside=bool(data.get("outside")),
     )
     found = data.get("found") or {}
-    if not _host_error(found):
+    if not unchecked.host_error(found):
         try:
             host = _with_found(host, found, variables)
         except _MALFORMED as exc:
@@ -259,25 +219,6 @@ def _with_final_mode(link: DeclaredLink, links: Links, *, always: bool) -> Decla
         (case,) = link_modes.cases([DesiredLink(link.name, parent=link.parent, mode=link.mode)], links, check=False)
         return replace(link, mode=choice.left(case, always=always) or link.mode)
     return link
-
-
-def _host_error(found: Values) -> str:
-    if "links" in found:
-        return ""
-    error = "cannot be reached" if found.get("unreachable") else "could not be checked"
-    message = _first_line(found.get("msg"))
-    return f"{error}: {message}" if message else error
-
-
-def _first_line(message: t.Any) -> str:
-    return (_ANSIBLE_PREFIX.sub("", str(message or "").strip()).splitlines() or [""])[0]
-
-
-def _libvirt_error(found: Values) -> str:
-    libvirt = found.get("libvirt") or {}
-    if _host_error(found) or libvirt.get("available"):
-        return ""
-    return str(libvirt.get("reason") or "libvirt was not queried")
 
 
 def _written(links: t.Iterable[Values], variables: Variables) -> t.Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from dataclasses import asdict, dataclass, field
 
@@ -117,7 +118,8 @@ class Nic:
     def current(self) -> Iface | None:
         return self.stored or self.live
 
-    @property
+    # The next two are asked for again and again.
+    @functools.cached_property
     def network(self) -> str | None:
         """The libvirt network that it will be on, None if it will be on something else."""
         desired, current = self.desired or {}, self.current
@@ -135,7 +137,7 @@ class Nic:
             return desired.get("portgroup")
         return current.get("portgroup")
 
-    @property
+    @functools.cached_property
     def type(self) -> str:
         return "direct" if self.desired is not None or self.current is None else self.current.type
 

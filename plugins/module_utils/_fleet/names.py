@@ -23,6 +23,7 @@ _OTHER_VARIABLES = frozenset(
         "macvtap_probe_networks",
         "macvtap_report",
         "macvtap_segment",
+        "macvtap_verify_json",
         *(f"macvtap_kernel_{name}" for name in ("state", "persistent", "probe", "packages", "package_names")),
         *(f"macvtap_guard_{name}" for name in ("guards", "uri")),
         *(f"macvtap_links_{name}" for name in ("links", "vlans", "tap", "guest_only", "check_relay", "persistence")),
@@ -37,9 +38,13 @@ _INTERNAL_SUFFIXES = ("_result", "_whole", "_left_out", "_last", "_absent", "_pr
 _INTERNAL = frozenset(
     (
         "macvtap_plan",
-        *(f"macvtap_preflight_{name}" for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside")),
+        *(
+            f"macvtap_preflight_{name}"
+            for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
+        ),
         *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
+        *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
     )
 )
 _SIMILARITY = 0.85

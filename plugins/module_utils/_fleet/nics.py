@@ -78,11 +78,10 @@ def with_nics(host: Host, declared: t.Sequence[Desired], identity: Identities, *
             problems.append(Problem(place, str(current)))
             continue
         mac = current.mac if current is not None else desired.mac or ""
-        resolved = _with_final_mode(
-            multicast.with_default(desired, current, observed), current, observed, always=host.nics_follow
-        )
+        defaulted = multicast.with_default(desired, current, observed)
+        resolved = _with_final_mode(defaulted, current, observed, always=host.nics_follow)
         desired_values = sources.as_stored(resolved, current.stored if current is not None else None, observed.links)
-        refusal = _refusal(desired, current, observed)
+        refusal = _refusal(desired, defaulted, current, observed)
         if refusal and host.version is not None:
             problems.append(Problem(place, refusal))
         known = current and (current.stored or current.live)
@@ -175,14 +174,14 @@ def _with_declared(host: Host, declared: t.Sequence[Desired], identity: Identiti
     return domains
 
 
-def _refusal(desired: Desired, current: DomainNic | None, observed: DomainHost) -> str | None:
+def _refusal(desired: Desired, defaulted: Desired, current: DomainNic | None, observed: DomainHost) -> str | None:
     """Return why libvirt_direct_iface would refuse ``desired``, such as a missing domain, or None."""
     domain = observed.domains.get(desired.domain)
     stored = current.stored if current is not None else None
     is_there = stored.type == "direct" if stored is not None else desired.given.get("source") or not desired.present
     try:
         if desired.present:
-            _check_multicast(multicast.with_default(desired, current, observed), stored)
+            _check_multicast(defaulted, stored)
         # Where the links are known, checks.py looks at the sources of those that are present.
         if observed.links_unknown or (not desired.present and observed.links is not None):
             sources.validated([desired], observed)

@@ -131,7 +131,10 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
     """
     kind = option["type"]
     converted: t.Any = value
-    if kind == "str":
+    if kind == "str" and type(value) is str:
+        # The most frequent case by far.
+        pass
+    elif kind == "str":
         if isinstance(value, (t.Mapping, list, tuple)):
             raise MacvtapError(f"must be a text, not {value!r}", path=path)
         converted = str(value)

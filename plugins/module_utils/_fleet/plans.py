@@ -26,7 +26,7 @@ def differences(plan: Plan) -> str:
     if "differences" in plan:
         return str(plan["differences"])
     if plan.get("unreachable") or plan.get("failed"):
-        return str(plan.get("msg") or "it could not be looked at")
+        return f"it could not be looked at: {plan.get('msg') or 'no reason is known'}"
     changes = [change for stage in plan["stages"] for change in stage["changes"]]
     parts = [_diff.describe_returned(changes)] if changes else []
     parts += [stage["error"] for stage in plan["stages"] if stage.get("error")]

@@ -36,10 +36,12 @@ def links(
     reflects: t.Mapping[str, bool | None],
     reach: Reach = NO_REACH,
     functions: t.Mapping[str, t.Sequence[str]] = MappingProxyType({}),
+    speeds: t.Mapping[str, int] = MappingProxyType({}),
 ) -> list[dict[str, t.Any]]:
     """Return the host's links by ifindex.
 
-    ``reflects`` has which links' switches reflect, ``functions`` their virtual functions; ``reach`` is the host's.
+    ``reflects`` has which links' switches reflect, ``functions`` their virtual functions, ``speeds`` what is known of
+    their speed in Mbit/s; ``reach`` is the host's.
     """
     return [
         {
@@ -49,6 +51,7 @@ def links(
             "altnames": sorted(link.altnames),
             "state": link.state,
             "carrier": link.carrier,
+            "speed": speeds.get(link.name),
             "unfit": _refusal(validate.check_parent, link, current),
             "unfit_vlan": _refusal(vlan_validate.check_parent, link, current),
             "reflective_relay": reflects.get(link.name),

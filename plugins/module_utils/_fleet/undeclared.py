@@ -21,8 +21,15 @@ def lines(fleet: t.Any) -> list[str]:
 
     :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
-    undeclared = ((host.name, list(of_host(host))) for host in hosts(fleet))
-    return [f"{name}: {', '.join(parts)}" for name, parts in undeclared if parts]
+    return [f"{name}: {', '.join(parts)}" for name, parts in by_host(fleet).items() if parts]
+
+
+def by_host(fleet: t.Any) -> dict[str, list[str]]:
+    """Return what each host has and does not declare.
+
+    :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
+    """
+    return {host.name: list(of_host(host)) for host in hosts(fleet)}
 
 
 def of_host(host: Host) -> t.Iterator[str]:

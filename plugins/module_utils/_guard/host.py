@@ -96,10 +96,11 @@ class Guards:
             if one.intact and one.link in links and one.index in (None, links[one.link].index):
                 on.setdefault(one.mac, []).append(one.link)
         active = self._active({mac: name for mac, name in named.items() if self.snapshot.rules[name]})
-        for mac, guard in active.items():
-            if guard is not None and mac in on:
-                without = self._programs.without([links[one] for one in on[mac]], guard.policy)
-                on[mac] = [one for one in on[mac] if one not in without]
+        unchecked = {
+            mac: self._programs.without([links[one] for one in on[mac]], guard.policy)
+            for mac, guard in active.items()
+            if guard is not None and mac in on
+        }
         return {
             mac: State(
                 mac,
@@ -107,6 +108,7 @@ class Guards:
                 active.get(mac),
                 tuple(sorted(on.get(mac, ()))),
                 mac in active and active[mac] is None,
+                tuple(sorted(unchecked.get(mac, ()))),
             )
             for mac in {*stored, *named, *on}
         }

@@ -95,7 +95,7 @@ class State:
     """One guard on the host: what the file has of it, what the kernel has, and the names of the links that it is on.
 
     ``active`` is None where the kernel has no chain for it, and ``modified`` is whether that has other rules than this
-    collection's.
+    collection's. ``unchecked`` are those of the links that lack the program for checksums, and could have it.
     """
 
     mac: str
@@ -103,6 +103,12 @@ class State:
     active: Guard | None = None
     links: tuple[str, ...] = ()
     modified: bool = False
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def guarded(self) -> list[str]:
+        """The links that lack nothing."""
+        return [link for link in self.links if link not in self.unchecked]
 
     @property
     def exists(self) -> bool:

@@ -113,8 +113,8 @@ def _changes(before: State, planned: State) -> t.Iterator[Change]:
             yield change("rules", _loaded(before), _loaded(planned))
         if before.stored != planned.stored:
             yield change("persistent", *(one.stored is not None for one in (before, planned)))
-        if before.links != planned.links:
-            yield change("links", list(before.links), list(planned.links))
+        if before.links != planned.links or before.guarded != planned.guarded:
+            yield change("links", before.guarded, planned.guarded)
 
 
 def _options(state: State) -> dict[str, t.Any]:
@@ -132,7 +132,7 @@ def view(state: State) -> dict[str, t.Any] | str:
         return ""
     return {
         **_options(state),
-        "links": list(state.links),
+        "links": state.guarded,
         "persistent": state.stored is not None,
         "rules": _loaded(state),
     }
@@ -223,7 +223,7 @@ def report(state: State) -> dict[str, t.Any]:
     guard = state.active or state.stored or Guard(state.mac)
     return {
         "mac": state.mac,
-        "links": list(state.links),
+        "links": state.guarded,
         **guard.options,
         "persistent": state.stored is not None,
         "rules": _loaded(state),

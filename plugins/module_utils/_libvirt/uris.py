@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 import urllib.parse
 
@@ -93,6 +94,7 @@ def _start_hint(parts: _Parts, message: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def _parse(uri: str) -> _Parts:
     split = urllib.parse.urlsplit(uri)
     # Case matters: libvirt accepts only lower-case drivers.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _mac, _values
@@ -26,6 +27,8 @@ def is_pci(parent: str) -> bool:
     return _values.pci_address(parent) is not None
 
 
+# The same few names, asked for by every NIC.
+@functools.lru_cache(maxsize=256)
 def is_address(parent: str) -> bool:
     """Whether ``parent`` can be a MAC address or a PCI address. A link's name can consist of 12 digits too."""
     return is_pci(parent) or _mac.canonical(parent) is not None

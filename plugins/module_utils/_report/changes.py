@@ -10,8 +10,8 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import M
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.overview import VERSION
 
 Values = t.Mapping[str, t.Any]
-_NIC = ("state", "link", "uplink", "network", "portgroup", "mode", "addresses", "guard", "declared")
-_UPLINK = ("exists", "state", "carrier", "mtu", "mac", "reflective_relay", "addresses")
+_NIC = ("state", "link", "uplink", "network", "portgroup", "mode", "addresses", "guard", "multicast", "declared")
+_UPLINK = ("exists", "state", "carrier", "speed", "mtu", "mac", "reflective_relay", "addresses")
 _HOST = ("inspected", "kernel", "libvirt")
 
 

@@ -26,6 +26,7 @@ def of_guests(host: Host, data: Values) -> t.Iterator[dict[str, t.Any]]:
     desired = {(nic.domain, nic.mac, nic.number): nic for nic in host.nics}
     states = {one["name"]: _state(one) for one in data["found"].get("domains") or ()}
     addresses, guards = _addresses(data), _guards(data)
+    pending = {(one["domain"], one["mac"]): one for one in data["found"].get("pending") or ()}
     for key, current in _current(data["found"]).items():
         nic = desired.pop(key, None)
         stored, live = _iface(current, "stored"), _iface(current, "live")
@@ -34,7 +35,8 @@ def of_guests(host: Host, data: Values) -> t.Iterator[dict[str, t.Any]]:
         row = _row(host, key, nic, stored, live)
         row["state"] = states[key[0]]
         row["addresses"] = addresses.get(key[:2], [])
-        row["guard"] = guards.get(key[1])
+        row["guard"], row["guard_packets"] = guards.get(key[1], (None, None))
+        row["pending"] = _pending(pending.get(key[:2]))
         row["restart"] = _due_at_restart(stored, live, states[key[0]])
         yield row
     for key, nic in desired.items():
@@ -102,6 +104,9 @@ def _empty(host: Host, guest: str, mac: str | None) -> dict[str, t.Any]:
         "mode": None,
         "addresses": [],
         "guard": None,
+        "guard_packets": None,
+        "multicast": None,
+        "pending": None,
         "declared": False,
         "drift": [],
         "restart": [],
@@ -121,6 +126,7 @@ def _row(host: Host, key: _Key, nic: Nic | None, stored: Iface | None, live: Ifa
         "network": on,
         "portgroup": stored.get("portgroup") if stored else desired.get("portgroup"),
         "mode": (shown.get("mode") if shown else desired.get("mode")) or _mode_of(host, on),
+        "multicast": _multicast(shown),
         "declared": nic is not None and nic.desired is not None,
         "drift": _drift(nic, stored or live),
     }
@@ -223,5 +229,25 @@ def _addresses(data: Values) -> dict[tuple[str, str], list[str]]:
     }
 
 
-def _guards(data: Values) -> dict[str, str]:
-    return {one["mac"]: one["policy"] for one in (data.get("guards") or {}).get("guards") or ()}
+def _guards(data: Values) -> dict[str, tuple[str, int]]:
+    """Return each guard's policy, and how many frames it has dropped or counted."""
+    return {
+        one["mac"]: (one["policy"], sum(each["packets"] for each in (one.get("counters") or {}).values()))
+        for one in (data.get("guards") or {}).get("guards") or ()
+    }
+
+
+def _multicast(iface: Iface | None) -> str | None:
+    """Return which multicast a NIC receives beyond the groups that the host itself is in, None if no more."""
+    if iface is None:
+        return None
+    if iface.get("allmulticast") == "yes":
+        return "all"
+    return "as the guest asks" if iface.get("trust_guest_rx_filters") == "yes" else None
+
+
+def _pending(request: Values | None) -> dict[str, t.Any] | None:
+    """Return a request to a guest to release its NIC, without the NIC that is attached afterwards."""
+    if request is None:
+        return None
+    return {**{name: request.get(name) for name in ("state", "since", "error")}, "returns": bool(request["returns"])}

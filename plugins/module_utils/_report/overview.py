@@ -59,6 +59,8 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
 
 def _unknown(data: Values) -> t.Iterator[str]:
     """Yield what could not be gathered: an empty column must not look as if there were nothing."""
+    if (data.get("found") or {}).get("domains") and data["found"].get("pending", ()) is None:
+        yield "outstanding requests to its guests are not known"
     for what, key in (("addresses", "guests"), ("guards", "guards")):
         result = data.get(what) or {}
         if key not in result and result.get("msg") and not result.get("skipped"):
@@ -85,8 +87,8 @@ def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[s
 def _link(link: Values | None) -> dict[str, t.Any]:
     if link is None:
         return {"exists": False}
-    names = ("kind", "parent", "vlan_id", "mac", "mtu", "state", "carrier", "reflective_relay", "unfit", "addresses")
-    return {"exists": True, **{name: link.get(name) for name in names}}
+    names = ("kind", "parent", "vlan_id", "mac", "mtu", "state", "carrier", "speed", "reflective_relay", "unfit")
+    return {"exists": True, **{name: link.get(name) for name in (*names, "addresses")}}
 
 
 def _networks(found: Values) -> list[dict[str, t.Any]]:
@@ -110,5 +112,6 @@ def _summary(reported: t.Sequence[Values], conflicts: t.Sequence[Values]) -> dic
         "undeclared": sum(not row["declared"] for row in rows),
         "drift": sum(bool(row["drift"]) for row in rows),
         "restart_required": sum(bool(row["restart"]) for row in rows),
+        "pending": sum(row["pending"] is not None for row in rows),
         "conflicts": sum(not one["allowed"] for one in conflicts),
     }

@@ -27,7 +27,7 @@ def page(report: Values, changes: t.Sequence[Values] = (), *, title: str, made: 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable
     )
-    environment.filters["shown"] = text.shown
+    environment.filters.update(shown=text.shown, speed=text.speed, requested=text.requested)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     # The tables are by host.
     columns = [(name, value) for name, value in text.used_columns(report) if name != "host"]

@@ -11,12 +11,14 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report import text
+
 Values = t.Mapping[str, t.Any]
 # Pixels.
 _LINE = 40
 _BOX_HEIGHT = 32
 # Where each kind of box begins, and how wide it is.
-_COLUMNS = {"uplink": (0, 150), "vlan": (200, 150), "nic": (400, 340)}
+_COLUMNS = {"uplink": (0, 190), "vlan": (240, 190), "nic": (480, 340)}
 _NO_UPLINK = "no uplink"
 
 
@@ -91,7 +93,7 @@ def _draw_nics(result: Picture, host: Values, uplink: str) -> list[Box]:
         parts = (nic["link"] if nic["guest"] else None, nic["mode"], nic["network"], *nic["addresses"][:1])
         title = " ".join(filter(None, (nic["guest"] or nic["link"], nic["mac"])))
         detail = ", ".join(filter(None, (nic["state"], *parts)))
-        problem = bool(nic["drift"] or nic["restart"])
+        problem = bool(nic["drift"] or nic["restart"] or nic["pending"])
         boxes.append(Box(x, result.height, width, _BOX_HEIGHT, "nic", title, detail, problem, row))
         result.height += _LINE
     result.boxes += boxes
@@ -121,4 +123,4 @@ def _detail(link: Values | None) -> str:
         return "missing"
     vlan = f"VLAN {link['vlan_id']}" if link["vlan_id"] else None
     carrier = "no carrier" if link["carrier"] is False else None
-    return ", ".join(filter(None, (vlan, f"MTU {link['mtu']}", carrier)))
+    return ", ".join(filter(None, (vlan, f"MTU {link['mtu']}", text.speed(link["speed"]), carrier)))

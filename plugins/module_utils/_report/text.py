@@ -20,7 +20,23 @@ def declared(row: Values) -> str:
         return "no"
     if row["drift"]:
         return {"present": "missing", "absent": "to be removed"}.get(row["drift"][0]["declared"], "differs")
+    if row["pending"]:
+        return "pending"
     return "restart" if row["restart"] else "yes"
+
+
+def guard(row: Values) -> str | None:
+    """Return the policy of a NIC's guard, and what it has caught."""
+    if not row["guard_packets"]:
+        return t.cast("str | None", row["guard"])
+    return f"{row['guard']} ({row['guard_packets']} {'dropped' if row['guard'] == 'drop' else 'counted'})"
+
+
+def speed(number: int | None) -> str:
+    """Return a speed in Mbit/s, as it is written on a switch."""
+    if number is None:
+        return ""
+    return f"{number / 1000:g} Gbit/s" if number >= 1000 else f"{number} Mbit/s"
 
 
 # The columns of the table of NICs: the heading, and the value of a row.
@@ -34,7 +50,8 @@ COLUMNS: tuple[Column, ...] = (
     ("network", lambda row: f"{row['network']}/{row['portgroup']}" if row["portgroup"] else row["network"]),
     ("mode", lambda row: row["mode"]),
     ("addresses", lambda row: ", ".join(row["addresses"])),
-    ("guard", lambda row: row["guard"]),
+    ("guard", guard),
+    ("multicast", lambda row: row["multicast"]),
     ("declared", declared),
 )
 # Control characters, also those of terminals, and those that change the direction of text.
@@ -73,8 +90,20 @@ def remarks(report: Values) -> t.Iterator[str]:
                     f"{what}: {one['field']} is {shown(one['live'])} until the guest is stopped and started, then "
                     f"{shown(one['stored'])}"
                 )
+            if row["pending"]:
+                yield printable(f"{what}: {requested(row['pending'])}")
         for one in host["undeclared"]:
             yield printable(f"{host['name']}: {one} is not declared")
+
+
+def requested(pending: Values) -> str:
+    """Return what a guest has been asked for, and what became of it."""
+    since, error = pending["since"], f": {pending['error']}" if pending["error"] else ""
+    if pending["state"] == "released":
+        return f"the guest has released it, asked since {since}, and it is not attached again yet{error}"
+    holds = "was saved with it" if pending["state"] == "saved" else "still holds it"
+    then = "attached again" if pending["returns"] else "removed"
+    return f"the guest was asked to release it since {since} and {holds}. It is {then} when it is released{error}"
 
 
 def changed(changes: t.Iterable[Values]) -> t.Iterator[str]:
@@ -88,16 +117,18 @@ def summary(report: Values) -> str:
     """Return the numbers of a report in one sentence."""
     numbers = report["summary"]
     parts = [
-        _count(numbers["hosts"], "host"),
-        f"{_count(numbers['guests'], 'guest')} ({numbers['running']} running)",
-        _count(numbers["nics"], "NIC"),
+        count(numbers["hosts"], "host"),
+        f"{count(numbers['guests'], 'guest')} ({numbers['running']} running)",
+        count(numbers["nics"], "NIC"),
         f"{numbers['drift']} not as declared",
         f"{numbers['restart_required']} waiting for a restart",
         f"{numbers['undeclared']} not declared",
-        _count(numbers["conflicts"], "conflict"),
+        count(numbers["conflicts"], "conflict"),
     ]
+    if numbers["pending"]:
+        parts.append(f"{count(numbers['pending'], 'request')} not answered")
     if numbers["not_inspected"]:
-        parts.append(f"{_count(numbers['not_inspected'], 'host')} not inspected")
+        parts.append(f"{count(numbers['not_inspected'], 'host')} not inspected")
     return ", ".join(parts)
 
 
@@ -148,5 +179,6 @@ def shown(value: t.Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """Return a number of things, in words."""
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -20,7 +20,13 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._host_access.rea
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import host as kernel
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import planner as kernel_planner
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._kernel import support
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import netlink, parents, rtnetlink, sriov
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links import (
+    netlink,
+    parents,
+    rtnetlink,
+    speed,
+    sriov,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._links.model import Links
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._networks.model import Network
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.table import Table
@@ -33,7 +39,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_optio
 def body(module: _glue.Module) -> dict[str, t.Any]:
     running = kernel.observe()
     # First, because it may wait: the links of released NICs are gone then.
-    libvirt, networks, domains = _libvirt(module.params["uri"], module.params["timeout"])
+    libvirt, (networks, domains, pending) = _libvirt(module.params["uri"], module.params["timeout"])
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=frozenset(session.observe(())))
@@ -44,11 +50,14 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
     return {
         "changed": False,
         "kernel": kernel_planner.returned(running, support.evaluate(running)),
-        "links": report.links(links, _reflects(relay, links), reach, sriov.functions(links)),
+        "links": report.links(
+            links, _reflects(relay, links), reach, functions=sriov.functions(links), speeds=speed.speeds(links)
+        ),
         "connections": report.connections(links, reach),
         "libvirt": libvirt,
         "networks": None if networks is None else report.networks(networks),
         "domains": report.domains(domains),
+        "pending": pending,
         "written": _written(),
         "guards": _guards(),
     }
@@ -74,16 +83,21 @@ def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
     return {name: verdict.reflects for name, verdict in ask.verdicts(probed).items()} if probed else {}
 
 
-def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], tuple[Network, ...] | None, tuple[Domain, ...]]:
+_Found = t.Tuple[t.Optional[t.Tuple[Network, ...]], t.Tuple[Domain, ...], t.Optional[t.List[t.Dict[str, t.Any]]]]
+
+
+def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], _Found]:
+    """Return whether libvirt answered, and the networks, domains and outstanding requests."""
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
-            host, _outstanding = settled.observe(hv, None, timeout)
+            host, outstanding = settled.observe(hv, None, timeout)
             networks = _networks(hv)
+            pending = inspection.pending(outstanding) if hv.sees_requests else None
     except MacvtapError as exc:
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, None, ()
+        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None)
     version = inspection.version_text(host.version)
-    found = {"uri": uri, "available": True, "version": version, "reason": None}
-    return found, networks, tuple(host.domains.values())
+    answered = {"uri": uri, "available": True, "version": version, "reason": None}
+    return answered, (networks, tuple(host.domains.values()), pending)
 
 
 def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:

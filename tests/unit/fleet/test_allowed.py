@@ -147,6 +147,7 @@ def test_undeclared_links_and_nics_are_listed() -> None:
         "macvtap_host_access_shims": [{"name": "host0", "addresses": ["192.0.2.250"]}],
     }
     assert fleet_undeclared.fleet_undeclared({"hv1": {"declared": all_of_it, "found": there}}) == []
+    assert fleet_undeclared.fleet_undeclared({"hv1": {"declared": all_of_it, "found": there}}, True) == {"hv1": []}
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,11 @@ def undo(begun: t.Sequence[str], now: State, before: State = ABSENT) -> t.Any:
     return planner.undo(journal, host_with(now))
 
 
+def test_a_link_without_its_program_is_not_guarded() -> None:
+    step = planner.step_between(replace(GUARDED, unchecked=("macvtap0",)), GUARDED)
+    assert [(one.field, one.before, one.after) for one in step.changes] == [("links", [], ["macvtap0"])]
+
+
 def test_undo_takes_back_what_the_run_has_done() -> None:
     both = (planner.RULES, planner.STORE)
     assert undo(both, GUARDED).steps[0].after == State(A)
@@ -130,6 +135,10 @@ def test_undo_takes_back_what_the_run_has_done() -> None:
     former = State(A, Guard(A, rate=5), Guard(A, rate=5), ("macvtap0",))
     assert undo(both, GUARDED, former).steps[0].after == former
     assert undo(both, GUARDED, former).warnings == ()
+    # Rules that were there before stay, also where the program for checksums was missing.
+    unchecked = replace(former, unchecked=("macvtap0",))
+    assert undo(both, GUARDED, unchecked).steps[0].after == former
+    assert undo((planner.STORE,), replace(GUARDED, unchecked=("macvtap0",)), replace(unchecked, active=GUARD)).changed
 
 
 def test_undo_leaves_what_others_have_changed_and_says_so() -> None:

@@ -127,6 +127,55 @@ def test_the_table_has_no_empty_columns_and_no_control_characters() -> None:
     assert "�[31mweb�" in shown
 
 
+REQUEST = {"domain": "web1", "mac": A, "state": "held", "since": "today", "error": None, "returns": {"source": "eth0"}}
+
+
+@pytest.mark.parametrize(
+    ("request_", "remark"),
+    [
+        (REQUEST, "asked to release it since today and still holds it. It is attached again when it is released"),
+        ({**REQUEST, "returns": None}, "still holds it. It is removed when it is released"),
+        ({**REQUEST, "state": "saved"}, "and was saved with it"),
+        ({**REQUEST, "state": "released", "error": "no eth9"}, "and it is not attached again yet: no eth9"),
+    ],
+)
+def test_a_request_that_a_guest_has_not_answered_is_pending(request_: Values, remark: str) -> None:
+    there = found(web(iface(A), live=[iface(A)]))
+    there["pending"] = [request_]
+    whole = of(declared({"domain": "web1", "mac": A}), there)
+    assert text.declared(whole["hosts"][0]["nics"][0]) == "pending"
+    shown = text.table(whole)
+    assert remark in shown
+    assert "1 request not answered" in shown
+
+
+def test_requests_that_nobody_may_read_are_no_proof_that_there_are_none() -> None:
+    there = found(web(iface(A)))
+    there["pending"] = None
+    assert of(declared(), there)["hosts"][0]["notes"] == ["outstanding requests to its guests are not known"]
+
+
+def test_what_a_guard_has_caught_and_which_multicast_a_nic_receives() -> None:
+    def nic(address: str, **values: str) -> Domain:
+        return Domain(address, address, stored=(iface(address, **values),))
+
+    guard = {"policy": "drop", "counters": {"mac": {"packets": 2}, "arp": {"packets": 1}}}
+    guards = {
+        "guards": [{"mac": A, **guard}, {"mac": B, **guard, "policy": "count"}, {"mac": mac(3), "policy": "drop"}]
+    }
+    there = found(nic(A, allmulticast="yes"), nic(B, trust_guest_rx_filters="yes"), nic(mac(3)))
+    got = rows(declared(), there, guards=guards)
+    assert [text.guard(row) for row in got] == ["drop (3 dropped)", "count (3 counted)", "drop"]
+    assert [row["multicast"] for row in got] == ["all", "as the guest asks", None]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(None, ""), (100, "100 Mbit/s"), (2500, "2.5 Gbit/s"), (10000, "10 Gbit/s")]
+)
+def test_speeds_are_shown_as_on_a_switch(number: int | None, shown: str) -> None:
+    assert text.speed(number) == shown
+
+
 def test_markdown_of_hostile_names_is_text() -> None:
     evil = Domain("[x](javascript:1)|<b>", "u1", stored=(iface(A),))
     shown = text.markdown(of(declared(), found(evil)))

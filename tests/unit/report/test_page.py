@@ -80,10 +80,17 @@ HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 
 def test_what_hosts_report_is_text(name: str) -> None:
     domain = Domain(name, "u1", True, stored=(iface(A),), live=(iface(A, model=name, target=name),))
     link = Link(name, 10, "macvtap", "eth0", 2, name, A, 1500)
-    fleet = {name: {"declared": declared({"domain": name, "mac": A}), "found": found(domain, link)}}
+    there = found(domain, link)
+    there["pending"] = [{"domain": name, "mac": A, "state": name, "since": name, "error": name, "returns": None}]
+    there["links"][0]["unfit"] = name
+    guards = {"guards": [{"mac": A, "policy": name, "counters": {name: {"packets": 1}}}]}
+    fleet = {name: {"declared": declared({"domain": name, "mac": A}), "found": there, "guards": guards}}
     fleet["other"] = {"declared": declared(), "found": {"unreachable": True, "msg": name}}
     before = overview.overview({name: {"declared": declared(), "found": found()}})
-    read = _Reader(page(fleet, before=before, title=name, made=name))
+    whole = page(fleet, before=before, title=name, made=name)
+    assert "1 counted" in whole
+    assert "since" in whole
+    read = _Reader(whole)
     assert read.counts["script"] == 1
     assert "img" not in read.counts
     assert "49" not in read.text
@@ -98,6 +105,7 @@ NIC = st.fixed_dictionaries({"uplink": st.sampled_from([None, "eth0", "eth0.10",
 def test_no_box_of_a_picture_covers_another(nics: list[dict[str, t.Any]]) -> None:
     vlan = {"kind": "vlan", "parent": "eth0", "vlan_id": 10}
     link = {"exists": True, "kind": "", "parent": None, "vlan_id": None, "mtu": 1500, "carrier": True, "unfit": None}
+    link["speed"] = 10000
     uplinks = [{**link, "name": "eth0"}, {**link, **vlan, "name": "eth0.10"}, {"name": "eth1", "exists": False}]
     empty: dict[str, t.Any] = {
         "guest": "web",
@@ -108,7 +116,7 @@ def test_no_box_of_a_picture_covers_another(nics: list[dict[str, t.Any]]) -> Non
         "addresses": [],
         "state": "",
     }
-    rows = [{**empty, "drift": [], "restart": [], **nic} for nic in nics]
+    rows = [{**empty, "drift": [], "restart": [], "pending": None, **nic} for nic in nics]
     drawn = picture({"uplinks": uplinks, "nics": rows})
     assert sorted(box.row for box in drawn.boxes if box.row is not None) == list(range(len(nics)))
     check(drawn)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What could not be checked of a host, and declarations that do not take effect yet. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet.declared import Values
+
+# The prefix of failures since ansible-core 2.19. It names the task and its argument, which are preflight's own.
+_ANSIBLE_PREFIX = re.compile(
+    r"^(Task failed: )?(Finalization of task args for '[^']*' failed: )?(Error while resolving value for '[^']*': )?"
+)
+_COMPARED = "its declarations were compared"
+# The beginning of the reason why a host was not compared, if Ansible cannot connect to it.
+UNREACHABLE = "cannot be reached"
+
+
+def of_host(name: str, data: Values) -> list[dict[str, str]]:
+    """Return the gaps of one host, each with host, what and reason."""
+    if data.get("outside"):
+        unreadable = data.get("unreadable")
+        error = f"not compared, because a variable cannot be read: {first_line(unreadable)}"
+        return [{"host": name, "what": "limit", "reason": f"outside of --limit; {error if unreadable else _COMPARED}"}]
+    if data.get("unreadable"):
+        # Reported as a conflict, which implies the rest.
+        return []
+    found = data.get("found") or {}
+    # A host without libvirt may be no hypervisor, or not yet.
+    declares = (data.get("declared") or {}).get("macvtap_domains_interfaces")
+    reasons = [("host", host_error(found)), ("libvirt", _libvirt_error(found) if declares else "")]
+    reasons += [("domain", reason) for reason in _of_domains(found, declares)]
+    return [{"host": name, "what": what, "reason": reason} for what, reason in reasons if reason]
+
+
+def _of_domains(found: Values, declares: t.Any) -> t.Iterator[str]:
+    """Return why valid declarations of some domains do not take effect, or not yet."""
+    entries = declares if isinstance(declares, (list, tuple)) else ()
+    names = {entry.get("domain") for entry in entries if isinstance(entry, t.Mapping)}
+    for domain in found.get("domains") or ():
+        name = domain["name"]
+        if name not in names:
+            continue
+        if not domain.get("persistent", True):
+            yield (
+                f"domain {name} is transient: libvirt stores no configuration of it, so the role will fail on this "
+                "host. Define it first (virsh define)"
+            )
+        if domain.get("saved"):
+            yield (
+                f"domain {name} has a managed save: its next start restores the NICs that it was saved with. The "
+                "declaration takes effect when the domain is stopped and started after that, or after virsh "
+                f"managedsave-remove {name}"
+            )
+
+
+def host_error(found: Values) -> str:
+    """Return why a host was not inspected, or "" if it was."""
+    if "links" in found:
+        return ""
+    error = UNREACHABLE if found.get("unreachable") else "could not be checked"
+    message = first_line(found.get("msg"))
+    return f"{error}: {message}" if message else error
+
+
+def first_line(message: t.Any) -> str:
+    """Return the first line of an error message, without what Ansible puts before it."""
+    return (_ANSIBLE_PREFIX.sub("", str(message or "").strip()).splitlines() or [""])[0]
+
+
+def _libvirt_error(found: Values) -> str:
+    libvirt = found.get("libvirt") or {}
+    if host_error(found) or libvirt.get("available"):
+        return ""
+    return str(libvirt.get("reason") or "libvirt was not queried")
