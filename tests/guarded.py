@@ -86,6 +86,8 @@ def links(netns: namespaces.Namespace, mode: str = "bridge") -> t.Iterator[Guard
     for name, mac in (("macvtap0", MAC), ("macvtap1", NEIGHBOUR))[: 2 if mode == "bridge" else 1]:
         add_link(netns, name, mac, mode)
     guarded = Guarded(netns)
-    yield guarded
-    guarded.run(guards=[{"mac": one, "state": "absent"} for one in (MAC, NEIGHBOUR)])
-    netns.clear()
+    try:
+        yield guarded
+    finally:
+        guarded.run(guards=[{"mac": one, "state": "absent"} for one in (MAC, NEIGHBOUR)])
+        netns.clear()

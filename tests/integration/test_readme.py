@@ -94,7 +94,7 @@ def test_the_example_project_runs_as_its_page_says(lab: model.Lab, reader: readm
     assert "2 of 2 hosts ok" in shown[-2]
     assert "0 not as declared" in (project / "macvtap-report.txt").read_text(encoding="utf-8")
     # As the timer would.
-    job = reader.types("jobs/macvtap-job verify -i inventory && cat macvtap-verify.json", project)
+    job = reader.types("python3 jobs/macvtap_job.py verify -i inventory && cat macvtap-verify.json", project)
     assert "verify: ok" in job.stdout
     reader.types("ansible-playbook teardown.yml", project)
     assert interfaces(lab, "hv1") + interfaces(lab, "hv2") == []

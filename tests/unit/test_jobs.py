@@ -39,7 +39,7 @@ def job(directory: pathlib.Path, written: str | None, code: int) -> subprocess.C
     # That of an earlier run.
     (directory / "a b.json").write_text('{"state": "ok", "counts": {"hosts": 1}}', encoding="utf-8")
     environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "MACVTAP_JSON": "a b.json"}
-    command = [sys.executable, str(JOBS / "macvtap-job"), "verify", "--limit", "hv1"]
+    command = [sys.executable, str(JOBS / "macvtap_job.py"), "verify", "--limit", "hv1"]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 

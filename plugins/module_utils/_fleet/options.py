@@ -131,7 +131,7 @@ def convert(value: t.Any, option: t.Mapping[str, t.Any], path: str, unknown: lis
     """
     kind = option["type"]
     converted: t.Any = value
-    if kind == "str" and type(value) is str:
+    if kind == "str" and isinstance(value, str):
         # The most frequent case by far.
         pass
     elif kind == "str":

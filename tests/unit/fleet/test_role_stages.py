@@ -95,7 +95,9 @@ def test_tags_select_what_they_select_in_the_roles(run: list[str], skip: list[st
 
 def test_a_result_of_an_earlier_playbook_of_the_same_run_does_not_count() -> None:
     there = {"vlans": [{"name": "v5", "ifindex": None}], "changed": True}
-    assert names(**WHOLE, macvtap_links_vlans_result=there, macvtap_links_result=there) == [name for name, _ in ORDER]
+    assert names(**WHOLE, macvtap_links_vlans_result=there, macvtap_links_result=there) == [
+        name for name, _module in ORDER
+    ]
 
 
 @pytest.mark.parametrize("role", ["macvtap_domains", "macvtap_guard"])

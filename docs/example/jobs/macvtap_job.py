@@ -1,7 +1,8 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) linuxvirt.macvtap contributors
-"""Run verify or preflight, and exit with a code for each state: macvtap-job verify [options of ansible-playbook].
+"""Run verify or preflight, and exit with a code for each state.
+
+    python3 macvtap_job.py verify [options of ansible-playbook]
 
 MACVTAP_JSON is the file to which the outcome is written. By default it is macvtap-verify.json, or
 macvtap-preflight.json, in the current directory.
