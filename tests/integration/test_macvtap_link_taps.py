@@ -117,7 +117,7 @@ def test_the_node_of_a_link_that_has_the_number_by_now_stays(netns: Namespace, n
     device = (os.major(found.st_rdev), os.minor(found.st_rdev))
     tap.forget(Tap(str(node), device, device))
     assert node.exists()
-    # What is left of a link that is gone goes. Another link of the machine may have its number by now, but not this one.
+    # What is left of a link that is gone goes. Another link of the machine may have its number by now, but not this:
     netns.run({"name": "mt0", "state": "absent"})
     device = (device[0], 2**20 - 1)
     os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(*device))
