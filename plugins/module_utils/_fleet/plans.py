@@ -29,6 +29,9 @@ def differences(plan: Plan) -> str:
         return f"it could not be looked at: {plan.get('msg') or 'no reason is known'}"
     changes = [change for stage in plan["stages"] for change in stage["changes"]]
     parts = [_diff.describe_returned(changes)] if changes else []
+    # What a module writes for itself is no field of what is declared.
+    own = (stage["name"] for stage in plan["stages"] if stage.get("changed") and not stage["changes"])
+    parts += [f"{name}: files of the module itself are outdated or missing" for name in own]
     parts += [stage["error"] for stage in plan["stages"] if stage.get("error")]
     return ". ".join(parts)
 

@@ -28,6 +28,8 @@ def test_hosts_with_the_same_to_do_share_a_line() -> None:
         (plan(), ""),
         (plan(changes=[DOWN], error="links[0]: no parent"), "spare0 state: up → down. links[0]: no parent"),
         (plan(changes=[DOWN] * 7), ", ".join(["spare0 state: up → down"] * 5) + ", and 2 more"),
+        (plan(changed=True), "links: files of the module itself are outdated or missing"),
+        (plan(changed=True, changes=[DOWN]), "spare0 state: up → down"),
         ({"unreachable": True, "msg": "no route"}, "it could not be looked at: no route"),
         ({"failed": True}, "it could not be looked at: no reason is known"),
         ({**plan(), "differences": "said before"}, "said before"),
