@@ -131,12 +131,24 @@ def _request() -> bytes:
     return struct.pack("!BBHHHIII", _REQUEST, 0, ~total & 0xFFFF, _IDENTIFIER, 0, 0, 0, 0)
 
 
+def _connected(address: str, port: int) -> socket.socket:
+    """Connect to a guest whose server may not listen yet."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return socket.create_connection((address, port), timeout=_SECONDS)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def stream(address: str, port: str) -> None:
     """Print how many bytes came back, and whether they are those that were sent."""
     sent, received = hashlib.sha256(), hashlib.sha256()
     there = back = 0
     is_open, due = True, 0.0
-    with socket.create_connection((address, int(port)), timeout=_SECONDS) as link:
+    with _connected(address, int(port)) as link:
         link.setblocking(False)
         while is_open or back < there:
             # Some bytes are in flight whenever the guest stops. They are few: guests are emulated.
