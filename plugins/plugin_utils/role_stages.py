@@ -35,7 +35,7 @@ class Part:
     after: tuple[str, ...] = ()
 
 
-# In the order of the playbooks site and verify.
+# In the order of the playbook site.
 PARTS = (
     Part("kernel", "macvtap_kernel"),
     Part("guard", "macvtap_guard", after=("kernel",)),

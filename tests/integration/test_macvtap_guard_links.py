@@ -147,8 +147,8 @@ def test_a_record_that_is_damaged_is_not_used(guest: Guarded) -> None:
     guest.ip("set", "guest0", "address", FOREIGN)
     guest.hv.run("sh", "-c", f"cd {RECORDS} && for one in *; do rm $one; echo nonsense >$one; done")
     guest.flush()
-    said = guest.program("load")
-    assert "is damaged" in said
+    messages = guest.program("load")
+    assert "is damaged" in messages
     assert guest.links() == {MAC: [], NEIGHBOUR: ["guest1"]}
     assert "is damaged" in str(guest.run(mac=NEIGHBOUR)["warnings"])
     # With the next guard that is put on the link it is replaced.
