@@ -6,68 +6,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import subprocess
-import time
 import typing as t
 
 import direct_iface
-import guest_flood
 import libvirtd_fixture
 from direct_iface import A, nic, ok
-from labkit import model
+from flooded_lan import OWN, SOURCE, lan_of
 from support import run_module, until
 
 pytestmark = direct_iface.MARKS
-_SOURCE = pathlib.Path(guest_flood.__file__).read_text(encoding="utf-8")
 _FLOOD = """
 for nic in /sys/class/net/eth*; do ip link set ${nic##*/} up; done
 python3 -I -S -c "$0" flood "$1" </dev/null >/dev/null 2>&1 &
 """
-OWN = {"own"}
-
-
-class Lan:
-    """What arrives on the LAN of the lab."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        assert self._line() == "counting\n"
-
-    def kinds(self) -> set[str]:
-        """Return the kinds of frames that have arrived since the last call."""
-        stdin = t.cast("t.IO[str]", self._process.stdin)
-        stdin.write("\n")
-        stdin.flush()
-        return set(self._line().split()[::4])
-
-    def until_flooded(self) -> set[str]:
-        """Return the kinds of frames that arrive until some have for a while."""
-        found: set[str] = set()
-
-        def has_more() -> bool:
-            found.update(more := self.kinds())
-            return bool(more)
-
-        # The first of them may have been sent before.
-        for _time in range(3):
-            assert until(has_more)
-            time.sleep(0.1)
-        return found
-
-    def _line(self) -> str:
-        return t.cast("t.IO[str]", self._process.stdout).readline()
-
-
-@contextlib.contextmanager
-def lan_of(hv: libvirtd_fixture.Hypervisor) -> t.Iterator[Lan]:
-    netns = model.Cell(hv.cell.lab, model.SWITCH).netns
-    argv = ["ip", "netns", "exec", netns, "/usr/bin/python3", "-c", _SOURCE, "count", A]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Lan(process)
-        finally:
-            process.kill()
 
 
 def guard(hv: libvirtd_fixture.Hypervisor, **options: t.Any) -> None:
@@ -95,7 +47,7 @@ def test_nothing_forged_arrives_at_any_moment_of_a_guests_life() -> None:
 
 
 def whole_life(hv: libvirtd_fixture.Hypervisor, other: libvirtd_fixture.Hypervisor) -> None:
-    with lan_of(hv) as lan:
+    with lan_of(hv, A) as lan:
         for one in (hv, other):
             guard(one)
             # It has read the hook then.
@@ -104,7 +56,7 @@ def whole_life(hv: libvirtd_fixture.Hypervisor, other: libvirtd_fixture.Hypervis
         other.virsh("undefine", "web1")
         hv.define_guest("web1", nic(A))
         hv.virsh("start", "web1")
-        hv.in_guest("web1", "sh", "-c", _FLOOD, _SOURCE, A)
+        hv.in_guest("web1", "sh", "-c", _FLOOD, SOURCE, A)
         assert lan.until_flooded() == OWN
         hv.virsh("managedsave", "web1")
         hv.virsh("start", "web1")
@@ -112,8 +64,6 @@ def whole_life(hv: libvirtd_fixture.Hypervisor, other: libvirtd_fixture.Hypervis
         iface(hv, live="pause", mode="private")
         assert lan.until_flooded() == OWN
         iface(hv, live="replug", model="virtio-non-transitional")
-        # Between libvirt's attaching and the guard some may pass, as docs/guard.md says.
-        lan.kinds()
         assert lan.until_flooded() == OWN
         hv.restart()
         for rate in (50000, 60000, 70000):
@@ -125,7 +75,9 @@ def whole_life(hv: libvirtd_fixture.Hypervisor, other: libvirtd_fixture.Hypervis
         lan.kinds()
         assert lan.until_flooded() == OWN
         migrate(hv, other)
+        # The name that the link was given for its guard goes with the running guest alone.
+        assert "mvg" not in other.dump("web1")
         assert lan.until_flooded() == OWN
         other.virsh("reset", "web1")
-        other.in_guest("web1", "sh", "-c", _FLOOD, _SOURCE, A)
+        other.in_guest("web1", "sh", "-c", _FLOOD, SOURCE, A)
         assert lan.until_flooded() == OWN

@@ -160,13 +160,7 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
     if name == "source":
         uplinks.validate_name(value, path)
     elif name == "target" and value:
-        _values.check_link_name(value, path)
-    if name == "target" and re.match(r"(macvtap|macvlan|vnet)", value):
-        raise MacvtapError(
-            f"{value!r} begins like a name that libvirt generates, and libvirt drops such names. Use another "
-            "one, such as web0",
-            path=path,
-        )
+        _validate_target(value, path)
     if name == "alias" and value and not re.fullmatch(r"ua-[A-Za-z0-9_-]+", value):
         raise MacvtapError(
             f"{value!r} is not a user alias: these begin with ua- and have only letters, digits, - and _",
@@ -178,6 +172,17 @@ def _validate_value(name: str, value: t.Any, path: str) -> None:
         raise MacvtapError(f"{value!r} is not a NIC model, such as virtio", path=path)
     if name.endswith("queue_size") and value & (value - 1):
         raise MacvtapError(f"{value} is not a power of two: 256, 512 or 1024", path=path)
+
+
+def _validate_target(value: str, path: str) -> None:
+    _values.check_link_name(value, path)
+    why = ""
+    if re.match(r"(macvtap|macvlan|vnet)", value):
+        why = "begins like a name that libvirt generates, and libvirt drops such names"
+    elif fields.is_generated("target", value):
+        why = "is like the names that links get for their guard, and is not kept when the guest stops"
+    if why:
+        raise MacvtapError(f"{value!r} {why}. Use another one, such as web0", path=path)
 
 
 def _validate_pci_address(value: str, path: str) -> None:

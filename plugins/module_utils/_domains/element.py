@@ -96,15 +96,19 @@ def same(one: Iface | None, other: Iface | None) -> bool:
     return equal and (one.mac, one.type, one.xml) == (other.mac, other.type, other.xml)
 
 
-def for_hotplug(iface: Iface, *, address: bool = True) -> str:
+def for_hotplug(iface: Iface, *, address: bool = True, target: str = "") -> str:
     """Return the element as it can be attached to a running guest.
 
-    It omits names that libvirt generated in an earlier run. Another NIC may have them by now: libvirt 9.0 then fails
-    with "File exists" and deletes that NIC's link. With ``address`` false libvirt chooses the slot.
+    It omits names that were generated for an earlier run. Another NIC may have them by now: libvirt 9.0 then fails
+    with "File exists" and deletes that NIC's link. With ``address`` false libvirt chooses the slot. The link is to get
+    the name ``target``, if there is one.
     """
+    generated = {name for name in fields.GENERATED_PREFIXES if fields.is_generated(name, iface.get(name) or "")}
+    if target:
+        iface = replace(iface, values={**iface.values, "target": target})
     text = render(iface).encode()
     element = spans.locate(text, 1)
-    names = {name for name in fields.GENERATED_PREFIXES if fields.is_libvirts(name, iface.get(name) or "")}
+    names = generated - ({"target"} if target else set())
     if not address:
         names.add("address")
     removed = [child for child in element.children if child.name in names]

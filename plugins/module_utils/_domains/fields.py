@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt.fields import (
     MODES,
     ON_OFF,
@@ -88,16 +89,17 @@ TABLE = Table(
 )
 FIELDS, IN_XML, BY_NAME = TABLE.fields, TABLE.in_xml, TABLE.by_name
 OUTSIDE_XML = tuple(field.name for field in FIELDS if field.outside_xml)
-# libvirt generates such names where none is set, for as long as the guest runs.
+# libvirt generates such names where none is set, for as long as the guest runs. There are others: see is_generated().
 GENERATED_PREFIXES = {"target": ("macvtap", "vnet", "macvlan"), "alias": ("net", "hostdev")}
 
 
-def is_libvirts(name: str, text: str) -> bool:
-    """Whether ``text`` is a target or an alias that libvirt has generated."""
+def is_generated(name: str, text: str) -> bool:
+    """Whether ``text`` is a target or an alias of a running guest alone: libvirt's, or one that a guard needs."""
     prefixes = GENERATED_PREFIXES.get(name, ())
-    return any(text.startswith(prefix) and text[len(prefix) :].isdigit() for prefix in prefixes)
+    by_libvirt = any(text.startswith(prefix) and text[len(prefix) :].isdigit() for prefix in prefixes)
+    return by_libvirt or (name == "target" and guard_commands.is_named_for_nic(text))
 
 
 def without_generated(values: t.Mapping[str, str]) -> dict[str, str]:
-    """Return ``values`` without the names that libvirt has generated for a running guest."""
-    return {name: text for name, text in values.items() if not is_libvirts(name, text)}
+    """Return ``values`` without the names that were generated for a running guest."""
+    return {name: text for name, text in values.items() if not is_generated(name, text)}

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import (
     element,
+    fields,
     hostlinks,
     networks,
     xml,
@@ -191,6 +192,7 @@ class Hotplug:
             if handle is None or iface is None:
                 return
             receives_all = iface.get("allmulticast") == "yes"
+            arriving = self._arriving(iface)
             if element.same(iface, nic.stored):
                 # With the PCI address that libvirt assigned in the stored configuration, so that a restart does not
                 # move it.
@@ -199,32 +201,43 @@ class Hotplug:
                 )
             # The keeper may have been quicker.
             attaches = self._connection.live(handle, nic.mac) is None
-            if attaches:
-                with self._connection.recorded(journal, [task.step], ATTACHED):
-                    if not self._attach_element(handle, iface, task):
-                        return
-            self._requests.discard(task.before)
-            if attaches:
-                self._guard(handle, nic)
+            with arriving if attaches else contextlib.nullcontext(attached.Arrival(nic.mac)) as arrival:
+                if attaches:
+                    with self._connection.recorded(journal, [task.step], ATTACHED):
+                        if not self._attach_element(handle, iface, task, arrival.link):
+                            return
+                self._requests.discard(task.before)
+                if attaches:
+                    self._guard(handle, nic, arrival)
             live = self._connection.live(handle, nic.mac) if receives_all else None
         if live is not None:
             hostlinks.change(live, {"allmulticast": "yes"}, path)
 
-    def _guard(self, handle: t.Any, nic: Nic) -> None:
+    def _arriving(self, iface: Iface) -> t.ContextManager[attached.Arrival]:
+        if not self._connection.local or iface.type != "direct":
+            return contextlib.nullcontext(attached.Arrival(iface.mac))
+        name = iface.get("target") or ""
+        return attached.arriving(iface.mac, None if fields.is_generated("target", name) else name)
+
+    def _guard(self, handle: t.Any, nic: Nic, arrival: attached.Arrival) -> None:
         """Put the guard on the link of a NIC that was just attached.
 
         :raises MacvtapError: it is not there, and the guest may not send without it.
         """
         live = self._connection.live(handle, nic.mac) if self._connection.local else None
-        link = live.get("target") if live is not None else None
+        # A rollback may have attached one of another type.
+        link = live.get("target") if live is not None and live.type == "direct" else None
         if link:
-            failures = attached.put_on([(link, nic.mac)])
+            failures = arrival.put_on(link)
             self.warnings.extend(failures.warnings)
             if link in failures.refused:
                 raise failures.refused[link]
 
-    def _attach_element(self, handle: t.Any, iface: Iface, task: Task) -> bool:
-        """Attach a NIC; return False if the guest ended, was saved or restarted meanwhile."""
+    def _attach_element(self, handle: t.Any, iface: Iface, task: Task, link: str) -> bool:
+        """Attach a NIC, whose link gets this name if it is not "".
+
+        Return False if the guest ended, was saved or restarted meanwhile.
+        """
         nic = task.after
         local = self._connection.local
 
@@ -233,12 +246,12 @@ class Hotplug:
                 handle.attachDeviceFlags(text, self._connection.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
         try:
-            attach(element.for_hotplug(iface))
+            attach(element.for_hotplug(iface, target=link))
         except self._connection.libvirt.libvirtError as exc:
             if self.same_instance(task.before) is None:
                 # Its next start gets the stored configuration. If it was saved, the keeper continues.
                 return False
-            others = self._alternatives(iface, exc)
+            others = self._alternatives(iface, exc, link)
             if not others:
                 raise
             if self._connection.live(handle, nic.mac) is not None:
@@ -246,7 +259,7 @@ class Hotplug:
             self.warnings.append(f"{nic.domain} {nic.mac}: {self._attach_another(attach, others)}")
         return True
 
-    def _alternatives(self, iface: Iface, exc: t.Any) -> list[tuple[str, str]]:
+    def _alternatives(self, iface: Iface, exc: t.Any, link: str) -> list[tuple[str, str]]:
         """Return the other elements to try when attaching failed, each with the warning if it succeeds."""
         found = []
         if iface.get("pci_address") is not None and self._connection.may_be_the_slot(exc):
@@ -255,7 +268,7 @@ class Hotplug:
                 f"the running guest did not accept it in its stored slot ({message_of(exc)}). It is in another slot "
                 "until the domain is stopped and started, when the guest may name it differently"
             )
-            found.append((element.for_hotplug(iface, address=False), message))
+            found.append((element.for_hotplug(iface, address=False, target=link), message))
         unknown = exc.get_error_code() == self._connection.libvirt.VIR_ERR_OPERATION_TIMEOUT
         if networks.any_of([iface]) and iface.get("source") is not None and not unknown:
             # A running guest had it. Without its network it is better off than without its NIC.
@@ -263,7 +276,7 @@ class Hotplug:
                 f"libvirt did not attach it to its network again ({message_of(exc)}). It is on {iface.get('source')} "
                 "without the network until the domain is stopped and started"
             )
-            found.append((element.for_hotplug(networks.off(iface)), message))
+            found.append((element.for_hotplug(networks.off(iface), target=link), message))
         return found
 
     def _attach_another(self, attach: t.Callable[[str], None], others: t.Sequence[tuple[str, str]]) -> str:

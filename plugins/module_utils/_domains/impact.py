@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS, is_libvirts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import BY_NAME, FIELDS, is_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Host, Iface, link_of_iface
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.selection import same_source
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
@@ -68,7 +68,7 @@ def differing(live: Iface, stored: Iface, host: Host) -> list[str]:
         one, other = live.get(field.name) or implied, stored.get(field.name) or implied
         if field.name == "source" and (both_run or same_source(one, other, host.links)):
             continue
-        made_up = all(text is None or is_libvirts(field.name, text) for text in (one, other))
+        made_up = all(text is None or is_generated(field.name, text) for text in (one, other))
         if one != other and not made_up and not (field.name == "pci_address" and other is None):
             names.append(field.name)
     return names

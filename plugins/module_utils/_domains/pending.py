@@ -21,6 +21,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model i
     Nic,
 )
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import install
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, launch, links, records
 
 _NAME = "linuxvirt.macvtap"
@@ -74,8 +75,7 @@ class Requests:
             return {}
         with self._access():
             found = {uuid: records.load(self._directory, uuid) for uuid in records.uuids(self._directory)}
-        if found and not self.keeper():
-            self._unwatched = True
+        self._unwatched = self._unwatched or bool(found and not self.keeper())
         return {uuid: state for uuid, state in found.items() if state is not None}
 
     def listed(self, host: Host) -> list[dict[str, t.Any]]:
@@ -245,8 +245,7 @@ class Requests:
             raise MacvtapError(f"{self._directory} does not belong to this user alone (mode 0700). Move it away")
 
     def _write(self, nic: Nic, returned: Iface | None) -> None:
-        live = nic.live
-        if live is None:
+        if (live := nic.live) is None:
             return
         with records.locked(self._directory, nic.uuid):
             state = records.load(self._directory, nic.uuid)
@@ -273,6 +272,7 @@ class Requests:
                 "ifindex": links.ifindex(live.get("target")) if self._local else None,
                 "allmulticast": live.get("allmulticast") == "yes",
                 "target": live.get("target"),
+                "guard": install.PROGRAM if self._local else None,
             }
             records.save(self._directory, nic.uuid, state)
 

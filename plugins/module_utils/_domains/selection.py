@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import replace
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import networks
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_libvirts
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.fields import is_generated
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Desired, Domain, Host, Iface, Nic
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError, join_path
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._libvirt import uplinks
@@ -212,7 +212,7 @@ def _ambiguous(domain: Domain, found: t.Sequence[Iface], by: str, key: str, path
 def _distinguishing(iface: Iface, name: str) -> str | None:
     """Return a value that is the NIC's own, and not generated for the running guest."""
     text = iface.type if name == "type" else iface.get(name)
-    return None if text is None or is_libvirts(name, text) else text
+    return None if text is None or is_generated(name, text) else text
 
 
 def _likeness(one: Iface, other: Iface) -> int:

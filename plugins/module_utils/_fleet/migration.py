@@ -114,7 +114,7 @@ _NAME_OPTIONS = ("alias", "target")
 def _name(nic: Nic, option: str) -> str | None:
     """Return the alias or target, unless libvirt has generated it."""
     name = nic.final(option)
-    return None if name is None or fields.is_libvirts(option, name) else name
+    return None if name is None or fields.is_generated(option, name) else name
 
 
 def _label(nics: t.Sequence[Nic]) -> str:

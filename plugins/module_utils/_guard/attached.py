@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import loader
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, loader
 
 Nic = t.Tuple[str, str]
-_WHY = "{link}, the link of {mac}, has no guard, and the guest may send anything: {exc}"
+_WHY = "{link}, the link of {mac}, has no guard, and {what}: {exc}"
+_ANYTHING, _NOTHING = "the guest may send anything", "nothing that the guest sends gets out"
 
 
 class Failures(t.NamedTuple):
@@ -20,8 +22,11 @@ class Failures(t.NamedTuple):
     warnings: list[str]
 
 
-def put_on(nics: t.Sequence[Nic]) -> Failures:
-    """Put the guards of these NICs, link and MAC address, on their links. Those without a guard are not touched."""
+def put_on(nics: t.Sequence[Nic], *, closed: t.Collection[str] = ()) -> Failures:
+    """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``.
+
+    Those without a guard are not touched.
+    """
     found, guards, warnings = list(nics), None, []
     try:
         try:
@@ -33,17 +38,20 @@ def put_on(nics: t.Sequence[Nic]) -> Failures:
         found = [one for one in nics if one[1] in guards]
         if found:
             made = loader.Loader(guards)
-            made.on(found)
+            made.on(found, closed=closed)
             warnings = made.warnings
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is, the guests may send anything
-        return _failures(found, guards, exc)
+        return _failures(found, guards, exc, closed)
     return Failures({}, warnings)
 
 
-def _failures(nics: t.Sequence[Nic], guards: t.Mapping[str, t.Any] | None, exc: Exception) -> Failures:
+def _failures(
+    nics: t.Sequence[Nic], guards: t.Mapping[str, t.Any] | None, exc: Exception, closed: t.Collection[str]
+) -> Failures:
     """Return the failures of ``nics``; without ``guards``, which could not be read, each guard is required."""
     required = {mac for _link, mac in nics if guards is None or guards[mac].get("required", True)}
-    texts = {link: (mac, _WHY.format(link=link, mac=mac, exc=exc)) for link, mac in nics}
+    whats = {link: _NOTHING if link in closed else _ANYTHING for link, _mac in nics}
+    texts = {link: (mac, _WHY.format(link=link, mac=mac, what=whats[link], exc=exc)) for link, mac in nics}
     return Failures(
         {
             link: MacvtapError(f"{text}. Set policy: count in the guard to go on without it")
@@ -52,6 +60,52 @@ def _failures(nics: t.Sequence[Nic], guards: t.Mapping[str, t.Any] | None, exc: 
         },
         [f"{text}. Run macvtap_guard for it, or detach the NIC" for mac, text in texts.values() if mac not in required],
     )
+
+
+class Arrival:
+    """The link of a NIC that is about to be attached to a running guest.
+
+    Nothing gets out of the link if it has the name ``link``, "" if it may have any.
+    """
+
+    def __init__(self, mac: str, link: str = "") -> None:
+        self._mac, self.link = mac, link
+        self._is_open = not link
+
+    def put_on(self, link: str) -> Failures:
+        """Put the guard of the NIC on the link that it has got. If it cannot be put on, the link stays closed."""
+        self._is_open = self._is_open or link == self.link
+        return put_on([(link, self._mac)], closed={self.link})
+
+    def open(self) -> None:
+        """Leave nothing closed: the NIC has not come, or has got another link."""
+        if not self._is_open:
+            loader.Loader(loader.stored()).open(self.link, self._mac)
+
+
+@contextlib.contextmanager
+def arriving(mac: str, name: str | None) -> t.Iterator[Arrival]:
+    """Let nothing out of the link that a NIC gets in the block, until its guard is put on.
+
+    The link must have the ``name``, or one that is free. NICs whose guard is not required are not touched, nor is any
+    if the kernel cannot do it, or if there is a link of that name.
+    """
+    link = name or guard_commands.name_for(mac)
+    closed = False
+    # What does not work is said when the guard is put on.
+    with contextlib.suppress(Exception):
+        guards = loader.stored()
+        if mac in guards:
+            closed = loader.Loader(guards).close(link, mac)
+        elif name and guards:
+            loader.Loader(guards).free([name])
+    made = Arrival(mac, link if closed else "")
+    try:
+        yield made
+    finally:
+        # The NIC is there or not, whatever becomes of this.
+        with contextlib.suppress(Exception):
+            made.open()
 
 
 def moved(nics: t.Sequence[Nic]) -> Failures:

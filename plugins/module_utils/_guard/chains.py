@@ -9,7 +9,7 @@ import sys
 import typing as t
 from dataclasses import replace
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import model, rules
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_commands, model, rules
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import Binding, Guard
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._nft.dump import Rule, Snapshot, outline
 
@@ -18,7 +18,7 @@ _OIF = 5
 
 
 def bindings(name: str, snapshot: Snapshot) -> t.Iterator[Binding]:
-    """Yield what the chain on a link says: see loader.add_link."""
+    """Yield what the chain on a link says: see guard_commands.py."""
     if name.startswith("guard_"):
         return
     listed = [outline(rule) for rule in snapshot.rules[name]]
@@ -31,6 +31,8 @@ def bindings(name: str, snapshot: Snapshot) -> t.Iterator[Binding]:
             expected: list[t.Any] = [*of_link, {"jump": {"target": rules.chain_name(parts[0])}}]
             intact = listed == [rule] and rule["expr"] == expected and name in snapshot.hooked
             yield Binding(parts[2], parts[0], index, intact)
+        elif len(parts) == 3 and parts[1] == guard_commands.CLOSED:
+            yield Binding(parts[2], parts[0], None, intact=False, closed=True)
 
 
 def mirror(listed: t.Sequence[Rule]) -> tuple[str, t.Sequence[Rule]]:

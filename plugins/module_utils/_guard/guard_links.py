@@ -147,6 +147,24 @@ def restore(former: t.Mapping[str, str | None]) -> None:
             _write(own, text)
 
 
+@contextlib.contextmanager
+def recorded(owners: t.Mapping[tuple[str, int], str | None], warnings: list[str]) -> t.Iterator[None]:
+    """Record the guards of links, by name and index, before they are put on. If that fails, nothing is recorded.
+
+    A guard without a record is on its link all the same, and is found by the link's address.
+    """
+    former: dict[str, str | None] = {}
+    try:
+        former = write(owners) if owners else {}
+    except OSError as exc:
+        warnings.append(f"cannot record whose links the guarded ones are, in {DIRECTORY}: {exc}")
+    try:
+        yield
+    except BaseException:
+        restore(former)
+        raise
+
+
 def _write(own: str, text: str | None) -> None:
     path = f"{DIRECTORY}/{own}"
     if text is None:

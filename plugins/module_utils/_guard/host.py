@@ -15,6 +15,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     chains,
+    guard_commands,
     guard_links,
     loader,
     parsing,
@@ -175,7 +176,7 @@ class Guards:
                 journal.record(step, RULES)
             self._loaded = (-1, {})
             generation = self._table.generation()
-            with loader.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
+            with guard_links.recorded(self._owners([step.after for step in steps if step.after], host), self._warnings):
                 self._table.replace(commands)
             after = {step.target: step.after.active for step in steps if step.after is not None}
             before = {mac: one.active for mac, one in self._observed.guards.items()}
@@ -195,15 +196,16 @@ class Guards:
         bound = {one.link: one.mac for one in host.bindings}
         changed = {one.link for one in host.bindings if not one.intact}
         gone = {link for link, mac in bound.items() for _old, new in pairs if new.mac == mac and link not in new.links}
-        commands = [one for link in sorted(gone) for one in loader.remove_link(link)]
+        gone |= _orphans(host)
+        commands = [one for link in sorted(gone) for one in guard_commands.remove_link(link)]
         for before, after in pairs:
             commands += self._of_guard(before, after)
         for _before, after in pairs:
             for link in after.links if after.active is not None else ():
                 current = host.links.get(link)
                 if current is not None and link not in host.state(after.mac).links:
-                    commands += loader.remove_link(link) if link in changed - gone else []
-                    commands += loader.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
+                    commands += guard_commands.remove_link(link) if link in changed - gone else []
+                    commands += guard_commands.add_link(link, after.mac, current.index, rules.chain_name(after.mac))
         return commands
 
     def _owners(self, planned: t.Iterable[State], host: Host) -> dict[tuple[str, int], str | None]:
@@ -220,7 +222,7 @@ class Guards:
         commands = []
         if after.active is not None and (before.active != after.active or name not in self.snapshot.chains):
             missing = [one for one in sets if one["name"] not in self.snapshot.sets]
-            commands = loader.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
+            commands = guard_commands.add_guard(name, missing, guard_links.loadable(rules.render(after.active)))
         elif after.active is None and name in self.snapshot.chains:
             chain = {"chain": {**of_table, "name": name}}
             commands = [{"flush": chain}, {"delete": chain}]
@@ -250,13 +252,16 @@ class Guards:
         Return whether they are not: somebody has removed one, an older version has written them, or a run was killed.
         """
         entries = self._stored_guards()
+        orphans = _orphans(self._observed)
         if not check_mode:
+            if orphans:
+                self._table.replace([one for link in sorted(orphans) for one in guard_commands.remove_link(link)])
             # Links without a record are of an older version, or of a run that was killed.
             states = [state for state in self._observed.guards.values() if {*state.links} - {*self._records.owners}]
-            with loader.recorded(self._owners(states, self._observed), self._warnings):
+            with guard_links.recorded(self._owners(states, self._observed), self._warnings):
                 pass
         if not (self._installer.outdated(entries) if entries else self._installer.installed()):
-            return False
+            return bool(orphans)
         if not check_mode and entries:
             self._warnings += self._installer.install(entries)
             self._installer.start()
@@ -277,6 +282,11 @@ class Guards:
         listed = self.snapshot.rules.get(rules.chain_name(mac), ())
         links = [self._observed.links[one] for one in self._observed.state(mac).links]
         return {**parsing.counters([outline(rule) for rule in listed]), **self._programs.counted(links)}
+
+
+def _orphans(host: Host) -> set[str]:
+    """Return the names that a run has closed which was killed before there was such a link."""
+    return {one.link for one in host.bindings if one.closed and one.link not in host.names}
 
 
 def _links() -> dict[str, GuestLink]:

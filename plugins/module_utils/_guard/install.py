@@ -16,6 +16,7 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
     checksum_program,
     checksums,
+    guard_commands,
     guard_links,
     loader,
 )
@@ -25,7 +26,7 @@ PROGRAM = "/etc/linuxvirt-macvtap/guard"
 # What the program imports.
 PARTS = {
     f"/etc/linuxvirt-macvtap/{module.__name__.rpartition('.')[2]}.py": module
-    for module in (checksum_program, checksums, guard_links)
+    for module in (checksum_program, checksums, guard_commands, guard_links)
 }
 HOOK = "/etc/libvirt/hooks/qemu.d/macvtap-guard"
 RULES = "/etc/udev/rules.d/91-macvtap-guard.rules"

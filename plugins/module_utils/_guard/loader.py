@@ -7,6 +7,9 @@ python3-nftables alone. The module itself carries out its plans by the same comm
 
     guard load              all guards, on all links that there are
     guard link NAME         the guard of one link
+    guard close MAC [NAME]  nothing out of the link that a NIC is about to get, until its guard is on it; prints the
+                            name that the link must have, and nothing if the link would not be closed
+    guard open MAC NAME     the guard of a NIC on its link, or the name free again if there is no such link
     guard qemu DOMAIN OPERATION SUBOPERATION EXTRA
                             libvirt's hook: the guards of a domain whose XML is on standard input
 """
@@ -18,7 +21,6 @@ import functools
 import importlib
 import json
 import os
-import re
 import sys
 import typing as t
 
@@ -28,62 +30,24 @@ if t.TYPE_CHECKING or __package__:
         checksums,
         guard_links,
     )
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+        guard_commands as nft,
+    )
 else:
     # Installed on the host, beside the other files. Nothing is to be left there.
     sys.dont_write_bytecode = True
-    checksum_program, checksums, guard_links = (
-        importlib.import_module(name) for name in ("checksum_program", "checksums", "guard_links")
+    checksum_program, checksums, nft, guard_links = (
+        importlib.import_module(name) for name in ("checksum_program", "checksums", "guard_commands", "guard_links")
     )
 
 STORE = "/etc/linuxvirt-macvtap/guards.json"
-TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
 SYSFS = guard_links.SYSFS
-# Before the chains of others on the same link.
-PRIORITY = -10
 UNCHECKED = (
     "this host cannot check where guests have checksums written, so a guest can have bytes changed after its guard has "
     "seen them: {reason}"
 )
 Object = t.Dict[str, t.Any]
-_OF_TABLE = {"family": FAMILY, "table": TABLE}
-_PLAIN = re.compile(r"[A-Za-z0-9.-]")
-
-
-def chain_of(link: str) -> str:
-    """Return the name of the chain on a link: words of nftables, whatever the link's name has."""
-    return "link_" + "".join(one if _PLAIN.match(one) else f"_{ord(one):x}_" for one in link)
-
-
-def add_guard(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) -> list[Object]:
-    """Return the commands that give the chain ``name`` these rules, whatever it has."""
-    of_chain = {**_OF_TABLE, "chain": name}
-    return [
-        {"add": {"chain": {**_OF_TABLE, "name": name}}},
-        {"flush": {"chain": {**_OF_TABLE, "name": name}}},
-        *({"add": {"set": {**_OF_TABLE, **one}}} for one in sets),
-        *({"add": {"rule": {**of_chain, **one}}} for one in rules),
-    ]
-
-
-def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]:
-    """Return the commands that hand all that a link sends to the chain ``guard``.
-
-    With an ``index``, only that very link's: kernels may keep the chain when the link is gone, and the name may be
-    given to the link of another guest.
-    """
-    chain = {**_OF_TABLE, "name": chain_of(link)}
-    hook = {"type": "filter", "hook": "egress", "prio": PRIORITY, "dev": link, "policy": "accept"}
-    left = {"meta": {"key": "oif"}}
-    same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
-    comment = f"{mac} {'-' if index is None else index} {link}"
-    rule = {**_OF_TABLE, "chain": chain["name"], "comment": comment, "expr": [*same, {"jump": {"target": guard}}]}
-    return [{"add": {"chain": {**chain, **hook}}}, {"flush": {"chain": chain}}, {"add": {"rule": rule}}]
-
-
-def remove_link(link: str) -> list[Object]:
-    """Return the commands that take away the chain on a link, which is there."""
-    chain = {"chain": {**_OF_TABLE, "name": chain_of(link)}}
-    return [{"flush": chain}, {"delete": chain}]
+_TABLE = {"table": {"family": nft.FAMILY, "name": nft.TABLE}}
 
 
 def programs() -> checksums.Links:
@@ -100,24 +64,6 @@ def stored(path: str = STORE) -> dict[str, Object]:
             return found
     except FileNotFoundError:
         return {}
-
-
-@contextlib.contextmanager
-def recorded(owners: t.Mapping[tuple[str, int], str | None], warnings: list[str]) -> t.Iterator[None]:
-    """Record the guards of links, by name and index, before they are put on. If that fails, nothing is recorded.
-
-    A guard without a record is on its link all the same, and is found by the link's address.
-    """
-    former: dict[str, str | None] = {}
-    try:
-        former = guard_links.write(owners) if owners else {}
-    except OSError as exc:
-        warnings.append(f"cannot record whose links the guarded ones are, in {guard_links.DIRECTORY}: {exc}")
-    try:
-        yield
-    except BaseException:
-        guard_links.restore(former)
-        raise
 
 
 class Loader:
@@ -138,22 +84,25 @@ class Loader:
     def load(self) -> None:
         """Load all guards, and put them on the links that there are."""
         # One that is there keeps its counters, and the addresses that it has learned.
-        there = self._rules({"table": {"family": FAMILY, "name": TABLE}})
+        there = self._rules(_TABLE)
         commands = [one for mac in self._guards if self._guards[mac]["chain"] not in there for one in self._add(mac)]
         links = {link: guard_links.index_of(link) or 0 for link in os.listdir(SYSFS) if guard_links.is_macvtap(link)}
         known = self._known(links)
-        owners = {link: self._owner(link, index, known, there) for link, index in links.items()}
-        commands += [one for link in known.replaced if chain_of(link) in there for one in remove_link(link)]
-        self._put(owners, commands, known)
+        chains = {link: there.get(nft.chain_of(link), []) for link in links}
+        owners = {link: self._owner(link, index, known, chains[link]) for link, index in links.items()}
+        commands += [one for link in known.replaced if chains[link] for one in nft.remove_link(link)]
+        self._put(owners, commands, known, {link for link in links if nft.is_closed(chains[link])})
 
     def link(self, link: str) -> None:
         """Put the guard of a link on it, whatever address its guest has given it."""
         index = guard_links.index_of(link) or 0
-        self.on([(link, self._owner(link, index, self._known({link: index}), self._rules(_chain(chain_of(link)))))])
+        chain = self._chain_on(link)
+        owner = self._owner(link, index, self._known({link: index}), chain)
+        self.on([(link, owner)], closed=[link] if nft.is_closed(chain) else ())
 
-    def _owner(self, link: str, index: int, known: guard_links.Known, there: t.Mapping[str, list[Object]]) -> str:
+    def _owner(self, link: str, index: int, known: guard_links.Known, chain: t.Sequence[Object]) -> str:
         """Return whose link it is: what was recorded, what the kernel has, or else what its address says."""
-        bound = "" if link in known.replaced else _bound(there.get(chain_of(link), []), index)
+        bound = "" if link in known.replaced else nft.bound(chain, index)
         recorded_mac = known.owners[link].mac if link in known.owners else ""
         # One that is not stored may be on the link until that goes.
         found = [mac for mac in (recorded_mac, bound) if mac and (mac in self._guards or mac == bound)]
@@ -164,36 +113,72 @@ class Loader:
         self.warnings += known.warnings
         return known
 
-    def on(self, links: t.Iterable[tuple[str, str]]) -> None:
-        """Put the guards of these NICs, link and MAC address, on their links."""
+    def on(self, links: t.Iterable[tuple[str, str]], *, closed: t.Collection[str] = ()) -> None:
+        """Put the guards of these NICs, link and MAC address, on their links, and open those that are ``closed``."""
         owners = dict(links)
         commands = []
         for mac in {*owners.values()} & {*self._guards}:
             chain = self._guards[mac]["chain"]
-            commands += [] if chain in self._rules(_chain(chain)) else self._add(mac)
-        self._put(owners, commands, guard_links.known({link: guard_links.index_of(link) or 0 for link in owners}))
+            commands += [] if chain in self._rules(_of_table("chain", chain)) else self._add(mac)
+        known = guard_links.known({link: guard_links.index_of(link) or 0 for link in owners})
+        self._put(owners, commands, known, closed)
 
-    def _put(self, owners: t.Mapping[str, str], commands: list[Object], known: guard_links.Known) -> None:
+    def _put(
+        self,
+        owners: t.Mapping[str, str],
+        commands: list[Object],
+        known: guard_links.Known,
+        closed: t.Collection[str],
+    ) -> None:
         """Carry out commands, and put guards on these links, each with the MAC address of the guard."""
         indexes = {link: guard_links.index_of(link) for link, mac in owners.items() if mac in self._guards}
         present = {link: index for link, index in indexes.items() if index is not None}
         for link, index in present.items():
             former = known.owners[link].link if link in known.owners else link
-            if former != link and _bound(self._rules(_chain(chain_of(former))).get(chain_of(former), []), index):
-                commands += remove_link(former)
-            commands += add_link(link, owners[link], index, self._guards[owners[link]]["chain"])
-        with recorded({(link, index): owners[link] for link, index in present.items()}, self.warnings):
+            if former != link and nft.bound(self._chain_on(former), index):
+                commands += nft.remove_link(former)
+            commands += nft.add_link(link, owners[link], index, self._guards[owners[link]]["chain"])
+        # Nothing gets out of a closed link, which these commands open. Of others it does until then.
+        for link in present.keys() & {*closed}:
+            self._check(present[link], self._guards[owners[link]])
+        with guard_links.recorded({(link, index): owners[link] for link, index in present.items()}, self.warnings):
             self._run(commands)
-        for link, index in present.items():
-            self._check(index, self._guards[owners[link]])
+        for link in present.keys() - {*closed}:
+            self._check(present[link], self._guards[owners[link]])
+
+    def close(self, link: str, mac: str) -> bool:
+        """Let nothing out of the link that will have this name, until the guard of its NIC is put on it.
+
+        Return whether that is so: not of a guard that only counts, and not if a link has that name. Linux before 6.16
+        has no chains for links that do not exist.
+        """
+        if not self._guards.get(mac, {}).get("required") or guard_links.index_of(link) is not None:
+            return False
+        try:
+            self._run(nft.close_link(link, mac))
+        except RuntimeError:
+            return False
+        return True
+
+    def open(self, link: str, mac: str) -> None:
+        """Put the guard of a NIC on its link. If there is no such macvtap link, close the name no longer."""
+        closed = nft.is_closed(self._chain_on(link))
+        if guard_links.is_macvtap(link):
+            self.on([(link, mac)], closed=[link] if closed else ())
+        else:
+            self.free([link])
+
+    def free(self, links: t.Iterable[str]) -> None:
+        """Close these names no longer: other NICs have got them since the run that has closed them was killed."""
+        self._run([one for link in links if nft.is_closed(self._chain_on(link)) for one in nft.remove_link(link)])
 
     def off(self, links: t.Iterable[str]) -> None:
         """Take whatever guard there is off these links."""
-        there = self._rules({"table": {"family": FAMILY, "name": TABLE}})
+        there = self._rules(_TABLE)
         indexes = {link: guard_links.index_of(link) or 0 for link in links}
-        found = [link for link in indexes if chain_of(link) in there]
-        with recorded(dict.fromkeys(indexes.items()), self.warnings):
-            self._run([one for link in found for one in remove_link(link)])
+        found = [link for link in indexes if nft.chain_of(link) in there]
+        with guard_links.recorded(dict.fromkeys(indexes.items()), self.warnings):
+            self._run([one for link in found for one in nft.remove_link(link)])
         for index in indexes.values():
             # A kernel without such programs has none on a link.
             with contextlib.suppress(OSError, ValueError):
@@ -218,33 +203,30 @@ class Loader:
                 found.setdefault(one["rule"]["chain"], []).append(one["rule"])
         return found
 
+    def _chain_on(self, link: str) -> list[Object]:
+        """Return the rules of the chain on a link."""
+        return self._rules(_of_table("chain", nft.chain_of(link))).get(nft.chain_of(link), [])
+
     def _add(self, mac: str) -> list[Object]:
         guard = self._guards[mac]
         # Others may have removed the chain alone. The kernel refuses to add a set again that rules update.
         missing = [one for one in guard["sets"] if not self._has_set(one["name"])]
-        return add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))
+        return nft.add_guard(guard["chain"], missing, guard_links.loadable(guard["rules"]))
 
     def _has_set(self, name: str) -> bool:
-        code, _output, _error = self._library.json_cmd({"nftables": [{"list": {"set": {**_OF_TABLE, "name": name}}}]})
+        code, _output, _error = self._library.json_cmd({"nftables": [{"list": _of_table("set", name)}]})
         return not code
 
     def _run(self, commands: t.Sequence[Object]) -> None:
         if not commands:
             return
-        table = {"add": {"table": {"family": FAMILY, "name": TABLE}}}
-        code, _output, error = self._library.json_cmd({"nftables": [table, *commands]})
+        code, _output, error = self._library.json_cmd({"nftables": [{"add": _TABLE}, *commands]})
         if code:
             raise RuntimeError(" ".join(error.split())[:500])
 
 
-def _chain(name: str) -> Object:
-    return {"chain": {**_OF_TABLE, "name": name}}
-
-
-def _bound(rules: t.Sequence[Object], index: int) -> str:
-    """Return whose guard the rules of the chain on a link hand its frames to, "" if not those of this index."""
-    parts = [str(rule.get("comment", "")).split(" ", 2) for rule in rules]
-    return parts[0][0] if len(parts) == 1 and len(parts[0]) == 3 and parts[0][1] == str(index) else ""
+def _of_table(kind: str, name: str) -> Object:
+    return {kind: {**nft.OF_TABLE, "name": name}}
 
 
 def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> list[str]:
@@ -255,19 +237,41 @@ def mentions(nics_of_guest: t.Iterable[tuple[str, str]], path: str = STORE) -> l
     return []
 
 
+def _desired(words: t.Sequence[str]) -> list[tuple[str, str]] | None:
+    """Return the NICs that a command is about, link and MAC address; None for all."""
+    operation, *arguments = words
+    if operation == "link":
+        (link,) = arguments
+        record = guard_links.known({link: guard_links.index_of(link) or 0}).owners.get(link)
+        macs = (record.mac if record is not None else "", guard_links.attribute(link, "address"))
+        return [(link, mac) for mac in macs if mac]
+    if operation in ("close", "open"):
+        mac, *names = arguments
+        return [(names[0] if names else nft.name_for(mac), mac)]
+    if operation == "qemu":
+        moments = (("start", "begin"), ("started", "begin"), ("reconnect", "begin"))
+        return guard_links.nics(sys.stdin.read()) if tuple(arguments[1:3]) in moments else []
+    return None
+
+
+def _carry_out(loader: Loader, operation: str, desired: t.Sequence[tuple[str, str]] | None) -> None:
+    if desired is None:
+        loader.load()
+    elif operation == "link":
+        loader.link(desired[0][0])
+    elif operation == "open":
+        loader.open(*desired[0])
+    elif operation == "close":
+        if loader.close(*desired[0]):
+            sys.stdout.write(desired[0][0] + "\n")
+    else:
+        loader.on(desired)
+
+
 def main(words: t.Sequence[str]) -> int:
-    desired = None
-    if words[0] == "link":
-        recorded_mac = guard_links.known({words[1]: guard_links.index_of(words[1]) or 0}).owners.get(words[1])
-        desired = [
-            (words[1], one)
-            for one in (recorded_mac and recorded_mac.mac, guard_links.attribute(words[1], "address"))
-            if one
-        ]
-    elif words[0] == "qemu":
-        if tuple(words[2:4]) not in (("start", "begin"), ("started", "begin"), ("reconnect", "begin")):
-            return 0
-        desired = guard_links.nics(sys.stdin.read())
+    desired = _desired(words)
+    if desired == []:
+        return 0
     try:
         guards = stored()
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -275,16 +279,15 @@ def main(words: t.Sequence[str]) -> int:
         sys.stderr.write(f"linuxvirt.macvtap: cannot read {STORE}: {exc}\n")
         return int(desired is None or bool(mentions(desired)))
     macs = [mac for _link, mac in desired if mac in guards] if desired is not None else list(guards)
+    named = [link for link, mac in desired or () if mac not in guards and nft.may_be_declared(link)]
+    if named and words[0] in ("qemu", "close"):
+        with contextlib.suppress(Exception):
+            Loader(guards).free(named)
     if not macs:
         return 0
     try:
         loader = Loader(guards)
-        if desired is None:
-            loader.load()
-        elif words[0] == "link":
-            loader.link(words[1])
-        else:
-            loader.on(desired)
+        _carry_out(loader, words[0], desired)
         sys.stderr.write("".join(f"linuxvirt.macvtap: {one}\n" for one in loader.warnings))
     except Exception as exc:  # pylint: disable=broad-except  # whatever it is: the guest must not be let out unseen
         sys.stderr.write(f"linuxvirt.macvtap: no guard for {', '.join(macs)}: {exc}\n")

@@ -81,13 +81,15 @@ class Binding:
     """A chain that hands the frames of a link to a guard's chain.
 
     ``index`` is that of the link, None for whatever link has the name. If the link with that index is gone, the chain
-    does nothing. ``intact`` is whether the chain is at its hook, and has nothing else.
+    does nothing. ``intact`` is whether the chain is at its hook, and has nothing else. ``closed`` is whether it lets
+    nothing out instead, until the guard is put on: of a link that a NIC was about to get.
     """
 
     link: str
     mac: str
     index: int | None
     intact: bool = True
+    closed: bool = False
 
 
 @dataclass(frozen=True)

@@ -170,14 +170,15 @@ def undo(journal: Journal[State], host: Host) -> Plan[State]:
 def undo_around(journal: Journal[State], host: Host, *, completed: bool) -> Plan[State]:
     """Plan as :func:`undo` for guards that a change of NICs has followed, which was ``completed`` or undone before.
 
-    A guard stays on a link that has come with that change, and is still there.
+    A guard stays on a link that has come with that change, and is still there. So does one whose link is still closed.
     """
     if completed:
         return Plan()
+    closed = {one.mac for one in host.bindings if one.closed and one.link in host.links}
     kept = {
         step.target
         for step in journal.steps
-        if step.after is not None and {*host.state(step.target).links} - {*step.after.links}
+        if step.after is not None and (step.target in closed or {*host.state(step.target).links} - {*step.after.links})
     }
     planned = undo(journal, host)
     warnings = tuple(f"the guard of {mac} stays as it is now, because the NIC is still there" for mac in sorted(kept))

@@ -16,7 +16,7 @@ import time
 import typing as t
 from xml.etree import ElementTree
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import links, paused, records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guards, links, paused, records
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper.records import State
 
 # How long a request to save a guest may be under way after the run that sent it was killed: libvirt waits 30 seconds
@@ -102,7 +102,7 @@ def look(libvirt: t.Any, connection: t.Any, directory: str, uuid: str) -> bool:
         state["nics"] = {
             mac: nic
             for mac, nic in state["nics"].items()
-            if (_is_held(nic, live.interfaces[mac], local=local) or _has_gone_since(domain, mac, state)
+            if (_is_outstanding(domain, mac, state, live)
                 if mac in live.interfaces
                 else _attach(libvirt, domain, mac, nic, state))
         }  # fmt: skip
@@ -207,6 +207,16 @@ def _is_held(nic: State, interface: ElementTree.Element, *, local: bool) -> bool
     return not local or nic["ifindex"] is None or links.ifindex(target) in {None, nic["ifindex"]}
 
 
+def _is_outstanding(domain: t.Any, mac: str, state: State, live: _Live) -> bool:
+    """Return whether it is still to be seen what becomes of a NIC that the guest has."""
+    nic, interface = state["nics"][mac], live.interfaces[mac]
+    if _is_held(nic, interface, local=state["local"]) or _has_gone_since(domain, mac, state):
+        return True
+    # A run or a keeper that has attached it was killed before it could do this.
+    guards.Guards(nic.get("guard"), mac).open(links.target_of(interface) or "")
+    return False
+
+
 def _has_gone_since(domain: t.Any, mac: str, state: State) -> bool:
     """Return whether a NIC disappeared just now, so that another link may have its name."""
     live = _live(domain, local=state["local"])
@@ -217,25 +227,41 @@ def _attach(libvirt: t.Any, domain: t.Any, mac: str, nic: State, state: State) -
     """Attach a released NIC, if it should come back; return whether that is still to do."""
     local = state["local"]
     elements = _elements(libvirt, domain, mac, nic)
+    guard = guards.Guards(nic.get("guard"), mac)
     for element in elements:
+        # Before the guest is looked at: it takes a while.
+        closes = local and links.may_be_macvtap(element)
+        closed = guard.close(links.free_target(element, nic["ifindex"])) if closes else ""
         live = _live(domain, local=local)
         if live.instance != state["instance"] or mac in live.interfaces:
             # The next look handles it.
+            guard.open(closed)
             return True
-        element = links.with_free_target(element, nic["ifindex"]) if local else element  # noqa: PLW2901
+        element = links.with_free_target(element, nic["ifindex"], closed) if local else element  # noqa: PLW2901
         try:
             with links.address_kept(element, domain) if local else contextlib.nullcontext():
                 domain.attachDeviceFlags(element, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError as exc:
+            guard.open(closed)
             nic["error"] = str(exc.get_error_message() or exc).strip()
             if exc.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT:
                 break
         else:
-            made = _live(domain, local=local).interfaces.get(mac) if nic["allmulticast"] and local else None
-            if made is not None:
-                links.set_allmulticast(links.target_of(made) or "")
+            link = _complete(domain, mac, nic, guard, local=local)
+            if closed != link:
+                guard.open(closed)
             return False
     return bool(elements)
+
+
+def _complete(domain: t.Any, mac: str, nic: State, guard: guards.Guards, *, local: bool) -> str:
+    """Give the new link of a NIC that was just attached what libvirt does not know, and return its name."""
+    made = _live(domain, local=local).interfaces.get(mac) if local and (nic["allmulticast"] or guard.exists) else None
+    link = (links.target_of(made) if made is not None else None) or ""
+    guard.open(link)
+    if link and nic["allmulticast"]:
+        links.set_allmulticast(link)
+    return link
 
 
 def _elements(libvirt: t.Any, domain: t.Any, mac: str, nic: State) -> list[str]:

@@ -14,7 +14,14 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _files
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import guest, links, paused, process, records
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._keeper import (
+    guards,
+    guest,
+    links,
+    paused,
+    process,
+    records,
+)
 
 _PROGRAM = "keeper.pyz"
 _SECONDS = 20
@@ -99,7 +106,7 @@ def _program() -> bytes:
     made = io.BytesIO()
     package = _PACKAGE.split(".")
     sources = {"/".join([*package[:depth], "__init__.py"]): "" for depth in range(1, len(package) + 1)}
-    for module in (guest, links, paused, process, records):
+    for module in (guards, guest, links, paused, process, records):
         loader: t.Any = module.__loader__
         sources[module.__name__.replace(".", "/") + ".py"] = loader.get_source(module.__name__)
     with zipfile.ZipFile(made, "w") as file:

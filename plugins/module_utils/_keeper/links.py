@@ -48,18 +48,34 @@ def target_of(interface: ElementTree.Element) -> str | None:
     return None if target is None else target.get("dev")
 
 
-def with_free_target(interface: str, own: int | None) -> str:
-    """Return an ``<interface>`` without its link's name, if another link has that name now.
+def may_be_macvtap(interface: str) -> bool:
+    """Whether an ``<interface>`` gets a macvtap link, which one on a network does if that is a direct one."""
+    return ElementTree.fromstring(interface).get("type") in ("direct", "network")  # noqa: S314  # libvirt's own, or ours
 
-    libvirt cannot attach a NIC whose link name is taken. ``own`` is the index of the NIC's previous link, which may
-    still exist.
+
+def free_target(interface: str, own: int | None) -> str | None:
+    """Return the link's name in an ``<interface>``, None where libvirt chooses it, or where another link has it now.
+
+    ``own`` is the index of the NIC's previous link, which may still exist.
+    """
+    name = target_of(ElementTree.fromstring(interface))  # noqa: S314  # libvirt's own, or ours
+    return name if name is not None and ifindex(name) in {None, own} else None
+
+
+def with_free_target(interface: str, own: int | None, name: str = "") -> str:
+    """Return an ``<interface>`` whose link gets this ``name`` if it is free, or else has none that another link has.
+
+    libvirt cannot attach a NIC whose link name is taken. ``own`` is as in :func:`free_target`.
     """
     element = ElementTree.fromstring(interface)  # noqa: S314  # libvirt's own, or ours
     target = element.find("target")
-    index = None if target is None else ifindex(target.get("dev"))
-    if target is None or index is None or index == own:
+    if name and ifindex(name) is None:
+        target = ElementTree.SubElement(element, "target") if target is None else target
+        target.set("dev", name)
+    elif target is None or free_target(interface, own) is not None:
         return interface
-    element.remove(target)
+    else:
+        element.remove(target)
     return ElementTree.tostring(element, encoding="unicode")
 
 

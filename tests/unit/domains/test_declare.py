@@ -32,6 +32,8 @@ def test_a_declaration_is_normalised() -> None:
     [
         ({"mac": "53:54:00:00:00:01"}, "interfaces[2].mac: 53:54:00:00:00:01 is a multicast address"),
         ({"mac": "nonsense"}, "interfaces[2].mac: 'nonsense' is not a MAC address"),
+        ({"target": "macvtap7"}, "interfaces[2].target: 'macvtap7' begins like a name that libvirt generates"),
+        ({"target": "mvg525400000a01"}, "interfaces[2].target: 'mvg525400000a01' is like the names that links get"),
         ({"source": "a/b"}, "interfaces[2].source: 'a/b' cannot be the name"),
         ({"source": ""}, "interfaces[2].source: '' cannot be the name"),
         ({"source": "ü" * 64}, "interfaces[2].source: the text has 128 bytes and the kernel allows 127"),

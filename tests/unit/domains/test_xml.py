@@ -185,9 +185,16 @@ def test_an_attached_interface_has_no_names_of_an_earlier_run() -> None:
         only(f"<domain><devices>{text.format(*names)}</devices></domain>", "52:54:00:00:00:01")
         for names in (("web0", "ua-lan"), ("macvtap3", "net1"))
     )
+    ours = only(f"<domain><devices>{text.format('mvg525400000001', 'net1')}</devices></domain>", "52:54:00:00:00:01")
     assert element.for_hotplug(own) == own.xml
     assert element.for_hotplug(given) == given.xml.replace("\n  <target dev='macvtap3'/>\n  <alias name='net1'/>", "")
+    assert element.for_hotplug(ours) == element.for_hotplug(given)
     assert "<address" not in element.for_hotplug(given, address=False)
+    for one in (own, given, ours):
+        named = element.for_hotplug(one, target="mvg525400000002")
+        assert named.count("<target ") == named.count("<target dev='mvg525400000002'/>") == 1
+    new = element.for_hotplug(replace(own, xml="", values={"source": "eth0", "mode": "bridge"}), target="web1")
+    assert "<target dev='web1'/>" in new
 
 
 def test_a_view_starts_at_the_left_margin() -> None:

@@ -10,7 +10,12 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import guard_links, loader, options, planner
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import (
+    guard_commands,
+    guard_links,
+    options,
+    planner,
+)
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard.model import (
     Binding,
     Guard,
@@ -166,10 +171,10 @@ def test_the_program_knows_a_domains_links(document: str, found: list[t.Any], mo
 
 
 def test_a_links_chain_has_a_name_that_nftables_can_read() -> None:
-    assert loader.chain_of("macvtap0") == "link_macvtap0"
+    assert guard_commands.chain_of("macvtap0") == "link_macvtap0"
     names = ["mt-0", "mt_0", "mt.0", "mt@0", "mté", "mt_40_0"]
-    assert len({loader.chain_of(name) for name in names}) == len(names)
-    assert all(loader.chain_of(name).isascii() for name in names)
+    assert len({guard_commands.chain_of(name) for name in names}) == len(names)
+    assert all(guard_commands.chain_of(name).isascii() for name in names)
 
 
 def test_the_option_of_a_nic_has_its_own_path_and_goes_with_its_nic() -> None:
@@ -213,6 +218,11 @@ def test_a_guard_whose_nic_is_still_there_is_not_undone() -> None:
     still = planner.undo_around(journal, host_with(GUARDED), completed=False)
     assert (still.changed, len(still.warnings)) == (False, 1)
     assert not planner.undo_around(journal, host_with(step.after), completed=True).changed
+    # It could not be put on the link of the NIC, of which nothing gets out, and the guest has not released that.
+    name = guard_commands.name_for(A)
+    for links, changed in (({name: GuestLink(name, 9, A)}, False), ({}, True)):
+        closed = host_with(step.after, links=links, bindings=(Binding(name, A, None, intact=False, closed=True),))
+        assert planner.undo_around(journal, closed, completed=False).changed == changed
 
 
 def test_links_that_come_meanwhile_are_no_difference() -> None:

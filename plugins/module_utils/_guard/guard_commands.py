@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""What nftables is asked for: the chains of guards and links, as commands of libnftables' JSON. Pure.
+
+It is installed on the host beside the program of loader.py, so it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+TABLE, FAMILY = "linuxvirt_macvtap", "netdev"
+# Before the chains of others on the same link.
+PRIORITY = -10
+Object = t.Dict[str, t.Any]
+OF_TABLE = {"family": FAMILY, "table": TABLE}
+# In the comment of a rule, in place of the index of a link that has one.
+ANY, CLOSED = "-", "closed"
+# 15 characters, the most that a link's name has. libvirt drops names that begin as those that it generates itself.
+_PREFIX = "mvg"
+_PLAIN = re.compile(r"[A-Za-z0-9.-]")
+
+
+def name_for(mac: str) -> str:
+    """Return the name of the link that a guest's NIC gets, where it must be known before there is the link."""
+    return _PREFIX + mac.replace(":", "").lower()
+
+
+def is_named_for_nic(link: str) -> bool:
+    """Whether a name is one of :func:`name_for`."""
+    return re.fullmatch(_PREFIX + "[0-9a-f]{12}", link) is not None
+
+
+def may_be_declared(link: str) -> bool:
+    """Whether a name may be one that a user has given to a NIC, and later to another."""
+    return link.rstrip("0123456789") not in ("macvtap", "macvlan") and not is_named_for_nic(link)
+
+
+def chain_of(link: str) -> str:
+    """Return the name of the chain on a link: words of nftables, whatever the link's name has."""
+    return "link_" + "".join(one if _PLAIN.match(one) else f"_{ord(one):x}_" for one in link)
+
+
+def add_guard(name: str, sets: t.Sequence[Object], rules: t.Sequence[Object]) -> list[Object]:
+    """Return the commands that give the chain ``name`` these rules, whatever it has."""
+    of_chain = {**OF_TABLE, "chain": name}
+    return [
+        {"add": {"chain": {**OF_TABLE, "name": name}}},
+        {"flush": {"chain": {**OF_TABLE, "name": name}}},
+        *({"add": {"set": {**OF_TABLE, **one}}} for one in sets),
+        *({"add": {"rule": {**of_chain, **one}}} for one in rules),
+    ]
+
+
+def add_link(link: str, mac: str, index: int | None, guard: str) -> list[Object]:
+    """Return the commands that hand all that a link sends to the chain ``guard``.
+
+    With an ``index``, only that very link's: kernels may keep the chain when the link is gone, and the name may be
+    given to the link of another guest.
+    """
+    left = {"meta": {"key": "oif"}}
+    same = [] if index is None else [{"match": {"op": "==", "left": left, "right": str(index)}}]
+    return _only_rule(link, mac, ANY if index is None else str(index), [*same, {"jump": {"target": guard}}])
+
+
+def close_link(link: str, mac: str) -> list[Object]:
+    """Return the commands that let nothing out of the link that will have this name, for a NIC with a guard.
+
+    Those of :func:`add_link` open it.
+    """
+    return _only_rule(link, mac, CLOSED, [{"drop": None}])
+
+
+def _only_rule(link: str, mac: str, what: str, expressions: t.Sequence[Object]) -> list[Object]:
+    chain = {**OF_TABLE, "name": chain_of(link)}
+    hook = {"type": "filter", "hook": "egress", "prio": PRIORITY, "dev": link, "policy": "accept"}
+    rule = {**OF_TABLE, "chain": chain["name"], "comment": f"{mac} {what} {link}", "expr": [*expressions]}
+    return [{"add": {"chain": {**chain, **hook}}}, {"flush": {"chain": chain}}, {"add": {"rule": rule}}]
+
+
+def remove_link(link: str) -> list[Object]:
+    """Return the commands that take away the chain on a link, which is there."""
+    chain = {"chain": {**OF_TABLE, "name": chain_of(link)}}
+    return [{"flush": chain}, {"delete": chain}]
+
+
+def bound(rules: t.Sequence[Object], index: int) -> str:
+    """Return whose guard the rules of the chain on a link hand its frames to, "" if not those of this index.
+
+    Of a link that is closed, it is the NIC that it is named for.
+    """
+    mac, what, link = _comment(rules)
+    return mac if what == str(index) or (what == CLOSED and link == name_for(mac)) else ""
+
+
+def is_closed(rules: t.Sequence[Object]) -> bool:
+    """Whether the rules of the chain on a link are those of :func:`close_link`."""
+    return _comment(rules)[1] == CLOSED
+
+
+def _comment(rules: t.Sequence[Object]) -> tuple[str, str, str]:
+    parts = [str(rule.get("comment", "")).split(" ", 2) for rule in rules]
+    return (parts[0][0], parts[0][1], parts[0][2]) if len(parts) == 1 and len(parts[0]) == 3 else ("", "", "")

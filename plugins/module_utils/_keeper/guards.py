@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) linuxvirt.macvtap contributors
+"""The guards of NICs that are attached again: nothing gets out of their links before.
+
+macvtap_guard has installed a program that puts guards on, if there is any guard. Part of the keeper's program: standard
+library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+
+_SECONDS = 30
+
+
+class Guards:
+    """The guard of one NIC. ``program`` is where the program is if there is any; None if the guest is elsewhere."""
+
+    def __init__(self, program: str | None, mac: str) -> None:
+        # It comes with the first guard, and goes with the last one.
+        self._command = [sys.executable, program] if program and os.path.exists(program) else []
+        self._mac = mac
+
+    @property
+    def exists(self) -> bool:
+        """Whether there may be a guard for it."""
+        return bool(self._command)
+
+    def close(self, name: str | None) -> str:
+        """Let nothing out of the link that the NIC is about to get, until :meth:`open`.
+
+        Return the name that the link must have: ``name``, or one that is free; "" if the link would not be closed.
+        """
+        return self._run("close", self._mac, *([name] if name else ())).strip()
+
+    def open(self, link: str) -> None:
+        """Put the guard on the link, or leave nothing closed if there is no such link."""
+        if link:
+            self._run("open", self._mac, link)
+
+    def _run(self, *words: str) -> str:
+        # The NIC matters more. Whatever is closed is opened by the next task about the guard, and by udev.
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            if self._command:
+                argv = [*self._command, *words]
+                done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_SECONDS)
+                return done.stdout
+        return ""
