@@ -50,6 +50,9 @@ class ActionModule(ActionBase):
             result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
         except AnsibleConnectionFailure as exc:
             result.update(unreachable=True, msg=str(exc))
+        except AnsibleError as exc:
+            # A missing password, say. Whoever compares the fleet must not take the host for one that was left out.
+            result.update(failed=True, msg=str(exc))
         if self._task.args.get("stages") is None:
             self._complete(result, stages, reader.invalid())
         result["differences"] = plans.differences(result)

@@ -11,15 +11,14 @@ import contextlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 import typing as t
 from dataclasses import dataclass
 
+import harness
 from figures import Figure, Size
-from harness import ROOT, BenchmarkError, Cost, Session, median
+from harness import ROOT, Cost, Session, median
 
 sys.path += [str(ROOT / "tests"), str(ROOT / "extensions" / "molecule" / "lab")]
 
@@ -35,13 +34,6 @@ class FleetSession(Session):
     """A session with two hypervisors that are as declared."""
 
     lab: model.Lab
-
-
-@dataclass(frozen=True)
-class _Played(Cost):
-    """``peak`` is the largest resident memory of one of its processes, in bytes."""
-
-    peak: int
 
 
 @contextlib.contextmanager
@@ -63,9 +55,9 @@ def again(made: FleetSession, size: Size) -> list[Figure]:
     """The playbooks for each number of hosts, as multiples of ping."""
     found = []
     for hosts in size.fleets:
-        played: dict[str, list[_Played]] = {}
+        played: dict[str, list[Cost]] = {}
         for _round in range(size.rounds):
-            for name in ("ping", "site", "verify", "preflight"):
+            for name in ("ping", "site", "verify", "preflight", "show"):
                 played.setdefault(name, []).append(_play(made, name, hosts))
         parts = {f"{name}, wall": median(one.wall for one in runs) for name, runs in played.items()}
         parts.update(
@@ -109,7 +101,7 @@ def _inventory(made: FleetSession, hosts: int) -> pathlib.Path:
     return path
 
 
-def _play(made: FleetSession, name: str, hosts: int) -> _Played:
+def _play(made: FleetSession, name: str, hosts: int) -> Cost:
     """Run a playbook, or ping.
 
     :raises BenchmarkError: it failed, or changed something the second time.
@@ -122,19 +114,4 @@ def _play(made: FleetSession, name: str, hosts: int) -> _Played:
         "ANSIBLE_HOME": str(made.scratch / "home"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(argv, cwd=made.scratch, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            _pid, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        text = output.read()
-    if process.returncode:
-        raise BenchmarkError(f"{name} ended with {process.returncode}: {text.decode()[-2000:]}")
-    return _Played(wall, usage.ru_utime + usage.ru_stime, text, b"", 1024 * usage.ru_maxrss)
+    return harness.run(argv, environment, cwd=made.scratch)
