@@ -109,9 +109,7 @@ class Bench:
         return self.module({}, empty=True)
 
 
-def run(
-    argv: t.Sequence[str], env: t.Mapping[str, str], *, stdin: str = "", cwd: pathlib.Path | None = None
-) -> Cost:
+def run(argv: t.Sequence[str], env: t.Mapping[str, str], *, stdin: str = "", cwd: pathlib.Path | None = None) -> Cost:
     """Run ``argv``.
 
     :raises BenchmarkError: it failed.
