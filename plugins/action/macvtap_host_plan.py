@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import typing as t
@@ -29,10 +30,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: t.Mapping[str, t.Any] | None = None) -> Result:
         """Return the module's result, with what the roles' variables lack, and which roles have something to do."""
+        # This process ends with the task. What it was forked with need not be looked at each time that the garbage of
+        # reading the module's files is collected.
+        gc.freeze()
         result: Result = super().run(tmp, task_vars)
         variables = dict(task_vars or {})
         options = dict(self._task.args)
-        reader = role_stages.Reader(self._loader, self._templar, variables)
+        reader = role_stages.Reader(self._templar, variables)
         stages = reader.stages() if options.get("stages") is None else []
         if stages:
             options["stages"] = [
