@@ -172,9 +172,7 @@ def test_what_a_guard_has_caught_and_which_multicast_a_nic_receives() -> None:
         return Domain(address, address, stored=(iface(address, **values),))
 
     guard = {"policy": "drop", "counters": {"mac": {"packets": 2}, "arp": {"packets": 1}}}
-    guards = {
-        "guards": [{"mac": A, **guard}, {"mac": B, **guard, "policy": "count"}, {"mac": mac(3), "policy": "drop"}]
-    }
+    guards = [{"mac": A, **guard}, {"mac": B, **guard, "policy": "count"}, {"mac": mac(3), "policy": "drop"}]
     there = found(nic(A, allmulticast="yes"), nic(B, trust_guest_rx_filters="yes"), nic(mac(3)))
     got = rows(declared(), there, guards=guards)
     assert [text.guard(row) for row in got] == ["drop (3 dropped)", "count (3 counted)", "drop"]
