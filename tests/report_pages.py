@@ -72,6 +72,7 @@ def _first(mode: str) -> Values:
         {"mac": mac(0x101), "policy": "drop", "counters": {"mac": {"packets": 3}}},
         {"mac": mac(0x102), "policy": "count"},
     ]
+    addresses = [_addresses("web1", 0x101, "192.0.2.17"), _addresses("web2", 0x102, "192.0.2.18")]
     return {
         "declared": declared(
             *nics,
@@ -79,9 +80,7 @@ def _first(mode: str) -> Values:
             links=[{"name": "spare0", "mac": mac(0x1F0), "mode": "private"}],
             domains_allmulticast=True,
         ),
-        "found": there,
-        "guards": {"guards": guards},
-        "addresses": {"guests": [_addresses("web1", 0x101, "192.0.2.17"), _addresses("web2", 0x102, "192.0.2.18")]},
+        "found": {**there, "guards": guards, "addresses": {"guests": addresses, "reason": None}},
     }
 
 
@@ -92,8 +91,8 @@ def _second() -> Values:
     nics = [{"domain": one.name, "mac": one.stored[0].mac} for one in guests]
     # It has the address of a guest of hv1, and another one does not exist yet.
     nics.append({"domain": "mail1", "mac": mac(0x101)})
-    addresses = [_addresses("web3", 0x201, "192.0.2.33")]
-    return {"declared": declared(*nics), "found": there, "addresses": {"guests": addresses}}
+    there["addresses"] = {"guests": [_addresses("web3", 0x201, "192.0.2.33")], "reason": None}
+    return {"declared": declared(*nics), "found": there}
 
 
 def _addresses(name: str, number: int, address: str) -> dict[str, t.Any]:

@@ -72,6 +72,10 @@ _value:
     by_host:
       description: By name of the host, its C(state), and its own numbers as in C(counts).
       type: dict
+    notes:
+      description: What is to be known beside that, such as packages that a host lacks, each with C(host) and C(note).
+      type: list
+      elements: dict
     drift:
       description: The differences, each with C(host), C(what), C(field), C(declared) and C(found).
       type: list

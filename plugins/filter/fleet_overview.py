@@ -17,8 +17,8 @@ options:
   _input:
     description:
       - The fleet, as for P(linuxvirt.macvtap.fleet_conflicts#filter).
-      - Each host may also have C(addresses), the result of M(linuxvirt.macvtap.macvtap_guest_addresses_info), and
-        C(guards), the result of M(linuxvirt.macvtap.macvtap_guard_info).
+      - Addresses of guests and counters of guards are shown if they were found, with
+        O(linuxvirt.macvtap.macvtap_host_info#module:guests=true).
     type: dict
     required: true
 author:

@@ -48,11 +48,26 @@ options:
         stored or live interface in this mode.
     type: bool
     default: false
+  guests:
+    description:
+      - Whether to find the IP addresses of the guests too, as M(linuxvirt.macvtap.macvtap_guest_addresses_info) does,
+        and to return what their guards have dropped or counted.
+    type: bool
+    default: false
+  probe_networks:
+    description:
+      - With O(guests=true), also ask on the LAN, as with O(linuxvirt.macvtap.macvtap_guest_addresses_info#module:probe)
+        and O(linuxvirt.macvtap.macvtap_guest_addresses_info#module:probe_networks). Takes 2 seconds, and requires root.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: linuxvirt.macvtap.kernel_macvtap_check
   - module: linuxvirt.macvtap.macvtap_link_info
   - module: linuxvirt.macvtap.libvirt_direct_iface_info
   - module: linuxvirt.macvtap.reflective_relay_info
+  - module: linuxvirt.macvtap.macvtap_guard_info
+  - module: linuxvirt.macvtap.macvtap_guest_addresses_info
 """
 
 EXAMPLES = r"""
@@ -452,6 +467,7 @@ guards:
   description:
     - The guards, as C(guards) of M(linuxvirt.macvtap.macvtap_guard). V(null) if they cannot be read, because
       python3-nftables is missing, or because this is not root.
+    - With O(guests=true) each has its C(counters), as those of M(linuxvirt.macvtap.macvtap_guard_info).
   returned: success
   type: list
   elements: dict
@@ -459,6 +475,34 @@ guards:
     - mac: "52:54:00:00:0a:01"
       links: [macvtap0]
       policy: drop
+guards_reason:
+  description: Why the guards cannot be read, V(null) if they can.
+  returned: success
+  type: str
+  sample:
+addresses:
+  description: The IP addresses of the guests.
+  returned: with O(guests=true)
+  type: dict
+  contains:
+    guests:
+      description:
+        - The guests, as M(linuxvirt.macvtap.macvtap_guest_addresses_info) returns them. V(null) if that is not known.
+      type: list
+      elements: dict
+      returned: always
+    reason:
+      description: Why they are not known, V(null) if they are.
+      type: str
+      returned: always
+  sample:
+    guests:
+      - name: web1
+        interfaces:
+          - mac: "52:54:00:10:00:01"
+            addresses:
+              - {address: 192.0.2.151, state: claimed}
+    reason:
 """
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue

@@ -72,7 +72,8 @@ options:
         default: {}
   host:
     description:
-      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay) and O(relay_vepa) are for that only.
+      - Whether to return the state of the host, too. O(uri), O(timeout), O(relay), O(relay_vepa), O(guests) and
+        O(probe_networks) are for that only.
     type: bool
     default: false
   uri:
@@ -88,6 +89,15 @@ options:
     description: As in M(linuxvirt.macvtap.macvtap_host_info).
     type: bool
     default: false
+  guests:
+    description: As in M(linuxvirt.macvtap.macvtap_host_info).
+    type: bool
+    default: false
+  probe_networks:
+    description: As in M(linuxvirt.macvtap.macvtap_host_info).
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: linuxvirt.macvtap.macvtap_host_info
 """

@@ -8,7 +8,6 @@ The roles stay the only place that turns variables into options. Ansible's own t
 from __future__ import annotations
 
 import contextlib
-import functools
 import pathlib
 import typing as t
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing.dataloader import DataLoader
 
 _COLLECTION = pathlib.Path(__file__).resolve().parents[2]
 _NAMESPACE = "linuxvirt.macvtap."
@@ -71,80 +71,20 @@ class _Task:
     when: tuple[str, ...]
 
 
-class Reader:
-    """Reads the roles for one host, with Ansible's ``loader`` and ``templar`` and the host's ``variables``."""
+class _Roles:
+    """What the files of the roles have. It is the same for all hosts."""
 
-    def __init__(self, loader: t.Any, templar: t.Any, variables: t.Mapping[str, t.Any]) -> None:
+    def __init__(self, loader: t.Any) -> None:
         self._loader = loader
-        self._tasks = [task for part in PARTS for task in self._of_part(part)]
-        results = {task.result for task in self._tasks}
-        roles = {part.role for part in PARTS}
-        given = {name: value for name, value in variables.items() if name not in results}
-        # As Ansible combines them, but for extra variables with the names of a role's internal ones.
-        defaults = [self._load(role, "defaults") for role in sorted(roles)]
-        internal = [self._load(role, "vars") for role in sorted(roles)]
-        self._variables = functools.reduce(lambda one, other: {**one, **other}, [*defaults, given, *internal], {})
-        self._variables["ansible_check_mode"] = True
-        self._templar = templar.copy_with_new_env(available_variables=self._variables)
-        self._run = frozenset(variables.get("ansible_run_tags") or ["all"])
-        self._skip = frozenset(variables.get("ansible_skip_tags") or ())
-
-    def stages(self) -> list[Stage]:
-        """Return what the roles would run now, for the tags of this run."""
-        return [stage for task in self._tasks if self._is_selected(task.tags) for stage in self._stage(task)]
-
-    def invalid(self) -> dict[str, str]:
-        """Return why variables do not fit the roles' argument specifications, by the tags of the roles."""
-        parts = {part.role: part.tag for part in PARTS if self._is_selected(frozenset({part.tag}))}
-        found = {tag: self._invalid(role) for role, tag in {_PLAYBOOKS: "always", **parts}.items()}
-        return {tag: error for tag, error in found.items() if error}
-
-    def _invalid(self, role: str) -> str:
-        text = (_COLLECTION / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
-        # Without Ansible's loader, which marks every text as a template: these are none.
-        options = yaml_load(text)["argument_specs"]["main"].get("options", {})
-        try:
-            given = self._templar.template({name: self._variables[name] for name in options if name in self._variables})
-        except AnsibleError as exc:
-            return str(exc)
-        result = ArgumentSpecValidator(options).validate(_without_omitted(given, self._variables))
-        return "; ".join(result.error_messages)
-
-    def plain(self, names: t.Iterable[str]) -> dict[str, t.Any]:
-        """Return variables of the host with all their templates resolved.
-
-        :raises AnsibleError: a template cannot be resolved.
-        """
-        found: dict[str, t.Any] = self._templar.template({name: self._variables[name] for name in names})
-        return _without_omitted(found, self._variables)
-
-    def uri(self) -> str:
-        """Return the URI of the host's libvirt, the default if the variable cannot be read."""
-        with contextlib.suppress(AnsibleError):
-            return str(self.plain([_URI])[_URI])
-        return str(self._load("macvtap_domains", "defaults")[_URI])
-
-    def _stage(self, task: _Task) -> t.Iterator[Stage]:
-        name = task.result.removeprefix("macvtap_").removesuffix("_result")
-        try:
-            if not all(self._is_true(condition) for condition in task.when):
-                return
-            options = _without_omitted(self._templar.template(dict(task.options)), self._variables)
-        except AnsibleError as exc:
-            yield Stage(name, task.part.tag, task.module, {}, str(exc))
-            return
-        yield Stage(name, task.part.tag, task.module, options)
-
-    def _is_true(self, condition: t.Any) -> bool:
-        if hasattr(self._templar, "evaluate_conditional"):
-            return bool(self._templar.evaluate_conditional(condition))
-        # Before ansible-core 2.19.
-        return boolean(self._templar.template("{{ (" + condition + ") | bool }}"), strict=False)
-
-    def _is_selected(self, tags: frozenset[str]) -> bool:
-        """As ansible.playbook.taggable decides for tasks without the tags always and never."""
-        run = bool(self._run & {"all", "tagged"} or self._run & tags)
-        return run and not self._skip & {*tags, "all", "tagged"}
+        roles = sorted({part.role for part in PARTS})
+        self.tasks = [task for part in PARTS for task in self._of_part(part)]
+        self.results = {task.result for task in self.tasks}
+        self.defaults: dict[str, t.Any] = {}
+        self.internal: dict[str, t.Any] = {}
+        for role in roles:
+            self.defaults.update(self._load(role, "defaults"))
+            self.internal.update(self._load(role, "vars"))
+        self.options = {role: _options(role) for role in (_PLAYBOOKS, *roles)}
 
     def _of_part(self, part: Part) -> t.Iterator[_Task]:
         for task in self._load(part.role, "tasks", part.tasks):
@@ -170,6 +110,81 @@ class Reader:
             return self._loader.load_from_file(str(file), cache="none", unsafe=True)
 
 
+def _options(role: str) -> dict[str, t.Any]:
+    """Return the options of a role's argument specification."""
+    text = (_COLLECTION / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
+    # Without Ansible's loader, which marks every text as a template: these are none.
+    options: dict[str, t.Any] = yaml_load(text)["argument_specs"]["main"].get("options", {})
+    return options
+
+
+class Reader:
+    """Reads the roles for one host, with Ansible's ``templar`` and the host's ``variables``."""
+
+    def __init__(self, templar: t.Any, variables: t.Mapping[str, t.Any]) -> None:
+        given = {name: value for name, value in variables.items() if name not in _ROLES.results}
+        # As Ansible combines them, but for extra variables with the names of a role's internal ones.
+        self._variables = {**_ROLES.defaults, **given, **_ROLES.internal, "ansible_check_mode": True}
+        self._templar = templar.copy_with_new_env(available_variables=self._variables)
+        self._run = frozenset(variables.get("ansible_run_tags") or ["all"])
+        self._skip = frozenset(variables.get("ansible_skip_tags") or ())
+
+    def stages(self) -> list[Stage]:
+        """Return what the roles would run now, for the tags of this run."""
+        return [stage for task in _ROLES.tasks if self._is_selected(task.tags) for stage in self._stage(task)]
+
+    def invalid(self) -> dict[str, str]:
+        """Return why variables do not fit the roles' argument specifications, by the tags of the roles."""
+        parts = {part.role: part.tag for part in PARTS if self._is_selected(frozenset({part.tag}))}
+        found = {tag: self._invalid(role) for role, tag in {_PLAYBOOKS: "always", **parts}.items()}
+        return {tag: error for tag, error in found.items() if error}
+
+    def _invalid(self, role: str) -> str:
+        options = _ROLES.options[role]
+        try:
+            given = self._templar.template({name: self._variables[name] for name in options if name in self._variables})
+        except AnsibleError as exc:
+            return str(exc)
+        result = ArgumentSpecValidator(options).validate(_without_omitted(given, self._variables))
+        return "; ".join(result.error_messages)
+
+    def plain(self, names: t.Iterable[str]) -> dict[str, t.Any]:
+        """Return variables of the host with all their templates resolved.
+
+        :raises AnsibleError: a template cannot be resolved.
+        """
+        found: dict[str, t.Any] = self._templar.template({name: self._variables[name] for name in names})
+        return _without_omitted(found, self._variables)
+
+    def uri(self) -> str:
+        """Return the URI of the host's libvirt, the default if the variable cannot be read."""
+        with contextlib.suppress(AnsibleError):
+            return str(self.plain([_URI])[_URI])
+        return str(_ROLES.defaults[_URI])
+
+    def _stage(self, task: _Task) -> t.Iterator[Stage]:
+        name = task.result.removeprefix("macvtap_").removesuffix("_result")
+        try:
+            if not all(self._is_true(condition) for condition in task.when):
+                return
+            options = _without_omitted(self._templar.template(dict(task.options)), self._variables)
+        except AnsibleError as exc:
+            yield Stage(name, task.part.tag, task.module, {}, str(exc))
+            return
+        yield Stage(name, task.part.tag, task.module, options)
+
+    def _is_true(self, condition: t.Any) -> bool:
+        if hasattr(self._templar, "evaluate_conditional"):
+            return bool(self._templar.evaluate_conditional(condition))
+        # Before ansible-core 2.19.
+        return boolean(self._templar.template("{{ (" + condition + ") | bool }}"), strict=False)
+
+    def _is_selected(self, tags: frozenset[str]) -> bool:
+        """As ansible.playbook.taggable decides for tasks without the tags always and never."""
+        run = bool(self._run & {"all", "tagged"} or self._run & tags)
+        return run and not self._skip & {*tags, "all", "tagged"}
+
+
 def needed(to_do: t.Collection[str]) -> list[str]:
     """Return the tags of the parts to run, if ``to_do`` are those that have something to do."""
     run = set(to_do)
@@ -189,3 +204,7 @@ def _without_omitted(values: t.Mapping[str, t.Any], variables: t.Mapping[str, t.
     # ansible-core 2.19 has left them out already.
     omit = variables.get("omit")
     return {name: value for name, value in values.items() if omit is None or (value is not omit and value != omit)}
+
+
+# Ansible imports the action before it forks a process for each host, which has this then.
+_ROLES = _Roles(DataLoader())

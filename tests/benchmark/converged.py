@@ -11,37 +11,33 @@ import contextlib
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import harness
+import peers
 from figures import Figure, Size
-from harness import ROOT, BenchmarkError, Cost, Session, median
+from harness import ROOT, Cost, Session, median
 
 sys.path += [str(ROOT / "tests"), str(ROOT / "extensions" / "molecule" / "lab")]
 
-from labkit import guest, image, indexes, lifecycle, model, ssh
+from labkit import cells, guest, image, indexes, lifecycle, model, shell, ssh
 
 _MACS = ("52:54:00:00:01:{:02x}", "52:54:00:00:02:{:02x}")
 _GUESTS = ("web1", "web2")
 _FORKS = 10
+# What others have for the same NIC and the same link.
+_PEER = "community.libvirt.virt and ip link"
 
 
 @dataclass
 class FleetSession(Session):
-    """A session with two hypervisors that are as declared."""
+    """A session with two hypervisors that are as declared. ``xml`` are their domains."""
 
     lab: model.Lab
-
-
-@dataclass(frozen=True)
-class _Played(Cost):
-    """``peak`` is the largest resident memory of one of its processes, in bytes."""
-
-    peak: int
+    xml: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -54,6 +50,7 @@ def session(_python: str) -> t.Iterator[FleetSession]:
                 guest.define(lab.hypervisor(hypervisor), name, image.cache_dir(None), memory=192)
             made = FleetSession(sys.executable, pathlib.Path(scratch), lab)
             _play(made, "site", 2)
+            made.xml = [_xml(lab.hypervisor(hypervisor), name) for hypervisor, name in zip(lab.hypervisors, _GUESTS)]
             yield made
     finally:
         lifecycle.destroy(lab.name)
@@ -62,10 +59,11 @@ def session(_python: str) -> t.Iterator[FleetSession]:
 def again(made: FleetSession, size: Size) -> list[Figure]:
     """The playbooks for each number of hosts, as multiples of ping."""
     found = []
+    peers_there = () if peers.missing("community.libvirt") else (_PEER,)
     for hosts in size.fleets:
-        played: dict[str, list[_Played]] = {}
+        played: dict[str, list[Cost]] = {}
         for _round in range(size.rounds):
-            for name in ("ping", "site", "verify", "preflight"):
+            for name in ("ping", "site", "verify", "preflight", "show", *peers_there):
                 played.setdefault(name, []).append(_play(made, name, hosts))
         parts = {f"{name}, wall": median(one.wall for one in runs) for name, runs in played.items()}
         parts.update(
@@ -78,6 +76,10 @@ def again(made: FleetSession, size: Size) -> list[Figure]:
         note = f"{1000 * each:.0f} ms of the controller's CPU for a host, more than ping"
         found.append(Figure(f"site {hosts}", what, ratio, "×", size.rounds, 2.5, parts=parts, note=note))
     return found
+
+
+def _xml(hypervisor: model.Cell, domain: str) -> str:
+    return shell.run([*cells.enter(hypervisor), "virsh", "--quiet", "dumpxml", "--inactive", domain])
 
 
 def run_once(made: FleetSession, _size: Size, _case: str, _around: str) -> Cost:
@@ -93,6 +95,7 @@ def _inventory(made: FleetSession, hosts: int) -> pathlib.Path:
             "macvtap_segment": f"lan{number}",
             "macvtap_domains_interfaces": [{"domain": _GUESTS[number % 2], "mac": _MACS[number % 2].format(1)}],
             "macvtap_links_links": [{"name": "spare0", "mac": _MACS[number % 2].format(2), "state": "down"}],
+            "peers_xml": made.xml[number % 2] if made.xml else "",
         }
         for number in range(hosts)
     }
@@ -109,32 +112,33 @@ def _inventory(made: FleetSession, hosts: int) -> pathlib.Path:
     return path
 
 
-def _play(made: FleetSession, name: str, hosts: int) -> _Played:
-    """Run a playbook, or ping.
+def _peers_play(made: FleetSession) -> pathlib.Path:
+    """Write a play that has each domain defined as it is, and the link there."""
+    link = "ip link add {{ link.name }} link {{ macvtap_uplink }} address {{ link.mac }} type macvtap mode bridge"
+    tasks = [
+        {"community.libvirt.virt": {"command": "define", "xml": "{{ peers_xml }}"}},
+        {"ansible.builtin.command": {"cmd": link, "creates": "/sys/class/net/{{ link.name }}"}},
+    ]
+    variables = {"link": "{{ macvtap_links_links[0] }}"}
+    play = {"hosts": "hypervisors", "gather_facts": False, "vars": variables, "tasks": tasks}
+    path = made.scratch / "peers.json"
+    path.write_text(json.dumps([play]))
+    return path
 
-    :raises BenchmarkError: it failed, or changed something the second time.
+
+def _play(made: FleetSession, name: str, hosts: int) -> Cost:
+    """Run a playbook, ping, or the peers' play.
+
+    :raises BenchmarkError: it failed.
     """
-    words = ["playbook", f"linuxvirt.macvtap.{name}"] if name != "ping" else ["adhoc", "hypervisors", "-m", "ping"]
+    words = {"ping": ["adhoc", "hypervisors", "-m", "ping"], _PEER: ["playbook", str(_peers_play(made))]}.get(
+        name, ["playbook", f"linuxvirt.macvtap.{name}"]
+    )
     argv = [made.python, "-m", "ansible", *words, "-i", str(_inventory(made, hosts)), "--forks", str(_FORKS)]
     environment = {
         **made.environment(),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+        "ANSIBLE_COLLECTIONS_PATH": f"{ROOT / '.collections'}:{peers.COLLECTIONS}",
         "ANSIBLE_HOME": str(made.scratch / "home"),
         "ANSIBLE_NOCOLOR": "1",
     }
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(argv, cwd=made.scratch, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            _pid, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        text = output.read()
-    if process.returncode:
-        raise BenchmarkError(f"{name} ended with {process.returncode}: {text.decode()[-2000:]}")
-    return _Played(wall, usage.ru_utime + usage.ru_stime, text, b"", 1024 * usage.ru_maxrss)
+    return harness.run(argv, environment, cwd=made.scratch)

@@ -29,12 +29,16 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What one process cost, from its start to its exit: seconds. ``output`` is what it printed."""
+    """What one process cost, from its start to its exit: seconds. ``output`` is what it printed.
+
+    ``peak`` is the largest resident memory of it or of one of its own processes, in bytes.
+    """
 
     wall: float
     cpu: float
     output: bytes
     errors: bytes
+    peak: int = 0
 
     def result(self) -> dict[str, t.Any]:
         """Return what a module returned."""
@@ -90,29 +94,7 @@ class Bench:
 
         :raises BenchmarkError: it failed.
         """
-        # Files, not pipes: nobody's scheduling but its own is measured.
-        with contextlib.ExitStack() as files:
-            given, message, errors = (files.enter_context(tempfile.TemporaryFile()) for _round in range(3))
-            given.write(stdin.encode())
-            given.seek(0)
-            whole_env = {**self.session.environment(), **(env or {})}
-            started = time.perf_counter()
-            process = subprocess.Popen([*self.prefix, *argv], stdin=given, stdout=message, stderr=errors, env=whole_env)
-            try:
-                _pid, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-            wall = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            message.seek(0)
-            errors.seek(0)
-            cost = Cost(wall, usage.ru_utime + usage.ru_stime, message.read(), errors.read())
-        if process.returncode:
-            whole = (cost.output + cost.errors).decode(errors="replace")
-            raise BenchmarkError(f"{' '.join(argv)[:80]} ended with {process.returncode}: {whole[-2000:]}")
-        return cost
+        return run([*self.prefix, *argv], {**self.session.environment(), **(env or {})}, stdin=stdin)
 
     def module(self, params: t.Mapping[str, t.Any], *, around: str = "{}", empty: bool = False) -> Cost:
         """Run the module as Ansible runs it in the target's Python. ``around`` is Python code around the run."""
@@ -125,6 +107,36 @@ class Bench:
 
     def empty(self) -> Cost:
         return self.module({}, empty=True)
+
+
+def run(argv: t.Sequence[str], env: t.Mapping[str, str], *, stdin: str = "", cwd: pathlib.Path | None = None) -> Cost:
+    """Run ``argv``.
+
+    :raises BenchmarkError: it failed.
+    """
+    # Files, not pipes: nobody's scheduling but its own is measured.
+    with contextlib.ExitStack() as files:
+        given, message, errors = (files.enter_context(tempfile.TemporaryFile()) for _round in range(3))
+        given.write(stdin.encode())
+        given.seek(0)
+        started = time.perf_counter()
+        process = subprocess.Popen(argv, stdin=given, stdout=message, stderr=errors, env=env, cwd=cwd)
+        try:
+            _pid, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        message.seek(0)
+        errors.seek(0)
+        cpu, peak = usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss
+        cost = Cost(wall, cpu, message.read(), errors.read(), peak)
+    if process.returncode:
+        whole = (cost.output + cost.errors).decode(errors="replace")
+        raise BenchmarkError(f"{' '.join(argv)[:120]} ended with {process.returncode}: {whole[-2000:]}")
+    return cost
 
 
 def probe(made: Bench, params: t.Mapping[str, t.Any], *, empty: bool = False) -> Probe:

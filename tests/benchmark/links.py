@@ -11,7 +11,7 @@ import typing as t
 
 from figures import Figure, Sample, Size, medians
 from harness import BenchmarkError, Cost, Probe, ansibles_own, median, probe
-from netns import UPLINK, LinkBench, LinkSession, bare_python, bench, import_pyroute2, settle
+from netns import UPLINK, LinkBench, LinkSession, another, bare_python, bench, import_pyroute2, settle
 
 # ip -batch waits out a grace period of the kernel's for each link that it deletes: some 20 s for a thousand.
 SLOW_ROUNDS = 2
@@ -66,6 +66,22 @@ def create(session: LinkSession, size: Size) -> list[Figure]:
     note = f"less what importing pyroute2 would cost; {whole:.2f} × with it; {used}"
     parts = {"import of pyroute2": median(imports)}
     return [_against_batch("create", what, samples, note=note, parts=parts)]
+
+
+def elsewhere(session: LinkSession, size: Size) -> list[Figure]:
+    """Links in another network namespace than their parent."""
+    here, there = [], []
+    with bench(session, size.rounds * size.links) as made, another(size.rounds * size.links) as netns:
+        for _round in range(size.rounds):
+            empty = made.empty().wall
+            here.append(made.module(declared(size.links)).wall - empty)
+            made.clear()
+            there.append(made.module({**declared(size.links), "netns": netns}).wall - empty)
+            made.module({**absent(size.links), "netns": netns})
+    what = f"create {size.links} links in another network namespace; in its own = 1"
+    ratio = median(other / own for own, other in zip(here, there))
+    parts = {"in its own": median(here), "in another": median(there)}
+    return [Figure("elsewhere", what, ratio, "×", size.rounds, 1.5, parts=parts)]
 
 
 def again(session: LinkSession, size: Size) -> list[Figure]:

@@ -89,14 +89,21 @@ def bench(in_session: LinkSession, links: int) -> t.Iterator[LinkBench]:
 
 @contextlib.contextmanager
 def _namespace(in_session: LinkSession) -> t.Iterator[LinkBench]:
+    with another(in_session.left) as netns:
+        made = LinkBench(netns, in_session, "macvtap_link")
+        made.batch([f"link add {UPLINK} up type veth peer name far0", "link set far0 up"])
+        yield made
+
+
+@contextlib.contextmanager
+def another(links: int) -> t.Iterator[str]:
+    """Give an empty namespace, in which ``links`` links can be made in all."""
     netns = f"macvtap-bench-{os.getpid()}-{next(_numbers)}"
-    made = LinkBench(netns, in_session, "macvtap_link")
     try:
         subprocess.run(["ip", "netns", "add", netns], check=True)
         # /dev/tapN is named after the interface index, and /dev is one for all namespaces.
-        indexes.reserve(netns, in_session.left + _SPARE_INDEXES)
-        made.batch([f"link add {UPLINK} up type veth peer name far0", "link set far0 up"])
-        yield made
+        indexes.reserve(netns, links + _SPARE_INDEXES)
+        yield netns
     finally:
         with undisturbed():
             if indexes.netns_path(netns).exists():

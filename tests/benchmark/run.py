@@ -48,6 +48,7 @@ SUITES = {
         netns.session,
         {
             "1": links.create,
+            "netns": links.elsewhere,
             "2": links.again,
             "3": links.mode,
             "4": links.delete,

@@ -38,6 +38,7 @@ _SIZE = figures.Size(
 _KEYS = {
     "macvtap_link": {
         "1": {"create"},
+        "netns": {"elsewhere"},
         "2": {"again", "output"},
         "3": {"mode"},
         "4": {"delete"},

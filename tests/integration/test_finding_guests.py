@@ -68,6 +68,14 @@ def test_answers_on_the_lan_confirm_addresses_and_why_a_guest_is_not_asked(lab: 
     assert "on up1" in json.dumps(result["warnings"])
 
 
+def test_a_look_at_the_host_finds_the_same(lab: Lab) -> None:
+    asked = {"guests": True, "probe_networks": [lab.leased(BRIDGE)]}
+    result = ok(run_module("macvtap_host_info", asked, prefix=lab.hv.prefix))
+    found = addresses(result["addresses"], BRIDGE)
+    assert (found[lab.leased(BRIDGE)]["state"], found[lab.leased(BRIDGE)]["source"]) == ("confirmed", "probe")
+    assert "on up1" in json.dumps(result["warnings"])
+
+
 def test_another_host_of_the_lan_finds_a_guest_in_mode_private(lab: Lab) -> None:
     asked = {"probe": True, "probe_networks": [NETWORK], "probe_rate": 1000, "probe_uplinks": ["eth0"]}
     result = ask(lab.other, macs=[PRIVATE, ALONE], **asked)

@@ -12,7 +12,7 @@ import typing as t
 
 import direct_iface
 import pytest
-from direct_iface import A, B, domain, nic
+from direct_iface import A, B, domain, nic, ok
 from support import PYTHONS, run_module
 
 if t.TYPE_CHECKING:
@@ -154,8 +154,40 @@ def test_networks_and_who_is_on_them(hv: Hypervisor) -> None:
     assert (live["source"], live["mode"], stored.get("source")) == ("eth0", "bridge", None)
 
 
+def test_guests_and_guards_as_their_own_modules_return_them(started: Hypervisor) -> None:
+    def of(module: str) -> dict[str, t.Any]:
+        return ok(run_module(module, {}, prefix=started.prefix))
+
+    ok(run_module("macvtap_guard", {"mac": A, "persistent": False}, prefix=started.prefix))
+    try:
+        returned = look(started, guests=True)
+        guards = of("macvtap_guard_info")["guards"]
+    finally:
+        ok(run_module("macvtap_guard", {"mac": A, "state": "absent"}, prefix=started.prefix))
+    assert [one["counters"].keys() for one in returned["guards"]] == [one["counters"].keys() for one in guards]
+    assert guards[0]["counters"]
+    assert returned["addresses"]["reason"] is None
+    (web1,) = returned["addresses"]["guests"]
+    assert web1["interfaces"][0]["link"].startswith("macvtap")
+    assert web1 == of("macvtap_guest_addresses_info")["guests"][0]
+
+
+def test_guests_of_no_daemon_are_not_known_and_bad_networks_are_refused(hv: Hypervisor) -> None:
+    returned = look(hv, guests=True, uri="qemu+unix:///system?socket=/nowhere")
+    assert returned["addresses"]["guests"] is None
+    assert returned["addresses"]["reason"].startswith("cannot connect to")
+    for params, message in (
+        ({"guests": True, "probe_networks": ["x"]}, "probe_networks[0]: 'x' is neither an IP address nor a network"),
+        ({"probe_networks": ["192.0.2.0/24"]}, "probe_networks: is only used with guests: true"),
+    ):
+        result = run_module("macvtap_host_info", params, prefix=hv.prefix)
+        assert result["failed"]
+        assert result["msg"].startswith(message)
+
+
 def test_no_daemon_is_no_failure(hv: Hypervisor) -> None:
     returned = look(hv, uri="qemu+unix:///system?socket=/nowhere")
+    assert "addresses" not in returned
     assert (returned["domains"], returned["networks"]) == ([], None)
     assert returned["libvirt"]["available"] is False
     assert returned["libvirt"]["version"] is None

@@ -78,30 +78,36 @@ class Search:
 
         :raises MacvtapError: libvirt refuses, an option does not fit the host, or the time of wait_for is over.
         """
-        request, awaited = self._request, self._request.wait_for
-        with hypervisor.connect(request.uri, read_only=True) as hv:
-            try:
-                begin = time.monotonic()
-                self._observe(hv)
-                if request.listen:
-                    self._listener.listen(request.listen)
-                while True:
-                    findings, found = self._look()
-                    lacking = waiting.missing(self.guests, found, awaited) if awaited else []
-                    if not lacking or awaited is None:
-                        return self._result(findings, found)
-                    remaining = begin + awaited.timeout - time.monotonic()
-                    if remaining <= 0:
-                        message = waiting.message(lacking, awaited)
-                        raise MacvtapError(message, path="wait_for", **self._result(findings, found))
-                    self._listener.listen(min(_LOOK_SECONDS, remaining))
-                    self._observe(hv)
-            finally:
-                self._listener.close()
+        with hypervisor.connect(self._request.uri, read_only=True) as hv:
+            return self.search(hv)
 
-    def _observe(self, hv: hypervisor.Hypervisor) -> None:
-        request = self._request
-        self.host = hv.observe(request.domains)
+    def search(self, hv: hypervisor.Hypervisor, host: Host | None = None) -> dict[str, t.Any]:
+        """Do the same over a connection. ``host`` is what was just observed over it, if it was.
+
+        :raises MacvtapError: as run() does.
+        """
+        request, awaited = self._request, self._request.wait_for
+        try:
+            begin = time.monotonic()
+            self._use(host or hv.observe(request.domains))
+            if request.listen:
+                self._listener.listen(request.listen)
+            while True:
+                findings, found = self._look()
+                lacking = waiting.missing(self.guests, found, awaited) if awaited else []
+                if not lacking or awaited is None:
+                    return self._result(findings, found)
+                remaining = begin + awaited.timeout - time.monotonic()
+                if remaining <= 0:
+                    message = waiting.message(lacking, awaited)
+                    raise MacvtapError(message, path="wait_for", **self._result(findings, found))
+                self._listener.listen(min(_LOOK_SECONDS, remaining))
+                self._use(hv.observe(request.domains))
+        finally:
+            self._listener.close()
+
+    def _use(self, host: Host) -> None:
+        request, self.host = self._request, host
         for index, name in enumerate(request.domains or ()):
             if name not in self.host.domains:
                 raise MacvtapError(unknown_domain(name, self.host), path=f"domains[{index}]")

@@ -42,7 +42,7 @@ _INTERNAL = frozenset(
             f"macvtap_preflight_{name}"
             for name in ("conflicts", "gaps", "summary", "hosts", "fleet", "outside", "outcome")
         ),
-        *(f"macvtap_overview{name}" for name in ("", "_found", "_addresses", "_guards", "_host")),
+        *(f"macvtap_overview{name}" for name in ("", "_found")),
         *(f"macvtap_report_{name}" for name in ("path", "earlier")),
         *(f"macvtap_verify_{name}" for name in ("undeclared", "outcome")),
     )

@@ -14,11 +14,22 @@ Plan = t.Mapping[str, t.Any]  # the result of macvtap_host_plan on one host
 
 def lines(plans: t.Mapping[str, Plan]) -> list[str]:
     """Return what is to be done on each host, grouped by equal lines, and which guests have to be restarted."""
+    return grouped(
+        (host, text) for host, plan in plans.items() for text in (differences(plan) or "as declared", *notes(plan))
+    )
+
+
+def grouped(texts: t.Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each text, with the hosts that it is said of."""
     alike: dict[str, list[str]] = {}
-    for host, plan in plans.items():
-        for text in (differences(plan) or "as declared", *_missing(plan), *_waiting(plan)):
-            alike.setdefault(text, []).append(host)
+    for host, text in texts:
+        alike.setdefault(text, []).append(host)
     return [f"{host_names(hosts)}: {text}" for text, hosts in alike.items()]
+
+
+def notes(plan: Plan) -> list[str]:
+    """Return what is to be known of a host beside its differences: packages that it lacks, guests that wait."""
+    return [*_missing(plan), *_waiting(plan)]
 
 
 def differences(plan: Plan) -> str:

@@ -64,7 +64,8 @@ def _host(module: _glue.Module) -> dict[str, t.Any]:
     from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs import macvtap_host_info
 
     found = macvtap_host_info.body(module)
-    return {"host": {name: value for name, value in found.items() if name != "changed"}}
+    warnings = found.pop("warnings", [])
+    return {"host": {name: value for name, value in found.items() if name != "changed"}, "warnings": warnings}
 
 
 def _check_names(stages: t.Iterable[t.Mapping[str, t.Any]]) -> None:

@@ -21,11 +21,11 @@ _PRESENT, _ABSENT = "present", "absent"
 def of_guests(host: Host, data: Values) -> t.Iterator[dict[str, t.Any]]:
     """Yield a row for each direct NIC that ``host`` has or declares, by guest and in libvirt's order.
 
-    ``data`` has what was ``found``, and maybe ``addresses`` and ``guards``.
+    ``data`` has what was ``found``, and with the addresses of guests if macvtap_host_info was asked for them.
     """
     desired = {(nic.domain, nic.mac, nic.number): nic for nic in host.nics}
     states = {one["name"]: _state(one) for one in data["found"].get("domains") or ()}
-    addresses, guards = _addresses(data), _guards(data)
+    addresses, guards = _addresses(data["found"]), _guards(data["found"])
     pending = {(one["domain"], one["mac"]): one for one in data["found"].get("pending") or ()}
     for key, current in _current(data["found"]).items():
         nic = desired.pop(key, None)
@@ -220,20 +220,20 @@ def _state(domain: Values) -> str:
     return "saved" if domain.get("saved") else "shut off"
 
 
-def _addresses(data: Values) -> dict[tuple[str, str], list[str]]:
+def _addresses(found: Values) -> dict[tuple[str, str], list[str]]:
     """Return the addresses of NICs by guest and MAC address, without stale ones."""
     return {
         (guest["name"], nic["mac"]): [one["address"] for one in nic["addresses"] if one.get("state") != "stale"]
-        for guest in (data.get("addresses") or {}).get("guests") or ()
+        for guest in (found.get("addresses") or {}).get("guests") or ()
         for nic in guest.get("interfaces") or ()
     }
 
 
-def _guards(data: Values) -> dict[str, tuple[str, int]]:
+def _guards(found: Values) -> dict[str, tuple[str, int]]:
     """Return each guard's policy, and how many frames it has dropped or counted."""
     return {
         one["mac"]: (one["policy"], sum(each["packets"] for each in (one.get("counters") or {}).values()))
-        for one in (data.get("guards") or {}).get("guards") or ()
+        for one in found.get("guards") or ()
     }
 
 

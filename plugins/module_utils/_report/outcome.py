@@ -8,7 +8,7 @@ import collections
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import unchecked
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import plans, unchecked
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._report.text import count, printable, shown
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._text import aligned
 
@@ -63,6 +63,7 @@ def outcome(
         "drift": [row for one in read.values() for row in one["drift"]],
         "restart_required": [row for one in read.values() for row in one["restart_required"]],
         "undeclared": [{"host": host, "what": what} for host, run in hosts.items() for what in run.undeclared],
+        "notes": [{"host": host, "note": note} for host, one in read.items() for note in one["notes"]],
         **{
             name: [{"host": host, "reason": one["lost"][1]} for host, one in read.items() if one["lost"][0] == name]
             for name in ("unreachable", "failed")
@@ -71,8 +72,8 @@ def outcome(
 
 
 def _of_host(host: str, run: Run) -> dict[str, t.Any]:
-    """Return what the plan of one host says: ``drift``, ``restart_required``, and whether it was ``lost`` and why."""
-    read: dict[str, t.Any] = {"drift": [], "restart_required": [], "lost": ("", "")}
+    """Return what the plan of one host says: ``drift``, ``restart_required``, ``notes``. If it was ``lost``, why."""
+    read: dict[str, t.Any] = {"drift": [], "restart_required": [], "notes": [], "lost": ("", "")}
     if run.plan is None:
         return read
     # A failure that the playbook allows is only known by its message.
@@ -80,6 +81,7 @@ def _of_host(host: str, run: Run) -> dict[str, t.Any]:
         reason = unchecked.first_line(run.plan.get("msg") or run.plan.get("differences"))
         read["lost"] = ("unreachable" if run.plan.get("unreachable") else "failed", reason)
         return read
+    read["notes"] = plans.notes(run.plan)
     for stage in run.plan["stages"]:
         read["drift"] += _drift(host, stage)
         read["restart_required"] += [
@@ -124,7 +126,7 @@ def _counts(by_host: t.Mapping[str, Values], conflicts: int) -> dict[str, int]:
 
 
 def table(result: Values) -> list[str]:
-    """Return an outcome as lines: a table of what differs, the hosts that are not known, and the numbers."""
+    """Return an outcome as lines: a table of what differs, notes, the hosts that are not known, and the numbers."""
     rows = [
         tuple(printable(cell) for cell in (*(one[key] for key in _HEAD[:3]), *(shown(one[key]) for key in _HEAD[3:])))
         for one in result["drift"][:_LIMIT]
@@ -133,6 +135,7 @@ def table(result: Values) -> list[str]:
     return [
         *(aligned([_HEAD, *rows]) if rows else []),
         *([f"and {count(more, 'difference')} more"] if more else []),
+        *map(printable, plans.grouped((one["host"], one["note"]) for one in result["notes"])),
         *_lost(result),
         _conclusion(result["counts"]),
     ]

@@ -19,8 +19,8 @@ Values = t.Mapping[str, t.Any]
 def overview(fleet: t.Any) -> dict[str, t.Any]:
     """Return what the hosts of ``fleet`` have and declare.
 
-    ``fleet`` has for each host name what is ``declared`` and what was ``found``, as for compare.conflicts(), and may
-    have ``addresses`` and ``guards``, the results of macvtap_guest_addresses_info and macvtap_guard_info.
+    ``fleet`` has for each host name what is ``declared`` and what was ``found``, as for compare.conflicts(). What was
+    found has the addresses of guests and the counters of guards if macvtap_host_info was asked for them.
 
     :raises MacvtapError: ``fleet`` is not a dictionary of dictionaries.
     """
@@ -44,7 +44,7 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
         "name": host.name,
         "segment": host.segment,
         "inspected": host.inspected,
-        "notes": [*(gap["reason"] for gap in gaps if gap["host"] == host.name), *_unknown(data)],
+        "notes": [*(gap["reason"] for gap in gaps if gap["host"] == host.name), *_unknown(found)],
         "kernel": (found.get("kernel") or {}).get("kernel"),
         "libvirt": (found.get("libvirt") or {}).get("version"),
         "uplinks": _uplinks(host, found, rows),
@@ -57,14 +57,19 @@ def _host(host: Host, data: Values, conflicts: t.Sequence[Values], gaps: t.Seque
     }
 
 
-def _unknown(data: Values) -> t.Iterator[str]:
+def _unknown(found: Values) -> t.Iterator[str]:
     """Yield what could not be gathered: an empty column must not look as if there were nothing."""
-    if (data.get("found") or {}).get("domains") and data["found"].get("pending", ()) is None:
+    if found.get("domains") and found.get("pending", ()) is None:
         yield "outstanding requests to its guests are not known"
-    for what, key in (("addresses", "guests"), ("guards", "guards")):
-        result = data.get(what) or {}
-        if key not in result and result.get("msg") and not result.get("skipped"):
-            yield f"its guests' {what} are not known: {str(result['msg']).strip().splitlines()[0]}"
+    # Without libvirt, that is what is said.
+    asked = (found.get("libvirt") or {}).get("available")
+    reasons = {
+        "addresses": (found.get("addresses") or {}).get("reason") if asked else None,
+        "guards": found.get("guards_reason"),
+    }
+    for what, reason in reasons.items():
+        if reason:
+            yield f"its guests' {what} are not known: {str(reason).strip().splitlines()[0]}"
 
 
 def _uplinks(host: Host, found: Values, rows: t.Sequence[Values]) -> list[dict[str, t.Any]]:

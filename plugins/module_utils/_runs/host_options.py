@@ -13,4 +13,6 @@ OPTIONS: dict[str, t.Any] = {
     "timeout": {"type": "int", "default": 0},
     "relay": {"type": "list", "elements": "str", "default": []},
     "relay_vepa": {"type": "bool", "default": False},
+    "guests": {"type": "bool", "default": False},
+    "probe_networks": {"type": "list", "elements": "str", "default": []},
 }

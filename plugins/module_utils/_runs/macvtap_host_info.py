@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils import _glue
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains import hypervisor, inspection, settled
-from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain
+from ansible_collections.linuxvirt.macvtap.plugins.module_utils._domains.model import Domain, Host
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._errors import MacvtapError
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._fleet import report
 from ansible_collections.linuxvirt.macvtap.plugins.module_utils._guard import planner as guard_planner
@@ -37,9 +37,10 @@ from ansible_collections.linuxvirt.macvtap.plugins.module_utils._runs.host_optio
 
 
 def body(module: _glue.Module) -> dict[str, t.Any]:
+    finder = _finder(module.params)
     running = kernel.observe()
     # First, because it may wait: the links of released NICs are gone then.
-    libvirt, (networks, domains, pending) = _libvirt(module.params["uri"], module.params["timeout"])
+    libvirt, (networks, domains, pending), addresses = _libvirt(module.params["uri"], module.params["timeout"], finder)
     with netlink.session() as session, rtnetlink.open_socket() as sock:
         # Only named links are checked for being wireless.
         links = session.observe((), parents=frozenset(session.observe(())))
@@ -59,7 +60,8 @@ def body(module: _glue.Module) -> dict[str, t.Any]:
         "domains": report.domains(domains),
         "pending": pending,
         "written": _written(),
-        "guards": _guards(),
+        **_guards(counters=module.params["guests"]),
+        **addresses,
     }
 
 
@@ -69,12 +71,45 @@ def _written() -> list[dict[str, t.Any]]:
     return [{"name": name, "kind": one.kind or None} for name, one in sorted(written.items())]
 
 
-def _guards() -> list[dict[str, t.Any]] | None:
-    """Return all guards, None if they cannot be read: the library is missing, or this is not root."""
-    with contextlib.suppress(MacvtapError), contextlib.closing(Table()) as table:
-        host = Guards(table, Installer(), known=Known(keeps=False)).observe()
-        return [guard_planner.report(state) for _mac, state in sorted(host.guards.items())]
-    return None
+def _guards(*, counters: bool) -> dict[str, t.Any]:
+    """Return all guards, or why they cannot be read: the library is missing, or this is not root."""
+    try:
+        with contextlib.closing(Table()) as table:
+            guards = Guards(table, Installer(), known=Known(keeps=False))
+            found = [guard_planner.report(state) for _mac, state in sorted(guards.observe().guards.items())]
+            counted = [{"counters": guards.counters(one["mac"])} if counters else {} for one in found]
+    except MacvtapError as exc:
+        return {"guards": None, "guards_reason": _glue.message_of(exc)}
+    return {"guards": [{**one, **more} for one, more in zip(found, counted)], "guards_reason": None}
+
+
+_Finder = t.Callable[[hypervisor.Hypervisor, t.Optional[Host]], t.Dict[str, t.Any]]
+
+
+def _finder(params: t.Mapping[str, t.Any]) -> _Finder | None:
+    """Return what finds the addresses of the guests over a connection, None if they are not asked for.
+
+    :raises MacvtapError: an option is not valid.
+    """
+    networks = params["probe_networks"]
+    if not params["guests"]:
+        if networks:
+            raise MacvtapError("is only used with guests: true. Set that too, or remove this", path="probe_networks")
+        return None
+    # Most runs do without.
+    from ansible_collections.linuxvirt.macvtap.plugins.module_utils._addresses import options, run
+
+    questions = options.questions(networks, "probe_networks")
+    return run.Search(run.Request(params["uri"], probe=bool(networks), probe_for=questions)).search
+
+
+def _addresses(find: _Finder, hv: hypervisor.Hypervisor, host: Host) -> dict[str, t.Any]:
+    """Return the guests with their addresses, or why they cannot be found."""
+    try:
+        found = find(hv, host)
+    except MacvtapError as exc:
+        return {"addresses": {"guests": None, "reason": _glue.message_of(exc)}}
+    return {"addresses": {"guests": found["guests"], "reason": None}, "warnings": found["warnings"]}
 
 
 def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
@@ -86,18 +121,20 @@ def _reflects(relay: t.Sequence[str], links: Links) -> dict[str, bool | None]:
 _Found = t.Tuple[t.Optional[t.Tuple[Network, ...]], t.Tuple[Domain, ...], t.Optional[t.List[t.Dict[str, t.Any]]]]
 
 
-def _libvirt(uri: str, timeout: int) -> tuple[dict[str, t.Any], _Found]:
-    """Return whether libvirt answered, and the networks, domains and outstanding requests."""
+def _libvirt(uri: str, timeout: int, find: _Finder | None) -> tuple[dict[str, t.Any], _Found, dict[str, t.Any]]:
+    """Return whether libvirt answered; the networks, domains and outstanding requests; what ``find`` finds."""
     try:
         with hypervisor.connect(uri, read_only=True) as hv:
             host, outstanding = settled.observe(hv, None, timeout)
             networks = _networks(hv)
             pending = inspection.pending(outstanding) if hv.sees_requests else None
+            addresses = _addresses(find, hv, host) if find else {}
     except MacvtapError as exc:
-        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None)
+        unknown = {"addresses": {"guests": None, "reason": exc.message}} if find else {}
+        return {"uri": uri, "available": False, "version": None, "reason": exc.message}, (None, (), None), unknown
     version = inspection.version_text(host.version)
     answered = {"uri": uri, "available": True, "version": version, "reason": None}
-    return answered, (networks, tuple(host.domains.values()), pending)
+    return answered, (networks, tuple(host.domains.values()), pending), addresses
 
 
 def _networks(hv: hypervisor.Hypervisor) -> tuple[Network, ...] | None:

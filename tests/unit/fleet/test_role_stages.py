@@ -45,9 +45,8 @@ ORDER = [
 
 def reader(run: t.Sequence[str] = ("all",), skip: t.Sequence[str] = (), **variables: t.Any) -> role_stages.Reader:
     loader = DataLoader()
-    return role_stages.Reader(
-        loader, Templar(loader=loader), {"ansible_run_tags": list(run), "ansible_skip_tags": list(skip), **variables}
-    )
+    variables = {"ansible_run_tags": list(run), "ansible_skip_tags": list(skip), **variables}
+    return role_stages.Reader(Templar(loader=loader), variables)
 
 
 def names(*run: str, skip: t.Sequence[str] = (), **variables: t.Any) -> list[str]:

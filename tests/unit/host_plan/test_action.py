@@ -22,3 +22,11 @@ from ansible_collections.linuxvirt.macvtap.plugins.action import macvtap_host_pl
 )
 def test_an_error_has_the_path_in_the_tasks_of_the_role(error: str | None, shown: str | None) -> None:
     assert macvtap_host_plan._with_own_paths(2, {"name": "links", "error": error}) == {"name": "links", "error": shown}
+
+
+def test_a_look_without_stages_is_returned_as_a_plan_of_none() -> None:
+    own = {"changed": False, "warnings": ["w"], "invocation": {}, "_ansible_parsed": True, "ansible_facts": {"x": 1}}
+    found = macvtap_host_plan._as_planned({**own, "links": [], "guards": None})
+    assert found == {**own, "stages": [], "to_do": [], "host": {"links": [], "guards": None}}
+    failed = {"failed": True, "msg": "no python"}
+    assert macvtap_host_plan._as_planned(failed) == failed

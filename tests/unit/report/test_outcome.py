@@ -108,7 +108,18 @@ def test_what_a_module_would_refuse_is_drift_and_pending_nics_are_named() -> Non
     assert got["restart_required"] == [
         {"host": "hv2", "domain": "web1", "mac": "52:54:00:00:00:01", "fields": ["mode"]}
     ]
-    assert outcome_table(got)[-1].endswith("1 NIC waiting for a restart")
+    waits = "hv2: web1 52:54:00:00:00:01 has its former mode until the guest is stopped and started"
+    assert outcome_table(got)[-2:] == [
+        waits,
+        "1 of 3 hosts ok, 2 with drift (2 differences), 1 NIC waiting for a restart",
+    ]
+
+
+def test_a_note_that_hosts_share_is_one_line_and_no_drift() -> None:
+    lacking = plan(missing_packages=["python3-pyroute2"])
+    got = of({"hv1": lacking, "hv2": OK, "hv3": lacking})
+    assert (got["state"], len(got["notes"])) == ("ok", 2)
+    assert outcome_table(got) == ["hv1, hv3: lacks the packages python3-pyroute2", "3 of 3 hosts ok"]
 
 
 def test_what_is_undeclared_is_no_drift() -> None:

@@ -22,7 +22,7 @@ A, B = mac(1), mac(2)
 
 def of(variables: Values, there: Values, **more: t.Any) -> Values:
     """Return the overview of one host, as it is after writing and reading it."""
-    whole = overview.overview({"hv1": {"declared": variables, "found": there, **more}})
+    whole = overview.overview({"hv1": {"declared": variables, "found": {**there, **more}}})
     return t.cast("Values", json.loads(json.dumps(whole)))
 
 
@@ -38,10 +38,11 @@ def test_a_nic_as_declared_has_its_link_and_no_remark() -> None:
     nic = web(iface(A), live=[iface(A, target="macvtap0")])
     addresses = {"guests": [{"name": "web1", "interfaces": [{"mac": A, "addresses": [
         {"address": "192.0.2.7", "state": "confirmed"}, {"address": "192.0.2.9", "state": "stale"}]}]}]}  # fmt: skip
-    guards = {"guards": [{"mac": A, "policy": "drop"}]}
+    guards = [{"mac": A, "policy": "drop", "counters": {"mac": {"packets": 3}, "arp": {"packets": 4}}}]
     (row,) = rows(declared({"domain": "web1", "mac": A}), found(nic), addresses=addresses, guards=guards)
     assert (row["guest"], row["state"], row["link"], row["uplink"]) == ("web1", "running", "macvtap0", "eth0")
-    assert (row["mode"], row["addresses"], row["guard"]) == ("bridge", ["192.0.2.7"], "drop")
+    assert (row["mode"], row["addresses"]) == ("bridge", ["192.0.2.7"])
+    assert (row["guard"], row["guard_packets"]) == ("drop", 7)
     assert (row["declared"], row["drift"], row["restart"], text.declared(row)) == (True, [], [], "yes")
 
 
@@ -94,9 +95,20 @@ def test_links_of_nobody_and_of_the_role() -> None:
 
 
 def test_what_could_not_be_gathered_is_no_empty_column_without_a_word() -> None:
-    failed = {"msg": "python3-nftables is missing", "failed": False}
-    (host,) = of(declared(), found(web(iface(A))), guards=failed, addresses={"skipped": True})["hosts"]
-    assert host["notes"] == ["its guests' guards are not known: python3-nftables is missing"]
+    unread = {"guards": None, "guards_reason": "python3-nftables is missing"}
+    unasked = {"addresses": {"guests": None, "reason": "may not read it\nat all"}}
+    (host,) = of(declared(), found(web(iface(A))), **unread, **unasked)["hosts"]
+    assert host["notes"] == [
+        "its guests' addresses are not known: may not read it",
+        "its guests' guards are not known: python3-nftables is missing",
+    ]
+
+
+def test_that_a_host_has_no_libvirt_is_said_once() -> None:
+    without = {"uri": "qemu:///system", "available": False, "version": None, "reason": "cannot connect"}
+    there = {**found(), "libvirt": without, "addresses": {"guests": None, "reason": "cannot connect"}}
+    (host,) = of(declared({"domain": "web1", "mac": A}), there)["hosts"]
+    assert host["notes"] == ["cannot connect"]
 
 
 def test_a_host_that_was_not_reached_is_no_host_without_nics() -> None:
@@ -160,9 +172,7 @@ def test_what_a_guard_has_caught_and_which_multicast_a_nic_receives() -> None:
         return Domain(address, address, stored=(iface(address, **values),))
 
     guard = {"policy": "drop", "counters": {"mac": {"packets": 2}, "arp": {"packets": 1}}}
-    guards = {
-        "guards": [{"mac": A, **guard}, {"mac": B, **guard, "policy": "count"}, {"mac": mac(3), "policy": "drop"}]
-    }
+    guards = [{"mac": A, **guard}, {"mac": B, **guard, "policy": "count"}, {"mac": mac(3), "policy": "drop"}]
     there = found(nic(A, allmulticast="yes"), nic(B, trust_guest_rx_filters="yes"), nic(mac(3)))
     got = rows(declared(), there, guards=guards)
     assert [text.guard(row) for row in got] == ["drop (3 dropped)", "count (3 counted)", "drop"]

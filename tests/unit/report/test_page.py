@@ -83,8 +83,8 @@ def test_what_hosts_report_is_text(name: str) -> None:
     there = found(domain, link)
     there["pending"] = [{"domain": name, "mac": A, "state": name, "since": name, "error": name, "returns": None}]
     there["links"][0]["unfit"] = name
-    guards = {"guards": [{"mac": A, "policy": name, "counters": {name: {"packets": 1}}}]}
-    fleet = {name: {"declared": declared({"domain": name, "mac": A}), "found": there, "guards": guards}}
+    there["guards"] = [{"mac": A, "policy": name, "counters": {name: {"packets": 1}}}]
+    fleet = {name: {"declared": declared({"domain": name, "mac": A}), "found": there}}
     fleet["other"] = {"declared": declared(), "found": {"unreachable": True, "msg": name}}
     before = overview.overview({name: {"declared": declared(), "found": found()}})
     whole = page(fleet, before=before, title=name, made=name)
