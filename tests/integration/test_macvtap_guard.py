@@ -175,12 +175,25 @@ _JUMP = f'add rule {_LINK} jump guard_{MAC.replace(":", "")} comment "{MAC} - ma
         (f"flush chain {_GUARD}", "rules"),
         (f'add rule {_GUARD} accept comment "malformed"', "rules"),
         (f'replace rule {_GUARD} handle HANDLE ether saddr != 52:54:00:00:00:99 counter drop comment "mac"', "rules"),
+        # What it hands forbidden frames to.
+        ("flush chain netdev linuxvirt_macvtap dropped_mac", "rules"),
+        ("insert rule netdev linuxvirt_macvtap dropped_mac accept", "rules"),
         (f"flush chain {_LINK}", "links"),
         (f"insert rule {_LINK} accept", "links"),
         (f"flush chain {_LINK}; delete chain {_LINK}", "links"),
         (f"flush chain {_LINK}; delete chain {_LINK}; add chain {_LINK}; {_JUMP}", "links"),
     ],
-    ids=["flushed", "rule", "value", "link-flushed", "link-rule", "link-gone", "link-unhooked"],
+    ids=[
+        "flushed",
+        "rule",
+        "value",
+        "recorder-flushed",
+        "recorder-rule",
+        "link-flushed",
+        "link-rule",
+        "link-gone",
+        "link-unhooked",
+    ],
 )
 def test_whatever_others_change_is_restored(guest: Guarded, edit: str, field: str) -> None:
     """Also where an earlier run has learned what the rules are."""
