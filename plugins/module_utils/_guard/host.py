@@ -135,10 +135,8 @@ class Guards:
                 self._known.learn(mac, digests[mac], chains.with_mirror(guard, ""))
         # What is not dropped where it was handed to is no guard's.
         whole = {one for one in (model.DROP, model.COUNT) if not chains.has_changed_recorder(one, self.snapshot)}
-        return {
-            mac: chains.with_mirror(one, split[mac][0]) if one is not None and one.policy in whole else None
-            for mac, one in found.items()
-        }
+        kept = {mac: guard if guard and guard.policy in whole else None for mac, guard in found.items()}
+        return {mac: chains.with_mirror(guard, split[mac][0]) for mac, guard in kept.items()}
 
     def _listed(self, names: t.Collection[str]) -> Listed:
         """Return the rules of these chains as the library lists them."""
